@@ -1,0 +1,81 @@
+"""The nouns: records that services, rules and stores pass to each other. Plain data, no behaviour beyond copying."""
+
+
+class Session:
+    """One session's record, as the store keeps it. Times are integer milliseconds since the Unix epoch.
+
+    `number` is the store's own never-reused integer (an embedded id is "session_<number>"); `metadata` is JSON object
+    text, ready to be spliced; `rev` is the log id of the session's last event; `info` is the ready-made info JSON
+    (rules/info.py renders it), without a trailing NUL or newline.
+    """
+
+    __slots__ = (
+        "number", "id", "key", "parent_id", "title", "description", "tags", "metadata",
+        "created", "updated", "archived", "ended", "version", "status", "aborted", "backend", "directory",
+        "provider_id", "model_id", "role", "relay_state", "relay_messages", "relay_active", "residency",
+        "message_count", "artifact_count", "share_url", "share_expires", "rev", "info",
+    )
+
+    def __init__(self, **fields):
+        for name in self.__slots__:
+            setattr(self, name, fields.get(name, _DEFAULTS.get(name)))
+        if self.tags is None:
+            self.tags = []
+
+    def copy(self):
+        return Session(**{name: list(self.tags) if name == "tags" else getattr(self, name) for name in self.__slots__})
+
+
+_DEFAULTS = {
+    "title": "Untitled", "metadata": "{}", "status": "active", "aborted": False, "backend": "embedded",
+    "relay_messages": 0, "message_count": 0, "artifact_count": 0, "rev": 0, "info": "",
+}
+
+
+class Share:
+    """A session's public link. `expires` is in ms or None for never; the secret is derived, never stored."""
+
+    __slots__ = ("session_id", "share_id", "url", "created", "expires")
+
+    def __init__(self, session_id, share_id, url, created, expires):
+        self.session_id, self.share_id, self.url, self.created, self.expires = session_id, share_id, url, created, expires
+
+
+class LogRow:
+    """One durable event: its place in the log, whose it is (or None), its number (kind), and its JSON from "timestamp" on.
+
+    `tail` is the event's text after the `sequence` value, beginning with a comma: `,"timestamp":…,"data":{…}}`.
+    """
+
+    __slots__ = ("id", "session_id", "kind", "time", "tail")
+
+    def __init__(self, id, session_id, kind, time, tail):
+        self.id, self.session_id, self.kind, self.time, self.tail = id, session_id, kind, time, tail
+
+
+class Query:
+    """A parsed `query_json`. None means "do not filter"; `after` is the key of the last row of the page before."""
+
+    __slots__ = ("status", "relay_state", "residency", "role", "key", "parent_id", "tags", "created_after",
+                 "created_before", "updated_after", "updated_before", "archived", "text", "sort", "descending",
+                 "limit", "after")
+
+    def __init__(self, **fields):
+        for name in self.__slots__:
+            setattr(self, name, fields.get(name))
+        self.tags = self.tags or ()
+        self.sort = self.sort or "updated"
+        self.descending = bool(self.descending)
+        self.limit = self.limit or 100
+
+
+#: Event kinds by number (c-api.md, section 4). Append only.
+EVENTS = (
+    "session.created", "session.updated", "session.deleted", "message.created", "message.updated",
+    "message.part.updated", "provider.changed", "config.changed", "error", "library.initialized", "library.shutdown",
+    "session.shared", "session.unshared", "session.state_changed", "session.completed", "turn.started",
+    "turn.activity", "turn.finished", "queue.changed", "artifact.added", "artifact.deleted", "resource.changed",
+    "relay.changed", "sync.state", "sync.conflict", "operation.progress", "operation.completed", "operation.failed",
+    "operation.cancelled", "permission.asked", "permission.replied", "hook.failed", "log", "gap",
+)
+EVENT_NUMBER = {name: number for number, name in enumerate(EVENTS)}

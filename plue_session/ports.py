@@ -1,0 +1,144 @@
+"""What the services need from the world. Each port has a real adapter and an in-memory twin that pass the same tests.
+
+These classes are documentation and a place to look things up; adapters need not inherit from them.
+"""
+
+
+class Store:
+    """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.
+
+    Two sides. The *writer* side is used by one thread at a time, between `begin` and `commit` or `rollback`; what it
+    reads includes what it has written. The *reader* side may be used by any thread at any time and sees only what is
+    committed. Reading never waits for writing. Other processes may share the store.
+
+    Failures are `errors.Busy` (locked for longer than is sane), `errors.StoreIo` (disk full, unreadable, read-only),
+    `errors.Integrity` (damaged: names the file and `plue-session doctor --new-store`). A failed `commit` leaves the
+    transaction rolled back.
+    """
+
+    #: "sqlite" or "memory"
+    name = ""
+    #: 8 lower-case hex digits, random, made with the store: part of every cursor
+    store_id = ""
+
+    # -- writer side ---------------------------------------------------------------------------------------------
+    def begin(self):
+        """Wait for this process's turn (fair between processes) and begin a write transaction."""
+
+    def commit(self):
+        """Make everything since `begin` durable, then let other processes in."""
+
+    def rollback(self):
+        """Drop everything since `begin`, then let other processes in. Harmless when nothing was begun."""
+
+    def savepoint(self):
+        """Begin a part that can be undone alone. Parts do not nest."""
+
+    def release(self):
+        """Keep what was done since `savepoint`."""
+
+    def undo(self):
+        """Drop what was done since `savepoint`."""
+
+    def find(self, session_id):
+        """Return the `Session` (a copy, the caller's own) with this id, or None."""
+
+    def find_key(self, key):
+        """Return the `Session` with this key, or None."""
+
+    def find_role(self, role):
+        """Return the session that holds this role and whose relay state is not CLEANED, or None."""
+
+    def children(self, session_id):
+        """Return the ids of the sessions whose parent is `session_id`, oldest first."""
+
+    def next_number(self, now_ms):
+        """Return `max(now_ms, the largest number ever used + 1)`. Numbers are not reused, also after `erase`."""
+
+    def insert(self, session):
+        """Store a new record under `session.number`; a duplicate id, key or live role is `errors.AlreadyExists`."""
+
+    def save(self, session):
+        """Replace the record with this `id` (which exists)."""
+
+    def erase(self, session_id):
+        """Remove the record, its share, and its events from the log."""
+
+    def share(self, session_id):
+        """Return the session's `Share` or None. Also on the reader side."""
+
+    def put_share(self, share):
+        """Store or replace the session's share."""
+
+    def drop_share(self, session_id):
+        """Remove the session's share; harmless when there is none."""
+
+    def last_log_id(self):
+        """Return the id of the newest log row ever appended (0: none), as the writer sees it."""
+
+    def append(self, row):
+        """Append a `LogRow` whose id is `last_log_id() + 1`."""
+
+    def trim(self, limit, older_than_ms, sessions):
+        """Trim the log: per session of `sessions` keep the newest `limit` rows; of all rows drop a bounded number of
+        those with `time < older_than_ms`. The newest row of the whole log always stays. Remember the largest id
+        trimmed, see `log_floor`."""
+
+    # -- reader side ---------------------------------------------------------------------------------------------
+    def info(self, session_id):
+        """Return `(rev, info text)` of the session, or None."""
+
+    def id_of_key(self, key):
+        """Return the id of the session with this key, or None."""
+
+    def list_text(self):
+        """Return the info of all sessions as one JSON array text, by (updated, number) ascending."""
+
+    def page(self, query):
+        """Return `(list of info texts, next)`: at most `query.limit` sessions that match, in order; `next` is the
+        `(sort value, number)` to pass as `query.after` for the next page, or None when this is the last one.
+        Costs the same however many sessions there are, if no filter discards most of them."""
+
+    def count(self, query):
+        """Return how many sessions match; sort, limit and after are ignored."""
+
+    def events_after(self, log_id, limit):
+        """Return at most `limit` `LogRow`s with an id above `log_id`, ascending."""
+
+    def log_state(self):
+        """Return `(floor, last)`: the largest id that trimming removed (0: none) and the newest id. `floor` does
+        not count rows that `erase` removed."""
+
+    def check(self):
+        """Read everything and return a list of problems, as texts; empty when the store is sound. May be slow."""
+
+    def maintain(self):
+        """Do housekeeping that no caller waits for (for SQLite: a passive checkpoint when the WAL is long)."""
+
+    def close(self):
+        """Close all connections and locks. Twice is harmless."""
+
+
+class Publisher:
+    """Where committed changes are told: the C side's snapshots and event queues. Called by one thread at a time."""
+
+    def known(self, session_id):
+        """Return whether anybody holds a handle to this session."""
+
+    def known_ids(self):
+        """Return the ids of all sessions that somebody holds a handle to."""
+
+    def snapshot(self, session_id, rev, info):
+        """Replace the session's info for all its handles, unless theirs has a larger `rev`."""
+
+    def gone(self, session_id):
+        """The session was deleted: its handles answer NOT_FOUND for ever."""
+
+    def event(self, row, cursor):
+        """Hand a `LogRow` to every queue that is not behind; rows come in the order of their ids."""
+
+    def transient(self, kind, session_id, tail, cursor):
+        """Hand an event that is not stored to every queue that is not behind."""
+
+    def lost(self):
+        """The log has a hole before the next event: every queue is behind and must be refilled."""
