@@ -52,6 +52,9 @@ class Store:
     def children(self, session_id):
         """Return the ids of the sessions whose parent is `session_id`, oldest first."""
 
+    def active_count(self):
+        """Return how many sessions made here are not final (status active or suspended)."""
+
     def next_number(self, now_ms):
         """Return `max(now_ms, the largest number ever used + 1)`. Numbers are not reused, also after `erase`."""
 
