@@ -1,0 +1,289 @@
+"""The configuration of `plue_init` (c-api.md, section 2): read, merged, checked against one table.
+
+Messages name keys, never a URL, a password or an environment: what the host sets may be secret.
+"""
+
+import os
+
+from plue_session.errors import InvalidParam, StoreIo
+from plue_session.rules import directories, fields
+from plue_session.rules.jsontext import parse
+
+#: The longest wait and the longest age that make sense, in ms: a C int, and some three thousand years.
+MAX_WAIT = (1 << 31) - 1
+MAX_AGE = 10 ** 14
+MAX_FILE = 1 << 20
+
+
+class Settings:
+    """A configuration, or an object in it: an attribute per key, in snake case (`settings.share.ttl_ms`)."""
+
+    def __init__(self, values):
+        self.__dict__.update(values)
+
+
+def load(config_json, environ):
+    """Return the `Settings` of `plue_init(config_json)`; `environ` is a dict of the host's environment variables.
+
+    Precedence, key by key, also inside objects: the argument, the file that PLUE_SESSION_CONFIG names, the other
+    variables, the defaults; empty variables count as unset. Failures name key and source: `JSON_PARSE`,
+    `INVALID_PARAM`, `IO` when the file cannot be read.
+    """
+    given = {} if config_json is None else _check(parse(config_json, "the configuration"), "the configuration")
+    path = environ.get("PLUE_SESSION_CONFIG")
+    if path:
+        what = f"the configuration file {path} (PLUE_SESSION_CONFIG)"
+        try:
+            given = _merge(given, _check(parse(_read_file(path, what), what), what))
+        except InvalidParam as error:
+            cause = error.cause if what in error.cause else f"{what}: {error.cause}"
+            raise InvalidParam(cause, error.remedy) from None
+    backend = _backend(given, environ)
+    settings = Settings({_snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()})
+    settings.backend = Settings(backend)
+    settings.data_dir = _data_dir(given, environ)
+    _check_model(settings.default_model)
+    _check_lease(settings.lease, given)
+    return settings
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+def _check(given, what):
+    """Check all of one source, so that an error names the source it is in."""
+    for key, value in fields.members(given, what, (*_RULES, "dataDir", "backend")).items():
+        if key == "dataDir":
+            _path(value, key)
+        elif key == "backend":
+            _check_backend(value)
+        else:
+            _value(_RULES[key], given, key, key)
+    return given
+
+
+def _read_file(path, what):
+    remedy = "Correct or unset PLUE_SESSION_CONFIG."
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            data = file.read(MAX_FILE + 1) or b""
+    except OSError as error:
+        raise StoreIo(f"{what} cannot be read: {error.strerror}", remedy) from None
+    if len(data) > MAX_FILE:
+        raise InvalidParam(f"{what} has more than {MAX_FILE} bytes", remedy)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidParam(f"{what} is not UTF-8", remedy) from None
+
+
+def _merge(upper, lower):
+    """Put `upper` over `lower`, key by key, also inside objects. A backend of another kind or place is another backend."""
+    merged = {**lower, **upper}
+    for key, value in upper.items():
+        if type(value) is dict and type(lower.get(key)) is dict:
+            merged[key] = _merge_backend(value, lower[key]) if key == "backend" else {**lower[key], **value}
+    return merged
+
+
+def _merge_backend(upper, lower):
+    if upper.get("kind", lower.get("kind")) != lower.get("kind", upper.get("kind")):
+        return upper
+    alternatives = {"spawn": ("url", "directory", "username", "password"), "url": ("spawn",)}
+    hidden = [key for choice, others in alternatives.items() if choice in upper for key in others]
+    return {**{key: value for key, value in lower.items() if key not in hidden}, **upper}
+
+
+def _data_dir(given, environ):
+    if "dataDir" in given:
+        return _path(given["dataDir"], "dataDir")
+    if environ.get("PLUE_SESSION_DATA_DIR"):
+        return os.path.abspath(environ["PLUE_SESSION_DATA_DIR"])
+    base = environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(base):  # the specification says to ignore a relative one
+        import pwd  # not $HOME: sudo and containers leave another user's there
+        try:
+            base = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local", "share")
+        except KeyError:
+            raise InvalidParam(f"user {os.getuid()} has no home directory in the passwd database to default dataDir to",
+                               "Set dataDir or PLUE_SESSION_DATA_DIR.") from None
+    return os.path.join(base, "plue_session")
+
+
+# -- backend -----------------------------------------------------------------------------------------------------------
+_OPENCODE_KEYS = ("kind", "url", "directory", "username", "password", "spawn")
+_SPAWN_KEYS = ("command", "directory", "env")
+
+
+def _check_backend(backend):
+    """Check types and keys of what one source says; what belongs together is seen after merging."""
+    fields.members(backend, "backend", _OPENCODE_KEYS, "backend.")
+    for key, value in backend.items():
+        _BACKEND[key](value, f"backend.{key}")
+
+
+def _backend(given, environ):
+    backend = dict(given.get("backend", {}))
+    url = environ.get("PLUE_OPENCODE_URL")
+    kind = backend.get("kind") or ("opencode" if url else "embedded")
+    values = dict.fromkeys(("url", "directory", "username", "password", "spawn"))
+    if kind == "embedded":
+        if backend.keys() - {"kind"}:
+            raise InvalidParam(f"backend.{min(backend.keys() - {'kind'})} is of no use to the embedded backend",
+                               'Set backend.kind to "opencode", or leave the key out.')
+        return {"kind": kind, **values}
+    if "spawn" in backend:
+        outside = [key for key in ("url", "directory", "username", "password") if key in backend]
+        if outside:
+            raise InvalidParam(f"backend.{outside[0]} and backend.spawn exclude each other",
+                               "Attach to a server by url, or spawn one; spawn has a directory and an env of its own.")
+    elif "url" not in backend:
+        if not url:
+            raise InvalidParam("backend.url is missing", "Set backend.url, backend.spawn or PLUE_OPENCODE_URL.")
+        backend["url"] = _http_url(url, "PLUE_OPENCODE_URL")
+    for key, variable in (("username", "OPENCODE_SERVER_USERNAME"), ("password", "OPENCODE_SERVER_PASSWORD")):
+        if environ.get(variable):
+            backend.setdefault(key, environ[variable])
+    values.update(backend, kind=kind)
+    if "spawn" in backend:
+        values["spawn"] = Settings(_spawn(backend["spawn"]))
+    else:
+        values["directory"] = directories.canonical(backend.get("directory", os.getcwd()), "backend.directory")
+        values["url"] = values["url"].rstrip("/")
+    return values
+
+
+def _spawn(spawn):
+    return {"command": spawn.get("command", ["opencode"]), "env": spawn.get("env", {}),
+            "directory": directories.canonical(spawn.get("directory", os.getcwd()), "backend.spawn.directory")}
+
+
+def _check_spawn(value, path):
+    fields.members(value, path, _SPAWN_KEYS, f"{path}.")
+    if "command" in value:
+        command = value["command"]
+        if type(command) is not list or not command:
+            raise InvalidParam(f"{path}.command must be a non-empty array of strings", 'Pass the program and its arguments, such as ["opencode"].')
+        for place, word in enumerate(command):
+            _word(word, f"{path}.command[{place}]", least=0 if place else 1)
+    if "directory" in value:
+        fields.text(value["directory"], f"{path}.directory", 1)
+    if "env" in value:
+        for name, text in fields.members(value["env"], f"{path}.env", None).items():
+            if not name or "=" in name or "\0" in name:
+                raise InvalidParam(f"{path}.env has a name that no environment variable can have", 'Names are not empty and hold no "=".')
+            _word(text, f"{path}.env.{fields.printable(name)}")
+    return value
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+def _value(rule, given, key, path):
+    """Check and return `given[key]`, or the default of its rule; objects recursively."""
+    if type(rule) is dict:
+        inner = fields.members(given.get(key, {}), path, rule, f"{path}.")
+        return Settings({_snake(name): _value(part, inner, name, f"{path}.{name}") for name, part in rule.items()})
+    check, default = rule
+    if key not in given or given[key] is None and default is None:
+        return default
+    return check(given[key], path)
+
+
+def _snake(key):
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
+
+
+def _word(value, path, least=0):
+    if "\0" in fields.text(value, path, least):
+        raise InvalidParam(f"{path} holds a NUL", "Remove it.")
+    return value
+
+
+def _path(value, path):
+    return os.path.abspath(_word(value, path, 1))
+
+
+def _number(least, most=fields.MAX_INTEGER):
+    return lambda value, path: fields.integer(value, path, least, most)
+
+
+def _or_none(check):
+    return lambda value, path: None if value is None else check(value, path)
+
+
+def _choice(*choices):
+    return lambda value, path: fields.choice(value, path, choices)
+
+
+def _url(value, path, schemes=None):
+    """Check for `<scheme>://<place>` without credentials, query, fragment, blanks or control characters."""
+    scheme, separator, place = fields.text(value, path).partition("://")
+    if not separator or not place.strip("/") or not scheme.isalnum() or (schemes and scheme.lower() not in schemes):
+        raise InvalidParam(f"{path} is not a URL", f"Write it as {(schemes or ('https',))[0]}://host.")
+    if any(char in "?#" or char.isspace() or not char.isprintable() for char in place):
+        raise InvalidParam(f"{path} has a query, a fragment or a character that no URL has", "Leave it out or percent-encode it.")
+    if "@" in place.partition("/")[0]:
+        raise InvalidParam(f"{path} holds credentials", "They would be shown with it; set username and password instead.")
+    return value
+
+
+def _http_url(value, path):
+    authority = _url(value, path, ("http", "https")).partition("://")[2].partition("/")[0]
+    host, colon, port = authority.rpartition(":")
+    if colon and not authority.endswith("]") and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+        raise InvalidParam(f"{path} has no host, or a port that none can have", "Write it as http://127.0.0.1:4096.")
+    return value
+
+
+def _base_url(value, path):
+    return _url(value, path).rstrip("/")
+
+
+def _store(value, path):
+    scheme, separator, place = fields.text(value, path).partition("://")
+    if value not in ("sqlite", "memory") and not (scheme == "postgresql" and place):
+        raise InvalidParam(f"{path} is none that the library knows", 'It is "sqlite", "memory" or a postgresql:// URL.')
+    return _word(value, path)
+
+
+def _model(value, path):
+    pair = fields.members(value, path, ("providerId", "modelId"), f"{path}.")
+    return Settings({_snake(key): fields.text(text, f"{path}.{key}", 1) for key, text in pair.items()})
+
+
+def _check_model(model):
+    for key in ("providerId", "modelId"):
+        if model and not hasattr(model, _snake(key)):
+            raise InvalidParam(f"defaultModel.{key} is missing", "A model has both providerId and modelId.")
+
+
+def _check_lease(lease, given):
+    if "renewMs" not in given.get("lease", {}):
+        lease.renew_ms = lease.ttl_ms // 3
+    if lease.ttl_ms < 3 * lease.renew_ms:
+        raise InvalidParam("lease.ttlMs is less than three times lease.renewMs",
+                           "Two renewals in a row may be lost without losing the lease: raise ttlMs or lower renewMs.")
+
+
+_BACKEND = {"kind": _choice("embedded", "opencode"), "url": _http_url, "directory": lambda value, path: fields.text(value, path, 1),
+            "username": _word, "password": _word, "spawn": _check_spawn}
+
+#: Each key's check and default; None as default means "none", and null says so. `dataDir` and `backend` are read apart.
+_RULES = {
+    "store": (_store, "sqlite"),
+    "cacheTtlMs": (_number(0, MAX_WAIT), 5_000),
+    "syncIntervalMs": (_number(1, MAX_WAIT), 30_000),
+    "requestTimeoutMs": (_number(1, MAX_WAIT), 30_000),
+    "offline": (_choice("queue", "fail"), "queue"),
+    "defaultModel": (_model, None),
+    "retry": {"attempts": (_number(1, 1_000), 3), "baseMs": (_number(0, MAX_WAIT), 1_000), "maxMs": (_number(0, MAX_WAIT), 30_000)},
+    "share": {"baseUrl": (_base_url, "http://localhost:4780"), "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000), "auto": (fields.flag, False)},
+    "replay": {"limit": (_number(1, 1_000_000), 2_048), "ageMs": (_number(1, MAX_AGE), 120_000)},
+    "lease": {"ttlMs": (_number(3, MAX_WAIT), 30_000), "renewMs": (_number(1, MAX_WAIT), 10_000)},
+    "artifacts": {"compressAboveBytes": (_number(0), 10_240), "maxBytes": (_number(1), 104_857_600),
+                  "maxSessionBytes": (_number(1), 10_737_418_240)},
+    "limits": {"activeSessions": (_number(1), None)},
+    "sessions": {"timeoutMs": (_number(1, MAX_AGE), None), "retentionMs": (_number(1, MAX_AGE), None),
+                 "cleanupMs": (_number(1, MAX_WAIT), 3_600_000)},
+    "permissions": {"default": (_choice("ask", "allow", "deny"), "ask"), "deadlineMs": (_number(1, MAX_AGE), 600_000)},
+    "hooks": {"strict": (fields.flag, False), "timeoutMs": (_number(1, MAX_WAIT), 5_000)},
+    "log": {"level": (_choice("debug", "info", "warning", "error"), "warning"), "file": (_path, None)},
+}

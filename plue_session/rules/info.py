@@ -1,0 +1,45 @@
+"""The info JSON of a session (c-api.md, section 3): what handles, lists, queries and events' readers see."""
+
+from plue_session.rules.jsontext import quote
+
+
+def render(session):
+    """Write the session's info as JSON text. Absent optional values are left out; it never holds a secret.
+
+    Runs in every change, hence the hand-built text: an encoder would cost five times as much. Ids, states and the
+    metadata (already JSON) come from validated sources and are spliced as they are; all other text is quoted.
+    """
+    s = session
+    text = f'{{"id":"{s.id}","title":{quote(s.title)}'
+    if s.parent_id is not None:
+        text += f',"parentId":"{s.parent_id}"'
+    text += f',"time":{{"created":{s.created},"updated":{s.updated}'
+    if s.archived is not None:
+        text += f',"archived":{s.archived}'
+    if s.ended is not None:
+        text += f',"ended":{s.ended}'
+    text += "}"
+    if s.share_url is not None:
+        expires = "" if s.share_expires is None else f',"expiresAt":{s.share_expires}'
+        text += f',"share":{{"url":{quote(s.share_url)}{expires}}}'
+    text += f',"version":{quote(s.version)}'
+    if s.key is not None:
+        text += f',"key":{quote(s.key)}'
+    if s.description is not None:
+        text += f',"description":{quote(s.description)}'
+    tags = ",".join(map(quote, s.tags)) if s.tags else ""
+    text += (f',"tags":[{tags}],"metadata":{s.metadata},"status":"{s.status}"'
+             f',"aborted":{"true" if s.aborted else "false"},"backend":"{s.backend}"')
+    if s.directory is not None:
+        text += f',"directory":{quote(s.directory)}'
+    if s.provider_id is not None:
+        text += f',"provider":{{"providerId":{quote(s.provider_id)},"modelId":{quote(s.model_id)}}}'
+    if s.role is not None:
+        text += f',"role":{quote(s.role)}'
+    if s.relay_state is not None:
+        text += (f',"relay":{{"state":"{s.relay_state}","messageCount":{s.relay_messages}'
+                 f',"lastActive":{s.relay_active}}}')
+    if s.residency is not None:
+        text += f',"residency":"{s.residency}"'
+    return (f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
+            ',"sync":{"state":"local","pending":0}}')

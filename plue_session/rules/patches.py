@@ -1,0 +1,132 @@
+"""What a caller wants a session to be: the patches of `update` and the options of `create_with`.
+
+Parsing checks everything that can be checked without the session, so that a bad call never begins a transaction.
+"""
+
+from plue_session.errors import Conflict, InvalidParam
+from plue_session.rules import fields, ids
+from plue_session.rules.jsontext import dumps, parse
+
+MAX_TAG = 64
+
+PATCH_KEYS = ("title", "description", "tags", "addTags", "removeTags", "metadata", "archived", "base")
+BASE_KEYS = ("title", "description", "tags", "metadata", "archived")
+OPTION_KEYS = ("title", "parentId", "key", "tags", "metadata", "description", "role", "template", "provider", "directory")
+
+
+def parse_patch(json):
+    """Parse the patch of `update` into a dict of checked values; metadata becomes compact JSON text.
+
+    `tags` and `metadata` replace, `addTags` and then `removeTags` change what is there (or what `tags` put there).
+    null removes the description and is refused for every other key.
+    """
+    patch = fields.parse_object(json, "the patch", PATCH_KEYS)
+    for key, value in patch.items():
+        if key != "description" or value is not None:
+            patch[key] = _PATCH[key](value, key)
+    return patch
+
+
+def apply_patch(session, patch, now):
+    """Apply a parsed patch to `session` at `now` (ms); return whether it set anything.
+
+    `CONFLICT` when a field of `base` no longer is as the caller saw it; the session is untouched then. A patch that
+    is empty, or holds nothing but a `base` that still is true, sets nothing. Setting a value again counts.
+    """
+    _check_base(session, patch.get("base", {}))
+    if "title" in patch:
+        session.title = patch["title"]
+    if "description" in patch:
+        session.description = patch["description"]
+    if "tags" in patch:
+        session.tags = list(patch["tags"])
+    if "addTags" in patch:
+        session.tags = list(dict.fromkeys(session.tags + patch["addTags"]))
+    if "removeTags" in patch:
+        session.tags = [tag for tag in session.tags if tag not in patch["removeTags"]]
+    if "metadata" in patch:
+        session.metadata = patch["metadata"]
+    if "archived" in patch:
+        session.archived = now if patch["archived"] else None
+    return bool(patch.keys() - {"base"})
+
+
+def parse_options(json):
+    """Parse the options of `create_with` into a dict of checked values; all are optional, null is refused.
+
+    Metadata becomes compact JSON text, `parentId` "" means none as it does in `create`. The directory is only known
+    to be a string: rules/directories.py asks the disk.
+    """
+    options = fields.parse_object(json, "the options", OPTION_KEYS)
+    return {key: _OPTIONS[key](value, key) for key, value in options.items()}
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+def _tags(value, key):
+    return fields.texts(value, key, 1, MAX_TAG)
+
+
+def _metadata(value, key):
+    if type(value) is not dict:
+        raise fields.mismatch(value, key, "an object")
+    return dumps(value)
+
+
+def _parent(value, key):
+    return ids.session_id(value, key) if fields.text(value, key) else None
+
+
+def _provider(value, key):
+    pair = fields.members(value, key, ("providerId", "modelId"), f"{key}.")
+    for name in ("providerId", "modelId"):
+        if name not in pair:
+            raise InvalidParam(f"{key}.{name} is missing", f"A {key} has both providerId and modelId.")
+        fields.text(pair[name], f"{key}.{name}", 1)
+    return pair["providerId"], pair["modelId"]
+
+
+def _base(value, key):
+    base = fields.members(value, key, BASE_KEYS, f"{key}.")
+    for name, seen in base.items():
+        if seen is None or name == "archived" and type(seen) is int:
+            continue
+        check = {"tags": fields.texts, "metadata": _metadata, "archived": fields.flag}.get(name, fields.text)
+        check(seen, f"{key}.{name}")
+    return base
+
+
+_PATCH = {"title": fields.text, "description": fields.text, "tags": _tags, "addTags": _tags, "removeTags": _tags,
+          "metadata": _metadata, "archived": fields.flag, "base": _base}
+_OPTIONS = {"title": fields.text, "parentId": _parent, "key": lambda value, key: ids.key(fields.text(value, key), key),
+            "tags": _tags, "metadata": _metadata, "description": fields.text,
+            "role": lambda value, key: ids.role(fields.text(value, key), key),
+            "template": lambda value, key: fields.text(value, key, 1), "provider": _provider,
+            "directory": lambda value, key: fields.text(value, key, 1)}
+
+
+# -- base --------------------------------------------------------------------------------------------------------------
+def _check_base(session, base):
+    changed = [name for name, seen in base.items() if not _holds(session, name, seen)]
+    if changed:
+        raise Conflict(f"{', '.join(changed)} changed since you read the session", "Read it again and repeat the update on what it is now.",
+                       session=session.id, details={"fields": changed})
+
+
+def _holds(session, name, seen):
+    """Return whether the field is as the caller saw it; null stands for "was absent", tags are compared as a set."""
+    if name == "archived" and type(seen) is bool:
+        return seen == (session.archived is not None)
+    if name == "metadata":
+        return same(seen, parse(session.metadata, "the stored metadata"))
+    if name == "tags":
+        return seen is not None and set(seen) == set(session.tags)
+    return seen == getattr(session, name)
+
+
+def same(one, other):
+    """Return whether two parsed JSON values are equal: unlike Python's ==, true is not 1 (but 1 is 1.0)."""
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other and (type(one) is bool) == (type(other) is bool)

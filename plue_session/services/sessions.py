@@ -1,0 +1,167 @@
+"""Sessions: create, find, change, delete. Text comes in, checked here by the rules; nothing half-done is ever seen."""
+
+from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound
+from plue_session.model import Session
+from plue_session.rules import directories, ids, patches, queries
+from plue_session.rules.jsontext import quote
+
+
+class Sessions:
+    """The sessions of one store. `version` is the library's, kept in each session it makes. Thread-safe.
+
+    Whatever changes is one change of `commits`: atomic also between processes, told once it is durable. Parameter
+    errors come before any transaction.
+    """
+
+    def __init__(self, commits, store, sharing, settings, version):
+        self._commits = commits
+        self._store = store
+        self._sharing = sharing
+        self._share_auto = settings.share.auto
+        self._limit = settings.limits.active_sessions
+        self._version = version
+
+    # -- making ----------------------------------------------------------------------------------------------------
+    def create(self, parent_id=None):
+        """Create a session, a child of `parent_id` unless that is None or "", and return it.
+
+        Malformed parent: `INVALID_PARAM`; unknown one: `NOT_FOUND`.
+        """
+        parent_id = ids.session_id(parent_id, "the parent's id") if parent_id else None
+        return self._commits.run(lambda unit: self._insert(unit, parent_id=parent_id))
+
+    def create_with(self, options_json=None):
+        """Create a session as the options say (c-api.md, section 3) and return it.
+
+        A taken key or live role is `ALREADY_EXISTS` naming its session; an undefined template `NOT_FOUND`; a
+        `directory` that does not exist `INVALID_PARAM`, else it is stored in its canonical form.
+        """
+        options = patches.parse_options(options_json)
+        if "template" in options:
+            raise NotFound(f"no template {quote(options['template'][:80])} is defined", "Leave template out.")
+        fields = {name: options[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in options}
+        if "provider" in options:
+            fields["provider_id"], fields["model_id"] = options["provider"]
+        if "directory" in options:
+            fields["directory"] = directories.canonical(options["directory"])
+        return self._commits.run(lambda unit: self._insert(unit, parent_id=options.get("parentId"), **fields))
+
+    def get_or_create(self, key):
+        """Return the session with this key, created if there is none; raced, all callers get the same one."""
+        ids.key(key)
+        return self._commits.run(lambda unit: unit.store.find_key(key) or self._insert(unit, key=key))
+
+    def _insert(self, unit, parent_id=None, key=None, role=None, **fields):
+        store = unit.store
+        if parent_id is not None and store.find(parent_id) is None:
+            raise NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.")
+        self._check_free("key", key, key and store.find_key(key))
+        self._check_free("role", role, role and store.find_role(role))
+        if self._limit is not None and store.active_count() >= self._limit:
+            raise LimitExceeded(f"limits.activeSessions is {self._limit}, and so many sessions are active or suspended",
+                                "Complete, fail or delete one, or raise the limit.")
+        number = store.next_number(unit.now)
+        if role is not None:
+            fields.update(role=role, relay_state="CREATED", relay_active=unit.now)
+        session = Session(number=number, id=f"session_{number}", key=key, parent_id=parent_id, version=self._version,
+                          created=unit.now, updated=unit.now, **fields)
+        unit.insert(session, {"id": session.id} if parent_id is None else {"id": session.id, "parentId": parent_id})
+        if self._share_auto and parent_id is None:
+            self._sharing.share_in(unit, session)
+        return session
+
+    @staticmethod
+    def _check_free(what, name, holder):
+        if holder:
+            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}", f"Open that session, or choose another {what}.",
+                                details={"sessionId": holder.id})
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+    def open(self, id_or_key):
+        """Return the id of the existing session with this id or key. What begins like an id is an id."""
+        if ids.is_id(id_or_key):
+            if self._store.info(ids.session_id(id_or_key)) is None:
+                raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=id_or_key)
+            return id_or_key
+        session_id = self._store.id_of_key(ids.key(id_or_key))
+        if session_id is None:
+            raise NotFound(f"no session has the key {quote(id_or_key)}", "Use get_or_create to create it.")
+        return session_id
+
+    def list(self):
+        """Return the info of every session, as a JSON array."""
+        return self._store.list_text()
+
+    def query(self, query_json=None):
+        """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor."""
+        query = queries.parse_query(query_json)
+        infos, after = self._store.page(query)
+        following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
+        return f'{{"sessions":[{",".join(infos)}]{following}}}'
+
+    def count(self, query_json=None):
+        """Return how many sessions match; takes what `query` takes, of which sort, limit and cursor do not matter."""
+        return self._store.count(queries.parse_query(query_json))
+
+    # -- changing --------------------------------------------------------------------------------------------------
+    def update_title(self, session_id, title):
+        """Set the title; any text is one, also an empty one."""
+        def change(unit):
+            session = unit.find(session_id)
+            session.title = title
+            unit.save(session, "session.updated", {"id": session_id, "title": title})
+        self._commits.run(change)
+
+    def update(self, session_id, patch_json):
+        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. `{}` changes nothing."""
+        patch = patches.parse_patch(patch_json)
+
+        def change(unit):
+            session = unit.find(session_id)
+            if patches.apply_patch(session, patch, unit.now):
+                data = {"id": session_id}
+                if "title" in patch:
+                    data["title"] = session.title
+                unit.save(session, "session.updated", data)
+        self._commits.run(change)
+
+    def initialize(self, session_id, provider_id, model_id):
+        """Bind provider and model to the session. The same pair again is fine; another one is `CONFLICT`."""
+        for name, value in (("provider_id", provider_id), ("model_id", model_id)):
+            if not value:
+                raise InvalidParam(f"{name} is empty", "Pass both the provider's and the model's id.", session=session_id)
+
+        def change(unit):
+            session = unit.find(session_id)
+            bound = session.provider_id, session.model_id
+            if bound == (provider_id, model_id):
+                return
+            if session.provider_id is not None:
+                raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}",
+                               "Use configure to change it.", session=session_id)
+            session.provider_id, session.model_id = provider_id, model_id
+            unit.save(session, "session.updated", {"id": session_id})
+        self._commits.run(change)
+
+    def abort(self, session_id):
+        """Set the abort flag. It clears when the next turn starts; set already, nothing happens."""
+        def change(unit):
+            session = unit.find(session_id)
+            if not session.aborted:
+                session.aborted = True
+                unit.save(session, "session.updated", {"id": session_id})
+        self._commits.run(change)
+
+    def delete(self, session_id):
+        """Erase the session and its descendants, children before parents, with one `session.deleted` each."""
+        def change(unit):
+            unit.find(session_id)
+            family = {session_id: None}  # in order, each once: parents set elsewhere might form a cycle
+            queue = [session_id]
+            for parent in queue:
+                fresh = [child for child in unit.store.children(parent) if child not in family]
+                family.update(dict.fromkeys(fresh))
+                queue += fresh
+            for member in reversed(queue):
+                unit.erase(member)
+        self._commits.run(change)
