@@ -1,0 +1,278 @@
+"""A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite.
+
+The state is kept twice, as the writer sees it and as it is committed: tables of rows by key. Each change of the writer's
+tables is noted in a journal. To undo is to go back through the journal, to commit is to repeat it on the other side.
+Pages sort what matches: their cost grows with the number of sessions, unlike that of a file's indices.
+"""
+
+import os
+import threading
+
+from plue_session import errors
+from plue_session.model import LogRow, Share
+
+#: Rows that `trim` looks at for their age, each time.
+TRIM_ROWS = 1000
+
+_TABLES = ("session", "key", "role", "share", "log", "counter")
+_SORTS = {
+    "updated": lambda session: (session.updated, session.number),
+    "created": lambda session: (session.created, session.number),
+    "title": lambda session: (session.title.casefold(), session.number),
+    "artifactCount": lambda session: (session.artifact_count, session.number),
+}
+_REMEDIES = {"key": "Open the session that has it, or use another key.",
+             "role": "End the relay that holds it, or use another role."}
+
+
+class MemoryStore:
+    """A `ports.Store` for the sessions of one `scope`, gone with the process."""
+
+    name = "memory"
+
+    def __init__(self, scope):
+        self.scope = scope
+        self.store_id = os.urandom(4).hex()
+        self._lock = threading.Lock()  # guards the committed side; never held for longer than one call
+        self._committed = _tables()
+        self._tables = _tables()
+        self._journal = []  # (table, key, old row, new row); None stands for no row
+        self._mark = 0
+        self._owner = None  # the thread that is between begin and commit or rollback
+        self._closed = False
+
+    # -- writer side ---------------------------------------------------------------------------------------------
+    def begin(self):
+        self._live()
+        self._owner = threading.get_ident()
+
+    def commit(self):
+        with self._lock:
+            for table, key, _, row in self._journal:
+                _put(self._committed[table], key, row)
+        self._journal.clear()
+        self._owner = None
+
+    def rollback(self):
+        self._back_to(0)
+        self._owner = None
+
+    def savepoint(self):
+        self._mark = len(self._journal)
+
+    def release(self):
+        self._mark = 0
+
+    def undo(self):
+        self._back_to(self._mark)
+
+    def find(self, session_id):
+        session = self._tables["session"].get(session_id)
+        return session and session.copy()
+
+    def find_key(self, key):
+        return self.find(self._tables["key"].get(key))
+
+    def find_role(self, role):
+        return self.find(self._tables["role"].get(role))
+
+    def children(self, session_id):
+        found = [session for session in self._tables["session"].values() if session.parent_id == session_id]
+        return [session.id for session in sorted(found, key=_SORTS["created"])]
+
+    def next_number(self, now_ms):
+        return max(now_ms, self._tables["counter"]["number"] + 1)
+
+    def insert(self, session):
+        sessions = self._tables["session"].values()
+        if session.id in self._tables["session"]:
+            raise _taken(session, "id")
+        if session.number <= self._tables["counter"]["number"] and any(s.number == session.number for s in sessions):
+            raise _taken(session, "number")
+        self._store(session, None)
+        self._set("counter", "number", max(session.number, self._tables["counter"]["number"]))
+
+    def save(self, session):
+        old = self._tables["session"].get(session.id)
+        if old is None:
+            raise errors.NotFound("the session does not exist, or was deleted", session=session.id)
+        self._store(session, old)
+
+    def erase(self, session_id):
+        session = self._tables["session"].get(session_id)
+        if session is not None:
+            self._set("session", session_id, None)
+            self._set("key", session.key, None)
+            if _role(session) is not None:
+                self._set("role", session.role, None)
+        self.drop_share(session_id)
+        for row in [row for row in self._tables["log"].values() if row.session_id == session_id]:
+            self._set("log", row.id, None)
+
+    def share(self, session_id):
+        if self._owner == threading.get_ident():
+            return _copy(self._tables["share"].get(session_id))
+        with self._lock:
+            return _copy(self._live()["share"].get(session_id))
+
+    def put_share(self, share):
+        self._set("share", share.session_id, _copy(share))
+
+    def drop_share(self, session_id):
+        self._set("share", session_id, None)
+
+    def last_log_id(self):
+        return self._tables["counter"]["last"]
+
+    def append(self, row):
+        self._set("log", row.id, LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+        self._set("counter", "last", row.id)
+
+    def trim(self, limit, older_than_ms, sessions):
+        rows = [row for _, row in sorted(self._tables["log"].items())]
+        newest = rows.pop() if rows else None
+        removed = {row.id for row in rows[:TRIM_ROWS] if row.time < older_than_ms}
+        for session_id in sessions:
+            own = [row.id for row in rows if row.session_id == session_id]
+            room = limit - (newest is not None and newest.session_id == session_id)
+            removed.update(own[:max(0, len(own) - max(0, room))])
+        for log_id in removed:
+            self._set("log", log_id, None)
+        self._set("counter", "floor", max(removed, default=0) or self._tables["counter"]["floor"])
+
+    # -- reader side ---------------------------------------------------------------------------------------------
+    def info(self, session_id):
+        with self._lock:
+            session = self._live()["session"].get(session_id)
+        return session and (session.rev, session.info)
+
+    def id_of_key(self, key):
+        with self._lock:
+            return self._live()["key"].get(key)
+
+    def list_text(self):
+        return "[" + ",".join([session.info for session in sorted(self._sessions(), key=_SORTS["updated"])]) + "]"
+
+    def page(self, query):
+        place = _SORTS[query.sort]
+        found = sorted((s for s in self._sessions() if _matches(s, query)), key=place, reverse=query.descending)
+        if query.after is not None:
+            after = tuple(query.after)
+            found = [s for s in found if (place(s) < after if query.descending else place(s) > after)]
+        more = len(found) > query.limit
+        found = found[:query.limit]
+        return [session.info for session in found], place(found[-1]) if more else None
+
+    def count(self, query):
+        return sum(_matches(session, query) for session in self._sessions())
+
+    def events_after(self, log_id, limit):
+        with self._lock:
+            rows = []
+            for row in reversed(self._live()["log"].values()):
+                if row.id <= log_id:
+                    break
+                rows.append(row)
+        return [LogRow(row.id, row.session_id, row.kind, row.time, row.tail) for row in rows[:-limit - 1:-1]]
+
+    def log_state(self):
+        with self._lock:
+            counter = self._live()["counter"]
+            return counter["floor"], counter["last"]
+
+    def check(self):
+        self._sessions()
+        return []
+
+    def wants_maintenance(self):
+        """Return False: nothing here needs any."""
+        return False
+
+    def maintain(self):
+        self._live()
+
+    def lock_fds(self):
+        """Return the descriptors a forked child must close: none."""
+        return []
+
+    def close(self):
+        with self._lock:
+            self._closed = True
+
+    # -- inside --------------------------------------------------------------------------------------------------
+    def _live(self):
+        """Return the committed tables, or fail with CLOSED."""
+        if self._closed:
+            raise errors.Closed("the store is closed", "Open a new one.")
+        return self._committed
+
+    def _sessions(self):
+        with self._lock:
+            return list(self._live()["session"].values())
+
+    def _store(self, session, old):
+        """Put the record and what finds it by key and by role, if both are free or its own."""
+        keys = [("key", session.key, old and old.key), ("role", _role(session), old and _role(old))]
+        for table, name, _ in keys:
+            if self._tables[table].get(name, session.id) != session.id:
+                raise _taken(session, table)
+        for table, name, before in keys:
+            if name != before:
+                self._set(table, before, None)
+                self._set(table, name, None if name is None else session.id)
+        self._set("session", session.id, session.copy())
+
+    def _set(self, table, key, row):
+        rows = self._tables[table]
+        self._journal.append((table, key, rows.get(key), row))
+        _put(rows, key, row)
+
+    def _back_to(self, mark):
+        while len(self._journal) > mark:
+            table, key, old, _ = self._journal.pop()
+            _put(self._tables[table], key, old)
+
+
+def _tables():
+    tables = {name: {} for name in _TABLES}
+    tables["counter"].update(number=0, last=0, floor=0)
+    return tables
+
+
+def _put(rows, key, row):
+    if row is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = row
+
+
+def _copy(share):
+    return share and Share(share.session_id, share.share_id, share.url, share.created, share.expires)
+
+
+def _role(session):
+    """Return the role that the session holds, None when it holds none or its relay is over."""
+    return None if session.relay_state in (None, "CLEANED") else session.role
+
+
+def _taken(session, field):
+    value = getattr(session, field)
+    return errors.AlreadyExists(f"the {field} {value!r} is taken", _REMEDIES.get(field, "Open the session that has it."),
+                                details={"field": field, "value": value})
+
+
+def _matches(session, query):
+    s, q = session, query
+    return ((q.status is None or s.status in q.status)
+            and (q.relay_state is None or s.relay_state in q.relay_state)
+            and (q.residency is None or s.residency in q.residency)
+            and (q.role is None or s.role == q.role)
+            and (q.key is None or s.key == q.key)
+            and (q.parent_id is None or s.parent_id == q.parent_id)
+            and (q.archived is None or (s.archived is not None) == q.archived)
+            and (q.created_after is None or s.created >= q.created_after)
+            and (q.created_before is None or s.created < q.created_before)
+            and (q.updated_after is None or s.updated >= q.updated_after)
+            and (q.updated_before is None or s.updated < q.updated_before)
+            and all(tag in s.tags for tag in q.tags)
+            and (q.text is None or q.text in f"{s.title}\n{s.description or ''}".casefold()))

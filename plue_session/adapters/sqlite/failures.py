@@ -1,0 +1,90 @@
+"""Translate what SQLite and the system report into the library's errors, in one place."""
+
+import os
+import sqlite3
+
+from plue_session import errors
+
+NEW_STORE = "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store."
+_SPACE = "Check the disk's free space, quota and permissions, then try again."
+
+# Primary result codes, https://www.sqlite.org/rescode.html
+_DAMAGED = (11, 26)  # CORRUPT, NOTADB
+_LOCKED = (5, 6)  # BUSY, LOCKED
+_INTERRUPT, _MISUSE = 9, 21
+
+# Before Python 3.11 an exception has no code, only SQLite's English text for it.
+_CODES = {
+    "malformed": 11, "not a database": 26, "locked": 5, "readonly": 8, "disk I/O": 10, "is full": 13,
+    "unable to open": 14, "interrupted": 9,
+}
+
+
+def code(error):
+    """Return the primary SQLite result code of a `sqlite3.Error`, or 1 (ERROR) when it has none."""
+    number = getattr(error, "sqlite_errorcode", None)
+    if number is not None:
+        return number & 0xFF
+    text = str(error)
+    for part, number in _CODES.items():
+        if part in text:
+            return number
+    return 1
+
+
+def translate(error, path):
+    """Return the library's error for a `sqlite3.Error` or a `MemoryError` of the store at `path`."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return errors.AlreadyExists(f"the store holds such a record already ({error})", "Use another one.")
+    if isinstance(error, sqlite3.DataError):
+        return errors.LimitExceeded(f"the record is larger than SQLite stores ({error})", "Store less in it.")
+    if isinstance(error, MemoryError):
+        return errors.StoreIo(f"there is not enough memory to use the store {path}", "Free some, then try again.")
+    number = code(error)
+    if isinstance(error, sqlite3.ProgrammingError) or number in (_INTERRUPT, _MISUSE):
+        return errors.Closed(f"the store {path} was closed meanwhile")
+    if number in _DAMAGED:
+        return errors.Integrity(f"the store {path} is damaged ({error}); nothing was overwritten", NEW_STORE)
+    if number in _LOCKED:
+        return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
+    if number == 1:  # our SQL is constant: if it does not fit, then the tables are not those that we made
+        return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
+    return errors.StoreIo(f"the store {path} cannot be read or written: {error}{_reason(path, number)}", _SPACE)
+
+
+def taken(error, session, path):
+    """Return the error for an insert or update of `session` that failed, and say what of it is taken."""
+    text = str(error)
+    if not isinstance(error, sqlite3.IntegrityError) or "UNIQUE" not in text:
+        return translate(error, path)
+    for field in ("key", "role", "id", "number"):
+        if text.endswith("session." + field):
+            return already(session, field)
+    return translate(error, path)
+
+
+def already(session, field):
+    """Return ALREADY_EXISTS for `field` (id, key, role, number) of a session."""
+    value = getattr(session, field)
+    remedy = {"key": "Open the session that has it, or use another key.",
+              "role": "End the relay that holds it, or use another role."}.get(field, "Open the session that has it.")
+    return errors.AlreadyExists(f"the {field} {value!r} is taken", remedy, details={"field": field, "value": value})
+
+
+def system(error, path, doing):
+    """Return `StoreIo` for an `OSError` met while `doing` (a verb phrase) something to `path`."""
+    return errors.StoreIo(f"cannot {doing} {path}: {error.strerror or error}", _SPACE)
+
+
+def _reason(path, number):
+    """Return the system's reason why a file cannot be opened, which SQLite does not tell; "" when unknown.
+
+    Opens the folder, not the file: closing any descriptor of a database drops all locks SQLite holds on it.
+    """
+    if number != 14:  # CANTOPEN
+        return ""
+    try:
+        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return f" ({error.strerror})"
+    return ""

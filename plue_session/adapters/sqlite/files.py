@@ -1,0 +1,306 @@
+"""The store's files: who may touch them, how they come to be, and how they are looked at before anything is written.
+
+    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it
+    sessions.lock   whose turn it is to write: LOCK_EX from before BEGIN until after COMMIT
+    store.lock      LOCK_SH as long as the store is open; who moves it aside takes LOCK_EX
+
+A new store is built under another name and renamed when complete, so a creation that is cut short leaves nothing that
+could be taken for a store. No raw descriptor of an existing sessions.db is ever opened: closing it would drop the
+locks that SQLite holds on the file anywhere in this process.
+"""
+
+import fcntl
+import os
+import sqlite3
+import time
+
+from plue_session import errors
+from plue_session.adapters.sqlite import failures, queries
+
+DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
+#: "Plue": marks a database as ours, see `PRAGMA application_id`
+APPLICATION_ID = 0x506C7565
+#: One file per schema version, in order. Append only.
+MIGRATIONS = ("0001_sessions.sql",)
+#: Up to this size (bytes) a store is checked in full when it is opened.
+FULL_CHECK = 16 << 20
+#: Seconds to wait for a lock that somebody holds for longer than is sane.
+PATIENCE = 5.0
+PAGE_SIZE = 4096
+
+
+class Locks:
+    """The two lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
+
+    def __init__(self, data_dir):
+        self.turn_fd = _open_lock(data_dir, TURN)
+        try:
+            self.hold_fd = _open_lock(data_dir, HOLD)
+        except errors.PlueError:
+            os.close(self.turn_fd)
+            raise
+        try:
+            _hold(self.hold_fd, os.path.join(data_dir, HOLD))
+        except errors.PlueError:
+            self.close()
+            raise
+
+    def take_turn(self):
+        """Wait until no other process writes. The kernel queues the waiters: none starves."""
+        fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
+
+    def end_turn(self):
+        """Let the next process write."""
+        fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
+
+    def close(self):
+        """Close both files, which releases them."""
+        os.close(self.turn_fd)
+        os.close(self.hold_fd)
+
+
+class Turn:
+    """The turn to write as a context manager, on a descriptor of its own, beside a writer in the same process."""
+
+    def __init__(self, path):
+        self._data_dir = os.path.dirname(path)
+
+    def __enter__(self):
+        self._fd = _open_lock(self._data_dir, TURN)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_):
+        os.close(self._fd)
+
+
+class Exclusive:
+    """The right to move a store aside; nobody can open it meanwhile."""
+
+    def __init__(self, data_dir, fd):
+        self._data_dir, self._fd = data_dir, fd
+
+    def close(self):
+        """Give the right back. Twice is harmless."""
+        if self._fd is not None:
+            _exclusive.discard(self._data_dir)
+            os.close(self._fd)
+            self._fd = None
+
+
+_exclusive = set()
+
+
+def hold_exclusively(data_dir):
+    """Return an `Exclusive` (close it) on the store in `data_dir`; `IN_USE` when anybody has it open."""
+    data_dir = os.path.realpath(data_dir)
+    fd = _open_lock(data_dir, HOLD)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if not isinstance(error, BlockingIOError):
+            raise failures.system(error, os.path.join(data_dir, HOLD), "lock") from error
+        raise errors.InUse(f"the store in {data_dir} is open", "End every process that uses it, then try again.") from None
+    _exclusive.add(data_dir)
+    return Exclusive(data_dir, fd)
+
+
+def move_aside(data_dir):
+    """Rename the store's files and return the database's new path. `IN_USE` without `hold_exclusively`;
+    `NOT_FOUND` when there is no store."""
+    data_dir = os.path.realpath(data_dir)
+    if data_dir not in _exclusive:
+        raise errors.InUse(f"the store in {data_dir} is not held exclusively", "Call hold_exclusively() first.")
+    path = os.path.join(data_dir, DATABASE)
+    # The database first: if only that move happens, what is left behind is refused instead of taken for a whole store.
+    names = [name for name in ("", "-wal", "-shm", "-journal") if os.path.lexists(path + name)]
+    if not names:
+        raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target, attempt = f"{path}.corrupt-{stamp}", 1
+    while any(os.path.lexists(target + name) for name in ("", "-wal", "-shm", "-journal")):
+        attempt += 1
+        target = f"{path}.corrupt-{stamp}-{attempt}"
+    try:
+        for name in names:
+            os.rename(path + name, target + name)
+        _sync(data_dir)
+    except OSError as error:
+        raise failures.system(error, path, "move aside") from error
+    return target
+
+
+def make_folder(path):
+    """Create a folder, and those above it that are missing, for the owner alone (0700)."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_folder(above)
+    try:
+        os.mkdir(path, 0o700)
+        _sync(above)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise errors.StoreIo(f"{path} is a file, not a folder", "Set dataDir to a folder.") from None
+    except OSError as error:
+        raise failures.system(error, path, "create the folder") from error
+
+
+def prepare(path, locks):
+    """Create the store, bring an older one up to date, or find it sound. Changes nothing before it knows that."""
+    try:
+        if _size(path) and inspect(path) == len(MIGRATIONS):
+            return
+    except errors.Unsupported:
+        raise
+    except errors.PlueError:
+        pass  # perhaps someone is at it just now: judged again below, when it is our turn
+    locks.take_turn()
+    try:
+        if _size(path):
+            version = inspect(path)
+            if version < len(MIGRATIONS):
+                _migrate(path, version)
+        else:
+            _create(path)
+    finally:
+        locks.end_turn()
+
+
+def connect(path, mode="rw"):
+    """Open an existing database. It waits up to PATIENCE, polling with back-off, while others lock it.
+
+    No mmap: with it, a file truncated by someone or a bad disk kills the host with SIGBUS instead of failing a call.
+    """
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
+                           check_same_thread=False, cached_statements=256)
+
+
+def inspect(path):
+    """Return the schema version of the store at `path` without writing to it; `INTEGRITY` when it is no sound store."""
+    try:
+        connection = connect(path, "ro")
+        try:
+            return _inspect(connection, path)
+        finally:
+            connection.close()
+    except (sqlite3.Error, MemoryError) as error:
+        raise failures.translate(error, path) from error
+
+
+def _inspect(connection, path):
+    connection.execute("PRAGMA cell_size_check = on")
+    mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    if mark != APPLICATION_ID:
+        raise errors.Integrity(f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
+                               failures.NEW_STORE)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise errors.Unsupported(
+            f"the store {path} has schema version {version}, this library knows versions up to {len(MIGRATIONS)}",
+            "Update the library: a newer one has written this store.")
+    if _size(path) <= FULL_CHECK:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise errors.Integrity(f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE)
+    else:  # both ends of the largest table, and the tables' definitions
+        connection.execute("SELECT min(id), max(id) FROM log").fetchone()
+        connection.execute("SELECT min(number), max(number) FROM session").fetchone()
+    return version
+
+
+def _create(path):
+    for name in ("-wal", "-journal"):
+        if _size(path + name):
+            raise errors.Integrity(f"{path} is missing or empty, yet {path}{name} is there; nothing was overwritten",
+                                   "Put the file back if you have it. " + failures.NEW_STORE)
+    unfinished = path + ".new"
+    try:
+        for name in ("", "-journal", "-wal", "-shm"):
+            if os.path.lexists(unfinished + name):
+                os.unlink(unfinished + name)
+        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = connect(unfinished)
+        try:
+            # Nobody else sees this file before it is complete, so it is synced once, at the end.
+            for pragma in (f"page_size = {PAGE_SIZE}", "journal_mode = memory", "synchronous = off",
+                           f"application_id = {APPLICATION_ID}"):
+                connection.execute("PRAGMA " + pragma)
+            _apply(connection, 0)
+            connection.execute("PRAGMA journal_mode = wal")
+        finally:
+            connection.close()
+        fd = os.open(unfinished, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(unfinished, path)
+        _sync(os.path.dirname(path))
+    except OSError as error:
+        raise failures.system(error, path, "create") from error
+    except (sqlite3.Error, MemoryError) as error:
+        raise failures.translate(error, path) from error
+
+
+def _migrate(path, version):
+    try:
+        connection = connect(path)
+        try:
+            connection.execute("PRAGMA synchronous = full")
+            _apply(connection, version)
+        finally:
+            connection.close()
+    except (sqlite3.Error, MemoryError) as error:
+        raise failures.translate(error, path) from error
+
+
+def _apply(connection, version):
+    for number, name in enumerate(MIGRATIONS[version:], version + 1):
+        script = queries.read("migrations/" + name)
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.Error:
+            connection.rollback()
+            raise
+
+
+def _open_lock(data_dir, name):
+    path = os.path.join(data_dir, name)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise failures.system(error, path, "open") from error
+
+
+def _hold(fd, path):
+    pause, deadline = 0.002, time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise errors.Busy(f"{path} is locked: the store is being repaired or moved aside", "Try again when that is done.") from None
+        except OSError as error:
+            raise failures.system(error, path, "lock") from error
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def _size(path):
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise failures.system(error, path, "look at") from error
+
+
+def _sync(folder):
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

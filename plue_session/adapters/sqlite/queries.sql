@@ -1,0 +1,144 @@
+-- Every statement the store runs but those of pages.py. Text is bound, never spliced.
+
+-- name: begin
+BEGIN IMMEDIATE;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: savepoint
+SAVEPOINT part;
+
+-- name: release
+RELEASE part;
+
+-- name: undo
+ROLLBACK TO part;
+
+-- name: find
+SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
+       status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
+       residency, message_count, artifact_count, share_url, share_expires, rev, info
+FROM session WHERE scope = ? AND id = ?;
+
+-- name: find_key
+SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
+       status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
+       residency, message_count, artifact_count, share_url, share_expires, rev, info
+FROM session WHERE scope = ? AND key = ?;
+
+-- name: find_role
+SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
+       status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
+       residency, message_count, artifact_count, share_url, share_expires, rev, info
+FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
+
+-- name: children
+SELECT id FROM session WHERE scope = ? AND parent_id = ? ORDER BY number;
+
+-- name: largest_number
+SELECT seq FROM sqlite_sequence WHERE name = 'session';
+
+-- name: insert
+INSERT INTO session (
+  number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
+  status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
+  residency, message_count, artifact_count, share_url, share_expires, rev, info, scope, title_fold, search)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: save
+UPDATE session SET
+  key = ?, parent_id = ?, title = ?, description = ?, tags = ?, metadata = ?, created = ?, updated = ?, archived = ?,
+  ended = ?, version = ?, status = ?, aborted = ?, backend = ?, directory = ?, provider_id = ?, model_id = ?,
+  role = ?, relay_state = ?, relay_messages = ?, relay_active = ?, residency = ?, message_count = ?,
+  artifact_count = ?, share_url = ?, share_expires = ?, rev = ?, info = ?, title_fold = ?, search = ?
+WHERE scope = ? AND id = ?;
+
+-- name: save_common
+-- Names no indexed column but `updated`: SQLite rewrites an index when its columns are named, changed or not.
+UPDATE session SET
+  description = ?, tags = ?, metadata = ?, updated = ?, archived = ?,
+  ended = ?, version = ?, aborted = ?, backend = ?, directory = ?, provider_id = ?, model_id = ?,
+  relay_messages = ?, relay_active = ?, residency = ?, message_count = ?,
+  share_url = ?, share_expires = ?, rev = ?, info = ?, search = ?
+WHERE number = ?;
+
+-- name: number_and_tags
+SELECT number, tags FROM session WHERE scope = ? AND id = ?;
+
+-- name: erase_session
+DELETE FROM session WHERE number = ?;
+
+-- name: erase_log
+DELETE FROM log WHERE session_id = ? AND scope = ?;
+
+-- name: remember_erased
+UPDATE meta SET value = ? WHERE name = 'erased';
+
+-- name: add_tag
+INSERT OR IGNORE INTO session_tag (tag, number) VALUES (?, ?);
+
+-- name: drop_tag
+DELETE FROM session_tag WHERE tag = ? AND number = ?;
+
+-- name: share
+SELECT session_id, share_id, url, created, expires FROM share WHERE scope = ? AND session_id = ?;
+
+-- name: put_share
+INSERT INTO share (session_id, share_id, url, created, expires, scope) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (scope, session_id) DO UPDATE SET
+  share_id = excluded.share_id, url = excluded.url, created = excluded.created, expires = excluded.expires;
+
+-- name: drop_share
+DELETE FROM share WHERE scope = ? AND session_id = ?;
+
+-- name: append
+INSERT INTO log (id, session_id, kind, time, tail, scope) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: log_state
+SELECT (SELECT value FROM meta WHERE name = 'floor'),
+       max(ifnull((SELECT max(id) FROM log), 0), (SELECT value FROM meta WHERE name = 'erased'));
+
+-- name: trim_session
+DELETE FROM log
+WHERE session_id IS ?1 AND scope = ?2 AND id < (SELECT max(id) FROM log)
+  AND id <= (SELECT id FROM log WHERE session_id IS ?1 AND scope = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)
+RETURNING id;
+
+-- name: trim_old
+-- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back.
+DELETE FROM log
+WHERE id IN (SELECT id FROM (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
+             WHERE time < ?1)
+RETURNING id;
+
+-- name: raise_floor
+UPDATE meta SET value = max(value, ?) WHERE name = 'floor';
+
+-- name: store_id
+SELECT value FROM meta WHERE name = 'store_id';
+
+-- name: info
+SELECT rev, info FROM session WHERE scope = ? AND id = ?;
+
+-- name: id_of_key
+SELECT id FROM session WHERE scope = ? AND key = ?;
+
+-- name: list
+SELECT info FROM session WHERE scope = ? ORDER BY updated, number;
+
+-- name: events_after
+SELECT id, session_id, kind, time, tail FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
+
+-- name: stray_tags
+SELECT DISTINCT number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
+
+-- name: stray_shares
+SELECT session_id FROM share WHERE NOT EXISTS (
+  SELECT 1 FROM session WHERE session.scope = share.scope AND session.id = share.session_id) LIMIT 100;
+
+-- name: texts
+SELECT id, info, metadata, tags FROM session;
