@@ -56,7 +56,7 @@ def _parse_cursor(text, query):
     try:
         number, value = place.split(".")
         after = _parse_value(value, query.sort), int(number, 16)
-        intact = after[1] < _ROWS and render_cursor(query, after) == text
+        intact = 0 <= after[1] < _ROWS and render_cursor(query, after) == text
     except ValueError:
         intact = False
     if not intact:

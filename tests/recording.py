@@ -1,0 +1,49 @@
+"""A Publisher twin that remembers what it was told, for tests."""
+
+import json
+
+from plue_session.model import EVENTS
+
+
+class RecordingPublisher:
+    """Remembers every call in `calls`; `held` are the ids that somebody has a handle to (None: all that were ever seen)."""
+
+    def __init__(self, held=None):
+        self.held = held
+        self.calls = []
+        self.infos = {}
+
+    def known(self, session_id):
+        return session_id in (self.infos if self.held is None else self.held)
+
+    def known_ids(self):
+        return list(self.infos if self.held is None else self.held)
+
+    def snapshot(self, session_id, rev, info):
+        self.calls.append(("snapshot", session_id, rev, info))
+        self.infos[session_id] = info
+
+    def gone(self, session_id):
+        self.calls.append(("gone", session_id))
+        self.infos.pop(session_id, None)
+
+    def event(self, row, cursor):
+        self.calls.append(("event", row, cursor))
+
+    def transient(self, kind, session_id, tail, cursor):
+        self.calls.append(("transient", kind, session_id, tail, cursor))
+
+    def lost(self):
+        self.calls.append(("lost",))
+
+    # -- what tests ask --------------------------------------------------------------------------------------------
+    def events(self):
+        """Return `(kind name, data)` of every durable event told so far, in order."""
+        rows = [call[1] for call in self.calls if call[0] == "event"]
+        return [(EVENTS[row.kind], json.loads('{"x":0' + row.tail)["data"]) for row in rows]
+
+    def take(self):
+        """Return `events()` and forget all calls."""
+        events = self.events()
+        self.calls.clear()
+        return events
