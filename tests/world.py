@@ -1,0 +1,49 @@
+"""The services as the runtime builds them, over twins: what their tests act in."""
+
+import json
+
+import pytest
+
+from plue_session import config
+from plue_session.adapters.memory import MemoryStore
+from plue_session.adapters.share_key import ShareKeyMemory
+from plue_session.services.commits import Commits
+from plue_session.services.sessions import Sessions
+from plue_session.services.sharing import Sharing
+from tests.recording import RecordingPublisher
+
+START = 1_767_225_600_000
+
+
+class World:
+    """The services over a memory store, a clock that stands still until it is moved, and a recording publisher."""
+
+    def __init__(self, settings=None):
+        self.settings = config.load(None if settings is None else json.dumps(settings), {})
+        self.now = START
+        self.store = MemoryStore("embedded")
+        self.told = RecordingPublisher()
+        self.commits = Commits(self.store, self.told, lambda: self.now)
+        self.sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
+        self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, "0.1.0")
+
+    def info(self, session):
+        return json.loads(self.store.info(getattr(session, "id", session))[1])
+
+    def set(self, session_id, **fields):
+        """Change fields that no service sets yet."""
+        def change(unit):
+            session = unit.find(session_id)
+            for name, value in fields.items():
+                setattr(session, name, value)
+            unit.save(session, "session.state_changed", {})
+        self.commits.run(change)
+        self.told.take()
+
+    def unchanged_by(self, error, call, *arguments, match=""):
+        """Check that the call fails so, tells nobody anything and changes nothing; return the error."""
+        before, _ = self.store.list_text(), self.told.take()
+        with pytest.raises(error, match=match) as caught:
+            call(*arguments)
+        assert self.store.list_text() == before and self.told.calls == []
+        return caught.value
