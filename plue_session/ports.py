@@ -143,5 +143,5 @@ class Publisher:
     def transient(self, kind, session_id, tail, cursor):
         """Hand an event that is not stored to every queue that is not behind."""
 
-    def lost(self):
-        """The log has a hole before the next event: every queue is behind and must be refilled."""
+    def lost(self, log_id):
+        """The log went on to `log_id` in a way that cannot be told event by event: every queue is behind."""

@@ -1,0 +1,142 @@
+"""Build libplue_session.so: emit, declare to cffi, compile.
+
+    python build_ffi.py [--out plue_session] [--sanitize address|thread] [--debug]
+
+Puts lib/libplue_session.so, its SONAME twin, pkg-config and CMake files, and include/ under `--out` (the package by
+default: the library belongs beside the Python half it was built with). Linux; nothing here is in the way of macOS.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import sysconfig
+
+import cffi
+
+from plue_session import __version__
+from plue_session.capi import emit
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+CAPI = os.path.join(ROOT, "plue_session", "capi")
+SOURCES = ("thread.c", "text.c", "memory.c", "state.c", "handles.c", "calls.c", "events.c", "watch.c", "boot.c")
+SONAME = f"libplue_session.so.{emit.ABI}"
+
+#: Runs inside the new interpreter. It must never raise: cffi would print the traceback into the host's stderr.
+INIT_CODE = """
+from _plue_session import ffi, lib
+def _start():
+    import sys
+    root = ffi.string(lib.plue__package_root()).decode("utf-8", "surrogateescape")
+    present = sys.modules.get("plue_session")
+    if present is None:
+        sys.path.insert(0, root)
+        try:
+            import plue_session
+        finally:
+            sys.path.remove(root)
+    from plue_session.capi import bind
+    bind.install(ffi, lib)
+try:
+    _start()
+except BaseException as error:
+    lib.plue__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
+                           % (type(error).__name__, error)).encode("utf-8", "replace"))
+"""
+
+
+def build(out, sanitize=None, debug=False, python=sys.executable):
+    """Build into `out` and return the library's path."""
+    work = os.path.join(ROOT, "build", sanitize or "release")
+    generated = os.path.join(work, "generated")
+    os.makedirs(generated, exist_ok=True)
+    os.makedirs(os.path.join(out, "lib"), exist_ok=True)
+    os.makedirs(os.path.join(out, "include"), exist_ok=True)
+    _write(os.path.join(generated, "plue_tables.h"), emit.tables())
+    _write(os.path.join(generated, "exports.map"), emit.exports())
+    _write(os.path.join(generated, "plue_session.h"), emit.header())
+
+    ffi = cffi.FFI()
+    ffi.embedding_api("")
+    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int plue_python_serve(int lane, int generation); }\n')
+    ffi.embedding_init_code(INIT_CODE)
+    libdir = sysconfig.get_config_var("LIBDIR")
+    flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type", "-fno-omit-frame-pointer"]
+    flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
+    link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete",
+            f"-Wl,--version-script={os.path.join(generated, 'exports.map')}"]
+    link += [f"-fsanitize={sanitize}"] if sanitize else ["-Wl,-z,defs"]
+    ffi.set_source(
+        "_plue_session",
+        '#include "core.h"\n#include "plue_tables.h"\nint plue_python_serve(int lane, int generation);\n'
+        "static int cffi_start_python(void);\nint plue__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
+        sources=list(SOURCES),
+        include_dirs=[CAPI, generated], library_dirs=[libdir] if libdir else [],
+        define_macros=[("PLUE_PYTHON", f'"{python}"'), ("PLUE_SITE", f'"{sysconfig.get_path("platlib")}"')],
+        extra_compile_args=flags, extra_link_args=link)
+    for name in SOURCES:  # the compiler leaves its objects beside the sources: not in the package
+        shutil.copy(os.path.join(CAPI, name), os.path.join(work, name))
+    built = ffi.compile(tmpdir=work, target="libplue_session.*")
+    library = os.path.join(out, "lib", "libplue_session.so")
+    for name in (library, os.path.join(out, "lib", SONAME)):  # wheels carry no symlinks: the SONAME is a second copy
+        shutil.copy(built, name + ".new")
+        os.replace(name + ".new", name)
+    for name in ("plue_session.h", "module.modulemap"):
+        shutil.copy(os.path.join(ROOT, "include", name), os.path.join(out, "include", name))
+    _package_files(os.path.join(out, "lib"))
+    return library
+
+
+def _package_files(lib):
+    os.makedirs(os.path.join(lib, "pkgconfig"), exist_ok=True)
+    os.makedirs(os.path.join(lib, "cmake", "PlueSession"), exist_ok=True)
+    _write(os.path.join(lib, "pkgconfig", "plue-session.pc"), _PKG_CONFIG.format(version=__version__))
+    _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfig.cmake"), _CMAKE.replace("@SONAME@", SONAME))
+    _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfigVersion.cmake"), _CMAKE_VERSION.replace("@VERSION@", __version__))
+
+
+def _write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+_PKG_CONFIG = """prefix=${{pcfiledir}}/../..
+libdir=${{prefix}}/lib
+includedir=${{prefix}}/include
+
+Name: plue-session
+Description: AI-coding sessions for native programs
+Version: {version}
+Libs: -L${{libdir}} -Wl,-rpath,${{libdir}} -lplue_session
+Cflags: -I${{includedir}}
+"""
+
+_CMAKE = """get_filename_component(_plue_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." REALPATH)
+if(NOT TARGET plue::session)
+  add_library(plue::session SHARED IMPORTED)
+  set_target_properties(plue::session PROPERTIES
+    IMPORTED_LOCATION "${_plue_prefix}/lib/libplue_session.so"
+    IMPORTED_SONAME "@SONAME@"
+    INTERFACE_INCLUDE_DIRECTORIES "${_plue_prefix}/include")
+endif()
+set(PlueSession_FOUND TRUE)
+"""
+
+_CMAKE_VERSION = """set(PACKAGE_VERSION "@VERSION@")
+if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+else()
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+  if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+    set(PACKAGE_VERSION_EXACT TRUE)
+  endif()
+endif()
+"""
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="Build libplue_session.so")
+    arguments.add_argument("--out", default=os.path.join(ROOT, "plue_session"))
+    arguments.add_argument("--sanitize", choices=["address", "thread"])
+    arguments.add_argument("--debug", action="store_true")
+    options = arguments.parse_args()
+    print(build(os.path.abspath(options.out), options.sanitize, options.debug))

@@ -1,0 +1,543 @@
+/*
+ * plue_session 0.1.0: AI-coding sessions for native programs.
+ *
+ * Generated from plue_session/capi/surface by `make header`; do not edit. MIT licence.
+ *
+ *     plue_init(NULL);
+ *     plue_session_t session = plue_session_create(NULL);
+ *     char *info = plue_session_get_info(session);
+ *     puts(info);
+ *     plue_free_json(info);
+ *     plue_session_destroy(session);
+ *     plue_shutdown();
+ *
+ * Results.  A function that returns a pointer returns NULL on failure; one that returns int returns 0 on success and -1
+ *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread.
+ * Text.     UTF-8, NUL-terminated. Parameters are copied. `char *` results are yours: free them with plue_free_json(),
+ *   plue_free_string() or plue_free(), which are the same. `const char *` results belong to the library.
+ * Threads.  Every function may be called from any thread at any time.
+ * Time.     Each function says how long it may take: instant, local, remote, waits.
+ * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
+ *   directory. In a forked child every function fails with FORKED until exec.
+ * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
+ *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
+ */
+#ifndef PLUE_SESSION_H
+#define PLUE_SESSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef PLUE_API
+#if defined(__GNUC__) || defined(__clang__)
+#define PLUE_API __attribute__((visibility("default")))
+#else
+#define PLUE_API
+#endif
+#endif
+
+/* 100 * major + minor: functions and numbers are only ever added. */
+#define PLUE_API_VERSION 1
+
+/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */
+#define PLUE_OK 0
+#define PLUE_ERROR_INVALID_PARAM         (-1)  /* A parameter is NULL, of the wrong type or value, unknown, or not UTF-8. */
+#define PLUE_ERROR_NOT_FOUND             (-2)  /* The session (or what else was named) does not exist, or no longer does. */
+#define PLUE_ERROR_ALREADY_EXISTS        (-3)  /* The key or the live role is taken. */
+#define PLUE_ERROR_PROVIDER_AUTH         (-4)  /* The model provider refuses its credentials. */
+#define PLUE_ERROR_PROVIDER_INIT         (-5)  /* The provider or the model is not available. */
+#define PLUE_ERROR_JSON_PARSE            (-6)  /* The text is not JSON, or nested deeper than 128. */
+#define PLUE_ERROR_IO                    (-7)  /* A file or folder cannot be read or written, the disk is full, or memory is short. */
+#define PLUE_ERROR_TIMEOUT               (-8)  /* The call's time is up. Retryable. */
+#define PLUE_ERROR_ABORTED               (-9)  /* plue_session_abort() interrupted this call. */
+#define PLUE_ERROR_NOT_INITIALIZED       (-10) /* plue_init() has not been called, or plue_shutdown() has. */
+#define PLUE_ERROR_ALREADY_INITIALIZED   (-11) /* plue_init() was called twice without plue_shutdown(). */
+#define PLUE_ERROR_BAD_HANDLE            (-12) /* Not a live handle: destroyed, forged, of another kind, or from before a shutdown. */
+#define PLUE_ERROR_CONNECTION            (-13) /* The server cannot be reached. Retryable. */
+#define PLUE_ERROR_CONFLICT              (-14) /* The state is another than the caller assumed; nothing was changed. */
+#define PLUE_ERROR_INVALID_TRANSITION    (-15) /* The session's status or relay state does not allow this. */
+#define PLUE_ERROR_IN_USE                (-16) /* Something still uses it: another handle, a turn, a callback, a process. */
+#define PLUE_ERROR_BUSY                  (-17) /* Another one is at it; the call waited as long as it may. Nothing was changed. Retryable. */
+#define PLUE_ERROR_LEASE_LOST            (-18) /* The right to execute the session went to someone else. Retryable. */
+#define PLUE_ERROR_CLAIM_EXPIRED         (-19) /* The claim is outdated; nothing was changed. */
+#define PLUE_ERROR_BAD_CURSOR            (-20) /* The cursor is malformed, or belongs to another session or query. */
+#define PLUE_ERROR_ACCESS_DENIED         (-21) /* Refused: wrong credentials, secret, or no grant. */
+#define PLUE_ERROR_LIMIT_EXCEEDED        (-22) /* A configured or built-in limit; the message names it. */
+#define PLUE_ERROR_INTEGRITY             (-23) /* The store or an artifact is damaged; nothing was overwritten. */
+#define PLUE_ERROR_SERVER                (-24) /* The server failed, or answered what it should not. */
+#define PLUE_ERROR_UNSUPPORTED           (-25) /* This backend, store or session cannot do that. */
+#define PLUE_ERROR_RUNTIME               (-26) /* The embedded Python cannot start; the message says why and what to install. */
+#define PLUE_ERROR_FORKED                (-27) /* The library cannot be used in a forked child before exec. */
+#define PLUE_ERROR_CLOSED                (-28) /* It was closed, or the library shut down, while the call was under way. */
+#define PLUE_ERROR_QUEUE_FULL            (-29) /* A bounded queue is full; try again when it has drained. Retryable. */
+#define PLUE_ERROR_HOOK_FAILED           (-30) /* A hook refused, and hooks.strict is set. */
+#define PLUE_ERROR_UNKNOWN               (-99) /* An error without a code of its own; the message tells what happened. */
+
+/* Events, by number; see the section Events. Append-only. */
+#define PLUE_EVENT_SESSION_CREATED 0
+#define PLUE_EVENT_SESSION_UPDATED 1
+#define PLUE_EVENT_SESSION_DELETED 2
+#define PLUE_EVENT_MESSAGE_CREATED 3
+#define PLUE_EVENT_MESSAGE_UPDATED 4
+#define PLUE_EVENT_MESSAGE_PART_UPDATED 5
+#define PLUE_EVENT_PROVIDER_CHANGED 6
+#define PLUE_EVENT_CONFIG_CHANGED 7
+#define PLUE_EVENT_ERROR 8
+#define PLUE_EVENT_LIBRARY_INITIALIZED 9
+#define PLUE_EVENT_LIBRARY_SHUTDOWN 10
+#define PLUE_EVENT_SESSION_SHARED 11
+#define PLUE_EVENT_SESSION_UNSHARED 12
+#define PLUE_EVENT_SESSION_STATE_CHANGED 13
+#define PLUE_EVENT_SESSION_COMPLETED 14
+#define PLUE_EVENT_TURN_STARTED 15
+#define PLUE_EVENT_TURN_ACTIVITY 16
+#define PLUE_EVENT_TURN_FINISHED 17
+#define PLUE_EVENT_QUEUE_CHANGED 18
+#define PLUE_EVENT_ARTIFACT_ADDED 19
+#define PLUE_EVENT_ARTIFACT_DELETED 20
+#define PLUE_EVENT_RESOURCE_CHANGED 21
+#define PLUE_EVENT_RELAY_CHANGED 22
+#define PLUE_EVENT_SYNC_STATE 23
+#define PLUE_EVENT_SYNC_CONFLICT 24
+#define PLUE_EVENT_OPERATION_PROGRESS 25
+#define PLUE_EVENT_OPERATION_COMPLETED 26
+#define PLUE_EVENT_OPERATION_FAILED 27
+#define PLUE_EVENT_OPERATION_CANCELLED 28
+#define PLUE_EVENT_PERMISSION_ASKED 29
+#define PLUE_EVENT_PERMISSION_REPLIED 30
+#define PLUE_EVENT_HOOK_FAILED 31
+#define PLUE_EVENT_LOG 32
+#define PLUE_EVENT_GAP 33
+
+/* A handle to a session: opaque, never an address, never reused. */
+typedef struct plue_session *plue_session_t;
+
+/* Reserved values with a meaning of their own for functions that say so; all others answer BAD_HANDLE to them. */
+#define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
+#define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
+
+/* What an event subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
+typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
+
+/* ========================================================================
+ * Library: start, stop, errors, memory.
+ *
+ * plue_init() starts the library, plue_shutdown() stops it, and in between every function may be called from any thread
+ * at any time. One library state per process.
+ * ======================================================================== */
+
+/**
+ * Start the library.
+ *
+ * Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
+ * working directory) and opens the store. A failed plue_init() leaves nothing behind and may be tried again.
+ *
+ * Configuration keys, all optional; an unknown one is an error that names it:
+ *   dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
+ *   store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
+ *   backend      {"kind":"embedded"} (default): sessions live in the store, no server
+ *   requestTimeoutMs  how long a call may take, default 30000
+ *   defaultModel {"providerId","modelId"}
+ *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
+ *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
+ *   limits       {"activeSessions"}: refuse to create more; none by default
+ *   log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
+ *   cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks
+ *                checked and kept for what uses them
+ * What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
+ * PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
+ *
+ * @param config_json a JSON object, or NULL for the defaults; copied.
+ * @return 0, or -1.
+ * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
+ *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; TIMEOUT (30 s).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API int plue_init(const char *config_json);
+
+/**
+ * Stop the library: finish what is committing, flush, end its threads.
+ *
+ * Calls in flight on other threads return CLOSED. Every handle is freed; the same value is BAD_HANDLE for ever. Text
+ * that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+ * works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
+ * is durable already.
+ *
+ * Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
+ * refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT.
+ *
+ * Takes: waits, as described, at most as long as stated.
+ */
+PLUE_API void plue_shutdown(void);
+
+/**
+ * Return the library's version, such as "0.1.0". Static; works at any time.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_get_version(void);
+
+/**
+ * Describe the running library, for an about box or a bug report.
+ *
+ * @return {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
+ *     "server":{"running","url"?}}; free it with plue_free_json().
+ * Errors: NOT_INITIALIZED.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API char *plue_get_app_info(void);
+
+/**
+ * Return what went wrong in the calling thread's last failing call: operation, session id, cause, remedy.
+ *
+ * @return "No error" when there is none, never NULL; valid until this thread's next failing call.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_get_last_error(void);
+
+/**
+ * Return the calling thread's last error as {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
+ *
+ * @return {} when there is none; valid until this thread's next failing call or call of this function.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_get_last_error_json(void);
+
+/**
+ * Return the number of the calling thread's last error (PLUE_ERROR_*), PLUE_OK when there is none.
+ *
+ * A success does not clear it, except in functions whose NULL can mean "nothing yet": those clear it first.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_get_last_error_code(void);
+
+/**
+ * Free text or memory that the library returned as `char *` or `void *`.
+ *
+ * NULL, a pointer that the library does not own, and a double free are ignored.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_free_json(char *json);
+
+/**
+ * The same as plue_free_json().
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_free_string(char *text);
+
+/**
+ * The same as plue_free_json().
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_free(void *memory);
+
+/**
+ * Return `text` as a JSON string literal, quotes included, ready to be pasted into a JSON document.
+ *
+ * @param text UTF-8.
+ * @return free it with plue_free_string().
+ * Errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED; IO (no memory).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_json_quote(const char *text);
+
+/* ========================================================================
+ * Sessions.
+ *
+ * A plue_session_t is a token for a session, not its address: it may be stale, forged or NULL, and the call then fails
+ * with BAD_HANDLE or INVALID_PARAM instead of crashing. Many handles may refer to one session; they see the same state.
+ * Each is freed with plue_session_destroy(), which leaves the session alone; plue_session_delete() erases the session.
+ * After that its handles answer NOT_FOUND for ever and are still yours to destroy.
+ *
+ * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
+ * the same store within 50 ms. A failed call changes nothing and emits no event.
+ * ======================================================================== */
+
+/**
+ * Create a session titled "Untitled".
+ *
+ * @param parent_id the id of an existing session to be its parent; NULL or "" for none.
+ * @return a handle for plue_session_destroy(), or NULL.
+ * Errors: INVALID_PARAM (malformed id); NOT_FOUND (no such parent); LIMIT_EXCEEDED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API plue_session_t plue_session_create(const char *parent_id);
+
+/**
+ * Create a session with options.
+ *
+ * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
+ * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
+ * description; role (the session starts with relay state CREATED; one live session per role); template;
+ * provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
+ * without symlinks).
+ *
+ * @param options_json a JSON object, or NULL for plue_session_create(NULL).
+ * @return a handle for plue_session_destroy(), or NULL.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or
+ *     live role: names the session that has it); LIMIT_EXCEEDED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API plue_session_t plue_session_create_with(const char *options_json);
+
+/**
+ * Return the session with this key, creating it if there is none: one session per key, also when threads and
+ * processes race.
+ *
+ * @param key 1-200 characters; no control characters, no slashes, not beginning with "session_" or "ses_".
+ * @return a handle for plue_session_destroy(), or NULL.
+ * Errors: INVALID_PARAM; LIMIT_EXCEEDED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API plue_session_t plue_session_get_or_create(const char *key);
+
+/**
+ * Return a new handle to an existing session; never creates one.
+ *
+ * @param id_or_key a session's id, or its key.
+ * @return a handle for plue_session_destroy(), or NULL.
+ * Errors: INVALID_PARAM (malformed); NOT_FOUND.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API plue_session_t plue_session_open(const char *id_or_key);
+
+/**
+ * Return what is known of the session, as JSON.
+ *
+ * {"id","title","parentId"?,"time":{"created","updated","archived"?,"ended"?},"share"?:{"url","expiresAt"?},"version",
+ * "key"?,"aliases"?,"description"?,"tags":[],"metadata":{},"status","aborted","backend","directory"?,"provider"?,"role"?,
+ * "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
+ * "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
+ *
+ * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info().
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_get_info(plue_session_t session);
+
+/**
+ * Return what was last known of the session, in the form of plue_session_get_info(), without ever asking anybody.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_session_peek_info(plue_session_t session);
+
+/**
+ * Return the session's id, such as "session_1763640000000".
+ *
+ * @return free it with plue_free_string(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_session_get_id(plue_session_t session);
+
+/**
+ * Return every session as a JSON array of infos, least recently updated first; [] when there are none.
+ *
+ * Takes about a millisecond per thousand sessions; plue_session_query() reads pages.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: BUSY; IO; INTEGRITY.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_list(void);
+
+/**
+ * Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
+ *
+ * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
+ * parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+ * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+ * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+ * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+ *
+ * @param query_json a JSON object, or NULL for the first 100 by time of update.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API char *plue_session_query(const char *query_json);
+
+/**
+ * Return how many sessions match a query; sort, order, limit and cursor do not matter.
+ *
+ * @param query_json as for plue_session_query(); NULL counts all.
+ * @return the number (>= 0), or -1.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API int plue_session_count(const char *query_json);
+
+/**
+ * Set the session's title. It is kept byte for byte; "" is a title.
+ *
+ * @param title UTF-8; copied.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_update_title(plue_session_t session, const char *title);
+
+/**
+ * Change some of the session's fields in one step; what the patch leaves out stays.
+ *
+ * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
+ * archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
+ * only if they still hold.
+ *
+ * @param patch_json a JSON object; {} changes nothing and emits nothing.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (base no longer holds: names the fields);
+ *     BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_update(plue_session_t session, const char *patch_json);
+
+/**
+ * Bind the session to a provider and a model: each of its turns names them. Runs nothing.
+ *
+ * @param provider_id such as "anthropic"; not empty.
+ * @param model_id such as "claude-sonnet-4-5"; not empty.
+ * @return 0, also when it is bound to this pair already; -1.
+ * Errors: INVALID_PARAM; CONFLICT (bound to another pair); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_initialize(plue_session_t session, const char *provider_id, const char *model_id);
+
+/**
+ * Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
+ *
+ * All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy.
+ *
+ * @return 0, or -1 (nothing was erased).
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_delete(plue_session_t session);
+
+/**
+ * End what is in flight for the session.
+ *
+ * Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
+ * threads that are blocked on this session: those that have not finished half a second later return ABORTED. With
+ * nothing running, which is always so with the embedded backend, that is all.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_abort(plue_session_t session);
+
+/**
+ * Share the session: {"url","secret","link","expiresAt"?}. A shared session returns the same share again.
+ *
+ * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
+ * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
+ * the share expires, and the next call makes a new one.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's
+ *     file).
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_create_share(plue_session_t session);
+
+/**
+ * Withdraw the session's share: its secret is refused at once.
+ *
+ * @return 0, also when it was not shared; -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_unshare(plue_session_t session);
+
+/**
+ * Tell whether `secret` opens the session's share, in constant time.
+ *
+ * @param session_id the id of the session that is said to be shared.
+ * @param secret as plue_session_create_share() gave it.
+ * @return 0 when it does; -1.
+ * Errors: ACCESS_DENIED, with one and the same message whether the session is unknown, not shared, its share
+ *     expired or withdrawn, or the secret wrong; INVALID_PARAM (NULL, malformed id); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API int plue_session_validate_share(const char *session_id, const char *secret);
+
+/**
+ * Free a handle. The session stays, and so do other handles to it.
+ *
+ * NULL, a handle that was destroyed before, any other value, and a call before plue_init() are ignored.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_session_destroy(plue_session_t session);
+
+/* ========================================================================
+ * Events.
+ *
+ * {"type","number","sessionId"?,"cursor","sequence","timestamp","correlationId","causeId"?,"data"}
+ *
+ * An event tells of a change that is durable already, made by this process or by another one on the same store. Events of
+ * one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
+ * from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
+ *
+ * No event is lost silently. Queues are bounded (1024 events); a reader that falls behind is refilled from the store's log,
+ * and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
+ * its data, and goes on from there.
+ *
+ * session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
+ * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"}.
+ * ======================================================================== */
+
+/**
+ * Call `callback` for every event from now on.
+ *
+ * Each subscription has a thread of its own on which its callback runs, one event at a time, with no library lock held
+ * and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
+ * call. A slow callback delays nobody else.
+ *
+ * @param callback must not be NULL.
+ * @param user_data passed to each call; yours.
+ * @return an id for plue_event_unsubscribe(), > 0; 0 on failure.
+ * Errors: INVALID_PARAM (NULL callback); LIMIT_EXCEEDED (64 subscriptions); IO (no thread or descriptor left).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data);
+
+/**
+ * End a subscription. After this returns the callback runs no more.
+ *
+ * Waits for a call that is running, so hold no lock that the callback takes; inside that very call it does not wait. An
+ * unknown id is ignored.
+ *
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ */
+PLUE_API void plue_event_unsubscribe(uint32_t id);
+
+/**
+ * Return the next event of the default queue, which holds all events since plue_init().
+ *
+ * @return free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with
+ *     another code: failure.
+ * Errors: NOT_INITIALIZED; IO (no memory).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_event_poll(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PLUE_SESSION_H */

@@ -1,0 +1,340 @@
+"""The Python side of the boundary: library threads take requests from the C side, run the surface, and finish them.
+
+`install` is called once per process, inside the embedded interpreter. Nothing that happens here prints or escapes: a
+failure of any kind ends as the error of the call that met it.
+"""
+
+import sys
+import threading
+
+from plue_session import errors
+from plue_session.capi.surface import TABLE
+from plue_session.capi.types import TYPES
+from plue_session.model import EVENT_NUMBER, EVENTS
+from plue_session.rules import cursors
+from plue_session.rules.jsontext import dumps, quote
+
+#: Requests that are taken at a time: with the callers that wait in threads, also the size of a group commit.
+BATCH = 256
+#: Log rows read at a time to refill a queue.
+REFILL_PAGE = 256
+#: Queues there can be at most: the subscriptions and the default queue.
+QUEUES = 65
+
+
+class Operation:
+    """How to run one operation: its function, and how its values cross."""
+
+    __slots__ = ("name", "function", "session", "texts", "kind")
+
+    def __init__(self, function):
+        parameters = [note for name, note in function.__annotations__.items() if name != "return"]
+        self.name, self.function = function.__name__, function
+        self.session = "SessionHandle" in parameters
+        self.texts = range(len(parameters) - self.session)
+        self.kind = TYPES[function.__annotations__["return"]].kind
+
+
+OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["lane"]]
+
+
+def install(ffi, lib):
+    """Connect to the C side. Raises when library and package do not belong together."""
+    import zlib
+    spelled = "|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"])
+    if lib.plue__fingerprint() != zlib.crc32(spelled.encode()):
+        raise RuntimeError("the library and the Python package beside it are of different builds")
+    boundary = Boundary(ffi, lib)
+
+    @ffi.def_extern(name="plue_python_serve", error=-1)
+    def serve(lane, generation):
+        trace = threading.gettrace()
+        if trace:  # as threading.Thread does: debuggers and coverage see the library's threads too
+            sys.settrace(trace)
+        try:
+            boundary.serve[lane](generation)
+        except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
+            lib.plue__lane_failed(lane, describe(error).encode("utf-8", "replace"))
+        return 0
+
+
+def describe(error):
+    """Say what an unexpected exception was and where it came from."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def translate(error):
+    """Return the `PlueError` that a C caller gets for any exception."""
+    if isinstance(error, errors.PlueError):
+        return error
+    if isinstance(error, MemoryError):
+        return errors.StoreIo("out of memory", "Free some and try again.")
+    if isinstance(error, OSError):
+        return errors.StoreIo(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
+                              "Check the file, its permissions and the free space, and try again.")
+    return errors.Unknown(f"internal error, {describe(error)}", "Please report it.")
+
+
+class Boundary:
+    """What the library's threads do, lane by lane, for one process."""
+
+    def __init__(self, ffi, lib):
+        self.ffi, self.lib = ffi, lib
+        self.runtime = None
+        self.publisher = Publisher(ffi, lib)
+        self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read}
+
+    # -- requests --------------------------------------------------------------------------------------------------
+    def taker(self, lane, generation, size=BATCH):
+        """Return a function that takes what is pending in the lane, as a list."""
+        requests = self.ffi.new("plue_request *[]", size)
+        take, lane_number = self.lib.plue__take, lane
+
+        def taken():
+            return list(requests[0:take(lane_number, generation, requests, size)])
+        return taken
+
+    def call(self, request):
+        """Run the operation of a request and return its result. A session comes with a handle: `(handle, session)`."""
+        string = self.ffi.string
+        operation = OPERATIONS[request.operation]
+        arguments = [string(request.session).decode()] if operation.session else []
+        text = request.text
+        for place in operation.texts:
+            arguments.append(string(text[place]).decode() if text[place] else None)
+        result = operation.function(self.runtime, *arguments)
+        if operation.kind == "session":
+            return self.acquire(result), result
+        return result
+
+    def acquire(self, session):
+        """Make a handle, before anything of this commit is published: so it misses nothing."""
+        handle = self.lib.plue__session_acquire((session if isinstance(session, str) else session.id).encode())
+        if not handle:
+            raise errors.StoreIo("no memory, or no handle, is left", "Destroy handles that are not needed.")
+        return handle
+
+    def finish(self, request, outcome):
+        """End a request with its result, or with the error that `outcome` is."""
+        lib = self.lib
+        operation = OPERATIONS[request.operation]
+        if isinstance(outcome, BaseException):
+            self.refuse(request, operation.name, outcome)
+        elif operation.kind == "text":
+            data = outcome.encode("utf-8", "surrogatepass")
+            lib.plue__finish_text(request, data, len(data))
+        elif operation.kind == "session":
+            handle, session = outcome
+            self.publisher.snapshot(session.id, session.rev, session.info)
+            lib.plue__finish_session(request, handle)
+        else:
+            lib.plue__finish_number(request, outcome if operation.kind == "count" else 0)
+
+    def refuse(self, request, name, error):
+        error = translate(error)
+        if error.session is None and request.session:
+            error.session = self.ffi.string(request.session).decode()
+        if self.runtime and error.number == errors.Unknown.number:
+            self.runtime.log.write("error", error.message(name))
+        details = dumps(error.details).encode() if error.details else b""
+        self.lib.plue__finish_error(request, error.number, error.message(name).encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd"), details)
+
+    # -- lanes -----------------------------------------------------------------------------------------------------
+    def control(self, generation):
+        """Open and close the runtime, for ever."""
+        lib, string = self.lib, self.ffi.string
+        take = self.taker(lib.PLUE_LANE_CONTROL, generation, 1)
+        while True:
+            lib.plue__wait(lib.PLUE_LANE_CONTROL, generation)
+            for request in take():
+                try:
+                    if request.operation == lib.PLUE_CONTROL_OPEN:
+                        self.open(string(request.text[0]).decode() if request.text[0] else None)
+                    elif request.operation == lib.PLUE_CONTROL_FAREWELL:
+                        self.runtime.farewell()
+                    else:
+                        self.close()
+                except BaseException as error:
+                    self.refuse(request, "plue_init" if request.operation == lib.PLUE_CONTROL_OPEN else "plue_shutdown", error)
+                else:
+                    opened = request.operation == lib.PLUE_CONTROL_OPEN
+                    if lib.plue__finish_number(request, 0) and opened:
+                        self.close()  # the caller of plue_init has given up meanwhile
+
+    def open(self, config_json):
+        from plue_session.runtime import Runtime
+        lib, string = self.lib, self.ffi.string
+
+        def environment(name):
+            value = lib.plue__environment(name.encode())
+            return string(value).decode("utf-8", "surrogateescape") if value else None
+        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"))
+        try:
+            lib.plue__set_timeout(self.runtime.settings.request_timeout_ms)
+            for fd in self.runtime.store.lock_fds():
+                lib.plue__close_on_fork(fd)
+            lib.plue__event_start(self.runtime.store.log_state()[1])
+            watched = self.runtime.watched()
+            if watched and lib.plue__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):
+                raise errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
+            self.runtime.greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        runtime, self.runtime = self.runtime, None
+        if runtime:
+            for fd in runtime.store.lock_fds():
+                self.lib.plue__keep_on_fork(fd)
+            runtime.close()
+
+    def commit(self, generation):
+        """The writer: everything that is pending when the store is ours becomes one commit."""
+        lib, runtime = self.lib, self.runtime
+        commits, store = runtime.commits, runtime.store
+        take = self.taker(lib.PLUE_LANE_COMMIT, generation)
+        while True:
+            signal = lib.plue__wait(lib.PLUE_LANE_COMMIT, generation)
+            if not signal:
+                return
+            if signal & lib.PLUE_SIGNAL_REQUESTS:
+                requests, handles = [], []
+
+                def jobs():
+                    requests.extend(take())
+                    return [lambda unit, request=request: self.joined(request, handles) for request in requests]
+                outcomes = commits.batch([], jobs)
+                if len(outcomes) != len(requests):  # the store could not even be locked
+                    requests.extend(take())
+                    outcomes = outcomes[-1:] * len(requests)
+                kept = {outcome[0] for outcome in outcomes if isinstance(outcome, tuple)}
+                for handle in handles:
+                    if handle not in kept:
+                        lib.plue__session_release(handle)
+                for request, outcome in zip(requests, outcomes):
+                    self.finish(request, outcome)
+                if store.wants_maintenance():
+                    lib.plue__wake(lib.PLUE_LANE_READ)
+            if signal & lib.PLUE_SIGNAL_WAKE:
+                self.guarded(commits.catch_up)
+
+    def joined(self, request, handles):
+        result = self.call(request)
+        if type(result) is tuple:
+            handles.append(result[0])
+        return result
+
+    def read(self, generation):
+        """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
+        lib = self.lib
+        take = self.taker(lib.PLUE_LANE_READ, generation, 1)
+        while True:
+            signal = lib.plue__wait(lib.PLUE_LANE_READ, generation)
+            if not signal:
+                return
+            if signal & lib.PLUE_SIGNAL_WAKE:
+                self.guarded(self.runtime.store.maintain)
+                self.guarded(self.refill)
+            if signal & lib.PLUE_SIGNAL_REQUESTS:
+                for request in take():
+                    try:
+                        outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)
+                    except BaseException as error:
+                        outcome = error
+                    self.finish(request, outcome)
+
+    def opened(self, outcome):
+        """Read the session again now that its handle exists: a change in between would have missed it."""
+        from plue_session.model import Session
+        handle, session_id = outcome
+        try:
+            found = self.runtime.store.info(session_id)
+            if not found:
+                raise errors.NotFound("the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id)
+        except BaseException:
+            self.lib.plue__session_release(handle)
+            raise
+        return handle, Session(id=session_id, rev=found[0], info=found[1])
+
+    def guarded(self, work):
+        """Do work that no caller waits for; its failure is logged, and it is tried again the next time."""
+        try:
+            work()
+        except Exception as error:
+            self.runtime.log.write("warning", translate(error).message(work.__name__))
+
+    # -- refilling -------------------------------------------------------------------------------------------------
+    def refill(self):
+        """Fill the event queues that have fallen behind from the log."""
+        tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
+        for place in range(self.lib.plue__event_behind(tokens, after, QUEUES)):
+            self.refill_queue(tokens[place], after[place])
+
+    def refill_queue(self, token, after):
+        store, lib = self.runtime.store, self.lib
+        while True:
+            floor, last = store.log_state()
+            if floor > after:
+                if self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last)):
+                    return
+                after = last
+            rows = store.events_after(after, REFILL_PAGE)
+            for row in rows:
+                if self.push(token, row.id, row.kind, row.session_id, row.tail):
+                    return  # full again
+                after = row.id
+            if not rows and lib.plue__event_refilled(token, after):
+                return
+
+    def push(self, token, log_id, kind, session_id, tail):
+        head = head_of(kind, session_id, cursors.render(self.runtime.store.store_id, log_id, session_id))
+        tail = tail.encode("utf-8", "surrogatepass")
+        return self.lib.plue__event_refill(token, log_id, kind, head, len(head), tail, len(tail))
+
+
+def head_of(kind, session_id, cursor):
+    """Return the bytes of an event up to where its sequence number goes."""
+    subject = f',"sessionId":{quote(session_id)}' if session_id else ""
+    return f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
+
+
+class Publisher:
+    """The publisher port on the C side (ports.Publisher)."""
+
+    def __init__(self, ffi, lib):
+        self._ffi, self._lib = ffi, lib
+
+    def known(self, session_id):
+        return bool(self._lib.plue__session_known(session_id.encode()))
+
+    def known_ids(self):
+        ids = self._lib.plue__session_ids()
+        if not ids:
+            raise MemoryError
+        try:
+            return self._ffi.string(ids).decode().split()
+        finally:
+            self._lib.plue__free(ids)
+
+    def snapshot(self, session_id, rev, info):
+        data = info.encode("utf-8", "surrogatepass")
+        self._lib.plue__session_publish(session_id.encode(), rev, data, len(data))
+
+    def gone(self, session_id):
+        self._lib.plue__session_gone(session_id.encode())
+
+    def event(self, row, cursor):
+        head, tail = head_of(row.kind, row.session_id, cursor), row.tail.encode("utf-8", "surrogatepass")
+        self._lib.plue__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
+
+    def transient(self, kind, session_id, tail, cursor):
+        head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "surrogatepass")
+        self._lib.plue__event_publish(0, kind, head, len(head), data, len(data))
+
+    def lost(self, log_id):
+        self._lib.plue__event_lost(log_id)

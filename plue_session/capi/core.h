@@ -1,0 +1,161 @@
+/*
+ * The C side of the boundary, seen from inside. What stands between the cdef marks is also declared to Python.
+ *
+ * The way of a call: a shim collects the arguments (plue_call), posts a request to a lane, and waits for its end with a
+ * deadline. Library threads, which alone run Python, take requests from the lanes and finish them. So a host thread
+ * never holds the interpreter lock, never runs Python on its stack, and can always be sent home: by its deadline, an
+ * abort or a shutdown. Instant functions do not come here at all: they are answered from C memory.
+ *
+ * Locks are leaves, with one exception: the table's lock may be held when a session's is taken. No lock is held while
+ * Python, a callback or the disk is waited for, but the one that lets plue_init and plue_shutdown run one at a time.
+ */
+#ifndef PLUE_CORE_H
+#define PLUE_CORE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plue_session.h"
+
+_Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build would have to reuse them");
+
+/* <cdef> */
+enum { PLUE_LANE_CONTROL, PLUE_LANE_COMMIT, PLUE_LANE_READ, PLUE_LANE_COUNT };
+enum { PLUE_SIGNAL_REQUESTS = 1, PLUE_SIGNAL_WAKE = 2 };
+enum { PLUE_CONTROL_OPEN = -1, PLUE_CONTROL_FAREWELL = -2, PLUE_CONTROL_CLOSE = -3 };
+
+typedef struct plue_request {
+    int operation;
+    const char *session; /* the id behind the handle that the call named, or NULL */
+    const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
+    size_t length[3];
+} plue_request;
+/* </cdef> */
+
+#define PLUE_TEXTS 3
+
+/* ---- thread.c: what belongs to one thread: its last error, its recently freed memory ---- */
+typedef struct plue_thread plue_thread;
+struct plue_thread {
+    int code;
+    int64_t time;           /* of the error, ms since the epoch */
+    char *message;          /* heap, or a literal when memory was short */
+    char *details;          /* JSON object text or NULL */
+    char *json;             /* what plue_get_last_error_json returned last */
+    void *held[16];         /* freed, but not yet given back: a double free finds them unowned, not reused */
+    unsigned next_held;
+    int in_callback;        /* inside a callback of the host's */
+    int generation;         /* of a library thread: what is not the present one may no longer publish */
+};
+plue_thread *plue_this_thread(void); /* NULL when memory is short */
+void plue_fail(int code, const char *operation, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void plue_fail_with(int code, const char *message, const char *details);
+void plue_clear_error(void);
+int64_t plue_now_ms(void);         /* wall clock */
+int64_t plue_monotonic_ns(void);
+void plue_deadline(struct timespec *at, int64_t monotonic_ns);
+void plue_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock */
+
+/* ---- memory.c: text that belongs to the caller ---- */
+char *plue_own(const char *text, size_t length); /* a copy the caller may free; NULL when memory is short */
+int plue_own_block(void *block);                 /* 0 when `block` (from malloc) now counts as the caller's */
+
+/* ---- text.c ---- */
+int plue_is_utf8(const char *text, size_t length);
+char *plue_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
+
+/* ---- state.c: one library state per process ---- */
+enum { PLUE_STOPPED, PLUE_STARTING, PLUE_RUNNING, PLUE_STOPPING };
+extern atomic_int plue_state;
+extern atomic_int plue_forked;
+extern atomic_int plue_generation;
+int plue_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZED set */
+int plue_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
+
+/* ---- boot.c: the interpreter ---- */
+int plue_boot(const char *operation);      /* once per process; -1 with RUNTIME set */
+int plue_release_interpreter(void **state); /* when this host thread holds the interpreter lock, let go of it ... */
+void plue_retake_interpreter(void *state);  /* ... and take it back */
+int plue__start_cffi(void);
+
+/* ---- handles.c ---- */
+char *plue_session_id_of(plue_session_t handle, const char *operation); /* malloc'ed id, or NULL with the error set */
+void plue_drop_all_sessions(void);
+
+/* ---- calls.c ---- */
+typedef struct plue_call {
+    int operation;
+    int failed;
+    int texts;
+    char *session;
+    const char *text[PLUE_TEXTS];
+    size_t length[PLUE_TEXTS];
+} plue_call;
+plue_call plue_begin(int operation);
+void plue_take_session(plue_call *call, plue_session_t session);
+void plue_take_text(plue_call *call, const char *name, const char *text, int required);
+void plue_interrupt(plue_call *call); /* sends home the other callers that wait for this call's session */
+plue_session_t plue_run_session(plue_call *call);
+char *plue_run_text(plue_call *call);
+int plue_run_status(plue_call *call);
+int plue_run_count(plue_call *call);
+int plue_control(int operation, const char *text, int64_t deadline_ns);
+int plue_lanes_open(int generation);                 /* starts the lanes' threads */
+int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOSED), ends the threads; -1: some are stuck */
+
+/* ---- events.c ---- */
+int plue_events_open(void);
+int plue_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback of the host's still runs */
+
+/* ---- watch.c ---- */
+void plue_watch_stop(void);
+
+/* <cdef> */
+/* calls.c: lanes */
+int plue__wait(int lane, int generation);
+int plue__take(int lane, int generation, plue_request **requests, int room);
+void plue__wake(int lane);
+void plue__finish_text(plue_request *request, const char *text, size_t length);
+int plue__finish_number(plue_request *request, int number);
+int plue__finish_session(plue_request *request, uintptr_t handle);
+void plue__finish_error(plue_request *request, int code, const char *message, const char *details);
+void plue__set_timeout(int milliseconds);
+
+/* handles.c: snapshots */
+uintptr_t plue__session_acquire(const char *id);
+void plue__session_release(uintptr_t handle);
+int plue__session_known(const char *id);
+char *plue__session_ids(void);
+void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length);
+void plue__session_gone(const char *id);
+
+/* events.c */
+void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
+void plue__event_lost(int64_t id);
+int plue__event_behind(uint64_t *queues, int64_t *after, int room);
+int plue__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
+int plue__event_refilled(uint64_t queue, int64_t last);
+void plue__event_start(int64_t id);
+
+/* watch.c */
+int plue__watch(const char *folder, const char *file);
+
+/* state.c, boot.c */
+const char *plue__environment(const char *name);
+void plue__close_on_fork(int fd);
+void plue__keep_on_fork(int fd);
+const char *plue__library_path(void);
+const char *plue__package_root(void);
+unsigned plue__fingerprint(void);
+void plue__boot_failed(const char *message);
+void plue__lane_failed(int lane, const char *message);
+void plue__free(char *text);
+/* </cdef> */
+
+#endif

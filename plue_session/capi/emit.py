@@ -1,0 +1,320 @@
+"""Turn the surface table into everything that names a symbol, so that no symbol is typed twice.
+
+    python -m plue_session.capi.emit            rewrite the committed outputs
+    python -m plue_session.capi.emit --check    fail if they differ from what the table says
+
+Committed: the public header, the Swift module map, ctypes prototypes, the reference page. For the build only
+(`sources()`): shims, declarations for cffi, the export list. Standard library only.
+"""
+
+import inspect
+import os
+import re
+import sys
+import textwrap
+import zlib
+
+from plue_session import __version__
+from plue_session.capi.surface import TABLE, TIMES, events, library, sessions
+from plue_session.capi.types import TYPES
+from plue_session.errors import ALL as ERRORS
+from plue_session.model import EVENTS
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CAPI = os.path.dirname(os.path.abspath(__file__))
+#: Append-only ABI: the number behind libplue_session.so. and behind PLUE_API_VERSION's last digits.
+ABI = 0
+API_VERSION = 100 * int(__version__.split(".")[0]) + int(__version__.split(".")[1])
+SECTIONS = (library, sessions, events)
+PARAMETER, FIELD = re.compile(r"\{(\w+)\}"), re.compile(r":(param \w+|returns|errors):")
+
+
+class Function:
+    """One row of the table, read for printing."""
+
+    def __init__(self, name, function, attributes):
+        signature = inspect.signature(function)
+        self.name = name
+        self.module = function.__module__
+        self.time, self.lane = attributes["time"], attributes["lane"]
+        self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
+        self.result = TYPES[signature.return_annotation]
+        self.prose, self.fields = _split(inspect.getdoc(function))
+        documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
+        if documented - {parameter for parameter, _ in self.parameters}:
+            raise SystemExit(f"{name}: documents a parameter it does not have: {documented}")
+
+    def prototype(self):
+        parameters = ", ".join(crossing.declare(name) for name, crossing in self.parameters) or "void"
+        return f"{self.result.declare(self.name)}({parameters})"
+
+
+def functions():
+    return [Function(name, *row) for name, row in TABLE.items()]
+
+
+def operations():
+    """The functions that Python answers, in the order that both sides number them by."""
+    return [function for function in functions() if function.lane]
+
+
+def fingerprint():
+    """A number that library and package must agree on."""
+    return zlib.crc32("|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"]).encode())
+
+
+def _split(doc):
+    """Separate prose from the `:field:` entries at the end."""
+    prose, fields, current = [], {}, None
+    for line in doc.splitlines():
+        match = FIELD.match(line)
+        if match:
+            current = match.group(1)
+            fields[current] = line[match.end():].strip()
+        elif current:
+            fields[current] += " " + line.strip()
+        else:
+            prose.append(line)
+    return "\n".join(prose).strip(), fields
+
+
+# -- the header -------------------------------------------------------------------------------------------------------
+def header():
+    out = [_HEADER_TOP.format(version=__version__, api=API_VERSION)]
+    out.append("/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */\n#define PLUE_OK 0")
+    for error in ERRORS:
+        retry = " Retryable." if error.retryable else ""
+        out += _define(f"PLUE_ERROR_{error.name}", f"({error.number})", error.about + retry)
+    out.append("\n/* Events, by number; see the section Events. Append-only. */")
+    for number, name in enumerate(EVENTS):
+        out.append(f"#define PLUE_EVENT_{name.upper().replace('.', '_')} {number}")
+    out.append(_HEADER_TYPES)
+    for section in SECTIONS:
+        out.append(_comment(inspect.getdoc(section), banner=True))
+        for function in functions():
+            if function.module == section.__name__:
+                out.append(_describe(function))
+    out.append(_HEADER_END)
+    return "\n".join(out) + "\n"
+
+
+def _define(name, value, about):
+    return [f"#define {name:<32} {value:<5} /* {about} */"]
+
+
+def _describe(function):
+    lines = [function.prose, ""]
+    for key, text in function.fields.items():
+        label = "@" + key if key.startswith("param") else {"returns": "@return", "errors": "Errors:"}[key]
+        lines.append(textwrap.fill(f"{label} {text}", 108, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False))
+    lines.append("Takes: " + TIMES[function.time])
+    return _comment("\n".join(lines)) + f"\nPLUE_API {function.prototype()};\n"
+
+
+def _comment(text, banner=False):
+    opening = "/* " + "=" * 72 if banner else "/**"
+    closing = " * " + "=" * 72 + " */\n" if banner else " */"
+    return "\n".join([opening, *((" * " + line).rstrip() for line in text.splitlines()), closing])
+
+
+_HEADER_TOP = """/*
+ * plue_session {version}: AI-coding sessions for native programs.
+ *
+ * Generated from plue_session/capi/surface by `make header`; do not edit. MIT licence.
+ *
+ *     plue_init(NULL);
+ *     plue_session_t session = plue_session_create(NULL);
+ *     char *info = plue_session_get_info(session);
+ *     puts(info);
+ *     plue_free_json(info);
+ *     plue_session_destroy(session);
+ *     plue_shutdown();
+ *
+ * Results.  A function that returns a pointer returns NULL on failure; one that returns int returns 0 on success and -1
+ *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread.
+ * Text.     UTF-8, NUL-terminated. Parameters are copied. `char *` results are yours: free them with plue_free_json(),
+ *   plue_free_string() or plue_free(), which are the same. `const char *` results belong to the library.
+ * Threads.  Every function may be called from any thread at any time.
+ * Time.     Each function says how long it may take: instant, local, remote, waits.
+ * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
+ *   directory. In a forked child every function fails with FORKED until exec.
+ * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
+ *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
+ */
+#ifndef PLUE_SESSION_H
+#define PLUE_SESSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#ifndef PLUE_API
+#if defined(__GNUC__) || defined(__clang__)
+#define PLUE_API __attribute__((visibility("default")))
+#else
+#define PLUE_API
+#endif
+#endif
+
+/* 100 * major + minor: functions and numbers are only ever added. */
+#define PLUE_API_VERSION {api}
+"""
+
+_HEADER_TYPES = """
+/* A handle to a session: opaque, never an address, never reused. */
+typedef struct plue_session *plue_session_t;
+
+/* Reserved values with a meaning of their own for functions that say so; all others answer BAD_HANDLE to them. */
+#define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
+#define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
+
+/* What an event subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
+typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
+"""
+
+_HEADER_END = """#ifdef __cplusplus
+}
+#endif
+
+#endif /* PLUE_SESSION_H */"""
+
+MODULE_MAP = """module PlueSession {
+    header "plue_session.h"
+    link "plue_session"
+    export *
+}
+"""
+
+
+# -- ctypes, reference --------------------------------------------------------------------------------------------------
+def prototypes():
+    out = ['"""ctypes prototypes of libplue_session. Generated by plue_session.capi.emit; do not edit.\n\n'
+           "    from plue_session.prototypes import load\n    plue = load()\n    plue.plue_init(None)\n\n"
+           "Results of type `char *` arrive as an address: read them with `take(plue, address)`, which copies and frees.\n"
+           '"""\n\nimport ctypes\nimport os\n\n'
+           "plue_event_callback = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)\n\nERRORS = {"]
+    out += [f'    {error.number}: "{error.name}",' for error in ERRORS]
+    out.append("}\n\nPROTOTYPES = {")
+    for function in functions():
+        spell = [_spell(crossing) for _, crossing in function.parameters]
+        out.append(f'    "{function.name}": ({_spell(function.result)}, [{", ".join(spell)}]),')
+    out.append(_CTYPES_END)
+    return "\n".join(out)
+
+
+def _spell(crossing):
+    return crossing.ctypes if crossing.ctypes in ("None", "plue_event_callback") else "ctypes." + crossing.ctypes
+
+
+_CTYPES_END = '''}
+
+
+def load(path=None):
+    """Load the library (by default the one installed with this package) and declare every function on it."""
+    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so"))
+    for name, (result, parameters) in PROTOTYPES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, parameters
+    return library
+
+
+def take(library, address):
+    """Copy the text of a `char *` result, free it, and return it as `str`; None for NULL."""
+    if not address:
+        return None
+    try:
+        return ctypes.string_at(address).decode()
+    finally:
+        library.plue_free_string(address)
+'''
+
+
+def reference():
+    out = ["# Reference", "", "Generated from `plue_session/capi/surface` by `make header`; do not edit. The same text as in "
+           "`include/plue_session.h`.", ""]
+    for section in SECTIONS:
+        doc = inspect.getdoc(section)
+        title, _, rest = doc.partition("\n")
+        out += [f"## {title.rstrip('.')}", rest.strip(), ""]
+        for function in functions():
+            if function.module == section.__name__:
+                out += [f"### `{function.name}`", "", f"```c\n{function.prototype()};\n```", "", function.prose, ""]
+                out += [f"- {'**' + key.replace('param ', '') + '**'}: {text}" for key, text in function.fields.items()]
+                out += [f"- **takes**: {TIMES[function.time]}", ""]
+    out += ["## Errors", "", "| Number | Name | Retryable | Meaning |", "|---|---|---|---|"]
+    out += [f"| {e.number} | `PLUE_ERROR_{e.name}` | {'yes' if e.retryable else ''} | {e.about} |" for e in ERRORS]
+    out += ["", "## Event numbers", "", "| Number | Type |", "|---|---|"]
+    out += [f"| {number} | `{name}` |" for number, name in enumerate(EVENTS)]
+    return "\n".join(out) + "\n"
+
+
+# -- for the build ------------------------------------------------------------------------------------------------------
+def tables():
+    """C text: operation numbers and names, lanes, the error table, version and fingerprint."""
+    ops = operations()
+    out = ["/* Generated by plue_session.capi.emit; do not edit. */", f'#define PLUE_VERSION "{__version__}"',
+           f"#define PLUE_ABI {ABI}", f"#define PLUE_FINGERPRINT {fingerprint()}u", "enum plue_operation {"]
+    out += [f"    PLUE_OP_{f.name.upper()}," for f in ops] + ["    PLUE_OP_COUNT", "};"]
+    out.append("static const struct { const char *name; int lane; } plue_operations[] = {")
+    out += [f'    {{"{f.name}", PLUE_LANE_{f.lane.upper()}}},' for f in ops] + ["};"]
+    out.append("static const struct { int number; const char *name; int retryable; } plue_errors[] = {")
+    out += [f'    {{{e.number}, "{e.name}", {int(e.retryable)}}},' for e in ERRORS] + ["};", ""]
+    return "\n".join(out)
+
+
+def shims():
+    """C text: one public function per operation: check, hand to Python, copy out."""
+    out = ["/* Generated by plue_session.capi.emit; do not edit. */"]
+    for f in operations():
+        takes = "\n".join("    " + crossing.take.format(name=name) for name, crossing in f.parameters)
+        before = "    plue_interrupt(&call);\n" if f.name == "plue_session_abort" else ""
+        out.append(f"{f.prototype()}\n{{\n    plue_call call = plue_begin(PLUE_OP_{f.name.upper()});\n"
+                   + (takes + "\n" if takes else "") + before + f"    return {f.result.run}(&call);\n}}\n")
+    return "\n".join(out)
+
+
+def declarations():
+    """What Python may call or read of the C side: the parts of core.h between the cdef marks."""
+    with open(os.path.join(CAPI, "core.h"), encoding="utf-8") as file:
+        parts = re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", file.read(), re.S)
+    return "\n".join(re.sub(r"^#.*$", "", part, flags=re.M) for part in parts)
+
+
+def exports():
+    names = " ".join(f"{function.name};" for function in functions())
+    return f"{{ global: {names} local: *; }};\n"
+
+
+COMMITTED = {
+    "include/plue_session.h": header,
+    "include/module.modulemap": lambda: MODULE_MAP,
+    "plue_session/prototypes.py": prototypes,
+    "docs/reference.md": reference,
+}
+
+
+def main(arguments):
+    stale = []
+    for path, make in COMMITTED.items():
+        full = os.path.join(ROOT, path)
+        try:
+            with open(full, encoding="utf-8") as file:
+                old = file.read()
+        except FileNotFoundError:
+            old = None
+        new = make()
+        if old != new:
+            stale.append(path)
+            if "--check" not in arguments:
+                with open(full, "w", encoding="utf-8") as file:
+                    file.write(new)
+    if stale:
+        print(("differs from the surface table, run `make header`: " if "--check" in arguments else "wrote ") + ", ".join(stale))
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+/* One library state per process: start, stop, fork. */
+#include "core.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plue_tables.h"
+
+enum { STACK = 4 * 1024 * 1024, FDS = 16 };
+#define SECOND INT64_C(1000000000)
+
+atomic_int plue_state = PLUE_STOPPED;
+atomic_int plue_forked;
+atomic_int plue_generation;
+static pthread_mutex_t lifecycle_lock = PTHREAD_MUTEX_INITIALIZER; /* one plue_init or plue_shutdown at a time */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static atomic_int fork_fds[FDS]; /* fd + 1: shared locks that a forked child must not keep alive */
+
+static void in_forked_child(void)
+{
+    atomic_store(&plue_forked, 1);
+    for (int i = 0; i < FDS; i++) {
+        int fd = atomic_exchange(&fork_fds[i], 0);
+        if (fd)
+            close(fd - 1);
+    }
+}
+
+static void register_fork(void)
+{
+    (void)pthread_atfork(NULL, NULL, in_forked_child);
+}
+
+void plue__close_on_fork(int fd)
+{
+    for (int i = 0; i < FDS; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&fork_fds[i], &none, fd + 1))
+            return;
+    }
+}
+
+void plue__keep_on_fork(int fd)
+{
+    for (int i = 0; i < FDS; i++) {
+        int old = fd + 1;
+        if (atomic_compare_exchange_strong(&fork_fds[i], &old, 0))
+            return;
+    }
+}
+
+int plue_ready(const char *operation)
+{
+    if (__builtin_expect(atomic_load_explicit(&plue_forked, memory_order_relaxed), 0)) {
+        plue_fail(PLUE_ERROR_FORKED, operation, "this process is a forked child. Use the library in the parent, or exec first.");
+        return -1;
+    }
+    if (__builtin_expect(atomic_load_explicit(&plue_state, memory_order_acquire) != PLUE_RUNNING, 0)) {
+        plue_fail(PLUE_ERROR_NOT_INITIALIZED, operation, "the library is not initialized. Call plue_init() first.");
+        return -1;
+    }
+    return 0;
+}
+
+int plue_spawn(void *(*run)(void *), void *argument)
+{
+    /* The host's limits may be tiny and its signals are its own: a send to a closed socket must not kill it by SIGPIPE. */
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed ? -1 : 0;
+}
+
+const char *plue__environment(const char *name)
+{
+    return getenv(name);
+}
+
+unsigned plue__fingerprint(void)
+{
+    return PLUE_FINGERPRINT;
+}
+
+const char *plue_get_version(void)
+{
+    return PLUE_VERSION;
+}
+
+static int start(const char *config_json)
+{
+    static const char *const name = "plue_init";
+    if (config_json && !plue_is_utf8(config_json, strlen(config_json))) {
+        plue_fail(PLUE_ERROR_INVALID_PARAM, name, "Invalid parameters: config_json is not valid UTF-8. Convert it first.");
+        return -1;
+    }
+    if (plue_boot(name))
+        return -1;
+    if (plue_events_open()) {
+        plue_fail(PLUE_ERROR_IO, name, "out of memory. Free some and try again.");
+        return -1;
+    }
+    int generation = atomic_fetch_add(&plue_generation, 1) + 1;
+    int64_t deadline = plue_monotonic_ns() + 30 * SECOND;
+    if (plue_control(PLUE_CONTROL_OPEN, config_json, deadline) == 0) {
+        if (plue_lanes_open(generation) == 0)
+            return 0;
+        plue_watch_stop();
+        plue_control(PLUE_CONTROL_CLOSE, NULL, deadline);
+        plue_fail(PLUE_ERROR_IO, name, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+    }
+    plue_watch_stop();
+    plue_events_close(0);
+    atomic_fetch_add(&plue_generation, 1);
+    return -1;
+}
+
+int plue_init(const char *config_json)
+{
+    if (atomic_load(&plue_forked)) {
+        plue_fail(PLUE_ERROR_FORKED, "plue_init", "this process is a forked child. Use the library in the parent, or exec first.");
+        return -1;
+    }
+    pthread_once(&fork_once, register_fork);
+    plue_thread *thread = plue_this_thread();
+    int result = -1;
+    void *interpreter = NULL;
+    int released = plue_release_interpreter(&interpreter);
+    int inside = thread && thread->in_callback;
+    if (!inside)
+        pthread_mutex_lock(&lifecycle_lock);
+    if (inside || atomic_load(&plue_state) == PLUE_RUNNING)
+        plue_fail(PLUE_ERROR_ALREADY_INITIALIZED, "plue_init", "the library is initialized. Call plue_shutdown() before another plue_init().");
+    else {
+        atomic_store(&plue_state, PLUE_STARTING);
+        result = start(config_json);
+        atomic_store(&plue_state, result ? PLUE_STOPPED : PLUE_RUNNING);
+    }
+    if (!inside)
+        pthread_mutex_unlock(&lifecycle_lock);
+    if (released)
+        plue_retake_interpreter(interpreter);
+    return result;
+}
+
+static void stop(void)
+{
+    int64_t begun = plue_monotonic_ns();
+    atomic_store(&plue_state, PLUE_STOPPING);
+    plue_watch_stop();
+    /* What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
+    plue_lanes_close(begun + 3 * SECOND);
+    plue_control(PLUE_CONTROL_FAREWELL, NULL, begun + 3 * SECOND + SECOND / 2);
+    int stuck_callback = plue_events_close(begun + 5 * SECOND);
+    plue_control(PLUE_CONTROL_CLOSE, NULL, begun + 6 * SECOND + SECOND / 2);
+    atomic_fetch_add(&plue_generation, 1);
+    plue_drop_all_sessions();
+    if (stuck_callback)
+        plue_fail(PLUE_ERROR_TIMEOUT, "plue_shutdown", "a callback of yours still runs. Let callbacks return soon.");
+    atomic_store(&plue_state, PLUE_STOPPED);
+}
+
+void plue_shutdown(void)
+{
+    if (atomic_load(&plue_forked))
+        return;
+    plue_thread *thread = plue_this_thread();
+    if (thread && thread->in_callback) {
+        plue_fail(PLUE_ERROR_IN_USE, "plue_shutdown", "it was called from a callback, which would wait for itself. Call it from another thread.");
+        return;
+    }
+    void *interpreter = NULL;
+    int released = plue_release_interpreter(&interpreter);
+    pthread_mutex_lock(&lifecycle_lock);
+    if (atomic_load(&plue_state) == PLUE_RUNNING)
+        stop();
+    pthread_mutex_unlock(&lifecycle_lock);
+    if (released)
+        plue_retake_interpreter(interpreter);
+}

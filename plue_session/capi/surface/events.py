@@ -1,0 +1,53 @@
+"""Events.
+
+{"type","number","sessionId"?,"cursor","sequence","timestamp","correlationId","causeId"?,"data"}
+
+An event tells of a change that is durable already, made by this process or by another one on the same store. Events of
+one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
+from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
+
+No event is lost silently. Queues are bounded (1024 events); a reader that falls behind is refilled from the store's log,
+and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
+its data, and goes on from there.
+
+session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
+session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"}.
+"""
+
+from __future__ import annotations
+
+from plue_session.capi.surface.table import export
+
+
+@export(time="local")
+def plue_event_subscribe(callback: EventCallback, user_data: UserData) -> Identifier:
+    """Call `callback` for every event from now on.
+
+    Each subscription has a thread of its own on which its callback runs, one event at a time, with no library lock held
+    and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
+    call. A slow callback delays nobody else.
+
+    :param callback: must not be NULL.
+    :param user_data: passed to each call; yours.
+    :returns: an id for plue_event_unsubscribe(), > 0; 0 on failure.
+    :errors: INVALID_PARAM (NULL callback); LIMIT_EXCEEDED (64 subscriptions); IO (no thread or descriptor left).
+    """
+
+
+@export(time="local")
+def plue_event_unsubscribe(id: Identifier) -> Nothing:
+    """End a subscription. After this returns the callback runs no more.
+
+    Waits for a call that is running, so hold no lock that the callback takes; inside that very call it does not wait. An
+    unknown id is ignored.
+    """
+
+
+@export(time="instant")
+def plue_event_poll() -> OwnedText:
+    """Return the next event of the default queue, which holds all events since plue_init().
+
+    :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with another
+        code: failure.
+    :errors: NOT_INITIALIZED; IO (no memory).
+    """

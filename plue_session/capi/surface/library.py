@@ -1,0 +1,120 @@
+"""Library: start, stop, errors, memory.
+
+plue_init() starts the library, plue_shutdown() stops it, and in between every function may be called from any thread
+at any time. One library state per process.
+"""
+
+from __future__ import annotations
+
+from plue_session.capi.surface.table import export
+
+
+@export(time="local")
+def plue_init(config_json: OptionalJson) -> Status:
+    """Start the library.
+
+    Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
+    working directory) and opens the store. A failed plue_init() leaves nothing behind and may be tried again.
+
+    Configuration keys, all optional; an unknown one is an error that names it:
+      dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
+      store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
+      backend      {"kind":"embedded"} (default): sessions live in the store, no server
+      requestTimeoutMs  how long a call may take, default 30000
+      defaultModel {"providerId","modelId"}
+      share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
+      replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
+      limits       {"activeSessions"}: refuse to create more; none by default
+      log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
+      cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks
+                   checked and kept for what uses them
+    What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
+    PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
+
+    :param config_json: a JSON object, or NULL for the defaults; copied.
+    :returns: 0, or -1.
+    :errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says what
+        to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; TIMEOUT (30 s).
+    """
+
+
+@export(time="waits")
+def plue_shutdown() -> Nothing:
+    """Stop the library: finish what is committing, flush, end its threads.
+
+    Calls in flight on other threads return CLOSED. Every handle is freed; the same value is BAD_HANDLE for ever. Text
+    that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+    works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
+    is durable already.
+
+    Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
+    refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT.
+    """
+
+
+@export(time="instant")
+def plue_get_version() -> StaticText:
+    """Return the library's version, such as "0.1.0". Static; works at any time."""
+
+
+@export(time="local", lane="read")
+def plue_get_app_info(runtime) -> OwnedText:
+    """Describe the running library, for an about box or a bug report.
+
+    :returns: {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
+        "server":{"running","url"?}}; free it with plue_free_json().
+    :errors: NOT_INITIALIZED.
+    """
+    return runtime.app_info()
+
+
+@export(time="instant")
+def plue_get_last_error() -> StaticText:
+    """Return what went wrong in the calling thread's last failing call: operation, session id, cause, remedy.
+
+    :returns: "No error" when there is none, never NULL; valid until this thread's next failing call.
+    """
+
+
+@export(time="instant")
+def plue_get_last_error_json() -> StaticText:
+    """Return the calling thread's last error as {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
+
+    :returns: {} when there is none; valid until this thread's next failing call or call of this function.
+    """
+
+
+@export(time="instant")
+def plue_get_last_error_code() -> Code:
+    """Return the number of the calling thread's last error (PLUE_ERROR_*), PLUE_OK when there is none.
+
+    A success does not clear it, except in functions whose NULL can mean "nothing yet": those clear it first.
+    """
+
+
+@export(time="instant")
+def plue_free_json(json: Owned) -> Nothing:
+    """Free text or memory that the library returned as `char *` or `void *`.
+
+    NULL, a pointer that the library does not own, and a double free are ignored.
+    """
+
+
+@export(time="instant")
+def plue_free_string(text: Owned) -> Nothing:
+    """The same as plue_free_json()."""
+
+
+@export(time="instant")
+def plue_free(memory: Memory) -> Nothing:
+    """The same as plue_free_json()."""
+
+
+@export(time="instant")
+def plue_json_quote(text: Text) -> OwnedText:
+    """Return `text` as a JSON string literal, quotes included, ready to be pasted into a JSON document.
+
+    :param text: UTF-8.
+    :returns: free it with plue_free_string().
+    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED; IO (no memory).
+    """

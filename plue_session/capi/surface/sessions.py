@@ -1,0 +1,250 @@
+"""Sessions.
+
+A plue_session_t is a token for a session, not its address: it may be stale, forged or NULL, and the call then fails
+with BAD_HANDLE or INVALID_PARAM instead of crashing. Many handles may refer to one session; they see the same state.
+Each is freed with plue_session_destroy(), which leaves the session alone; plue_session_delete() erases the session.
+After that its handles answer NOT_FOUND for ever and are still yours to destroy.
+
+Every change is durable before its call returns, visible through every handle at once, and told to other processes on
+the same store within 50 ms. A failed call changes nothing and emits no event.
+"""
+
+from __future__ import annotations
+
+from plue_session.capi.surface.table import export
+
+
+@export(time="remote", lane="commit")
+def plue_session_create(runtime, parent_id: OptionalText) -> NewSession:
+    """Create a session titled "Untitled".
+
+    :param parent_id: the id of an existing session to be its parent; NULL or "" for none.
+    :returns: a handle for plue_session_destroy(), or NULL.
+    :errors: INVALID_PARAM (malformed id); NOT_FOUND (no such parent); LIMIT_EXCEEDED; BUSY; IO.
+    """
+    return runtime.sessions.create(parent_id or None)
+
+
+@export(time="remote", lane="commit")
+def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
+    """Create a session with options.
+
+    Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
+    "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
+    description; role (the session starts with relay state CREATED; one live session per role); template;
+    provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
+    without symlinks).
+
+    :param options_json: a JSON object, or NULL for plue_session_create(NULL).
+    :returns: a handle for plue_session_destroy(), or NULL.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live role:
+        names the session that has it); LIMIT_EXCEEDED; BUSY; IO.
+    """
+    return runtime.sessions.create_with(options_json)
+
+
+@export(time="remote", lane="commit")
+def plue_session_get_or_create(runtime, key: Text) -> NewSession:
+    """Return the session with this key, creating it if there is none: one session per key, also when threads and
+    processes race.
+
+    :param key: 1-200 characters; no control characters, no slashes, not beginning with "session_" or "ses_".
+    :returns: a handle for plue_session_destroy(), or NULL.
+    :errors: INVALID_PARAM; LIMIT_EXCEEDED; BUSY; IO.
+    """
+    return runtime.sessions.get_or_create(key)
+
+
+@export(time="remote", lane="read")
+def plue_session_open(runtime, id_or_key: Text) -> NewSession:
+    """Return a new handle to an existing session; never creates one.
+
+    :param id_or_key: a session's id, or its key.
+    :returns: a handle for plue_session_destroy(), or NULL.
+    :errors: INVALID_PARAM (malformed); NOT_FOUND.
+    """
+    return runtime.sessions.open(id_or_key)
+
+
+@export(time="remote")
+def plue_session_get_info(session: SessionHandle) -> OwnedText:
+    """Return what is known of the session, as JSON.
+
+    {"id","title","parentId"?,"time":{"created","updated","archived"?,"ended"?},"share"?:{"url","expiresAt"?},"version",
+    "key"?,"aliases"?,"description"?,"tags":[],"metadata":{},"status","aborted","backend","directory"?,"provider"?,"role"?,
+    "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
+    "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
+
+    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info().
+
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+    """
+
+
+@export(time="instant")
+def plue_session_peek_info(session: SessionHandle) -> OwnedText:
+    """Return what was last known of the session, in the form of plue_session_get_info(), without ever asking anybody.
+
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+    """
+
+
+@export(time="instant")
+def plue_session_get_id(session: SessionHandle) -> OwnedText:
+    """Return the session's id, such as "session_1763640000000".
+
+    :returns: free it with plue_free_string(); NULL on failure.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+    """
+
+
+@export(time="remote", lane="read")
+def plue_session_list(runtime) -> OwnedText:
+    """Return every session as a JSON array of infos, least recently updated first; [] when there are none.
+
+    Takes about a millisecond per thousand sessions; plue_session_query() reads pages.
+
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: BUSY; IO; INTEGRITY.
+    """
+    return runtime.sessions.list()
+
+
+@export(time="local", lane="read")
+def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
+    """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
+
+    Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
+    parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+    archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+    "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+    nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+
+    :param query_json: a JSON object, or NULL for the first 100 by time of update.
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BUSY; IO.
+    """
+    return runtime.sessions.query(query_json)
+
+
+@export(time="local", lane="read")
+def plue_session_count(runtime, query_json: OptionalJson) -> Count:
+    """Return how many sessions match a query; sort, order, limit and cursor do not matter.
+
+    :param query_json: as for plue_session_query(); NULL counts all.
+    :returns: the number (>= 0), or -1.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); BUSY; IO.
+    """
+    return runtime.sessions.count(query_json)
+
+
+@export(time="remote", lane="commit")
+def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
+    """Set the session's title. It is kept byte for byte; "" is a title.
+
+    :param title: UTF-8; copied.
+    :returns: 0, or -1.
+    :errors: INVALID_PARAM (NULL, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    """
+    return runtime.sessions.update_title(session, title)
+
+
+@export(time="remote", lane="commit")
+def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> Status:
+    """Change some of the session's fields in one step; what the patch leaves out stays.
+
+    Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
+    archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
+    only if they still hold.
+
+    :param patch_json: a JSON object; {} changes nothing and emits nothing.
+    :returns: 0, or -1.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (base no longer holds: names the fields); BAD_HANDLE;
+        NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    """
+    return runtime.sessions.update(session, patch_json)
+
+
+@export(time="remote", lane="commit")
+def plue_session_initialize(runtime, session: SessionHandle, provider_id: Text, model_id: Text) -> Status:
+    """Bind the session to a provider and a model: each of its turns names them. Runs nothing.
+
+    :param provider_id: such as "anthropic"; not empty.
+    :param model_id: such as "claude-sonnet-4-5"; not empty.
+    :returns: 0, also when it is bound to this pair already; -1.
+    :errors: INVALID_PARAM; CONFLICT (bound to another pair); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    """
+    return runtime.sessions.initialize(session, provider_id, model_id)
+
+
+@export(time="remote", lane="commit")
+def plue_session_delete(runtime, session: SessionHandle) -> Status:
+    """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
+
+    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy.
+
+    :returns: 0, or -1 (nothing was erased).
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
+    """
+    return runtime.sessions.delete(session)
+
+
+@export(time="remote", lane="commit")
+def plue_session_abort(runtime, session: SessionHandle) -> Status:
+    """End what is in flight for the session.
+
+    Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
+    threads that are blocked on this session: those that have not finished half a second later return ABORTED. With
+    nothing running, which is always so with the embedded backend, that is all.
+
+    :returns: 0, or -1.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    """
+    return runtime.sessions.abort(session)
+
+
+@export(time="remote", lane="commit")
+def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
+    """Share the session: {"url","secret","link","expiresAt"?}. A shared session returns the same share again.
+
+    `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
+    is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
+    the share expires, and the next call makes a new one.
+
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
+    """
+    return runtime.sharing.create(session)
+
+
+@export(time="remote", lane="commit")
+def plue_session_unshare(runtime, session: SessionHandle) -> Status:
+    """Withdraw the session's share: its secret is refused at once.
+
+    :returns: 0, also when it was not shared; -1.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    """
+    return runtime.sharing.withdraw(session)
+
+
+@export(time="local", lane="read")
+def plue_session_validate_share(runtime, session_id: Text, secret: Text) -> Status:
+    """Tell whether `secret` opens the session's share, in constant time.
+
+    :param session_id: the id of the session that is said to be shared.
+    :param secret: as plue_session_create_share() gave it.
+    :returns: 0 when it does; -1.
+    :errors: ACCESS_DENIED, with one and the same message whether the session is unknown, not shared, its share expired
+        or withdrawn, or the secret wrong; INVALID_PARAM (NULL, malformed id); BUSY; IO.
+    """
+    return runtime.sharing.validate(session_id, secret)
+
+
+@export(time="instant")
+def plue_session_destroy(session: SessionHandle) -> Nothing:
+    """Free a handle. The session stays, and so do other handles to it.
+
+    NULL, a handle that was destroyed before, any other value, and a call before plue_init() are ignored.
+    """

@@ -1,0 +1,144 @@
+/* What belongs to one thread: the last error, and the two clocks that everything here is measured with. */
+#include "core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "plue_tables.h"
+
+/* A shared object's thread-local data is slow to reach unless it is in the static block: this one is eight bytes. */
+static _Thread_local plue_thread *this_thread __attribute__((tls_model("initial-exec")));
+static pthread_key_t thread_end;
+static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
+static char no_memory[] = "out of memory";
+
+static void thread_ended(void *value)
+{
+    plue_thread *thread = value;
+    this_thread = NULL;
+    for (unsigned i = 0; i < sizeof thread->held / sizeof *thread->held; i++)
+        free(thread->held[i]);
+    if (thread->message != no_memory)
+        free(thread->message);
+    free(thread->details);
+    free(thread->json);
+    free(thread);
+}
+
+static void make_key(void)
+{
+    /* Without a key a thread's few hundred bytes are lost when it ends; nothing else depends on it. */
+    (void)pthread_key_create(&thread_end, thread_ended);
+}
+
+plue_thread *plue_this_thread(void)
+{
+    if (__builtin_expect(this_thread == NULL, 0)) {
+        pthread_once(&thread_once, make_key);
+        this_thread = calloc(1, sizeof *this_thread);
+        if (this_thread)
+            pthread_setspecific(thread_end, this_thread);
+    }
+    return this_thread;
+}
+
+int64_t plue_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t plue_monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void plue_deadline(struct timespec *at, int64_t monotonic_ns)
+{
+    at->tv_sec = monotonic_ns / 1000000000;
+    at->tv_nsec = monotonic_ns % 1000000000;
+}
+
+void plue_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void plue_fail_with(int code, const char *message, const char *details)
+{
+    plue_thread *thread = plue_this_thread();
+    if (!thread)
+        return;
+    char *copy = strdup(message);
+    if (thread->message != no_memory)
+        free(thread->message);
+    free(thread->details);
+    thread->message = copy ? copy : no_memory;
+    thread->details = details && *details ? strdup(details) : NULL;
+    thread->code = code;
+    thread->time = plue_now_ms();
+}
+
+void plue_fail(int code, const char *operation, const char *format, ...)
+{
+    char cause[1200], message[1400];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(cause, sizeof cause, format, values);
+    va_end(values);
+    snprintf(message, sizeof message, "%s: %s", operation, cause);
+    plue_fail_with(code, message, NULL);
+}
+
+void plue_clear_error(void)
+{
+    /* Only a thread that has failed before has something to clear. */
+    if (this_thread)
+        this_thread->code = PLUE_OK;
+}
+
+const char *plue_get_last_error(void)
+{
+    return this_thread && this_thread->code != PLUE_OK ? this_thread->message : "No error";
+}
+
+int plue_get_last_error_code(void)
+{
+    return this_thread ? this_thread->code : PLUE_OK;
+}
+
+const char *plue_get_last_error_json(void)
+{
+    plue_thread *thread = this_thread;
+    if (!thread || thread->code == PLUE_OK)
+        return "{}";
+    const char *name = "UNKNOWN";
+    int retryable = 0;
+    for (size_t i = 0; i < sizeof plue_errors / sizeof *plue_errors; i++) {
+        if (plue_errors[i].number == thread->code) {
+            name = plue_errors[i].name;
+            retryable = plue_errors[i].retryable;
+        }
+    }
+    char *message = plue_quote(thread->message, strlen(thread->message), NULL), *json = NULL;
+    if (!message || asprintf(&json,
+            "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}", name,
+            thread->code, message, thread->details ? ",\"details\":" : "", thread->details ? thread->details : "",
+            retryable ? "true" : "false", (long long)thread->time) < 0)
+        json = NULL;
+    free(message);
+    if (!json)
+        return "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
+    free(thread->json);
+    return thread->json = json;
+}

@@ -1,0 +1,40 @@
+"""How one value crosses the boundary: its C type, its ctypes type, and what a shim does with it.
+
+`emit.py` reads all of it at build time; the running library only asks for the `kind` of results.
+"""
+
+
+class Crossing:
+    """`c` and `ctypes` spell the type; `take` is the shim's call for a parameter, `run` the one that ends the shim and
+    makes the result; `failure` is what a failed call returns."""
+
+    __slots__ = ("c", "ctypes", "take", "run", "failure", "kind")
+
+    def __init__(self, c, ctypes, take=None, run=None, failure=None, kind=None):
+        self.c, self.ctypes, self.take, self.run, self.failure, self.kind = c, ctypes, take, run, failure, kind
+
+    def declare(self, name):
+        return self.c + ("" if self.c.endswith("*") else " ") + name
+
+
+TYPES = {
+    # parameters
+    "SessionHandle": Crossing("plue_session_t", "c_void_p", take='plue_take_session(&call, {name});'),
+    "Text": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 1);'),
+    "OptionalText": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
+    "Json": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 1);'),
+    "OptionalJson": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
+    "Owned": Crossing("char *", "c_void_p"),
+    "Memory": Crossing("void *", "c_void_p"),
+    "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
+    "UserData": Crossing("void *", "c_void_p"),
+    "Identifier": Crossing("uint32_t", "c_uint32", failure="0"),
+    # results
+    "NewSession": Crossing("plue_session_t", "c_void_p", run="plue_run_session", failure="NULL", kind="session"),
+    "OwnedText": Crossing("char *", "c_void_p", run="plue_run_text", failure="NULL", kind="text"),
+    "StaticText": Crossing("const char *", "c_char_p", failure="NULL"),
+    "Status": Crossing("int", "c_int", run="plue_run_status", failure="-1", kind="status"),
+    "Count": Crossing("int", "c_int", run="plue_run_count", failure="-1", kind="count"),
+    "Code": Crossing("int", "c_int", failure="0"),
+    "Nothing": Crossing("void", "None"),
+}

@@ -1,0 +1,208 @@
+"""One writer: runs changes in groups, commits once, and only then tells the world.
+
+A change is a function of a `Unit`. Each runs in a savepoint of its own, so one that fails leaves no trace and does not
+disturb its neighbours; all of a group become durable with one commit. Nobody hears of a change before that.
+"""
+
+import os
+import threading
+
+from plue_session.errors import NotFound
+from plue_session.model import EVENT_NUMBER, LogRow
+from plue_session.rules import cursors, info
+from plue_session.rules.jsontext import dumps, quote
+
+#: Rows read from the log at a time when another process has written.
+TAIL_PAGE = 512
+#: Own events between two looks at what may be trimmed.
+TRIM_EVERY = 256
+
+
+class Commits:
+    """The writer of one store. Thread-safe: whoever calls `run` or `batch` is the writer for that long."""
+
+    def __init__(self, store, publisher, clock, replay_limit=2048, replay_age_ms=120_000):
+        self.store = store
+        self.publisher = publisher
+        self.clock = clock
+        self._replay = replay_limit, replay_age_ms
+        self._lock = threading.Lock()
+        self._unit = None
+        self._owner = None
+        self._published = store.log_state()[1]
+        self._operations = 0
+        self._process = os.urandom(5).hex()
+        self._touched = set()
+        self._since_trim = 0
+
+    def run(self, change):
+        """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
+        if self._owner == threading.get_ident():
+            return change(self._unit)
+        outcome, = self.batch([change])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def batch(self, jobs, take_more=None):
+        """Run `jobs` (each called with the unit), commit once, publish; return a result or an exception for each.
+
+        `take_more`, when given, is called once the store is ours: jobs that arrived while we waited join the group.
+        """
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                return self._batch(jobs, take_more)
+            finally:
+                self._unit = self._owner = None
+
+    def catch_up(self):
+        """Publish what other processes have committed since we last looked."""
+        with self._lock:
+            if self.store.log_state()[1] > self._published:
+                self._publish_foreign(self.store.events_after)
+
+    def _batch(self, jobs, take_more):
+        outcomes = []
+        effects = []
+        store = self.store
+        try:
+            store.begin()
+            if take_more:
+                jobs = jobs + take_more()
+            last = store.last_log_id()
+            foreign = last > self._published
+            self._unit = unit = Unit(self, effects, last)
+            for job in jobs:
+                outcomes.append(self._one(unit, job))
+            if effects:
+                self._trim(len(effects))
+            store.commit()
+        except Exception as error:  # the whole group fails alike: nothing of it is stored
+            store.rollback()
+            count = max(len(jobs), len(outcomes), 1)
+            return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (count - len(outcomes))
+        if foreign:
+            self._publish_foreign(store.events_after, last)
+        self._publish(effects)
+        return outcomes
+
+    def _one(self, unit, job):
+        store = self.store
+        mark, log_id = len(unit.effects), unit.log_id
+        self._operations += 1
+        unit.begin(self.clock(), f"{self._process}{self._operations:x}")
+        store.savepoint()
+        try:
+            result = job(unit)
+        except Exception as error:
+            store.undo()
+            del unit.effects[mark:]
+            unit.log_id = log_id
+            return error
+        store.release()
+        return result
+
+    def _trim(self, count):
+        self._since_trim += count
+        if self._since_trim >= TRIM_EVERY:
+            limit, age = self._replay
+            self.store.trim(limit, self.clock() - age, self._touched)
+            self._since_trim = 0
+            self._touched.clear()
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+    def _publish(self, effects):
+        publisher, store_id = self.publisher, self.store.store_id
+        for row, rev_info in effects:
+            if rev_info is None:
+                publisher.gone(row.session_id)
+            elif rev_info[1] is not None:
+                publisher.snapshot(row.session_id, *rev_info)
+            publisher.event(row, cursors.render(store_id, row.id, row.session_id))
+            self._published = row.id
+            self._touched.add(row.session_id)
+
+    def _publish_foreign(self, read, until=None):
+        floor, _ = self.store.log_state()
+        if floor > self._published:
+            self._resynchronise(until)
+            return
+        while True:
+            rows = read(self._published, TAIL_PAGE)
+            if until is not None:
+                rows = [row for row in rows if row.id <= until]
+            if not rows:
+                return
+            for row in rows:
+                self._refresh(row.session_id)
+                self.publisher.event(row, cursors.render(self.store.store_id, row.id, row.session_id))
+                self._published = row.id
+
+    def _resynchronise(self, until):
+        """The log no longer holds all that others did: compare every snapshot, and let the queues refill or gap."""
+        last = self.store.log_state()[1] if until is None else until
+        for session_id in self.publisher.known_ids():
+            self._refresh(session_id)
+        self.publisher.lost(last)
+        self._published = last
+
+    def _refresh(self, session_id):
+        if session_id is not None and self.publisher.known(session_id):
+            found = self.store.info(session_id)
+            if found:
+                self.publisher.snapshot(session_id, *found)
+            else:
+                self.publisher.gone(session_id)
+
+
+class Unit:
+    """What a change works with: the store's writer side, the time, and the events that tell of it."""
+
+    def __init__(self, commits, effects, log_id):
+        self.store = commits.store
+        self.effects = effects
+        self.log_id = log_id
+        self.now = 0
+        self.correlation = ""
+
+    def begin(self, now, correlation):
+        """Set the time (ms) and the correlation id of the operation that follows."""
+        self.now, self.correlation = now, correlation
+
+    def find(self, session_id):
+        """Return the session, or fail with NOT_FOUND."""
+        session = self.store.find(session_id)
+        if session is None:
+            raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+        return session
+
+    def insert(self, session, data):
+        """Store a new session and record `session.created`."""
+        row = self._event("session.created", session.id, data)
+        session.rev = row.id
+        session.info = info.render(session)
+        self.store.insert(session)
+        self.effects.append((row, (row.id, session.info)))
+
+    def save(self, session, kind, data):
+        """Store a changed session and record the event that tells of the change; raises `updated` to now."""
+        session.updated = max(session.updated, self.now)
+        row = self._event(kind, session.id, data)
+        session.rev = row.id
+        session.info = info.render(session)
+        self.store.save(session)
+        self.effects.append((row, (row.id, session.info)))
+
+    def erase(self, session_id):
+        """Erase the session and record `session.deleted`."""
+        self.store.erase(session_id)
+        self.effects.append((self._event("session.deleted", session_id, {"id": session_id}), None))
+
+    def _event(self, kind, session_id, data):
+        number = EVENT_NUMBER[kind]
+        self.log_id += 1
+        row = LogRow(self.log_id, session_id, number, self.now,
+                     f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}')
+        self.store.append(row)
+        return row
