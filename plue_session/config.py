@@ -86,7 +86,7 @@ def _merge(upper, lower):
 
 
 def _merge_backend(upper, lower):
-    if upper.get("kind", lower.get("kind")) != lower.get("kind", upper.get("kind")):
+    if "kind" in upper and "kind" in lower and upper["kind"] != lower["kind"]:
         return upper
     alternatives = {"spawn": ("url", "directory", "username", "password"), "url": ("spawn",)}
     hidden = [key for choice, others in alternatives.items() if choice in upper for key in others]

@@ -16,12 +16,13 @@ START = 1_767_225_600_000
 
 
 class World:
-    """The services over a memory store, a clock that stands still until it is moved, and a recording publisher."""
+    """The services over a store (in memory unless one is given), a clock that stands still until it is moved, and a
+    recording publisher."""
 
-    def __init__(self, settings=None):
+    def __init__(self, settings=None, store=None):
         self.settings = config.load(None if settings is None else json.dumps(settings), {})
         self.now = START
-        self.store = MemoryStore("embedded")
+        self.store = store or MemoryStore("embedded")
         self.told = RecordingPublisher()
         self.commits = Commits(self.store, self.told, lambda: self.now)
         self.sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)

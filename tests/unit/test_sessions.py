@@ -11,11 +11,6 @@ from plue_session.errors import AlreadyExists, BadCursor, Conflict, InvalidParam
 from tests.world import START, World
 
 
-@pytest.fixture
-def world():
-    return World()
-
-
 # -- create ------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-004", "P-005", "P-041", "P-048", "P-130", "P-132")
 @pytest.mark.parametrize("parent", [None, ""])
@@ -92,8 +87,8 @@ def test_one_live_session_per_role(world):
 
 
 @pytest.mark.requirement("A-122", "A-124")
-def test_the_limit_counts_active_and_suspended_sessions():
-    world = World({"limits": {"activeSessions": 2}})
+def test_the_limit_counts_active_and_suspended_sessions(build):
+    world = build({"limits": {"activeSessions": 2}})
     first, second = world.sessions.create(), world.sessions.create()
     for status in ("active", "suspended"):
         world.set(first.id, status=status)
@@ -104,8 +99,8 @@ def test_the_limit_counts_active_and_suspended_sessions():
 
 
 @pytest.mark.requirement("P-051")
-def test_automatic_sharing_takes_roots_and_leaves_children():
-    world = World({"share": {"auto": True}})
+def test_automatic_sharing_takes_roots_and_leaves_children(build):
+    world = build({"share": {"auto": True}})
     root = world.sessions.create()
     url = world.info(root)["share"]["url"]
     assert world.told.take() == [("session.created", {"id": root.id}), ("session.shared", {"id": root.id, "url": url})]

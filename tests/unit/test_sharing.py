@@ -7,14 +7,9 @@ import pytest
 from plue_session.errors import AccessDenied, InvalidParam, NotFound, StoreIo
 from plue_session.rules import shares
 from plue_session.services.sharing import Sharing
-from tests.world import START, World
+from tests.world import START
 
 DAY = 86_400_000
-
-
-@pytest.fixture
-def world():
-    return World()
 
 
 @pytest.fixture
@@ -71,8 +66,8 @@ def test_an_expired_share_is_replaced(world, session):
 
 
 @pytest.mark.requirement("P-093")
-def test_a_share_may_last_for_ever():
-    world = World({"share": {"ttlMs": None, "baseUrl": "https://plue.example/s/"}})
+def test_a_share_may_last_for_ever(build):
+    world = build({"share": {"ttlMs": None, "baseUrl": "https://plue.example/s/"}})
     session = world.sessions.create()
     answer = share(world, session)
     assert "expiresAt" not in answer and world.info(session)["share"] == {"url": answer["url"]}
