@@ -14,6 +14,8 @@ from plue_session.model import LogRow, Share
 #: Rows that `trim` looks at for their age, each time.
 TRIM_ROWS = 1000
 
+ACTIVE = ("active", "suspended")
+
 _TABLES = ("session", "key", "role", "share", "log", "counter")
 _SORTS = {
     "updated": lambda session: (session.updated, session.number),
@@ -78,7 +80,10 @@ class MemoryStore:
 
     def children(self, session_id):
         found = [session for session in self._tables["session"].values() if session.parent_id == session_id]
-        return [session.id for session in sorted(found, key=_SORTS["created"])]
+        return [session.id for session in sorted(found, key=lambda session: session.number)]
+
+    def active_count(self):
+        return sum(session.status in ACTIVE for session in self._tables["session"].values())
 
     def next_number(self, now_ms):
         return max(now_ms, self._tables["counter"]["number"] + 1)

@@ -11,12 +11,18 @@ _SPACE = "Check the disk's free space, quota and permissions, then try again."
 # Primary result codes, https://www.sqlite.org/rescode.html
 _DAMAGED = (11, 26)  # CORRUPT, NOTADB
 _LOCKED = (5, 6)  # BUSY, LOCKED
-_INTERRUPT, _MISUSE = 9, 21
+
+_TAKEN = {
+    "key": "Open the session that has it, or use another key.",
+    "role": "End the relay that holds it, or use another role.",
+    "id": "Open the session that has it.",
+    "number": "Ask for the next number inside the transaction.",
+}
 
 # Before Python 3.11 an exception has no code, only SQLite's English text for it.
 _CODES = {
     "malformed": 11, "not a database": 26, "locked": 5, "readonly": 8, "disk I/O": 10, "is full": 13,
-    "unable to open": 14, "interrupted": 9,
+    "unable to open": 14,
 }
 
 
@@ -40,9 +46,11 @@ def translate(error, path):
         return errors.LimitExceeded(f"the record is larger than SQLite stores ({error})", "Store less in it.")
     if isinstance(error, MemoryError):
         return errors.StoreIo(f"there is not enough memory to use the store {path}", "Free some, then try again.")
+    if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+        if "closed" in str(error):
+            return errors.Closed(f"the store {path} was closed meanwhile", "Open it again.")
+        return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
     number = code(error)
-    if isinstance(error, sqlite3.ProgrammingError) or number in (_INTERRUPT, _MISUSE):
-        return errors.Closed(f"the store {path} was closed meanwhile")
     if number in _DAMAGED:
         return errors.Integrity(f"the store {path} is damaged ({error}); nothing was overwritten", NEW_STORE)
     if number in _LOCKED:
@@ -52,23 +60,14 @@ def translate(error, path):
     return errors.StoreIo(f"the store {path} cannot be read or written: {error}{_reason(path, number)}", _SPACE)
 
 
-def taken(error, session, path):
-    """Return the error for an insert or update of `session` that failed, and say what of it is taken."""
-    text = str(error)
-    if not isinstance(error, sqlite3.IntegrityError) or "UNIQUE" not in text:
-        return translate(error, path)
-    for field in ("key", "role", "id", "number"):
+def taken(error, session):
+    """Return ALREADY_EXISTS for a `sqlite3.IntegrityError` met when `session` was stored: says what of it is taken."""
+    text = str(error)  # "UNIQUE constraint failed: session.scope, session.key"
+    for field, remedy in _TAKEN.items():
         if text.endswith("session." + field):
-            return already(session, field)
-    return translate(error, path)
-
-
-def already(session, field):
-    """Return ALREADY_EXISTS for `field` (id, key, role, number) of a session."""
-    value = getattr(session, field)
-    remedy = {"key": "Open the session that has it, or use another key.",
-              "role": "End the relay that holds it, or use another role."}.get(field, "Open the session that has it.")
-    return errors.AlreadyExists(f"the {field} {value!r} is taken", remedy, details={"field": field, "value": value})
+            value = getattr(session, field)
+            return errors.AlreadyExists(f"the {field} {value!r} is taken", remedy, details={"field": field, "value": value})
+    return translate(error, "")
 
 
 def system(error, path, doing):

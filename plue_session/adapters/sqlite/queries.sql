@@ -1,4 +1,4 @@
--- Every statement the store runs but those of pages.py. Text is bound, never spliced.
+-- Every statement the store runs but those put together in rows.py and pages.py. Text is bound, never spliced.
 
 -- name: begin
 BEGIN IMMEDIATE;
@@ -6,8 +6,8 @@ BEGIN IMMEDIATE;
 -- name: commit
 COMMIT;
 
--- name: rollback
-ROLLBACK;
+-- name: data_version
+PRAGMA data_version;
 
 -- name: savepoint
 SAVEPOINT part;
@@ -21,53 +21,26 @@ ROLLBACK TO part;
 -- name: find
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, rev, info
+       residency, message_count, artifact_count, share_url, share_expires, rev, info, title_fold, search
 FROM session WHERE scope = ? AND id = ?;
 
--- name: find_key
-SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
-       status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, rev, info
-FROM session WHERE scope = ? AND key = ?;
+-- name: id_of_key
+SELECT id FROM session WHERE scope = ? AND key = ?;
 
--- name: find_role
-SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
-       status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, rev, info
-FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
+-- name: id_of_role
+SELECT id FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
 
 -- name: children
 SELECT id FROM session WHERE scope = ? AND parent_id = ? ORDER BY number;
 
+-- name: active_count
+SELECT active FROM scope WHERE name = ?;
+
+-- name: count_active
+INSERT INTO scope (name, active) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET active = active + excluded.active;
+
 -- name: largest_number
 SELECT seq FROM sqlite_sequence WHERE name = 'session';
-
--- name: insert
-INSERT INTO session (
-  number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
-  status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-  residency, message_count, artifact_count, share_url, share_expires, rev, info, scope, title_fold, search)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
-
--- name: save
-UPDATE session SET
-  key = ?, parent_id = ?, title = ?, description = ?, tags = ?, metadata = ?, created = ?, updated = ?, archived = ?,
-  ended = ?, version = ?, status = ?, aborted = ?, backend = ?, directory = ?, provider_id = ?, model_id = ?,
-  role = ?, relay_state = ?, relay_messages = ?, relay_active = ?, residency = ?, message_count = ?,
-  artifact_count = ?, share_url = ?, share_expires = ?, rev = ?, info = ?, title_fold = ?, search = ?
-WHERE scope = ? AND id = ?;
-
--- name: save_common
--- Names no indexed column but `updated`: SQLite rewrites an index when its columns are named, changed or not.
-UPDATE session SET
-  description = ?, tags = ?, metadata = ?, updated = ?, archived = ?,
-  ended = ?, version = ?, aborted = ?, backend = ?, directory = ?, provider_id = ?, model_id = ?,
-  relay_messages = ?, relay_active = ?, residency = ?, message_count = ?,
-  share_url = ?, share_expires = ?, rev = ?, info = ?, search = ?
-WHERE number = ?;
-
--- name: number_and_tags
-SELECT number, tags FROM session WHERE scope = ? AND id = ?;
 
 -- name: erase_session
 DELETE FROM session WHERE number = ?;
@@ -124,21 +97,22 @@ SELECT value FROM meta WHERE name = 'store_id';
 -- name: info
 SELECT rev, info FROM session WHERE scope = ? AND id = ?;
 
--- name: id_of_key
-SELECT id FROM session WHERE scope = ? AND key = ?;
-
 -- name: list
 SELECT info FROM session WHERE scope = ? ORDER BY updated, number;
 
 -- name: events_after
 SELECT id, session_id, kind, time, tail FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
 
--- name: stray_tags
-SELECT DISTINCT number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
-
--- name: stray_shares
-SELECT session_id FROM share WHERE NOT EXISTS (
-  SELECT 1 FROM session WHERE session.scope = share.scope AND session.id = share.session_id) LIMIT 100;
-
 -- name: texts
 SELECT id, info, metadata, tags FROM session;
+
+-- name: stray_tags
+SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
+
+-- name: stray_shares
+SELECT 'share without session ' || session_id FROM share WHERE NOT EXISTS (
+  SELECT 1 FROM session WHERE session.scope = share.scope AND session.id = share.session_id) LIMIT 100;
+
+-- name: miscounted
+SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM scope WHERE active <> (
+  SELECT count(*) FROM session WHERE session.scope = scope.name AND status IN ('active', 'suspended'));

@@ -45,17 +45,21 @@ CREATE UNIQUE INDEX session_id ON session (scope, id);
 CREATE UNIQUE INDEX session_key ON session (scope, key) WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX session_role ON session (scope, role)
   WHERE role IS NOT NULL AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
-CREATE INDEX session_updated ON session (scope, updated);
+CREATE INDEX session_updated ON session (scope, updated, number, info);
 CREATE INDEX session_created ON session (scope, created);
 CREATE INDEX session_title ON session (scope, title_fold);
 CREATE INDEX session_artifacts ON session (scope, artifact_count);
-CREATE INDEX session_status ON session (scope, status);  -- counting live sessions, at each create
 CREATE INDEX session_parent ON session (scope, parent_id) WHERE parent_id IS NOT NULL;
 
 CREATE TABLE session_tag (
   tag            TEXT NOT NULL,
   number         INTEGER NOT NULL,
   PRIMARY KEY (tag, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scope (
+  name           TEXT PRIMARY KEY,
+  active         INTEGER NOT NULL          -- sessions that are active or suspended: asked for at each create
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE share (

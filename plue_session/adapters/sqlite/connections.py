@@ -1,0 +1,196 @@
+"""The connections of one open store: one that writes, a pool of readers, and an orderly end whoever is inside."""
+
+import os
+import threading
+from sqlite3 import Error
+
+from plue_session import errors
+from plue_session.adapters.sqlite import failures, files
+
+#: The WAL's length in bytes from which on a checkpoint is due, and to which the log is cut when it begins anew.
+LONG_WAL, SHORT_WAL = 16 << 20, 4 << 20
+#: Reading connections kept open while nobody reads.
+IDLE_READERS = 8
+
+# No foreign_keys: the store's statements keep the tables together, and `check` looks for strays.
+_PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on", "trusted_schema = off")
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+
+
+class Connections:
+    """Everything that is open on the store in `data_dir`.
+
+    The writer is one connection, used between `enter` and `leave`. A reader takes a connection from the pool for each
+    read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
+    """
+
+    def __init__(self, data_dir):
+        data_dir = os.path.abspath(data_dir)
+        self.path = os.path.join(data_dir, files.DATABASE)
+        self._wal = self.path + "-wal"
+        self._gate = threading.Lock()  # guards what follows, but for _idle, whose pop and append are atomic
+        self._closed = False
+        self._writing = False
+        self._open = 0
+        self._writer = None
+        self._idle = []
+        files.make_folder(data_dir)
+        self._locks = files.Locks(data_dir)
+        try:
+            files.prepare(self.path, self._locks)
+            # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
+            self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {SHORT_WAL}",
+                                         "cache_size = -8192")
+            self._execute = self._writer.execute
+        except errors.PlueError:
+            self.close()
+            raise
+
+    def lock_fds(self):
+        """Return the descriptors of the lock files; none once closed."""
+        locks = self._locks
+        return [locks.turn_fd, locks.hold_fd] if locks else []
+
+    # -- the writer ----------------------------------------------------------------------------------------------
+    def enter(self):
+        """Wait for this process's turn to write; `CLOSED` also when it was closed while waiting."""
+        with self._gate:
+            if self._closed:
+                raise self._gone()
+            self._writing = True
+        try:
+            self._locks.take_turn()
+        except OSError as error:
+            self.leave()
+            raise failures.system(error, self.path, "lock") from error
+        if self._closed:
+            self.leave()
+            raise self._gone()
+
+    def leave(self):
+        """End the turn, and close for good if that was asked for meanwhile. Harmless without a turn."""
+        if not self._writing:
+            return
+        try:
+            if self._writer.in_transaction:
+                self._execute("ROLLBACK")
+        except Error:
+            pass  # the transaction has ended all the same, SQLite only says that it did not end well
+        finally:
+            self._locks.end_turn()
+            with self._gate:
+                self._writing = False
+            if self._closed:
+                self._retire()
+
+    def in_transaction(self):
+        """Return whether the writer's transaction is still there: SQLite ends it by itself when the disk is full."""
+        return self._writer.in_transaction
+
+    def write(self, sql, values=()):
+        """Run a statement on the writer's connection and return its cursor."""
+        try:
+            return self._execute(sql, values)
+        except (Error, MemoryError) as error:
+            raise failures.translate(error, self.path) from error
+
+    # -- readers -------------------------------------------------------------------------------------------------
+    def read(self, sql, values=()):
+        """Run a query on what is committed and return its rows."""
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = self._connect("query_only = on")
+        try:
+            return reader.execute(sql, values).fetchall()
+        except (Error, MemoryError) as error:
+            raise failures.translate(error, self.path) from error
+        finally:
+            if len(self._idle) < IDLE_READERS:
+                self._idle.append(reader)
+            else:
+                self._disconnect(reader)
+            if self._closed:
+                self._retire()
+
+    # -- housekeeping --------------------------------------------------------------------------------------------
+    def wal_is_long(self):
+        """Return whether `checkpoint` has something to do."""
+        try:
+            return os.stat(self._wal).st_size >= LONG_WAL
+        except FileNotFoundError:
+            return False
+
+    def checkpoint(self):
+        """Copy the WAL into the database, beside readers and writers."""
+        connection = self._connect("wal_autocheckpoint = 0")
+        try:
+            _, length, copied = connection.execute(_CHECKPOINT).fetchone()
+            if copied < length:
+                # Others wrote meanwhile. Only a WAL that was copied to its end is begun anew: hold the writers back,
+                # for the little that is left.
+                with files.Turn(self.path):
+                    connection.execute(_CHECKPOINT)
+        except Error as error:
+            raise failures.translate(error, self.path) from error
+        finally:
+            self._disconnect(connection)
+
+    def close(self):
+        """Close what is not in use; whoever is inside closes the rest on the way out. Twice is harmless."""
+        with self._gate:
+            self._closed = True
+        self._retire()
+
+    def _retire(self):
+        while self._idle:
+            try:
+                reader = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            self._disconnect(reader)
+        with self._gate:
+            writer = None
+            if not self._writing:
+                writer, self._writer = self._writer, None
+        if writer:
+            self._disconnect(writer)
+        self._settle()
+
+    def _settle(self):
+        """Give the store free when nobody is inside any more.
+
+        Not before: closing the last connection deletes sessions.db-wal by name, which must not be a new store's.
+        """
+        with self._gate:
+            if self._open or self._writing:
+                return
+            locks, self._locks = self._locks, None
+        if locks:
+            locks.close()
+
+    def _connect(self, *pragmas):
+        with self._gate:
+            if self._closed:
+                raise self._gone()
+            self._open += 1
+        connection = None
+        try:
+            connection = files.connect(self.path)
+            for pragma in _PRAGMAS + pragmas:
+                connection.execute("PRAGMA " + pragma)
+        except (Error, MemoryError) as error:
+            self._disconnect(connection)
+            raise failures.translate(error, self.path) from error
+        return connection
+
+    def _disconnect(self, connection):
+        if connection is not None:
+            connection.close()
+        with self._gate:
+            self._open -= 1
+        if self._closed:
+            self._settle()
+
+    def _gone(self):
+        return errors.Closed(f"the store {self.path} is closed", "Open it again.")

@@ -1,0 +1,76 @@
+"""Sessions as rows: which column holds what, and statements that name no more columns than they must.
+
+Python's sqlite3 spends its time per column read and per value bound, most of all for None, and SQLite rewrites every
+index of which a column is named. So an insert leaves out what is NULL and an update names what has changed.
+"""
+
+from json import loads
+
+from plue_session.model import Session
+from plue_session.rules.jsontext import dumps
+
+COLUMNS = (
+    "number", "id", "key", "parent_id", "title", "description", "tags", "metadata", "created", "updated", "archived",
+    "ended", "version", "status", "aborted", "backend", "directory", "provider_id", "model_id", "role", "relay_state",
+    "relay_messages", "relay_active", "residency", "message_count", "artifact_count", "share_url", "share_expires", "rev",
+    "info", "title_fold", "search",
+)
+NUMBER, TAGS, STATUS = COLUMNS.index("number"), COLUMNS.index("tags"), COLUMNS.index("status")
+
+_TITLE, _DESCRIPTION, _FOLD, _SEARCH = (COLUMNS.index(name) for name in ("title", "description", "title_fold", "search"))
+_EVERY = range(len(COLUMNS))
+_new = Session.__new__
+_inserts, _updates = {}, {}
+
+
+def row(session, old=None):
+    """Return the session as a tuple in the order of COLUMNS; `old` is its row before, whose folded texts may still fit."""
+    s = session
+    title, description = s.title, s.description
+    if old is not None and old[_TITLE] == title and old[_DESCRIPTION] == description:
+        fold, search = old[_FOLD], old[_SEARCH]
+    else:
+        fold = title.casefold()
+        search = f"{fold}\n{description.casefold()}" if description else fold + "\n"
+    return (s.number, s.id, s.key, s.parent_id, title, description, dumps(s.tags) if s.tags else "[]", s.metadata,
+            s.created, s.updated, s.archived, s.ended, s.version, s.status, 1 if s.aborted else 0, s.backend,
+            s.directory, s.provider_id, s.model_id, s.role, s.relay_state, s.relay_messages, s.relay_active, s.residency,
+            s.message_count, s.artifact_count, s.share_url, s.share_expires, s.rev, s.info, fold, search)
+
+
+def session(row):
+    """Return a new Session of a row."""
+    s = _new(Session)
+    (s.number, s.id, s.key, s.parent_id, s.title, s.description, tags, s.metadata, s.created, s.updated, s.archived,
+     s.ended, s.version, s.status, aborted, s.backend, s.directory, s.provider_id, s.model_id, s.role, s.relay_state,
+     s.relay_messages, s.relay_active, s.residency, s.message_count, s.artifact_count, s.share_url, s.share_expires,
+     s.rev, s.info, _, _) = row
+    s.tags = tags_of(tags)
+    s.aborted = aborted == 1
+    return s
+
+
+def tags_of(text):
+    """Return the list that the column `tags` holds."""
+    return [] if text == "[]" else loads(text)
+
+
+def insert(new, scope):
+    """Return `(sql, values)` that insert a row."""
+    given = tuple([place for place in _EVERY if new[place] is not None])
+    sql = _inserts.get(given)
+    if sql is None:
+        names = ", ".join(COLUMNS[place] for place in given)
+        sql = _inserts[given] = f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * len(given)})"
+    return sql, [scope, *[new[place] for place in given]]
+
+
+def update(old, new):
+    """Return `(sql, values)` that make row `new` of row `old`, or None when they are the same."""
+    changed = tuple([place for place in _EVERY if new[place] != old[place]])
+    if not changed:
+        return None
+    sql = _updates.get(changed)
+    if sql is None:
+        sql = _updates[changed] = f"UPDATE session SET {', '.join(COLUMNS[place] + ' = ?' for place in changed)} WHERE number = ?"
+    return sql, [*[new[place] for place in changed], old[NUMBER]]
