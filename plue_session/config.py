@@ -162,7 +162,8 @@ def _check_spawn(value, path):
     if "command" in value:
         command = value["command"]
         if type(command) is not list or not command:
-            raise InvalidParam(f"{path}.command must be a non-empty array of strings", 'Pass the program and its arguments, such as ["opencode"].')
+            raise InvalidParam(f"{path}.command must be a non-empty array of strings",
+                               'Pass the program and its arguments, such as ["opencode"].')
         for place, word in enumerate(command):
             _word(word, f"{path}.command[{place}]", least=0 if place else 1)
     if "directory" in value:
@@ -170,7 +171,8 @@ def _check_spawn(value, path):
     if "env" in value:
         for name, text in fields.members(value["env"], f"{path}.env", None).items():
             if not name or "=" in name or "\0" in name:
-                raise InvalidParam(f"{path}.env has a name that no environment variable can have", 'Names are not empty and hold no "=".')
+                raise InvalidParam(f"{path}.env has a name that no environment variable can have",
+                                   'Names are not empty and hold no "=".')
             _word(text, f"{path}.env.{fields.printable(name)}")
     return value
 
@@ -263,8 +265,8 @@ def _check_lease(lease, given):
                            "Two renewals in a row may be lost without losing the lease: raise ttlMs or lower renewMs.")
 
 
-_BACKEND = {"kind": _choice("embedded", "opencode"), "url": _http_url, "directory": lambda value, path: fields.text(value, path, 1),
-            "username": _word, "password": _word, "spawn": _check_spawn}
+_BACKEND = {"kind": _choice("embedded", "opencode"), "url": _http_url,
+            "directory": lambda value, path: fields.text(value, path, 1), "username": _word, "password": _word, "spawn": _check_spawn}
 
 #: Each key's check and default; None as default means "none", and null says so. `dataDir` and `backend` are read apart.
 _RULES = {
@@ -274,8 +276,10 @@ _RULES = {
     "requestTimeoutMs": (_number(1, MAX_WAIT), 30_000),
     "offline": (_choice("queue", "fail"), "queue"),
     "defaultModel": (_model, None),
-    "retry": {"attempts": (_number(1, 1_000), 3), "baseMs": (_number(0, MAX_WAIT), 1_000), "maxMs": (_number(0, MAX_WAIT), 30_000)},
-    "share": {"baseUrl": (_base_url, "http://localhost:4780"), "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000), "auto": (fields.flag, False)},
+    "retry": {"attempts": (_number(1, 1_000), 3), "baseMs": (_number(0, MAX_WAIT), 1_000),
+              "maxMs": (_number(0, MAX_WAIT), 30_000)},
+    "share": {"baseUrl": (_base_url, "http://localhost:4780"),
+              "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000), "auto": (fields.flag, False)},
     "replay": {"limit": (_number(1, 1_000_000), 2_048), "ageMs": (_number(1, MAX_AGE), 120_000)},
     "lease": {"ttlMs": (_number(3, MAX_WAIT), 30_000), "renewMs": (_number(1, MAX_WAIT), 10_000)},
     "artifacts": {"compressAboveBytes": (_number(0), 10_240), "maxBytes": (_number(1), 104_857_600),

@@ -4,6 +4,8 @@ import os
 
 from plue_session.errors import InvalidParam
 
+_REMEDY = "Pass the absolute path of an existing directory."
+
 
 def canonical(path, what="directory"):
     """Return the canonical name of an existing directory: absolute, without `.`, `..`, symlinks or a trailing slash.
@@ -12,13 +14,13 @@ def canonical(path, what="directory"):
     not a directory, or has a canonical name that is not UTF-8. `what` names it in the message.
     """
     if not os.path.isabs(path):
-        raise InvalidParam(f"{what} is not an absolute path", "Pass the absolute path of an existing directory.")
+        raise InvalidParam(f"{what} is not an absolute path", _REMEDY)
     try:
         real = os.path.realpath(path, strict=True)
         real.encode()
         os.scandir(real).close()  # not isdir(): it would hide why the directory cannot be used
     except OSError as error:
-        raise InvalidParam(f"{what} {path} cannot be used: {error.strerror}", "Pass the absolute path of an existing directory.") from None
+        raise InvalidParam(f"{what} {path} cannot be used: {error.strerror}", _REMEDY) from None
     except ValueError:  # a NUL in the path, or a name that is not UTF-8
-        raise InvalidParam(f"{what} is not a path in UTF-8 without NUL", "Pass the absolute path of an existing directory.") from None
+        raise InvalidParam(f"{what} is not a path in UTF-8 without NUL", _REMEDY) from None
     return real

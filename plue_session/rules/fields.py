@@ -6,7 +6,8 @@ from plue_session.rules.jsontext import parse, quote
 #: The largest integer that every JSON reader keeps exact.
 MAX_INTEGER = (1 << 53) - 1
 
-_KINDS = {str: "a string", bool: "a boolean", int: "a number", float: "a fraction", list: "an array", dict: "an object", type(None): "null"}
+_KINDS = {str: "a string", bool: "a boolean", int: "a number", float: "a fraction", list: "an array", dict: "an object",
+          type(None): "null"}
 
 
 def printable(name):

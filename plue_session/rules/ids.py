@@ -30,7 +30,8 @@ def session_id(name, what="the session id"):
                 return name
     if not name:
         raise InvalidParam(f"{what} is empty", "Pass an id as the library gave it.")
-    raise InvalidParam(f"{what} {printable(name)} is malformed", f"Ids look like session_1767225600000 or ses_7fK2, of at most {MAX_ID} characters.")
+    raise InvalidParam(f"{what} {printable(name)} is malformed",
+                       f"Ids look like session_1767225600000 or ses_7fK2, of at most {MAX_ID} characters.")
 
 
 def key(name, what="the key"):
@@ -38,7 +39,8 @@ def key(name, what="the key"):
     character, neither `.` nor `..`, and not beginning like an id. `INVALID_PARAM` otherwise."""
     _plain(name, what, MAX_KEY)
     if is_id(name):
-        raise InvalidParam(f"{what} {printable(name)} begins like an id", f"Choose one that begins with neither {' nor '.join(_PREFIXES)}.")
+        raise InvalidParam(f"{what} {printable(name)} begins like an id",
+                           f"Choose one that begins with neither {' nor '.join(_PREFIXES)}.")
     if "/" in name or "\\" in name or name in (".", ".."):
         raise InvalidParam(f"{what} {printable(name)} looks like a path", 'Use no "/" and no "\\", and neither "." nor "..".')
     return name

@@ -108,8 +108,8 @@ _OPTIONS = {"title": fields.text, "parentId": _parent, "key": lambda value, key:
 def _check_base(session, base):
     changed = [name for name, seen in base.items() if not _holds(session, name, seen)]
     if changed:
-        raise Conflict(f"{', '.join(changed)} changed since you read the session", "Read it again and repeat the update on what it is now.",
-                       session=session.id, details={"fields": changed})
+        raise Conflict(f"{', '.join(changed)} changed since you read the session",
+                       "Read it again and repeat the update on what it is now.", session=session.id, details={"fields": changed})
 
 
 def _holds(session, name, seen):

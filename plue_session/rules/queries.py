@@ -52,7 +52,8 @@ def _parse_cursor(text, query):
     version, _, rest = text.partition(".")
     fingerprint, _, place = rest.partition(".")
     if version == _VERSION and fingerprint != _fingerprint(query) and len(fingerprint) == 8 and _HEX.issuperset(fingerprint):
-        raise BadCursor("the cursor belongs to another query", "Keep filters, sort and order from page to page; only the limit may change.")
+        raise BadCursor("the cursor belongs to another query",
+                        "Keep filters, sort and order from page to page; only the limit may change.")
     try:
         number, value = place.split(".")
         after = _parse_value(value, query.sort), int(number, 16)
@@ -85,7 +86,8 @@ def _one_or_more(choices):
         if type(value) is not list:
             return (fields.choice(value, key, choices),)
         if not value:
-            raise InvalidParam(f"{key} is an empty array, which nothing matches", f"Name some of {', '.join(choices)}, or leave the key out.")
+            raise InvalidParam(f"{key} is an empty array, which nothing matches",
+                               f"Name some of {', '.join(choices)}, or leave the key out.")
         return tuple(dict.fromkeys(fields.choice(item, f"{key}[{place}]", choices) for place, item in enumerate(value)))
     return check
 

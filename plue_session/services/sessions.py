@@ -73,7 +73,8 @@ class Sessions:
     @staticmethod
     def _check_free(what, name, holder):
         if holder:
-            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}", f"Open that session, or choose another {what}.",
+            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}",
+                                f"Open that session, or choose another {what}.",
                                 details={"sessionId": holder.id})
 
     # -- finding ---------------------------------------------------------------------------------------------------
@@ -81,7 +82,8 @@ class Sessions:
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):
             if self._store.info(ids.session_id(id_or_key)) is None:
-                raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=id_or_key)
+                raise NotFound("the session does not exist, or was deleted",
+                               "List the sessions to see what there is.", session=id_or_key)
             return id_or_key
         session_id = self._store.id_of_key(ids.key(id_or_key))
         if session_id is None:

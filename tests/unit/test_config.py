@@ -68,18 +68,30 @@ def test_null_means_none_where_none_can_be_meant():
 
 @pytest.mark.parametrize("given,message", [
     ({"retry": {"attemps": 1}}, "unknown key retry.attemps"), ({"dataDirr": "x"}, "unknown key dataDirr in the configuration"),
-    ({"backend": {"kind": "embedded", "host": 1}}, "unknown key backend.host"), ({"backend": {**OPENCODE, "spawn": {"cmd": 1}}}, "unknown key backend.spawn.cmd"),
-    ({"defaultModel": {"provider": "p"}}, "unknown key defaultModel.provider"), ({"retry": None}, "retry must be an object, not null"), ({"share": []}, "share must be an object"),
-    ({"dataDir": 1}, "dataDir must be a string"), ({"dataDir": ""}, "dataDir cannot be empty"), ({"dataDir": "/a\0b"}, "dataDir holds a NUL"),
-    ({"store": "redis"}, "store is none that"), ({"store": "postgresql://"}, "store is none that"), ({"store": 1}, "store must be"), ({"store": "postgresql://h/d\0"}, "store holds a NUL"),
+    ({"backend": {"kind": "embedded", "host": 1}}, "unknown key backend.host"),
+    ({"backend": {**OPENCODE, "spawn": {"cmd": 1}}}, "unknown key backend.spawn.cmd"),
+    ({"defaultModel": {"provider": "p"}}, "unknown key defaultModel.provider"),
+    ({"retry": None}, "retry must be an object, not null"), ({"share": []}, "share must be an object"),
+    ({"dataDir": 1}, "dataDir must be a string"), ({"dataDir": ""}, "dataDir cannot be empty"),
+    ({"dataDir": "/a\0b"}, "dataDir holds a NUL"),
+    ({"store": "redis"}, "store is none that"), ({"store": "postgresql://"}, "store is none that"),
+    ({"store": 1}, "store must be"), ({"store": "postgresql://h/d\0"}, "store holds a NUL"),
     ({"backend": "embedded"}, "backend must be an object"), ({"backend": {"kind": "remote"}}, "backend.kind cannot be"),
-    ({"cacheTtlMs": -1}, "cacheTtlMs is out of range"), ({"cacheTtlMs": "5"}, "cacheTtlMs must be an integer, not a string"), ({"syncIntervalMs": 0}, "syncIntervalMs is out of range"),
-    ({"requestTimeoutMs": True}, "requestTimeoutMs must be an integer, not a boolean"), ({"requestTimeoutMs": 1 << 31}, "requestTimeoutMs is out of range"),
-    ({"offline": "maybe"}, "offline cannot be"), ({"defaultModel": {"providerId": "p"}}, "defaultModel.modelId is missing"), ({"defaultModel": {"modelId": "p"}}, "defaultModel.providerId is missing"),
-    ({"defaultModel": {"providerId": ""}}, "defaultModel.providerId cannot be empty"), ({"share": {"baseUrl": "localhost"}}, "share.baseUrl is not a URL"),
-    ({"share": {"baseUrl": "http://"}}, "share.baseUrl is not a URL"), ({"share": {"baseUrl": "http://h/?a"}}, "share.baseUrl has a query"), ({"share": {"baseUrl": "http://h/ x"}}, "share.baseUrl has a query"),
-    ({"share": {"ttlMs": 0}}, "share.ttlMs is out of range"), ({"share": {"auto": 1}}, "share.auto must be a boolean"), ({"permissions": {"default": "yes"}}, "permissions.default cannot be"),
-    ({"hooks": {"strict": "no"}}, "hooks.strict must be"), ({"log": {"level": "loud"}}, "log.level cannot be"), ({"log": {"file": ""}}, "log.file cannot be empty")])
+    ({"cacheTtlMs": -1}, "cacheTtlMs is out of range"), ({"cacheTtlMs": "5"}, "cacheTtlMs must be an integer, not a string"),
+    ({"syncIntervalMs": 0}, "syncIntervalMs is out of range"),
+    ({"requestTimeoutMs": True}, "requestTimeoutMs must be an integer, not a boolean"),
+    ({"requestTimeoutMs": 1 << 31}, "requestTimeoutMs is out of range"),
+    ({"offline": "maybe"}, "offline cannot be"), ({"defaultModel": {"providerId": "p"}}, "defaultModel.modelId is missing"),
+    ({"defaultModel": {"modelId": "p"}}, "defaultModel.providerId is missing"),
+    ({"defaultModel": {"providerId": ""}}, "defaultModel.providerId cannot be empty"),
+    ({"share": {"baseUrl": "localhost"}}, "share.baseUrl is not a URL"),
+    ({"share": {"baseUrl": "http://"}}, "share.baseUrl is not a URL"),
+    ({"share": {"baseUrl": "http://h/?a"}}, "share.baseUrl has a query"),
+    ({"share": {"baseUrl": "http://h/ x"}}, "share.baseUrl has a query"),
+    ({"share": {"ttlMs": 0}}, "share.ttlMs is out of range"), ({"share": {"auto": 1}}, "share.auto must be a boolean"),
+    ({"permissions": {"default": "yes"}}, "permissions.default cannot be"),
+    ({"hooks": {"strict": "no"}}, "hooks.strict must be"), ({"log": {"level": "loud"}}, "log.level cannot be"),
+    ({"log": {"file": ""}}, "log.file cannot be empty")])
 def test_what_is_wrong_is_named_with_its_path(given, message):
     refuse(message, given)
 
@@ -216,15 +228,24 @@ def test_the_argument_may_choose_another_place_than_the_file(tmp_path):
 
 @pytest.mark.parametrize("backend,message", [
     ({"url": "http://h"}, "backend.url is of no use to the embedded backend"), ({"kind": "opencode"}, "backend.url is missing"),
-    ({**OPENCODE, "spawn": {}}, "backend.url and backend.spawn exclude each other"), ({"kind": "opencode", "spawn": {}, "password": "p"}, "backend.password and backend.spawn"),
-    ({**OPENCODE, "url": "ftp://h"}, "backend.url is not a URL"), ({**OPENCODE, "url": 1}, "backend.url must be"), ({**OPENCODE, "url": "http://h:0"}, "backend.url has no host, or a port"),
-    ({**OPENCODE, "url": "http://:80"}, "backend.url has no host"), ({**OPENCODE, "url": "http://h:99999"}, "backend.url has no host"),
-    ({**OPENCODE, "directory": "relative"}, "backend.directory is not an absolute path"), ({**OPENCODE, "directory": "/no/such"}, "backend.directory /no/such cannot be used"),
-    ({**OPENCODE, "directory": ""}, "backend.directory cannot be empty"), ({**OPENCODE, "username": 1}, "backend.username must be"), ({**OPENCODE, "password": "a\0"}, "backend.password holds a NUL"),
-    ({"kind": "opencode", "spawn": 1}, "backend.spawn must be an object"), ({"kind": "opencode", "spawn": {"command": []}}, "backend.spawn.command must be"),
-    ({"kind": "opencode", "spawn": {"command": "opencode"}}, "backend.spawn.command must be"), ({"kind": "opencode", "spawn": {"command": [""]}}, r"backend.spawn.command\[0\] cannot be empty"),
-    ({"kind": "opencode", "spawn": {"command": ["a", 1]}}, r"backend.spawn.command\[1\] must be"), ({"kind": "opencode", "spawn": {"env": []}}, "backend.spawn.env must be"),
-    ({"kind": "opencode", "spawn": {"env": {"A=B": ""}}}, "backend.spawn.env has a name"), ({"kind": "opencode", "spawn": {"env": {"K": 1}}}, "backend.spawn.env.K must be"),
+    ({**OPENCODE, "spawn": {}}, "backend.url and backend.spawn exclude each other"),
+    ({"kind": "opencode", "spawn": {}, "password": "p"}, "backend.password and backend.spawn"),
+    ({**OPENCODE, "url": "ftp://h"}, "backend.url is not a URL"), ({**OPENCODE, "url": 1}, "backend.url must be"),
+    ({**OPENCODE, "url": "http://h:0"}, "backend.url has no host, or a port"),
+    ({**OPENCODE, "url": "http://:80"}, "backend.url has no host"),
+    ({**OPENCODE, "url": "http://h:99999"}, "backend.url has no host"),
+    ({**OPENCODE, "directory": "relative"}, "backend.directory is not an absolute path"),
+    ({**OPENCODE, "directory": "/no/such"}, "backend.directory /no/such cannot be used"),
+    ({**OPENCODE, "directory": ""}, "backend.directory cannot be empty"),
+    ({**OPENCODE, "username": 1}, "backend.username must be"), ({**OPENCODE, "password": "a\0"}, "backend.password holds a NUL"),
+    ({"kind": "opencode", "spawn": 1}, "backend.spawn must be an object"),
+    ({"kind": "opencode", "spawn": {"command": []}}, "backend.spawn.command must be"),
+    ({"kind": "opencode", "spawn": {"command": "opencode"}}, "backend.spawn.command must be"),
+    ({"kind": "opencode", "spawn": {"command": [""]}}, r"backend.spawn.command\[0\] cannot be empty"),
+    ({"kind": "opencode", "spawn": {"command": ["a", 1]}}, r"backend.spawn.command\[1\] must be"),
+    ({"kind": "opencode", "spawn": {"env": []}}, "backend.spawn.env must be"),
+    ({"kind": "opencode", "spawn": {"env": {"A=B": ""}}}, "backend.spawn.env has a name"),
+    ({"kind": "opencode", "spawn": {"env": {"K": 1}}}, "backend.spawn.env.K must be"),
     ({"kind": "opencode", "spawn": {"directory": "/no/such"}}, "backend.spawn.directory")])
 def test_a_backend_that_cannot_be_is_refused(backend, message):
     refuse(message, {"backend": backend})
@@ -240,10 +261,13 @@ def test_a_postgresql_url_is_taken():
 
 
 @pytest.mark.parametrize("given", [
-    {"store": "postgres://u:hunter2@h"}, {"store": "postgresql://u:hunter2@h/d", "x": 1}, {"backend": {**OPENCODE, "password": ["hunter2"]}},
-    {"backend": {**OPENCODE, "password": "hunter2\0"}}, {"backend": {**OPENCODE, "url": "http://u:hunter2@h"}}, {"backend": {**OPENCODE, "url": "hunter2://h"}},
+    {"store": "postgres://u:hunter2@h"}, {"store": "postgresql://u:hunter2@h/d", "x": 1},
+    {"backend": {**OPENCODE, "password": ["hunter2"]}},
+    {"backend": {**OPENCODE, "password": "hunter2\0"}}, {"backend": {**OPENCODE, "url": "http://u:hunter2@h"}},
+    {"backend": {**OPENCODE, "url": "hunter2://h"}},
     {"backend": {"kind": "opencode", "spawn": {}, "password": "hunter2"}}, {"backend": {"password": "hunter2"}},
-    {"backend": {"kind": "opencode", "spawn": {"env": {"TOKEN": "hunter2\0"}}}}, {"backend": {"kind": "opencode", "spawn": {"command": ["x", "hunter2\0"]}}},
+    {"backend": {"kind": "opencode", "spawn": {"env": {"TOKEN": "hunter2\0"}}}},
+    {"backend": {"kind": "opencode", "spawn": {"command": ["x", "hunter2\0"]}}},
     {"share": {"baseUrl": "http://u:hunter2@h"}}])
 def test_no_error_shows_a_secret(given):
     with pytest.raises(PlueError) as caught:

@@ -95,7 +95,8 @@ def test_unknown_keys_are_named():
 
 @pytest.mark.parametrize("patch,key", [({"title": 1}, "title"), ({"archived": 1}, "archived"), ({"metadata": []}, "metadata"),
                                        ({"tags": "a"}, "tags"), ({"base": {"title": 1}}, "base.title"),
-                                       ({"base": {"archived": "x"}}, "base.archived"), ({"base": {"metadata": 1}}, "base.metadata"),
+                                       ({"base": {"archived": "x"}}, "base.archived"),
+                                       ({"base": {"metadata": 1}}, "base.metadata"),
                                        ({"base": {"tags": [1]}}, r"base.tags\[0\]")])
 def test_wrong_types_name_the_key(patch, key):
     with pytest.raises(InvalidParam, match=key):
@@ -148,12 +149,17 @@ def test_options_are_checked_and_compacted():
 
 
 @pytest.mark.parametrize("options,message", [
-    ({"titel": 1}, "unknown key titel"), ({"title": None}, "title must be a string, not null"), ({"parentId": "x"}, "parentId x is malformed"),
-    ({"key": "session_1"}, "begins like an id"), ({"key": 1}, "key must be"), ({"role": ""}, "role cannot be empty"), ({"role": 1}, "role must be"),
+    ({"titel": 1}, "unknown key titel"), ({"title": None}, "title must be a string, not null"),
+    ({"parentId": "x"}, "parentId x is malformed"),
+    ({"key": "session_1"}, "begins like an id"), ({"key": 1}, "key must be"), ({"role": ""}, "role cannot be empty"),
+    ({"role": 1}, "role must be"),
     ({"template": ""}, "template cannot be empty"), ({"provider": {}}, "provider.providerId is missing"),
-    ({"provider": {"providerId": "p"}}, "provider.modelId is missing"), ({"provider": {"providerId": "", "modelId": "m"}}, "provider.providerId cannot be empty"),
-    ({"provider": {"providerId": "p", "modelId": 1}}, "provider.modelId must be"), ({"provider": {"id": "p"}}, "unknown key provider.id"),
-    ({"provider": "p"}, "provider must be an object"), ({"directory": ""}, "directory cannot be empty"), ({"tags": [""]}, r"tags\[0\] cannot be empty")])
+    ({"provider": {"providerId": "p"}}, "provider.modelId is missing"),
+    ({"provider": {"providerId": "", "modelId": "m"}}, "provider.providerId cannot be empty"),
+    ({"provider": {"providerId": "p", "modelId": 1}}, "provider.modelId must be"),
+    ({"provider": {"id": "p"}}, "unknown key provider.id"),
+    ({"provider": "p"}, "provider must be an object"), ({"directory": ""}, "directory cannot be empty"),
+    ({"tags": [""]}, r"tags\[0\] cannot be empty")])
 def test_wrong_options_name_the_key(options, message):
     with pytest.raises(InvalidParam, match=message):
         patches.parse_options(json.dumps(options))

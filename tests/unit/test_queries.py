@@ -37,12 +37,17 @@ def test_an_empty_text_is_in_everything():
 
 
 @pytest.mark.parametrize("keys,message", [
-    ({"stauts": "x"}, "unknown key stauts"), ({"status": "live"}, 'status cannot be "live"'), ({"status": ["active", "x"]}, r'status\[1\] cannot be "x"'),
-    ({"status": []}, "status is an empty array"), ({"status": 1}, "status must be"), ({"relayState": "active"}, "relayState cannot be"),
-    ({"residency": None}, "residency must be"), ({"role": ""}, "role cannot be empty"), ({"key": "ses_1"}, "begins like an id"), ({"key": 5}, "key must be"),
+    ({"stauts": "x"}, "unknown key stauts"), ({"status": "live"}, 'status cannot be "live"'),
+    ({"status": ["active", "x"]}, r'status\[1\] cannot be "x"'),
+    ({"status": []}, "status is an empty array"), ({"status": 1}, "status must be"),
+    ({"relayState": "active"}, "relayState cannot be"),
+    ({"residency": None}, "residency must be"), ({"role": ""}, "role cannot be empty"), ({"key": "ses_1"}, "begins like an id"),
+    ({"key": 5}, "key must be"),
     ({"parentId": ""}, "parentId is empty"), ({"parentId": "x"}, "parentId x is malformed"), ({"tags": "a"}, "tags must be"),
-    ({"createdAfter": -1}, "createdAfter is out of range"), ({"updatedBefore": True}, "updatedBefore must be an integer"), ({"archived": 1}, "archived must be"),
-    ({"text": 1}, "text must be"), ({"sort": "size"}, 'sort cannot be "size"'), ({"order": "up"}, 'order cannot be "up"'), ({"limit": 0}, "limit is out of range"),
+    ({"createdAfter": -1}, "createdAfter is out of range"), ({"updatedBefore": True}, "updatedBefore must be an integer"),
+    ({"archived": 1}, "archived must be"),
+    ({"text": 1}, "text must be"), ({"sort": "size"}, 'sort cannot be "size"'), ({"order": "up"}, 'order cannot be "up"'),
+    ({"limit": 0}, "limit is out of range"),
     ({"limit": 10_001}, "limit is out of range"), ({"limit": True}, "limit must be"), ({"cursor": None}, "cursor must be")])
 def test_wrong_keys_and_values_are_named(keys, message):
     with pytest.raises(InvalidParam, match=message):

@@ -168,10 +168,14 @@ def test_query_and_count_filter_alike(world):
     child = world.sessions.create_with(json.dumps({"parentId": parent.id, "description": "klein", "role": "r", "key": "k"}))
     world.sessions.update(child.id, '{"archived":true}')
     for query, expected in (
-            ({}, [parent, child]), ({"text": "GROSSE"}, [parent]), ({"text": "Klein"}, [child]), ({"tags": ["b", "a"]}, [parent]), ({"tags": ["a", "c"]}, []),
-            ({"parentId": parent.id}, [child]), ({"role": "r", "relayState": "CREATED"}, [child]), ({"role": "r", "relayState": "ACTIVE"}, []), ({"key": "k"}, [child]),
-            ({"archived": True}, [child]), ({"archived": False}, [parent]), ({"status": ["active", "failed"]}, [parent, child]), ({"status": "failed"}, []),
-            ({"createdAfter": START + 1}, []), ({"createdAfter": START}, [parent, child]), ({"createdBefore": START}, []), ({"createdBefore": START + 1, "limit": 5}, [parent, child])):
+            ({}, [parent, child]), ({"text": "GROSSE"}, [parent]), ({"text": "Klein"}, [child]),
+            ({"tags": ["b", "a"]}, [parent]), ({"tags": ["a", "c"]}, []),
+            ({"parentId": parent.id}, [child]), ({"role": "r", "relayState": "CREATED"}, [child]),
+            ({"role": "r", "relayState": "ACTIVE"}, []), ({"key": "k"}, [child]),
+            ({"archived": True}, [child]), ({"archived": False}, [parent]), ({"status": ["active", "failed"]}, [parent, child]),
+            ({"status": "failed"}, []),
+            ({"createdAfter": START + 1}, []), ({"createdAfter": START}, [parent, child]), ({"createdBefore": START}, []),
+            ({"createdBefore": START + 1, "limit": 5}, [parent, child])):
         found = json.loads(world.sessions.query(json.dumps(query)))["sessions"]
         assert [info["id"] for info in found] == [session.id for session in expected], query
         assert world.sessions.count(json.dumps(query)) == len(expected), query
