@@ -7,6 +7,7 @@ default: the library belongs beside the Python half it was built with). Linux; n
 """
 
 import argparse
+import compileall
 import os
 import shutil
 import sys
@@ -84,6 +85,8 @@ def build(out, sanitize=None, debug=False, python=sys.executable):
     for name in ("plue_session.h", "module.modulemap"):
         shutil.copy(os.path.join(ROOT, "include", name), os.path.join(out, "include", name))
     _package_files(os.path.join(out, "lib"))
+    # The embedded interpreter writes no bytecode: without it, each start would compile the package anew (40 ms).
+    compileall.compile_dir(out, quiet=1)
     return library
 
 
