@@ -40,9 +40,8 @@ OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if 
 
 def install(ffi, lib):
     """Connect to the C side. Raises when library and package do not belong together."""
-    import zlib
     spelled = "|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"])
-    if lib.plue__fingerprint() != zlib.crc32(spelled.encode()):
+    if ffi.string(lib.plue__fingerprint()).decode() != spelled:
         raise RuntimeError("the library and the Python package beside it are of different builds")
     boundary = Boundary(ffi, lib)
 

@@ -8,6 +8,7 @@
 #include "core.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 enum { PENDING, STARTED, DONE, ABANDONED };
 enum { CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 #define MS INT64_C(1000000)
+#define LINGER_NS INT64_C(60000)
 
 typedef struct request request;
 struct request {
@@ -41,6 +43,7 @@ typedef struct lane {
     pthread_mutex_t lock;
     pthread_cond_t arrived, emptied;
     list pending, started;
+    atomic_int hint; /* something may have come: what a thread looks at while it lingers */
     int open, woken, threads, generation;
 } lane;
 
@@ -154,6 +157,7 @@ static request *perform(plue_call *call, int to, int64_t deadline)
         return NULL;
     }
     append(&in->pending, made);
+    atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
     pthread_cond_signal(&in->arrived);
 
     while (made->state < DONE) {
@@ -311,16 +315,30 @@ static int closed(const lane *in, int index, int generation)
     return index != PLUE_LANE_CONTROL && (!in->open || in->generation != generation);
 }
 
-/* Wait until there is something to do in the lane, and say what (enum plue_signal); 0: the lane is closed. */
+/*
+ * A caller that makes one change after the other posts the next a few microseconds after the last was finished: for that
+ * long the writer stays awake, for the kernel takes longer to wake it. It yields to whoever else wants the processor.
+ */
+static void linger(lane *in)
+{
+    int64_t until = plue_monotonic_ns() + LINGER_NS;
+    while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && plue_monotonic_ns() < until)
+        sched_yield();
+}
+
+/* Wait until there is something to do in the lane, and say what (PLUE_SIGNAL_*); 0: the lane is closed. */
 int plue__wait(int index, int generation)
 {
     lane *in = &lanes[index];
     pthread_once(&lanes_once, make_lanes);
+    if (index == PLUE_LANE_COMMIT)
+        linger(in);
     pthread_mutex_lock(&in->lock);
     while (!closed(in, index, generation) && !in->pending.first && !in->woken)
         pthread_cond_wait(&in->arrived, &in->lock);
     int what = closed(in, index, generation) ? 0 : (in->pending.first ? PLUE_SIGNAL_REQUESTS : 0) | (in->woken ? PLUE_SIGNAL_WAKE : 0);
     in->woken = 0;
+    atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
     pthread_mutex_unlock(&in->lock);
     return what;
 }

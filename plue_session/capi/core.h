@@ -152,7 +152,7 @@ void plue__close_on_fork(int fd);
 void plue__keep_on_fork(int fd);
 const char *plue__library_path(void);
 const char *plue__package_root(void);
-unsigned plue__fingerprint(void);
+const char *plue__fingerprint(void);
 void plue__boot_failed(const char *message);
 void plue__lane_failed(int lane, const char *message);
 void plue__free(char *text);

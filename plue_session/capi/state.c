@@ -88,7 +88,7 @@ const char *plue__environment(const char *name)
     return getenv(name);
 }
 
-unsigned plue__fingerprint(void)
+const char *plue__fingerprint(void)
 {
     return PLUE_FINGERPRINT;
 }

@@ -16,6 +16,8 @@ from plue_session.rules.jsontext import dumps, quote
 TAIL_PAGE = 512
 #: Own events between two looks at what may be trimmed.
 TRIM_EVERY = 256
+#: Sessions whose events are counted between trims.
+TRIM_SESSIONS = 4096
 
 
 class Commits:
@@ -32,8 +34,8 @@ class Commits:
         self._published = store.log_state()[1]
         self._operations = 0
         self._process = os.urandom(5).hex()
-        self._touched = set()
         self._since_trim = 0
+        self._counts = {}  # events of a session since its last trim
 
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
@@ -104,12 +106,19 @@ class Commits:
         return result
 
     def _trim(self, count):
+        """Trim now and then: by age always, by number those sessions alone that can have passed the limit noticeably."""
         self._since_trim += count
-        if self._since_trim >= TRIM_EVERY:
-            limit, age = self._replay
-            self.store.trim(limit, self.clock() - age, self._touched)
-            self._since_trim = 0
-            self._touched.clear()
+        if self._since_trim < TRIM_EVERY:
+            return
+        self._since_trim = 0
+        limit, age = self._replay
+        busy = [session_id for session_id, events in self._counts.items() if events > limit // 8]
+        for session_id in busy:
+            del self._counts[session_id]
+        if len(self._counts) > TRIM_SESSIONS:
+            busy += self._counts
+            self._counts.clear()
+        self.store.trim(limit, self.clock() - age, busy)
 
     # -- telling ---------------------------------------------------------------------------------------------------
     def _publish(self, effects):
@@ -121,7 +130,7 @@ class Commits:
                 publisher.snapshot(row.session_id, *rev_info)
             publisher.event(row, cursors.render(store_id, row.id, row.session_id))
             self._published = row.id
-            self._touched.add(row.session_id)
+            self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
 
     def _publish_foreign(self, read, until=None):
         floor, _ = self.store.log_state()

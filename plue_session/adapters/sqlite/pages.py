@@ -18,17 +18,27 @@ def page(query, scope):
     """Return `(sql, values)` for rows `(sort value, number, info)`, one more than `query.limit` if there is one.
 
     The index of the sort order is named, so a page reads its own rows and no others: left alone, SQLite may prefer
-    the index of a filter and sort all that it finds. A key or a parent selects few rows, there it may choose.
+    the index of a filter and sort all that it finds. Only a parent's children are few, and sorted.
     """
     column, index = _SORTS[query.sort]
+    if query.key is not None:
+        index = "session_key"
+    elif query.parent_id is not None:
+        index = "session_parent"
     where, values = _where(query, scope)
+    select = f"SELECT {column}, number, info FROM session INDEXED BY {index} WHERE "
+    way, beyond = (" DESC", "<") if query.descending else ("", ">")
     if query.after is not None:
-        where += f" AND ({column}, number) {'<' if query.descending else '>'} (?, ?)"
-        values += query.after
-    hint = f" INDEXED BY {index}" if query.key is None and query.parent_id is None else ""
-    way = " DESC" if query.descending else ""
+        # Not `(column, number) > (?, ?)`: with the rowid SQLite seeks by the first part only and walks through all ties.
+        value, number = query.after
+        # A + keeps SQLite from seeking by a filter's bound instead: never among ties, nor where the cursor is the nearer one.
+        outer = "<" if query.descending else ">="
+        ties = where.replace(f" {column} ", f" +{column} ")
+        rest = where.replace(f" {column} {outer} ", f" +{column} {outer} ")
+        where = f"{ties} AND {column} = ? AND number {beyond} ? UNION ALL {select}{rest} AND {column} {beyond} ?"
+        values = [*values, value, number, *values, value]
     values.append(query.limit + 1)
-    return f"SELECT {column}, number, info FROM session{hint} WHERE {where} ORDER BY {column}{way}, number{way} LIMIT ?", values
+    return f"{select}{where} ORDER BY {column}{way}, number{way} LIMIT ?", values
 
 
 def count(query, scope):

@@ -168,7 +168,7 @@ class SqliteStore:
             self._put_tags(row[rows.NUMBER], rows.tags_of(row[rows.TAGS]), ())
             self._change(_SQL["erase_session"], (row[rows.NUMBER],))
             self._gain(-(row[rows.STATUS] in ACTIVE))
-            del self._rows[session_id]
+            self._rows.pop(session_id, None)
         self.drop_share(session_id)
         last = self.last_log_id()
         if self._change(_SQL["erase_log"], (session_id, self._scope)).rowcount:
@@ -275,13 +275,17 @@ class SqliteStore:
         if row is None:
             row = self._change(_FIND, (self._scope, session_id)).fetchone()
             if row is not None:
-                if len(self._rows) >= KNOWN_ROWS:
-                    del self._rows[next(iter(self._rows))]
-                self._rows[session_id] = row
+                self._know(session_id, row)
         return row
 
-    def _keep(self, session_id, row):
+    def _know(self, session_id, row):
+        if len(self._rows) >= KNOWN_ROWS:
+            self._rows.clear()
         self._rows[session_id] = row
+
+    def _keep(self, session_id, row):
+        """Note a row that was written, until it is committed also as one to forget if that is undone."""
+        self._know(session_id, row)
         self._touched.append(session_id)
 
     def _forget(self, mark):
