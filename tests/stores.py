@@ -1,0 +1,58 @@
+"""Helpers of the tests of the SQLite store: an open one, sessions to put into it, and other processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.model import LogRow, Session
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path / "data")
+
+
+@pytest.fixture
+def opened(folder):
+    """Return a function that opens the folder's store; all are closed in the end."""
+    stores = []
+
+    def open_store(scope="embedded"):
+        stores.append(SqliteStore(folder, scope))
+        return stores[-1]
+    yield open_store
+    for each in stores:
+        each.close()
+
+
+def session(number, **fields):
+    return Session(number=number, id=f"session_{number}", **{"created": number, "updated": number, "version": "1", "info": "{}", **fields})
+
+
+def add(store, number=None, **fields):
+    """Commit one session and its event, and return its number."""
+    store.begin()
+    number = store.next_number(number or 1000)
+    store.insert(session(number, **fields))
+    store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 0, 0, ",}"))
+    store.commit()
+    return number
+
+
+def change(store, number, **fields):
+    store.begin()
+    found = store.find(f"session_{number}")
+    for name, value in fields.items():
+        setattr(found, name, value)
+    store.save(found)
+    store.commit()
+
+
+def python(code, *arguments, **options):
+    """Start another process that runs `code` with the repository on its path."""
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)

@@ -1,0 +1,235 @@
+"""What the SQLite store's statements cost, as SQLite's own plans tell, and what its failures are translated to."""
+
+import errno
+import os
+import resource
+import sqlite3
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.sqlite import failures, pages
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.model import Query
+from tests.stores import add, folder, opened, python  # noqa: F401
+
+
+def plan(store, sql, values=()):
+    return [row[3] for row in store._read("EXPLAIN QUERY PLAN " + sql, values)]
+
+
+FILTERS = {"none": {}, "all": dict(status=("active",), relay_state=("READY",), residency=("hot",), role="r", tags=("a", "b"),
+                                   created_after=1, created_before=9, updated_after=1, updated_before=9, archived=False, text="x")}
+
+
+@pytest.mark.requirement("T-07")
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", pages._SORTS)
+def test_a_page_walks_the_index_of_its_order_and_sorts_nothing(opened, sort, descending, filters):
+    store = opened()
+    column, index = pages._SORTS[sort]
+    for after in (None, (5, 5)):
+        steps = plan(store, *pages.page(Query(sort=sort, descending=descending, after=after, **FILTERS[filters]), "embedded"))
+        assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in steps), steps
+        walks = [step for step in steps if " session " in step]
+        assert all(f"INDEX {index} (scope=?" in step for step in walks), steps
+        if after:  # the ties by their number, then the rest by its value
+            assert any(f"{column}=? AND " in step and ("rowid" in step or "number" in step) for step in walks), steps
+            assert any(f"{column}{'<' if descending else '>'}?" in step for step in walks), steps
+
+
+@pytest.mark.requirement("T-07")
+def test_a_page_costs_the_same_at_a_hundred_and_at_ten_thousand_sessions(opened):
+    """Counted in SQLite's own steps, not in time: no machine is too busy for it."""
+    store = opened()
+    store.begin()
+    cost, number = {}, 1000
+    for size in (100, 10_000):
+        while number < 1000 + size:
+            store.insert(session_of(number))
+            number += 1
+        store.commit()
+        for sort in pages._SORTS:
+            for descending in (False, True):
+                _, after = store.page(Query(sort=sort, descending=descending, limit=40))
+                for place in (None, after):
+                    cost.setdefault((sort, descending, place is None), []).append(
+                        steps(store, *pages.page(Query(sort=sort, descending=descending, limit=20, after=place), "embedded")))
+        store.begin()
+    store.rollback()
+    for small, large in cost.values():
+        assert large <= small * 1.2, cost
+
+
+def session_of(number):
+    from tests.stores import session
+    return session(number, title=f"Title {number % 7}", updated=number * 7919 % 5003, artifact_count=number % 3)
+
+
+def steps(store, sql, values):
+    """Return how many tens of virtual machine steps a query takes."""
+    connection, count = store._connections._connect(), [0]
+
+    def tick():
+        count[0] += 1
+    connection.set_progress_handler(tick, 10)
+    connection.execute(sql, values).fetchall()
+    connection.set_progress_handler(None, 0)
+    store._connections._disconnect(connection)
+    return count[0]
+
+
+def test_the_list_reads_one_index_and_sorts_nothing(opened):
+    from plue_session.adapters.sqlite.store import _SQL
+    assert plan(opened(), _SQL["list"], ("embedded",)) == ["SEARCH session USING COVERING INDEX session_updated (scope=?)"]
+
+
+def test_no_statement_of_the_hot_path_scans_a_table(opened):
+    from plue_session.adapters.sqlite.store import _SQL
+    store = opened()
+    for name in ("find", "id_of_key", "id_of_role", "children", "info", "share", "events_after", "active_count", "erase_log",
+                 "erase_session", "drop_tag", "drop_share"):
+        steps_of = [row[3] for row in store._connections._writer.execute(
+            "EXPLAIN QUERY PLAN " + _SQL[name], (0,) * _SQL[name].count("?"))]
+        assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
+
+
+# -- failures ------------------------------------------------------------------------------------------------------
+TEXTS = {
+    "database disk image is malformed": errors.Integrity, "file is not a database": errors.Integrity,
+    "database or disk is full": errors.StoreIo, "disk I/O error": errors.StoreIo,
+    "unable to open database file": errors.StoreIo, "attempt to write a readonly database": errors.StoreIo,
+    "database is locked": errors.Busy, "database table is locked": errors.Busy, "no such table: session": errors.Integrity,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_failures_are_told_by_their_text_where_python_has_no_code(text):
+    failure = failures.translate(sqlite3.OperationalError(text), "/folder/sessions.db")
+    assert type(failure) is TEXTS[text]
+    assert "/folder/sessions.db" in failure.cause and failure.remedy
+
+
+@pytest.mark.parametrize("code, expected", [
+    (11, errors.Integrity), (26, errors.Integrity), (267, errors.Integrity), (5, errors.Busy), (6, errors.Busy), (517, errors.Busy),
+    (13, errors.StoreIo), (10, errors.StoreIo), (3338, errors.StoreIo), (14, errors.StoreIo), (8, errors.StoreIo), (7, errors.StoreIo),
+    (1, errors.Integrity)])
+def test_failures_are_told_by_their_code_where_there_is_one(code, expected):
+    error = sqlite3.DatabaseError("what it says")
+    error.sqlite_errorcode = code
+    assert type(failures.translate(error, "/sessions.db")) is expected
+
+
+@pytest.mark.parametrize("error, expected", [
+    (sqlite3.ProgrammingError("Cannot operate on a closed database."), errors.Closed),
+    (sqlite3.ProgrammingError("Error binding parameter 1"), errors.Unknown),
+    (sqlite3.InterfaceError("Error binding parameter 1"), errors.Unknown),
+    (sqlite3.DataError("string or blob too big"), errors.LimitExceeded),
+    (sqlite3.IntegrityError("NOT NULL constraint failed: session.title"), errors.AlreadyExists),
+    (MemoryError(), errors.StoreIo)])
+def test_other_failures_have_their_own_errors(error, expected):
+    assert type(failures.translate(error, "/sessions.db")) is expected
+
+
+def test_a_share_id_taken_by_another_session_is_refused(opened):
+    from plue_session.model import Share
+    store = opened()
+    store.begin()
+    store.put_share(Share("session_1", "same", "u", 1, None))
+    with pytest.raises(errors.AlreadyExists, match="share_id"):
+        store.put_share(Share("session_2", "same", "u", 1, None))
+    store.rollback()
+
+
+def test_a_session_without_what_it_must_have_is_refused(opened):
+    store = opened()
+    with pytest.raises(errors.AlreadyExists, match="created"):
+        add(store, created=None)
+    store.rollback()
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "/proc/plue"])
+def test_a_folder_that_cannot_be_is_an_io_error_with_path_and_remedy(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    path = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "data"}.get(place, place)
+    with pytest.raises(errors.StoreIo) as raised:
+        SqliteStore(str(path), "embedded")
+    assert str(tmp_path / "file") in raised.value.cause or "/proc/plue" in raised.value.cause
+    assert raised.value.remedy
+
+
+def test_a_folder_in_the_place_of_the_database_is_an_io_error(opened, folder):
+    os.makedirs(os.path.join(folder, "sessions.db"))
+    with pytest.raises(errors.StoreIo, match="sessions.db"):
+        opened()
+
+
+@pytest.mark.parametrize("lock", ["sessions.lock", "store.lock"])
+def test_a_lock_file_that_cannot_be_opened_is_an_io_error_and_leaks_nothing(opened, folder, lock):
+    os.makedirs(os.path.join(folder, lock))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(errors.StoreIo, match=lock):
+        opened()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_too_few_descriptors_are_an_io_error_that_says_so_at_each_stage(folder):
+    code = """
+import os, resource, sys
+from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.model import Query
+SqliteStore(sys.argv[1], "embedded").close()
+free = len(os.listdir("/proc/self/fd")) - 1
+for room in range(12):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, 4096))
+    try:
+        store = SqliteStore(sys.argv[1], "embedded")
+        store.begin()
+        store.commit()
+        store.count(Query())
+        store.close()
+        print("fine")
+    except errors.StoreIo as error:
+        print("Too many open files" in error.cause and sys.argv[1] in error.cause)
+"""
+    process = python(code, folder)
+    lines = process.communicate()[0].split()
+    assert process.returncode == 0
+    assert lines[0] == "True" and lines[-1] == "fine"
+    assert set(lines) == {"True", "fine"}
+
+
+def test_files_that_may_not_grow_fail_the_change_and_lose_nothing(folder):
+    code = """
+import resource, sys
+from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.model import Query
+from tests.stores import add
+store = SqliteStore(sys.argv[1], "embedded")
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+stored = 0
+try:
+    while True:
+        add(store, description="x" * 5000)
+        stored += 1
+except errors.StoreIo as error:
+    store.rollback()
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+add(store)
+assert store.count(Query()) == stored + 1 and stored > 3
+assert store.check() == []
+"""
+    process = python(code, folder)
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_reason_is_looked_for_only_where_sqlite_gives_none(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    assert failures._reason("/sessions.db", 10) == failures._reason("/sessions.db", 14) == ""
+    monkeypatch.setattr(os, "open", refuse)
+    assert failures._reason("/sessions.db", 14) == " (Too many open files)"

@@ -1,0 +1,397 @@
+"""The SQLite store among others: turns to write, foreign locks, full disks, kills, and the write-ahead log."""
+
+import os
+import sqlite3
+import threading
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.sqlite import connections, files, store as store_module
+from plue_session.adapters.sqlite.store import hold_exclusively
+from plue_session.model import LogRow, Query
+from tests.stores import add, change, folder, opened, python  # noqa: F401
+
+
+# -- taking turns --------------------------------------------------------------------------------------------------
+def waiting(path):
+    """Wait until somebody waits for the lock on `path`, as /proc/locks tells."""
+    inode = f":{os.stat(path).st_ino} "
+    while True:
+        with open("/proc/locks") as file:
+            if any("->" in line and inode in line for line in file):
+                return
+
+
+def test_a_store_closed_while_it_waits_for_its_turn_writes_nothing(opened, folder):
+    first, second = opened(), opened()
+    first.begin()
+    outcome = []
+
+    def attempt():
+        try:
+            add(second)
+        except errors.PlueError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    waiting(os.path.join(folder, "sessions.lock"))
+    second.close()
+    first.rollback()
+    thread.join()
+    assert isinstance(outcome[0], errors.Closed)
+    assert second.lock_fds() == []
+    assert first.count(Query()) == 0
+    add(first)
+
+
+def test_a_writer_forgets_what_it_knew_when_another_store_has_written(opened):
+    one, two = opened(), opened()
+    number = add(one, title="One")
+    change(two, number, title="Two")
+    one.begin()
+    assert one.find(f"session_{number}").title == "Two"
+    one.rollback()
+    two.begin()
+    two.erase(f"session_{number}")
+    two.append(LogRow(two.last_log_id() + 1, None, 2, 0, ",}"))
+    assert two.active_count() == 0
+    two.commit()
+    one.begin()
+    assert one.find(f"session_{number}") is None
+    assert one.last_log_id() == 2
+    assert one.active_count() == 0
+    assert one.next_number(0) == number + 1
+    one.rollback()
+
+
+def test_the_rows_kept_in_mind_are_bounded(opened, monkeypatch):
+    monkeypatch.setattr(store_module, "KNOWN_ROWS", 3)
+    store = opened()
+    for _ in range(8):
+        add(store)
+    store.begin()
+    for number in range(1000, 1008):
+        assert store.find(f"session_{number}").number == number
+    assert len(store._rows) <= 3
+    store.rollback()
+
+
+@pytest.mark.requirement("P-160")
+def test_a_lock_of_a_foreign_tool_is_waited_for(opened):
+    store = opened()
+    foreign = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    foreign.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.05, foreign.rollback)
+    timer.start()
+    add(store)
+    timer.join()
+    foreign.close()
+    assert store.count(Query()) == 1
+
+
+@pytest.mark.requirement("P-160")
+def test_a_lock_that_a_foreign_tool_never_releases_is_busy_and_the_turn_passes_on(opened, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    store, other = opened(), opened()
+    foreign = sqlite3.connect(store.path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    for each in (store, other, store):
+        with pytest.raises(errors.Busy) as raised:
+            each.begin()
+        assert raised.value.retryable and store.path in raised.value.cause
+    foreign.close()
+    add(store)
+    add(other)
+
+
+@pytest.mark.requirement("P-144")
+def test_a_full_disk_fails_the_change_and_leaves_the_store_whole(opened):
+    store, other = opened(), opened()
+    number = add(store)
+    size = store._connections.write("PRAGMA page_count").fetchone()[0]
+    store._connections.write(f"PRAGMA max_page_count = {size}")
+    store.begin()
+    with pytest.raises(errors.StoreIo, match="full") as raised:
+        store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 1, 0, "x" * 100_000))
+    assert raised.value.remedy
+    store.rollback()
+    add(other)
+    store._connections.write("PRAGMA max_page_count = 1000000")
+    add(store)
+    assert store.count(Query()) == 3
+    assert store.check() == []
+
+
+class Sabotage:
+    """Stands in the place of the writer's execute: fails a statement, after a ROLLBACK if asked to."""
+
+    def __init__(self, store, statement, end_transaction=False, error=None):
+        self.execute, self.statement, self.end_transaction = store._connections._execute, statement, end_transaction
+        self.error = error or sqlite3.OperationalError("disk I/O error")
+        store._connections._execute = self
+
+    def __call__(self, sql, values=()):
+        if sql.startswith(self.statement):
+            if self.end_transaction:
+                self.execute("ROLLBACK")
+            raise self.error
+        return self.execute(sql, values)
+
+
+@pytest.mark.requirement("P-144")
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_commit_that_fails_is_rolled_back_and_the_turn_passes_on(opened, ended):
+    store, other = opened(), opened()
+    number = add(store, title="Before")
+    sabotage = Sabotage(store, "COMMIT", ended)
+    with pytest.raises(errors.StoreIo):
+        change(store, number, title="After")
+    store._connections._execute = sabotage.execute
+    change(other, number, description="Theirs")
+    store.begin()
+    found = store.find(f"session_{number}")
+    assert (found.title, found.description) == ("Before", "Theirs")
+    store.rollback()
+
+
+def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened):
+    store = opened()
+    add(store)
+    sabotage = Sabotage(store, "INSERT INTO log", True, MemoryError())
+    store.begin()
+    store.savepoint()
+    with pytest.raises(errors.StoreIo, match="memory"):
+        store.append(LogRow(store.last_log_id() + 1, None, 0, 0, ",}"))
+    store._connections._execute = sabotage.execute
+    with pytest.raises(errors.StoreIo, match="memory"):
+        store.undo()
+    with pytest.raises(errors.StoreIo, match="memory"):
+        store.commit()
+    add(store)
+    assert store.count(Query()) == 2
+
+
+def test_a_rollback_that_sqlite_complains_of_still_ends_the_turn(opened):
+    store, other = opened(), opened()
+    store.begin()
+    sabotage = Sabotage(store, "ROLLBACK", True)
+    store.rollback()
+    store._connections._execute = sabotage.execute
+    add(other)
+    add(store)
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA data_version", "BEGIN"])
+def test_a_transaction_that_cannot_begin_gives_the_turn_back(opened, statement):
+    store, other = opened(), opened()
+    sabotage = Sabotage(store, statement)
+    with pytest.raises(errors.StoreIo):
+        store.begin()
+    store._connections._execute = sabotage.execute
+    add(other)
+    add(store)
+
+
+def test_a_lock_that_the_system_refuses_is_an_io_error(opened, monkeypatch):
+    store = opened()
+
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+    with monkeypatch.context() as patched:
+        patched.setattr(store._connections._locks, "take_turn", refuse)
+        with pytest.raises(errors.StoreIo, match="No locks available"):
+            store.begin()
+    add(store)
+
+
+# -- other processes -----------------------------------------------------------------------------------------------
+WRITER = """
+import sys
+from plue_session.adapters.sqlite.store import SqliteStore
+from tests.stores import add
+store = SqliteStore(sys.argv[1], "embedded")
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.requirement("P-042")
+def test_numbers_are_unique_across_processes_and_none_starves(opened, folder):
+    code = WRITER + """
+import os, threading
+done = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+numbers = []
+while not done.is_set():
+    numbers.append(add(store, 1_700_000_000_000))
+store.close()
+print(*numbers)
+"""
+    store = opened()
+    writers = [python(code, folder) for _ in range(4)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    while store.count(Query()) < 600:
+        store.events_after(store.log_state()[1], 10)
+    for writer in writers:
+        writer.stdin.close()
+    shares = [[int(number) for number in writer.stdout.read().split()] for writer in writers]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    everything = sorted(number for share in shares for number in share)
+    assert everything == list(range(1_700_000_000_000, 1_700_000_000_000 + len(everything)))
+    assert store.count(Query()) == store.log_state()[1] == len(everything)
+    assert min(map(len, shares)) * 10 >= max(map(len, shares)), list(map(len, shares))
+    assert store.check() == []
+
+
+def test_a_second_process_sees_what_the_first_has_committed(opened, folder):
+    store = opened()
+    number = add(store, title="From here")
+    other = python(WRITER + """
+store.begin()
+found = store.find(sys.argv[2])
+found.title += ", and there"
+store.save(found)
+store.commit()
+store.close()
+""", folder, f"session_{number}")
+    assert other.stdout.readline() == "ready\n"
+    change(store, number, title="From here again")
+    other.communicate("go\n")
+    assert other.returncode == 0
+    store.begin()
+    assert store.find(f"session_{number}").title == "From here again, and there"
+    store.rollback()
+
+
+def test_processes_that_create_the_store_at_the_same_moment_all_succeed(opened, folder):
+    code = "import sys\nprint('ready', flush=True)\nsys.stdin.readline()\n" + WRITER.replace(
+        'print("ready", flush=True)\nsys.stdin.readline()', "print(store.store_id, add(store))")
+    racers = [python(code, folder) for _ in range(5)]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    answers = [racer.communicate()[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * 5
+    assert len({store_id for store_id, _ in answers}) == 1
+    assert sorted(int(number) for _, number in answers) == [1000, 1001, 1002, 1003, 1004]
+
+
+@pytest.mark.requirement("P-144")
+def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened, folder):
+    """Each commit writes two sessions and an event: a kill leaves both or none, and nothing acknowledged is lost."""
+    code = WRITER.replace("sys.stdin.readline()", "") + """
+from plue_session.model import LogRow
+from tests.stores import session
+while True:
+    store.begin()
+    number = store.next_number(1000)
+    store.insert(session(number))
+    store.insert(session(number + 1))
+    store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 0, 0, ",}"))
+    store.commit()
+    print(number, flush=True)
+"""
+    acknowledged = set()
+    for _ in range(20):
+        victim = python(code, folder)
+        for _ in range(8):
+            line = victim.stdout.readline()
+            acknowledged.update([int(line)] if line != "ready\n" else [])
+        victim.kill()
+        rest = victim.stdout.read().split("\n")[:-1]
+        acknowledged.update(int(line) for line in rest)
+        victim.wait()
+    store = opened()
+    stored = [number for number, in store._read("SELECT number FROM session ORDER BY number")]
+    assert stored == list(range(1000, 1000 + len(stored)))
+    assert len(stored) % 2 == 0
+    assert acknowledged <= set(stored[::2])
+    assert [int(row.session_id[8:]) for row in store.events_after(0, 100_000)] == stored[::2]
+    assert store.check() == []
+
+
+# -- the WAL -------------------------------------------------------------------------------------------------------
+def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opened, monkeypatch):
+    monkeypatch.setattr(connections, "LONG_WAL", 200_000)
+    monkeypatch.setattr(connections, "SHORT_WAL", 50_000)
+    store, other = opened(), opened()
+    wanted = 0
+    for _ in range(128):
+        add(store, description="x" * 2000)
+        wanted += store.wants_maintenance()
+    assert 1 <= wanted <= 2
+    assert os.path.getsize(store.path + "-wal") >= 200_000
+    copied = os.path.getsize(store.path)
+    store.maintain()
+    assert os.path.getsize(store.path) > copied
+    add(store)
+    assert os.path.getsize(store.path + "-wal") <= 60_000
+    assert other.count(Query()) == 129
+
+
+def test_when_a_reader_holds_an_old_view_the_writers_are_held_back_once_and_go_on(opened):
+    store = opened()
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    add(store)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM session").fetchone() == (1,)
+    add(store)
+    store.maintain()
+    add(store)
+    assert reader.execute("SELECT count(*) FROM session").fetchone() == (1,)
+    reader.close()
+    assert store.count(Query()) == 3
+
+
+def test_a_store_without_a_wal_wants_no_maintenance(opened):
+    store = opened()
+    os.unlink(store.path + "-wal")
+    assert store.wants_maintenance() is False
+
+
+def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(opened, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_READERS", 2)
+    store = opened()
+    gate = threading.Barrier(5)
+    real = store._connections._connect
+
+    def together(*pragmas):
+        connection = real(*pragmas)
+        gate.wait()
+        return connection
+    held = [store._connections._idle.pop() for _ in range(len(store._connections._idle))]
+    store._connections._connect = together
+    threads = [threading.Thread(target=store.log_state) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store._connections._idle) == 2
+    for connection in held:
+        store._connections._disconnect(connection)
+
+
+def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, folder):
+    store = opened()
+    add(store)
+    reader = store._connections._idle[-1]
+
+    class Slow:
+        def execute(self, sql, values):
+            store.close()
+            return reader.execute(sql, values)
+
+        def close(self):
+            reader.close()
+    store._connections._idle[-1] = Slow()
+    assert store.count(Query()) == 1
+    assert store.lock_fds() == []
+    hold_exclusively(folder).close()
