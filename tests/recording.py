@@ -33,8 +33,8 @@ class RecordingPublisher:
     def transient(self, kind, session_id, tail, cursor):
         self.calls.append(("transient", kind, session_id, tail, cursor))
 
-    def lost(self):
-        self.calls.append(("lost",))
+    def lost(self, log_id):
+        self.calls.append(("lost", log_id))
 
     # -- what tests ask --------------------------------------------------------------------------------------------
     def events(self):

@@ -1,0 +1,196 @@
+"""The writer: groups of changes, one commit, and only then the news."""
+
+import threading
+
+import pytest
+
+from plue_session.errors import Busy, NotFound, StoreIo
+from plue_session.model import Session
+from plue_session.services import commits as module
+from plue_session.services.commits import Commits
+from tests.recording import RecordingPublisher
+
+
+def create(unit):
+    number = unit.store.next_number(unit.now)
+    session = Session(number=number, id=f"session_{number}", version="1", created=unit.now, updated=unit.now)
+    unit.insert(session, {"id": session.id})
+    return session.id
+
+
+def rename(session_id, title):
+    def change(unit):
+        session = unit.find(session_id)
+        session.title = title
+        unit.save(session, "session.updated", {"id": session_id, "title": title})
+    return change
+
+
+def refuse(unit):
+    create(unit)
+    raise NotFound("nothing there")
+
+
+def second_writer(world):
+    """Return another process's writer on the same store, as far as one process can have one."""
+    return Commits(world.store, RecordingPublisher(), lambda: world.now, *world.commits._replay)
+
+
+@pytest.mark.requirement("P-144", "P-132")
+def test_a_change_that_fails_leaves_no_trace_and_does_not_disturb_its_neighbours(world):
+    first, failed, last = world.commits.batch([create, refuse, create])
+    assert isinstance(failed, NotFound)
+    assert world.told.take() == [("session.created", {"id": first}), ("session.created", {"id": last})]
+    assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
+
+
+@pytest.mark.requirement("P-133", "P-143")
+def test_nothing_is_told_before_it_is_durable_and_then_in_the_order_of_the_changes(world):
+    session_id = world.commits.run(create)
+    seen = []
+    commit = world.store.commit
+    world.store.commit = lambda: (seen.append(list(world.told.calls)), commit())
+    world.told.take()
+    world.commits.batch([rename(session_id, "one"), rename(session_id, "two")])
+    assert seen == [[]]
+    assert [data["title"] for _, data in world.told.take()] == ["one", "two"]
+
+
+def test_a_commit_that_fails_fails_the_whole_group_and_tells_nobody(world):
+    world.commits.run(create)
+    world.told.take()
+    commit, world.store.commit = world.store.commit, fail_with(StoreIo("disk full"))
+    first, second = world.commits.batch([create, refuse])
+    world.store.commit = commit
+    assert isinstance(first, StoreIo) and isinstance(second, NotFound)
+    assert world.told.calls == []
+    assert len(world.store.events_after(0, 10)) == 1
+    world.commits.run(create)
+    assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
+
+
+def fail_with(error):
+    def fail():
+        raise error
+    return fail
+
+
+def test_a_store_that_cannot_be_locked_fails_the_group(world):
+    world.store.begin = fail_with(Busy("locked"))
+    outcomes = world.commits.batch([create, create])
+    assert [type(outcome) for outcome in outcomes] == [Busy, Busy]
+    with pytest.raises(Busy):
+        world.commits.run(create)
+
+
+def test_jobs_that_arrive_while_the_store_is_waited_for_join_the_group(world):
+    outcomes = world.commits.batch([create], lambda: [create, create])
+    assert len(set(outcomes)) == 3
+    assert len({row.time for row in world.store.events_after(0, 10)}) == 1
+
+
+def test_a_change_made_inside_a_change_belongs_to_it(world):
+    def outer(unit):
+        create(unit)
+        world.commits.run(create)
+        raise NotFound("both are undone")
+    outcome, = world.commits.batch([outer])
+    assert isinstance(outcome, NotFound)
+    assert world.told.calls == [] and world.store.events_after(0, 10) == []
+
+
+def test_the_events_of_one_operation_share_a_correlation_id_and_others_do_not(world):
+    def two(unit):
+        create(unit)
+        create(unit)
+    world.commits.batch([two, create])
+    ids = [row.tail.split('"correlationId":')[1].split(",")[0] for row in world.store.events_after(0, 10)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.requirement("P-042", "P-075")
+def test_threads_that_write_at_once_get_their_own_results(world):
+    results = []
+    threads = [threading.Thread(target=lambda: results.extend(world.commits.run(create) for _ in range(20))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(results)) == 160
+
+
+def test_what_another_process_committed_is_told_before_our_own(world):
+    other = second_writer(world)
+    session_id = world.commits.run(create)
+    world.told.take()
+    other.run(rename(session_id, "theirs"))
+    world.commits.run(rename(session_id, "ours"))
+    assert [data["title"] for _, data in world.told.take()] == ["theirs", "ours"]
+
+
+@pytest.mark.requirement("P-061")
+def test_catching_up_refreshes_snapshots_and_tells_events_once(world):
+    other = second_writer(world)
+    session_id = world.commits.run(create)
+    world.told.take()
+    other.run(rename(session_id, "theirs"))
+    world.commits.catch_up()
+    world.commits.catch_up()
+    assert world.told.take() == [("session.updated", {"id": session_id, "title": "theirs"})]
+    assert '"title":"theirs"' in world.told.infos[session_id]
+
+
+@pytest.mark.requirement("P-078")
+def test_a_session_that_another_process_deleted_is_gone_here(world):
+    other = second_writer(world)
+    session_id = world.commits.run(create)
+    world.told.take()
+    other.run(lambda unit: unit.erase(session_id))
+    world.commits.catch_up()
+    assert ("gone", session_id) in world.told.calls
+    assert world.told.take() == [("session.deleted", {"id": session_id})]
+
+
+def test_a_log_that_was_trimmed_past_us_is_made_up_for_by_comparing_everything(world):
+    other = Commits(world.store, RecordingPublisher(), lambda: world.now, 2, 120_000)
+    kept, lost = world.commits.run(create), world.commits.run(create)
+    world.told.take()
+    other.run(lambda unit: unit.erase(lost))
+    for number in range(module.TRIM_EVERY):
+        other.run(rename(kept, f"title {number}"))
+    assert world.store.log_state()[0] > 2
+    world.commits.catch_up()
+    assert ("gone", lost) in world.told.calls
+    assert '"title":"title 255"' in world.told.infos[kept]
+    assert world.told.calls[-1] == ("lost", world.store.log_state()[1])
+    world.told.take()
+    other.run(rename(kept, "and on"))
+    world.commits.catch_up()
+    assert world.told.take() == [("session.updated", {"id": kept, "title": "and on"})]
+
+
+@pytest.mark.requirement("L-172")
+def test_the_log_of_a_busy_session_is_kept_near_its_limit(build):
+    world = build({"replay": {"limit": 16}})
+    writer = Commits(world.store, RecordingPublisher(), lambda: world.now, 16, 120_000)
+    session_id = writer.run(create)
+    for number in range(2 * module.TRIM_EVERY):
+        writer.run(rename(session_id, str(number)))
+    assert 16 <= len(world.store.events_after(0, 10_000)) <= 16 + module.TRIM_EVERY
+
+
+def test_the_counting_of_quiet_sessions_is_bounded(world, monkeypatch):
+    monkeypatch.setattr(module, "TRIM_SESSIONS", 10)
+    monkeypatch.setattr(module, "TRIM_EVERY", 4)
+    for _ in range(40):
+        world.commits.run(create)
+    assert len(world.commits._counts) <= 14
+
+
+@pytest.mark.requirement("P-043")
+def test_time_does_not_run_backwards_when_the_clock_does(world):
+    session_id = world.commits.run(create)
+    world.now -= 5000
+    world.commits.run(rename(session_id, "x"))
+    time = world.info(session_id)["time"]
+    assert time["created"] == time["updated"]
