@@ -78,12 +78,17 @@ def system(error, path, doing):
 def _reason(path, number):
     """Return the system's reason why a file cannot be opened, which SQLite does not tell; "" when unknown.
 
-    Opens the folder, not the file: closing any descriptor of a database drops all locks SQLite holds on it.
+    Opens the folder, not the file: closing any descriptor of a database drops all locks SQLite holds on it. A database
+    takes three descriptors, so their lack may show at the third only.
     """
     if number != 14:  # CANTOPEN
         return ""
+    opened, reason = [], ""
     try:
-        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC))
+        while len(opened) < 3:
+            opened.append(os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
-        return f" ({error.strerror})"
-    return ""
+        reason = f" ({error.strerror})"
+    for fd in opened:
+        os.close(fd)
+    return reason

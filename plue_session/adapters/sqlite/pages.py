@@ -8,9 +8,11 @@ _SORTS = {
     "artifactCount": ("artifact_count", "session_artifacts"),
 }
 _SETS = ("status", "relay_state", "residency")
-_EQUALS = ("role", "key", "parent_id")
-_BOUNDS = (("created_after", "created >= ?"), ("created_before", "created < ?"),
-           ("updated_after", "updated >= ?"), ("updated_before", "updated < ?"))
+_VALUES = {
+    "role": "role = ?", "key": "key = ?", "parent_id": "parent_id = ?", "created_after": "created >= ?",
+    "created_before": "created < ?", "updated_after": "updated >= ?", "updated_before": "updated < ?",
+    "text": "instr(search, ?) > 0",
+}
 _TAGGED = "EXISTS (SELECT 1 FROM session_tag WHERE tag = ? AND session_tag.number = session.number)"
 
 
@@ -25,51 +27,54 @@ def page(query, scope):
         index = "session_key"
     elif query.parent_id is not None:
         index = "session_parent"
-    where, values = _where(query, scope)
     select = f"SELECT {column}, number, info FROM session INDEXED BY {index} WHERE "
-    way, beyond = (" DESC", "<") if query.descending else ("", ">")
-    if query.after is not None:
+    above, below = f"{query.sort}_after", f"{query.sort}_before"
+    terms, values = _filter(query, scope)
+    if query.after is None:
+        sql = select + _join(terms, above, below)
+    else:
         # Not `(column, number) > (?, ?)`: with the rowid SQLite seeks by the first part only and walks through all ties.
+        way, far = ("<", above) if query.descending else (">", below)
         value, number = query.after
-        # A + keeps SQLite from seeking by a filter's bound instead: never among ties, nor where the cursor is the nearer one.
-        outer = "<" if query.descending else ">="
-        ties = where.replace(f" {column} ", f" +{column} ")
-        rest = where.replace(f" {column} {outer} ", f" +{column} {outer} ")
-        where = f"{ties} AND {column} = ? AND number {beyond} ? UNION ALL {select}{rest} AND {column} {beyond} ?"
+        sql = (f"{select}{_join(terms)} AND {column} = ? AND number {way} ? "
+               f"UNION ALL {select}{_join(terms, far)} AND {column} {way} ?")
         values = [*values, value, number, *values, value]
-    values.append(query.limit + 1)
-    return f"{select}{where} ORDER BY {column}{way}, number{way} LIMIT ?", values
+    way = " DESC" if query.descending else ""
+    return f"{sql} ORDER BY {column}{way}, number{way} LIMIT ?", [*values, query.limit + 1]
 
 
 def count(query, scope):
     """Return `(sql, values)` for how many sessions match."""
-    where, values = _where(query, scope)
-    return f"SELECT count(*) FROM session WHERE {where}", values
+    terms, values = _filter(query, scope)
+    return "SELECT count(*) FROM session WHERE " + " AND ".join(term for _, term in terms), values
 
 
-def _where(query, scope):
-    terms, values = ["scope = ?"], [scope]
+def _join(terms, *bounds):
+    """Join terms so that SQLite seeks by scope, key, parent and the named `bounds` only.
+
+    `likelihood` hides the others from its choice of an index, and from its guess that so many filters leave next to
+    nothing, which would make it sort rather than walk in order.
+    """
+    plain = ("scope", "key", "parent_id", *bounds)
+    return " AND ".join(term if name in plain else f"likelihood({term}, 1.0)" for name, term in terms)
+
+
+def _filter(query, scope):
+    """Return the terms that a session must meet, as (name, SQL), and their values."""
+    terms, values = [("scope", "scope = ?")], [scope]
     for name in _SETS:
         accepted = getattr(query, name)
         if accepted is not None:
-            terms.append(f"{name} IN ({','.join('?' * len(accepted))})")
+            terms.append((name, f"{name} IN ({','.join('?' * len(accepted))})"))
             values += accepted
-    for name in _EQUALS:
+    for name, term in _VALUES.items():
         value = getattr(query, name)
         if value is not None:
-            terms.append(f"{name} = ?")
-            values.append(value)
-    for name, term in _BOUNDS:
-        value = getattr(query, name)
-        if value is not None:
-            terms.append(term)
+            terms.append((name, term))
             values.append(value)
     if query.archived is not None:
-        terms.append("archived IS NOT NULL" if query.archived else "archived IS NULL")
+        terms.append(("archived", "archived IS NOT NULL" if query.archived else "archived IS NULL"))
     for tag in query.tags:
-        terms.append(_TAGGED)
+        terms.append(("tag", _TAGGED))
         values.append(tag)
-    if query.text is not None:
-        terms.append("instr(search, ?) > 0")
-        values.append(query.text)
-    return " AND ".join(terms), values
+    return terms, values
