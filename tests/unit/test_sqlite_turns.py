@@ -8,9 +8,9 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite import connections, files, store as store_module
-from plue_session.adapters.sqlite.store import hold_exclusively
+from plue_session.adapters.sqlite.store import SqliteStore, hold_exclusively
 from plue_session.model import LogRow, Query
-from tests.stores import add, change, folder, opened, python  # noqa: F401
+from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
 
 # -- taking turns --------------------------------------------------------------------------------------------------
@@ -269,46 +269,50 @@ store.close()
     store.rollback()
 
 
-def test_processes_that_create_the_store_at_the_same_moment_all_succeed(opened, folder):
-    code = "import sys\nprint('ready', flush=True)\nsys.stdin.readline()\n" + WRITER.replace(
-        'print("ready", flush=True)\nsys.stdin.readline()', "print(store.store_id, add(store))")
-    racers = [python(code, folder) for _ in range(5)]
+def test_processes_that_create_the_store_at_the_same_moment_all_succeed(folder):
+    start_read, start_write = os.pipe()
+
+    def race(say):
+        os.close(start_write)
+        say("ready")
+        os.read(start_read, 1)  # returns for all when the parent closes its end
+        store = SqliteStore(folder, "embedded")
+        say(f"{store.store_id} {add(store)}")
+        store.close()
+    racers = [Forked(race) for _ in range(6)]
     for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    answers = [racer.communicate()[0].split() for racer in racers]
-    assert [racer.returncode for racer in racers] == [0] * 5
+        assert racer.lines.readline() == "ready\n"
+    os.close(start_write)
+    ended = [racer.wait() for racer in racers]
+    os.close(start_read)
+    assert [status for _, status in ended] == [0] * 6
+    answers = [said[0].split() for said, _ in ended]
     assert len({store_id for store_id, _ in answers}) == 1
-    assert sorted(int(number) for _, number in answers) == [1000, 1001, 1002, 1003, 1004]
+    assert sorted(int(number) for _, number in answers) == list(range(1000, 1006))
 
 
 @pytest.mark.requirement("P-144")
 def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened, folder):
     """Each commit writes two sessions and an event: a kill leaves both or none, and nothing acknowledged is lost."""
-    code = WRITER.replace("sys.stdin.readline()", "") + """
-from plue_session.model import LogRow
-from tests.stores import session
-while True:
-    store.begin()
-    number = store.next_number(1000)
-    store.insert(session(number))
-    store.insert(session(number + 1))
-    store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 0, 0, ",}"))
-    store.commit()
-    print(number, flush=True)
-"""
+    def write(say):
+        store = SqliteStore(folder, "embedded")
+        while True:
+            store.begin()
+            number = store.next_number(1000)
+            store.insert(session(number))
+            store.insert(session(number + 1))
+            store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 0, 0, ",}"))
+            store.commit()
+            say(number)
+
     acknowledged = set()
-    for _ in range(20):
-        victim = python(code, folder)
-        for _ in range(8):
-            line = victim.stdout.readline()
-            acknowledged.update([int(line)] if line != "ready\n" else [])
+    for kill in range(20):
+        victim = Forked(write)
+        acknowledged.update(int(victim.lines.readline()) for _ in range(1 + kill % 8))
         victim.kill()
-        rest = victim.stdout.read().split("\n")[:-1]
-        acknowledged.update(int(line) for line in rest)
-        victim.wait()
+        rest, status = victim.wait()
+        acknowledged.update(map(int, rest))
+        assert status == -9
     store = opened()
     stored = [number for number, in store._read("SELECT number FROM session ORDER BY number")]
     assert stored == list(range(1000, 1000 + len(stored)))
