@@ -106,7 +106,8 @@ class Store:
         """Return how many sessions match; sort, limit and after are ignored."""
 
     def events_after(self, log_id, limit):
-        """Return at most `limit` `LogRow`s with an id above `log_id`, ascending."""
+        """Return at most `limit` `LogRow`s of this scope with an id above `log_id`, ascending. Ids are one sequence for
+        all scopes in the file, so they may have gaps, and the newest id need not be a row of this scope."""
 
     def log_state(self):
         """Return `(floor, last)`: the largest id that trimming removed (0: none) and the newest id. `floor` does
@@ -115,11 +116,17 @@ class Store:
     def check(self):
         """Read everything and return a list of problems, as texts; empty when the store is sound. May be slow."""
 
+    def wants_maintenance(self):
+        """Return whether `maintain` is due. Cheap: call it after each commit."""
+
     def maintain(self):
         """Do housekeeping that no caller waits for (for SQLite: a passive checkpoint when the WAL is long)."""
 
+    def lock_fds(self):
+        """Return the descriptors of the lock files, which a forked child closes; none once closed."""
+
     def close(self):
-        """Close all connections and locks. Twice is harmless."""
+        """Close all connections and locks; who is inside closes its own on the way out. Twice is harmless."""
 
 
 class Publisher:

@@ -399,3 +399,57 @@ def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, f
     assert store.count(Query()) == 1
     assert store.lock_fds() == []
     hold_exclusively(folder).close()
+
+
+def test_a_checkpoint_under_writers_holds_them_back_for_the_rest(opened):
+    """SQLite's answer to the first checkpoint says that others have written meanwhile: there is a second one."""
+    store, taken = opened(), []
+    add(store)
+    real = store._connections._connect
+
+    class Overtaken:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def execute(self, sql):
+            answer = self.connection.execute(sql)
+            with open("/proc/locks") as file:
+                taken.append(f":{os.stat(os.path.join(os.path.dirname(store.path), 'sessions.lock')).st_ino} " in file.read())
+            return self if len(taken) == 1 else answer
+
+        def fetchone(self):
+            return 0, 10, 5
+
+        def close(self):
+            self.connection.close()
+    store._connections._connect = lambda *pragmas: Overtaken(real(*pragmas))
+    store.maintain()
+    assert taken == [False, True]
+
+
+def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folder):
+    store = opened()
+    real = store._connections._connect
+
+    class Failing:
+        def __init__(self, connection):
+            self.close = connection.close
+
+        def execute(self, sql):
+            raise sqlite3.OperationalError("disk I/O error")
+    store._connections._connect = lambda *pragmas: Failing(real(*pragmas))
+    with pytest.raises(errors.StoreIo):
+        store.maintain()
+    store.close()
+    hold_exclusively(folder).close()
+
+
+def test_a_connection_that_cannot_be_opened_fails_the_read_alone(opened, monkeypatch):
+    store = opened()
+    held = store._connections._idle.pop()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "connect", lambda path: sqlite3.connect("/nowhere/at/all"))
+        with pytest.raises(errors.StoreIo, match="unable to open"):
+            store.count(Query())
+    store._connections._disconnect(held)
+    assert store.count(Query()) == 0

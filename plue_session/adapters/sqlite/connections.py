@@ -68,9 +68,7 @@ class Connections:
             raise self._gone()
 
     def leave(self):
-        """End the turn, and close for good if that was asked for meanwhile. Harmless without a turn."""
-        if not self._writing:
-            return
+        """End the turn, with what was not committed, and close for good if that was asked for meanwhile."""
         try:
             if self._writer.in_transaction:
                 self._execute("ROLLBACK")
