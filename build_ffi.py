@@ -9,11 +9,10 @@ default: the library belongs beside the Python half it was built with). Linux; n
 import argparse
 import compileall
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
-
-import cffi
 
 from plue_session import __version__
 from plue_session.capi import emit
@@ -24,31 +23,68 @@ SOURCES = ("thread.c", "text.c", "memory.c", "state.c", "handles.c", "calls.c", 
 SONAME = f"libplue_session.so.{emit.ABI}"
 
 #: Runs inside the new interpreter. It must never raise: cffi would print the traceback into the host's stderr.
+#: Loading may be tried again when it failed: the package is imported by the first call, not here.
 INIT_CODE = """
 from _plue_session import ffi, lib
-def _start():
-    import sys
+_boundary = None
+def _load():
+    import os, sys
     root = ffi.string(lib.plue__package_root()).decode("utf-8", "surrogateescape")
-    present = sys.modules.get("plue_session")
-    if present is None:
+    if "plue_session" not in sys.modules:
         sys.path.insert(0, root)
         try:
             import plue_session
         finally:
             sys.path.remove(root)
     from plue_session.capi import bind
-    bind.install(ffi, lib)
-try:
-    _start()
-except BaseException as error:
-    lib.plue__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
-                           % (type(error).__name__, error)).encode("utf-8", "replace"))
+    place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(bind.__file__))))
+    if os.path.realpath(place) != os.path.realpath(root):
+        raise RuntimeError("this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root))
+    return bind.Boundary(ffi, lib)
+@ffi.def_extern(name="plue_python_serve", error=-1)
+def _serve(lane, generation):
+    global _boundary
+    try:
+        if _boundary is None:
+            _boundary = _load()
+        return _boundary.run(lane, generation)
+    except BaseException as error:
+        lib.plue__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
+                               % (type(error).__name__, error)).encode("utf-8", "replace"))
+        return -1
 """
 
 
-def build(out, sanitize=None, debug=False, python=sys.executable):
-    """Build into `out` and return the library's path."""
-    work = os.path.join(ROOT, "build", sanitize or "release")
+class CannotBuild(Exception):
+    """What is missing on this machine, and what to do about it, on one line."""
+
+
+def libpython_folder():
+    """Return the folder that this Python's shared library is linked from; `CannotBuild` when there is none."""
+    name, python = sysconfig.get_config_var("LDLIBRARY") or "", f"Python {sysconfig.get_python_version()} ({sys.executable})"
+    choose = "or choose another Python (make run PYTHON=/path/to/python3; /path/to/python3 -m pip install .)."
+    folders = [sysconfig.get_config_var("LIBDIR") or "", os.path.join(sys.base_exec_prefix, "lib")]
+    found = [folder for folder in folders if folder and os.path.exists(os.path.join(folder, name))]
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not found:
+        raise CannotBuild(f"{python} has no shared libpython to embed: install it (Debian: apt-get install python3-dev; "
+                          f"pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install), {choose}")
+    if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        raise CannotBuild(f"{python} has no headers (Python.h): install them (Debian: apt-get install python3-dev), {choose}")
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if not shutil.which(compiler):
+        raise CannotBuild(f"there is no C compiler ({compiler}): install one (Debian: apt-get install gcc) or name one (CC=...).")
+    return found[0]
+
+
+def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig.get_path("platlib"), work=None):
+    """Build into `out` and return the library's path.
+
+    `python` is the interpreter whose environment the library uses when there is none around it, `site` the folder that
+    holds cffi should a host's own Python lack it. Objects are made in `work`. `CannotBuild` says what is missing.
+    """
+    libdir = libpython_folder()
+    import cffi
+    work = work or os.path.join(ROOT, "build", sanitize or "release")
     generated = os.path.join(work, "generated")
     os.makedirs(generated, exist_ok=True)
     os.makedirs(os.path.join(out, "lib"), exist_ok=True)
@@ -61,7 +97,6 @@ def build(out, sanitize=None, debug=False, python=sys.executable):
     ffi.embedding_api("")
     ffi.cdef(emit.declarations() + '\nextern "Python+C" { int plue_python_serve(int lane, int generation); }\n')
     ffi.embedding_init_code(INIT_CODE)
-    libdir = sysconfig.get_config_var("LIBDIR")
     flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type", "-fno-omit-frame-pointer"]
     flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
     link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete",
@@ -72,8 +107,8 @@ def build(out, sanitize=None, debug=False, python=sys.executable):
         '#include "core.h"\n#include "plue_tables.h"\nint plue_python_serve(int lane, int generation);\n'
         "static int cffi_start_python(void);\nint plue__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
         sources=list(SOURCES),
-        include_dirs=[CAPI, generated], library_dirs=[libdir] if libdir else [],
-        define_macros=[("PLUE_PYTHON", f'"{python}"'), ("PLUE_SITE", f'"{sysconfig.get_path("platlib")}"')],
+        include_dirs=[CAPI, generated], library_dirs=[libdir],
+        define_macros=[("PLUE_PYTHON", _c_string(python)), ("PLUE_SITE", _c_string(site))],
         extra_compile_args=flags, extra_link_args=link)
     for name in SOURCES:  # the compiler leaves its objects beside the sources: not in the package
         shutil.copy(os.path.join(CAPI, name), os.path.join(work, name))
@@ -85,8 +120,6 @@ def build(out, sanitize=None, debug=False, python=sys.executable):
     for name in ("plue_session.h", "module.modulemap"):
         shutil.copy(os.path.join(ROOT, "include", name), os.path.join(out, "include", name))
     _package_files(os.path.join(out, "lib"))
-    # The embedded interpreter writes no bytecode: without it, each start would compile the package anew (40 ms).
-    compileall.compile_dir(out, quiet=1)
     return library
 
 
@@ -96,6 +129,10 @@ def _package_files(lib):
     _write(os.path.join(lib, "pkgconfig", "plue-session.pc"), _PKG_CONFIG.format(version=__version__))
     _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfig.cmake"), _CMAKE.replace("@SONAME@", SONAME))
     _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfigVersion.cmake"), _CMAKE_VERSION.replace("@VERSION@", __version__))
+
+
+def _c_string(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _write(path, text):
@@ -142,4 +179,10 @@ if __name__ == "__main__":
     arguments.add_argument("--sanitize", choices=["address", "thread"])
     arguments.add_argument("--debug", action="store_true")
     options = arguments.parse_args()
-    print(build(os.path.abspath(options.out), options.sanitize, options.debug))
+    try:
+        print(build(os.path.abspath(options.out), options.sanitize, options.debug))
+        # The embedded interpreter writes no bytecode: without it, each start would compile the package anew (40 ms). What
+        # is installed as a wheel, the installer compiles.
+        compileall.compile_dir(os.path.abspath(options.out), quiet=1)
+    except CannotBuild as missing:
+        sys.exit(f"plue_session cannot be built: {missing}")

@@ -1,0 +1,218 @@
+"""doctor: what is found of library, Python, store, locks and share key; what is wrong with it, and how to mend it.
+
+It looks at a store that does not open too, so it knows the store's files; it changes nothing unless told to.
+"""
+
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+from plue_session import __version__, config, errors
+from plue_session.adapters.share_key import NAME as SHARE_KEY
+from plue_session.adapters.share_key import ShareKeyFile
+from plue_session.adapters.sqlite import files
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.cli import locks
+from plue_session.cli.host import Failure, Host, library_path, open_library
+
+#: Bytes of free space below which a store is about to fail.
+LITTLE_SPACE = 16 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `state` is "ok", "note" (worth knowing) or "problem", which has a remedy."""
+
+    check: str
+    state: str
+    text: str
+    remedy: str = ""
+
+
+def run(options):
+    """Print the findings; 0 when none is a problem."""
+    if options.new_store:
+        return new_store(options)
+    findings = list(examine(options.data_dir))
+    problems = sum(finding.state == "problem" for finding in findings)
+    if options.json:
+        print(json.dumps({"healthy": not problems, "findings": [vars(finding) for finding in findings]}, ensure_ascii=False))
+    else:
+        for finding in findings:
+            print(f"{finding.state:<9}{finding.check:<11}{finding.text}")
+            if finding.remedy:
+                print(f"{'':<20}{finding.remedy}")
+        print("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
+    return 1 if problems else 0
+
+
+def examine(data_dir):
+    """Yield the findings, from the library to the share key."""
+    yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield cffi()
+    found = library()
+    yield found
+    try:
+        settings = settings_of(data_dir)
+    except errors.PlueError as error:
+        yield problem("config", error)
+        return
+    yield Finding("config", "ok", f"backend {settings.backend.kind}, store {settings.store.partition('://')[0]}")
+    if found.state == "ok":
+        yield start()
+    if settings.store == "sqlite":
+        yield from at_rest(settings.data_dir)
+
+
+def settings_of(data_dir):
+    """Return the settings that plue_init would use."""
+    return config.load(None if data_dir is None else json.dumps({"dataDir": data_dir}), os.environ)
+
+
+def problem(check, error):
+    """Return what a `PlueError` says as a finding."""
+    return Finding(check, "problem", error.cause, error.remedy)
+
+
+# -- the library -------------------------------------------------------------------------------------------------------
+def cffi():
+    try:
+        from _cffi_backend import __version__ as version
+    except ImportError as error:
+        return Finding("cffi", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'cffi>=2.0'")
+    return Finding("cffi", "ok", version)
+
+
+def library():
+    try:
+        version = open_library().plue_get_version().decode()
+    except Failure as failure:
+        text, _, remedy = str(failure).partition(". ")
+        return Finding("library", "problem", text, remedy)
+    if version != __version__:
+        return Finding("library", "problem", f"{library_path()} has version {version}, the package around it {__version__}",
+                       "Build it again (make library) or install the package again (pip install --force-reinstall .).")
+    return Finding("library", "ok", f"{version} ({library_path()})")
+
+
+def start():
+    """Start the library, with a store in memory."""
+    try:
+        with Host(store="memory"):
+            return Finding("start", "ok", "the library starts and stops")
+    except Failure as failure:
+        return Finding("start", "problem", str(failure), "See the message; nothing that is stored is concerned.")
+
+
+# -- the store ---------------------------------------------------------------------------------------------------------
+def at_rest(data_dir):
+    """Yield the findings about the data directory and what is in it."""
+    folder = directory(data_dir)
+    yield folder
+    if folder.state == "problem" or not os.path.isdir(data_dir):
+        return
+    yield space(data_dir)
+    yield store(data_dir)
+    users = locks.holders(os.path.join(data_dir, files.HOLD))
+    yield Finding("in use", "note" if users else "ok", ", ".join(users) if users else "by no other process")
+    yield share_key(data_dir)
+
+
+def directory(data_dir):
+    if not os.path.lexists(data_dir):
+        return Finding("data", "note", f"{data_dir} is not there yet; the library makes it when it starts")
+    if not os.path.isdir(data_dir):
+        return Finding("data", "problem", f"{data_dir} is not a folder", "Set dataDir to a folder.")
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        return Finding("data", "problem", f"{data_dir} cannot be read and written by this user",
+                       f"Run: chmod u+rwx {data_dir}, or set dataDir to a folder of yours.")
+    if os.stat(data_dir).st_mode & 0o077:
+        return Finding("data", "note", f"{data_dir} is open to other users", f"If that is not meant: chmod 700 {data_dir}")
+    return Finding("data", "ok", data_dir)
+
+
+def space(data_dir):
+    about = os.statvfs(data_dir)
+    free = about.f_bavail * about.f_frsize
+    if free < LITTLE_SPACE:
+        return Finding("space", "problem", f"only {free >> 10} KiB are free under {data_dir}", "Free some space.")
+    return Finding("space", "ok", f"{free >> 20} MiB free")
+
+
+def store(data_dir):
+    path = os.path.join(data_dir, files.DATABASE)
+    try:
+        problems, text = look_at(path)
+    except errors.PlueError as error:
+        return problem("store", error)
+    if problems:
+        return Finding("store", "problem", f"{path} is damaged: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
+                       "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store.")
+    return Finding("store", "ok", text)
+
+
+def look_at(path):
+    """Return `(problems, description)` of the store; raises what keeps it from being opened."""
+    if not os.path.lexists(path):
+        left = [path + end for end in ("-wal", "-journal") if os.path.lexists(path + end)]
+        return ([f"it is missing, yet {left[0]} is there"] if left else []), "none yet; the library makes it when it starts"
+    version = files.inspect(path)
+    if version < len(files.MIGRATIONS):
+        return [], f"{path}, schema {version}: brought up to {len(files.MIGRATIONS)} when the library opens it next"
+    opened = SqliteStore(os.path.dirname(path), "embedded")
+    try:
+        sessions = json.loads(opened.list_text())
+        return opened.check(), f"{path}: sessions {len(sessions)}, schema {version}, {os.stat(path).st_size >> 10} KiB, sound"
+    finally:
+        opened.close()
+
+
+def share_key(data_dir):
+    if not os.path.lexists(os.path.join(data_dir, SHARE_KEY)):
+        return Finding("share key", "ok", "none yet; made with the first share")
+    try:
+        ShareKeyFile(data_dir).load()
+    except errors.PlueError as error:
+        return problem("share key", error)
+    return Finding("share key", "ok", "present, and nobody else can read it")
+
+
+def new_store(options):
+    """Move a damaged store aside, with nobody inside."""
+    try:
+        settings = settings_of(options.data_dir)
+        if settings.store != "sqlite":
+            raise errors.Unsupported(f"the configured store is {settings.store.partition('://')[0]}, not a file", "Name the folder: --data-dir.")
+        data_dir = os.path.realpath(settings.data_dir)
+        path = os.path.join(data_dir, files.DATABASE)
+        if not os.path.isdir(data_dir):
+            raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
+        damage = damage_of(path)
+        held = files.hold_exclusively(data_dir)
+        try:
+            target = files.move_aside(data_dir)
+        finally:
+            held.close()
+    except errors.PlueError as error:
+        raise Failure(f"{error.cause.rstrip('.')}. {error.remedy}", error.name) from None
+    if options.json:
+        print(json.dumps({"movedTo": target, "damage": damage}, ensure_ascii=False))
+    else:
+        print(f"Moved the damaged store to {target} ({damage}). The library begins a new one when it starts.")
+    return 0
+
+
+def damage_of(path):
+    """Say what is wrong with the store; `CONFLICT` when nothing is."""
+    try:
+        problems, _ = look_at(path)
+    except errors.Integrity as error:
+        return error.cause
+    if problems:
+        return problems[0]
+    if not os.path.lexists(path):
+        raise errors.NotFound(f"there is no store in {os.path.dirname(path)}", "Nothing needs to be done.")
+    raise errors.Conflict(f"the store {path} is sound; nothing was moved",
+                          "To begin anew all the same, end every program that uses it and rename the file.")

@@ -1,0 +1,97 @@
+"""The library as this command uses it: through C, by ctypes, like any host."""
+
+import json
+import os
+import queue
+
+from plue_session.prototypes import ERRORS, load, plue_event_callback, take
+
+
+class Failure(Exception):
+    """A call that failed, or anything else that ends the command: one line of what, why and what to do."""
+
+    def __init__(self, text, code=None):
+        super().__init__(text)
+        self.code = code
+
+
+class Host:
+    """A running library. Use it in a `with` statement; `config` are keys of plue_init's configuration."""
+
+    def __init__(self, **config):
+        self.library = open_library()
+        self._callbacks = {}
+        if self.library.plue_init(json.dumps({key: value for key, value in config.items() if value is not None}).encode()):
+            raise self._failure()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for subscription in list(self._callbacks):
+            self.unsubscribe(subscription)
+        self.library.plue_shutdown()
+
+    def text(self, function, *arguments):
+        """Call a function that returns text."""
+        text = take(self.library, getattr(self.library, function)(*_encoded(arguments)))
+        if text is None:
+            raise self._failure()
+        return text
+
+    def json(self, function, *arguments):
+        """Call a function that returns JSON."""
+        return json.loads(self.text(function, *arguments))
+
+    def number(self, function, *arguments):
+        """Call a function that returns 0, or a count."""
+        number = getattr(self.library, function)(*_encoded(arguments))
+        if number < 0:
+            raise self._failure()
+        return number
+
+    def session(self, function, *arguments):
+        """Call a function that returns a handle."""
+        handle = getattr(self.library, function)(*_encoded(arguments))
+        if not handle:
+            raise self._failure()
+        return handle
+
+    def events(self):
+        """Subscribe; returns a queue of JSON texts."""
+        heard = queue.SimpleQueue()
+        callback = plue_event_callback(lambda number, text, user_data: heard.put(text.decode()))
+        subscription = self.library.plue_event_subscribe(callback, None)
+        if not subscription:
+            raise self._failure()
+        self._callbacks[subscription] = callback  # must live as long as C may call it
+        return heard
+
+    def unsubscribe(self, subscription):
+        self.library.plue_event_unsubscribe(subscription)
+        del self._callbacks[subscription]
+
+    def _failure(self):
+        return Failure(self.library.plue_get_last_error().decode("utf-8", "replace"),
+                       ERRORS.get(self.library.plue_get_last_error_code()))
+
+
+def open_library():
+    """Load the library that is installed with this package; `Failure` when there is none or it cannot be loaded."""
+    path = library_path()
+    if not os.path.exists(path):
+        raise Failure(f"there is no library at {path}. Build it (make library) or install the package (pip install .).")
+    try:
+        return load(path)
+    except (OSError, AttributeError) as error:
+        raise Failure(f"the library cannot be loaded: {error}. Install the package again with the Python that is to run it "
+                      "(pip install --force-reinstall .).") from None
+
+
+def library_path():
+    """Return where the library that belongs to this package lies."""
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib", "libplue_session.so")
+
+
+def _encoded(arguments):
+    return [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]

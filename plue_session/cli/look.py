@@ -1,0 +1,103 @@
+"""list, info, watch: what there is, and what happens to it."""
+
+import json
+import queue
+import sys
+import time
+
+from plue_session.cli.host import Failure, Host
+
+PAGE = 500
+
+
+def list_sessions(options):
+    """Print all sessions, page by page."""
+    with Host(dataDir=options.data_dir) as host:
+        opening, count = "[", 0
+        for info in _pages(host):
+            count += 1
+            if options.json:
+                print(opening + json.dumps(info, ensure_ascii=False), end="")
+                opening = ",\n "
+            else:
+                tags = "".join(f" #{tag}" for tag in info["tags"])
+                print(f"{info['id']}  {clock(info['time']['updated'])}  {printable(info['title'])}{printable(tags)}")
+        if options.json:
+            print("[]" if not count else "]")
+        elif not count:
+            print("There are no sessions.", file=sys.stderr)
+    return 0
+
+
+def _pages(host):
+    cursor = {}
+    while True:
+        page = host.json("plue_session_query", json.dumps({"limit": PAGE, **cursor}))
+        yield from page["sessions"]
+        if "nextCursor" not in page:
+            return
+        cursor = {"cursor": page["nextCursor"]}
+
+
+def info(options):
+    """Print one session."""
+    with Host(dataDir=options.data_dir) as host:
+        session = host.session("plue_session_open", options.session)
+        text = host.text("plue_session_get_info", session)
+        host.library.plue_session_destroy(session)
+    if options.json:
+        print(text)
+    else:
+        for key, value in _flat(json.loads(text)):
+            print(f"{key:<16}{value}")
+    return 0
+
+
+def _flat(value, path=""):
+    """Yield key and text of each value, times as a person reads them."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner and key != "metadata":
+            yield from _flat(inner, f"{path}{key}.")
+        elif path == "time." or key == "expiresAt":
+            yield path + key, clock(inner)
+        elif isinstance(inner, str):
+            yield path + key, printable(inner)
+        else:
+            yield path + key, json.dumps(inner, ensure_ascii=False)
+
+
+def watch(options):
+    """Print events until Ctrl-C, until there were enough, or until the time is up."""
+    deadline = time.monotonic() + options.timeout if options.timeout else None
+    with Host(dataDir=options.data_dir) as host:
+        events, count = host.events(), 0
+        print(f"Watching {host.json('plue_get_app_info')['paths']['dataDir']}; Ctrl-C ends.", file=sys.stderr, flush=True)
+        try:
+            while count != options.count:
+                text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
+                print(text if options.json else describe(json.loads(text)), flush=True)
+                count += 1
+        except queue.Empty:
+            if options.count:
+                raise Failure(f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout).") from None
+        except KeyboardInterrupt:
+            pass  # the ordinary end
+    return 0
+
+
+def describe(event):
+    """Return an event as one line of text."""
+    subject = f"  {event['sessionId']}" if "sessionId" in event else ""
+    data = {key: value for key, value in event["data"].items() if key != "id"}
+    said = f"  {json.dumps(data, ensure_ascii=False)}" if data else ""
+    return f"{clock(event['timestamp'])}  {event['type']:<18}{subject}{printable(said)}"
+
+
+def clock(ms):
+    """Return a time as a person reads it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
+def printable(text):
+    """Return text that moves no cursor and rings no bell: titles come from anywhere."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

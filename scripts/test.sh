@@ -1,0 +1,24 @@
+#!/bin/sh
+# Run every test with coverage, also inside the interpreters that C hosts embed; then say what is proven.
+#     scripts/test.sh [pytest arguments]
+set -u
+
+python=.venv/bin/python
+PLUE_TREE=$(pwd -P)
+PLUE_COVERAGE_HOOK=$PLUE_TREE/tests/coverage_hook.py
+COVERAGE_PROCESS_START=$PLUE_TREE/tests/coverage.ini
+PLUE_PROVEN=$PLUE_TREE/build/proven.json
+export PLUE_TREE
+rm -rf build/coverage
+mkdir -p build/coverage
+
+PLUE_COVERAGE_HOOK="$PLUE_COVERAGE_HOOK" COVERAGE_PROCESS_START="$COVERAGE_PROCESS_START" PLUE_PROVEN="$PLUE_PROVEN" \
+    "$python" -m pytest "$@" || failed="the tests"
+# Whoever was killed has left half a file, or none: combine says so and takes the others.
+"$python" -m coverage combine --quiet --rcfile=tests/coverage.ini build/coverage
+"$python" -m coverage report --rcfile=tests/coverage.ini --fail-under=95 || failed="${failed:+$failed, }coverage"
+"$python" scripts/requirements.py || failed="${failed:+$failed, }the requirements"
+if [ -n "${failed:-}" ]; then
+    echo "FAILED: $failed" >&2
+    exit 1
+fi

@@ -1,0 +1,16 @@
+#!/bin/sh
+# See that the programs that the tests run are installed: as root on Debian install what is missing, else say what to type.
+set -u
+
+missing=
+for pair in valgrind:valgrind cmake:cmake pkg-config:pkg-config g++:g++ cc:gcc make:make; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && [ -f /etc/debian_version ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing$missing." >&2
+    # shellcheck disable=SC2086 # one word per package
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing; } >&2 && exit 0
+fi
+echo "The tests need$missing: install them (Debian: sudo apt-get install$missing), then try again." >&2
+exit 1
