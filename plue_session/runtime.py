@@ -35,6 +35,7 @@ class Runtime:
             raise Unsupported(f'backend.kind "{self.settings.backend.kind}" is not part of version {__version__}',
                               'Set backend.kind to "embedded"; unset PLUE_OPENCODE_URL if it came from there.')
         self.store, keys = open_store(self.settings)
+        self.log = None
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
             replay = self.settings.replay
@@ -42,7 +43,7 @@ class Runtime:
             self.sharing = Sharing(self.commits, self.store, keys, self.settings)
             self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, __version__)
         except BaseException:
-            self.store.close()
+            self.close()
             raise
 
     def watched(self):
@@ -60,7 +61,8 @@ class Runtime:
     def close(self):
         """Close the store; everything acknowledged is durable already. Twice is harmless."""
         self.store.close()
-        self.log.close()
+        if self.log:
+            self.log.close()
 
     def app_info(self):
         """Describe the running library as JSON text (c-api.md, plue_get_app_info)."""

@@ -1,7 +1,7 @@
 """The Python side of the boundary: library threads take requests from the C side, run the surface, and finish them.
 
-`install` is called once per process, inside the embedded interpreter. Nothing that happens here prints or escapes: a
-failure of any kind ends as the error of the call that met it.
+There is one `Boundary` per process, made inside the embedded interpreter (build_ffi.py, INIT_CODE). Nothing that happens
+here prints or escapes: a failure of any kind ends as the error of the call that met it.
 """
 
 import sys
@@ -38,25 +38,6 @@ class Operation:
 OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["lane"]]
 
 
-def install(ffi, lib):
-    """Connect to the C side. Raises when library and package do not belong together."""
-    spelled = "|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"])
-    if ffi.string(lib.plue__fingerprint()).decode() != spelled:
-        raise RuntimeError("the library and the Python package beside it are of different builds")
-    boundary = Boundary(ffi, lib)
-
-    @ffi.def_extern(name="plue_python_serve", error=-1)
-    def serve(lane, generation):
-        trace = threading.gettrace()
-        if trace:  # as threading.Thread does: debuggers and coverage see the library's threads too
-            sys.settrace(trace)
-        try:
-            boundary.serve[lane](generation)
-        except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
-            lib.plue__lane_failed(lane, describe(error).encode("utf-8", "replace"))
-        return 0
-
-
 def describe(error):
     """Say what an unexpected exception was and where it came from."""
     trace = error.__traceback__
@@ -82,10 +63,26 @@ class Boundary:
     """What the library's threads do, lane by lane, for one process."""
 
     def __init__(self, ffi, lib):
+        spelled = "|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"])
+        if ffi.string(lib.plue__fingerprint()).decode() != spelled:
+            raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
         self.runtime = None
         self.publisher = Publisher(ffi, lib)
         self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read}
+
+    def run(self, lane, generation):
+        """Serve a lane until it is closed. Returns 0."""
+        if lane == self.lib.PLUE_LANE_NONE:
+            return 0
+        trace = threading.gettrace()
+        if trace:  # as threading.Thread does: debuggers and coverage see the library's threads too
+            sys.settrace(trace)
+        try:
+            self.serve[lane](generation)
+        except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
+            self.lib.plue__lane_failed(lane, describe(error).encode("utf-8", "replace"))
+        return 0
 
     # -- requests --------------------------------------------------------------------------------------------------
     def taker(self, lane, generation, size=BATCH):
@@ -218,7 +215,7 @@ class Boundary:
                 for request, outcome in zip(requests, outcomes):
                     self.finish(request, outcome)
                 if store.wants_maintenance():
-                    lib.plue__wake(lib.PLUE_LANE_READ)
+                    lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
             if signal & lib.PLUE_SIGNAL_WAKE:
                 self.guarded(commits.catch_up)
 
@@ -237,7 +234,6 @@ class Boundary:
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_WAKE:
-                self.guarded(self.runtime.store.maintain)
                 self.guarded(self.refill)
             if signal & lib.PLUE_SIGNAL_REQUESTS:
                 for request in take():
@@ -246,6 +242,8 @@ class Boundary:
                     except BaseException as error:
                         outcome = error
                     self.finish(request, outcome)
+            if signal & lib.PLUE_SIGNAL_MAINTAIN:
+                self.guarded(self.runtime.store.maintain)
 
     def opened(self, outcome):
         """Read the session again now that its handle exists: a change in between would have missed it."""

@@ -20,12 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { UNBOOTED, BOOTING, BOOTED, BROKEN };
+enum { UNBOOTED, BOOTING, BOOTED };
 
 static pthread_mutex_t boot_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t boot_done;
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
-static int boot_state;
+static int boot_state, started;
 static atomic_int host_is_python;
 static char boot_error[2048], library_path[PATH_MAX], package_root[PATH_MAX];
 
@@ -233,16 +233,18 @@ static int boot(void)
 {
     if (find_library() || check_libpython())
         return -1;
-    atomic_store(&host_is_python, Py_IsInitialized() != 0);
-    if (!atomic_load(&host_is_python) && start_interpreter())
+    if (!started)
+        atomic_store(&host_is_python, Py_IsInitialized() != 0);
+    if (!started && !atomic_load(&host_is_python) && start_interpreter())
         return -1;
+    started = 1;
     PyGILState_STATE state = PyGILState_Ensure();
     int failed = prepare_modules();
     PyGILState_Release(state);
     if (failed)
         return -1;
     boot_error[0] = 0;
-    if (plue__start_cffi() || boot_error[0])
+    if (plue__start_cffi() || plue_python_serve(PLUE_LANE_NONE, 0))
         return boot_error[0] ? -1 : fail("the library's Python half cannot start. Install the package again (pip install plue-session).");
     return 0;
 }
@@ -252,8 +254,7 @@ static void *interpreter_main(void *unused)
     (void)unused;
     int failed = boot();
     pthread_mutex_lock(&boot_lock);
-    /* What failed before Python was touched may work another time; what failed later would fail again. */
-    boot_state = !failed ? BOOTED : Py_IsInitialized() ? BROKEN : UNBOOTED;
+    boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
     pthread_cond_broadcast(&boot_done);
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
@@ -289,7 +290,16 @@ int plue_boot(const char *operation)
 /* A host that is Python itself may call us with its interpreter lock held: waiting for a library thread would never end. */
 int plue_release_interpreter(void **state)
 {
-    if (!Py_IsInitialized() || !PyGILState_Check())
+    if (!Py_IsInitialized())
+        return 0;
+    /* Not PyGILState_Check(): that is always true once the host has made a sub-interpreter. */
+    PyThreadState *mine = PyGILState_GetThisThreadState();
+#if PY_VERSION_HEX >= 0x030D0000
+    PyThreadState *holder = PyThreadState_GetUnchecked();
+#else
+    PyThreadState *holder = _PyThreadState_UncheckedGet();
+#endif
+    if (!mine || mine != holder)
         return 0;
     *state = PyEval_SaveThread();
     return 1;

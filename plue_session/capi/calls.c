@@ -336,7 +336,7 @@ int plue__wait(int index, int generation)
     pthread_mutex_lock(&in->lock);
     while (!closed(in, index, generation) && !in->pending.first && !in->woken)
         pthread_cond_wait(&in->arrived, &in->lock);
-    int what = closed(in, index, generation) ? 0 : (in->pending.first ? PLUE_SIGNAL_REQUESTS : 0) | (in->woken ? PLUE_SIGNAL_WAKE : 0);
+    int what = closed(in, index, generation) ? 0 : (in->pending.first ? PLUE_SIGNAL_REQUESTS : 0) | in->woken;
     in->woken = 0;
     atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
     pthread_mutex_unlock(&in->lock);
@@ -362,11 +362,11 @@ int plue__take(int index, int generation, plue_request **requests, int room)
     return taken;
 }
 
-void plue__wake(int index)
+void plue__wake(int index, int signal)
 {
     lane *in = &lanes[index];
     pthread_mutex_lock(&in->lock);
-    in->woken = 1;
+    in->woken |= signal;
     pthread_cond_signal(&in->arrived);
     pthread_mutex_unlock(&in->lock);
 }

@@ -26,8 +26,8 @@
 _Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build would have to reuse them");
 
 /* <cdef> */
-enum { PLUE_LANE_CONTROL, PLUE_LANE_COMMIT, PLUE_LANE_READ, PLUE_LANE_COUNT };
-enum { PLUE_SIGNAL_REQUESTS = 1, PLUE_SIGNAL_WAKE = 2 };
+enum { PLUE_LANE_CONTROL, PLUE_LANE_COMMIT, PLUE_LANE_READ, PLUE_LANE_COUNT, PLUE_LANE_NONE = -1 };
+enum { PLUE_SIGNAL_REQUESTS = 1, PLUE_SIGNAL_WAKE = 2, PLUE_SIGNAL_MAINTAIN = 4 };
 enum { PLUE_CONTROL_OPEN = -1, PLUE_CONTROL_FAREWELL = -2, PLUE_CONTROL_CLOSE = -3 };
 
 typedef struct plue_request {
@@ -50,7 +50,7 @@ struct plue_thread {
     char *json;             /* what plue_get_last_error_json returned last */
     void *held[16];         /* freed, but not yet given back: a double free finds them unowned, not reused */
     unsigned next_held;
-    int in_callback;        /* inside a callback of the host's */
+    struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
     int generation;         /* of a library thread: what is not the present one may no longer publish */
 };
 plue_thread *plue_this_thread(void); /* NULL when memory is short */
@@ -68,6 +68,7 @@ int plue_own_block(void *block);                 /* 0 when `block` (from malloc)
 
 /* ---- text.c ---- */
 int plue_is_utf8(const char *text, size_t length);
+void plue_make_utf8(char *text); /* replaces what is not by question marks */
 char *plue_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
 
 /* ---- state.c: one library state per process ---- */
@@ -76,6 +77,7 @@ extern atomic_int plue_state;
 extern atomic_int plue_forked;
 extern atomic_int plue_generation;
 int plue_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZED set */
+int plue_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
 int plue_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
 
 /* ---- boot.c: the interpreter ---- */
@@ -120,7 +122,7 @@ void plue_watch_stop(void);
 /* calls.c: lanes */
 int plue__wait(int lane, int generation);
 int plue__take(int lane, int generation, plue_request **requests, int room);
-void plue__wake(int lane);
+void plue__wake(int lane, int signal);
 void plue__finish_text(plue_request *request, const char *text, size_t length);
 int plue__finish_number(plue_request *request, int number);
 int plue__finish_session(plue_request *request, uintptr_t handle);

@@ -34,14 +34,15 @@ typedef struct queue {
     int signal;        /* eventfd, readable while something waits; -1: nobody waits */
 } queue;
 
-typedef struct subscription {
+typedef struct subscription subscription;
+struct subscription {
     queue queue; /* first */
     uint32_t id;
     plue_event_callback callback;
     void *user_data;
-    pthread_t thread;
+    subscription *waits_for; /* whose end its callback is waiting for, in plue_event_unsubscribe */
     int closing, ended, references; /* closing 1: deliver what is queued, then end; 2: end now */
-} subscription;
+};
 
 static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t subscription_ended;
@@ -51,6 +52,7 @@ static subscription *subscriptions[SUBSCRIPTIONS];
 static uint32_t last_subscription;
 static uint64_t last_token;
 static int64_t published;
+static int accepting; /* between plue_events_open and plue_events_close */
 
 static void prepare(void)
 {
@@ -274,10 +276,9 @@ int plue__event_refilled(uint64_t token, int64_t last)
 }
 
 /* ---- subscriptions ---- */
-static void release_subscription(subscription *old, int references) /* events_lock is held */
+static void release_subscription(subscription *old) /* events_lock is held */
 {
-    old->references -= references;
-    if (old->references == 0) {
+    if (--old->references == 0) {
         clear_queue(&old->queue);
         free(old);
     }
@@ -288,9 +289,8 @@ static void *subscription_main(void *argument)
     subscription *mine = argument;
     plue_thread *thread = plue_this_thread();
     if (thread)
-        thread->in_callback = 1;
+        thread->subscription = mine;
     pthread_mutex_lock(&events_lock);
-    mine->thread = pthread_self();
     while (mine->closing < 2) {
         uint64_t sequence;
         event *next = pop(&mine->queue, &sequence);
@@ -307,15 +307,21 @@ static void *subscription_main(void *argument)
         } else {
             struct pollfd bell = {.fd = signal, .events = POLLIN};
             if (behind)
-                plue__wake(PLUE_LANE_READ);
+                plue__wake(PLUE_LANE_READ, PLUE_SIGNAL_WAKE);
             /* The bell rings for every event; a refill that could not be asked for now is asked for again. */
             (void)poll(&bell, 1, behind ? 50 : -1);
         }
         pthread_mutex_lock(&events_lock);
     }
+    /* Until here it is listed: whoever unsubscribes it, or shuts down, can wait for it. */
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
+        if (subscriptions[i] == mine) {
+            subscriptions[i] = NULL;
+            mine->references--;
+        }
     mine->ended = 1;
     pthread_cond_broadcast(&subscription_ended);
-    release_subscription(mine, 1);
+    release_subscription(mine);
     pthread_mutex_unlock(&events_lock);
     return NULL;
 }
@@ -330,7 +336,7 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
         return 0;
     }
     subscription *made = calloc(1, sizeof *made);
-    int signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), place = 0;
+    int signal = plue_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), place = 0, open;
     uint32_t id = 0;
     if (!made || signal < 0) {
         plue_fail(PLUE_ERROR_IO, operation, "%s. Close some files or free memory.", made ? strerror(errno) : "out of memory");
@@ -340,9 +346,10 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
         return 0;
     }
     pthread_mutex_lock(&events_lock);
+    open = accepting;
     while (place < SUBSCRIPTIONS && subscriptions[place])
         place++;
-    if (place < SUBSCRIPTIONS && default_queue) {
+    if (open && place < SUBSCRIPTIONS) {
         open_queue(&made->queue, signal);
         made->callback = callback;
         made->user_data = user_data;
@@ -359,7 +366,9 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
     if (!id) {
         close(signal);
         free(made);
-        if (place == SUBSCRIPTIONS)
+        if (!open)
+            plue_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
+        else if (place == SUBSCRIPTIONS)
             plue_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "there are %d subscriptions already. Unsubscribe one, or share one.", SUBSCRIPTIONS);
         else
             plue_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
@@ -367,10 +376,20 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
     return id;
 }
 
+/* Would `from`'s callback, were it to wait for `to`, wait for itself? */
+static int in_circle(const subscription *from, const subscription *to)
+{
+    while (to && to != from)
+        to = to->waits_for;
+    return from && to == from;
+}
+
 void plue_event_unsubscribe(uint32_t id)
 {
     if (plue_ready("plue_event_unsubscribe") || !id)
         return;
+    plue_thread *thread = plue_this_thread();
+    subscription *inside = thread ? thread->subscription : NULL;
     void *interpreter = NULL;
     int released = plue_release_interpreter(&interpreter);
     pthread_mutex_lock(&events_lock);
@@ -378,16 +397,18 @@ void plue_event_unsubscribe(uint32_t id)
         subscription *old = subscriptions[i];
         if (!old || old->id != id)
             continue;
-        int inside = pthread_equal(old->thread, pthread_self());
-        old->references++;
         old->closing = 2;
         ring_bell(&old->queue);
-        while (!inside && !old->ended)
-            pthread_cond_wait(&subscription_ended, &events_lock);
-        int listed = subscriptions[i] == old; /* another one may have unsubscribed it meanwhile */
-        if (listed)
-            subscriptions[i] = NULL;
-        release_subscription(old, 1 + listed);
+        if (!in_circle(inside, old)) {
+            old->references++;
+            if (inside)
+                inside->waits_for = old;
+            while (!old->ended)
+                pthread_cond_wait(&subscription_ended, &events_lock);
+            if (inside)
+                inside->waits_for = NULL;
+            release_subscription(old);
+        }
         break;
     }
     pthread_mutex_unlock(&events_lock);
@@ -407,7 +428,7 @@ char *plue_event_poll(void)
     int behind = default_queue && default_queue->behind && !default_queue->count;
     pthread_mutex_unlock(&events_lock);
     if (behind)
-        plue__wake(PLUE_LANE_READ);
+        plue__wake(PLUE_LANE_READ, PLUE_SIGNAL_WAKE);
     if (!next)
         return NULL;
     char *text = print_event(next, sequence);
@@ -429,6 +450,7 @@ int plue_events_open(void)
     pthread_mutex_lock(&events_lock);
     open_queue(made, -1);
     default_queue = made;
+    accepting = 1;
     pthread_mutex_unlock(&events_lock);
     return 0;
 }
@@ -439,23 +461,22 @@ int plue_events_close(int64_t deadline)
     int stuck = 0;
     plue_deadline(&at, deadline);
     pthread_mutex_lock(&events_lock);
+    accepting = 0;
     for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) {
             subscriptions[i]->closing |= 1;
             ring_bell(&subscriptions[i]->queue);
         }
     for (int i = 0; i < SUBSCRIPTIONS; i++) {
-        subscription *old = subscriptions[i];
-        if (!old)
-            continue;
-        while (!old->ended && pthread_cond_timedwait(&subscription_ended, &events_lock, &at) != ETIMEDOUT)
+        while (subscriptions[i] && pthread_cond_timedwait(&subscription_ended, &events_lock, &at) != ETIMEDOUT)
             ;
-        if (!old->ended) {
+        if (subscriptions[i]) { /* its callback does not return: leave it to its thread */
+            subscription *old = subscriptions[i];
             old->closing = 2;
+            subscriptions[i] = NULL;
+            release_subscription(old);
             stuck = -1;
         }
-        subscriptions[i] = NULL;
-        release_subscription(old, 1);
     }
     if (default_queue) {
         clear_queue(default_queue);

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include "plue_tables.h"
 
-enum { STACK = 4 * 1024 * 1024, FDS = 16 };
+enum { STACK = 4 * 1024 * 1024, FDS = 16, NEEDED_FDS = 24 };
 #define SECOND INT64_C(1000000000)
 
 atomic_int plue_state = PLUE_STOPPED;
@@ -66,6 +67,15 @@ int plue_ready(const char *operation)
     return 0;
 }
 
+int plue_above_stdio(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int higher = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    close(fd);
+    return higher;
+}
+
 int plue_spawn(void *(*run)(void *), void *argument)
 {
     /* The host's limits may be tiny and its signals are its own: a send to a closed socket must not kill it by SIGPIPE. */
@@ -98,19 +108,22 @@ const char *plue_get_version(void)
     return PLUE_VERSION;
 }
 
-static int start(const char *config_json)
+/* Python and SQLite open files at every step, and neither always survives that it cannot: better not to begin. */
+static int enough_descriptors(const char *operation)
 {
-    static const char *const name = "plue_init";
-    if (config_json && !plue_is_utf8(config_json, strlen(config_json))) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, name, "Invalid parameters: config_json is not valid UTF-8. Convert it first.");
-        return -1;
-    }
-    if (plue_boot(name))
-        return -1;
-    if (plue_events_open()) {
-        plue_fail(PLUE_ERROR_IO, name, "out of memory. Free some and try again.");
-        return -1;
-    }
+    int fds[NEEDED_FDS], count = 0, enough;
+    while (count < NEEDED_FDS && (fds[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        count++;
+    enough = count == NEEDED_FDS;
+    while (count)
+        close(fds[--count]);
+    if (!enough)
+        plue_fail(PLUE_ERROR_IO, operation, "less than %d file descriptors are left. Close some files, or raise the limit (ulimit -n).", NEEDED_FDS);
+    return enough;
+}
+
+static int start_generation(const char *config_json, const char *operation)
+{
     int generation = atomic_fetch_add(&plue_generation, 1) + 1;
     int64_t deadline = plue_monotonic_ns() + 30 * SECOND;
     if (plue_control(PLUE_CONTROL_OPEN, config_json, deadline) == 0) {
@@ -118,12 +131,38 @@ static int start(const char *config_json)
             return 0;
         plue_watch_stop();
         plue_control(PLUE_CONTROL_CLOSE, NULL, deadline);
-        plue_fail(PLUE_ERROR_IO, name, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+        plue_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
     }
     plue_watch_stop();
     plue_events_close(0);
     atomic_fetch_add(&plue_generation, 1);
     return -1;
+}
+
+static int start(const char *config_json)
+{
+    static const char *const operation = "plue_init";
+    if (config_json && !plue_is_utf8(config_json, strlen(config_json))) {
+        plue_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: config_json is not valid UTF-8. Convert it first.");
+        return -1;
+    }
+    if (!enough_descriptors(operation))
+        return -1;
+    /* A host that has closed 0-2 may still write to them: what is opened now and kept must not take their numbers. */
+    int standins[3], count = 0, fd;
+    while (count < 3 && (fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0) {
+        standins[count++] = fd;
+        if (fd > 2)
+            break;
+    }
+    int failed = plue_boot(operation);
+    if (!failed && (failed = plue_events_open()))
+        plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+    if (!failed)
+        failed = start_generation(config_json, operation);
+    while (count)
+        close(standins[--count]);
+    return failed;
 }
 
 int plue_init(const char *config_json)
@@ -137,7 +176,7 @@ int plue_init(const char *config_json)
     int result = -1;
     void *interpreter = NULL;
     int released = plue_release_interpreter(&interpreter);
-    int inside = thread && thread->in_callback;
+    int inside = thread && thread->subscription;
     if (!inside)
         pthread_mutex_lock(&lifecycle_lock);
     if (inside || atomic_load(&plue_state) == PLUE_RUNNING)
@@ -173,10 +212,12 @@ static void stop(void)
 
 void plue_shutdown(void)
 {
-    if (atomic_load(&plue_forked))
+    if (atomic_load(&plue_forked)) {
+        plue_fail(PLUE_ERROR_FORKED, "plue_shutdown", "this process is a forked child. Use the library in the parent, or exec first.");
         return;
+    }
     plue_thread *thread = plue_this_thread();
-    if (thread && thread->in_callback) {
+    if (thread && thread->subscription) {
         plue_fail(PLUE_ERROR_IN_USE, "plue_shutdown", "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }

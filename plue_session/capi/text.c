@@ -43,6 +43,22 @@ int plue_is_utf8(const char *text, size_t length)
     return 1;
 }
 
+void plue_make_utf8(char *text)
+{
+    size_t length = strlen(text);
+    if (plue_is_utf8(text, length))
+        return;
+    for (size_t i = 0; i < length; i++) {
+        size_t run = 1;
+        while (run < 4 && i + run < length && !plue_is_utf8(text + i, run))
+            run++;
+        if (plue_is_utf8(text + i, run))
+            i += run - 1;
+        else
+            text[i] = '?';
+    }
+}
+
 char *plue_quote(const char *text, size_t length, size_t *out_length)
 {
     static const char hex[] = "0123456789abcdef";

@@ -83,6 +83,8 @@ void plue_fail_with(int code, const char *message, const char *details)
     if (thread->message != no_memory)
         free(thread->message);
     free(thread->details);
+    if (copy)
+        plue_make_utf8(copy); /* paths need not be, and a long message was cut anywhere */
     thread->message = copy ? copy : no_memory;
     thread->details = details && *details ? strdup(details) : NULL;
     thread->code = code;

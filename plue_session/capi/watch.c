@@ -66,9 +66,9 @@ static void *watch_main(void *argument)
         if (atomic_load(&mine->stopped))
             break;
         if (mine->changes < 0)
-            plue__wake(PLUE_LANE_COMMIT);
+            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
         else if (ready > 0 && wait[1].revents && concerns(mine)) {
-            plue__wake(PLUE_LANE_COMMIT);
+            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
             /* A commit is several writes, and this process's own count too: one look for all of them. */
             wait[1].fd = -1;
             (void)poll(wait, 2, PAUSE_MS);
@@ -87,10 +87,10 @@ int plue__watch(const char *folder, const char *file)
         return -1;
     }
     strcpy(made->file, file);
-    made->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    made->stop = plue_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     made->changes = -1;
 #ifdef __linux__
-    made->changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    made->changes = plue_above_stdio(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (made->changes >= 0 && inotify_add_watch(made->changes, folder, IN_MODIFY | IN_CREATE) < 0) {
         close(made->changes);
         made->changes = -1;
