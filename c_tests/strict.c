@@ -1,0 +1,92 @@
+/* The header alone, in the strictest C99 and in C++11: every function has the type that c-api.md gives it. */
+#include <plue_session.h>
+#include <plue_session.h> /* twice is once */
+
+#ifdef __cplusplus
+#define SAME(name, type) static type name##_ = name
+extern "C" void called(uint8_t type, const char *event_json, void *user_data);
+#else
+#define SAME(name, type) static type name##_ = name
+void called(uint8_t type, const char *event_json, void *user_data);
+#endif
+
+typedef int (*text_status)(const char *);
+typedef void (*nothing)(void);
+typedef const char *(*constant_text)(void);
+typedef char *(*owned_text)(void);
+typedef int (*number)(void);
+typedef void (*give_back)(char *);
+typedef void (*give_back_memory)(void *);
+typedef char *(*text_text)(const char *);
+typedef plue_session_t (*text_session)(const char *);
+typedef char *(*session_text)(plue_session_t);
+typedef int (*session_status)(plue_session_t);
+typedef int (*session_text_status)(plue_session_t, const char *);
+typedef int (*session_two_texts_status)(plue_session_t, const char *, const char *);
+typedef int (*two_texts_status)(const char *, const char *);
+typedef void (*session_nothing)(plue_session_t);
+typedef uint32_t (*subscribe)(plue_event_callback, void *);
+typedef void (*unsubscribe)(uint32_t);
+
+SAME(plue_init, text_status);
+SAME(plue_shutdown, nothing);
+SAME(plue_get_version, constant_text);
+SAME(plue_get_app_info, owned_text);
+SAME(plue_get_last_error, constant_text);
+SAME(plue_get_last_error_json, constant_text);
+SAME(plue_get_last_error_code, number);
+SAME(plue_free_json, give_back);
+SAME(plue_free_string, give_back);
+SAME(plue_free, give_back_memory);
+SAME(plue_json_quote, text_text);
+SAME(plue_session_create, text_session);
+SAME(plue_session_create_with, text_session);
+SAME(plue_session_get_or_create, text_session);
+SAME(plue_session_open, text_session);
+SAME(plue_session_get_info, session_text);
+SAME(plue_session_peek_info, session_text);
+SAME(plue_session_get_id, session_text);
+SAME(plue_session_list, owned_text);
+SAME(plue_session_query, text_text);
+SAME(plue_session_count, text_status);
+SAME(plue_session_update_title, session_text_status);
+SAME(plue_session_update, session_text_status);
+SAME(plue_session_initialize, session_two_texts_status);
+SAME(plue_session_delete, session_status);
+SAME(plue_session_abort, session_status);
+SAME(plue_session_create_share, session_text);
+SAME(plue_session_unshare, session_status);
+SAME(plue_session_validate_share, two_texts_status);
+SAME(plue_session_destroy, session_nothing);
+SAME(plue_event_subscribe, subscribe);
+SAME(plue_event_unsubscribe, unsubscribe);
+SAME(plue_event_poll, owned_text);
+
+void called(uint8_t type, const char *event_json, void *user_data)
+{
+    (void)type;
+    (void)event_json;
+    (void)user_data;
+}
+
+int main(void)
+{
+    plue_event_callback callback = called;
+    plue_session_t all = PLUE_ALL_SESSIONS, current = PLUE_CURRENT_SESSION;
+    switch (plue_get_last_error_code_()) {
+    case PLUE_OK:
+        break;
+    case PLUE_ERROR_UNKNOWN:
+    case PLUE_ERROR_INVALID_PARAM:
+        return 2;
+    }
+    return callback == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 || plue_init_ == 0 || plue_shutdown_ == 0
+        || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 || plue_get_last_error_()[0] != 'N' || plue_get_last_error_json_()[0] != '{'
+        || plue_free_json_ == 0 || plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_session_create_ == 0
+        || plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 || plue_session_get_info_ == 0
+        || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 || plue_session_list_ == 0 || plue_session_query_ == 0
+        || plue_session_count_ == 0 || plue_session_update_title_ == 0 || plue_session_update_ == 0 || plue_session_initialize_ == 0
+        || plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_create_share_ == 0 || plue_session_unshare_ == 0
+        || plue_session_validate_share_ == 0 || plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0
+        || plue_event_poll_ == 0;
+}
