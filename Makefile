@@ -1,7 +1,7 @@
 # Everything that is done with this tree. `make help` lists the targets; PYTHON=/path/to/python3 chooses a Python.
 
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PIP := $(PY) -m pip --disable-pip-version-check install -qq
 LIBRARY_SOURCES := build_ffi.py include/module.modulemap include/plue_session.h \
 	$(wildcard plue_session/*.py plue_session/capi/*.py plue_session/capi/*.c plue_session/capi/*.h plue_session/capi/surface/*.py)
 CC ?= cc
@@ -64,7 +64,7 @@ clean: ## remove what was built, .venv and .tools
 
 .tools/.zig: .venv/.base requirements/zig.txt
 	@test -x .tools/bin/python || $(PY) -m venv .tools
-	@.tools/bin/python -m pip --disable-pip-version-check install --quiet -r requirements/zig.txt
+	@.tools/bin/python -m pip --disable-pip-version-check install -qq -r requirements/zig.txt
 	@touch $@
 
 build/.library: .venv/.runtime $(LIBRARY_SOURCES)
