@@ -95,7 +95,8 @@ class Store:
         """Return the id of the session with this key, or None."""
 
     def list_text(self):
-        """Return the info of all sessions as one JSON array text, by (updated, number) ascending."""
+        """Return the info of all sessions as one JSON array in UTF-8 bytes, by (updated, number) ascending. Bytes, not
+        text: a long list is neither decoded nor encoded on its way from the store to the caller."""
 
     def page(self, query):
         """Return `(list of info texts, next)`: at most `query.limit` sessions that match, in order; `next` is the

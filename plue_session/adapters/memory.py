@@ -7,6 +7,7 @@ Pages sort what matches: their cost grows with the number of sessions, unlike th
 
 import os
 import threading
+from itertools import islice
 
 from plue_session import errors
 from plue_session.model import LogRow, Share
@@ -38,6 +39,7 @@ class MemoryStore:
         self._lock = threading.Lock()  # guards the committed side; never held for longer than one call
         self._committed = _tables()
         self._tables = _tables()
+        self._logged = {}  # session id -> ids of its rows in the log, as the writer sees them
         self._journal = []  # (table, key, old row, new row); None stands for no row
         self._mark = 0
         self._owner = None  # the thread that is between begin and commit or rollback
@@ -111,8 +113,8 @@ class MemoryStore:
             if _role(session) is not None:
                 self._set("role", session.role, None)
         self.drop_share(session_id)
-        for row in [row for row in self._tables["log"].values() if row.session_id == session_id]:
-            self._set("log", row.id, None)
+        for log_id in list(self._logged.get(session_id, ())):
+            self._set("log", log_id, None)
 
     def share(self, session_id):
         if self._owner == threading.get_ident():
@@ -134,13 +136,12 @@ class MemoryStore:
         self._set("counter", "last", row.id)
 
     def trim(self, limit, older_than_ms, sessions):
-        rows = [row for _, row in sorted(self._tables["log"].items())]
-        newest = rows.pop() if rows else None
-        removed = {row.id for row in rows[:TRIM_ROWS] if row.time < older_than_ms}
+        rows, newest = self._tables["log"], self.last_log_id()
+        removed = {row.id for row in islice(rows.values(), TRIM_ROWS) if row.time < older_than_ms}
         for session_id in sessions:
-            own = [row.id for row in rows if row.session_id == session_id]
-            room = limit - (newest is not None and newest.session_id == session_id)
-            removed.update(own[:max(0, len(own) - max(0, room))])
+            own = sorted(self._logged.get(session_id, ()))
+            removed.update(own[:max(0, len(own) - max(0, limit))])
+        removed.discard(newest)
         for log_id in removed:
             self._set("log", log_id, None)
         self._set("counter", "floor", max(removed, default=0) or self._tables["counter"]["floor"])
@@ -156,7 +157,7 @@ class MemoryStore:
             return self._live()["key"].get(key)
 
     def list_text(self):
-        return "[" + ",".join([session.info for session in sorted(self._sessions(), key=_SORTS["updated"])]) + "]"
+        return f"[{','.join([s.info for s in sorted(self._sessions(), key=_SORTS['updated'])])}]".encode()
 
     def page(self, query):
         place = _SORTS[query.sort]
@@ -228,14 +229,27 @@ class MemoryStore:
         self._set("session", session.id, session.copy())
 
     def _set(self, table, key, row):
-        rows = self._tables[table]
-        self._journal.append((table, key, rows.get(key), row))
-        _put(rows, key, row)
+        self._journal.append((table, key, self._tables[table].get(key), row))
+        self._apply(table, key, row)
 
     def _back_to(self, mark):
         while len(self._journal) > mark:
             table, key, old, _ = self._journal.pop()
-            _put(self._tables[table], key, old)
+            self._apply(table, key, old)
+
+    def _apply(self, table, key, row):
+        """Put a row into the writer's tables, and note whose a row of the log is."""
+        rows = self._tables[table]
+        if table == "log":
+            before = rows.get(key)
+            if before is not None:
+                own = self._logged[before.session_id]
+                del own[key]
+                if not own:
+                    del self._logged[before.session_id]
+            if row is not None:
+                self._logged.setdefault(row.session_id, {})[key] = None
+        _put(rows, key, row)
 
 
 def _tables():

@@ -121,7 +121,7 @@ class Boundary:
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
         elif operation.kind == "text":
-            data = outcome.encode("utf-8", "surrogatepass")
+            data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "surrogatepass")
             lib.plue__finish_text(request, data, len(data))
         elif operation.kind == "session":
             handle, session = outcome

@@ -115,9 +115,8 @@ class Commits:
         busy = [session_id for session_id, events in self._counts.items() if events > limit // 8]
         for session_id in busy:
             del self._counts[session_id]
-        if len(self._counts) > TRIM_SESSIONS:
-            busy += self._counts
-            self._counts.clear()
+        if len(self._counts) > TRIM_SESSIONS:  # most have had an event or two, and age will trim those
+            self._counts = {session_id: events for session_id, events in self._counts.items() if events > limit // 64}
         self.store.trim(limit, self.clock() - age, busy)
 
     # -- telling ---------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Sessions:
         return session_id
 
     def list(self):
-        """Return the info of every session, as a JSON array."""
+        """Return the info of every session, as a JSON array in UTF-8 bytes."""
         return self._store.list_text()
 
     def query(self, query_json=None):

@@ -264,7 +264,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.append(LogRow(1, "session_10", 0, 0, ","))
     assert store.info("session_10") is None
     assert store.id_of_key("k") is None
-    assert store.list_text() == "[]"
+    assert store.list_text() == b"[]"
     assert store.page(Query()) == ([], None)
     assert store.count(Query(tags=("t",))) == 0
     assert store.events_after(0, 10) == []
@@ -272,7 +272,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.commit()
     assert store.info("session_10") == (0, '{"id":"session_10"}')
     assert store.id_of_key("k") == "session_10"
-    assert store.list_text() == '[{"id":"session_10"}]'
+    assert store.list_text() == b'[{"id":"session_10"}]'
     assert store.count(Query(tags=("t",))) == 1
     assert ids(store) == [1]
     assert store.log_state() == (0, 1)
@@ -337,7 +337,7 @@ def test_undo_drops_its_part_and_keeps_the_neighbours(store):
         store.insert(session(12))
         store.append(LogRow(store.last_log_id() + 1, "session_12", 0, 0, ","))
         store.release()
-    assert store.list_text() == '[{"id":"session_10"},{"id":"session_11"},{"id":"session_12"}]'
+    assert store.list_text() == b'[{"id":"session_10"},{"id":"session_11"},{"id":"session_12"}]'
     assert [(row.id, row.session_id) for row in store.events_after(0, 9)] == [(1, "session_11"), (2, "session_12")]
     assert store.id_of_key("k") == "session_11"
 
@@ -503,7 +503,7 @@ def test_trimming_an_empty_log_changes_nothing(store):
 @pytest.mark.requirement("A-016")
 def test_the_list_is_a_json_array_by_update_then_number(store):
     put(store, session(1, updated=30), session(2, updated=10), session(3, updated=10))
-    assert store.list_text() == '[{"id":"session_2"},{"id":"session_3"},{"id":"session_1"}]'
+    assert store.list_text() == b'[{"id":"session_2"},{"id":"session_3"},{"id":"session_1"}]'
     assert numbers(store.page(Query())[0]) == [2, 3, 1]
 
 

@@ -131,7 +131,7 @@ def test_open_finds_by_id_and_by_key_and_creates_nothing(world):
 
 @pytest.mark.requirement("P-010")
 def test_the_list_has_every_session_by_updated(world):
-    assert world.sessions.list() == "[]"
+    assert world.sessions.list() == b"[]"
     first, second = world.sessions.create(), world.sessions.create()
     world.now += 5
     world.sessions.update_title(first.id, "later")
@@ -309,4 +309,4 @@ def test_a_cycle_of_parents_ends(world):
     second = world.sessions.create(first.id)
     world.set(first.id, parent_id=second.id)
     world.sessions.delete(first.id)
-    assert world.sessions.list() == "[]" and len(world.told.take()) == 2
+    assert world.sessions.list() == b"[]" and len(world.told.take()) == 2

@@ -43,7 +43,7 @@ def test_the_secret_is_in_the_answer_and_nowhere_else(world, session):
     secret = share(world, session)["secret"]
     record = world.store.share(session.id)
     told = repr([call[1].tail if call[0] == "event" else call for call in world.told.calls])
-    assert secret not in world.sessions.list() + world.sessions.query() + told + record.url + record.share_id
+    assert secret not in world.sessions.list().decode() + world.sessions.query() + told + record.url + record.share_id
 
 
 @pytest.mark.requirement("P-098")

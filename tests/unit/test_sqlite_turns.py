@@ -325,20 +325,36 @@ def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened,
 # -- the WAL -------------------------------------------------------------------------------------------------------
 def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opened, monkeypatch):
     monkeypatch.setattr(connections, "LONG_WAL", 200_000)
-    monkeypatch.setattr(connections, "SHORT_WAL", 50_000)
     store, other = opened(), opened()
     wanted = 0
     for _ in range(128):
         add(store, description="x" * 2000)
         wanted += store.wants_maintenance()
-    assert 1 <= wanted <= 2
-    assert os.path.getsize(store.path + "-wal") >= 200_000
+    assert wanted >= 1
+    long = os.path.getsize(store.path + "-wal")
+    assert long >= 200_000
     copied = os.path.getsize(store.path)
     store.maintain()
     assert os.path.getsize(store.path) > copied
-    add(store)
-    assert os.path.getsize(store.path + "-wal") <= 60_000
-    assert other.count(Query()) == 129
+    assert not store.wants_maintenance()
+    for _ in range(3):
+        add(store)
+    assert os.path.getsize(store.path + "-wal") <= 204_000  # cut to the length it is to keep, and written from its beginning
+    assert other.count(Query()) == 131
+
+
+def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, monkeypatch):
+    monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
+    store = opened()
+    looks = []
+    for _ in range(5):
+        for count in range(1, 5000):
+            add(store, description="x" * 20_000)
+            if store.wants_maintenance():
+                break
+        store.maintain()
+        looks.append(count)
+    assert all(connections.LOOK_OFTEN <= count <= 2 * connections.LOOK_OFTEN for count in looks)
 
 
 def test_when_a_reader_holds_an_old_view_the_writers_are_held_back_once_and_go_on(opened):
@@ -401,30 +417,47 @@ def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, f
     hold_exclusively(folder).close()
 
 
-def test_a_checkpoint_under_writers_holds_them_back_for_the_rest(opened):
-    """SQLite's answer to the first checkpoint says that others have written meanwhile: there is a second one."""
+class Overtaken:
+    """A connection to which SQLite answers that others have written during each checkpoint; notes who has the turn."""
+
+    def __init__(self, connection, store, taken):
+        self.connection, self.taken = connection, taken
+        self.lock = f":{os.stat(os.path.join(os.path.dirname(store.path), 'sessions.lock')).st_ino} "
+
+    def execute(self, sql):
+        self.connection.execute(sql)
+        with open("/proc/locks") as file:
+            self.taken.append(self.lock in file.read())
+        return self
+
+    def fetchone(self):
+        return 0, 10, 5
+
+    def close(self):
+        self.connection.close()
+
+
+@pytest.mark.parametrize("endless, held_back", [(0, [False] * 5 + [True]), (1 << 40, [False] * 5)])
+def test_only_a_wal_that_would_grow_for_ever_makes_a_checkpoint_hold_the_writers_back(opened, monkeypatch, endless, held_back):
+    monkeypatch.setattr(connections, "ENDLESS_WAL", endless)
     store, taken = opened(), []
     add(store)
     real = store._connections._connect
-
-    class Overtaken:
-        def __init__(self, connection):
-            self.connection = connection
-
-        def execute(self, sql):
-            answer = self.connection.execute(sql)
-            with open("/proc/locks") as file:
-                taken.append(f":{os.stat(os.path.join(os.path.dirname(store.path), 'sessions.lock')).st_ino} " in file.read())
-            return self if len(taken) == 1 else answer
-
-        def fetchone(self):
-            return 0, 10, 5
-
-        def close(self):
-            self.connection.close()
-    store._connections._connect = lambda *pragmas: Overtaken(real(*pragmas))
+    store._connections._connect = lambda *pragmas: Overtaken(real(*pragmas), store, taken)
     store.maintain()
-    assert taken == [False, True]
+    assert taken == held_back
+
+
+def test_a_checkpoint_does_not_wait_for_whoever_writes(opened, monkeypatch):
+    monkeypatch.setattr(connections, "ENDLESS_WAL", 0)
+    store, other, taken = opened(), opened(), []
+    add(store)
+    real = store._connections._connect
+    store._connections._connect = lambda *pragmas: Overtaken(real(*pragmas), store, taken)
+    other.begin()
+    store.maintain()
+    other.rollback()
+    assert taken == [True] * 5
 
 
 def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folder):

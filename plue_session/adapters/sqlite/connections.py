@@ -7,8 +7,13 @@ from sqlite3 import Error
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
 
-#: The WAL's length in bytes from which on a checkpoint is due, and to which the log is cut when it begins anew.
-LONG_WAL, SHORT_WAL = 16 << 20, 4 << 20
+#: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite is
+#: half as slow as to make a file longer, for each commit.
+LONG_WAL = 16 << 20
+#: The length from which on the writers are held back for the end of a checkpoint: else it may never be begun anew.
+ENDLESS_WAL = 4 * LONG_WAL
+#: Commits between two looks at the WAL's length, at least and at most.
+LOOK_OFTEN, LOOK_SELDOM = 64, 4096
 #: Reading connections kept open while nobody reads.
 IDLE_READERS = 8
 
@@ -31,6 +36,7 @@ class Connections:
         self._gate = threading.Lock()  # guards what follows, but for _idle, whose pop and append are atomic
         self._closed = False
         self._writing = False
+        self._commits, self._look_after = 0, LOOK_OFTEN
         self._open = 0
         self._writer = None
         self._idle = []
@@ -39,7 +45,7 @@ class Connections:
         try:
             files.prepare(self.path, self._locks)
             # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
-            self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {SHORT_WAL}",
+            self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}",
                                          "cache_size = -8192")
             self._execute = self._writer.execute
         except errors.PlueError:
@@ -49,7 +55,7 @@ class Connections:
     def lock_fds(self):
         """Return the descriptors of the lock files; none once closed."""
         locks = self._locks
-        return [locks.turn_fd, locks.hold_fd] if locks else []
+        return list(locks.fds) if locks else []
 
     # -- the writer ----------------------------------------------------------------------------------------------
     def enter(self):
@@ -93,13 +99,14 @@ class Connections:
             raise failures.translate(error, self.path) from error
 
     # -- readers -------------------------------------------------------------------------------------------------
-    def read(self, sql, values=()):
-        """Run a query on what is committed and return its rows."""
+    def read(self, sql, values=(), text=str):
+        """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8."""
         try:
             reader = self._idle.pop()
         except IndexError:
             reader = self._connect("query_only = on")
         try:
+            reader.text_factory = text
             return reader.execute(sql, values).fetchall()
         except (Error, MemoryError) as error:
             raise failures.translate(error, self.path) from error
@@ -112,23 +119,45 @@ class Connections:
                 self._retire()
 
     # -- housekeeping --------------------------------------------------------------------------------------------
+    def committed(self):
+        """Count a commit."""
+        self._commits += 1
+
     def wal_is_long(self):
-        """Return whether `checkpoint` has something to do."""
-        try:
-            return os.stat(self._wal).st_size >= LONG_WAL
-        except FileNotFoundError:
+        """Return whether a `checkpoint` is due. Cheap."""
+        if self._commits < self._look_after:
             return False
+        try:
+            long = os.stat(self._wal).st_size >= LONG_WAL
+        except FileNotFoundError:
+            long = False
+        if not long:
+            self._commits = 0
+        return long
 
     def checkpoint(self):
-        """Copy the WAL into the database, beside readers and writers."""
+        """Copy the WAL into the database, beside readers and writers.
+
+        The file keeps its length when the log in it begins anew, so that tells nothing from then on: how many frames
+        there were for so many commits tells after how many the next one is due.
+        """
+        commits, self._commits = self._commits, 0
         connection = self._connect("wal_autocheckpoint = 0")
         try:
-            _, length, copied = connection.execute(_CHECKPOINT).fetchone()
-            if copied < length:
-                # Others wrote meanwhile. Only a WAL that was copied to its end is begun anew: hold the writers back,
-                # for the little that is left.
-                with files.Turn(self.path):
+            _, length, _ = connection.execute(_CHECKPOINT).fetchone()
+            fitting = commits * LONG_WAL // (max(length, 1) * files.PAGE_SIZE)
+            self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
+            # Only a WAL that was copied to its end is begun anew, and others write meanwhile: what they add is less
+            # each time.
+            for _ in range(4):
+                _, length, copied = connection.execute(_CHECKPOINT).fetchone()
+                if copied >= length:
+                    return
+            if length * files.PAGE_SIZE > ENDLESS_WAL and self._locks.try_spare_turn():
+                try:
                     connection.execute(_CHECKPOINT)
+                finally:
+                    self._locks.end_spare_turn()
         except Error as error:
             raise failures.translate(error, self.path) from error
         finally:

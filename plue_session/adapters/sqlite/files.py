@@ -30,47 +30,46 @@ PAGE_SIZE = 4096
 
 
 class Locks:
-    """The two lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
+    """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken.
+
+    The spare turn is the same lock on a descriptor of its own: for housekeeping beside a writer in this process.
+    """
 
     def __init__(self, data_dir):
-        self.turn_fd = _open_lock(data_dir, TURN)
+        self.fds = []
         try:
-            self.hold_fd = _open_lock(data_dir, HOLD)
-        except errors.PlueError:
-            os.close(self.turn_fd)
-            raise
-        try:
-            _hold(self.hold_fd, os.path.join(data_dir, HOLD))
+            for name in (TURN, TURN, HOLD):
+                self.fds.append(_open_lock(data_dir, name))
+            self._turn, self._spare, hold = self.fds
+            _hold(hold, os.path.join(data_dir, HOLD))
         except errors.PlueError:
             self.close()
             raise
 
     def take_turn(self):
         """Wait until no other process writes. The kernel queues the waiters: none starves."""
-        fcntl.flock(self.turn_fd, fcntl.LOCK_EX)
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
 
     def end_turn(self):
         """Let the next process write."""
-        fcntl.flock(self.turn_fd, fcntl.LOCK_UN)
+        fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def try_spare_turn(self):
+        """Take the spare turn if nobody writes at this moment; return whether that was so."""
+        try:
+            fcntl.flock(self._spare, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def end_spare_turn(self):
+        """Give the spare turn back."""
+        fcntl.flock(self._spare, fcntl.LOCK_UN)
 
     def close(self):
-        """Close both files, which releases them."""
-        os.close(self.turn_fd)
-        os.close(self.hold_fd)
-
-
-class Turn:
-    """The turn to write as a context manager, on a descriptor of its own, beside a writer in the same process."""
-
-    def __init__(self, path):
-        self._data_dir = os.path.dirname(path)
-
-    def __enter__(self):
-        self._fd = _open_lock(self._data_dir, TURN)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(self, *_):
-        os.close(self._fd)
+        """Close the files, which releases them."""
+        while self.fds:
+            os.close(self.fds.pop())
 
 
 class Exclusive:

@@ -4,10 +4,8 @@ Python's sqlite3 spends its time per column read and per value bound, most of al
 index of which a column is named. So an insert leaves out what is NULL and an update names what has changed.
 """
 
-from json import loads
-
 from plue_session.model import Session
-from plue_session.rules.jsontext import dumps
+from plue_session.rules.jsontext import dumps, loads
 
 COLUMNS = (
     "number", "id", "key", "parent_id", "title", "description", "tags", "metadata", "created", "updated", "archived",

@@ -1,7 +1,6 @@
 """The default store: one SQLite file per data folder. See ports.Store for what each method promises."""
 
 import threading
-from json import loads
 from sqlite3 import IntegrityError
 
 from plue_session import errors
@@ -9,9 +8,8 @@ from plue_session.adapters.sqlite import failures, pages, queries, rows
 from plue_session.adapters.sqlite.connections import Connections
 from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # noqa: F401  (for the doctor)
 from plue_session.model import LogRow, Share
+from plue_session.rules.jsontext import loads
 
-#: Commits between two looks at the WAL's length (a power of two).
-LOOK_EVERY = 64
 #: Rows that `trim` looks at for their age, each time.
 TRIM_ROWS = 1000
 #: Session rows that the writer keeps in mind from one transaction to the next.
@@ -42,7 +40,6 @@ class SqliteStore:
         self._owner = None  # the thread that is between begin and commit or rollback
         self._failed = None  # why SQLite ended the transaction by itself
         self._data_version = None
-        self._commits = 0
         self._rows, self._touched = {}, []
         self._last = self._number = self._active = self._mark = None
         self._gained = 0
@@ -77,7 +74,7 @@ class SqliteStore:
         except errors.PlueError:
             self.rollback()
             raise
-        self._commits += 1
+        self._connections.committed()
         self._gained = 0
         self._touched.clear()
         self._owner = None
@@ -213,7 +210,7 @@ class SqliteStore:
         return found[0][0] if found else None
 
     def list_text(self):
-        return "[" + ",".join([info for info, in self._read(_SQL["list"], (self._scope,))]) + "]"
+        return b"[" + b",".join([info for info, in self._read(_SQL["list"], (self._scope,), bytes)]) + b"]"
 
     def page(self, query):
         found = self._read(*pages.page(query, self._scope))
@@ -244,7 +241,7 @@ class SqliteStore:
 
     def wants_maintenance(self):
         """Return whether `maintain` is due. Cheap: call it after each commit."""
-        return not self._commits & (LOOK_EVERY - 1) and self._connections.wal_is_long()
+        return self._connections.wal_is_long()
 
     def maintain(self):
         self._connections.checkpoint()
@@ -310,6 +307,6 @@ class SqliteStore:
 def _is_json(text):
     try:
         loads(text)
-    except ValueError:
+    except (ValueError, StopIteration):
         return False
     return True
