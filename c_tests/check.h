@@ -61,12 +61,36 @@ static inline void start(const char *more)
     CHECK(try_start(more) == 0);
 }
 
-/* What a function returned, freed at once; for use inside one expression. The last eight are valid. */
+/* What a function returned, freed at once; for use inside one expression. A thread's last eight are valid. */
+typedef struct {
+    char *of[8];
+    unsigned next;
+} kept_texts;
+
+static pthread_key_t kept_key;
+static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
+
+static inline void forget_texts(void *kept)
+{
+    for (int i = 0; i < 8; i++)
+        free(((kept_texts *)kept)->of[i]);
+    free(kept);
+}
+
+static inline void make_kept_key(void)
+{
+    CHECK(pthread_key_create(&kept_key, forget_texts) == 0);
+}
+
 static inline const char *text(char *owned)
 {
-    static _Thread_local char *kept[8];
-    static _Thread_local unsigned next;
-    char **place = &kept[next++ % 8];
+    pthread_once(&kept_once, make_kept_key);
+    kept_texts *kept = pthread_getspecific(kept_key);
+    if (!kept) {
+        kept = calloc(1, sizeof *kept);
+        CHECK(kept && pthread_setspecific(kept_key, kept) == 0);
+    }
+    char **place = &kept->of[kept->next++ % 8];
     free(*place);
     *place = owned ? strdup(owned) : NULL;
     plue_free(owned);
@@ -92,6 +116,14 @@ static inline int descriptors(void)
 static inline int threads(void)
 {
     return entries("/proc/self/task") + 1;
+}
+
+/* How many threads there were before the library had any: ours, and a sanitizer's. */
+static int own_threads;
+
+__attribute__((constructor)) static void count_own_threads(void)
+{
+    own_threads = threads();
 }
 
 static inline long resident_kib(void)

@@ -1,0 +1,66 @@
+"""Hosts in other languages: Zig by translate-c, Python by ctypes, the right one and wrong ones."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import support
+
+HOSTS = Path(__file__).parent / "hosts"
+#: Pythons that the library was not built for, as far as this machine has them.
+OTHERS = [path for path in (Path.home() / ".pyenv" / "versions").glob("3.1*/bin/python3")
+          if not path.parts[-3].startswith("%d.%d." % sys.version_info[:2])]
+
+
+def zig():
+    """The compiler that `make .tools/.zig` installs."""
+    tools = support.ROOT / ".tools"
+    for command, more in (([str(tools / "bin" / "python")], {}), ([sys.executable], {"PYTHONPATH": str(tools / "zig-0.15")})):
+        if Path(command[0]).exists() and (not more or Path(more["PYTHONPATH"]).exists()):
+            return [*command, "-m", "ziglang"], {**os.environ, **more}
+    raise AssertionError("no Zig: run `make .tools/.zig`")
+
+
+@pytest.mark.requirement("X-014", "X-016")
+def test_zig_program_keeps_a_session(plain, folder, tmp_path):
+    command, env = zig()
+    env["ZIG_GLOBAL_CACHE_DIR"] = env["ZIG_LOCAL_CACHE_DIR"] = str(support.CHECKED / "zig-cache")
+    translated = support.run([*command, "translate-c", "-lc", f"-I{plain.include}", plain.include / "plue_session.h"], env=env)
+    (tmp_path / "c.zig").write_text(translated.out)
+    (tmp_path / "host.zig").write_bytes((support.PROGRAMS / "host.zig").read_bytes())
+    support.run([*command, "build-exe", "host.zig", "-lc", f"-I{plain.include}", f"-L{plain.lib}", "-lplue_session", "-rpath", plain.lib,
+                 "-femit-bin=host"], env=env, cwd=tmp_path)
+    support.run([tmp_path / "host"], env=support.environment(folder), silent=True)
+
+
+@pytest.mark.requirement("X-011", "X-012", "X-014", "X-016")
+@pytest.mark.parametrize("kind", ["cdll", "pydll"])
+def test_python_program_keeps_a_session(plain, folder, kind):
+    """Also when ctypes keeps the interpreter lock during calls: callbacks and library threads need it."""
+    done = support.run([sys.executable, "-I", HOSTS / "ctypes_host.py", plain.path, kind, folder], env=support.environment(folder), timeout=60)
+    assert json.loads(done.out) == {"code": 0, "title": "Ä \U0001f40d", "secret": 43, "titles": 41, "first": "library.initialized",
+                                    "remaining": 0, "version": "0.1.0"}
+    assert done.err == ""
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize("python", OTHERS, ids=lambda path: path.parts[-3])
+def test_another_python_gets_a_clean_error(plain, folder, python):
+    done = support.run([python, "-I", HOSTS / "ctypes_host.py", plain.path, "cdll", folder], env=support.environment(folder), timeout=20)
+    said = json.loads(done.out)
+    assert said["code"] == -26 and said["alive"] == 45
+    assert "%d.%d" % sys.version_info[:2] in said["error"] and ".".join(python.parts[-3].split(".")[:2]) in said["error"]
+    assert done.err == ""
+
+
+def test_other_pythons_are_there_to_be_tried():
+    assert OTHERS, "install another Python (pyenv install 3.12) to see that the library refuses it"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module has another name there")
+def test_python_program_with_a_sub_interpreter_lives(plain, folder):
+    done = support.run([sys.executable, "-I", HOSTS / "subinterpreter_host.py", plain.path, folder], env=support.environment(folder), timeout=60)
+    assert done.out == "lived\n"
