@@ -82,7 +82,9 @@ def steps(store, sql, values):
 
 def test_the_list_reads_one_index_and_sorts_nothing(opened):
     from plue_session.adapters.sqlite.store import _SQL
-    assert plan(opened(), _SQL["list"], ("embedded",)) == ["SEARCH session USING COVERING INDEX session_updated (scope=?)"]
+    steps = plan(opened(), _SQL["list"], ("embedded",))
+    assert "SEARCH session USING COVERING INDEX session_updated (scope=?)" in steps
+    assert not [step for step in steps if "B-TREE" in step]
 
 
 def test_no_statement_of_the_hot_path_scans_a_table(opened):

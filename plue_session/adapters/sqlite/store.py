@@ -210,7 +210,8 @@ class SqliteStore:
         return found[0][0] if found else None
 
     def list_text(self):
-        return b"[" + b",".join([info for info, in self._read(_SQL["list"], (self._scope,), bytes)]) + b"]"
+        infos = self._read(_SQL["list"], (self._scope,), bytes)[0][0]
+        return b"[%b]" % (infos or b"")
 
     def page(self, query):
         found = self._read(*pages.page(query, self._scope))
