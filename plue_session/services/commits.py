@@ -35,6 +35,7 @@ class Commits:
         self._operations = 0
         self._process = os.urandom(5).hex()
         self._since_trim = 0
+        self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts = {}  # events of a session since its last trim
 
     def run(self, change):
@@ -61,8 +62,8 @@ class Commits:
     def catch_up(self):
         """Publish what other processes have committed since we last looked."""
         with self._lock:
-            if self.store.log_state()[1] > self._published:
-                self._publish_foreign(self.store.events_after)
+            if self._missed or self.store.log_state()[1] > self._published:
+                self._publish_foreign()
 
     def _batch(self, jobs, take_more):
         outcomes = []
@@ -84,8 +85,13 @@ class Commits:
             store.rollback()
             count = max(len(jobs), len(outcomes), 1)
             return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (count - len(outcomes))
-        if foreign:
-            self._publish_foreign(store.events_after, last)
+        if foreign or self._missed:
+            try:
+                self._publish_foreign(last)
+            except Exception:  # ours is committed and must be told; the others' is made up for when the store can be read
+                self._missed = True
+                self.publisher.lost(last)
+                self._published = last
         self._publish(effects)
         return outcomes
 
@@ -131,13 +137,13 @@ class Commits:
             self._published = row.id
             self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
 
-    def _publish_foreign(self, read, until=None):
+    def _publish_foreign(self, until=None):
         floor, _ = self.store.log_state()
-        if floor > self._published:
+        if self._missed or floor > self._published:
             self._resynchronise(until)
             return
         while True:
-            rows = read(self._published, TAIL_PAGE)
+            rows = self.store.events_after(self._published, TAIL_PAGE)
             if until is not None:
                 rows = [row for row in rows if row.id <= until]
             if not rows:
@@ -148,12 +154,13 @@ class Commits:
                 self._published = row.id
 
     def _resynchronise(self, until):
-        """The log no longer holds all that others did: compare every snapshot, and let the queues refill or gap."""
+        """The log does not tell all that others did: compare every snapshot, and let the queues refill or gap."""
         last = self.store.log_state()[1] if until is None else until
         for session_id in self.publisher.known_ids():
             self._refresh(session_id)
         self.publisher.lost(last)
         self._published = last
+        self._missed = False
 
     def _refresh(self, session_id):
         if session_id is not None and self.publisher.known(session_id):

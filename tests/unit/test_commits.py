@@ -169,6 +169,23 @@ def test_a_log_that_was_trimmed_past_us_is_made_up_for_by_comparing_everything(w
     assert world.told.take() == [("session.updated", {"id": kept, "title": "and on"})]
 
 
+def test_what_could_not_be_read_of_the_others_is_made_up_for_and_fails_nobody(world):
+    other = second_writer(world)
+    ours, theirs = world.commits.run(create), world.commits.run(create)
+    world.told.take()
+    other.run(rename(theirs, "theirs"))
+    read, world.store.events_after = world.store.events_after, lambda *_: fail_with(StoreIo("no descriptor is left"))()
+    world.commits.run(rename(ours, "ours"))
+    world.store.events_after = read
+    assert '"title":"ours"' in world.told.infos[ours] and '"title":"theirs"' not in world.told.infos[theirs]
+    assert ("lost", 3) in world.told.calls
+    world.commits.catch_up()
+    assert '"title":"theirs"' in world.told.infos[theirs]
+    world.told.take()
+    world.commits.catch_up()
+    assert world.told.calls == []
+
+
 @pytest.mark.requirement("L-172")
 def test_the_log_of_a_busy_session_is_kept_near_its_limit(build):
     world = build({"replay": {"limit": 16}})
