@@ -267,12 +267,26 @@ static void prepare(void)
     plue_cond_init(&boot_done);
 }
 
+/* A host that is Python itself: whichever thread imports threading first is its main thread, which its exit waits for. */
+static void import_threading_here(void)
+{
+    char want[16];
+    snprintf(want, sizeof want, "%d.%d.", PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    if (strncmp(Py_GetVersion(), want, strlen(want)) || !Py_IsInitialized() || !PyGILState_GetThisThreadState())
+        return;
+    PyGILState_STATE state = PyGILState_Ensure();
+    Py_XDECREF(PyImport_ImportModule("threading"));
+    PyErr_Clear();
+    PyGILState_Release(state);
+}
+
 int plue_boot(const char *operation)
 {
     pthread_once(&boot_once, prepare);
     pthread_mutex_lock(&boot_lock);
     if (boot_state == UNBOOTED) {
         boot_state = BOOTING;
+        import_threading_here();
         if (plue_spawn(interpreter_main, NULL)) {
             boot_state = UNBOOTED;
             fail("no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");

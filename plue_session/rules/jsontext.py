@@ -56,8 +56,13 @@ def parse(text, what):
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.")
     remedy = "Send one JSON value in UTF-8."
+    start = len(text) - len(text.lstrip(_BLANK))
     try:
-        value, end = _scan(text, len(text) - len(text.lstrip(_BLANK)))
+        try:
+            value, end = _scan(text, start)
+        except SystemError:  # before 3.12 the scanner finds no exception to raise unless the module that has it is there
+            import json.decoder  # noqa: F401
+            value, end = _scan(text, start)
     except StopIteration as error:
         raise JsonParse(f"{what} is not JSON: Expecting value at character {error.value}", remedy) from None
     except ValueError as error:  # json.JSONDecodeError has msg and pos; a number of too many digits has not
