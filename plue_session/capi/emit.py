@@ -130,7 +130,10 @@ _HEADER_TOP = """/*
  *     plue_shutdown();
  *
  * Results.  A function that returns a pointer returns NULL on failure; one that returns int returns 0 on success and -1
- *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread.
+ *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread. Beside the
+ *   errors that a function lists, each may fail with NOT_INITIALIZED, FORKED or IO (no memory), and one that is not instant
+ *   with CLOSED (the library shut down meanwhile), QUEUE_FULL (4096 calls wait already), BUSY (its time was up before it
+ *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it).
  * Text.     UTF-8, NUL-terminated. Parameters are copied. `char *` results are yours: free them with plue_free_json(),
  *   plue_free_string() or plue_free(), which are the same. `const char *` results belong to the library.
  * Threads.  Every function may be called from any thread at any time.
