@@ -81,7 +81,9 @@ class Boundary:
         try:
             self.serve[lane](generation)
         except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
-            self.lib.plue__lane_failed(lane, describe(error).encode("utf-8", "replace"))
+            self.lib.plue__lane_failed(lane, generation)
+            if self.runtime:
+                self.runtime.log.write("error", f"a library thread ended: {describe(error)}")
         return 0
 
     # -- requests --------------------------------------------------------------------------------------------------

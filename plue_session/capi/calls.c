@@ -483,15 +483,16 @@ int plue_lanes_open(int generation)
     return 0;
 }
 
-void plue__lane_failed(int index, const char *message)
+/* A thread died by a defect of ours: its lane takes no more calls, they fail at once instead of waiting. */
+void plue__lane_failed(int index, int generation)
 {
-    /* A lane whose thread died by a defect of ours takes no more calls: they fail at once instead of waiting. */
     lane *in = &lanes[index];
-    (void)message;
     pthread_mutex_lock(&in->lock);
-    in->open = 0;
-    send_home(&in->started, PLUE_ERROR_CLOSED, 0);
-    send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+    if (in->generation == generation) {
+        in->open = 0;
+        send_home(&in->started, PLUE_ERROR_CLOSED, 0);
+        send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+    }
     pthread_mutex_unlock(&in->lock);
 }
 

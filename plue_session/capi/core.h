@@ -156,7 +156,7 @@ const char *plue__library_path(void);
 const char *plue__package_root(void);
 const char *plue__fingerprint(void);
 void plue__boot_failed(const char *message);
-void plue__lane_failed(int lane, const char *message);
+void plue__lane_failed(int lane, int generation);
 void plue__free(char *text);
 /* </cdef> */
 
