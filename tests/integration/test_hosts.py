@@ -60,7 +60,14 @@ def test_other_pythons_are_there_to_be_tried():
     assert OTHERS, "install another Python (pyenv install 3.12) to see that the library refuses it"
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module has another name there")
+@pytest.mark.requirement("X-014")
+def test_smallest_python_program_ends(plain, folder):
+    """Whoever imports threading first is its main thread, for which Python waits at exit: that must not be a thread of ours."""
+    done = support.run([sys.executable, "-I", HOSTS / "smallest_host.py", plain.path, folder], env=support.environment(folder), timeout=20)
+    assert done.out == "ended\n" and done.err == ""
+
+
+@pytest.mark.requirement("X-014")
 def test_python_program_with_a_sub_interpreter_lives(plain, folder):
-    done = support.run([sys.executable, "-I", HOSTS / "subinterpreter_host.py", plain.path, folder], env=support.environment(folder), timeout=60)
+    done = support.run([sys.executable, "-I", HOSTS / "subinterpreter_host.py", plain.path, folder], env=support.environment(folder), timeout=20)
     assert done.out == "lived\n"

@@ -2,8 +2,12 @@
 
 import ctypes
 import sys
+import threading  # noqa: F401  (see smallest_host.py)
 
-import _xxsubinterpreters as interpreters
+try:
+    import _interpreters as interpreters
+except ImportError:  # before Python 3.13
+    import _xxsubinterpreters as interpreters
 
 path, folder = sys.argv[1:3]
 plue = ctypes.CDLL(path)

@@ -1,0 +1,240 @@
+"""Hosts that make it hard (c_tests/hostile.c): the library works or says why not, prints nothing, and the host lives on."""
+
+import fcntl
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import support
+
+EVIL = "import os\nos.write(2, b'evil was imported\\n')\nos._exit(66)\n"
+MODULES = ("json", "sqlite3", "threading", "encodings", "sitecustomize", "usercustomize", "_cffi_backend", "plue_session", "os", "signal", "site")
+
+
+@pytest.fixture(scope="module")
+def hostile(plain):
+    return plain.compile(support.PROGRAMS / "hostile.c")
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """A folder with modules that end whoever imports them."""
+    path = tmp_path / "evil"
+    path.mkdir()
+    for name in MODULES:
+        (path / f"{name}.py").write_text(EVIL)
+    return path
+
+
+def host(program, how, folder, *arguments, code=0, **options):
+    more = options.pop("env", {})
+    return support.run([program, how, *arguments], env=support.environment(folder, **more), code=code, silent=True, timeout=60, **options)
+
+
+@pytest.mark.requirement("X-014", "X-013")
+def test_works_with_an_empty_environment_from_the_root(hostile, folder):
+    host(hostile, "use", folder, cwd="/")
+
+
+@pytest.mark.requirement("X-014", "T-09")
+def test_ignores_what_the_environment_says_of_python(hostile, folder, evil):
+    host(hostile, "use", folder, env={"PYTHONHOME": "/nonexistent", "PYTHONPATH": evil, "PYTHONSTARTUP": evil / "os.py", "PYTHONVERBOSE": "1",
+                                      "PYTHONUSERBASE": evil, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1", "PYTHONINSPECT": "1", "HOME": evil,
+                                      "PYTHONMALLOC": "debug", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "ascii", "LC_ALL": "tr_TR.ISO-8859-9"})
+
+
+@pytest.mark.requirement("X-014")
+def test_ignores_modules_in_the_working_directory(hostile, folder, evil):
+    host(hostile, "use", folder, cwd=evil)
+
+
+@pytest.mark.requirement("X-014")
+def test_works_from_a_working_directory_that_is_gone(hostile, folder, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    support.run(["/bin/sh", "-c", f'cd "{gone}" && rmdir "{gone}" && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+
+
+@pytest.mark.requirement("X-014")
+def test_finds_its_own_libpython_whatever_the_linker_is_told(hostile, folder, tmp_path):
+    """LD_LIBRARY_PATH with a libpython of that name that is not one: taking it would not even start."""
+    name = sysconfig.get_config_var("INSTSONAME") or sysconfig.get_config_var("LDLIBRARY")
+    (tmp_path / "c.c").write_text("int unused;\n")
+    support.run(["gcc", "-shared", "-o", tmp_path / name, tmp_path / "c.c", f"-Wl,-soname,{name}"], env=os.environ)
+    host(hostile, "use", folder, env={"LD_LIBRARY_PATH": tmp_path})
+
+
+@pytest.mark.requirement("X-010", "X-014")
+def test_works_when_loaded_privately_and_again(plain, folder):
+    program = support.library().compile(support.PROGRAMS / "loader.c", "-Wl,--as-needed")
+    assert "plue_session" not in support.run(["readelf", "-d", program], env=os.environ).out.replace("RPATH", "").split("Shared library", 1)[0]
+    support.run([program, plain.path, f'{{"dataDir":"{folder}"}}'], env=support.environment(folder), silent=True)
+
+
+@pytest.mark.requirement("X-014")
+def test_takes_no_standard_descriptor_that_the_host_has_closed(hostile, folder):
+    """What the host prints later must not end in a file of ours."""
+    host(hostile, "closed_descriptors", folder, env={})
+
+
+@pytest.mark.requirement("X-011")
+def test_every_function_fits_the_smallest_stack(hostile, folder):
+    host(hostile, "small_stacks", folder)
+
+
+@pytest.mark.requirement("X-011")
+def test_library_threads_do_not_take_over_a_tiny_stack_limit(hostile, folder):
+    support.run(["/bin/sh", "-c", f'ulimit -s 256 && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+
+
+@pytest.mark.requirement("T-09", "X-007")
+def test_lack_of_descriptors_fails_cleanly_and_passes(hostile, folder):
+    host(hostile, "few_descriptors", folder)
+
+
+@pytest.mark.requirement("T-09", "X-007")
+def test_lack_of_room_for_threads_fails_cleanly_and_passes(hostile, folder):
+    host(hostile, "few_threads", folder)
+
+
+def test_leaves_signals_locale_rounding_environment_and_limits_alone(hostile, folder):
+    host(hostile, "untouched", folder, env={"LC_ALL": "C.UTF-8"})
+
+
+def test_interrupt_still_ends_the_host(hostile, folder):
+    host(hostile, "interrupted", folder, code=-signal.SIGINT)
+
+
+def test_interrupted_system_calls_are_no_failures(hostile, folder):
+    host(hostile, "storm", folder)
+
+
+@pytest.mark.requirement("X-015")
+def test_forked_children_are_refused_and_never_hang(hostile, folder):
+    host(hostile, "forked", folder)
+
+
+@pytest.mark.requirement("X-015")
+def test_forked_child_does_not_keep_the_store_of_its_dead_parent(hostile, folder):
+    parent = subprocess.Popen([hostile, "orphan"], env=support.environment(folder), stdout=subprocess.PIPE)
+    child = int(parent.stdout.readline())
+    try:
+        parent.kill()
+        parent.wait()
+        os.kill(child, 0)  # the child is there
+        for name in ("store.lock", "sessions.lock"):
+            with open(folder / name, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
+
+
+@pytest.mark.parametrize("how", ["exit", "_exit", "return", "thread"])
+def test_host_may_end_with_calls_in_flight(hostile, folder, how):
+    for _ in range(5):
+        host(hostile, "leave", folder, how)
+
+
+@pytest.mark.requirement("T-09", "P-163")
+def test_data_dir_that_is_a_file_is_named(hostile, tmp_path):
+    (tmp_path / "store").write_text("a file")
+    host(hostile, "fail", tmp_path / "store", "-7", str(tmp_path / "store"))
+    assert (tmp_path / "store").read_text() == "a file"
+
+
+@pytest.mark.requirement("T-09")
+def test_data_dir_that_cannot_be_written_is_named(hostile, folder):
+    """Also for root: chattr would be needed for a folder of ours, /proc refuses everybody."""
+    host(hostile, "fail", "/proc/self", "-7", "/proc/self")
+
+
+@pytest.mark.requirement("T-09")
+def test_data_dir_of_a_read_only_file_system_is_named(hostile, tmp_path):
+    with mounted(tmp_path, "ro") as disk:
+        host(hostile, "fail", disk, "-7", str(disk))
+
+
+@pytest.mark.requirement("P-144")
+def test_limit_on_file_size_fails_calls_and_does_not_kill_the_host(hostile, folder):
+    """The signal that comes with it (SIGXFSZ) ends a process that has not asked for it: library threads block it."""
+    host(hostile, "limited", folder)
+
+
+@pytest.mark.requirement("P-144")
+def test_full_disk_fails_calls_until_there_is_room(hostile, tmp_path):
+    with mounted(tmp_path, "size=16m") as disk:
+        (disk / "ballast").write_bytes(bytes(4 << 20))
+        (disk / "store").mkdir()
+        host(hostile, "full", disk / "store")
+
+
+class mounted:
+    """A small file system of one's own, with `options`."""
+
+    def __init__(self, tmp_path, options):
+        self.path, self.options = tmp_path / "disk", options
+
+    def __enter__(self):
+        self.path.mkdir()
+        support.run(["mount", "-t", "tmpfs", "-o", self.options, "tmpfs", self.path], env=os.environ)
+        return self.path
+
+    def __exit__(self, *_):
+        support.run(["umount", self.path], env=os.environ)
+
+
+DAMAGE = {
+    "no database": lambda data: b"this is no database" * 500,
+    "header": lambda data: b"\xff" * 100 + data[100:],
+    "pages": lambda data: data[:4096] + b"\xa5" * (len(data) - 4096),
+    "half a page": lambda data: data[:len(data) // 2 + 100],
+    "another's": lambda data: data[:68] + b"\0\0\0\1" + data[72:],
+}
+
+
+@pytest.mark.requirement("P-147", "T-09")
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_store_is_refused_each_time_and_never_written(hostile, folder, damage):
+    host(hostile, "use", folder)
+    database = folder / "sessions.db"
+    with sqlite3.connect(database) as connection:  # all of it into the one file
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    broken = DAMAGE[damage](database.read_bytes())
+    database.write_bytes(broken)
+    for _ in range(2):
+        host(hostile, "fail", folder, "-23", "plue-session doctor")
+        assert database.read_bytes() == broken
+
+
+@pytest.mark.requirement("T-09")
+def test_library_without_its_package_says_what_to_install(hostile, plain, folder, tmp_path):
+    lone = tmp_path / "plue_session" / "lib"
+    shutil.copytree(plain.lib, lone)
+    host(hostile, "fail", folder, "-26", "pip install", "for ever", env={"LD_LIBRARY_PATH": lone, "LD_PRELOAD": lone / "libplue_session.so.0"})
+
+
+@pytest.mark.requirement("T-09")
+def test_library_beside_a_package_of_another_build_is_refused(hostile, plain, folder, tmp_path):
+    other = tmp_path / "plue_session"
+    shutil.copytree(plain.package, other, ignore=shutil.ignore_patterns("__pycache__"))
+    surface = other / "capi" / "surface" / "library.py"
+    surface.write_text(surface.read_text() + '\n\n@export(time="local", lane="read")\ndef plue_more(runtime) -> OwnedText:\n    """More."""\n')
+    host(hostile, "fail", folder, "-26", "different builds", "for ever", env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"})
+
+
+@pytest.mark.requirement("T-09")
+def test_package_that_raises_is_reported_with_its_cause(hostile, plain, folder, tmp_path):
+    other = tmp_path / "plue_session"
+    shutil.copytree(plain.package, other, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "errors.py").write_text("raise ImportError('gone: \U0001f4a5')\n")
+    host(hostile, "fail", folder, "-26", "gone: \U0001f4a5", "for ever", env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"})
