@@ -1,0 +1,105 @@
+/*
+ * Row 5: four processes that write on one store as fast as they can.
+ *
+ *     processes ours DATA_DIR SECONDS
+ *     processes plain DATABASE RECORDED SECONDS NUMBER NUMBER NUMBER NUMBER
+ *
+ * `plain` is SQLite as everybody uses it: WAL, synchronous FULL, busy_timeout, and the same statements as ours.
+ */
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "bench.h"
+#include "plue_session.h"
+#include "replay.h"
+
+enum { PROCESSES = 4 };
+
+static struct shared {
+    pthread_barrier_t start;
+    double commits[PROCESSES], worst_ms[PROCESSES];
+} *shared;
+
+static replay *raw;
+static plue_session_t handle;
+
+static void prepare(int mine, char **argument)
+{
+    if (!strcmp(argument[1], "ours")) {
+        char config[4096], key[16];
+        snprintf(config, sizeof config, "{\"dataDir\":\"%s\"}", argument[2]);
+        snprintf(key, sizeof key, "p%d", mine);
+        if (plue_init(config) || !(handle = plue_session_get_or_create(key)))
+            die("plue_init, plue_session_get_or_create", plue_get_last_error());
+    } else {
+        if (load_sqlite())
+            die("libsqlite3.so.0", "is missing");
+        raw = open_replay(argument[2], argument[3], "update_title", "PRAGMA busy_timeout = 60000; PRAGMA synchronous = full;"
+                          "PRAGMA wal_autocheckpoint = 4096; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
+    }
+}
+
+static void change(int64_t number, long turn)
+{
+    char title[32];
+    if (raw) {
+        run_replay(raw, number, 0, 1800000000000 + turn);
+        return;
+    }
+    snprintf(title, sizeof title, "renamed %ld", turn);
+    if (plue_session_update_title(handle, title))
+        die("plue_session_update_title", plue_get_last_error());
+}
+
+static void run(int mine, double seconds, int64_t number)
+{
+    int64_t worst = 0;
+    long turn = 0;
+    change(number, turn++);
+    pthread_barrier_wait(&shared->start);
+    int64_t before = now_ns(), until = before + (int64_t)(seconds * 1e9);
+    while (before < until) {
+        change(number, turn++);
+        int64_t after = now_ns();
+        worst = after - before > worst ? after - before : worst;
+        before = after;
+    }
+    shared->commits[mine] = (double)(turn - 1);
+    shared->worst_ms[mine] = (double)worst / 1e6;
+}
+
+int main(int count, char **argument)
+{
+    int ours = count == 4 && !strcmp(argument[1], "ours"), failed = 0;
+    if (!ours && (count != 9 || strcmp(argument[1], "plain")))
+        die("usage", "processes ours DATA_DIR SECONDS | processes plain DATABASE RECORDED SECONDS NUMBER...");
+    double seconds = atof(argument[ours ? 3 : 4]);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_barrierattr_t attributes;
+    pthread_barrierattr_init(&attributes);
+    pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_barrier_init(&shared->start, &attributes, PROCESSES);
+    for (int i = 0; i < PROCESSES; i++) {
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            alarm((unsigned)seconds + 60); /* should a sibling die before the barrier */
+            prepare(i, argument);
+            run(i, seconds, ours ? 0 : atoll(argument[5 + i]));
+            if (ours)
+                plue_shutdown();
+            _exit(0);
+        }
+    }
+    for (int i = 0, status; i < PROCESSES; i++)
+        failed |= wait(&status) < 0 || status != 0;
+    if (failed)
+        die("processes", "one failed");
+    printf("{");
+    print_list("commits", shared->commits, PROCESSES);
+    printf(",");
+    print_list("worst_ms", shared->worst_ms, PROCESSES);
+    printf(",\"seconds\":%g}\n", seconds);
+    return 0;
+}

@@ -1,0 +1,31 @@
+"""The benchmarks run and their table is whole. What they measure is not judged here: the machines are shared."""
+
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+ROWS = [f"get_info, {threads}, {load}" for load in ("idle", "Python at full load")
+        for threads in ("1 thread", "4 threads, own sessions", "16 threads, own sessions", "4 threads, one session", "16 threads, one session", "a call each 1 ms")]
+ROWS += ["dlopen to first session, a new store", "dlopen to first session, a store that exists", "resident memory after the first session",
+         "network modules imported or mapped by then"]
+ROWS += [f"{operation}, {callers}" for operation in ("create", "update_title") for callers in ("1 caller", "64 callers") for _ in range(2)]
+ROWS += ["list of 10,000 sessions"] * 2
+ROWS += [f"4 processes on one store, {what}" for what in ("commits together", "worst wait", "least / most commits")]
+ROWS += ["memory per live session with its handle, 12,000", "memory per further handle to one session, 12,000"]
+ROWS += [f"query of 100 by {sort}, {page}, of 12,000" for sort in ("updated", "created", "title", "artifactCount") for page in ("first page", "page 6")]
+ROWS += ["update_title until another process's peek_info shows it", "idle process, switches and processor time per second"]
+
+
+def test_a_quick_run_prints_every_row(tmp_path):
+    # Coverage would trace what is measured, and the run itself is the test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PLUE_", "COVERAGE_"))}
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "benchmarks", "run.py"), "--quick", "--dir", str(tmp_path)],
+                          env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    table = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert table[0] == ["row", "compared with", "ours", "peer", "ratio", "spread", "goal", "met"]
+    assert [line[0] for line in table[1:]] == ROWS
+    assert all(line[2] and line[3] for line in table[1:])
+    assert os.listdir(tmp_path) == []
