@@ -1,0 +1,109 @@
+"""Server-sent events, from raw bytes to the data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+Works on bytes because text libraries cannot: `str.splitlines` also cuts at U+0085 and U+2028, which JSON may hold, and a
+chunk may end inside a character. Lines end at CRLF, LF or CR, and nowhere else.
+"""
+
+from plue_session.errors import LimitExceeded
+
+#: Bytes that one event may have: its data, and the line that is being read.
+MAX_EVENT = 10_000_000
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Parser:
+    """Cuts one stream into events, however it comes in pieces. Not thread-safe; one per connection.
+
+    Only `data` counts: OpenCode sends no `event`, `id` or `retry` field, and all of them are skipped, like comments.
+    """
+
+    def __init__(self):
+        self._start = b""  # what came of a BOM so far; None once that is settled
+        self._after_cr = False  # a LF that comes next belongs to the line that CR has ended
+        self._line = []  # pieces of the line that has not ended yet
+        self._data = []  # data lines of the event that has not ended yet
+        self._size = 0  # bytes in both
+
+    def feed(self, chunk):
+        """Take the next bytes and return the data (bytes) of each event that they complete, at once.
+
+        An event ends with its blank line; what is unfinished when the stream ends was never sent. `LIMIT_EXCEEDED` when
+        an event has more than `MAX_EVENT` bytes: the stream is then of no use any more.
+        """
+        if self._start is not None:
+            chunk = self._start + chunk
+            if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+                self._start = chunk
+                return []
+            self._start = None
+            if chunk.startswith(_BOM):
+                chunk = chunk[len(_BOM):]
+        if self._after_cr or b"\r" in chunk:
+            return self._lines(chunk)
+        return self._bulk(chunk)
+
+    def _bulk(self, chunk):
+        """Cut many one-line events with one split: twice as fast as line by line (facts-storage.md, section 4)."""
+        events, start = [], 0
+        if self._line or self._data:  # finish the event that the last chunk began
+            if not self._line and chunk.startswith(b"\n"):
+                start = 1
+            else:
+                start = chunk.find(b"\n\n") + 2
+                if start == 1:
+                    return self._lines(chunk)
+            events = self._lines(chunk[:start])
+        end = chunk.rfind(b"\n\n", start)
+        if end > start:
+            block = chunk[start + 6:end]
+            found = block.split(b"\n\ndata: ")
+            if chunk.startswith(b"data: ", start) and block.count(b"\n") == 2 * len(found) - 2:
+                if len(block) > MAX_EVENT:
+                    self._check(max(map(len, found)))
+                events += found
+            else:
+                events += self._lines(chunk[start:end + 2])
+            start = end + 2
+        return events + self._lines(chunk[start:])
+
+    def _lines(self, chunk):
+        """Cut line by line, by the whole of the rules."""
+        if not chunk:
+            return []
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._after_cr = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        events = []
+        for line in lines:
+            if self._line:
+                self._check(self._size + len(line))
+                self._size -= sum(map(len, self._line))
+                line = b"".join(self._line) + line
+                self._line = []
+            if not line:
+                if self._data:
+                    events.append(b"\n".join(self._data))
+                self._data, self._size = [], 0
+                continue
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                value = value[1:] if value.startswith(b" ") else value
+                self._data.append(value)
+                self._size += len(value) + 1
+                self._check(self._size - 1)
+        if rest:
+            self._line.append(rest)
+            self._size += len(rest)
+            self._check(self._size)
+        return events
+
+    @staticmethod
+    def _check(size):
+        if size > MAX_EVENT:
+            raise LimitExceeded(f"the server sent an event of more than {MAX_EVENT} bytes",
+                                "Look for a message of that size on the server.")

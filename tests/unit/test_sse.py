@@ -1,0 +1,107 @@
+"""Server-sent events are cut by the standard's rules, wherever the bytes happen to be split."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plue_session.errors import LimitExceeded
+from plue_session.rules import sse
+
+#: A turn as OpenCode 1.18.33 streams it, shortened; texts hold what other parsers stumble over.
+RECORDED = [
+    b'{"id":"evt_1","type":"server.connected","properties":{}}',
+    '{"id":"evt_2","type":"session.updated","properties":{"info":{"title":"caf\u00e9 \u2028 \u0085 \U0001f600"}}}'.encode(),
+    b'{"id":"evt_3","type":"session.status","properties":{"sessionID":"ses_1","status":{"type":"busy"}}}',
+    b'{"id":"evt_4","type":"message.part.delta","properties":{"delta":"data: not a field\\n\\n"}}',
+    b'{"id":"evt_5","type":"session.idle","properties":{"sessionID":"ses_1","nul":"\0"}}',
+]
+
+
+def parse(*chunks):
+    parser = sse.Parser()
+    return [event for chunk in chunks for event in parser.feed(chunk)]
+
+
+def reference(stream):
+    """The standard, read as naively as possible: the whole stream at once."""
+    stream = stream[3:] if stream.startswith(b"\xef\xbb\xbf") else stream
+    lines = re.split(b"\r\n|\n|\r", stream)[:-1]
+    events, data = [], []
+    for line in lines:
+        if line == b"":
+            if data:
+                events.append(b"\n".join(data))
+            data = []
+        elif line == b"data" or line.startswith(b"data:"):
+            value = line[5:]
+            data.append(value[1:] if value[:1] == b" " else value)
+    return events
+
+
+@pytest.mark.requirement("O-062")
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_recorded_stream_gives_the_same_events_wherever_it_is_split(end):
+    stream = b"".join(b"data: " + event + end + end for event in RECORDED)
+    for place in range(len(stream) + 1):
+        assert parse(stream[:place], stream[place:]) == RECORDED
+    assert parse(*(stream[place:place + 1] for place in range(len(stream)))) == RECORDED
+
+
+@pytest.mark.requirement("O-062")
+@pytest.mark.parametrize("stream, events", [
+    (b"data: a\n\n", [b"a"]),
+    (b"data: a\r\n\r\n", [b"a"]),
+    (b"data: a\r\r", [b"a"]),
+    (b"data: a\r\n\ndata: b\n\r\n", [b"a", b"b"]),
+    (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+    (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
+    (b"data: a\ndata: b\n\n", [b"a\nb"]),
+    (b"data\n\n", [b""]),
+    (b"data:\ndata\n\n", [b"\n"]),
+    (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
+    (b": heartbeat\n\ndata: a\n\n", [b"a"]),
+    (b":\ndata: a\n:x\n\n", [b"a"]),
+    (b"event: e\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
+    (b"event: e\n\ndata: a\n\n", [b"a"]),
+    (b"Data: a\ndatum: b\n data: c\n\n", []),
+    (b"data: a\0b\n\n", [b"a\0b"]),
+    (b"data: a:b: c\n\n", [b"a:b: c"]),
+    (b"\n\n\ndata: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
+    (b"data: unfinished\n", []),
+    (b"", []),
+])
+def test_the_rules_of_the_standard_hold(stream, events):
+    assert parse(stream) == events == reference(stream)
+    assert parse(*(stream[place:place + 1] for place in range(len(stream)))) == events
+
+
+@pytest.mark.requirement("O-062")
+def test_an_event_is_delivered_with_its_last_byte():
+    parser = sse.Parser()
+    assert parser.feed(b"data: a\n") == []
+    assert parser.feed(b"\n") == [b"a"]
+    assert parser.feed(b"data: b\r\n\r") == [b"b"]
+    assert parser.feed(b"\ndata: c\n\n") == [b"c"]
+
+
+@pytest.mark.requirement("O-062")
+def test_an_event_of_ten_megabytes_passes_and_a_longer_one_is_refused():
+    body = b"x" * sse.MAX_EVENT
+    pieces = [body[place:place + 65536] for place in range(0, len(body), 65536)]
+    assert parse(b"data: " + body + b"\n\n") == [body]
+    for stream in ([b"data: ", body, b"y\n\n"], [b"data: ", *pieces, b"y"], [b"data: a\n\ndata: " + body + b"y\n\ndata: b\n\n"],
+                   [b"data: " + piece + b"\n" for piece in [*pieces, b"y"]], [b": ", *pieces, b"y"]):
+        with pytest.raises(LimitExceeded, match="10000000 bytes"):
+            parse(*stream)
+
+
+@pytest.mark.requirement("O-062")
+@given(st.lists(st.sampled_from([b"data: ", b"data", b":", b" ", b"\n", b"\r", b"\n\n", b"\r\n", b"{}", b"\xef\xbb\xbf", b"\0", b"\xc2\x85",
+                                 b"\xe2\x80\xa8", b"x", b"\n\ndata: ", b"event: e\n"]), max_size=40), st.lists(st.integers(0, 60), max_size=6))
+def test_any_bytes_give_what_a_naive_reading_gives(pieces, cuts):
+    stream = b"".join(pieces)
+    # At the very end a CR may be half of a CRLF: both readings see a line end there.
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    assert parse(*(stream[start:end] for start, end in zip(places, places[1:]))) == reference(stream)
