@@ -47,8 +47,8 @@ class Runtime:
             raise
 
     def watched(self):
-        """Return folder and file whose change tells that another process has written, or None."""
-        return (self.settings.data_dir, "sessions.db-wal") if self.store.name == "sqlite" else None
+        """Return the folder and the file in it that hold the id of the newest log row, or None: no other process writes."""
+        return (self.settings.data_dir, "sessions.lock") if self.store.name == "sqlite" else None
 
     def greet(self):
         """Tell that the library runs."""

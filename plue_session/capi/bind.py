@@ -178,7 +178,8 @@ class Boundary:
             lib.plue__event_start(self.runtime.store.log_state()[1])
             watched = self.runtime.watched()
             if watched and lib.plue__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):
-                raise errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
+                raise errors.StoreIo("changes by other processes cannot be watched for: no descriptor, thread or memory is left",
+                                     "Close some files, raise the limits (ulimit -n, -u), or free memory.")
             self.runtime.greet()
         except BaseException:
             self.close()

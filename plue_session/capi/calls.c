@@ -458,7 +458,8 @@ int plue_lanes_open(int generation)
         pthread_mutex_lock(&lanes[i].lock);
         lanes[i].open = 1;
         lanes[i].generation = generation;
-        lanes[i].woken = lanes[i].threads = 0;
+        lanes[i].woken = PLUE_SIGNAL_WAKE; /* others may have written while we started */
+        lanes[i].threads = 0;
         pthread_mutex_unlock(&lanes[i].lock);
         for (int n = 0; n < lane_threads[i]; n++) {
             struct assignment *mine = malloc(sizeof *mine);

@@ -115,6 +115,8 @@ int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOS
 int plue_events_open(void);
 int plue_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback of the host's still runs */
 
+int64_t plue_published(void);                        /* the newest log row that was published here */
+
 /* ---- watch.c ---- */
 void plue_watch_stop(void);
 

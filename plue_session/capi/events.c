@@ -229,6 +229,14 @@ void plue__event_start(int64_t id)
     pthread_mutex_unlock(&events_lock);
 }
 
+int64_t plue_published(void)
+{
+    pthread_mutex_lock(&events_lock);
+    int64_t id = published;
+    pthread_mutex_unlock(&events_lock);
+    return id;
+}
+
 /* List the queues that are behind and empty: their tokens, and the log id after which each wants to go on. */
 int plue__event_behind(uint64_t *queues, int64_t *after, int room)
 {

@@ -1,13 +1,17 @@
 /*
- * Notices that another process has written to the store, and wakes the writer, which alone reads and publishes.
+ * Notices that another process has committed to the store, and wakes the writer, which alone reads and publishes.
  *
- * The kernel tells (inotify on the folder): an idle process sleeps. Where it cannot, for want of descriptors or on
- * another system, the writer is woken every 25 ms instead.
+ * Whoever commits writes the id of the newest log row into a file. The kernel tells of that (inotify), so an idle process
+ * sleeps; what this process wrote itself is known by the id and wakes nobody. Where the kernel cannot tell, for want of
+ * descriptors or on another system, the file is read every 20 ms instead.
  */
 #include "core.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -16,11 +20,11 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 25, PAUSE_MS = 8 };
+enum { POLL_MS = 20, PAUSE_MS = 3 };
 
 typedef struct watch {
-    int changes, stop; /* descriptors; -1: not to be had */
-    char file[64];
+    int file, changes, stop; /* descriptors; -1: not to be had */
+    int64_t seen;            /* the id that the writer was woken for last */
     atomic_int stopped, references;
 } watch;
 
@@ -33,28 +37,33 @@ static void release(watch *old)
             close(old->changes);
         if (old->stop >= 0)
             close(old->stop);
+        if (old->file >= 0)
+            close(old->file);
         free(old);
     }
 }
 
-/* Read what has happened in the folder; 1 when it concerns the file. */
-static int concerns(watch *mine)
+/* Forget what the kernel has told: the file itself says how things stand. */
+static void drain(const watch *mine)
 {
-    int found = 0;
-#ifdef __linux__
-    _Alignas(struct inotify_event) char buffer[4096];
-    ssize_t got;
-    while ((got = read(mine->changes, buffer, sizeof buffer)) > 0) {
-        for (char *at = buffer; at < buffer + got;) {
-            struct inotify_event *event = (struct inotify_event *)at;
-            found |= event->mask & IN_Q_OVERFLOW || (event->len && !strcmp(event->name, mine->file));
-            at += sizeof *event + event->len;
-        }
+    char buffer[4096];
+    while (mine->changes >= 0 && read(mine->changes, buffer, sizeof buffer) > 0)
+        ;
+}
+
+/* Wake the writer when the newest row of the log is none that this process has published. */
+static void look(watch *mine)
+{
+    unsigned char bytes[8];
+    int64_t newest = 0;
+    if (pread(mine->file, bytes, sizeof bytes, 0) != sizeof bytes)
+        return; /* nobody has committed yet */
+    for (int i = 7; i >= 0; i--)
+        newest = (int64_t)((uint64_t)newest << 8 | bytes[i]);
+    if (newest != mine->seen && newest > plue_published()) {
+        mine->seen = newest;
+        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
     }
-#else
-    (void)mine;
-#endif
-    return found;
 }
 
 static void *watch_main(void *argument)
@@ -62,40 +71,43 @@ static void *watch_main(void *argument)
     watch *mine = argument;
     while (!atomic_load(&mine->stopped)) {
         struct pollfd wait[2] = {{.fd = mine->stop, .events = POLLIN}, {.fd = mine->changes, .events = POLLIN}};
-        int ready = poll(wait, 2, mine->changes < 0 ? POLL_MS : mine->stop < 0 ? 1000 : -1);
+        (void)poll(wait, 2, mine->changes < 0 || mine->stop < 0 ? POLL_MS : -1);
         if (atomic_load(&mine->stopped))
             break;
-        if (mine->changes < 0)
-            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
-        else if (ready > 0 && wait[1].revents && concerns(mine)) {
-            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
-            /* A commit is several writes, and this process's own count too: one look for all of them. */
-            wait[1].fd = -1;
-            (void)poll(wait, 2, PAUSE_MS);
-        }
+        drain(mine);
+        look(mine);
+        /* Under steady writing, one look for several commits. */
+        wait[1].fd = -1;
+        (void)poll(wait, 1, PAUSE_MS);
     }
     release(mine);
     return NULL;
 }
 
-/* Watch `file` in `folder` until the library stops; -1 when not even a thread can be had. */
+/* Watch `file` in `folder` until the library stops; -1 with errno when it cannot be. */
 int plue__watch(const char *folder, const char *file)
 {
+    char path[PATH_MAX];
     watch *made = calloc(1, sizeof *made);
-    if (!made || strlen(file) >= sizeof made->file) {
+    if (!made || snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path) {
         free(made);
         return -1;
     }
-    strcpy(made->file, file);
+    atomic_init(&made->references, 1);
     made->stop = plue_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     made->changes = -1;
 #ifdef __linux__
     made->changes = plue_above_stdio(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    if (made->changes >= 0 && inotify_add_watch(made->changes, folder, IN_MODIFY | IN_CREATE) < 0) {
+    if (made->changes >= 0 && inotify_add_watch(made->changes, path, IN_MODIFY) < 0) {
         close(made->changes);
         made->changes = -1;
     }
 #endif
+    made->file = plue_above_stdio(open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
+    if (made->file < 0) {
+        release(made);
+        return -1;
+    }
     atomic_init(&made->references, 2);
     if (plue_spawn(watch_main, made)) {
         atomic_store(&made->references, 1);

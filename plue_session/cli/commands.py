@@ -37,7 +37,7 @@ def main(arguments=None):
 
 
 def complain(options, what):
-    print(f"plue-session {options.command}: {' '.join(str(what).split())}", file=sys.stderr)
+    print(f"plue-session {options.command}: {look.printable(str(what))}", file=sys.stderr)
     return 1
 
 

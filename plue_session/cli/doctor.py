@@ -163,8 +163,9 @@ def look_at(path):
         return [], f"{path}, schema {version}: brought up to {len(files.MIGRATIONS)} when the library opens it next"
     opened = SqliteStore(os.path.dirname(path), "embedded")
     try:
-        sessions = json.loads(opened.list_text())
-        return opened.check(), f"{path}: sessions {len(sessions)}, schema {version}, {os.stat(path).st_size >> 10} KiB, sound"
+        problems = opened.check()
+        sessions = "?" if problems else len(json.loads(opened.list_text()))
+        return problems, f"{path}: sessions {sessions}, schema {version}, {os.stat(path).st_size >> 10} KiB, sound"
     finally:
         opened.close()
 

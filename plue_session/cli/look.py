@@ -32,7 +32,7 @@ def list_sessions(options):
 def _pages(host):
     cursor = {}
     while True:
-        page = host.json("plue_session_query", json.dumps({"limit": PAGE, **cursor}))
+        page = host.json("plue_session_query", json.dumps({"order": "desc", "limit": PAGE, **cursor}))
         yield from page["sessions"]
         if "nextCursor" not in page:
             return

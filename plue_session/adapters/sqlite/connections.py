@@ -119,9 +119,13 @@ class Connections:
                 self._retire()
 
     # -- housekeeping --------------------------------------------------------------------------------------------
-    def committed(self):
-        """Count a commit."""
+    def committed(self, log_id):
+        """Count a commit, and tell other processes of its newest log row."""
         self._commits += 1
+        try:
+            self._locks.ring(log_id)
+        except OSError:  # the bytes are there to be overwritten: only a disk that fails gets here, and says so elsewhere
+            self._commits += LOOK_SELDOM
 
     def wal_is_long(self):
         """Return whether a `checkpoint` is due. Cheap."""

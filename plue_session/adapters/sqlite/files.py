@@ -1,7 +1,8 @@
 """The store's files: who may touch them, how they come to be, and how they are looked at before anything is written.
 
     sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it
-    sessions.lock   whose turn it is to write: LOCK_EX from before BEGIN until after COMMIT
+    sessions.lock   whose turn it is to write: LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest
+                    log row (8 bytes, little-endian), written after each commit: who watches the file hears of it
     store.lock      LOCK_SH as long as the store is open; who moves it aside takes LOCK_EX
 
 A new store is built under another name and renamed when complete, so a creation that is cut short leaves nothing that
@@ -49,6 +50,11 @@ class Locks:
     def take_turn(self):
         """Wait until no other process writes. The kernel queues the waiters: none starves."""
         fcntl.flock(self._turn, fcntl.LOCK_EX)
+
+    def ring(self, log_id):
+        """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit is
+        there to be read."""
+        os.pwrite(self._turn, log_id.to_bytes(8, "little"), 0)
 
     def end_turn(self):
         """Let the next process write."""

@@ -74,7 +74,8 @@ class SqliteStore:
         except errors.PlueError:
             self.rollback()
             raise
-        self._connections.committed()
+        if self._last is not None:
+            self._connections.committed(self._last)
         self._gained = 0
         self._touched.clear()
         self._owner = None
