@@ -60,7 +60,7 @@ def perform(command):
     arguments = [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
     value = getattr(plue, "plue_" + name)(*arguments)
     at = time.monotonic()
-    failed = kind in (SESSION, OWNED) and not value or kind == STATUS and value == -1 or kind == NOTHING
+    failed = kind in (SESSION, OWNED) and not value or kind == STATUS and value == -1
     code = plue.plue_get_last_error_code() if failed else 0
     error = plue.plue_get_last_error().decode() if code else None
     if kind == OWNED and value:

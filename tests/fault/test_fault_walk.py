@@ -1,0 +1,221 @@
+"""Each call into the store fails once, or from then on: what the services answer, tell and keep must be right all the same.
+
+The walk ends by itself: n = 1, 2, … is the call that fails, until a run meets no fault. Every call site that a scenario
+reaches has then failed, also those that somebody adds later.
+"""
+
+import json
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.memory import MemoryStore
+from plue_session.adapters.sqlite.store import SqliteStore
+from tests.recording import RecordingPublisher
+from tests.world import World
+
+#: What may fail. Going back (rollback) may not: ports.Store promises so.
+FALLIBLE = ("begin", "commit", "savepoint", "release", "undo", "find", "find_key", "find_role", "children", "active_count", "next_number",
+            "insert", "save", "erase", "share", "put_share", "drop_share", "last_log_id", "append", "trim", "info", "id_of_key",
+            "list_text", "page", "count", "events_after", "log_state")
+NEVER = 1 << 60
+
+
+class FaultyStore:
+    """A store whose `at`-th call from now on fails; with `stays`, and all that follow it."""
+
+    def __init__(self, store):
+        self._store = store
+        self.at, self.stays, self.calls, self.met = NEVER, False, 0, []
+
+    def arm(self, at, stays):
+        self.at, self.stays, self.calls, self.met = at, stays, 0, []
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+        if name not in FALLIBLE:
+            return method
+
+        def call(*arguments):
+            self.calls += 1
+            if self.calls == self.at or self.stays and self.calls > self.at:
+                self.met.append(name)
+                if name == "commit":
+                    self._store.rollback()  # "a failed commit leaves the transaction rolled back"
+                raise errors.StoreIo(f"fault in {name}", "Try again.")
+            return method(*arguments)
+        return call
+
+
+class Scenario:
+    """A World over a faulty store, and what a caller does with it: names of its own, so that a failed step can be tried again."""
+
+    def __init__(self, store):
+        self.inner = store
+        self.faulty = FaultyStore(store)
+        self.world = World({"limits": {"activeSessions": 50}}, store=self.faulty)
+        self.sessions, self.sharing = self.world.sessions, self.world.sharing
+        self.root = self.sessions.create()
+        self.other = self.sessions.create()
+        self.keyed = self.sessions.get_or_create("keyed")
+        self.secret = json.loads(self.sharing.create(self.other.id))["secret"]
+        self.world.told.take()
+
+    def steps(self):
+        sessions, sharing, root, other = self.sessions, self.sharing, self.root.id, self.other.id
+        return [
+            lambda: sessions.create(root),
+            lambda: sessions.create_with('{"key":"new","role":"worker","tags":["a","b"],"metadata":{"x":1}}'),
+            lambda: sessions.get_or_create("keyed"),
+            lambda: sessions.get_or_create("fresh"),
+            lambda: sessions.update_title(root, "title"),
+            lambda: sessions.update(root, '{"description":"d","addTags":["c"],"base":{"title":"title"}}'),
+            lambda: sessions.initialize(root, "p", "m"),
+            lambda: sessions.abort(root),
+            lambda: sharing.create(root),
+            lambda: sharing.create(root),
+            lambda: sharing.validate(other, self.secret),
+            lambda: sharing.withdraw(root),
+            lambda: sessions.open("keyed"),
+            lambda: sessions.open(root),
+            lambda: json.loads(sessions.list()),
+            lambda: json.loads(sessions.query('{"tags":["a"],"limit":1}')),
+            lambda: sessions.count('{"status":"active"}'),
+            lambda: sessions.delete(root),
+        ]
+
+    def state(self):
+        return text(self.inner.list_text()), self.inner.log_state()[1]
+
+    def run(self):
+        """Make every step; one that fails must fail as the port did or for want of what a failed one should have made."""
+        for number, step in enumerate(self.steps()):
+            before, met = self.state(), len(self.faulty.met)
+            told = len(self.world.told.calls)
+            try:
+                step()
+            except errors.PlueError as error:
+                assert len(self.faulty.met) > met or isinstance(error, (errors.NotFound, errors.Conflict, errors.AccessDenied)), (number, error)
+                assert self.state() == before, f"step {number} failed and changed something"
+                assert self.world.told.calls[told:] == [], f"step {number} failed and told of it"
+
+
+def text(value):
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def told(world):
+    return [call[1].id for call in world.told.calls if call[0] == "event"]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def opened(request, tmp_path):
+    stores = []
+
+    def open_store():
+        stores.append(MemoryStore("embedded") if request.param == "memory" else SqliteStore(str(tmp_path / str(len(stores))), "embedded"))
+        return stores[-1]
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.requirement("P-132", "P-144", "P-160")
+@pytest.mark.parametrize("stays", [False, True], ids=["once", "from then on"])
+def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, stays):
+    at, reached = 0, set()
+    while True:
+        at += 1
+        scenario = Scenario(opened())
+        scenario.faulty.arm(at, stays)
+        first = scenario.inner.log_state()[1]
+        scenario.run()
+        if not scenario.faulty.met:
+            break
+        reached.update(scenario.faulty.met)
+        scenario.faulty.arm(NEVER, False)
+        # What is stored is what was told, each once and in order; and it all works when the store does.
+        ids = told(scenario.world)
+        assert ids == sorted(set(ids)) and (not ids or ids[-1] <= scenario.inner.log_state()[1])
+        assert len(ids) == scenario.inner.log_state()[1] - first
+        last = scenario.sessions.create()
+        scenario.sessions.update_title(last.id, "works again")
+        assert scenario.world.info(last)["title"] == "works again"
+        assert scenario.inner.check() == []
+    assert at > 60 and {"begin", "commit", "savepoint", "insert", "save", "append", "erase", "put_share", "page"} <= reached
+
+
+@pytest.mark.requirement("P-132", "P-144", "T-02")
+def test_failure_to_read_what_others_did_never_undoes_or_hides_what_we_did(tmp_path):
+    """Another process has written meanwhile: reading its events fails at each place in turn, ours are committed all the same."""
+    at = 0
+    while True:
+        at += 1
+        folder = str(tmp_path / str(at))
+        inner, foreign = SqliteStore(folder, "embedded"), World(store=SqliteStore(folder, "embedded"))
+        faulty = FaultyStore(inner)
+        world = World(store=faulty)
+        held = world.sessions.create()
+        foreign.sessions.update_title(held.id, "by the other")
+        world.told.take()
+        faulty.arm(at, False)
+        failed = None
+        try:
+            mine = world.sessions.create()
+        except errors.StoreIo as error:
+            failed = error
+        met = list(faulty.met)
+        faulty.arm(NEVER, False)
+        count = world.sessions.count()
+        assert count == (1 if failed else 2), f"{met} failed, yet it was stored"
+        if not failed:
+            assert mine.id in world.told.infos
+        foreign.sessions.update_title(held.id, "once more")
+        world.commits.catch_up()
+        assert json.loads(text(world.told.infos[held.id]))["title"] == "once more", f"the snapshot stayed behind after {met}"
+        lost = any(call[0] == "lost" for call in world.told.calls)
+        seen = [data.get("title") for kind, data in world.told.events() if kind == "session.updated"]
+        assert lost or seen == ["by the other", "once more"], f"{met}: events were lost without a word"
+        inner.close()
+        foreign.store.close()
+        if not met:
+            break
+    assert at > 6
+
+
+@pytest.mark.requirement("P-097", "P-132")
+def test_share_key_that_cannot_be_had_shares_nothing(opened):
+    class NoKey:
+        def load(self):
+            raise errors.StoreIo("the share key cannot be read", "Mend it.")
+    scenario = Scenario(opened())
+    world = scenario.world
+    keys, world.sharing._keys = world.sharing._keys, NoKey()
+    world.unchanged_by(errors.StoreIo, world.sharing.create, scenario.root.id)
+    world.unchanged_by(errors.StoreIo, world.sharing.validate, scenario.other.id, scenario.secret)
+    world.sharing.withdraw(scenario.other.id)  # which needs no key
+    world.sharing._share_auto = True
+    world.sessions._share_auto = True
+    world.unchanged_by(errors.StoreIo, world.sessions.create)
+    world.sharing._keys = keys
+    assert "secret" in world.sharing.create(scenario.root.id)
+
+
+def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
+    """The C side may be out of memory when it is told: the change is durable, so the call succeeds."""
+    class Deaf(RecordingPublisher):
+        deaf = False
+
+        def event(self, row, cursor):
+            if self.deaf:
+                raise MemoryError
+            super().event(row, cursor)
+    scenario = Scenario(opened())
+    deaf = Deaf()
+    scenario.world.commits.publisher = deaf
+    deaf.deaf = True
+    made = scenario.sessions.create()
+    deaf.deaf = False
+    assert scenario.sessions.open(made.id)
+    scenario.sessions.update_title(made.id, "heard")
+    assert any(call[0] == "lost" for call in deaf.calls) or len(deaf.events()) == 2
