@@ -1,0 +1,66 @@
+"""One TCP connection that any thread may cut, from the first address that is tried to the last byte.
+
+Whoever blocks in `connect`, `recv` or `send` is woken by `cut` alone: closing a descriptor that another thread waits on
+does not wake it, and its number may be someone else's by then. Hence a twin of the socket, for shutting down.
+"""
+
+import socket
+import threading
+import time
+
+
+class Wire:
+    """A connection to be; `connect` may be called once. Thread-safe where it says so."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._twin = None
+        self._cut = False
+
+    def connect(self, host, port, until):
+        """Return a connected socket, or raise `OSError`. `until` is in seconds of the monotonic clock.
+
+        Each address of the host gets its share of the time that is left. The name lookup cannot be bounded or woken:
+        who must not wait for it waits on another thread.
+        """
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            seconds = (until - time.monotonic()) / (len(addresses) - place)
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._hold(sock)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(max(seconds, 0.001))
+                sock.connect(address)
+                if self._cut:  # a connect that `cut` has woken may look like a success
+                    raise ConnectionAbortedError("cut")
+                return sock
+            except OSError:
+                sock.close()
+                self.release()
+                if self._cut or place == len(addresses) - 1:
+                    raise
+        raise OSError("the name has no address")
+
+    def _hold(self, sock):
+        with self._lock:
+            if self._cut:
+                raise ConnectionAbortedError("cut")
+            self._twin = sock.dup()
+
+    def cut(self):
+        """Shut the connection down, now or as soon as there is one. From any thread."""
+        with self._lock:
+            self._cut = True
+            if self._twin is not None:
+                try:
+                    self._twin.shutdown(socket.SHUT_RDWR)
+                except OSError:  # not connected yet, or no longer: nothing waits on it
+                    pass
+
+    def release(self):
+        """Let go of the socket; its user closes it. Twice is harmless. From any thread."""
+        with self._lock:
+            twin, self._twin = self._twin, None
+        if twin is not None:
+            twin.close()

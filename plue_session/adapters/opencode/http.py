@@ -1,0 +1,262 @@
+"""Requests that end in time: a caller waits for a worker's answer, its own deadline, or whoever cancels it.
+
+Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
+server that sends a byte now and then renews every read's deadline. So requests runs on threads of this module, and who
+gives up leaves: the socket is cut from outside and the worker comes back by itself.
+"""
+
+import base64
+import threading
+import time
+from collections import deque
+from urllib.parse import quote, urlencode
+
+from plue_session import errors
+from plue_session.adapters.opencode.connection import Wire
+
+#: Requests in parallel, each with a kept connection of its own: the server is single-threaded (O-066).
+MOST = 8
+#: Bytes of the largest answer: some 150,000 sessions.
+MAX_ANSWER = 64_000_000
+#: Seconds that `close` waits for workers; one inside a name lookup is left behind.
+CLOSING = 0.1
+
+
+class Reply:
+    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes)."""
+
+    __slots__ = ("status", "type", "headers", "body")
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+        self.type = headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class Exchange:
+    """One request on its way, settled once: by its worker, or by whoever gives up first."""
+
+    __slots__ = ("method", "target", "body", "resend", "until", "sent", "worker", "outcome", "_lock", "_done")
+
+    def __init__(self, method, target, body, resend, until):
+        self.method, self.target, self.body, self.resend, self.until = method, target, body, resend, until
+        self.sent, self.worker, self.outcome = False, None, None
+        self._lock, self._done = threading.Lock(), threading.Lock()
+        self._done.acquire()
+
+    def settle(self, outcome):
+        """Set the outcome, a `Reply` or an error; returns whether it was the first."""
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+        self._done.release()
+        return True
+
+    def wait(self, seconds):
+        """Wait until it is settled, at most so long; returns whether it is."""
+        return self._done.acquire(timeout=max(seconds, 0))
+
+
+class Transport:
+    """A pool of kept connections to one server. Thread-safe.
+
+    Threads are started by the first requests: by library threads, whose blocked signals they inherit (a `send` into a
+    closed connection must not kill the host by SIGPIPE). `requests` is imported by the first worker, not before.
+    """
+
+    def __init__(self, url, username=None, password=None):
+        self.base = url.rstrip("/")
+        self.headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
+        if password:
+            # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
+            pair = f"{username or 'opencode'}:{password}".encode()
+            self.headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        self._lock = threading.Lock()
+        self._workers, self._idle, self._waiting = [], [], deque()
+        self._closed = False
+
+    def target(self, path, query):
+        """Return the request target: `path` with `query` (a dict; None values are left out), encoded as UTF-8."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return f"{path}?{urlencode(given, quote_via=quote, safe='')}" if given else path
+
+    def send(self, method, path, query, body, until, cancel=None, resend=False):
+        """Send a request and return the `Reply`, whatever its status.
+
+        `until` is in seconds of the monotonic clock, `cancel` a `Cancel` or None. With `resend` it is sent once more when a
+        kept connection turns out to be dropped: for what may safely happen twice (O-065). Fails with `TIMEOUT`,
+        `CONNECTION`, `CLOSED`, the error of `cancel`, `LIMIT_EXCEEDED` (the answer is too large) or `SERVER` (it is not
+        HTTP); the details' `sent` tells whether the server may have got the request.
+        """
+        exchange = Exchange(method, self.target(path, query), body, resend, until)
+        if cancel is not None:
+            cancel.check()
+        self._submit(exchange)
+        if cancel is None:
+            exchange.wait(until - time.monotonic())
+        else:
+            def wake():
+                self._give_up(exchange, cancel.error)
+            cancel.watch(wake)
+            try:
+                exchange.wait(until - time.monotonic())
+            finally:
+                cancel.unwatch(wake)
+        if exchange.outcome is None:
+            self._give_up(exchange, errors.Timeout(
+                f"the server did not answer {method} {path} in time", "Try again, or raise requestTimeoutMs.",
+                details={"sent": exchange.sent}))
+        if isinstance(exchange.outcome, BaseException):
+            raise exchange.outcome
+        return exchange.outcome
+
+    def close(self):
+        """Cut what is under way (`CLOSED`) and end the threads. Takes at most `CLOSING` seconds. Twice is harmless."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, deque()
+            workers, self._idle = list(self._workers), []
+        for exchange in waiting:
+            exchange.settle(_closed())
+        until = time.monotonic() + CLOSING
+        for worker in workers:
+            worker.end()
+        for worker in workers:
+            worker.thread.join(max(until - time.monotonic(), 0))
+
+    def _give_up(self, exchange, error):
+        """Settle with `error`, and cut the connection if a worker is at it."""
+        if not exchange.settle(error):
+            return
+        with self._lock:
+            if exchange in self._waiting:
+                self._waiting.remove(exchange)
+        if exchange.worker is not None:
+            exchange.worker.cut(exchange)
+
+    def _submit(self, exchange):
+        """Hand the exchange to the worker that was busy last, whose connection is warm; to a new one; or let it wait."""
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            if self._idle:
+                worker = self._idle.pop()
+            elif len(self._workers) < MOST:
+                worker = Worker(self)
+                self._workers.append(worker)
+            else:
+                self._waiting.append(exchange)
+                return
+            exchange.worker = worker
+        worker.take(exchange)
+
+    def next(self, worker):
+        """Return the exchange that waits longest, or None: then the worker is idle."""
+        with self._lock:
+            if self._closed:
+                return None
+            if self._waiting:
+                exchange = self._waiting.popleft()
+                exchange.worker = worker
+                return exchange
+            self._idle.append(worker)
+            return None
+
+    @property
+    def closed(self):
+        return self._closed
+
+
+class Worker:
+    """A thread with one kept connection. `cut` may be called from any thread."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._given, self._exchange, self._wire = None, None, Wire()
+        self._wake = threading.Semaphore(0)
+        self._adapter = None
+        self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
+        self.thread.start()
+
+    def take(self, exchange):
+        """Be given work while idle."""
+        self._given = exchange
+        self._wake.release()
+
+    def cut(self, exchange):
+        """Cut the connection if it serves `exchange`."""
+        with self._lock:
+            if self._exchange is exchange:
+                self._wire.cut()
+
+    def end(self):
+        """End the thread, cutting what it does."""
+        with self._lock:
+            if self._exchange is not None:
+                self._exchange.settle(_closed())
+            self._wire.cut()
+        self._wake.release()
+
+    def _run(self):
+        while True:
+            self._wake.acquire()
+            exchange, self._given = self._given, None
+            while exchange is not None:
+                self._serve(exchange)
+                exchange = self._transport.next(self)
+            if self._transport.closed:
+                break
+        self._wire.release()
+        if self._adapter is not None:
+            self._adapter.close()
+
+    def _serve(self, exchange):
+        with self._lock:
+            self._exchange = exchange
+        # Who gave up before this line finds no exchange of its own to cut: then there is nothing to begin.
+        if exchange.outcome is None:
+            if self._transport.closed:
+                exchange.settle(_closed())
+            else:
+                try:
+                    exchange.settle(self._perform(exchange))
+                except BaseException as error:  # nothing may keep its caller waiting
+                    exchange.settle(error)
+        with self._lock:
+            self._exchange = None
+
+    def dial(self, connection):
+        """Connect for urllib3; the connection it makes is the worker's only one."""
+        exchange = self._exchange
+        exchange.sent = False
+        self._wire.release()
+        wire = Wire()
+        with self._lock:
+            self._wire = wire
+        if exchange.outcome is not None:
+            raise ConnectionAbortedError("cut")
+        sock = wire.connect(connection.host, connection.port, exchange.until)
+        exchange.sent = self._dialled = True
+        return sock
+
+    def _perform(self, exchange):
+        from plue_session.adapters.opencode import carrier
+        transport = self._transport
+        if self._adapter is None:
+            self._adapter = carrier.adapter(self.dial)
+        headers = transport.headers if exchange.body is None else {**transport.headers, "Content-Type": "application/json"}
+        again = exchange.resend
+        while True:
+            self._dialled, exchange.sent = False, True
+            try:
+                return carrier.perform(self._adapter, exchange, transport.base, headers, MAX_ANSWER)
+            except carrier.Dropped as error:
+                if again and not self._dialled and exchange.outcome is None:
+                    again = False
+                    continue
+                raise error.translated(exchange) from None
+
+
+def _closed():
+    return errors.Closed("the connection to the server was closed meanwhile", "Call plue_init again.")

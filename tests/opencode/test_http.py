@@ -1,0 +1,240 @@
+"""A request ends in time, whatever the server does, and says what happened."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.opencode import connection, http
+from plue_session.cancel import Cancel
+from tests.opencode.stub import Stub, reply
+
+
+@pytest.fixture
+def stub():
+    with Stub() as server:
+        yield server
+
+
+@pytest.fixture
+def transport(stub):
+    made = http.Transport(stub.url)
+    yield made
+    made.close()
+
+
+def get(transport, seconds=5.0, **more):
+    return transport.send("GET", "/x", {"directory": "/d"}, None, time.monotonic() + seconds, **more)
+
+
+def ended_in(seconds, began):
+    return time.monotonic() - began < seconds
+
+
+def test_a_request_names_what_it_must(stub):
+    transport = http.Transport(stub.url + "/prefix/", password="pä:ss")
+    stub.answers.append(reply(200, {"a": 1}))
+    answer = transport.send("POST", "/x", {"directory": "/dü r", "none": None}, b"{}", time.monotonic() + 5)
+    transport.close()
+    method, target, headers, body = stub.requests[0]
+    assert (answer.status, answer.type, answer.body) == (200, "application/json", b'{"a": 1}')
+    assert (method, target, body) == ("POST", "/prefix/x?directory=%2Fd%C3%BC%20r", b"{}")
+    assert headers["authorization"] == "Basic b3BlbmNvZGU6cMOkOnNz"
+    assert headers["accept-encoding"] == "identity" and headers["content-type"] == "application/json"
+    assert "cookie" not in headers
+
+
+def test_the_environment_changes_nothing(stub, transport, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    stub.answers += [reply(200, headers=["Set-Cookie: a=b"]), reply(200)]
+    assert get(transport).status == get(transport).status == 200
+    assert all("authorization" not in headers and "cookie" not in headers for _, _, headers, _ in stub.requests)
+
+
+def test_a_connection_is_kept_for_the_next_request(stub, transport):
+    stub.answers += [reply(200, b"{}")] * 3
+    for _ in range(3):
+        get(transport)
+    assert len(stub.connections) == 1
+
+
+@pytest.mark.requirement("T-03")
+@pytest.mark.parametrize("answer", [
+    lambda stub: stub.stall(),
+    lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Le"),
+    lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+    lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+    lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nX: "),
+], ids=["silence", "half a header", "half a body", "a body byte by byte", "a header byte by byte"])
+def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, transport, answer):
+    stub.answers += [answer(stub), reply(200, b"{}")]
+    began = time.monotonic()
+    with pytest.raises(errors.Timeout, match="GET /x in time") as caught:
+        get(transport, 0.2)
+    assert ended_in(0.5, began) and caught.value.details == {"sent": True}
+    stub.ended.get(timeout=5)
+    assert get(transport).status == 200
+
+
+@pytest.mark.requirement("T-03")
+def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = []
+        for _ in range(4):  # the backlog is full: further connects get no answer
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+            fillers.append(filler)
+        transport = http.Transport("http://127.0.0.1:%d" % full.getsockname()[1])
+        began = time.monotonic()
+        with pytest.raises(errors.Timeout) as caught:
+            get(transport, 0.2)
+        assert ended_in(0.5, began) and caught.value.details == {"sent": False}
+        transport.close()
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.requirement("T-03")
+def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_close_does_not_wait(stub, monkeypatch):
+    release = threading.Event()
+
+    def lookup(*_):
+        release.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    transport = http.Transport("http://opencode.invalid:4096")
+    monkeypatch.setattr(connection.socket, "getaddrinfo", lookup)
+    began = time.monotonic()
+    with pytest.raises(errors.Timeout):
+        get(transport, 0.2)
+    transport.close()
+    assert ended_in(0.6, began)
+    release.set()
+
+
+@pytest.mark.requirement("P-156")
+def test_cancelling_ends_a_request_at_once_with_the_error_given(stub, transport):
+    cancel = Cancel()
+    stub.answers.append(stub.stall())
+    threading.Thread(target=lambda: (stub.asked.get(timeout=5), cancel.set(errors.Aborted("aborted")))).start()
+    began = time.monotonic()
+    with pytest.raises(errors.Aborted):
+        get(transport, 10, cancel=cancel)
+    assert ended_in(2, began)
+    stub.ended.get(timeout=5)
+    with pytest.raises(errors.Aborted):
+        get(transport, 10, cancel=cancel)
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.requirement("P-112")
+def test_closing_cuts_requests_within_100_ms(stub):
+    transport = http.Transport(stub.url)
+    stub.default = lambda method, target: stub.stall()
+    outcomes = []
+
+    def call():
+        try:
+            get(transport, 30)
+        except errors.PlueError as error:
+            outcomes.append(error.name)
+    threads = [threading.Thread(target=call) for _ in range(http.MOST + 4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(http.MOST):
+        stub.asked.get(timeout=5)
+    began = time.monotonic()
+    transport.close()
+    assert ended_in(0.25, began)  # 100 ms, and a busy machine's share
+    for thread in threads:
+        thread.join(5)
+    assert outcomes == ["CLOSED"] * len(threads)
+    with pytest.raises(errors.Closed):
+        get(transport)
+    transport.close()
+
+
+@pytest.mark.requirement("O-066")
+def test_at_most_eight_requests_are_under_way(stub, transport):
+    running, most, lock = [0], [0], threading.Lock()
+    barrier = threading.Event()
+
+    def slow(connection):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        barrier.wait(5)
+        with lock:
+            running[0] -= 1
+        connection.sendall(reply(200, b"{}"))
+    stub.default = lambda method, target: slow
+    outcomes = []
+    threads = [threading.Thread(target=lambda: outcomes.append(get(transport, 10).status)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for _ in range(http.MOST):
+        stub.asked.get(timeout=5)
+    barrier.set()
+    for thread in threads:
+        thread.join(5)
+    assert outcomes == [200] * 20 and most[0] == http.MOST and len(stub.connections) == http.MOST
+
+
+@pytest.mark.requirement("O-065")
+def test_a_dropped_kept_connection_is_made_up_for_once_and_only_where_resending_is_harmless(stub, transport):
+    stub.answers += [reply(200), stub.hang_up(), reply(200)]
+    get(transport)
+    assert get(transport, resend=True).status == 200
+    assert len(stub.requests) == 3
+    stub.answers += [stub.hang_up(), reply(200)]
+    with pytest.raises(errors.Connection, match="without an answer to GET /x") as caught:
+        get(transport)
+    assert caught.value.details == {"sent": True} and len(stub.requests) == 4
+    stub.answers[:] = [stub.hang_up(), stub.hang_up(), reply(200)]
+    with pytest.raises(errors.Connection):
+        get(transport, resend=True)  # a new connection that is dropped is no accident
+    assert len(stub.requests) == 5
+
+
+@pytest.mark.requirement("P-161")
+def test_nobody_listening_is_a_connection_error_at_once(stub):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    transport = http.Transport(f"http://127.0.0.1:{port}")
+    with pytest.raises(errors.Connection, match="cannot be reached .Connection refused.") as caught:
+        get(transport)
+    assert caught.value.details == {"sent": False}
+    transport.close()
+
+
+@pytest.mark.parametrize("answer, kind, text", [
+    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection, "in the middle of the answer"),
+    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), errors.Connection, "in the middle"),
+    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), errors.Connection, "in the middle"),
+    (lambda stub: stub.hang_up(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), errors.Server, "not HTTP"),
+    (lambda stub: stub.hang_up(b"\x00\xff" * 100), errors.Server, "not HTTP"),
+])
+def test_a_broken_answer_is_an_error_that_says_so(stub, transport, answer, kind, text):
+    stub.answers += [answer(stub), reply(200)]
+    with pytest.raises(kind, match=text):
+        get(transport)
+    assert get(transport).status == 200
+
+
+def test_an_answer_that_is_too_large_is_refused_before_it_is_read(stub, transport, monkeypatch):
+    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
+    stub.answers += [reply(200, b" " * 1000), reply(200, b" " * 1001), reply(200)]
+    assert len(get(transport).body) == 1000
+    with pytest.raises(errors.LimitExceeded, match="1000 bytes"):
+        get(transport)
+    assert get(transport).status == 200
+
+
+def test_redirects_are_answers(stub, transport):
+    stub.answers.append(reply(302, headers=["Location: http://127.0.0.1:9/"]))
+    assert get(transport).status == 302
