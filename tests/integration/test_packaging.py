@@ -1,0 +1,204 @@
+"""What `pip install .` gives to somebody who has never seen the tree: built once, from the source archive."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import textwrap
+import zipfile
+
+import pytest
+
+import build_ffi
+from plue_session import config_tool
+from tests import support
+
+NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "*.egg-info")
+ARCHIVE = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+
+
+def clean(**more):
+    """An environment that knows nothing of this tree: what pip and a compiler need."""
+    kept = {name: value for name, value in os.environ.items()
+            if name in ("PATH", "HOME") or name.startswith(("PIP_", "SSL_", "REQUESTS_")) or name.lower().endswith("_proxy")}
+    return {**kept, **more}
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """A copy of the sources, without what was built in them."""
+    copy = tmp_path_factory.mktemp("tree") / "a tree"
+    shutil.copytree(support.ROOT, copy, ignore=NOT_SOURCES)
+    for built in ("lib", "include"):
+        shutil.rmtree(copy / "plue_session" / built, ignore_errors=True)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def archive(tree, tmp_path_factory):
+    """The source archive."""
+    out = tmp_path_factory.mktemp("archive")
+    done = support.run([sys.executable, "-c", ARCHIVE, out], cwd=tree, env=clean())
+    return out / done.out.splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def wheel(archive, tmp_path_factory):
+    """The wheel, built from the archive in an environment of its own, as pip does it."""
+    out = tmp_path_factory.mktemp("wheel")
+    support.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, archive], cwd=out, env=clean(), timeout=300)
+    found, = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory):
+    """A fresh environment with the wheel in it; the folder of its commands."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    support.run([sys.executable, "-m", "venv", venv], env=clean())
+    support.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", wheel], cwd=venv, env=clean(), timeout=300)
+    return venv / "bin"
+
+
+def ask(installed, *flags):
+    return support.run([installed / "plue-session-config", *flags], env={}, cwd="/").out.strip()
+
+
+def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
+    with tarfile.open(archive) as file:
+        sources = {name.partition("/")[2] for name in file.getnames()}
+    assert {"setup.py", "build_ffi.py", "Makefile", "LICENSE", "CHANGELOG.md", "include/plue_session.h", "plue_session/capi/core.h",
+            "plue_session/adapters/sqlite/queries.sql", "examples/first.c", "requirements/test.txt", "tests/support.py"} <= sources
+    assert not [name for name in sources if name.endswith((".so", ".o", ".pyc")) or name.startswith("plue_session/lib")]
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+    package = {"lib/libplue_session.so", "lib/libplue_session.so.0", "lib/pkgconfig/plue-session.pc", "include/plue_session.h",
+               "include/module.modulemap", "lib/cmake/PlueSession/PlueSessionConfig.cmake", "prototypes.py", "cli/commands.py",
+               "lib/cmake/PlueSession/PlueSessionConfigVersion.cmake", "adapters/sqlite/queries.sql",
+               "adapters/sqlite/migrations/0001_sessions.sql"}
+    assert {f"plue_session/{name}" for name in package} <= names
+    assert not [name for name in names if name.endswith((".c", ".o", ".pyc")) or name.startswith(("tests/", "benchmarks/", "build"))]
+    assert "-cp3" in wheel.name and "linux" in wheel.name
+
+
+@pytest.fixture(scope="session")
+def links(installed, tmp_path_factory):
+    """The mission's example, linked in each of the three ways; in a folder of its own."""
+    folder = tmp_path_factory.mktemp("links")
+    shutil.copy(support.ROOT / "examples" / "first.c", folder)
+    env = clean(PATH=f"{installed}:{os.environ['PATH']}")
+
+    def shell(line, **more):
+        support.run(["sh", "-euc", line], cwd=folder, env={**env, **more})
+    shell("cc first.c $(plue-session-config --cflags --libs) -o by-config")
+    shell("cc first.c $(pkg-config --cflags --libs plue-session) -o by-pkg-config", PKG_CONFIG_PATH=ask(installed, "--pkgconfigdir"))
+    (folder / "CMakeLists.txt").write_text(textwrap.dedent("""
+        cmake_minimum_required(VERSION 3.16)
+        project(first C)
+        find_package(PlueSession 0.1 REQUIRED)
+        add_executable(by-cmake first.c)
+        target_link_libraries(by-cmake plue::session)"""))
+    shell('cmake -S . -B b -DPlueSession_DIR="$(plue-session-config --cmakedir)" && cmake --build b && mv b/by-cmake .')
+    return folder
+
+
+@pytest.mark.requirement("X-014")
+@pytest.mark.parametrize("way", ["by-config", "by-pkg-config", "by-cmake"])
+def test_a_program_linked_in_any_way_runs_elsewhere_without_an_environment(links, way, folder):
+    done = support.run([links / way], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
+    assert '"title":"Untitled"' in done.out and '"secret":"' in done.out and done.err == ""
+    assert (folder / "sessions.db").exists()
+
+
+def test_the_library_uses_the_environment_it_is_installed_in(installed, folder):
+    code = ("from plue_session.prototypes import *; p = load(); p.plue_init(None); print(take(p, p.plue_get_app_info()))")
+    told = json.loads(support.run([installed / "python", "-c", code], env=support.environment(folder), cwd="/").out)
+    assert told["paths"]["python"] == str(installed.parent) and told["paths"]["library"].startswith(str(installed.parent))
+
+
+def test_a_library_outside_of_any_environment_uses_the_python_it_was_built_with(wheel, installed, tmp_path, folder):
+    """As after `pip install --target`: cffi lies beside the package, and the base Python knows neither."""
+    target = tmp_path / "target"
+    site = next((installed.parent / "lib").glob("python3.*")) / "site-packages"
+    shutil.copytree(site, target, ignore=shutil.ignore_patterns("pip*", "setuptools*", "requests*", "urllib3*"))
+    program = tmp_path / "program"
+    support.run(["cc", support.ROOT / "examples" / "first.c", f"-I{target}/plue_session/include", f"-L{target}/plue_session/lib",
+                 f"-Wl,-rpath,{target}/plue_session/lib", "-lplue_session", "-o", program], env=clean())
+    assert '"secret":"' in support.run([program], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/").out
+
+
+def test_the_commands_work_where_they_are_installed(installed, folder):
+    env = support.environment(folder)
+    assert "Created a session" in support.run([installed / "plue-session", "demo"], env=env, cwd="/").out
+    assert support.run([installed / "plue-session", "doctor"], env=env, cwd="/").out.endswith("All is well.\n")
+    assert "My Coding Session" in support.run([installed / "python", support.ROOT / "examples" / "first.py"], env=env, cwd="/").out
+
+
+def test_the_configuration_command_answers_in_the_order_of_the_questions(installed):
+    package = os.path.dirname(ask(installed, "--includedir"))
+    assert ask(installed, "--version", "--libdir") == f"0.1.0 {package}/lib"
+    assert ask(installed, "--cflags") == f"-I{package}/include"
+    assert ask(installed, "--libs") == f"-L{package}/lib -Wl,-rpath,{package}/lib -lplue_session"
+    assert ask(installed, "--pkgconfigdir", "--cmakedir") == f"{package}/lib/pkgconfig {package}/lib/cmake/PlueSession"
+
+
+def test_the_configuration_command_escapes_blanks_and_says_what_is_wrong(monkeypatch, tmp_path, capsys):
+    library = tmp_path / "a folder"
+    monkeypatch.setattr(config_tool, "LIBRARY", str(library))
+    monkeypatch.setitem(config_tool.ANSWERS, "libs", (f"-L{library}", ""))
+    assert config_tool.main(["--libs"]) == 1
+    assert "there is no library in" in capsys.readouterr().err
+    library.mkdir()
+    (library / "libplue_session.so").touch()
+    assert config_tool.main(["--libs", "--version"]) == 0
+    assert capsys.readouterr().out == f"-L{tmp_path}/a\\ folder 0.1.0\n"
+    with pytest.raises(SystemExit, match="2"):
+        config_tool.main([])
+
+
+# -- a machine that lacks something ------------------------------------------------------------------------------------
+def lacking(folder, name, value):
+    """A folder that, on PYTHONPATH, makes sysconfig say of the variable what a lesser Python's would."""
+    folder.joinpath("sitecustomize.py").write_text(textwrap.dedent(f"""
+        import sysconfig
+        real = sysconfig.get_config_var
+        sysconfig.get_config_var = lambda name: {value!r} if name == {name!r} else real(name)
+    """))
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_pip_says_on_one_line_that_python_has_no_shared_library(tree, tmp_path):
+    env = clean(**lacking(tmp_path, "Py_ENABLE_SHARED", 0))
+    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tree],
+                          env=env, capture_output=True, text=True, timeout=120)
+    line, = {line.strip() for line in (done.stdout + done.stderr).splitlines() if "libpython" in line}
+    assert done.returncode and line.startswith("plue_session cannot be built: Python 3.") and "apt-get install python3-dev" in line
+    assert "gcc" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name, value, says", [
+    ("Py_ENABLE_SHARED", 0, "no shared libpython"), ("LDLIBRARY", "libpython9.so", "no shared libpython"), ("CC", "nocc", "no C compiler (nocc)")])
+def test_the_build_says_what_is_missing(tmp_path, name, value, says):
+    done = support.run([sys.executable, "build_ffi.py", "--out", tmp_path], env=clean(**lacking(tmp_path, name, value)),
+                       cwd=support.ROOT, code=1)
+    assert says in done.err and done.err.count("\n") == 1 and done.out == ""
+
+
+def test_the_build_notices_missing_headers(monkeypatch, tmp_path):
+    monkeypatch.setattr(build_ffi.sysconfig, "get_path", lambda *_: str(tmp_path))
+    with pytest.raises(build_ffi.CannotBuild, match="has no headers"):
+        build_ffi.libpython_folder()
+
+
+def test_the_search_for_a_python_takes_none_that_cannot_embed(tmp_path):
+    search = support.ROOT / "scripts" / "python.sh"
+    lesser = tmp_path / "lesser"
+    lesser.write_text(f"#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} \"$@\"\n")
+    lesser.chmod(0o755)
+    lacking(tmp_path, "Py_ENABLE_SHARED", 0)
+    for python, says in ((lesser, "it has no shared libpython"), ("nothing", "is not a program"), ("false", "cannot run the library")):
+        done = support.run([search], env=clean(PYTHON=str(python)), code=1)
+        assert says in done.err and "make run PYTHON=" in done.err and done.err.count("\n") == 1 and done.out == ""
+    assert support.run([search], env=clean(PYTHON=sys.executable)).out.strip() == sys.executable
