@@ -71,8 +71,9 @@ def watch(options):
     deadline = time.monotonic() + options.timeout if options.timeout else None
     with Host(dataDir=options.data_dir) as host:
         events, count = host.events(), 0
-        print(f"Watching {host.json('plue_get_app_info')['paths']['dataDir']}; Ctrl-C ends.", file=sys.stderr, flush=True)
         try:
+            place = host.json("plue_get_app_info")["paths"]["dataDir"]
+            print(f"Watching {place}; Ctrl-C ends.", file=sys.stderr, flush=True)
             while count != options.count:
                 text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
                 print(text if options.json else describe(json.loads(text)), flush=True)

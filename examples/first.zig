@@ -1,0 +1,26 @@
+// The first example from Zig. The header is translated once, then linked like any C library:
+//
+//     zig translate-c -lc $(plue-session-config --cflags) $(plue-session-config --includedir)/plue_session.h > plue.zig
+//     zig build-exe first.zig -lc -L$(plue-session-config --libdir) -rpath $(plue-session-config --libdir) -lplue_session
+const plue = @import("plue.zig");
+const std = @import("std");
+
+pub fn main() u8 {
+    if (plue.plue_init(null) != 0) return fail();
+    defer plue.plue_shutdown();
+
+    const session = plue.plue_session_create(null) orelse return fail();
+    defer plue.plue_session_destroy(session); // gives the handle back; the session stays
+
+    if (plue.plue_session_update_title(session, "My Coding Session") != 0) return fail();
+
+    const info = plue.plue_session_get_info(session) orelse return fail();
+    defer plue.plue_free_json(info);
+    std.debug.print("{s}\n", .{std.mem.span(info)});
+    return 0;
+}
+
+fn fail() u8 {
+    std.debug.print("Error: {s}\n", .{std.mem.span(plue.plue_get_last_error())});
+    return 1;
+}

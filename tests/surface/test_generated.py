@@ -1,0 +1,136 @@
+"""One table makes header, prototypes, exports and reference: they agree with it, with each other and with the library."""
+
+import ctypes
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import plue_session
+from plue_session import errors, model, prototypes
+from plue_session.capi import emit
+from tests import support
+
+HEADER = support.ROOT / "include" / "plue_session.h"
+NAMES = [function.name for function in emit.functions()]
+
+
+@pytest.fixture(scope="module")
+def library():
+    return support.library("plain")
+
+
+def test_what_is_committed_is_what_the_table_says(capsys):
+    assert emit.main(["--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stale_output_is_named_and_mended(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(emit, "ROOT", str(tmp_path))
+    for path in emit.COMMITTED:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "include/plue_session.h").write_text("old")
+    assert emit.main(["--check"]) == 1
+    assert "run `make header`: include/plue_session.h, include/module.modulemap" in capsys.readouterr().out
+    assert (tmp_path / "include/plue_session.h").read_text() == "old"
+    assert emit.main([]) == 0 and emit.main(["--check"]) == 0
+    assert (tmp_path / "include/plue_session.h").read_text() == emit.header()
+
+
+@pytest.mark.requirement("X-010")
+def test_the_library_exports_the_table_and_nothing_else(library):
+    listed = support.run(["nm", "-D", "--defined-only", library.path], env=None).out
+    assert sorted(line.split()[-1] for line in listed.splitlines()) == sorted(NAMES)
+
+
+@pytest.mark.requirement("P-001")
+@pytest.mark.parametrize("command", [
+    ["gcc", "-xc", "-std=c99", "-pedantic"], ["gcc", "-xc", "-std=c11", "-pedantic", "-Wc++-compat"],
+    ["g++", "-xc++", "-std=c++11", "-pedantic"], ["g++", "-xc++", "-std=c++20", "-Wold-style-cast", "-Wno-old-style-cast"],
+], ids=["C99", "C11", "C++11", "C++20"])
+def test_the_header_compiles_alone_without_a_warning(command, tmp_path):
+    source = tmp_path / "alone.c"
+    source.write_text('#include "plue_session.h"\n#include "plue_session.h"\nint main(void) { return PLUE_OK; }\n')
+    support.run([*command, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{HEADER.parent}", source], env=None)
+
+
+def test_the_header_declares_each_function_once_in_the_order_of_the_table():
+    assert re.findall(r"^PLUE_API .*?(plue_\w+)\(", HEADER.read_text(), re.M) == NAMES
+
+
+def test_prototypes_fit_the_library(library):
+    loaded = prototypes.load(str(library.path))
+    assert loaded.plue_get_version().decode() == plue_session.__version__
+    assert list(prototypes.PROTOTYPES) == NAMES
+    assert prototypes.take(loaded, None) is None
+    assert prototypes.take(loaded, loaded.plue_json_quote(b'a"b')) in (None, '"a\\"b"')  # None: not initialized
+
+
+def test_prototypes_load_by_default_what_is_beside_them(library):
+    done = support.run([sys.executable, "-c", "from plue_session.prototypes import load; print(load().plue_get_version().decode())"],
+                       env=None, cwd=library.root)
+    assert done.out.strip() == plue_session.__version__
+
+
+def test_numbers_are_told_alike_everywhere():
+    text = HEADER.read_text()
+    defined = {name: int(number) for name, number in re.findall(r"#define PLUE_ERROR_(\w+) +\((-\d+)\)", text)}
+    assert defined == {error.name: error.number for error in errors.ALL}
+    assert prototypes.ERRORS == {error.number: error.name for error in errors.ALL}
+    events = re.findall(r"#define PLUE_EVENT_(\w+) (\d+)", text)
+    assert [(name.upper().replace(".", "_"), str(number)) for number, name in enumerate(model.EVENTS)] == events
+    assert f"#define PLUE_API_VERSION {emit.API_VERSION}\n" in text
+
+
+def test_every_function_is_documented_with_time_and_in_the_reference_and_the_changelog():
+    reference, changes = (support.ROOT / path for path in ("docs/reference.md", "CHANGELOG.md"))
+    for function in emit.functions():
+        assert function.prose and function.time, function.name
+        assert f"### `{function.name}`" in reference.read_text(), function.name
+        assert f"`{function.name}`" in changes.read_text(), f"{function.name} is not in the table of CHANGELOG.md"
+
+
+def test_a_documented_parameter_must_exist():
+    def plue_wrong(runtime, title: "Text") -> "Status":
+        """Do it.
+
+        :param heading: it is called title.
+        """
+    with pytest.raises(SystemExit, match="plue_wrong: documents a parameter it does not have"):
+        emit.Function("plue_wrong", plue_wrong, {"time": "local", "lane": "read"})
+
+
+def test_emit_needs_the_standard_library_alone():
+    code = "import sys; sys.modules.update(cffi=None, requests=None, _cffi_backend=None); import plue_session.capi.emit as e; e.shims()"
+    support.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(support.ROOT)!r}); {code}"], env={})
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.walk_packages(plue_session.__path__, "plue_session.")
+                                  if not module.name.endswith("__main__") and ".lib" not in module.name])
+def test_every_module_can_be_imported_first(name):
+    """No module needs another one to have been imported before; this one has them all in the report on coverage."""
+    assert importlib.import_module(name)
+
+
+def test_nothing_imports_the_network_stack_or_what_is_slow():
+    code = ("import pkgutil, sys, plue_session, importlib\n"
+            "for m in pkgutil.walk_packages(plue_session.__path__, 'plue_session.'):\n"
+            "    if '__main__' not in m.name and '.cli' not in m.name and m.name != 'plue_session.config_tool':\n"
+            "        importlib.import_module(m.name)\n"
+            "print(*sorted({'requests', 'urllib3', 'ssl', 'asyncio', 'http', 'logging'} & set(sys.modules)))")
+    assert support.run([sys.executable, "-c", code], env={"PATH": ""}, cwd=support.ROOT).out == "\n"
+
+
+def test_imports_point_one_way():
+    linter = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([sys.executable, linter, "--no-cache"], cwd=support.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "0 broken" in done.stdout, done.stdout
+
+
+def test_the_callback_type_is_the_headers():
+    assert prototypes.plue_event_callback._argtypes_ == (ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)
+    assert "typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);" in HEADER.read_text()
