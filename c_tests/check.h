@@ -124,6 +124,9 @@ static int own_threads;
 __attribute__((constructor)) static void count_own_threads(void)
 {
     own_threads = threads();
+#ifdef __SANITIZE_THREAD__
+    own_threads++; /* which comes with the first thread that is made */
+#endif
 }
 
 static inline long resident_kib(void)

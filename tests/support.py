@@ -21,6 +21,10 @@ BUILDS = ("plain", "address", "thread")
 DEADLINE = 180
 
 
+#: What `make test` sets to have the Python half measured wherever it runs (tests/coverage_hook.py).
+WATCHED = {name: os.environ[name] for name in ("PLUE_COVERAGE_HOOK", "COVERAGE_PROCESS_START", "PLUE_TREE") if "PLUE_COVERAGE_HOOK" in os.environ and name in os.environ}
+
+
 def hash_of(paths):
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(paths):
@@ -48,8 +52,10 @@ class Library:
 
     def __init__(self, build):
         self.build = build
+        #: The measured lines must be those of the tree: links instead of copies. Tests of one tree at a time, then.
+        self.watched = WATCHED if build == "plain" else {}
         with alone("library"):
-            name = f"{build}-{hash_of(sources())}"
+            name = f"{build}-{hash_of(sources())}{'-watched' if self.watched else ''}"
             self.root = CHECKED / name
             if not (self.root / "complete").exists():
                 self._make()
@@ -64,7 +70,10 @@ class Library:
         for path in sources():
             to = self.root / path.relative_to(ROOT)
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, to)
+            if self.watched and path.suffix == ".py" and path.parent != ROOT:
+                to.symlink_to(path)
+            else:
+                shutil.copy2(path, to)
         arguments = [] if self.build == "plain" else ["--sanitize", self.build]
         run([sys.executable, "build_ffi.py", *arguments], cwd=self.root, env=os.environ)
         (self.root / "complete").touch()
@@ -96,9 +105,11 @@ def library(build="plain"):
     return _libraries[build]
 
 
-def environment(folder, **more):
-    """What a program gets: nothing of ours but a folder. No PATH, no HOME, no PYTHON…"""
-    return {"CHECK_DIR": str(folder), "PLUE_SESSION_DATA_DIR": str(folder), **{name: str(value) for name, value in more.items()}}
+def environment(folder, watched=True, **more):
+    """What a program gets: nothing of ours but a folder. No PATH, no HOME, no PYTHON… `watched` False: not even a look at its
+    coverage, for programs whose own memory or time is what is judged."""
+    return {"CHECK_DIR": str(folder), "PLUE_SESSION_DATA_DIR": str(folder), **(WATCHED if watched else {}),
+            **{name: str(value) for name, value in more.items()}}
 
 
 def run(command, *, env, timeout=DEADLINE, code=0, silent=False, **options):

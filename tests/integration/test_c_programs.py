@@ -31,7 +31,7 @@ def cases():
 @pytest.mark.parametrize("name, part", cases())
 def test_program_holds(name, part, folder):
     program = support.library().compile(support.PROGRAMS / f"{name}.c")
-    support.run([program], env=support.environment(folder, CHECK_SECONDS=2))
+    support.run([program], env=support.environment(folder, watched=name != "lifetime", CHECK_SECONDS=2))
 
 
 @pytest.mark.parametrize("name, part", cases())
@@ -42,7 +42,7 @@ def test_program_is_clean_under_valgrind(name, part, folder):
     assert valgrind, "install valgrind: apt-get install valgrind"
     support.run([valgrind, "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
                  "--fair-sched=yes", "--num-callers=30", "--gen-suppressions=all", f"--suppressions={support.PROGRAMS / 'valgrind.supp'}", program],
-                env=support.environment(folder, CHECK_PART=max(1, part // 2), CHECK_SECONDS=1))
+                env=support.environment(folder, False, CHECK_PART=max(1, part // 2), CHECK_SECONDS=1))
 
 
 #: Only what the library and the program allocate themselves can leak: the interpreter and its modules are never finalized.
@@ -54,14 +54,14 @@ def test_program_is_clean_under_address_sanitizer(name, part, folder, tmp_path):
     program = support.library("address").compile(support.PROGRAMS / f"{name}.c")
     (tmp_path / "leaks").write_text(LEAKS)
     support.run([program], env=support.environment(
-        folder, CHECK_PART=part, CHECK_SECONDS=1, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
+        folder, False, CHECK_PART=part, CHECK_SECONDS=1, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
         LSAN_OPTIONS=f"suppressions={tmp_path / 'leaks'}:print_suppressions=0"))
 
 
 @pytest.mark.parametrize("name, part", cases())
 def test_program_is_clean_under_thread_sanitizer(name, part, folder):
     program = support.library("thread").compile(support.PROGRAMS / f"{name}.c")
-    support.run([program], env=support.environment(folder, CHECK_PART=part, CHECK_SECONDS=1, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
+    support.run([program], env=support.environment(folder, False, CHECK_PART=part, CHECK_SECONDS=1, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
 
 
 def test_header_is_strict_c99(folder):

@@ -238,3 +238,21 @@ def test_package_that_raises_is_reported_with_its_cause(hostile, plain, folder, 
     shutil.copytree(plain.package, other, ignore=shutil.ignore_patterns("__pycache__"))
     (other / "errors.py").write_text("raise ImportError('gone: \U0001f4a5')\n")
     host(hostile, "fail", folder, "-26", "gone: \U0001f4a5", "for ever", env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"})
+
+
+@pytest.mark.requirement("X-013", "X-014")
+def test_environment_that_talks_while_python_starts_is_not_heard(hostile, plain, folder, tmp_path):
+    """A .pth file that fails, or prints: `site` reports it on the standard error stream, which is the host's."""
+    venv = tmp_path / "venv"
+    site = venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    site.mkdir(parents=True)
+    (venv / "bin").mkdir()
+    (venv / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}").symlink_to(Path(sys.executable).resolve())
+    (venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\ninclude-system-site-packages = false\n")
+    (site / "broken.pth").write_text("import a_module_that_is_not_there\n")
+    (site / "chatty.pth").write_text("import sys; print('hello'); print('hello', file=sys.stderr); sys.stderr.write('hello')\n")
+    (site / "sitecustomize.py").write_text("raise RuntimeError('hello')\n")
+    import _cffi_backend
+    shutil.copy(_cffi_backend.__file__, site)
+    shutil.copytree(plain.package, site / "plue_session", ignore=shutil.ignore_patterns("__pycache__"))
+    host(hostile, "use", folder, env={"LD_PRELOAD": site / "plue_session" / "lib" / "libplue_session.so.0"})

@@ -15,18 +15,23 @@ OTHERS = [path for path in (Path.home() / ".pyenv" / "versions").glob("3.1*/bin/
           if not path.parts[-3].startswith("%d.%d." % sys.version_info[:2])]
 
 
-def zig():
-    """The compiler that `make .tools/.zig` installs."""
+TORTURE = os.environ.get("PLUE_TORTURE") == "1"
+
+
+def zig(version):
+    """The compiler that `make .tools/.zig` installs; others lie beside it: pip install --target .tools/zig-0.17 ziglang==0.17.*"""
     tools = support.ROOT / ".tools"
-    for command, more in (([str(tools / "bin" / "python")], {}), ([sys.executable], {"PYTHONPATH": str(tools / "zig-0.15")})):
-        if Path(command[0]).exists() and (not more or Path(more["PYTHONPATH"]).exists()):
-            return [*command, "-m", "ziglang"], {**os.environ, **more}
-    raise AssertionError("no Zig: run `make .tools/.zig`")
+    beside = tools / f"zig-{version}"
+    if beside.exists():
+        return [sys.executable, "-m", "ziglang"], {**os.environ, "PYTHONPATH": str(beside)}
+    assert version == "0.15" and (tools / ".zig").exists(), f"no Zig {version}: make .tools/.zig, or pip install --target {beside} ziglang=={version}.*"
+    return [str(tools / "bin" / "python"), "-m", "ziglang"], dict(os.environ)
 
 
 @pytest.mark.requirement("X-014", "X-016")
-def test_zig_program_keeps_a_session(plain, folder, tmp_path):
-    command, env = zig()
+@pytest.mark.parametrize("version", ["0.15", *(["0.16", "0.17"] if TORTURE else [])])
+def test_zig_program_keeps_a_session(plain, folder, tmp_path, version):
+    command, env = zig(version)
     env["ZIG_GLOBAL_CACHE_DIR"] = env["ZIG_LOCAL_CACHE_DIR"] = str(support.CHECKED / "zig-cache")
     translated = support.run([*command, "translate-c", "-lc", f"-I{plain.include}", plain.include / "plue_session.h"], env=env)
     (tmp_path / "c.zig").write_text(translated.out)
