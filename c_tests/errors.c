@@ -289,7 +289,7 @@ static void titles_are_kept_byte_for_byte(void)
         free(shown);
         plue_free(quoted);
     }
-    size_t size = 4 << 20;
+    size_t size = (size_t)part(4 << 20);
     char *huge = malloc(size + 1);
     memset(huge, 'x', size);
     huge[size] = 0;

@@ -235,7 +235,7 @@ static void unsubscribe_waits_for_a_running_call(void)
 static void a_slow_callback_delays_nobody_and_misses_nothing(void)
 {
     static listener slow, quick;
-    int count = part(3000);
+    int count = part(2400);
     plue_session_t sessions[2] = {plue_session_create(NULL), plue_session_create(NULL)};
     drain();
     listen_to_events(&slow);
@@ -349,7 +349,7 @@ static void several_pollers_share_the_queue(void)
 {
     plue_shutdown();
     start("");
-    int count = part(3000);
+    int count = part(2400);
     int *seen = calloc((size_t)count + 8, sizeof *seen);
     plue_session_t sessions[2] = {plue_session_create(NULL), plue_session_create(NULL)};
     seen[1] = count + 3; /* and library.initialized and two session.created */
@@ -373,7 +373,7 @@ static void behind_the_replay_window_there_is_one_gap(void)
 {
     plue_shutdown();
     start(",\"replay\":{\"limit\":100}");
-    int count = 3000;
+    int count = 2000;
     static listener mine;
     plue_session_t session = plue_session_create(NULL);
     char *id = plue_session_get_id(session);

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,13 +97,14 @@ class Library:
         return program
 
 
-_libraries = {}
+_libraries, _making = {}, threading.Lock()
 
 
 def library(build="plain"):
-    if build not in _libraries:
-        _libraries[build] = Library(build)
-    return _libraries[build]
+    with _making:
+        if build not in _libraries:
+            _libraries[build] = Library(build)
+        return _libraries[build]
 
 
 def environment(folder, watched=True, **more):

@@ -1,6 +1,7 @@
 """Each program of c_tests/ runs against the real library: as it is, under valgrind, and with both sides sanitized."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,34 +35,55 @@ def test_program_holds(name, part, folder):
     support.run([program], env=support.environment(folder, watched=name != "lifetime", CHECK_SECONDS=2))
 
 
-@pytest.mark.parametrize("name, part", cases())
-def test_program_is_clean_under_valgrind(name, part, folder):
-    """Memory that is lost or misused fails it. The interpreter is not under test: c_tests/valgrind.supp."""
-    program = support.library().compile(support.PROGRAMS / f"{name}.c")
-    valgrind = shutil.which("valgrind")
-    assert valgrind, "install valgrind: apt-get install valgrind"
-    support.run([valgrind, "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
-                 "--fair-sched=yes", "--num-callers=30", "--gen-suppressions=all", f"--suppressions={support.PROGRAMS / 'valgrind.supp'}", program],
-                env=support.environment(folder, False, CHECK_PART=max(1, part // 2), CHECK_SECONDS=1))
-
-
 #: Only what the library and the program allocate themselves can leak: the interpreter and its modules are never finalized.
 LEAKS = "leak:libpython3\nleak:_cffi_backend\nleak:_sqlite3\nleak:libcrypto\n"
+VALGRIND = ("--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
+            "--fair-sched=yes", "--num-callers=30", f"--suppressions={support.PROGRAMS / 'valgrind.supp'}")
 
 
-@pytest.mark.parametrize("name, part", cases())
-def test_program_is_clean_under_address_sanitizer(name, part, folder, tmp_path):
+def under_valgrind(name, part, tmp_path):
+    """Memory that is lost or misused fails it. The interpreter is not under test: c_tests/valgrind.supp."""
+    valgrind = shutil.which("valgrind")
+    assert valgrind, "install valgrind: apt-get install valgrind"
+    program = support.library().compile(support.PROGRAMS / f"{name}.c")
+    support.run([valgrind, *VALGRIND, program], env=support.environment(tmp_path, False, CHECK_PART=max(1, part // 4), CHECK_SECONDS=0.2))
+
+
+def under_address(name, part, tmp_path):
+    """Both the library and the program are built with AddressSanitizer; LeakSanitizer looks at the end."""
     program = support.library("address").compile(support.PROGRAMS / f"{name}.c")
-    (tmp_path / "leaks").write_text(LEAKS)
-    support.run([program], env=support.environment(
-        folder, False, CHECK_PART=part, CHECK_SECONDS=1, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
-        LSAN_OPTIONS=f"suppressions={tmp_path / 'leaks'}:print_suppressions=0"))
+    leaks = tmp_path / "leaks"
+    leaks.write_text(LEAKS)
+    support.run([program], env=support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
+                                                   ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1",
+                                                   LSAN_OPTIONS=f"suppressions={leaks}:print_suppressions=0"))
 
 
-@pytest.mark.parametrize("name, part", cases())
-def test_program_is_clean_under_thread_sanitizer(name, part, folder):
+def under_thread(name, part, tmp_path):
+    """Both are built with ThreadSanitizer: a race of either fails it."""
     program = support.library("thread").compile(support.PROGRAMS / f"{name}.c")
-    support.run([program], env=support.environment(folder, False, CHECK_PART=part, CHECK_SECONDS=1, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
+    support.run([program], env=support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
+                                                   TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
+
+
+TOOLS = {"valgrind": under_valgrind, "address": under_address, "thread": under_thread}
+
+
+@pytest.fixture(scope="session")
+def slow_runs(request, tmp_path_factory):
+    """The runs under slow tools, two at a time: their tests wait for them."""
+    wanted = [item.callspec.params for item in request.session.items if item.originalname == "test_program_is_clean"]
+    with ThreadPoolExecutor(2) as pool:
+        runs = {(each["tool"], each["name"]): pool.submit(TOOLS[each["tool"]], each["name"], each["part"], tmp_path_factory.mktemp(each["name"]))
+                for each in wanted}
+        yield runs
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("name, part", cases())
+def test_program_is_clean(slow_runs, tool, name, part):
+    slow_runs[tool, name].result()
 
 
 def test_header_is_strict_c99(folder):

@@ -52,7 +52,7 @@ def test_no_descriptor_survives_exec_and_the_lock_files_can_be_named(opened):
     store = opened()
     add(store)
     store.list_text()
-    assert len(store.lock_fds()) == 3
+    assert len(store.lock_fds()) == 2
     for fd in store.lock_fds():
         assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
     for name in os.listdir("/proc/self/fd"):

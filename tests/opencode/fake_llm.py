@@ -1,0 +1,91 @@
+"""A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
+
+The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the first
+word until the client leaves, `[status=N]` to refuse. What happens can be awaited: `started` gets the text of each turn whose
+first word is out, `ended` the same text with "done" or "left" when it is over. The title of a session is always "A title".
+"""
+
+import json
+import queue
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FakeModel(ThreadingHTTPServer):
+    """Listens on a port of its own, in threads."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.started, self.ended = queue.Queue(), queue.Queue()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        """Say nothing: clients that leave are what is tested."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        said = [(message["role"], _text(message["content"])) for message in request["messages"] if message.get("content")]
+        is_title = any(role == "system" and "title generator" in text.lower() for role, text in said)
+        text = next((text for role, text in reversed(said) if role == "user"), "")
+        order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
+        if is_title:
+            return self.stream(["A ", "title"], {}, None)
+        if "status" in order:
+            return self.refuse(int(order["status"]))
+        self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
+
+    def refuse(self, status):
+        body = json.dumps({"error": {"message": f"refused with {status}", "type": "fake", "code": "fake"}}).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stream(self, words, order, text):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        how = "done"
+        try:
+            self.say({"role": "assistant", "content": ""})
+            for number, word in enumerate(words):
+                self.say({"content": word})
+                if number == 0 and text is not None:
+                    self.server.started.put(text)
+                    if "wait" in order:
+                        self.connection.settimeout(60)
+                        if self.connection.recv(1) == b"":
+                            raise ConnectionResetError
+                time.sleep(float(order.get("pause", 0)))
+            self.say({}, "stop", usage={"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1 + len(words)})
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            how = "left"
+        if text is not None:
+            self.server.ended.put((text, how))
+
+    def say(self, delta, finish=None, **more):
+        chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": int(time.time()), "model": "fake-model",
+                 "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+        self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        self.wfile.flush()
+
+
+def _text(content):
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
