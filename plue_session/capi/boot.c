@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 enum { UNBOOTED, BOOTING, BOOTED };
+enum { ROOM = PATH_MAX + 64 }; /* for a path with a file name added */
 
 static pthread_mutex_t boot_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t boot_done;
@@ -101,33 +102,31 @@ static int exists(const char *format, const char *folder)
 }
 
 /* Beside the library (a bundle), then the environment that contains it, then where it was built. Sets home or executable. */
-static int find_runtime(char *home, char *executable, size_t room)
+static int find_runtime(char home[ROOM], char executable[ROOM])
 {
     char folder[PATH_MAX];
     *home = *executable = 0;
     snprintf(folder, sizeof folder, "%s", library_path);
     dirname(folder);
-    if (strlen(folder) + 64 >= room)
-        return fail("the library's path is too long.");
-    snprintf(home, room, "%s/python", folder);
+    snprintf(home, ROOM, "%s/python", folder);
     if (exists("%s/lib/python%d.%d/encodings/__init__.py", home) || exists("%s/lib/python%d%d.zip", home)) {
-        snprintf(executable, room, "%s/bin/python3", home);
+        snprintf(executable, ROOM, "%s/python/bin/python3", folder);
         return 0;
     }
     *home = 0;
     while (strlen(folder) > 1) {
         if (exists("%s/pyvenv.cfg", folder) && exists("%s/bin/python%d.%d", folder)) {
-            snprintf(executable, room, "%s/bin/python%d.%d", folder, PY_MAJOR_VERSION, PY_MINOR_VERSION);
+            snprintf(executable, ROOM, "%s/bin/python%d.%d", folder, PY_MAJOR_VERSION, PY_MINOR_VERSION);
             return 0;
         }
         if (exists("%s/bin/python%d.%d", folder) && exists("%s/lib/python%d.%d/encodings/__init__.py", folder)) {
-            snprintf(executable, room, "%s/bin/python%d.%d", folder, PY_MAJOR_VERSION, PY_MINOR_VERSION);
+            snprintf(executable, ROOM, "%s/bin/python%d.%d", folder, PY_MAJOR_VERSION, PY_MINOR_VERSION);
             return 0;
         }
         dirname(folder);
     }
     if (access(PLUE_PYTHON, X_OK) == 0) {
-        snprintf(executable, room, "%s", PLUE_PYTHON);
+        snprintf(executable, ROOM, "%s", PLUE_PYTHON);
         return 0;
     }
     return fail("no Python %d.%d runtime: none beside %s, none in a virtual environment around it, and %s, where it was built, is gone. "
@@ -138,10 +137,10 @@ static int find_runtime(char *home, char *executable, size_t room)
 /* ---- starting it ---- */
 static int start_interpreter(void)
 {
-    char home[PATH_MAX], executable[PATH_MAX];
+    char home[ROOM], executable[ROOM];
     PyPreConfig before;
     PyConfig config;
-    if (find_runtime(home, executable, sizeof home))
+    if (find_runtime(home, executable))
         return -1;
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1; /* whatever the host's locale is */
@@ -153,6 +152,7 @@ static int start_interpreter(void)
     config.configure_c_stdio = 0;
     config.pathconfig_warnings = 0;
     config.write_bytecode = 0;
+    config.site_import = 0; /* what the environment's own modules print is not for the host: see prepare_modules */
 #if PY_VERSION_HEX >= 0x030B0000
     config.code_debug_ranges = 0;
 #endif
@@ -194,10 +194,23 @@ static int prepare_modules(void)
     struct sigaction interrupt;
     int ours = !atomic_load(&host_is_python);
     if (ours) {
-        /* Python's standard streams are bound to whatever the host has on 0, 1 and 2. */
-        PySys_SetObject("stdin", Py_None);
-        PySys_SetObject("stdout", Py_None);
-        PySys_SetObject("stderr", Py_None);
+        /* Python's standard streams are bound to whatever the host has on 0, 1 and 2. site runs code of the environment's
+           (.pth files, sitecustomize) which may print, and which complains about itself on stderr. */
+        static const char quiet[] =
+            "import io, sys\n"
+            "sys.stdin = sys.__stdin__ = None\n"
+            "sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = io.StringIO()\n"
+            "try:\n"
+            "    if 'site' not in sys.modules:\n"
+            "        import site\n"
+            "        site.main()\n"
+            "finally:\n"
+            "    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None\n";
+        PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
+        PyObject *done = PyRun_String(quiet, Py_file_input, globals, globals);
+        if (!done)
+            return python_error("the Python environment cannot be set up");
+        Py_DECREF(done);
         /* Importing signal installs a SIGINT handler whatever the configuration says: do it now, and give SIGINT back. */
         sigaction(SIGINT, NULL, &interrupt);
         PyObject *module = PyImport_ImportModule("_signal");

@@ -48,11 +48,15 @@ struct plue_thread {
     char *message;          /* heap, or a literal when memory was short */
     char *details;          /* JSON object text or NULL */
     char *json;             /* what plue_get_last_error_json returned last */
-    void *held[16];         /* freed, but not yet given back: a double free finds them unowned, not reused */
-    unsigned next_held;
+    struct plue_held {
+        void *block;
+        size_t size;
+    } held[16 /* HELD in memory.c */]; /* freed, but not yet given back: a double free finds them unowned, not reused */
+    unsigned next_held; /* the oldest of them */
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
     int generation;         /* of a library thread: what is not the present one may no longer publish */
 };
+extern _Thread_local plue_thread *plue_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
 plue_thread *plue_this_thread(void); /* NULL when memory is short */
 void plue_fail(int code, const char *operation, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void plue_fail_with(int code, const char *message, const char *details);

@@ -10,7 +10,7 @@
 #include "plue_tables.h"
 
 /* A shared object's thread-local data is slow to reach unless it is in the static block: this one is eight bytes. */
-static _Thread_local plue_thread *this_thread __attribute__((tls_model("initial-exec")));
+_Thread_local plue_thread *plue_known_thread __attribute__((tls_model("initial-exec")));
 static pthread_key_t thread_end;
 static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
 static char no_memory[] = "out of memory";
@@ -18,9 +18,9 @@ static char no_memory[] = "out of memory";
 static void thread_ended(void *value)
 {
     plue_thread *thread = value;
-    this_thread = NULL;
+    plue_known_thread = NULL;
     for (unsigned i = 0; i < sizeof thread->held / sizeof *thread->held; i++)
-        free(thread->held[i]);
+        free(thread->held[i].block);
     if (thread->message != no_memory)
         free(thread->message);
     free(thread->details);
@@ -36,13 +36,13 @@ static void make_key(void)
 
 plue_thread *plue_this_thread(void)
 {
-    if (__builtin_expect(this_thread == NULL, 0)) {
+    if (__builtin_expect(plue_known_thread == NULL, 0)) {
         pthread_once(&thread_once, make_key);
-        this_thread = calloc(1, sizeof *this_thread);
-        if (this_thread)
-            pthread_setspecific(thread_end, this_thread);
+        plue_known_thread = calloc(1, sizeof *plue_known_thread);
+        if (plue_known_thread)
+            pthread_setspecific(thread_end, plue_known_thread);
     }
-    return this_thread;
+    return plue_known_thread;
 }
 
 int64_t plue_now_ms(void)
@@ -105,23 +105,23 @@ void plue_fail(int code, const char *operation, const char *format, ...)
 void plue_clear_error(void)
 {
     /* Only a thread that has failed before has something to clear. */
-    if (this_thread)
-        this_thread->code = PLUE_OK;
+    if (plue_known_thread)
+        plue_known_thread->code = PLUE_OK;
 }
 
 const char *plue_get_last_error(void)
 {
-    return this_thread && this_thread->code != PLUE_OK ? this_thread->message : "No error";
+    return plue_known_thread && plue_known_thread->code != PLUE_OK ? plue_known_thread->message : "No error";
 }
 
 int plue_get_last_error_code(void)
 {
-    return this_thread ? this_thread->code : PLUE_OK;
+    return plue_known_thread ? plue_known_thread->code : PLUE_OK;
 }
 
 const char *plue_get_last_error_json(void)
 {
-    plue_thread *thread = this_thread;
+    plue_thread *thread = plue_known_thread;
     if (!thread || thread->code == PLUE_OK)
         return "{}";
     const char *name = "UNKNOWN";

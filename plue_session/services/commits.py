@@ -88,12 +88,19 @@ class Commits:
         if foreign or self._missed:
             try:
                 self._publish_foreign(last)
-            except Exception:  # ours is committed and must be told; the others' is made up for when the store can be read
-                self._missed = True
-                self.publisher.lost(last)
-                self._published = last
-        self._publish(effects)
+            except Exception:  # ours is committed and must be told all the same
+                self._miss(last)
+        try:
+            self._publish(effects)
+        except Exception:  # no memory, most likely: what is committed stays acknowledged
+            self._miss(effects[-1][0].id)
         return outcomes
+
+    def _miss(self, last):
+        """Note that not all up to log id `last` could be told: it is made up for when everything is next compared."""
+        self._missed = True
+        self._published = last
+        self.publisher.lost(last)
 
     def _one(self, unit, job):
         store = self.store

@@ -10,8 +10,6 @@ from plue_session.adapters.sqlite import failures, files
 #: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite is
 #: half as slow as to make a file longer, for each commit.
 LONG_WAL = 16 << 20
-#: The length from which on the writers are held back for the end of a checkpoint: else it may never be begun anew.
-ENDLESS_WAL = 4 * LONG_WAL
 #: Commits between two looks at the WAL's length, at least and at most.
 LOOK_OFTEN, LOOK_SELDOM = 64, 4096
 #: Reading connections kept open while nobody reads.
@@ -37,6 +35,7 @@ class Connections:
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN
+        self._unfinished = False  # a checkpoint beside the writers could not copy their last frames
         self._open = 0
         self._writer = None
         self._idle = []
@@ -120,8 +119,11 @@ class Connections:
 
     # -- housekeeping --------------------------------------------------------------------------------------------
     def committed(self, log_id):
-        """Count a commit, and tell other processes of its newest log row."""
+        """Count a commit, tell other processes of its newest log row, and end a checkpoint that could not keep up."""
         self._commits += 1
+        if self._unfinished:  # now nobody writes, and little is left
+            self._unfinished = False
+            self.write(_CHECKPOINT)
         try:
             self._locks.ring(log_id)
         except OSError:  # the bytes are there to be overwritten: only a disk that fails gets here, and says so elsewhere
@@ -151,17 +153,13 @@ class Connections:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
             fitting = commits * LONG_WAL // (max(length, 1) * files.PAGE_SIZE)
             self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
-            # Only a WAL that was copied to its end is begun anew, and others write meanwhile: what they add is less
-            # each time.
-            for _ in range(4):
+            # Only a WAL that was copied to its end is begun anew. Others write meanwhile, less each time; what is left in
+            # the end the writer copies itself, between two commits.
+            for _ in range(3):
                 _, length, copied = connection.execute(_CHECKPOINT).fetchone()
                 if copied >= length:
                     return
-            if length * files.PAGE_SIZE > ENDLESS_WAL and self._locks.try_spare_turn():
-                try:
-                    connection.execute(_CHECKPOINT)
-                finally:
-                    self._locks.end_spare_turn()
+            self._unfinished = True
         except Error as error:
             raise failures.translate(error, self.path) from error
         finally:

@@ -31,17 +31,14 @@ PAGE_SIZE = 4096
 
 
 class Locks:
-    """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken.
-
-    The spare turn is the same lock on a descriptor of its own: for housekeeping beside a writer in this process.
-    """
+    """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
 
     def __init__(self, data_dir):
         self.fds = []
         try:
-            for name in (TURN, TURN, HOLD):
+            for name in (TURN, HOLD):
                 self.fds.append(_open_lock(data_dir, name))
-            self._turn, self._spare, hold = self.fds
+            self._turn, hold = self.fds
             _hold(hold, os.path.join(data_dir, HOLD))
         except errors.PlueError:
             self.close()
@@ -59,18 +56,6 @@ class Locks:
     def end_turn(self):
         """Let the next process write."""
         fcntl.flock(self._turn, fcntl.LOCK_UN)
-
-    def try_spare_turn(self):
-        """Take the spare turn if nobody writes at this moment; return whether that was so."""
-        try:
-            fcntl.flock(self._spare, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def end_spare_turn(self):
-        """Give the spare turn back."""
-        fcntl.flock(self._spare, fcntl.LOCK_UN)
 
     def close(self):
         """Close the files, which releases them."""

@@ -1,0 +1,318 @@
+"""The calls to OpenCode, in our words: sessions in, `RemoteSession`s out, every failure one of ours.
+
+Each call takes `until` (seconds of the monotonic clock) and `cancel` (a `Cancel` or None), and ends by then: `TIMEOUT`,
+`CONNECTION` or the error of `cancel`. Whatever the server refuses keeps its status and text (`shapes.refusal`). Only the
+`/session` family is used: `/api/session` can neither rename nor delete (O-010).
+"""
+
+import threading
+import time
+
+from plue_session import errors
+from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode.http import Transport
+from plue_session.rules import directories, ids
+from plue_session.rules.jsontext import dumps
+
+#: More than any server has: a list without a limit ends after 100, with 0 it is empty (O-021).
+EVERYTHING = 1_000_000
+#: Seconds that a 500 waits for the `session.error` that explains it.
+EXPLANATION = 0.1
+#: Seconds between two looks for a session whose creation was not answered.
+LOOK_AGAIN = 0.25
+KEEP = object()  # "do not change this"
+
+
+class Client:
+    """One server and one directory. Thread-safe.
+
+    `locate(until, cancel)` returns the server's URL, waiting for one that is being restarted. `directory` is canonical;
+    every request names it, or the session's own (O-011). `heard` is what the event stream says (`Heard`).
+    """
+
+    def __init__(self, locate, directory, username=None, password=None, heard=None):
+        self.directory = directories.canonical(directory)
+        self._locate, self._credentials, self.heard = locate, (username, password), heard
+        self._lock = threading.Lock()
+        self._transport, self._url, self._closed = None, None, False
+
+    def close(self):
+        """Cut what is under way (`CLOSED`), within 100 ms. Twice is harmless."""
+        with self._lock:
+            self._closed, transport = True, self._transport
+        if transport:
+            transport.close()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def get(self, session_id, until, cancel=None, directory=None):
+        """Return the session, wherever its directory is (O-023). `NOT_FOUND` only if the server says so of this id.
+
+        OpenCode: GET /session/{id}; where that route is missing (an old server), the list (P-116).
+        """
+        path = _path(session_id)
+        call = f"GET {path}"
+        reply = self._exchange("GET", path, directory, {}, None, until, cancel, True)
+        # A missing route is a web page, or an error that is not JSON; a missing session is a 404 in JSON.
+        if reply.type != "application/json" and (reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body):
+            for session in self.list(until, cancel, directory):
+                if session.id == session_id:
+                    return session
+            reply.status = 404
+        return shapes.session(self._read(call, reply, session_id))
+
+    def list(self, until, cancel=None, directory=None, roots=False):
+        """Return every session of the directory, children and archived ones included, in no order that means anything.
+
+        OpenCode: GET /session. It has no cursor, and neither its search nor `start` is of use (O-022, O-024).
+        """
+        query = {"limit": EVERYTHING, "roots": "true" if roots else None}
+        return shapes.sessions(self._call("GET", "/session", directory, until, cancel, query=query))
+
+    def children(self, session_id, until, cancel=None, directory=None):
+        """Return the direct children. OpenCode: GET /session/{id}/children."""
+        return shapes.sessions(self._call("GET", _path(session_id, "/children"), directory, until, cancel, session=session_id))
+
+    def status(self, until, cancel=None, directory=None):
+        """Return `{id: {"type": "busy"|"retry", …}}` of one directory's sessions; idle ones are absent (O-057).
+
+        OpenCode: GET /session/status.
+        """
+        data = self._call("GET", "/session/status", directory, until, cancel)
+        if type(data) is not dict:
+            raise shapes.malformed("a status", "it is not an object")
+        return {name: shapes.clean(value) for name, value in data.items()
+                if type(value) is dict and value.get("type") in ("busy", "retry") and shapes.nameable(name)}
+
+    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
+        """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last page.
+
+        Page: `[(RemoteMessage, parts), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
+        """
+        path, query = _path(session_id, "/message"), {"limit": max(limit, 1), "before": before}
+        reply = self._exchange("GET", path, directory, query, None, until, cancel, True)
+        page = shapes.messages(self._read(f"GET {path}", reply, session_id))
+        return page, reply.headers.get("x-next-cursor") or None
+
+    def message(self, session_id, message_id, until, cancel=None, directory=None):
+        """Return one `RemoteMessage`. OpenCode: GET /session/{id}/message/{messageID}."""
+        path = _path(session_id, "/message/" + _message_id(message_id))
+        data = self._call("GET", path, directory, until, cancel, session=session_id)
+        return shapes.message(data.get("info") if type(data) is dict else None)
+
+    def check_provider(self, provider_id, model_id, until, cancel=None):
+        """Fail with `PROVIDER_INIT` unless the server can run this model of this provider.
+
+        OpenCode: GET /config/providers, the configured ones; `/provider` lists thousands and takes seconds (O-008).
+        """
+        data = self._call("GET", "/config/providers", None, until, cancel)
+        providers = data.get("providers") if type(data) is dict else None
+        if type(providers) is not list:
+            raise shapes.malformed("a list of providers", "it is not an array")
+        known = {each["id"]: each.get("models") for each in providers if type(each) is dict and type(each.get("id")) is str}
+        if provider_id not in known:
+            raise errors.ProviderInit(f"the server has no provider {provider_id}",
+                                      f"It has {_names(known)}. Add the provider to OpenCode's configuration, or log in to it.")
+        models = known[provider_id] if type(known[provider_id]) is dict else {}
+        if model_id not in models:
+            raise errors.ProviderInit(f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}.")
+
+    # -- changing --------------------------------------------------------------------------------------------------
+    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None):
+        """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata, and if the
+        reply is lost the session is found by it instead of being made twice (P-176).
+
+        An unknown parent is `NOT_FOUND`: the server would take any (O-018). After `CONNECTION` or `TIMEOUT` whose details
+        say `sent`, `find_created` tells later what became of it. OpenCode: POST /session.
+        """
+        if directory is not None:
+            directory = directories.canonical(directory)
+        body = {"metadata": {shapes.TOKEN: token}}
+        if title is not None:
+            body["title"] = title
+        if parent_id is not None:
+            body["parentID"] = ids.session_id(parent_id, "the parent's id")
+            try:
+                self.get(parent_id, until, cancel, directory)
+            except errors.NotFound as error:
+                raise errors.NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.",
+                                      details=error.details) from None
+        try:
+            return shapes.session(self._call("POST", "/session", directory, until, cancel, body=body, resend=False))
+        except (errors.Connection, errors.Timeout) as error:
+            if not (error.details or {}).get("sent"):
+                raise
+            lost = error
+        while time.monotonic() < until:
+            try:
+                found = self.find_created(token, until, cancel, directory)
+            except (errors.Connection, errors.Timeout):
+                self._pause(LOOK_AGAIN, until, cancel)
+            else:
+                if found:
+                    return found
+                break
+        raise lost
+
+    def find_created(self, token, until, cancel=None, directory=None):
+        """Return the session that was created with `token`, or None."""
+        return next((session for session in self.list(until, cancel, directory) if session.token == token), None)
+
+    def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP):
+        """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not of
+        the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it.
+
+        OpenCode: PATCH /session/{id}. Null means nothing there: un-archiving is 0 (O-019).
+        """
+        body = {}
+        if title is not KEEP:
+            body["title"] = title
+        if metadata is not KEEP:
+            body["metadata"] = metadata
+        if archived is not KEEP:
+            body["time"] = {"archived": archived or 0}
+        if not body:
+            return self.get(session_id, until, cancel, directory)
+        return shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id))
+
+    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
+        """Copy the session up to `message_id` (all of it when None) and return the copy, which is a root (O-054).
+
+        An unknown message is `NOT_FOUND`: the server would copy everything. OpenCode: POST /session/{id}/fork.
+        """
+        body = {}
+        if message_id is not None:
+            self.message(session_id, message_id, until, cancel, directory)
+            body["messageID"] = message_id
+        return shapes.session(self._call("POST", _path(session_id, "/fork"), directory, until, cancel, body=body, session=session_id, resend=False))
+
+    def share(self, session_id, until, cancel=None, directory=None):
+        """Share the session on the server and return it, with its `share_url`.
+
+        `UNSUPPORTED` when the server will not or cannot: a caller with links of its own makes one (O-055).
+        OpenCode: POST /session/{id}/share.
+        """
+        try:
+            session = shapes.session(self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id))
+        except errors.Server as error:
+            raise errors.Unsupported(f"the server does not share sessions: {error.cause}", "Enable sharing in OpenCode's configuration.",
+                                     session=session_id, details=error.details) from None
+        if session.share_url is None:
+            raise errors.Unsupported("the server gave no link for its share", "Enable sharing in OpenCode's configuration.", session=session_id)
+        return session
+
+    def unshare(self, session_id, until, cancel=None, directory=None):
+        """Withdraw the server's share; none there is success. OpenCode: DELETE /session/{id}/share."""
+        return shapes.session(self._call("DELETE", _path(session_id, "/share"), directory, until, cancel, session=session_id))
+
+    def delete(self, session_id, until, cancel=None, directory=None):
+        """Delete the session and its descendants. What runs in them must have been ended (`Turns.delete`).
+
+        A 404 is `NOT_FOUND`, and success if the request was sent before (O-031). OpenCode: DELETE /session/{id}.
+        """
+        path, sent = _path(session_id), False
+        while True:
+            try:
+                self._call("DELETE", path, directory, until, cancel, session=session_id, resend=False)
+                return
+            except errors.NotFound:
+                if not sent:
+                    raise
+                return
+            except errors.Connection as error:
+                if sent or not error.details.get("sent"):
+                    raise
+                sent = True
+
+    def prompt(self, session_id, message_id, parts, model, until, cancel=None, directory=None):
+        """Have the server run a turn. `message_id` ("msg…") is chosen by the caller: sending again runs no second turn
+        (O-038). `model` is `(provider id, model id)`, always named (O-040).
+
+        OpenCode: POST /session/{id}/prompt_async.
+        """
+        if not parts:  # the server would run the model on nothing (O-042)
+            raise errors.InvalidParam("a prompt has no parts", "Pass at least one.", session=session_id)
+        body = {"messageID": message_id, "parts": parts, "model": {"providerID": model[0], "modelID": model[1]}}
+        self._call("POST", _path(session_id, "/prompt_async"), directory, until, cancel, body=body, session=session_id, empty=True)
+
+    def stop_turn(self, session_id, until, cancel=None, directory=None):
+        """Tell the server to abort what the session runs. Its answer proves nothing (O-016, O-033): see `Turns.abort`.
+
+        OpenCode: POST /session/{id}/abort.
+        """
+        self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False)
+
+    # -- the way there ---------------------------------------------------------------------------------------------
+    def _exchange(self, method, path, directory, query, body, until, cancel, resend):
+        url = self._locate(until, cancel)
+        with self._lock:
+            if self._closed:
+                raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
+            old = None
+            if url != self._url:  # our own server has been restarted on another port
+                old, self._url, self._transport = self._transport, url, Transport(url, *self._credentials)
+            transport = self._transport
+        if old:
+            old.close()
+        data = None if body is None else dumps(body).encode()
+        return transport.send(method, path, {"directory": directory or self.directory, **query}, data, until, cancel, resend)
+
+    def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
+        """Send, and return the parsed JSON of a 2xx answer (None if it may be `empty`)."""
+        began = time.monotonic()
+        try:
+            reply = self._exchange(method, path, directory, query or {}, body, until, cancel, resend)
+            return None if empty and 200 <= reply.status < 300 else self._read(f"{method} {path}", reply, session)
+        except errors.PlueError as error:
+            error.session = error.session or session
+            self._explain(error, session, began)
+            raise
+
+    def _read(self, call, reply, session):
+        if not 200 <= reply.status < 300:
+            error = shapes.refusal(call, reply.status, reply.type, reply.body)
+        elif reply.type != "application/json":
+            error = shapes.not_json(call, reply.status, reply.type)
+        else:
+            try:
+                return shapes.parse(reply.body)
+            except ValueError as problem:
+                error = shapes.malformed(f"an answer to {call}", str(problem)[:100])
+        error.session = session
+        raise error
+
+    def _explain(self, error, session, began):
+        """Put the text of `session.error` where the server said no more than 500 (O-014)."""
+        if self.heard and session and type(error) is errors.Server and (error.details or {}).get("status") == 500:
+            text = self.heard.failure(session, began, EXPLANATION)
+            if text:
+                error.details["reason"] = text[:shapes.EXCERPT]
+                error.cause = f"{error.cause} ({text[:shapes.EXCERPT]})"
+
+    @staticmethod
+    def _pause(seconds, until, cancel):
+        woken = threading.Event()
+        if cancel is not None:
+            cancel.watch(woken.set)
+        try:
+            woken.wait(max(min(seconds, until - time.monotonic()), 0))
+        finally:
+            if cancel is not None:
+                cancel.unwatch(woken.set)
+                cancel.check()
+
+
+def _path(session_id, rest=""):
+    """Return the path of a session, whose id is checked here: odd ones give 500, or another route (O-015)."""
+    if not shapes.nameable(ids.session_id(session_id)):
+        raise errors.NotFound("the server has no session with an id of this form", "List the sessions to see what there is.", session=session_id)
+    return f"/session/{session_id}{rest}"
+
+
+def _message_id(message_id):
+    if not (message_id.startswith("msg") and message_id.isascii() and message_id.replace("_", "").isalnum() and len(message_id) <= ids.MAX_ID):
+        raise errors.InvalidParam("the message's id is malformed", "Pass an id as the library gave it.")
+    return message_id
+
+
+def _names(known):
+    return ", ".join(shapes.clean(name) for name in sorted(known)[:8]) or "none"

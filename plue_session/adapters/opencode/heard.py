@@ -1,0 +1,77 @@
+"""What the event stream has said of late, for those who wait for it: the end of a turn, the text behind a bare 500."""
+
+import threading
+import time
+
+#: Sessions and messages remembered, the oldest forgotten first.
+MOST = 1024
+
+
+class Heard:
+    """The last things heard. Thread-safe; `hear` never waits for those who wait."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._count = 0
+        self._failures = {}  # session id: (monotonic time, text)
+        self._ended = {}  # message id: True
+        #: whether there is a stream to hear from; else waiting is polling
+        self.connected = False
+
+    def hear(self, change):
+        """Take a `Change`; harmless for those of no interest."""
+        if change.kind == "failed":
+            self._remember(self._failures, change.session_id, (time.monotonic(), change.value.text or change.value.name))
+        elif change.kind == "message" and change.value.ended:
+            self._remember(self._ended, change.value.id, True)
+        elif change.kind not in ("idle", "status", "deleted", "message"):
+            return
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def ended(self, message_id):
+        """Return whether the message was heard to be complete or failed."""
+        return message_id in self._ended
+
+    def failure(self, session_id, since, seconds):
+        """Return the text of a `session.error` of the session heard after `since` (monotonic), waiting for it so long; or None.
+
+        Behind "Unexpected server error" it alone says what happened (O-014).
+        """
+        until = time.monotonic() + seconds
+        while True:
+            count = self._count
+            when, text = self._failures.get(session_id, (0, None))
+            if text is not None and when >= since:
+                return text
+            if not self.connected or not self.wait(count, until):
+                return None
+
+    @property
+    def count(self):
+        """A number that grows with everything heard: for `wait`."""
+        return self._count
+
+    def wait(self, count, until):
+        """Wait until more than `count` things were heard; False when `until` (monotonic) comes first."""
+        with self._changed:
+            while self._count == count:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+            return True
+
+    def wake(self):
+        """End every `wait`, for instance because a call was cancelled."""
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+    def _remember(self, memory, key, value):
+        with self._changed:
+            memory.pop(key, None)
+            memory[key] = value
+            if len(memory) > MOST:
+                del memory[next(iter(memory))]

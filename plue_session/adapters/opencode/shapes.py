@@ -1,0 +1,244 @@
+"""What the server answers, as records of ours: sessions, messages, and every shape of failure.
+
+Pure. JSON is parsed once, here. Text from the server may hold anything (O-026): NUL and megabytes pass, a lone surrogate,
+which no UTF-8 text can hold, becomes the six characters of its escape.
+"""
+
+import json
+import math
+
+from plue_session import errors
+from plue_session.rules import ids
+
+#: Where a create's token lies in the session's metadata on the server (P-176).
+TOKEN = "plue_session"
+#: Characters of the server's text that an error repeats.
+EXCERPT = 500
+
+
+class RemoteSession:
+    """A session as the server has it. Times in ms; compare by value: a rename does not raise `updated` (O-024)."""
+
+    __slots__ = ("id", "title", "parent_id", "directory", "version", "created", "updated", "archived", "share_url",
+                 "provider_id", "model_id", "metadata", "token")
+
+    def __init__(self, **values):
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+    def __eq__(self, other):
+        return isinstance(other, RemoteSession) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None
+
+
+class RemoteMessage:
+    """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's."""
+
+    __slots__ = ("id", "session_id", "role", "parent_id", "created", "completed", "finish", "failure", "ended")
+
+    def __init__(self, **values):
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+
+class Failure:
+    """Why a turn failed: OpenCode's name for it ("MessageAbortedError"), its text, the model's HTTP status or None."""
+
+    __slots__ = ("name", "text", "status")
+
+    def __init__(self, name, text, status):
+        self.name, self.text, self.status = name, text, status
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+def _number(text):
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _constant(text):
+    raise ValueError(f"{text} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
+
+
+def parse(data):
+    """Parse JSON bytes of the server; `ValueError` says what is wrong. Lone surrogates stay, for `clean`."""
+    try:
+        return _decoder.decode(data.decode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def clean(value):
+    """Return text, or a JSON value, that UTF-8 can hold: a lone surrogate becomes its escape, as six characters."""
+    if type(value) is str:
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is dict:
+        return {clean(name): clean(part) for name, part in value.items()}
+    if type(value) is list:
+        return [clean(part) for part in value]
+    return value
+
+
+def _object(value, what):
+    if type(value) is not dict:
+        raise malformed(what, "it is not an object")
+    return value
+
+
+def _text(value):
+    return clean(value) if type(value) is str else None
+
+
+def _time(times, name, what=None):
+    value = times.get(name)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int and 0 <= value < 1 << 53:
+        return value
+    if what:
+        raise malformed(what, f"time.{name} is not a time")
+    return None
+
+
+def malformed(what, why):
+    """Return the error for an answer that lacks what it must have; `what` names it ("a session")."""
+    return errors.Server(f"the server sent {what} that cannot be used: {why}", "See that backend.url is an OpenCode server of a version that the library knows.")
+
+
+def session(data):
+    """Map a session of the server; `SERVER` when it lacks an id that we can name, or its times."""
+    what = "a session"
+    times = _object(_object(data, what).get("time"), what)
+    session_id = data.get("id")
+    if type(session_id) is not str or not nameable(session_id):
+        raise malformed(what, "its id is not one")
+    model = data.get("model") if type(data.get("model")) is dict else {}
+    share = data.get("share") if type(data.get("share")) is dict else {}
+    metadata = clean(data["metadata"]) if type(data.get("metadata")) is dict else {}
+    token = metadata.pop(TOKEN, None)
+    title = _text(data.get("title"))
+    return RemoteSession(
+        id=session_id, title="Untitled" if title is None else title, parent_id=_parent(data), directory=_text(data.get("directory")),
+        version=_text(data.get("version")), created=_time(times, "created", what), updated=_time(times, "updated", what),
+        archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
+        share_url=_text(share.get("url")), provider_id=_text(model.get("providerID")), model_id=_text(model.get("id")),
+        metadata=metadata, token=token if type(token) is str else None)
+
+
+def _parent(data):
+    parent = data.get("parentID")
+    return parent if type(parent) is str and nameable(parent) else None
+
+
+def nameable(session_id):
+    """Return whether an id can stand in a path: odd ones get 500 or a web page, an empty one the list (O-015)."""
+    try:
+        return session_id.startswith("ses_") and bool(ids.session_id(session_id))
+    except errors.InvalidParam:
+        return False
+
+
+def sessions(data):
+    """Map a list of sessions. Those with an id that no call could name are left out; any other flaw is `SERVER`."""
+    if type(data) is not list:
+        raise malformed("a list of sessions", "it is not an array")
+    return [session(each) for each in data if not (type(each) is dict and type(each.get("id")) is str and not nameable(each["id"]))]
+
+
+def message(info):
+    """Map a message's `info`."""
+    what = "a message"
+    times = _object(_object(info, what).get("time"), what)
+    for name in ("id", "sessionID", "role"):
+        if type(info.get(name)) is not str:
+            raise malformed(what, f"it has no {name}")
+    completed, failed = _time(times, "completed"), info.get("error")
+    return RemoteMessage(
+        id=clean(info["id"]), session_id=clean(info["sessionID"]), role=clean(info["role"]), parent_id=_text(info.get("parentID")),
+        created=_time(times, "created", what), completed=completed, finish=_text(info.get("finish")),
+        failure=failure(failed) if failed else None, ended=completed is not None or bool(failed))
+
+
+def messages(data):
+    """Map a page of messages to `[(RemoteMessage, [part, …]), …]`; parts are the server's objects, cleaned."""
+    if type(data) is not list:
+        raise malformed("a list of messages", "it is not an array")
+    page = []
+    for each in data:
+        parts = _object(each, "a message").get("parts")
+        page.append((message(each.get("info")), clean(parts) if type(parts) is list else []))
+    return page
+
+
+def failure(data):
+    """Map the error object of a turn, `{"name","data":{"message","statusCode"?}}`."""
+    data = data if type(data) is dict else {}
+    inner = data.get("data") if type(data.get("data")) is dict else {}
+    status = inner.get("statusCode")
+    return Failure(_text(data.get("name")) or "UnknownError", _text(inner.get("message")) or "", status if type(status) is int else None)
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+_REMEDIES = {
+    errors.AccessDenied: "Check backend.username and backend.password.",
+    errors.NotFound: "List the sessions to see what there is.",
+    errors.Busy: "Wait for the running turn or abort it, then try again.",
+    errors.InvalidParam: "Correct the parameter that the server names.",
+    errors.LimitExceeded: "Send less in one call.",
+    errors.Server: "Look into the server's log; see that backend.url is an OpenCode server.",
+}
+_CODES = {400: errors.InvalidParam, 401: errors.AccessDenied, 403: errors.AccessDenied, 404: errors.NotFound, 409: errors.Busy,
+          413: errors.LimitExceeded, 422: errors.InvalidParam}
+
+
+def refusal(call, status, content_type, body):
+    """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…".
+
+    The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message and,
+    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185).
+    """
+    details = {"status": status}
+    text = name = None
+    if body.strip():
+        text = "a web page" if "html" in content_type or body.lstrip()[:1] == b"<" else clean(body[:4 * EXCERPT].decode("utf-8", "replace"))
+        try:
+            data = parse(body)
+        except ValueError:
+            data = None
+        if type(data) is dict:
+            inner = data.get("data") if type(data.get("data")) is dict else {}
+            name = _text(data.get("name")) or _text(data.get("_tag"))
+            text = _text(inner.get("message")) or _text(data.get("message")) or name or text
+            reference = _text(inner.get("ref")) or _text(data.get("ref"))
+            if reference:
+                details["ref"] = reference
+    if name:
+        details["error"] = name[:EXCERPT]
+    details["server"] = text = (text or "")[:EXCERPT]
+    kind = _CODES.get(status, errors.Server)
+    said = f": {_line(text)}" if text else " without a word"
+    cause = f"the server answered {status} to {call}{said}"
+    if kind is errors.AccessDenied:
+        cause = f"the server refuses the username and password ({status} to {call})"
+    remedy = _REMEDIES[kind]
+    if 300 <= status < 400:
+        remedy = "Redirects are not followed: set backend.url to where the server is."
+    return kind(cause, remedy, details=details)
+
+
+def not_json(call, status, content_type):
+    """Return the error for a 2xx answer that is not JSON: the web page of a route that does not exist (O-012)."""
+    return errors.Server(f"the server answered {status} to {call} with {_line(content_type) or 'something'}, not JSON",
+                         "See that backend.url is an OpenCode server of a version that the library knows.",
+                         details={"status": status, "server": content_type[:EXCERPT]})
+
+
+def _line(text):
+    """Return text that stays on one line of a message."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()

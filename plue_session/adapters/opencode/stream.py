@@ -1,0 +1,179 @@
+"""The server's event stream, followed for as long as the library runs.
+
+Two threads: one reads and cuts, and never waits for anybody, because the server buffers without limit for a slow reader
+(O-060); the other applies. The stream has no ids and no replay (O-058), so each connection begins with a snapshot: subscribe,
+wait for `server.connected`, snapshot by GET, then apply what was heard meanwhile and from then on.
+"""
+
+import http.client
+import random
+import threading
+import time
+from collections import deque
+from urllib.parse import quote, urlsplit
+
+from plue_session import errors
+from plue_session.adapters.opencode import events, shapes
+from plue_session.adapters.opencode.connection import Wire
+from plue_session.rules import sse
+
+#: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
+SILENCE = 30.0
+#: Seconds that connecting may take.
+CONNECT = 10.0
+#: Seconds before the first reconnect and before the later ones: each connect makes the server grow (O-059).
+BACK_OFF = 1.0, 30.0
+#: Events, and their bytes, that may wait for being applied; beyond that a new snapshot is cheaper than they are.
+MOST_WAITING, MOST_BYTES = 20_000, 64_000_000
+#: Seconds that `stop` waits for the threads.
+STOPPING = 0.1
+
+_AGAIN = object()  # what was heard is incomplete: snapshot
+
+
+class Stream:
+    """Follows `/event` of one directory. Start it from a library thread: its threads inherit the blocked signals.
+
+    Called on the applying thread, one at a time: `snapshot()` reads the server's state by GET and raises when it cannot, which
+    costs the connection; `apply(change)` takes an `events.Change`; `on_state(error)` hears None when the stream is connected
+    and its snapshot applied, and the error when it is lost, once each. `locate(until, cancel)` returns the server's URL.
+    """
+
+    def __init__(self, locate, directory, headers, snapshot, apply, on_state, *, back_off=BACK_OFF, silence=SILENCE):
+        self._locate, self._directory, self._headers = locate, directory, {**headers, "Accept": "text/event-stream"}
+        self._snapshot, self._apply, self._on_state = snapshot, apply, on_state
+        self._back_off, self._silence = back_off, silence
+        self._changed = threading.Condition()
+        self._waiting, self._bytes = deque(), 0
+        self._wire = Wire()
+        self._stopping = self._hurry = False
+        self.connected = self._told = False
+        self._threads = [threading.Thread(target=target, name=name, daemon=True) for target, name in
+                         ((self._read, "plue-opencode-events"), (self._work, "plue-opencode-apply"))]
+
+    def start(self):
+        """Begin to connect. Returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self):
+        """End both threads, cutting the connection; waits at most 100 ms. Twice is harmless."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._wire.cut()
+        until = time.monotonic() + STOPPING
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(max(until - time.monotonic(), 0))
+
+    def hurry(self):
+        """Connect now instead of waiting: our own server is back."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def _read(self):
+        delay, longest = self._back_off
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                self._follow()
+                error = errors.Connection("the server ended the event stream", "It is connected again by itself.")
+            except errors.PlueError as failure:
+                error = failure
+            except (OSError, http.client.HTTPException) as failure:
+                error = errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
+                                          "It is connected again by itself.")
+            self._put(error)
+            if time.monotonic() - began > self._silence:
+                delay = self._back_off[0]
+            self._pause(delay * random.uniform(0.5, 1))
+            delay = min(delay * 2, longest)
+
+    def _pause(self, seconds):
+        until = time.monotonic() + seconds
+        with self._changed:
+            while not (self._stopping or self._hurry) and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._hurry = False
+
+    def _follow(self):
+        """Read one connection to its end. OpenCode: GET /event."""
+        parts = urlsplit(self._locate(time.monotonic() + CONNECT, None))
+        secure = parts.scheme == "https"
+        wire = Wire()
+        with self._changed:
+            if self._stopping:
+                return
+            self._wire = wire
+        connection = http.client.HTTPConnection(parts.hostname, parts.port)
+        try:
+            sock = wire.connect(parts.hostname, parts.port or (443 if secure else 80), time.monotonic() + CONNECT)
+            connection.sock = sock
+            if secure:
+                import ssl
+                connection.sock = sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
+            sock.settimeout(self._silence)
+            connection.request("GET", f"{parts.path.rstrip('/')}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
+            answer = connection.getresponse()
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if answer.status != 200:
+                raise shapes.refusal("GET /event", answer.status, kind, answer.read1(65536))
+            if kind != "text/event-stream":
+                raise shapes.not_json("GET /event", answer.status, kind)
+            parser = sse.Parser()
+            # read1: anything that waits for a full buffer would hold the first event back for seconds.
+            while (data := answer.read1(65536)):
+                for event in parser.feed(data):
+                    self._put(event)
+        finally:
+            connection.close()
+            wire.release()
+
+    def _put(self, item):
+        """Leave something to be applied; never waits. Too much of it is replaced by a snapshot."""
+        with self._changed:
+            if isinstance(item, bytes):
+                self._bytes += len(item)
+                if len(self._waiting) >= MOST_WAITING or self._bytes > MOST_BYTES:
+                    self._waiting.clear()
+                    self._bytes, item = 0, _AGAIN
+            self._waiting.append(item)
+            self._changed.notify_all()
+
+    # -- applying --------------------------------------------------------------------------------------------------
+    def _work(self):
+        while True:
+            with self._changed:
+                while not self._waiting and not self._stopping:
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                item = self._waiting.popleft()
+                if isinstance(item, bytes):
+                    self._bytes -= len(item)
+            if isinstance(item, errors.PlueError):
+                self._tell(False, item)
+                continue
+            change = None if item is _AGAIN else events.read(item)
+            if item is _AGAIN or change and change.kind in ("connected", "disposed"):
+                self._begin()
+            if change and change.kind not in ("connected", "heartbeat"):
+                self._apply(change)
+
+    def _begin(self):
+        try:
+            self._snapshot()
+        except errors.PlueError as error:
+            self._tell(False, error)
+            self._wire.cut()  # without a snapshot what follows has no beginning: connect again, with back-off
+        else:
+            self._tell(True, None)
+
+    def _tell(self, connected, error):
+        """Tell of a change of state; a server that stays away is told of once."""
+        if connected != self.connected or not self._told:
+            self.connected, self._told = connected, True
+            self._on_state(error)
