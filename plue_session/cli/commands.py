@@ -27,13 +27,19 @@ def main(arguments=None):
     except Failure as failure:
         return complain(options, failure)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would complain
+        drop_output()
         return 141
     except OSError as error:
+        drop_output()
         return complain(options, f"{error.strerror}{f': {error.filename}' if error.filename else ''}. "
                                  "Check the place, its permissions and the free space.")
     except KeyboardInterrupt:
         return 130
+
+
+def drop_output():
+    """Let go of what could not be written: the flush at exit would complain about it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(options, what):

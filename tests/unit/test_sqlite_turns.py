@@ -417,29 +417,26 @@ def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, f
     hold_exclusively(folder).close()
 
 
-class Overtaken:
-    """A connection to which SQLite answers that others have written during each checkpoint."""
-
-    def __init__(self, connection):
-        self.execute, self.close = lambda sql: self, connection.close
-
-    def fetchone(self):
-        return 0, 10, 5
-
-
-def test_what_a_checkpoint_beside_the_writers_cannot_copy_the_writer_copies_after_its_commit(opened):
+def test_under_steady_writing_the_wal_is_begun_anew_again_and_again(opened, monkeypatch):
+    monkeypatch.setattr(connections, "LONG_WAL", 500_000)
     store = opened()
-    add(store, description="x" * 20_000)
-    real = store._connections._connect
-    store._connections._connect = lambda *pragmas: Overtaken(real(*pragmas))
-    store.maintain()
-    store._connections._connect = real
-    copied = os.path.getsize(store.path)
-    add(store)
-    assert os.path.getsize(store.path) > copied
-    frames = os.path.getsize(store.path + "-wal")
-    add(store)
-    assert os.path.getsize(store.path + "-wal") == frames  # begun anew
+    wanted, ended = threading.Event(), threading.Event()
+
+    def maintain():
+        while not ended.is_set():
+            wanted.wait()
+            wanted.clear()
+            store.maintain()
+    keeper = threading.Thread(target=maintain)
+    keeper.start()
+    for _ in range(2000):
+        add(store)
+        if store.wants_maintenance():
+            wanted.set()
+    ended.set()
+    wanted.set()
+    keeper.join()
+    assert os.path.getsize(store.path + "-wal") < 20 * 500_000  # left alone it would be some 80 MB
 
 
 def test_a_checkpoint_does_not_wait_for_whoever_writes(opened):

@@ -41,22 +41,19 @@ class Turns:
             raise error
 
     def _abort(self, look):
-        look.begun = False
-        busy, turn = look.now()
-        if not busy:
-            if turn is not None:
-                look.until_true(lambda: look.ended(turn), min(look.until, time.monotonic() + TRAILING))
-            return False
+        turn = look.running()
         if turn is None:
-            look.until_true(lambda: look.running() is not None or not look.busy(), min(look.until, time.monotonic() + BEGINNING))
-            busy, turn = look.now()
-            if not busy:
+            if not look.busy():
                 return False
+            look.until_true(lambda: look.running() is not None or not look.busy(), min(look.until, time.monotonic() + BEGINNING))
+            turn = look.running()
+            if turn is None and not look.busy():
+                return True
         look.begun = True
         while True:
             try:
                 self._client.stop_turn(look.session_id, look.until, look.cancel, look.directory)
-            except errors.Connection:
+            except (errors.Connection, errors.Timeout):
                 pass  # whether it arrived shows below; a server that died has ended the turn
             if look.until_true(lambda: look.over(turn), min(look.until, time.monotonic() + AGAIN)):
                 return True
@@ -93,7 +90,7 @@ class _Look:
 
     def __init__(self, client, heard, session_id, until, cancel, directory):
         self.client, self.heard, self.session_id, self.until, self.cancel, self.directory = client, heard, session_id, until, cancel, directory
-        self.begun = False
+        self.begun, self.idle_since = False, None
 
     def busy(self):
         return self.session_id in self.client.status(self.until, self.cancel, self.directory)
@@ -104,11 +101,6 @@ class _Look:
         newest = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
         return None if newest is None or newest.ended else newest
 
-    def now(self):
-        """Return whether the session is busy, and with which message."""
-        busy = self.busy()
-        return busy, self.running()
-
     def ended(self, turn):
         """Return whether the message has ended, or was removed."""
         try:
@@ -117,7 +109,7 @@ class _Look:
             return True
 
     def over(self, turn):
-        """Return whether the turn is over, as the server's store and its status say. A lost connection says nothing."""
+        """Return whether the turn is over, as the server's store and its status say. No answer says nothing."""
         try:
             if turn is not None and not self.ended(turn):
                 return not self.busy() and self._trailed()
@@ -126,12 +118,12 @@ class _Look:
             # Busy with what? A message that began later, of another prompt, is a turn that we must not wait for.
             running = self.running()
             return turn is not None and running is not None and running.parent_id != turn.parent_id
-        except errors.Connection:
+        except (errors.Connection, errors.Timeout):
             return False
 
     def _trailed(self):
         """Idle, but the message is open: give its end the time it may take, then take it for cut off by a crash (O-048)."""
-        self.idle_since = getattr(self, "idle_since", None) or time.monotonic()
+        self.idle_since = self.idle_since or time.monotonic()
         return time.monotonic() - self.idle_since > TRAILING
 
     def until_true(self, condition, until):

@@ -35,7 +35,7 @@ class Connections:
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN
-        self._unfinished = False  # a checkpoint beside the writers could not copy their last frames
+        self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
         self._writer = None
         self._idle = []
@@ -119,7 +119,7 @@ class Connections:
 
     # -- housekeeping --------------------------------------------------------------------------------------------
     def committed(self, log_id):
-        """Count a commit, tell other processes of its newest log row, and end a checkpoint that could not keep up."""
+        """Count a commit, tell other processes of its newest log row, and end a checkpoint that was made beside us."""
         self._commits += 1
         if self._unfinished:  # now nobody writes, and little is left
             self._unfinished = False
@@ -153,12 +153,8 @@ class Connections:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
             fitting = commits * LONG_WAL // (max(length, 1) * files.PAGE_SIZE)
             self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
-            # Only a WAL that was copied to its end is begun anew. Others write meanwhile, less each time; what is left in
-            # the end the writer copies itself, between two commits.
-            for _ in range(3):
-                _, length, copied = connection.execute(_CHECKPOINT).fetchone()
-                if copied >= length:
-                    return
+            # Only a WAL that is copied to its end at the moment of the next commit is begun anew. Whoever writes meanwhile
+            # prevents that, so the writer copies the little that is left itself, between two commits.
             self._unfinished = True
         except Error as error:
             raise failures.translate(error, self.path) from error
