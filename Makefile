@@ -29,9 +29,9 @@ test: build/.library .venv/.test .tools/.zig ## run every test, then coverage an
 	@scripts/tools.sh
 	@sh scripts/test.sh
 
-torture: build/.library .venv/.test ## run the randomized and fault tests longer
+torture: build/.library .venv/.test .tools/.zig .tools/zig-0.16 .tools/zig-0.17 ## run the same tests with more kills, more random, more Zig
 	@scripts/tools.sh
-	PLUE_TORTURE=1 $(PY) -m pytest tests/fault
+	PLUE_TORTURE=1 $(PY) -m pytest
 
 bench: build/.library .venv/.test ## measure against peers
 	$(PY) benchmarks/run.py
@@ -65,6 +65,10 @@ clean: ## remove what was built, .venv and .tools
 .tools/.zig: .venv/.base requirements/zig.txt
 	@test -x .tools/bin/python || $(PY) -m venv .tools
 	@.tools/bin/python -m pip --disable-pip-version-check install -qq -r requirements/zig.txt
+	@touch $@
+
+.tools/zig-%: requirements/zig-%.txt .tools/.zig
+	@$(PIP) --target $@ --upgrade -r $<
 	@touch $@
 
 build/.library: .venv/.runtime $(LIBRARY_SOURCES)
