@@ -128,8 +128,8 @@ class Commits:
         busy = [session_id for session_id, events in self._counts.items() if events > limit // 8]
         for session_id in busy:
             del self._counts[session_id]
-        if len(self._counts) > TRIM_SESSIONS:  # most have had an event or two, and age will trim those
-            self._counts = {session_id: events for session_id, events in self._counts.items() if events > limit // 64}
+        if len(self._counts) > TRIM_SESSIONS:  # the quieter half is left to its age
+            self._counts = dict(sorted(self._counts.items(), key=lambda item: item[1])[len(self._counts) // 2:])
         self.store.trim(limit, self.clock() - age, busy)
 
     # -- telling ---------------------------------------------------------------------------------------------------
@@ -142,7 +142,10 @@ class Commits:
                 publisher.snapshot(row.session_id, *rev_info)
             publisher.event(row, cursors.render(store_id, row.id, row.session_id))
             self._published = row.id
-            self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
+            if rev_info is None:
+                self._counts.pop(row.session_id, None)
+            else:
+                self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
 
     def _publish_foreign(self, until=None):
         floor, _ = self.store.log_state()

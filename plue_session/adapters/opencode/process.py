@@ -206,14 +206,14 @@ class _Watch:
     def __init__(self, owner, process):
         self.owner, self.process = owner, process
         self.url, self.printed, self.tail = None, b"", b""
-        self.stopped = False
+        self.stopped = self.announced = False
 
     def run(self):
         owner, process = self.owner, self.process
         poll = select.poll()
         for fd in (process.lifeline, process.stdout, process.stderr, owner._wake_read):
             poll.register(fd, select.POLLIN)
-        due = time.monotonic() + START
+        due = time.monotonic() + START  # when to give up, or to check, next
         while not process.gone:
             if not self.stopped and (owner._stopping or owner._failed_checks >= CHECKS):
                 self.stopped = True
@@ -225,6 +225,10 @@ class _Watch:
                     owner._drain_wake()
                 elif not self.read(fd):
                     poll.unregister(fd)
+            if self.url and not self.announced and process.pid:  # the line may be heard before the guard's word
+                self.announced = True
+                due = time.monotonic() + CHECK
+                owner._listens(self.url)
             if time.monotonic() >= due:
                 if self.url is None:
                     process.stop()
@@ -260,7 +264,6 @@ class _Watch:
             _, found, url = line.partition(b"server listening on ")
             if found and url.startswith((b"http://", b"https://")):
                 self.url = url.decode("ascii", "replace").strip()
-                self.owner._listens(self.url)
                 return
 
 
