@@ -136,6 +136,33 @@ def test_the_commands_work_where_they_are_installed(installed, folder):
     assert "My Coding Session" in support.run([installed / "python", support.ROOT / "examples" / "first.py"], env=env, cwd="/").out
 
 
+def readme(language):
+    """The first program in this language in the README."""
+    return (support.ROOT / "README.md").read_text().split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_what_the_readme_shows_works(installed, folder, tmp_path):
+    (tmp_path / "app.c").write_text(readme("c"))
+    env = clean(PATH=f"{installed}:{os.environ['PATH']}")
+    support.run(["sh", "-euc", "cc -Wall -Wextra -Werror app.c $(plue-session-config --cflags --libs) -o app"], cwd=tmp_path, env=env)
+    env = {"PLUE_SESSION_DATA_DIR": str(folder)}
+    assert '"title":"My Coding Session"' in support.run([tmp_path / "app"], env=env, cwd="/").out
+    assert '"title":"Untitled"' in support.run([installed / "python", "-c", readme("python")], env=env, cwd="/").out
+
+
+def test_the_zig_example_works_as_its_comment_says(installed, folder, tmp_path):
+    zig = [support.ROOT / ".tools" / "bin" / "python", "-m", "ziglang"]
+    cache = str(support.CHECKED / "zig-cache")
+    env = clean(ZIG_GLOBAL_CACHE_DIR=cache, ZIG_LOCAL_CACHE_DIR=cache)
+    include, libdir = ask(installed, "--includedir"), ask(installed, "--libdir")
+    header = support.run([*zig, "translate-c", "-lc", f"-I{include}", f"{include}/plue_session.h"], env=env)
+    (tmp_path / "plue.zig").write_text(header.out)
+    shutil.copy(support.ROOT / "examples" / "first.zig", tmp_path)
+    support.run([*zig, "build-exe", "first.zig", "-lc", f"-L{libdir}", "-rpath", libdir, "-lplue_session"], env=env, cwd=tmp_path)
+    done = support.run([tmp_path / "first"], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
+    assert '"title":"My Coding Session"' in done.err
+
+
 def test_the_configuration_command_answers_in_the_order_of_the_questions(installed):
     package = os.path.dirname(ask(installed, "--includedir"))
     assert ask(installed, "--version", "--libdir") == f"0.1.0 {package}/lib"
