@@ -97,7 +97,8 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     ffi.embedding_api("")
     ffi.cdef(emit.declarations() + '\nextern "Python+C" { int plue_python_serve(int lane, int generation); }\n')
     ffi.embedding_init_code(INIT_CODE)
-    flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type", "-fno-omit-frame-pointer"]
+    flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
+             "-fno-omit-frame-pointer"]
     flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
     link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete",
             f"-Wl,--version-script={os.path.join(generated, 'exports.map')}"]

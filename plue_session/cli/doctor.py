@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from plue_session import __version__, config, errors
 from plue_session.adapters.share_key import NAME as SHARE_KEY
 from plue_session.adapters.share_key import ShareKeyFile
-from plue_session.adapters.sqlite import files
+from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli import locks
 from plue_session.cli.host import Failure, Host, library_path, open_library
@@ -148,8 +148,8 @@ def store(data_dir):
     except errors.PlueError as error:
         return problem("store", error)
     if problems:
-        return Finding("store", "problem", f"{path} is damaged: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
-                       "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store.")
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        return Finding("store", "problem", f"{path} is damaged: {problems[0]}{more}", failures.NEW_STORE)
     return Finding("store", "ok", text)
 
 
@@ -185,7 +185,8 @@ def new_store(options):
     try:
         settings = settings_of(options.data_dir)
         if settings.store != "sqlite":
-            raise errors.Unsupported(f"the configured store is {settings.store.partition('://')[0]}, not a file", "Name the folder: --data-dir.")
+            raise errors.Unsupported(f"the configured store is {settings.store.partition('://')[0]}, not a file",
+                                     "Name the folder: --data-dir.")
         data_dir = os.path.realpath(settings.data_dir)
         path = os.path.join(data_dir, files.DATABASE)
         if not os.path.isdir(data_dir):

@@ -13,7 +13,8 @@ def holders(path):
         return []
     # "1: FLOCK  ADVISORY  READ 4711 fe:01:1048577 0 EOF"; waiting ones have "->" in second place
     numbers = {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode)}
-    return [f"process {number} ({_name(number)})" for number in sorted(numbers - {os.getpid()}) if number > 0 and _has_open(number, path)]
+    others = sorted(number for number in numbers - {os.getpid()} if number > 0)  # 0: beyond our view of processes
+    return [f"process {number} ({_name(number)})" for number in others if _has_open(number, path)]
 
 
 def _name(number):
