@@ -116,13 +116,12 @@ def test_every_module_can_be_imported_first(name):
     assert importlib.import_module(name)
 
 
-def test_nothing_imports_the_network_stack_or_what_is_slow():
-    code = ("import pkgutil, sys, plue_session, importlib\n"
-            "for m in pkgutil.walk_packages(plue_session.__path__, 'plue_session.'):\n"
-            "    if '__main__' not in m.name and '.cli' not in m.name and m.name != 'plue_session.config_tool':\n"
-            "        importlib.import_module(m.name)\n"
-            "print(*sorted({'requests', 'urllib3', 'ssl', 'asyncio', 'http', 'logging'} & set(sys.modules)))")
-    assert support.run([sys.executable, "-c", code], env={"PATH": ""}, cwd=support.ROOT).out == "\n"
+def test_the_embedded_backend_runs_without_the_network_stack_and_what_is_slow_to_import(library, tmp_path):
+    code = ("import sys\nfrom plue_session.prototypes import load\nplue = load()\nassert plue.plue_init(None) == 0\n"
+            "plue.plue_session_create_share(plue.plue_session_create(None))\nplue.plue_shutdown()\n"
+            "print(*sorted({'requests', 'urllib3', 'ssl', 'asyncio', 'http', 'logging', 'typing'} & set(sys.modules)))")
+    env = {"PLUE_SESSION_DATA_DIR": str(tmp_path)}
+    assert support.run([sys.executable, "-c", code], env=env, cwd=library.root).out == "\n"
 
 
 def test_imports_point_one_way():
