@@ -5,8 +5,8 @@ tables is noted in a journal. To undo is to go back through the journal, to comm
 Pages sort what matches: their cost grows with the number of sessions, unlike that of a file's indices.
 """
 
+from _thread import allocate_lock, get_ident
 import os
-import threading
 from itertools import islice
 
 from plue_session import errors
@@ -36,7 +36,7 @@ class MemoryStore:
     def __init__(self, scope):
         self.scope = scope
         self.store_id = os.urandom(4).hex()
-        self._lock = threading.Lock()  # guards the committed side; never held for longer than one call
+        self._lock = allocate_lock()  # guards the committed side; never held for longer than one call
         self._committed = _tables()
         self._tables = _tables()
         self._logged = {}  # session id -> ids of its rows in the log, as the writer sees them
@@ -48,7 +48,7 @@ class MemoryStore:
     # -- writer side ---------------------------------------------------------------------------------------------
     def begin(self):
         self._live()
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
 
     def commit(self):
         with self._lock:
@@ -117,7 +117,7 @@ class MemoryStore:
             self._set("log", log_id, None)
 
     def share(self, session_id):
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             return _copy(self._tables["share"].get(session_id))
         with self._lock:
             return _copy(self._live()["share"].get(session_id))

@@ -4,8 +4,8 @@ A change is a function of a `Unit`. Each runs in a savepoint of its own, so one 
 disturb its neighbours; all of a group become durable with one commit. Nobody hears of a change before that.
 """
 
+from _thread import allocate_lock, get_ident
 import os
-import threading
 
 from plue_session.errors import NotFound
 from plue_session.model import EVENT_NUMBER, LogRow
@@ -28,7 +28,7 @@ class Commits:
         self.publisher = publisher
         self.clock = clock
         self._replay = replay_limit, replay_age_ms
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._unit = None
         self._owner = None
         self._published = store.log_state()[1]
@@ -40,7 +40,7 @@ class Commits:
 
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             return change(self._unit)
         outcome, = self.batch([change])
         if isinstance(outcome, Exception):
@@ -53,7 +53,7 @@ class Commits:
         `take_more`, when given, is called once the store is ours: jobs that arrived while we waited join the group.
         """
         with self._lock:
-            self._owner = threading.get_ident()
+            self._owner = get_ident()
             try:
                 return self._batch(jobs, take_more)
             finally:

@@ -57,7 +57,6 @@ class OwnServer:
         self._thread = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.starts = 0  # how many times it has listened
-        self._failed_checks = 0  # in a row
 
     def start(self, until):
         """Spawn the server and return its URL once it listens; `until` is in seconds of the monotonic clock.
@@ -169,7 +168,7 @@ class OwnServer:
 
     def _listens(self, url):
         with self._state:
-            self._url, self.starts, self._failed_checks = url, self.starts + 1, 0
+            self._url, self.starts = url, self.starts + 1
             self._state.notify_all()
         self._on_change(url)
 
@@ -187,18 +186,6 @@ class OwnServer:
         except BlockingIOError:
             pass
 
-    def _examine(self, url):
-        """Check the server's health on a thread of its own: a check may hang, the server's thread must not."""
-        def examine():
-            try:
-                self._check(url)
-            except errors.PlueError:
-                self._failed_checks += 1
-            else:
-                self._failed_checks = 0
-            self._poke()
-        threading.Thread(target=examine, name="plue-opencode-health", daemon=True).start()
-
 
 class _Watch:
     """The life of one process, for `OwnServer`."""
@@ -207,6 +194,7 @@ class _Watch:
         self.owner, self.process = owner, process
         self.url, self.printed, self.tail = None, b"", b""
         self.stopped = self.announced = False
+        self.failed_checks = 0  # in a row
 
     def run(self):
         owner, process = self.owner, self.process
@@ -215,7 +203,7 @@ class _Watch:
             poll.register(fd, select.POLLIN)
         due = time.monotonic() + START  # when to give up, or to check, next
         while not process.gone:
-            if not self.stopped and (owner._stopping or owner._failed_checks >= CHECKS):
+            if not self.stopped and (owner._stopping or self.failed_checks >= CHECKS):
                 self.stopped = True
                 process.stop()
             for fd, _ in poll.poll(max(due - time.monotonic(), 0) * 1000):
@@ -233,7 +221,7 @@ class _Watch:
                 if self.url is None:
                     process.stop()
                 elif owner._check:
-                    owner._examine(self.url)
+                    self.examine()
                 due = time.monotonic() + CHECK
         for fd in (process.stdout, process.stderr):
             os.set_blocking(fd, False)
@@ -243,6 +231,18 @@ class _Watch:
         when = "ended" if self.url else "ended before it listened"
         return errors.Server(f"the server {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
                              "Correct what it says, or backend.spawn.", details={"exit": process.exit, "stderr": said})
+
+    def examine(self):
+        """Check the server's health on a thread of its own: a check may hang, the server's thread must not."""
+        def check():
+            try:
+                self.owner._check(self.url)
+            except errors.PlueError:
+                self.failed_checks += 1
+            else:
+                self.failed_checks = 0
+            self.owner._poke()
+        threading.Thread(target=check, name="plue-opencode-health", daemon=True).start()
 
     def read(self, fd):
         """Take in what the server printed; returns False at the end."""

@@ -1,7 +1,7 @@
 """The connections of one open store: one that writes, a pool of readers, and an orderly end whoever is inside."""
 
+from _thread import allocate_lock
 import os
-import threading
 from sqlite3 import Error
 
 from plue_session import errors
@@ -31,7 +31,7 @@ class Connections:
         data_dir = os.path.abspath(data_dir)
         self.path = os.path.join(data_dir, files.DATABASE)
         self._wal = self.path + "-wal"
-        self._gate = threading.Lock()  # guards what follows, but for _idle, whose pop and append are atomic
+        self._gate = allocate_lock()  # guards what follows, but for _idle, whose pop and append are atomic
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN

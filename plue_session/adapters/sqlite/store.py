@@ -1,6 +1,6 @@
 """The default store: one SQLite file per data folder. See ports.Store for what each method promises."""
 
-import threading
+from _thread import get_ident
 from sqlite3 import IntegrityError
 
 from plue_session import errors
@@ -52,7 +52,7 @@ class SqliteStore:
     # -- writer side ---------------------------------------------------------------------------------------------
     def begin(self):
         self._connections.enter()
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
         try:
             self._write(_BEGIN)
             version = self._write(_DATA_VERSION).fetchone()[0]
@@ -174,7 +174,7 @@ class SqliteStore:
 
     def share(self, session_id):
         sql, values = _SQL["share"], (self._scope, session_id)
-        own = self._owner == threading.get_ident()
+        own = self._owner == get_ident()
         found = self._change(sql, values).fetchall() if own else self._read(sql, values)
         return Share(*found[0]) if found else None
 
