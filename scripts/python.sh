@@ -49,7 +49,7 @@ if [ -n "${PYTHON:-}" ]; then
         print_real "$PYTHON"
         exit 0
     fi
-    echo "PYTHON=$PYTHON cannot run the library: $(printf %s "$reason" | tail -n 1); $REMEDY." >&2
+    echo "PYTHON=$PYTHON cannot run the library: $(printf '%s\n' "$reason" | sed -n '/./{p;q;}'); $REMEDY." >&2
     exit 1
 fi
 
