@@ -3,10 +3,14 @@
  *
  *     processes ours DATA_DIR SECONDS
  *     processes plain DATABASE RECORDED SECONDS NUMBER NUMBER NUMBER NUMBER
+ *     processes turns DATABASE RECORDED SECONDS NUMBER NUMBER NUMBER NUMBER
  *
- * `plain` is SQLite as everybody uses it: WAL, synchronous FULL, busy_timeout, and the same statements as ours.
+ * `plain` is SQLite as everybody uses it: WAL, synchronous FULL, busy_timeout, and the same statements as ours. `turns` is
+ * the same behind a flock, as ours is: what fairness costs without us.
  */
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -24,6 +28,7 @@ static struct shared {
 
 static replay *raw;
 static plue_session_t handle;
+static int turn_fd = -1;
 
 static void prepare(int mine, char **argument)
 {
@@ -38,6 +43,10 @@ static void prepare(int mine, char **argument)
             die("libsqlite3.so.0", "is missing");
         raw = open_replay(argument[2], argument[3], "update_title", "PRAGMA busy_timeout = 60000; PRAGMA synchronous = full;"
                           "PRAGMA wal_autocheckpoint = 4096; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
+        char path[4096];
+        snprintf(path, sizeof path, "%s.turn", argument[2]);
+        if (!strcmp(argument[1], "turns") && (turn_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+            die(path, "cannot be opened");
     }
 }
 
@@ -45,7 +54,11 @@ static void change(int64_t number, long turn)
 {
     char title[32];
     if (raw) {
+        if (turn_fd >= 0)
+            flock(turn_fd, LOCK_EX);
         run_replay(raw, number, 0, 1800000000000 + turn);
+        if (turn_fd >= 0)
+            flock(turn_fd, LOCK_UN);
         return;
     }
     snprintf(title, sizeof title, "renamed %ld", turn);
@@ -73,8 +86,8 @@ static void run(int mine, double seconds, int64_t number)
 int main(int count, char **argument)
 {
     int ours = count == 4 && !strcmp(argument[1], "ours"), failed = 0;
-    if (!ours && (count != 9 || strcmp(argument[1], "plain")))
-        die("usage", "processes ours DATA_DIR SECONDS | processes plain DATABASE RECORDED SECONDS NUMBER...");
+    if (!ours && (count != 9 || (strcmp(argument[1], "plain") && strcmp(argument[1], "turns"))))
+        die("usage", "processes ours DATA_DIR SECONDS | processes plain|turns DATABASE RECORDED SECONDS NUMBER...");
     double seconds = atof(argument[ours ? 3 : 4]);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_barrierattr_t attributes;
