@@ -1,0 +1,187 @@
+"""What a real server will not do on demand: lost replies, missing routes, web pages, wrong types, bare failures."""
+
+import json
+import threading
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.opencode import events, health
+from plue_session.adapters.opencode.client import Client
+from plue_session.adapters.opencode.heard import Heard
+from tests.opencode.conftest import soon
+from tests.opencode.stub import Stub, reply
+
+SESSION = {"id": "ses_a", "title": "T", "directory": "/", "version": "1", "time": {"created": 1, "updated": 2}}
+PAGE = reply(200, b"<!doctype html><title>OpenCode</title>", "text/html")
+
+
+@pytest.fixture
+def stub():
+    with Stub() as server:
+        yield server
+
+
+@pytest.fixture
+def client(stub):
+    made = Client(lambda until, cancel: stub.url, "/", heard=Heard())
+    yield made
+    made.close()
+
+
+def made(token):
+    return {**SESSION, "metadata": {"plue_session": token}}
+
+
+@pytest.mark.requirement("P-176", "O-065")
+def test_a_create_whose_reply_is_lost_is_found_and_not_sent_again(stub, client):
+    stub.answers += [stub.hang_up(), reply(200, [{**SESSION, "id": "ses_b"}, made("tok")])]
+    assert client.create("tok", soon()).id == "ses_a"
+    assert [request[0] for request in stub.requests] == ["POST", "GET"]
+    assert json.loads(stub.requests[0][3]) == {"metadata": {"plue_session": "tok"}}
+
+
+@pytest.mark.requirement("P-176", "O-065")
+def test_a_create_that_did_not_happen_fails_and_is_not_sent_again(stub, client):
+    stub.answers += [stub.hang_up(), reply(200, [])]
+    with pytest.raises(errors.Connection) as caught:
+        client.create("tok", soon())
+    assert caught.value.details["sent"] and [request[0] for request in stub.requests] == ["POST", "GET"]
+
+
+@pytest.mark.requirement("P-176")
+def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
+    stub.answers += [stub.hang_up(), stub.hang_up(), stub.hang_up(), reply(200, [made("tok")])]
+    assert client.create("tok", soon()).id == "ses_a"
+
+
+@pytest.mark.requirement("T-03", "P-176")
+def test_a_create_that_is_not_answered_in_time_can_be_found_later(stub, client):
+    stub.answers += [stub.stall(), reply(200, [made("tok")])]
+    with pytest.raises(errors.Timeout) as caught:
+        client.create("tok", soon(0.2))
+    assert caught.value.details["sent"] and client.find_created("tok", soon()).id == "ses_a"
+
+
+@pytest.mark.requirement("P-116")
+@pytest.mark.parametrize("missing", [PAGE, reply(404, b"404 Not Found", "text/plain"), reply(405, content_type=None), reply(500, content_type=None)])
+def test_where_the_route_is_missing_a_session_is_read_from_the_list(stub, client, missing):
+    stub.answers += [missing, reply(200, [SESSION]), missing, reply(200, [SESSION])]
+    assert client.get("ses_a", soon()).title == "T"
+    with pytest.raises(errors.NotFound):
+        client.get("ses_b", soon())
+    assert "limit=1000000" in stub.requests[1][1]
+
+
+@pytest.mark.requirement("P-117")
+def test_a_failure_of_the_read_is_not_an_absence(stub, client):
+    for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Server), (stub.stall(), errors.Timeout)):
+        stub.answers[:] = [answer]
+        with pytest.raises(kind):
+            client.get("ses_a", soon(0.3))
+
+
+@pytest.mark.requirement("O-012")
+@pytest.mark.parametrize("answer", [PAGE, reply(200, b"{}", None), reply(200, b"", None), reply(200, b"{", "application/json"),
+                                    reply(200, b"\xff\xfe", "application/json"), reply(200, b"[" * 5000, "application/json"), reply(200, {"a": 1}),
+                                    reply(200, [1]), reply(200, b'[{"id":"ses_a","time":5}]'), reply(204, b"", None), reply(302, b"", None)])
+def test_what_is_not_the_json_that_was_asked_for_is_a_server_error(stub, client, answer):
+    stub.answers.append(answer)
+    with pytest.raises(errors.Server) as caught:
+        client.list(soon())
+    assert len(caught.value.message("plue_session_list")) < 1000
+
+
+@pytest.mark.requirement("O-012")
+def test_any_2xx_is_success(stub, client):
+    stub.answers.append(reply(201, SESSION, "application/json; charset=utf-8"))
+    assert client.create("tok", soon()).id == "ses_a"
+
+
+@pytest.mark.requirement("O-014")
+def test_a_bare_500_is_joined_by_the_text_that_the_event_stream_has_for_it(stub, client):
+    client.heard.connected = True
+    bare = reply(500, {"name": "UnknownError", "data": {"message": "Unexpected server error.", "ref": "err_1"}})
+
+    def answer(connection):
+        client.heard.hear(events.read(json.dumps({"type": "session.error", "properties": {
+            "sessionID": "ses_a", "error": {"name": "X", "data": {"message": "Model not found: a/b"}}}}).encode()))
+        connection.sendall(bare)
+    stub.answers += [bare, answer]
+    with pytest.raises(errors.Server) as caught:
+        client.update("ses_a", soon(), title="x")
+    assert "reason" not in caught.value.details
+    with pytest.raises(errors.Server) as caught:
+        client.update("ses_a", soon(), title="x")
+    assert "Model not found: a/b" in caught.value.message("plue_session_update_title")
+    assert caught.value.details == {"status": 500, "error": "UnknownError", "ref": "err_1", "server": "Unexpected server error.",
+                                    "reason": "Model not found: a/b"} and caught.value.session == "ses_a"
+
+
+@pytest.mark.requirement("O-031")
+def test_a_404_is_a_delete_only_when_the_delete_was_sent_before(stub, client):
+    gone = reply(404, {"name": "NotFoundError", "data": {"message": "x"}})
+    stub.answers += [gone]
+    with pytest.raises(errors.NotFound):
+        client.delete("ses_a", soon())
+    stub.answers += [stub.hang_up(), gone]
+    client.delete("ses_a", soon())
+    assert len(stub.requests) == 3
+
+
+@pytest.mark.requirement("O-019", "P-121")
+def test_a_patch_holds_what_changes_and_nothing_else(stub, client):
+    stub.default = lambda method, target: reply(200, SESSION)
+    client.update("ses_a", soon(), title="x")
+    client.update("ses_a", soon(), archived=None)
+    client.update("ses_a", soon(), archived=7, metadata={"a": 1})
+    assert [json.loads(body) for _, _, _, body in stub.requests] == [
+        {"title": "x"}, {"time": {"archived": 0}}, {"metadata": {"a": 1}, "time": {"archived": 7}}]
+
+
+@pytest.mark.requirement("O-011")
+def test_every_request_names_a_directory(stub, client):
+    stub.default = lambda method, target: reply(200, [])
+    client.list(soon())
+    client.list(soon(), directory="/other place")
+    assert [target.partition("directory=")[2].partition("&")[0] for _, target, _, _ in stub.requests] == ["%2F", "%2Fother%20place"]
+
+
+def test_a_share_without_a_link_is_none(stub, client):
+    stub.answers += [reply(200, SESSION), reply(200, {**SESSION, "share": {"url": "https://opncd.ai/s/1"}})]
+    with pytest.raises(errors.Unsupported):
+        client.share("ses_a", soon())
+    assert client.share("ses_a", soon()).share_url == "https://opncd.ai/s/1"
+
+
+@pytest.mark.requirement("O-002")
+def test_readiness_is_asked_for_on_new_connections_each_a_quarter_of_a_second(stub):
+    healthy = reply(200, {"healthy": True, "version": "1.18.33"})
+    stub.answers += [stub.stall(), stub.stall(), reply(500), healthy]
+    began = soon(0)
+    assert health.await_health(stub.url, {}, soon(), threading.Event()) == "1.18.33"
+    assert soon(0) - began < 3 and len(stub.connections) == 4
+    assert [target for _, target, _, _ in stub.requests] == ["/global/health"] * 4
+
+
+def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
+    stub.default = lambda method, target: PAGE
+    with pytest.raises(errors.Server, match="text/html"):
+        health.await_health(stub.url, {}, soon(0.2), threading.Event())
+    stub.default = lambda method, target: reply(401, b"", None)
+    with pytest.raises(errors.AccessDenied):
+        health.await_health(stub.url, {}, soon(60), threading.Event())
+    stop = threading.Event()
+    stop.set()
+    stub.default = lambda method, target: reply(500)
+    with pytest.raises(errors.Closed):
+        health.await_health(stub.url, {}, soon(60), stop)
+
+
+@pytest.mark.requirement("O-009")
+def test_health_of_the_real_server_needs_its_password(server):
+    url = server.url(soon())
+    with pytest.raises(errors.AccessDenied):
+        health.probe(url, {}, 5)
+    from plue_session.adapters.opencode.http import Transport
+    assert health.probe(url, Transport(url, server.username, server.password).headers, 5) == "1.18.33"

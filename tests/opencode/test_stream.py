@@ -1,0 +1,262 @@
+"""The event stream is followed for ever: snapshot first, nothing lost without a new snapshot, ended at once."""
+
+import json
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.opencode import stream as module
+from plue_session.adapters.opencode.http import Transport
+from plue_session.adapters.opencode.stream import Stream
+from tests.opencode.conftest import soon
+from tests.opencode.stub import Stub, reply
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def event(kind, **properties):
+    return b"data: " + json.dumps({"id": "evt_1", "type": kind, "properties": properties}).encode() + b"\n\n"
+
+
+def chunk(data):
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def idle(number):
+    return event("session.idle", sessionID=f"ses_{number}")
+
+
+CONNECTED = event("server.connected")
+
+
+class Follower:
+    """What a stream's user sees, in order, as one queue of texts."""
+
+    def __init__(self, url, directory="/d", headers=None, snapshot=None, **more):
+        self.seen = queue.Queue()
+        self.stream = Stream(lambda until, cancel: url() if callable(url) else url, directory, headers or {}, snapshot or self.snapshot,
+                             self.apply, self.state, **{"back_off": (0.02, 0.1), **more})
+
+    def snapshot(self):
+        self.seen.put("snapshot")
+
+    def apply(self, change):
+        self.seen.put(f"{change.kind} {change.session_id}")
+
+    def state(self, error):
+        self.seen.put("up" if error is None else f"down {error.name}")
+
+    def next(self, seconds=10):
+        return self.seen.get(timeout=seconds)
+
+    def until(self, text, seconds=10):
+        """Skip what comes before `text`."""
+        until = time.monotonic() + seconds
+        while self.next(until - time.monotonic()) != text:
+            pass
+
+    def __enter__(self):
+        self.stream.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stream.stop()
+
+
+@pytest.fixture
+def stub():
+    with Stub() as server:
+        yield server
+
+
+@pytest.mark.requirement("O-058")
+def test_the_snapshot_comes_after_subscribing_and_before_what_was_heard_meanwhile(stub):
+    order = []
+
+    def snapshot():
+        order.append(len(stub.requests))
+        follower.seen.put("snapshot")
+    stub.answers.append(stub.stall(HEAD + chunk(CONNECTED + idle(1)) + chunk(idle(2))))
+    with Follower(stub.url, snapshot=snapshot, headers={"Authorization": "Basic x"}) as follower:
+        assert [follower.next() for _ in range(4)] == ["snapshot", "up", "idle ses_1", "idle ses_2"]
+    assert order == [1]
+    method, target, headers, _ = stub.requests[0]
+    assert (method, target) == ("GET", "/event?directory=%2Fd") and headers["authorization"] == "Basic x"
+
+
+@pytest.mark.requirement("O-062")
+def test_the_first_event_is_heard_at_once_chunked_or_not(stub):
+    stub.answers.append(stub.stall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n" + CONNECTED))
+    began = time.monotonic()
+    with Follower(stub.url) as follower:
+        assert follower.next() == "snapshot" and time.monotonic() - began < 1
+
+
+@pytest.mark.requirement("O-058")
+def test_after_a_reconnect_and_after_a_disposal_there_is_a_new_snapshot(stub):
+    stub.answers += [stub.hang_up(HEAD + chunk(CONNECTED + idle(1))), stub.stall(HEAD + chunk(CONNECTED + event("server.instance.disposed", directory="/d") + idle(2)))]
+    with Follower(stub.url) as follower:
+        assert [follower.next() for _ in range(9)] == ["snapshot", "up", "idle ses_1", "down CONNECTION", "snapshot", "up", "snapshot",
+                                                       "disposed None", "idle ses_2"]
+
+
+@pytest.mark.requirement("O-059")
+def test_silence_ends_a_connection(stub):
+    stub.answers += [stub.stall(HEAD + chunk(CONNECTED)), stub.stall(HEAD + chunk(CONNECTED))]
+    with Follower(stub.url, silence=0.2) as follower:
+        assert [follower.next() for _ in range(4)] == ["snapshot", "up", "down CONNECTION", "snapshot"]
+
+
+@pytest.mark.requirement("O-059")
+def test_reconnecting_backs_off_up_to_the_longest_pause_and_tells_of_the_loss_once(stub, monkeypatch):
+    pauses, enough = [], threading.Event()
+    monkeypatch.setattr(module.random, "uniform", lambda least, most: most)
+
+    def pause(self, seconds):
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            enough.set()
+            self._stopping = True
+    monkeypatch.setattr(Stream, "_pause", pause)
+    stub.default = lambda method, target: reply(500)
+    with Follower(stub.url, back_off=module.BACK_OFF) as follower:
+        assert enough.wait(10)
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert follower.seen.qsize() <= 1
+
+
+def test_our_own_servers_return_ends_the_pause(stub):
+    stub.answers += [reply(500), stub.stall(HEAD + chunk(CONNECTED))]
+    with Follower(stub.url, back_off=(60, 60)) as follower:
+        assert follower.next() == "down SERVER"
+        follower.stream.hurry()
+        assert follower.next() == "snapshot"
+
+
+@pytest.mark.parametrize("answer, state", [
+    (reply(401, content_type=None), "ACCESS_DENIED"), (reply(200, b"<html>", "text/html"), "SERVER"), (reply(200, b"{}"), "SERVER"),
+    (reply(404), "NOT_FOUND"), (b"SSH-2.0\r\n\r\n", "CONNECTION")])
+def test_what_is_no_event_stream_is_a_state_that_says_so(stub, answer, state):
+    stub.default = lambda method, target: answer
+    with Follower(stub.url) as follower:
+        assert follower.next() == f"down {state}"
+
+
+@pytest.mark.requirement("O-062")
+def test_an_event_that_is_too_large_costs_the_connection(stub):
+    stub.answers += [HEAD + chunk(CONNECTED) + chunk(b"data: " + b"x" * 10_000_001), stub.stall(HEAD + chunk(CONNECTED))]
+    with Follower(stub.url) as follower:
+        assert [follower.next() for _ in range(4)] == ["snapshot", "up", "down LIMIT_EXCEEDED", "snapshot"]
+
+
+@pytest.mark.requirement("P-115")
+def test_a_snapshot_that_fails_is_tried_again_with_a_new_connection(stub):
+    failures = [errors.Timeout("x")]
+
+    def snapshot():
+        if failures:
+            raise failures.pop()
+        follower.seen.put("snapshot")
+    stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED))
+    with Follower(stub.url, snapshot=snapshot) as follower:
+        assert follower.next() == "down TIMEOUT"
+        follower.until("snapshot")
+        assert follower.next() == "up"
+
+
+@pytest.mark.requirement("O-060")
+def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapshot(stub, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 100)
+    begun, release = threading.Event(), threading.Event()
+
+    def snapshot():
+        begun.set()
+        release.wait(10)
+        follower.seen.put("snapshot")
+    taken = threading.Event()
+
+    def flood(connection):
+        connection.sendall(HEAD + chunk(CONNECTED))
+        begun.wait(10)
+        for number in range(200):
+            connection.sendall(chunk(b"".join(idle(number * 100 + each) for each in range(100))))
+        taken.set()
+        stub.stall()(connection)
+    stub.answers.append(flood)
+    with Follower(stub.url, snapshot=snapshot) as follower:
+        assert taken.wait(10)  # 20,000 events, 2 MB: the sender was never stopped
+        release.set()
+        follower.until("snapshot")
+        follower.until("snapshot")
+        follower.until("idle ses_19999")
+
+
+@pytest.mark.requirement("P-112")
+@pytest.mark.parametrize("when", ["connected", "silent", "paused", "connecting", "resolving"])
+def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
+    reached, release = threading.Event(), threading.Event()
+
+    def hang(*_):
+        reached.set()
+        release.wait(10)
+        raise OSError("released")
+    if when == "resolving":
+        monkeypatch.setattr("plue_session.adapters.opencode.connection.socket.getaddrinfo", hang)
+    elif when == "paused":
+        monkeypatch.setattr(Stream, "_pause", lambda self, seconds, real=Stream._pause: (reached.set(), real(self, seconds)))
+        stub.default = lambda method, target: reply(500)
+    elif when == "connecting":
+        monkeypatch.setattr("socket.socket.connect", hang)
+    else:
+        stub.default = lambda method, target: (stub.stall() if when == "silent" else stub.stall(HEAD + chunk(CONNECTED)))
+    follower = Follower(stub.url, back_off=(60, 60))
+    with follower:
+        if when == "silent":
+            stub.asked.get(timeout=5)
+        elif when == "connected":
+            follower.until("up")
+        else:
+            assert reached.wait(5)
+        began = time.monotonic()
+        follower.stream.stop()
+        assert time.monotonic() - began < 0.25  # 100 ms, and a busy machine's share
+        follower.stream.stop()
+    release.set()
+
+
+@pytest.mark.requirement("P-119")
+def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):
+    headers = Transport("http://x", server.username, server.password).headers
+    heard = queue.Queue()
+    follower = Follower(server.url(soon()), repository, headers)
+    follower.stream._apply = heard.put
+    with follower:
+        assert [follower.next(), follower.next()] == ["snapshot", "up"]
+        session = client.create(uuid.uuid4().hex, soon(), title="Heard")
+        # `session.created` may come before the reply or after it (O-029).
+        assert heard.get(timeout=5).value == session
+        renamed = client.update(session.id, soon(), title="Renamed")
+        while (change := heard.get(timeout=5)).kind != "session" or change.value.title != "Renamed":
+            pass
+        assert change.value == renamed
+        client.delete(session.id, soon())
+        while (change := heard.get(timeout=5)).kind != "deleted":
+            pass
+        assert change.session_id == session.id
+
+
+@pytest.mark.requirement("O-058", "O-065")
+def test_after_a_kill_of_the_real_server_the_stream_comes_back(server, client, repository):
+    headers = Transport("http://x", server.username, server.password).headers
+    with Follower(lambda: server.url(soon(30)), repository, headers) as follower:
+        assert [follower.next(), follower.next()] == ["snapshot", "up"]
+        os.killpg(server.pid, signal.SIGKILL)
+        follower.until("down CONNECTION")
+        follower.until("snapshot", 30)
+        assert follower.next() == "up"
