@@ -26,6 +26,7 @@ TIMES = 50 if os.environ.get("PLUE_TORTURE") else 5
 
 #: A program that prints what a server prints, and then what the test wants: `sh -c FAKE sh …` ignores "serve …".
 LISTENS = "echo 'Warning: OPENCODE_SERVER_PASSWORD is not set'; echo 'opencode server listening on http://127.0.0.1:4321'; "
+UNTIL_TOLD = "while [ ! -e told ]; do sleep 0.02; done; "
 
 
 def fake(script, guard, folder, **more):
@@ -136,9 +137,10 @@ def test_a_server_that_never_listens_is_a_timeout_and_ended(guard, tmp_path):
 @pytest.mark.requirement("O-003")
 def test_a_talkative_server_is_read_for_ever_and_its_end_is_kept(guard, tmp_path):
     ended = threading.Event()
-    owned = fake(LISTENS + "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo 'last words' >&2; exit 3", guard, tmp_path,
+    owned = fake(LISTENS + UNTIL_TOLD + "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo 'last words' >&2; exit 3", guard, tmp_path,
                  on_change=lambda url: ended.set() if url is None else None, back_off=(30, 30))
     owned.start(soon())
+    (tmp_path / "told").touch()
     assert ended.wait(10)
     with pytest.raises(errors.Connection, match="being restarted"):
         owned.url(soon(0.05))
@@ -231,8 +233,9 @@ def test_a_server_that_fails_three_health_checks_is_restarted(guard, tmp_path, m
 
 def test_stopping_wakes_who_waits_for_the_url_and_ends_a_pause(guard, tmp_path):
     down, outcomes = threading.Event(), []
-    owned = fake(LISTENS + "exit 0", guard, tmp_path, on_change=lambda url: down.set() if url is None else None, back_off=(60, 60))
+    owned = fake(LISTENS + UNTIL_TOLD, guard, tmp_path, on_change=lambda url: down.set() if url is None else None, back_off=(60, 60))
     owned.start(soon())
+    (tmp_path / "told").touch()
     assert down.wait(5)
 
     def wait():

@@ -83,7 +83,8 @@ def test_the_snapshot_comes_after_subscribing_and_before_what_was_heard_meanwhil
         order.append(len(stub.requests))
         follower.seen.put("snapshot")
     stub.answers.append(stub.stall(HEAD + chunk(CONNECTED + idle(1)) + chunk(idle(2))))
-    with Follower(stub.url, snapshot=snapshot, headers={"Authorization": "Basic x"}) as follower:
+    follower = Follower(stub.url, snapshot=snapshot, headers={"Authorization": "Basic x"})
+    with follower:
         assert [follower.next() for _ in range(4)] == ["snapshot", "up", "idle ses_1", "idle ses_2"]
     assert order == [1]
     method, target, headers, _ = stub.requests[0]
@@ -164,10 +165,28 @@ def test_a_snapshot_that_fails_is_tried_again_with_a_new_connection(stub):
             raise failures.pop()
         follower.seen.put("snapshot")
     stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED))
-    with Follower(stub.url, snapshot=snapshot) as follower:
+    follower = Follower(stub.url, snapshot=snapshot)
+    with follower:
         assert follower.next() == "down TIMEOUT"
         follower.until("snapshot")
         assert follower.next() == "up"
+
+
+@pytest.mark.parametrize("where", ["snapshot", "apply"])
+def test_a_defect_of_who_is_called_is_told_and_does_not_end_the_following(stub, where):
+    defects = [ValueError("x")]
+
+    def broken(*_):
+        if defects:
+            raise defects.pop()
+        follower.seen.put(where)
+    stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED + idle(1)))
+    follower = Follower(stub.url, **({"snapshot": broken} if where == "snapshot" else {}))
+    if where == "apply":
+        follower.stream._apply = broken
+    with follower:
+        follower.until("down UNKNOWN")
+        follower.until(where)
 
 
 @pytest.mark.requirement("O-060")
@@ -189,7 +208,8 @@ def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapsho
         taken.set()
         stub.stall()(connection)
     stub.answers.append(flood)
-    with Follower(stub.url, snapshot=snapshot) as follower:
+    follower = Follower(stub.url, snapshot=snapshot)
+    with follower:
         assert taken.wait(10)  # 20,000 events, 2 MB: the sender was never stopped
         release.set()
         follower.until("snapshot")

@@ -157,20 +157,25 @@ class Stream:
             if isinstance(item, errors.PlueError):
                 self._tell(False, item)
                 continue
-            change = None if item is _AGAIN else events.read(item)
-            if item is _AGAIN or change and change.kind in ("connected", "disposed"):
-                self._begin()
-            if change and change.kind not in ("connected", "heartbeat"):
-                self._apply(change)
+            try:
+                self._take(item)
+            except errors.PlueError as error:
+                self._lose(error)
+            except Exception as error:  # a defect above must not end the following for ever: begin anew
+                self._lose(errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it."))
 
-    def _begin(self):
-        try:
+    def _take(self, item):
+        change = None if item is _AGAIN else events.read(item)
+        if item is _AGAIN or change and change.kind in ("connected", "disposed"):
             self._snapshot()
-        except errors.PlueError as error:
-            self._tell(False, error)
-            self._wire.cut()  # without a snapshot what follows has no beginning: connect again, with back-off
-        else:
             self._tell(True, None)
+        if change and change.kind not in ("connected", "heartbeat"):
+            self._apply(change)
+
+    def _lose(self, error):
+        """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
+        self._tell(False, error)
+        self._wire.cut()
 
     def _tell(self, connected, error):
         """Tell of a change of state; a server that stays away is told of once."""
