@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -16,6 +17,8 @@ def pytest_configure(config):
     config.pluginmanager.register(Proofs(), "plue-proofs")
     for name in [name for name in os.environ if name.startswith(("PLUE_SESSION_", "PLUE_OPENCODE_", "OPENCODE_"))]:
         del os.environ[name]
+    # A shell that runs us in the background has SIGINT ignored, and what we start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,8 +18,7 @@ EPILOG = "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command 
 def main(arguments=None):
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # titles may hold what the terminal's encoding does not
+    sys.stdout.reconfigure(errors="backslashreplace")  # titles may hold what the terminal's encoding does not
     try:
         code = options.run(options)
         sys.stdout.flush()

@@ -19,12 +19,14 @@ class Shell:
     def __init__(self, root, folder, temporary):
         self.root, self.store = root, str(folder)
         self.env = {**os.environ, "TMPDIR": str(temporary)}
+        self.started = []
 
     def command(self, *arguments, before=""):
         """Return the command; `before` is Python that runs in front of it."""
         start = ["-m", "plue_session.cli"]
         if before:
-            start = ["-c", f"import sys\nfrom plue_session.cli import commands, host, look\n{before}\nsys.exit(commands.main())"]
+            start = ["-c", f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, look\n{before}\n"
+                           "sys.exit(commands.main())"]
         return [sys.executable, *start, *arguments, *(["--data-dir", self.store] if arguments[0][0] != "-" else [])]
 
     def __call__(self, *arguments, code=0, before="", env=()):
@@ -42,13 +44,18 @@ class Shell:
         """Start a command that goes on; returns once it watches."""
         process = subprocess.Popen(self.command(*arguments), env=self.env, cwd=self.root, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.started.append(process)
         assert process.stderr.readline() == f"Watching {self.store}; Ctrl-C ends.\n"
         return process
 
 
 @pytest.fixture
 def shell(plain, folder, tmp_path):
-    return Shell(plain.root, folder, tmp_path)
+    made = Shell(plain.root, folder, tmp_path)
+    yield made
+    for process in made.started:
+        process.kill()  # one that has ended does not mind
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +126,7 @@ def test_list_reads_page_by_page(shell):
 
 
 def test_what_a_title_holds_does_not_move_the_cursor(shell):
-    shell("demo", "--keep", before=r'from plue_session.cli import demo; demo.TITLE = "red\x1b[31m Coding \u00e4\n"')
+    shell("demo", "--keep", before=r'demo.TITLE = "red\x1b[31m Coding \u00e4\n"')
     line = shell("list").out
     assert "red\\x1b[31m Coding ä\\n" in line and line.count("\n") == 1
     assert shell("list", env={"PYTHONIOENCODING": "ascii"}).out.count("\\xe4") == 1
@@ -158,6 +165,11 @@ def test_a_missing_or_broken_library_is_one_line(shell, tmp_path):
     assert "there is no library at" in shell("list", code=1, before=patch).err
     place.write_bytes(b"no library")
     assert "the library cannot be loaded" in shell("list", code=1, before=patch).err
+
+
+def test_an_interrupted_command_ends_with_130(shell, kept):
+    before = "def interrupt(host): raise KeyboardInterrupt\nlook._pages = interrupt"
+    assert shell("list", code=130, before=before).err == ""
 
 
 def test_wrong_usage_is_exit_2(shell):
@@ -246,6 +258,27 @@ def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
     assert "there is no library" in findings(shell, 1, before=before)["library"]["text"]
     before = 'sys.modules["_cffi_backend"] = None'
     assert "pip install" in findings(shell, 1, before=before)["cffi"]["remedy"]
+
+
+def test_doctor_tells_old_from_new(shell, kept, tmp_path):
+    newer = 'doctor.files.MIGRATIONS += ("0002_next.sql",)'
+    assert "brought up to" in findings(shell, 0, before=newer)["store"]["text"]
+    assert "has version 0.1.0, the package around it 9" in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
+    assert "Free some space" in findings(shell, 1, before="doctor.LITTLE_SPACE = 1 << 60")["space"]["remedy"]
+    assert "cannot be read" in findings(shell, 1, before="doctor.os.access = lambda *_: False")["data"]["text"]
+    assert "none yet; the library makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
+
+
+def test_doctor_without_a_file_to_look_at(shell, tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"store": "memory"}')
+    assert "store" not in findings(shell, 0, env={"PLUE_SESSION_CONFIG": str(settings)})
+    assert "not a file" in shell("doctor", "--new-store", code=1, env={"PLUE_SESSION_CONFIG": str(settings)}).err
+
+
+def test_doctor_says_why_the_library_does_not_start(shell):
+    before = "def refuse(**config): raise host.Failure('plue_init: no Python 3.9 runtime. Install it.')\ndoctor.Host = refuse"
+    assert findings(shell, 1, before=before)["start"]["text"].startswith("plue_init: no Python")
 
 
 def test_doctor_finds_damage_that_opening_does_not(shell, kept, folder):
