@@ -66,11 +66,7 @@ class Transport:
 
     def __init__(self, url, username=None, password=None):
         self.base = url.rstrip("/")
-        self.headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
-        if password:
-            # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
-            pair = f"{username or 'opencode'}:{password}".encode()
-            self.headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        self.headers = headers(username, password)
         self._lock = threading.Lock()
         self._workers, self._idle, self._waiting = [], [], deque()
         self._closed = False
@@ -245,17 +241,26 @@ class Worker:
         transport = self._transport
         if self._adapter is None:
             self._adapter = carrier.adapter(self.dial)
-        headers = transport.headers if exchange.body is None else {**transport.headers, "Content-Type": "application/json"}
+        sent = transport.headers if exchange.body is None else {**transport.headers, "Content-Type": "application/json"}
         again = exchange.resend
         while True:
             self._dialled, exchange.sent = False, True
             try:
-                return carrier.perform(self._adapter, exchange, transport.base, headers, MAX_ANSWER)
+                return carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
             except carrier.Dropped as error:
                 if again and not self._dialled and exchange.outcome is None:
                     again = False
                     continue
                 raise error.translated(exchange) from None
+
+
+def headers(username, password):
+    """Return the headers of every request; they hold the credentials, if there is a password."""
+    made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
+    if password:
+        # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
+        made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode()).decode()
+    return made
 
 
 def _closed():

@@ -1,0 +1,99 @@
+"""An OpenCode server as the library's `Server`: attached by URL, or spawned and owned; called, and listened to."""
+
+import threading
+
+from plue_session.adapters.opencode import health
+from plue_session.adapters.opencode.client import Client
+from plue_session.adapters.opencode.guard import PROGRAM
+from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.http import headers
+from plue_session.adapters.opencode.process import OwnServer
+from plue_session.adapters.opencode.stream import Stream
+from plue_session.adapters.opencode.turns import Turns
+
+#: Seconds that a health check of our own server may take: long lists alone take a quarter of one.
+CHECK = 5.0
+
+
+class Server:
+    """What the services need of OpenCode, for one server and one directory. Thread-safe; all calls from library threads.
+
+    `backend` has the keys of the configuration: `url`, `directory`, `username`, `password`, or `spawn` with `command`,
+    `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
+    each takes `until` and `cancel`, and fails with the library's errors:
+
+    reading   `get` `list` `children` `status` `messages` `message` `check_provider` `find_created`
+    changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the end)
+
+    From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must be read
+    again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or back (None).
+    `on_lifeline(fd, open)` names descriptors that a forked child must close.
+    """
+
+    def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM):
+        self._apply, self._on_state = apply, on_state
+        self._stop = threading.Event()
+        self._owned = None
+        if backend.spawn:
+            spawn = backend.spawn
+            self._owned = OwnServer(spawn.command, spawn.directory, environ, spawn.env, on_change=self._moved, on_lifeline=on_lifeline,
+                                    check=lambda url: health.probe(url, self._headers, CHECK), program=guard)
+            directory, username, password, locate = spawn.directory, self._owned.username, self._owned.password, self._owned.url
+        else:
+            directory, username, password, url = backend.directory, backend.username, backend.password, backend.url
+
+            def locate(until, cancel=None):
+                return url
+        self._headers, self._locate = headers(username, password), locate
+        heard = Heard()
+        client = Client(locate, directory, username, password, heard)
+        turns = Turns(client, heard)
+        self._client, self._heard = client, heard
+        self.directory = client.directory
+        self.get, self.list, self.children, self.status = client.get, client.list, client.children, client.status
+        self.messages, self.message, self.check_provider, self.find_created = client.messages, client.message, client.check_provider, client.find_created
+        self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
+        self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
+        self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
+
+    def open(self, until):
+        """Spawn the server, or see that it is there; returns at `until` (monotonic seconds) at the latest.
+
+        Attached: `CONNECTION`, `TIMEOUT` and `SERVER` say that it is away, and it may be followed all the same;
+        `ACCESS_DENIED` will not go away. Spawned: any failure is final, and nothing is left of it.
+        """
+        if self._owned:
+            self._owned.start(until)
+        else:
+            health.await_health(self._locate(until), self._headers, until, self._stop)
+
+    def follow(self):
+        """Begin to listen; returns at once."""
+        self._stream.start()
+
+    @property
+    def running(self):
+        """Return `{"running", "url"?, "pid"?}` of a server of our own, as plue_get_app_info tells."""
+        if not self._owned or not self._owned.pid:
+            return {"running": False}
+        return {"running": True, "pid": self._owned.pid}
+
+    def close(self):
+        """End everything: the stream and calls under way within 200 ms, our own server within 5 s. Twice is harmless."""
+        self._stop.set()
+        self._stream.stop()
+        self._client.close()
+        if self._owned:
+            self._owned.stop()
+
+    def _moved(self, url):
+        if url:
+            self._stream.hurry()
+
+    def _hear(self, change):
+        self._heard.hear(change)
+        self._apply(change)
+
+    def _connected(self, error):
+        self._heard.connected = error is None
+        self._on_state(error)
