@@ -63,7 +63,6 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
     assert len(stub.connections) == 1
 
 
-@pytest.mark.requirement("T-03")
 @pytest.mark.parametrize("answer", [
     lambda stub: stub.stall(),
     lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Le"),
@@ -81,7 +80,6 @@ def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, tran
     assert get(transport).status == 200
 
 
-@pytest.mark.requirement("T-03")
 def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         fillers = []
@@ -100,7 +98,6 @@ def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
             filler.close()
 
 
-@pytest.mark.requirement("T-03")
 def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_close_does_not_wait(stub, monkeypatch):
     release = threading.Event()
 
@@ -117,7 +114,6 @@ def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_close_does_not_wait(s
     release.set()
 
 
-@pytest.mark.requirement("P-156")
 def test_cancelling_ends_a_request_at_once_with_the_error_given(stub, transport):
     cancel = Cancel()
     stub.answers.append(stub.stall())
@@ -132,7 +128,6 @@ def test_cancelling_ends_a_request_at_once_with_the_error_given(stub, transport)
     assert len(stub.requests) == 1
 
 
-@pytest.mark.requirement("P-112")
 def test_closing_cuts_requests_within_100_ms(stub):
     transport = http.Transport(stub.url)
     stub.default = lambda method, target: stub.stall()
@@ -201,7 +196,6 @@ def test_a_dropped_kept_connection_is_made_up_for_once_and_only_where_resending_
     assert len(stub.requests) == 5
 
 
-@pytest.mark.requirement("P-161")
 def test_nobody_listening_is_a_connection_error_at_once(stub):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

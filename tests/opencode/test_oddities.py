@@ -33,7 +33,7 @@ def made(token):
     return {**SESSION, "metadata": {"plue_session": token}}
 
 
-@pytest.mark.requirement("P-176", "O-065")
+@pytest.mark.requirement("O-065")
 def test_a_create_whose_reply_is_lost_is_found_and_not_sent_again(stub, client):
     stub.answers += [stub.hang_up(), reply(200, [{**SESSION, "id": "ses_b"}, made("tok")])]
     assert client.create("tok", soon()).id == "ses_a"
@@ -41,7 +41,7 @@ def test_a_create_whose_reply_is_lost_is_found_and_not_sent_again(stub, client):
     assert json.loads(stub.requests[0][3]) == {"metadata": {"plue_session": "tok"}}
 
 
-@pytest.mark.requirement("P-176", "O-065")
+@pytest.mark.requirement("O-065")
 def test_a_create_that_did_not_happen_fails_and_is_not_sent_again(stub, client):
     stub.answers += [stub.hang_up(), reply(200, [])]
     with pytest.raises(errors.Connection) as caught:
@@ -49,13 +49,11 @@ def test_a_create_that_did_not_happen_fails_and_is_not_sent_again(stub, client):
     assert caught.value.details["sent"] and [request[0] for request in stub.requests] == ["POST", "GET"]
 
 
-@pytest.mark.requirement("P-176")
 def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
     stub.answers += [stub.hang_up(), stub.hang_up(), stub.hang_up(), reply(200, [made("tok")])]
     assert client.create("tok", soon()).id == "ses_a"
 
 
-@pytest.mark.requirement("T-03", "P-176")
 def test_a_create_that_is_not_answered_in_time_can_be_found_later(stub, client):
     stub.answers += [stub.stall(), reply(200, [made("tok")])]
     with pytest.raises(errors.Timeout) as caught:
@@ -73,7 +71,6 @@ def test_where_the_route_is_missing_a_session_is_read_from_the_list(stub, client
     assert "limit=1000000" in stub.requests[1][1]
 
 
-@pytest.mark.requirement("P-117")
 def test_a_failure_of_the_read_is_not_an_absence(stub, client):
     for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Server), (stub.stall(), errors.Timeout)):
         stub.answers[:] = [answer]

@@ -111,7 +111,6 @@ def test_a_real_server_whose_port_is_taken_says_so(opencode, guard, repository, 
         owned.stop()
 
 
-@pytest.mark.requirement("T-09")
 @pytest.mark.parametrize("command, folder, program, text", [
     (["/nonexistent/opencode"], None, None, "command /nonexistent/opencode cannot be run: No such file"),
     (["/etc/passwd"], None, None, "command /etc/passwd cannot be run: Permission denied"),
@@ -125,7 +124,6 @@ def test_what_cannot_be_run_is_named(guard, tmp_path, command, folder, program, 
     assert re.search(text, caught.value.message("plue_init"))
 
 
-@pytest.mark.requirement("T-03")
 def test_a_server_that_never_listens_is_a_timeout_and_ended(guard, tmp_path):
     owned = fake("echo $$ > pid; echo almost; exec sleep 60", guard, tmp_path)
     began = time.monotonic()
@@ -157,7 +155,7 @@ def test_a_swallowed_term_is_sent_again(guard, tmp_path):
     assert (tmp_path / "terms").read_text().split() == ["1", "2"] and 1 < time.monotonic() - began < 4
 
 
-@pytest.mark.requirement("O-005", "P-112")
+@pytest.mark.requirement("O-005")
 def test_who_ignores_term_is_killed_within_seven_seconds(guard, tmp_path):
     owned = fake(f"trap '' TERM; {LISTENS} while :; do sleep 0.05; done", guard, tmp_path)
     owned.start(soon())
@@ -277,20 +275,25 @@ def test_after_each_kill_of_the_server_calls_work_again_and_nothing_acknowledged
 
 
 HOST = """
-import json, os, sys, time
+import json, os, sys, threading, time
 sys.path.insert(0, {root!r})
 from plue_session.adapters.opencode.process import OwnServer
 owned = OwnServer(json.loads({command!r}), {folder!r}, dict(os.environ), json.loads({overrides!r}), program={guard!r})
-owned.start(time.monotonic() + 60)
+if {listening}:
+    owned.start(time.monotonic() + 60)
+else:
+    threading.Thread(target=lambda: owned.start(time.monotonic() + 60), daemon=True).start()
+while not owned.pid:
+    time.sleep(0.001)
 print(owned.pid, flush=True)
 time.sleep(600)
 """
 
 
 @contextlib.contextmanager
-def host(command, folder, overrides, guard, **how):
+def host(command, folder, overrides, guard, listening=True, **how):
     """Run a program that owns a server; yields it and the server's pid."""
-    source = HOST.format(root=str(ROOT), command=json.dumps(command), folder=str(folder), overrides=json.dumps(overrides), guard=guard)
+    source = HOST.format(root=str(ROOT), command=json.dumps(command), folder=str(folder), overrides=json.dumps(overrides), guard=guard, listening=listening)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, **how) as running:
         try:
             yield running, int(running.stdout.readline())
@@ -298,16 +301,16 @@ def host(command, folder, overrides, guard, **how):
             running.kill()
 
 
-@pytest.mark.requirement("O-007", "T-04")
+@pytest.mark.requirement("O-007")
 def test_a_killed_host_leaves_no_real_server(opencode, guard, repository, isolated):
-    for _ in range(TIMES):
-        with host([opencode], repository, isolated, guard, start_new_session=True) as (running, pid):
+    for number in range(TIMES):  # now a server that listens, now one that has only begun to start
+        with host([opencode], repository, isolated, guard, listening=number % 4 == 0, start_new_session=True) as (running, pid):
             guardian = _parent(Path(f"/proc/{pid}"))
             os.killpg(running.pid, signal.SIGKILL)  # the host's group: the guard is not in it
         assert gone_within(10, pid, guardian)
 
 
-@pytest.mark.requirement("O-007", "T-04")
+@pytest.mark.requirement("O-007")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_however_the_host_dies_nothing_is_left(guard, tmp_path, how):
     stubborn = "trap '' TERM HUP INT; " if how == signal.SIGKILL else ""

@@ -30,7 +30,7 @@ class Seen:
             pass
 
 
-@pytest.mark.requirement("O-002", "P-119")
+@pytest.mark.requirement("O-002")
 def test_attached_by_url_the_changes_of_another_client_are_told(server, client, repository):
     seen = Seen({"url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password})
     seen.server.open(soon())
@@ -48,7 +48,6 @@ def test_attached_by_url_the_changes_of_another_client_are_told(server, client, 
     seen.server.close()
 
 
-@pytest.mark.requirement("P-161")
 def test_a_server_that_is_away_is_a_connection_error_in_time(repository):
     with Stub() as stub:
         url = stub.url

@@ -156,7 +156,6 @@ def test_an_event_that_is_too_large_costs_the_connection(stub):
         assert [follower.next() for _ in range(4)] == ["snapshot", "up", "down LIMIT_EXCEEDED", "snapshot"]
 
 
-@pytest.mark.requirement("P-115")
 def test_a_snapshot_that_fails_is_tried_again_with_a_new_connection(stub):
     failures = [errors.Timeout("x")]
 
@@ -217,7 +216,6 @@ def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapsho
         follower.until("idle ses_19999")
 
 
-@pytest.mark.requirement("P-112")
 @pytest.mark.parametrize("when", ["connected", "silent", "paused", "connecting", "resolving"])
 def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
     reached, release = threading.Event(), threading.Event()
@@ -250,7 +248,6 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
     release.set()
 
 
-@pytest.mark.requirement("P-119")
 def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):
     headers = Transport("http://x", server.username, server.password).headers
     heard = queue.Queue()

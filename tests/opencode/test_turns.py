@@ -81,7 +81,7 @@ def finished(client, session, turns, message_id):
     raise AssertionError("the prompt was not answered")
 
 
-@pytest.mark.requirement("O-033", "T-01")
+@pytest.mark.requirement("O-033")
 def test_an_abort_in_mid_stream_ends_the_turn_for_certain(client, turns, session, model, listening):
     slowest = 0
     for number in range(listening):
@@ -101,12 +101,10 @@ def test_an_abort_in_mid_stream_ends_the_turn_for_certain(client, turns, session
     assert answer.failure is None and model.ended.get(timeout=5) == ("next [words=2]", "done")
 
 
-@pytest.mark.requirement("T-01")
 def test_an_abort_with_nothing_running_touches_nothing(client, turns, session, listening):
     assert turns.abort(session.id, soon()) is False
 
 
-@pytest.mark.requirement("T-01")
 def test_an_abort_is_scoped_to_its_session(client, turns, session, model):
     other = client.create(uuid.uuid4().hex, soon(), title="Other")
     running = prompt(client, other, "other [wait]")
@@ -163,7 +161,6 @@ def test_a_busy_session_is_aborted_before_it_is_deleted(client, turns, session, 
         client.get(child.id, soon())
 
 
-@pytest.mark.requirement("P-156")
 def test_an_abort_that_waits_can_be_cancelled(client, turns, session, model, monkeypatch):
     prompt(client, session, "stubborn [wait]")
     model.started.get(timeout=10)
@@ -178,7 +175,6 @@ def test_an_abort_that_waits_can_be_cancelled(client, turns, session, model, mon
     model.ended.get(timeout=2)
 
 
-@pytest.mark.requirement("T-03")
 def test_a_turn_that_does_not_end_is_a_timeout_in_time(client, turns, session, model, monkeypatch):
     prompt(client, session, "endless [wait]")
     model.started.get(timeout=10)

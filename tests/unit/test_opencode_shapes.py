@@ -39,7 +39,6 @@ def test_archived_zero_is_not_archived(time, archived):
     assert shapes.session(with_(time={**SESSION["time"], **time})).archived == archived
 
 
-@pytest.mark.requirement("O-024")
 def test_sessions_are_compared_by_value():
     assert shapes.session(SESSION) == shapes.session(dict(SESSION)) != shapes.session(with_(title="Other"))
 
