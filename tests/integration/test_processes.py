@@ -40,7 +40,7 @@ def not_found(call):
     return False
 
 
-@pytest.mark.requirement("P-061", "P-076", "P-119", "T-02")
+@pytest.mark.requirement("P-076")
 def test_changes_reach_snapshots_and_callbacks_of_the_other_process(plain, folder, record_property, capsys):
     """The promise is 50 ms; the machine is shared, so the median is judged and each single one only bounded."""
     with Peer(plain, folder) as one, Peer(plain, folder) as other:
@@ -71,7 +71,7 @@ def test_changes_reach_snapshots_and_callbacks_of_the_other_process(plain, folde
         assert delay < 0.05 and snapshot < 0.05 and worst < 2
 
 
-@pytest.mark.requirement("P-078", "P-146")
+@pytest.mark.requirement("P-078")
 def test_delete_reaches_the_other_process(plain, folder):
     with Peer(plain, folder) as one, Peer(plain, folder) as other:
         parent = one.session_create(None)
@@ -90,7 +90,7 @@ def test_delete_reaches_the_other_process(plain, folder):
         assert other.list() == []
 
 
-@pytest.mark.requirement("P-042", "P-133", "T-02")
+@pytest.mark.requirement("P-042", "P-133")
 def test_four_processes_write_at_once_and_hear_the_same_log(plain, folder):
     rounds = 30
     with contextlib.ExitStack() as stack:
@@ -139,7 +139,7 @@ def test_processes_that_share_a_session_at_once_make_one_share(plain, folder):
             peer.session_validate_share(session_id, shares[0]["secret"])
 
 
-@pytest.mark.requirement("T-03", "P-160")
+@pytest.mark.requirement("P-160")
 def test_locked_store_makes_writers_busy_and_readers_none(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=1500) as peer:
         session = peer.session_create(None)
@@ -165,7 +165,6 @@ def test_locked_store_makes_writers_busy_and_readers_none(plain, folder):
             assert peer.info(session)["title"] == "in time" and len(peer.list()) == 1
 
 
-@pytest.mark.requirement("T-03")
 def test_overflown_queue_is_refilled_while_the_store_is_locked(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=5000) as peer:
         sessions = [peer.session_create(None) for _ in range(2)]
@@ -190,7 +189,7 @@ def poll(peer):
     return json.loads(answer._reply["value"]) if answer._reply["value"] else None
 
 
-@pytest.mark.requirement("P-156", "P-152")
+@pytest.mark.requirement("P-156")
 def test_abort_frees_a_call_that_waits_for_a_locked_store(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=20000) as peer:
         session, other = peer.session_create(None), peer.session_create(None)
@@ -210,7 +209,7 @@ def test_abort_frees_a_call_that_waits_for_a_locked_store(plain, folder):
         peer.session_update_title(session, "usable at once")
 
 
-@pytest.mark.requirement("P-112", "P-113", "P-074")
+@pytest.mark.requirement("P-074")
 def test_shutdown_frees_blocked_calls_and_all_works_again(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=30000) as peer:
         session = peer.session_create(None)
