@@ -164,7 +164,7 @@ def test_readiness_is_asked_for_on_new_connections_each_a_quarter_of_a_second(st
 def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
     stub.default = lambda method, target: PAGE
     with pytest.raises(errors.Server, match="text/html"):
-        health.await_health(stub.url, {}, soon(0.2), threading.Event())
+        health.await_health(stub.url, {}, soon(1), threading.Event())
     stub.default = lambda method, target: reply(401, b"", None)
     with pytest.raises(errors.AccessDenied):
         health.await_health(stub.url, {}, soon(60), threading.Event())

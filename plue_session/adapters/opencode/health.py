@@ -61,15 +61,18 @@ def probe(url, headers, seconds):
 def await_health(url, headers, until, stop):
     """Return the version as soon as the server is healthy; `stop` is a `threading.Event` that ends the wait (`CLOSED`).
 
-    Fails at `until` (monotonic seconds) with what the last try met, at once with `ACCESS_DENIED`.
+    Fails at `until` (monotonic seconds) with what the tries met, at once with `ACCESS_DENIED`.
     """
+    failure = None
     while True:
         try:
             return probe(url, headers, min(TRY, max(until - time.monotonic(), 0.01)))
         except errors.AccessDenied:
             raise
         except errors.PlueError as error:
+            if failure is None or type(error) is not errors.Timeout:  # the last try may have had no time to learn anything
+                failure = error
             if time.monotonic() >= until:
-                raise error from None
+                raise failure from None
         if stop.wait(min(0.05, max(until - time.monotonic(), 0))):
             raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
