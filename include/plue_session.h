@@ -158,7 +158,8 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * @return 0, or -1.
  * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
  *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; TIMEOUT (30 s).
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API int plue_init(const char *config_json);
 
@@ -190,7 +191,8 @@ PLUE_API const char *plue_get_version(void);
  * @return {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
  *     "server":{"running","url"?}}; free it with plue_free_json().
  * Errors: NOT_INITIALIZED.
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API char *plue_get_app_info(void);
 
@@ -369,7 +371,8 @@ PLUE_API char *plue_session_list(void);
  * @param query_json a JSON object, or NULL for the first 100 by time of update.
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BUSY; IO.
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API char *plue_session_query(const char *query_json);
 
@@ -379,7 +382,8 @@ PLUE_API char *plue_session_query(const char *query_json);
  * @param query_json as for plue_session_query(); NULL counts all.
  * @return the number (>= 0), or -1.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); BUSY; IO.
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API int plue_session_count(const char *query_json);
 
@@ -474,7 +478,8 @@ PLUE_API int plue_session_unshare(plue_session_t session);
  * @return 0 when it does; -1.
  * Errors: ACCESS_DENIED, with one and the same message whether the session is unknown, not shared, its share
  *     expired or withdrawn, or the secret wrong; INVALID_PARAM (NULL, malformed id); BUSY; IO.
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API int plue_session_validate_share(const char *session_id, const char *secret);
 
@@ -515,7 +520,8 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * @param user_data passed to each call; yours.
  * @return an id for plue_event_unsubscribe(), > 0; 0 on failure.
  * Errors: INVALID_PARAM (NULL callback); LIMIT_EXCEEDED (64 subscriptions); IO (no thread or descriptor left).
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data);
 
@@ -525,7 +531,8 @@ PLUE_API uint32_t plue_event_subscribe(plue_event_callback callback, void *user_
  * Waits for a call that is running, so hold no lock that the callback takes; inside that very call it does not wait. An
  * unknown id is ignored.
  *
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API void plue_event_unsubscribe(uint32_t id);
 

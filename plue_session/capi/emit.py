@@ -106,7 +106,7 @@ def _describe(function):
     for key, text in function.fields.items():
         label = "@" + key if key.startswith("param") else {"returns": "@return", "errors": "Errors:"}[key]
         lines.append(textwrap.fill(f"{label} {text}", 108, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False))
-    lines.append("Takes: " + TIMES[function.time])
+    lines.append(textwrap.fill("Takes: " + TIMES[function.time], 108, subsequent_indent="    "))
     return _comment("\n".join(lines)) + f"\nPLUE_API {function.prototype()};\n"
 
 

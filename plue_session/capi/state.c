@@ -176,7 +176,7 @@ int plue_init(const char *config_json)
     int result = -1;
     void *interpreter = NULL;
     int released = plue_release_interpreter(&interpreter);
-    int inside = thread && thread->subscription;
+    int inside = thread && thread->subscription && atomic_load(&plue_state) != PLUE_STOPPED;
     if (!inside)
         pthread_mutex_lock(&lifecycle_lock);
     if (inside || atomic_load(&plue_state) == PLUE_RUNNING)
@@ -217,7 +217,7 @@ void plue_shutdown(void)
         return;
     }
     plue_thread *thread = plue_this_thread();
-    if (thread && thread->subscription) {
+    if (thread && thread->subscription && atomic_load(&plue_state) != PLUE_STOPPED) {
         plue_fail(PLUE_ERROR_IN_USE, "plue_shutdown", "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }

@@ -3,7 +3,8 @@
 #: How long a call may take, as the header prints it.
 TIMES = {
     "instant": "instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.",
-    "local": "local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs. No network.",
+    "local": "local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s more to "
+             "learn how a commit that has begun ends). No network.",
     "remote": "remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.",
     "waits": "waits, as described, at most as long as stated.",
 }
