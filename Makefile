@@ -3,7 +3,8 @@
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install -qq
 LIBRARY_SOURCES := build_ffi.py include/module.modulemap include/plue_session.h \
-	$(wildcard plue_session/*.py plue_session/capi/*.py plue_session/capi/*.c plue_session/capi/*.h plue_session/capi/surface/*.py)
+	$(wildcard plue_session/*.py plue_session/capi/*.py plue_session/capi/*.c plue_session/capi/*.h plue_session/capi/surface/*.py \
+	plue_session/adapters/opencode/guard.c)
 CC ?= cc
 
 export PYTHON

@@ -2,8 +2,8 @@
 
     python build_ffi.py [--out plue_session] [--sanitize address|thread] [--debug]
 
-Puts lib/libplue_session.so, its SONAME twin, pkg-config and CMake files, and include/ under `--out` (the package by
-default: the library belongs beside the Python half it was built with). Linux; nothing here is in the way of macOS.
+Puts lib/libplue_session.so, its SONAME twin, the guard program, pkg-config and CMake files, and include/ under `--out` (the
+package by default: the library belongs beside the Python half it was built with). Linux; nothing here is in the way of macOS.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import compileall
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 
@@ -20,6 +21,8 @@ from plue_session.capi import emit
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CAPI = os.path.join(ROOT, "plue_session", "capi")
 SOURCES = ("thread.c", "text.c", "memory.c", "state.c", "handles.c", "calls.c", "events.c", "watch.c", "boot.c")
+#: A program of its own, which outlives the host by a moment: see the comment at its top.
+GUARD = os.path.join(ROOT, "plue_session", "adapters", "opencode", "guard.c")
 SONAME = f"libplue_session.so.{emit.ABI}"
 
 #: Runs inside the new interpreter. It must never raise: cffi would print the traceback into the host's stderr.
@@ -70,10 +73,14 @@ def libpython_folder():
                           f"pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install), {choose}")
     if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
         raise CannotBuild(f"{python} has no headers (Python.h): install them (Debian: apt-get install python3-dev), {choose}")
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    if not shutil.which(compiler):
-        raise CannotBuild(f"there is no C compiler ({compiler}): install one (Debian: apt-get install gcc) or name one (CC=...).")
+    if not shutil.which(compiler()[0]):
+        raise CannotBuild(f"there is no C compiler ({compiler()[0]}): install one (Debian: apt-get install gcc) or name it (CC=...).")
     return found[0]
+
+
+def compiler():
+    """Return the C compiler that cffi will use, as the beginning of a command."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
 def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig.get_path("platlib"), work=None):
@@ -118,6 +125,9 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     for name in (library, os.path.join(out, "lib", SONAME)):  # wheels carry no symlinks: the SONAME is a second copy
         shutil.copy(built, name + ".new")
         os.replace(name + ".new", name)
+    guard = os.path.join(out, "lib", "plue-session-guard")
+    subprocess.run([*compiler(), "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", guard + ".new", GUARD], check=True)
+    os.replace(guard + ".new", guard)
     for name in ("plue_session.h", "module.modulemap"):
         shutil.copy(os.path.join(ROOT, "include", name), os.path.join(out, "include", name))
     _package_files(os.path.join(out, "lib"))

@@ -77,7 +77,7 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
     package = {"lib/libplue_session.so", "lib/libplue_session.so.0", "lib/pkgconfig/plue-session.pc", "include/plue_session.h",
                "include/module.modulemap", "lib/cmake/PlueSession/PlueSessionConfig.cmake", "prototypes.py", "cli/commands.py",
                "lib/cmake/PlueSession/PlueSessionConfigVersion.cmake", "adapters/sqlite/queries.sql",
-               "adapters/sqlite/migrations/0001_sessions.sql"}
+               "lib/plue-session-guard", "adapters/sqlite/migrations/0001_sessions.sql"}
     assert {f"plue_session/{name}" for name in package} <= names
     assert not [name for name in names if name.endswith((".c", ".o", ".pyc")) or name.startswith(("tests/", "benchmarks/", "build"))]
     assert "-cp3" in wheel.name and "linux" in wheel.name
@@ -114,6 +114,7 @@ def test_a_program_linked_in_any_way_runs_elsewhere_without_an_environment(links
 
 def test_the_library_uses_the_environment_it_is_installed_in(installed, folder):
     code = ("from plue_session.prototypes import *; p = load(); p.plue_init(None); print(take(p, p.plue_get_app_info()))")
+    assert os.access(os.path.join(ask(installed, "--libdir"), "plue-session-guard"), os.X_OK)
     told = json.loads(support.run([installed / "python", "-c", code], env=support.environment(folder), cwd="/").out)
     assert told["paths"]["python"] == str(installed.parent) and told["paths"]["library"].startswith(str(installed.parent))
 
