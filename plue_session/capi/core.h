@@ -81,6 +81,7 @@ extern atomic_int plue_state;
 extern atomic_int plue_forked;
 extern atomic_int plue_generation;
 int plue_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZED set */
+int plue_outdated(void); /* is this a library thread of before the last shutdown? it may no longer publish */
 int plue_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
 int plue_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
 
@@ -112,6 +113,8 @@ char *plue_run_text(plue_call *call);
 int plue_run_status(plue_call *call);
 int plue_run_count(plue_call *call);
 int plue_control(int operation, const char *text, int64_t deadline_ns);
+
+/* ---- lanes.c ---- */
 int plue_lanes_open(int generation);                 /* starts the lanes' threads */
 int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOSED), ends the threads; -1: some are stuck */
 
@@ -119,13 +122,15 @@ int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOS
 int plue_events_open(void);
 int plue_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback of the host's still runs */
 
-int64_t plue_published(void);                        /* the newest log row that was published here */
+
+/* ---- queues.c ---- */
+int64_t plue_published(void); /* the newest log row that was published here */
 
 /* ---- watch.c ---- */
 void plue_watch_stop(void);
 
 /* <cdef> */
-/* calls.c: lanes */
+/* lanes.c */
 int plue__wait(int lane, int generation);
 int plue__take(int lane, int generation, plue_request **requests, int room);
 void plue__wake(int lane, int signal);
@@ -133,6 +138,8 @@ void plue__finish_text(plue_request *request, const char *text, size_t length);
 int plue__finish_number(plue_request *request, int number);
 int plue__finish_session(plue_request *request, uintptr_t handle);
 void plue__finish_error(plue_request *request, int code, const char *message, const char *details);
+
+/* calls.c */
 void plue__set_timeout(int milliseconds);
 
 /* handles.c: snapshots */
@@ -143,7 +150,7 @@ char *plue__session_ids(void);
 void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length);
 void plue__session_gone(const char *id);
 
-/* events.c */
+/* queues.c */
 void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
 void plue__event_lost(int64_t id);
 int plue__event_behind(uint64_t *queues, int64_t *after, int room);

@@ -170,18 +170,12 @@ static void drop_slot(slot *at, uint32_t index)
 }
 
 /* ---- for Python ---- */
-static int outdated(void)
-{
-    plue_thread *thread = plue_this_thread();
-    return thread && thread->generation && thread->generation != atomic_load(&plue_generation);
-}
-
 /* Make a handle to the session. It has no snapshot before the first publish; 0 when memory or slots are used up. */
 uintptr_t plue__session_acquire(const char *id)
 {
     uint64_t hash = hash_of(id);
     uintptr_t handle = 0;
-    if (outdated())
+    if (plue_outdated())
         return 0;
     pthread_mutex_lock(&sessions_lock);
     session *of = lookup(id, hash);
@@ -250,7 +244,7 @@ void plue__free(char *text)
 /* Set what every handle of the session shows, unless that is newer already. */
 void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length)
 {
-    if (outdated())
+    if (plue_outdated())
         return;
     char *copy = malloc(length + 1), *old = copy;
     if (copy) {
@@ -275,7 +269,7 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
 
 void plue__session_gone(const char *id)
 {
-    if (outdated())
+    if (plue_outdated())
         return;
     pthread_mutex_lock(&sessions_lock);
     session *of = lookup(id, hash_of(id));

@@ -67,6 +67,12 @@ int plue_ready(const char *operation)
     return 0;
 }
 
+int plue_outdated(void)
+{
+    plue_thread *thread = plue_this_thread();
+    return thread && thread->generation && thread->generation != atomic_load(&plue_generation);
+}
+
 int plue_above_stdio(int fd)
 {
     if (fd < 0 || fd > 2)

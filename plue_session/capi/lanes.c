@@ -1,0 +1,282 @@
+/*
+ * Lanes and the library's threads.
+ *
+ * A request is PENDING until a library thread takes it, then STARTED, then DONE. Its caller may leave at any time: a
+ * pending request is withdrawn as if it had never been made; a started one is left behind (ABANDONED), and whoever
+ * finishes it throws the result away.
+ */
+#include "lanes.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINGER_NS INT64_C(60000)
+
+lane plue_lanes[PLUE_LANE_COUNT];
+static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
+static const int lane_threads[PLUE_LANE_COUNT] = {1, 1, 2};
+
+static void make_lanes(void)
+{
+    for (int i = 0; i < PLUE_LANE_COUNT; i++) {
+        pthread_mutex_init(&plue_lanes[i].lock, NULL);
+        plue_cond_init(&plue_lanes[i].arrived);
+        plue_cond_init(&plue_lanes[i].emptied);
+        plue_lanes[i].pending.last = &plue_lanes[i].pending.first;
+        plue_lanes[i].started.last = &plue_lanes[i].started.first;
+        plue_lanes[i].open = i == PLUE_LANE_CONTROL;
+    }
+}
+
+void plue_lanes_prepare(void)
+{
+    pthread_once(&lanes_once, make_lanes);
+}
+
+void plue_list_append(list *to, request *added)
+{
+    added->next = NULL;
+    added->link = to->last;
+    *to->last = added;
+    to->last = &added->next;
+    to->count++;
+}
+
+void plue_list_detach(list *from, request *old)
+{
+    *old->link = old->next;
+    if (old->next)
+        old->next->link = old->link;
+    else
+        from->last = old->link;
+    from->count--;
+}
+
+void plue_list_send_home(list *of, int code, int64_t at)
+{
+    for (request *each = of->first; each; each = each->next) {
+        each->leave_code = code;
+        each->leave_at = at;
+        pthread_cond_signal(&each->ended);
+    }
+}
+
+void plue_request_free(request *old)
+{
+    pthread_cond_destroy(&old->ended);
+    free((char *)old->view.session);
+    free(old->message);
+    free(old->details);
+    free(old->text);
+    free(old);
+}
+
+/* ---- for Python ---- */
+static int closed(const lane *in, int index, int generation)
+{
+    return index != PLUE_LANE_CONTROL && (!in->open || in->generation != generation);
+}
+
+/*
+ * A caller that makes one change after the other posts the next a few microseconds after the last was finished: for that
+ * long the writer stays awake, for the kernel takes longer to wake it. It yields to whoever else wants the processor.
+ */
+static void linger(lane *in)
+{
+    int64_t until = plue_monotonic_ns() + LINGER_NS;
+    while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && plue_monotonic_ns() < until)
+        sched_yield();
+}
+
+/* Wait until there is something to do in the lane, and say what (PLUE_SIGNAL_*); 0: the lane is closed. */
+int plue__wait(int index, int generation)
+{
+    lane *in = &plue_lanes[index];
+    plue_lanes_prepare();
+    if (index == PLUE_LANE_COMMIT)
+        linger(in);
+    pthread_mutex_lock(&in->lock);
+    while (!closed(in, index, generation) && !in->pending.first && !in->woken)
+        pthread_cond_wait(&in->arrived, &in->lock);
+    int what = closed(in, index, generation) ? 0 : (in->pending.first ? PLUE_SIGNAL_REQUESTS : 0) | in->woken;
+    in->woken = 0;
+    atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
+    pthread_mutex_unlock(&in->lock);
+    return what;
+}
+
+/* Take what is pending, at most `room`; does not wait. */
+int plue__take(int index, int generation, plue_request **requests, int room)
+{
+    lane *in = &plue_lanes[index];
+    int taken = 0;
+    pthread_mutex_lock(&in->lock);
+    while (!closed(in, index, generation) && taken < room && in->pending.first) {
+        request *next = in->pending.first;
+        plue_list_detach(&in->pending, next);
+        plue_list_append(&in->started, next);
+        next->state = STARTED;
+        next->leave_code = 0; /* an abort that came while it was pending came too late */
+        next->leave_at = next->deadline;
+        requests[taken++] = &next->view;
+    }
+    pthread_mutex_unlock(&in->lock);
+    return taken;
+}
+
+void plue__wake(int index, int signal)
+{
+    lane *in = &plue_lanes[index];
+    pthread_mutex_lock(&in->lock);
+    in->woken |= signal;
+    pthread_cond_signal(&in->arrived);
+    pthread_mutex_unlock(&in->lock);
+}
+
+/* End a request that was taken. When the caller has left, its result has nowhere to go. */
+static int finish(request *done)
+{
+    lane *in = &plue_lanes[done->lane];
+    pthread_mutex_lock(&in->lock);
+    int abandoned = done->state == ABANDONED;
+    if (!abandoned) {
+        plue_list_detach(&in->started, done);
+        done->state = DONE;
+        pthread_cond_signal(&done->ended);
+    }
+    pthread_mutex_unlock(&in->lock);
+    if (abandoned) {
+        plue__session_release(done->handle);
+        plue_request_free(done);
+    }
+    return abandoned ? -1 : 0;
+}
+
+void plue__finish_text(plue_request *view, const char *text, size_t length)
+{
+    request *done = (request *)view;
+    done->text = malloc(length + 1);
+    if (done->text) {
+        memcpy(done->text, text, length);
+        done->text[length] = 0;
+    }
+    finish(done);
+}
+
+int plue__finish_number(plue_request *view, int number)
+{
+    request *done = (request *)view;
+    done->number = number;
+    return finish(done);
+}
+
+int plue__finish_session(plue_request *view, uintptr_t handle)
+{
+    request *done = (request *)view;
+    done->handle = handle;
+    return finish(done);
+}
+
+void plue__finish_error(plue_request *view, int code, const char *message, const char *details)
+{
+    request *done = (request *)view;
+    done->code = code;
+    done->message = strdup(message);
+    done->details = details && *details ? strdup(details) : NULL;
+    finish(done);
+}
+
+/* ---- threads ---- */
+extern int plue_python_serve(int lane, int generation);
+
+struct assignment {
+    int lane, generation;
+};
+
+static void *lane_main(void *argument)
+{
+    struct assignment mine = *(struct assignment *)argument;
+    free(argument);
+    plue_thread *thread = plue_this_thread();
+    if (thread)
+        thread->generation = mine.generation;
+    plue_python_serve(mine.lane, mine.generation);
+    lane *in = &plue_lanes[mine.lane];
+    pthread_mutex_lock(&in->lock);
+    if (in->generation == mine.generation && --in->threads == 0)
+        pthread_cond_broadcast(&in->emptied);
+    pthread_mutex_unlock(&in->lock);
+    return NULL;
+}
+
+int plue_lanes_open(int generation)
+{
+    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
+        pthread_mutex_lock(&plue_lanes[i].lock);
+        plue_lanes[i].open = 1;
+        plue_lanes[i].generation = generation;
+        plue_lanes[i].woken = PLUE_SIGNAL_WAKE; /* others may have written while we started */
+        plue_lanes[i].threads = 0;
+        pthread_mutex_unlock(&plue_lanes[i].lock);
+        for (int n = 0; n < lane_threads[i]; n++) {
+            struct assignment *mine = malloc(sizeof *mine);
+            if (mine) {
+                *mine = (struct assignment){i, generation};
+                pthread_mutex_lock(&plue_lanes[i].lock);
+                plue_lanes[i].threads++;
+                pthread_mutex_unlock(&plue_lanes[i].lock);
+            }
+            if (!mine || plue_spawn(lane_main, mine)) {
+                if (mine) {
+                    pthread_mutex_lock(&plue_lanes[i].lock);
+                    plue_lanes[i].threads--;
+                    pthread_mutex_unlock(&plue_lanes[i].lock);
+                }
+                free(mine);
+                plue_lanes_close(plue_monotonic_ns() + 1000 * MS);
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* A thread died by a defect of ours: its lane takes no more calls, they fail at once instead of waiting. */
+void plue__lane_failed(int index, int generation)
+{
+    lane *in = &plue_lanes[index];
+    pthread_mutex_lock(&in->lock);
+    if (in->generation == generation) {
+        in->open = 0;
+        plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, 0);
+        plue_list_send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+    }
+    pthread_mutex_unlock(&in->lock);
+}
+
+int plue_lanes_close(int64_t deadline)
+{
+    int stuck = 0;
+    struct timespec at;
+    plue_deadline(&at, deadline);
+    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
+        lane *in = &plue_lanes[i];
+        pthread_mutex_lock(&in->lock);
+        in->open = 0;
+        plue_list_send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+        pthread_cond_broadcast(&in->arrived);
+        pthread_mutex_unlock(&in->lock);
+    }
+    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
+        lane *in = &plue_lanes[i];
+        pthread_mutex_lock(&in->lock);
+        while (in->threads && pthread_cond_timedwait(&in->emptied, &in->lock, &at) != ETIMEDOUT)
+            ;
+        stuck |= in->threads != 0;
+        plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, 0);
+        pthread_mutex_unlock(&in->lock);
+    }
+    return stuck ? -1 : 0;
+}

@@ -1,0 +1,48 @@
+/* Lanes: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in lanes.c. */
+#ifndef PLUE_LANES_H
+#define PLUE_LANES_H
+
+#include "core.h"
+
+enum { PENDING, STARTED, DONE, ABANDONED };
+#define MS INT64_C(1000000)
+
+typedef struct request request;
+struct request {
+    plue_request view; /* first: Python sees this part */
+    request *next, **link;
+    pthread_cond_t ended;
+    int lane, state;
+    int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
+    int64_t deadline, leave_at; /* monotonic ns */
+    int code;                   /* 0 or the error */
+    char *message, *details, *text;
+    uintptr_t handle;
+    int number;
+    char storage[]; /* copies of the texts */
+};
+
+typedef struct list {
+    request *first, **last;
+    int count;
+} list;
+
+typedef struct lane {
+    pthread_mutex_t lock;
+    pthread_cond_t arrived, emptied;
+    list pending, started;
+    atomic_int hint; /* something may have come: what a thread looks at while it lingers */
+    int open, woken, threads, generation;
+} lane;
+
+extern lane plue_lanes[PLUE_LANE_COUNT];
+void plue_lanes_prepare(void); /* once per process */
+
+/* Under the lane's lock. */
+void plue_list_append(list *to, request *added);
+void plue_list_detach(list *from, request *old);
+void plue_list_send_home(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
+
+void plue_request_free(request *old);
+
+#endif

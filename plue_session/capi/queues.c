@@ -1,0 +1,230 @@
+/*
+ * Event queues.
+ *
+ * One lock guards all queues, so that what is pushed live and what is refilled from the log cannot pass each other. A
+ * queue that is full is "behind": live events go past it, and once its reader has emptied it Python refills it from the
+ * log, starting after the last event it got. When the refill has reached the newest published event, it is live again.
+ */
+#include "queues.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+pthread_mutex_t plue_queues_lock = PTHREAD_MUTEX_INITIALIZER;
+static plue_queue *queues;
+static uint64_t last_token;
+static int64_t published;
+
+static void drop_event(plue_event *old)
+{
+    if (atomic_fetch_sub(&old->references, 1) == 1)
+        free(old);
+}
+
+void plue_queue_open(plue_queue *made, int signal)
+{
+    made->token = ++last_token;
+    made->last = published;
+    made->signal = signal;
+    made->next = queues;
+    queues = made;
+}
+
+void plue_queue_close(plue_queue *old)
+{
+    plue_queue **link = &queues;
+    while (*link && *link != old)
+        link = &(*link)->next;
+    if (*link)
+        *link = old->next;
+    while (old->count) {
+        drop_event(old->ring[old->first]);
+        old->first = (old->first + 1) % PLUE_QUEUE_CAPACITY;
+        old->count--;
+    }
+    if (old->signal >= 0)
+        close(old->signal);
+    old->signal = -1;
+}
+
+void plue_queue_ring(plue_queue *of)
+{
+    uint64_t one = 1;
+    if (of->signal >= 0 && write(of->signal, &one, sizeof one) < 0)
+        return; /* an eventfd that is full is readable all the same */
+}
+
+static int push(plue_queue *to, plue_event *added, int64_t id)
+{
+    if (to->count == PLUE_QUEUE_CAPACITY)
+        return -1;
+    atomic_fetch_add(&added->references, 1);
+    to->ring[(to->first + to->count++) % PLUE_QUEUE_CAPACITY] = added;
+    if (id)
+        to->last = id;
+    if (to->count == 1)
+        plue_queue_ring(to);
+    return 0;
+}
+
+plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence)
+{
+    if (!from->count)
+        return NULL;
+    plue_event *taken = from->ring[from->first];
+    from->first = (from->first + 1) % PLUE_QUEUE_CAPACITY;
+    from->count--;
+    *sequence = from->sequence;
+    if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
+        from->sequence++;
+    if (!from->count && from->signal >= 0) {
+        uint64_t ignored;
+        while (read(from->signal, &ignored, sizeof ignored) < 0 && errno == EINTR)
+            ;
+    }
+    return taken;
+}
+
+static plue_event *make_event(int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+{
+    plue_event *made = malloc(sizeof *made + head_length + tail_length + 1);
+    if (made) {
+        atomic_init(&made->references, 1);
+        made->kind = kind;
+        made->head = head_length;
+        made->length = head_length + tail_length;
+        memcpy(made->text, head, head_length);
+        memcpy(made->text + head_length, tail, tail_length);
+        made->text[made->length] = 0;
+    }
+    return made;
+}
+
+char *plue_event_print(plue_event *of, uint64_t sequence)
+{
+    char number[48] = "";
+    int digits = of->kind == PLUE_EVENT_GAP ? 0 : snprintf(number, sizeof number, ",\"sequence\":%llu", (unsigned long long)sequence);
+    char *text = malloc(of->length + (size_t)digits + 1);
+    if (text) {
+        memcpy(text, of->text, of->head);
+        memcpy(text + of->head, number, (size_t)digits);
+        memcpy(text + of->head + digits, of->text + of->head, of->length - of->head + 1);
+    }
+    drop_event(of);
+    return text;
+}
+
+static plue_queue *queue_by_token(uint64_t token)
+{
+    plue_queue *found = queues;
+    while (found && found->token != token)
+        found = found->next;
+    return found;
+}
+
+static void offer(plue_queue *to, plue_event *made, int64_t id)
+{
+    if (to->closing || to->behind || (id && id <= to->last))
+        return;
+    if (push(to, made, id) && id)
+        to->behind = 1;
+}
+
+/* ---- for Python ---- */
+/* Hand an event to every queue that is not behind; id 0: it is not in the log. */
+void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+{
+    if (plue_outdated())
+        return;
+    plue_event *made = make_event(kind, head, head_length, tail, tail_length);
+    pthread_mutex_lock(&plue_queues_lock);
+    if (id)
+        published = id;
+    for (plue_queue *each = queues; each; each = each->next) {
+        if (made)
+            offer(each, made, id);
+        else if (id)
+            each->behind = 1; /* no memory: the log still has it */
+    }
+    if (made)
+        drop_event(made);
+    pthread_mutex_unlock(&plue_queues_lock);
+}
+
+/* The log went on to `id` in a way that cannot be told event by event: every queue has to look for itself. */
+void plue__event_lost(int64_t id)
+{
+    pthread_mutex_lock(&plue_queues_lock);
+    published = id;
+    for (plue_queue *each = queues; each; each = each->next) {
+        each->behind = 1;
+        plue_queue_ring(each);
+    }
+    pthread_mutex_unlock(&plue_queues_lock);
+}
+
+/* The log stands at `id` when the library starts. */
+void plue__event_start(int64_t id)
+{
+    pthread_mutex_lock(&plue_queues_lock);
+    published = id;
+    for (plue_queue *each = queues; each; each = each->next)
+        each->last = id;
+    pthread_mutex_unlock(&plue_queues_lock);
+}
+
+int64_t plue_published(void)
+{
+    pthread_mutex_lock(&plue_queues_lock);
+    int64_t id = published;
+    pthread_mutex_unlock(&plue_queues_lock);
+    return id;
+}
+
+/* List the queues that are behind and empty: their tokens, and the log id after which each wants to go on. */
+int plue__event_behind(uint64_t *tokens, int64_t *after, int room)
+{
+    int found = 0;
+    pthread_mutex_lock(&plue_queues_lock);
+    for (plue_queue *each = queues; each && found < room; each = each->next) {
+        if (each->behind && !each->count) {
+            tokens[found] = each->token;
+            after[found++] = each->last;
+        }
+    }
+    pthread_mutex_unlock(&plue_queues_lock);
+    return found;
+}
+
+/* Put one event from the log (or a gap) into a queue that is behind; -1 when it is full or gone. */
+int plue__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+{
+    plue_event *made = make_event(kind, head, head_length, tail, tail_length);
+    int failed = -1;
+    pthread_mutex_lock(&plue_queues_lock);
+    plue_queue *to = queue_by_token(token);
+    if (to && made && to->behind && !plue_outdated())
+        failed = id > to->last || kind == PLUE_EVENT_GAP ? push(to, made, id) : 0;
+    pthread_mutex_unlock(&plue_queues_lock);
+    if (made)
+        drop_event(made);
+    return failed;
+}
+
+/* Everything up to log id `last` has been refilled: 1 when the queue is live again, 0 when more was published meanwhile. */
+int plue__event_refilled(uint64_t token, int64_t last)
+{
+    pthread_mutex_lock(&plue_queues_lock);
+    plue_queue *of = queue_by_token(token);
+    int live = 1;
+    if (of && of->behind) {
+        of->last = last > of->last ? last : of->last;
+        live = of->last >= published;
+        of->behind = !live;
+    }
+    pthread_mutex_unlock(&plue_queues_lock);
+    return live;
+}

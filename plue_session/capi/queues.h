@@ -1,0 +1,36 @@
+/* Event queues, for those who own one: the default queue and the subscriptions (events.c). */
+#ifndef PLUE_QUEUES_H
+#define PLUE_QUEUES_H
+
+#include "core.h"
+
+enum { PLUE_QUEUE_CAPACITY = 1024 };
+
+typedef struct plue_event {
+    atomic_int references;
+    int kind;
+    size_t head, length; /* the sequence number goes between head and tail */
+    char text[];
+} plue_event;
+
+typedef struct plue_queue plue_queue;
+struct plue_queue {
+    plue_event *ring[PLUE_QUEUE_CAPACITY];
+    unsigned first, count;
+    uint64_t token;    /* names the queue towards Python */
+    uint64_t sequence; /* of the next event */
+    int64_t last;      /* log id of the last durable event it got */
+    int behind;        /* it was full: live events go past it until it is refilled */
+    int closing;       /* it gets no more */
+    int signal;        /* eventfd, readable while something waits; -1: nobody waits */
+    plue_queue *next;
+};
+
+extern pthread_mutex_t plue_queues_lock; /* guards every queue; the functions below want it held */
+void plue_queue_open(plue_queue *made, int signal);
+void plue_queue_close(plue_queue *old);
+void plue_queue_ring(plue_queue *of); /* wakes who waits for its eventfd */
+plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence);
+char *plue_event_print(plue_event *of, uint64_t sequence); /* malloc'ed JSON; drops the event. Needs no lock */
+
+#endif
