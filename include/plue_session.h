@@ -503,7 +503,8 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *
  * No event is lost silently. Queues are bounded (1024 events); a reader that falls behind is refilled from the store's log,
  * and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
- * its data, and goes on from there.
+ * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
+ * was behind, or in another process, may hear of the deletion alone.
  *
  * session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
  * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"}.

@@ -191,7 +191,6 @@ static int python_error(const char *what)
 /* With the interpreter lock held: nothing here may print. */
 static int prepare_modules(void)
 {
-    struct sigaction interrupt;
     int ours = !atomic_load(&host_is_python);
     if (ours) {
         /* Python's standard streams are bound to whatever the host has on 0, 1 and 2. site runs code of the environment's
@@ -211,14 +210,12 @@ static int prepare_modules(void)
         if (!done)
             return python_error("the Python environment cannot be set up");
         Py_DECREF(done);
-        /* Importing signal installs a SIGINT handler whatever the configuration says: do it now, and give SIGINT back. */
-        sigaction(SIGINT, NULL, &interrupt);
+        /* Importing signal installs a SIGINT handler whatever the configuration says: do it now; boot gives SIGINT back. */
         PyObject *module = PyImport_ImportModule("_signal");
         PyObject *result = module ? PyObject_CallMethod(module, "signal", "ii", SIGINT, 0) : NULL;
         PyErr_Clear();
         Py_XDECREF(result);
         Py_XDECREF(module);
-        sigaction(SIGINT, &interrupt, NULL);
     }
     /* cffi would print and answer 0 to every call if its module were missing. A host's own Python may lack it: ours has it. */
     PyObject *module = PyImport_ImportModule("_cffi_backend");
@@ -248,12 +245,19 @@ static int boot(void)
         return -1;
     if (!started)
         atomic_store(&host_is_python, Py_IsInitialized() != 0);
-    if (!started && !atomic_load(&host_is_python) && start_interpreter())
-        return -1;
-    started = 1;
-    PyGILState_STATE state = PyGILState_Ensure();
-    int failed = prepare_modules();
-    PyGILState_Release(state);
+    struct sigaction interrupt;
+    int ours = !atomic_load(&host_is_python), failed = 0;
+    sigaction(SIGINT, NULL, &interrupt);
+    if (!started && ours)
+        failed = start_interpreter();
+    if (!failed) {
+        started = 1;
+        PyGILState_STATE state = PyGILState_Ensure();
+        failed = prepare_modules();
+        PyGILState_Release(state);
+    }
+    if (ours)
+        sigaction(SIGINT, &interrupt, NULL);
     if (failed)
         return -1;
     boot_error[0] = 0;
