@@ -1,0 +1,83 @@
+"""The runtime: what a configuration builds, and that a failure leaves nothing open."""
+
+import json
+import os
+
+import pytest
+
+from plue_session.errors import InvalidParam, StoreIo, Unsupported
+from plue_session.model import EVENT_NUMBER
+from plue_session.runtime import Runtime
+from tests.recording import RecordingPublisher
+
+
+def run(config, environment=None):
+    return Runtime(json.dumps(config), (environment or {}).get, RecordingPublisher(), "/lib/libplue_session.so")
+
+
+def open_files(folder):
+    links = (os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    return [link for link in links if link.startswith(str(folder))]
+
+
+@pytest.mark.parametrize("config", [{"backend": {"kind": "opencode", "url": "http://127.0.0.1:1"}}, {"store": "postgresql://host/db"}])
+def test_what_this_version_does_not_have_is_refused_by_name(config, tmp_path):
+    with pytest.raises(Unsupported, match="is not part of version"):
+        run({"dataDir": str(tmp_path / "data"), **config})
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_environment_can_ask_for_a_server_and_is_told_how_to_stop(tmp_path):
+    with pytest.raises(Unsupported, match="OPENCODE_URL|opencode"):
+        run({"dataDir": str(tmp_path)}, {"PLUE_OPENCODE_URL": "http://127.0.0.1:1"})
+
+
+@pytest.mark.requirement("X-007")
+def test_a_start_that_fails_late_closes_what_it_had_opened(tmp_path):
+    with pytest.raises(StoreIo, match="log file"):
+        run({"dataDir": str(tmp_path / "data"), "log": {"file": str(tmp_path / "nowhere" / "log")}})
+    assert open_files(tmp_path) == []
+
+
+def test_a_configuration_error_comes_before_anything_is_made(tmp_path):
+    with pytest.raises(InvalidParam, match="retry.attemps"):
+        run({"dataDir": str(tmp_path / "data"), "retry": {"attemps": 1}})
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_library_describes_itself(tmp_path):
+    runtime = run({"dataDir": str(tmp_path / "data")})
+    info = json.loads(runtime.app_info())
+    assert info["paths"]["dataDir"] == str(tmp_path / "data") and info["store"] == "sqlite" and info["backend"] == "embedded"
+    assert info["server"] == {"running": False} and info["uptimeMs"] >= 0
+    assert runtime.watched() == (str(tmp_path / "data"), "sessions.lock")
+    runtime.close()
+    runtime.close()
+    assert open_files(tmp_path) == []
+
+
+def test_a_store_in_memory_is_watched_for_nobody():
+    runtime = run({"store": "memory"})
+    assert runtime.watched() is None
+    runtime.close()
+
+
+def test_coming_going_and_warnings_are_told_but_not_stored():
+    runtime = run({"store": "memory"})
+    runtime.greet()
+    runtime.log.write("warning", "look out")
+    runtime.farewell()
+    kinds = [call[1] for call in runtime.publisher.calls if call[0] == "transient"]
+    assert kinds == [EVENT_NUMBER[name] for name in ("library.initialized", "log", "library.shutdown")]
+    assert runtime.store.events_after(0, 10) == []
+    runtime.close()
+
+
+def test_a_gap_says_from_where_to_where_and_how_things_stand():
+    runtime = run({"store": "memory"})
+    session = runtime.sessions.create()
+    gap = json.loads('{"x":0' + runtime.gap_tail(0, 7))["data"]
+    assert gap["reason"] == "trimmed" and gap["latestRevision"] == 7
+    assert gap["requestedCursor"] != gap["latestCursor"]
+    assert [info["id"] for info in gap["sessions"]] == [session.id]
+    runtime.close()
