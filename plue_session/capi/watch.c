@@ -20,7 +20,7 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 20, PAUSE_MS = 3 };
+enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2 };
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
@@ -51,16 +51,29 @@ static void drain(const watch *mine)
         ;
 }
 
-/* Wake the writer when the newest row of the log is none that this process has published. */
-static void look(watch *mine)
+/* The id of the newest row of the log. */
+static int64_t newest_row(const watch *mine)
 {
     unsigned char bytes[8];
     int64_t newest = 0;
     if (pread(mine->file, bytes, sizeof bytes, 0) != sizeof bytes)
-        return; /* nobody has committed yet */
+        return 0; /* nobody has committed yet */
     for (int i = 7; i >= 0; i--)
         newest = (int64_t)((uint64_t)newest << 8 | bytes[i]);
-    if (newest != mine->seen && newest > plue_published()) {
+    return newest;
+}
+
+/* Wake the writer when the newest row of the log is none that this process has published. */
+static void look(watch *mine)
+{
+    int64_t newest = newest_row(mine);
+    if (newest == mine->seen || newest <= plue_published())
+        return;
+    /* Our own writer tells of its commit a moment before it has published it. */
+    struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
+    (void)poll(&stop, 1, OWN_MS);
+    newest = newest_row(mine);
+    if (newest > plue_published()) {
         mine->seen = newest;
         plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
     }

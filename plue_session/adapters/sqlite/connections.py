@@ -103,7 +103,7 @@ class Connections:
         try:
             reader = self._idle.pop()
         except IndexError:
-            reader = self._connect("query_only = on")
+            reader = self._connect("query_only = on", "cache_size = -8192")
         try:
             reader.text_factory = text
             return reader.execute(sql, values).fetchall()

@@ -98,9 +98,9 @@ SELECT value FROM meta WHERE name = 'store_id';
 SELECT rev, info FROM session WHERE scope = ? AND id = ?;
 
 -- name: list
--- One row, for Python's sqlite3 gives the interpreter lock away for each. SQLite keeps a subquery's order for group_concat.
-SELECT group_concat(info, ',') FROM
-  (SELECT info FROM session INDEXED BY session_updated WHERE scope = ? ORDER BY updated, number);
+-- One row, for Python's sqlite3 gives the interpreter lock away for each. The order is that of the named index, which is
+-- (scope, updated, number); to say so by an ordered subquery takes twice as long. The contract tests hold it.
+SELECT group_concat(info, ',') FROM session INDEXED BY session_updated WHERE scope = ?;
 
 -- name: events_after
 SELECT id, session_id, kind, time, tail FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
