@@ -5,7 +5,8 @@
  *
  * FOLDER holds ours/ (our data folder) and raw/sessions.db (a copy of a store with the session NUMBER), both on the disk
  * that is probed. For create and for update_title: rounds of the probe (append 300 bytes, fdatasync), one caller of ours,
- * and SQLite alone; then rounds of the probe, one caller, and 64 callers.
+ * and SQLite alone; then rounds of the probe, one caller, and 64 callers; then 64 callers at one
+ * stretch, for how long their calls take.
  */
 #include <fcntl.h>
 
@@ -150,6 +151,25 @@ static void rounds_of(const char *what, const char *operation, const int *sides,
     printf("}\n");
 }
 
+/* 64 callers for as long as all rounds: in a slice of theirs the start of 64 threads is a good part of the calls. */
+static void steady(const char *operation, int rounds)
+{
+    int64_t usual = slice_ns;
+    samples all = make_samples(CALLERS * workers[MANY][1].took.room + workers[MANY][0].took.room);
+    for (int i = 0; i < CALLERS; i++)
+        workers[MANY][i].took.count = 0;
+    slice_ns = usual * rounds;
+    slice(MANY);
+    slice_ns = usual;
+    for (int i = 0; i < CALLERS; i++)
+        for (size_t s = 0; s < workers[MANY][i].took.count; s++)
+            add_sample(&all, workers[MANY][i].took.value[s]);
+    printf("{\"what\":\"steady\",\"operation\":\"%s\",", operation);
+    print_latency("many_us", &all);
+    printf("}\n");
+    free(all.value);
+}
+
 int main(int count, char **argument)
 {
     if (count != 6)
@@ -169,7 +189,7 @@ int main(int count, char **argument)
             die("plue_session_create", plue_get_last_error());
     for (int side = 0; side < SIDES; side++)
         for (int i = 0; i < CALLERS; i++)
-            workers[side][i] = (worker){.side = side, .index = i, .took = make_samples(i ? 4096 : 65536)};
+            workers[side][i] = (worker){.side = side, .index = i, .took = make_samples(i ? 8192 : 65536)};
     int has_raw = load_sqlite() == 0;
     raw_session = raw_number = atoll(argument[3]);
     raw_place = 1000000;
@@ -180,10 +200,11 @@ int main(int count, char **argument)
         if (has_raw) {
             snprintf(path, sizeof path, "%s/raw/sessions.db", argument[1]);
             raw = open_replay(path, argument[2], operation, "PRAGMA synchronous = full; PRAGMA wal_autocheckpoint = 4096;"
-                              "PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
+                              "PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
         }
         rounds_of("alone", operation, alone, alone_names, has_raw ? 3 : 2, rounds);
         rounds_of("together", operation, together, together_names, 3, rounds);
+        steady(operation, rounds);
     }
     plue_shutdown();
     return 0;
