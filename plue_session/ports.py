@@ -37,6 +37,9 @@ class Store:
     def release(self):
         """Keep what was done since `savepoint`."""
 
+    def written(self):
+        """Return a number that is another one after any method of the writer side has changed something."""
+
     def undo(self):
         """Drop what was done since `savepoint`."""
 

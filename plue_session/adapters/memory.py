@@ -74,6 +74,9 @@ class MemoryStore:
         session = self._tables["session"].get(session_id)
         return session and session.copy()
 
+    def written(self):
+        return len(self._journal)
+
     def find_key(self, key):
         return self.find(self._tables["key"].get(key))
 

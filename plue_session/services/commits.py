@@ -1,7 +1,8 @@
 """One writer: runs changes in groups, commits once, and only then tells the world.
 
-A change is a function of a `Unit`. Each runs in a savepoint of its own, so one that fails leaves no trace and does not
-disturb its neighbours; all of a group become durable with one commit. Nobody hears of a change before that.
+A change is a function of a `Unit`. One that fails leaves no trace and does not disturb its neighbours; all of a group become
+durable with one commit. Nobody hears of a change before that. A change may be run twice (see `_run_all`): what it does
+beyond the unit must bear that.
 """
 
 from _thread import allocate_lock, get_ident
@@ -31,6 +32,7 @@ class Commits:
         self._lock = allocate_lock()
         self._unit = None
         self._owner = None
+        self._last = 0
         self._published = store.log_state()[1]
         self._operations = 0
         self._process = os.urandom(5).hex()
@@ -73,11 +75,14 @@ class Commits:
             store.begin()
             if take_more:
                 jobs = jobs + take_more()
-            last = store.last_log_id()
-            foreign = last > self._published
-            self._unit = unit = Unit(self, effects, last)
-            for job in jobs:
-                outcomes.append(self._one(unit, job))
+            outcomes = self._run_all(jobs, effects, False)
+            if outcomes is None:  # one has failed half-way: all again, each in a part that can be undone alone
+                outcomes = []
+                effects.clear()
+                store.rollback()
+                store.begin()
+                outcomes = self._run_all(jobs, effects, True)
+            last, foreign = self._last, self._last > self._published
             if effects:
                 self._trim(len(effects))
             store.commit()
@@ -102,21 +107,38 @@ class Commits:
         self._published = last
         self.publisher.lost(last)
 
-    def _one(self, unit, job):
+    def _run_all(self, jobs, effects, parts):
+        """Run the jobs and return their outcomes. Without `parts` return None when one fails after it has written.
+
+        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they write.
+        """
         store = self.store
-        mark, log_id = len(unit.effects), unit.log_id
-        self._operations += 1
-        unit.begin(self.clock(), f"{self._process}{self._operations:x}")
-        store.savepoint()
-        try:
-            result = job(unit)
-        except Exception as error:
-            store.undo()
-            del unit.effects[mark:]
-            unit.log_id = log_id
-            return error
-        store.release()
-        return result
+        self._last = store.last_log_id()
+        self._unit = unit = Unit(self, effects, self._last)
+        outcomes = []
+        for job in jobs:
+            mark, log_id = len(effects), unit.log_id
+            self._operations += 1
+            unit.begin(self.clock(), f"{self._process}{self._operations:x}")
+            if parts:
+                store.savepoint()
+            else:
+                written = store.written()
+            try:
+                outcome = job(unit)
+            except Exception as error:
+                outcome = error
+                if parts:
+                    store.undo()
+                    del effects[mark:]
+                    unit.log_id = log_id
+                elif store.written() != written:
+                    return None
+            else:
+                if parts:
+                    store.release()
+            outcomes.append(outcome)
+        return outcomes
 
     def _trim(self, count):
         """Trim now and then: by age always, by number those sessions alone that can have passed the limit noticeably."""

@@ -649,3 +649,17 @@ def test_everything_but_closing_again_is_refused_after_close(store):
                 lambda: store.info("x"), lambda: store.page(Query()), lambda: store.events_after(0, 1)):
         with pytest.raises(errors.Closed):
             use()
+
+
+def test_what_was_written_is_counted_and_what_was_read_is_not(store):
+    store.begin()
+    before = store.written()
+    store.find("session_1"), store.find_key("k"), store.children("session_1"), store.last_log_id(), store.share("session_1")
+    assert store.written() == before
+    number = store.next_number(10)
+    store.insert(session(number))
+    inserted = store.written()
+    assert inserted != before
+    store.put_share(Share(f"session_{number}", "share", "url", 1, None))
+    assert store.written() != inserted
+    store.rollback()

@@ -81,8 +81,18 @@ class Scenario:
             lambda: json.loads(sessions.list()),
             lambda: json.loads(sessions.query('{"tags":["a"],"limit":1}')),
             lambda: sessions.count('{"status":"active"}'),
+            self.fail_half_way,
             lambda: sessions.delete(root),
         ]
+
+    def fail_half_way(self):
+        """A change that writes and then refuses: it is undone, in a part of its own."""
+        def change(unit):
+            session = unit.find(self.root.id)
+            session.title = "never seen"
+            unit.save(session, "session.updated", {"id": session.id})
+            raise errors.NotFound("what it needs next is not there")
+        self.world.commits.run(change)
 
     def state(self):
         return text(self.inner.list_text()), self.inner.log_state()[1]
@@ -142,7 +152,7 @@ def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, st
         scenario.sessions.update_title(last.id, "works again")
         assert scenario.world.info(last)["title"] == "works again"
         assert scenario.inner.check() == []
-    assert at > 60 and {"begin", "commit", "savepoint", "insert", "save", "append", "erase", "put_share", "page"} <= reached
+    assert at > 60 and {"begin", "commit", "savepoint", "undo", "insert", "save", "append", "erase", "put_share", "page"} <= reached
 
 
 @pytest.mark.requirement("P-132", "P-144")

@@ -44,6 +44,28 @@ def test_a_change_that_fails_leaves_no_trace_and_does_not_disturb_its_neighbours
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
 
 
+def test_a_change_that_fails_before_it_writes_does_not_make_the_others_run_again(world):
+    runs = []
+
+    def count(unit):
+        runs.append(unit)
+        return create(unit)
+
+    def fail(unit):
+        unit.find("session_1")
+    outcomes = world.commits.batch([count, fail, count])
+    assert len(runs) == 2 and isinstance(outcomes[1], NotFound) and len(world.told.take()) == 2
+
+
+def test_a_change_that_fails_half_way_makes_the_others_run_again_with_the_same_result(world):
+    first = world.commits.run(create)
+    world.told.take()
+    second, failed, renamed = world.commits.batch([create, refuse, rename(first, "kept")])
+    assert isinstance(failed, NotFound) and renamed is None
+    assert world.told.take() == [("session.created", {"id": second}), ("session.updated", {"id": first, "title": "kept"})]
+    assert [row.id for row in world.store.events_after(0, 10)] == [1, 2, 3]
+
+
 @pytest.mark.requirement("P-133", "P-143")
 def test_nothing_is_told_before_it_is_durable_and_then_in_the_order_of_the_changes(world):
     session_id = world.commits.run(create)

@@ -90,6 +90,10 @@ class Connections:
         """Return whether the writer's transaction is still there: SQLite ends it by itself when the disk is full."""
         return self._writer.in_transaction
 
+    def total_changes(self):
+        """Return how many rows the writer's connection has changed in its life."""
+        return self._writer.total_changes
+
     def write(self, sql, values=()):
         """Run a statement on the writer's connection and return its cursor."""
         try:

@@ -108,6 +108,9 @@ class SqliteStore:
         self._gained = gained
         self._last = self._number = None
 
+    def written(self):
+        return self._connections.total_changes()
+
     def find(self, session_id):
         row = self._row(session_id)
         return row and rows.session(row)
