@@ -172,7 +172,8 @@ PLUE_API int plue_init(const char *config_json);
  * is durable already.
  *
  * Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
- * refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT.
+ * refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what that
+ * callback uses must stay until it returns.
  *
  * Takes: waits, as described, at most as long as stated.
  */
@@ -501,7 +502,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
  * from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
  *
- * No event is lost silently. Queues are bounded (1024 events); a reader that falls behind is refilled from the store's log,
+ * No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the store's log,
  * and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
  * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
  * was behind, or in another process, may hear of the deletion alone.

@@ -4,6 +4,7 @@ There is one `Boundary` per process, made inside the embedded interpreter (build
 here prints or escapes: a failure of any kind ends as the error of the call that met it.
 """
 
+import gc
 import sys
 
 from plue_session import errors
@@ -190,6 +191,8 @@ class Boundary:
             for fd in runtime.store.lock_fds():
                 self.lib.plue__keep_on_fork(fd)
             runtime.close()
+            del runtime
+            gc.collect()  # a store in memory may be large, and is part of a cycle
 
     def commit(self, generation):
         """The writer: everything that is pending when the store is ours becomes one commit."""

@@ -147,7 +147,8 @@ static int in_circle(const subscription *from, const subscription *to)
 
 void plue_event_unsubscribe(uint32_t id)
 {
-    if (plue_ready("plue_event_unsubscribe") || !id)
+    /* Also while the library shuts down: the caller is about to free what the callback uses. */
+    if ((atomic_load(&plue_state) == PLUE_STOPPED || atomic_load(&plue_forked)) && plue_ready("plue_event_unsubscribe"))
         return;
     plue_thread *thread = plue_this_thread();
     subscription *inside = thread ? thread->subscription : NULL;

@@ -59,8 +59,9 @@ void plue_queue_ring(plue_queue *of)
 
 static int push(plue_queue *to, plue_event *added, int64_t id)
 {
-    if (to->count == PLUE_QUEUE_CAPACITY)
+    if (to->count == PLUE_QUEUE_CAPACITY || (to->count && to->bytes + added->length > PLUE_QUEUE_BYTES))
         return -1;
+    to->bytes += added->length;
     atomic_fetch_add(&added->references, 1);
     to->ring[(to->first + to->count++) % PLUE_QUEUE_CAPACITY] = added;
     if (id)
@@ -77,6 +78,7 @@ plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence)
     plue_event *taken = from->ring[from->first];
     from->first = (from->first + 1) % PLUE_QUEUE_CAPACITY;
     from->count--;
+    from->bytes -= taken->length;
     *sequence = from->sequence;
     if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
         from->sequence++;

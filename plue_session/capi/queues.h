@@ -4,7 +4,7 @@
 
 #include "core.h"
 
-enum { PLUE_QUEUE_CAPACITY = 1024 };
+enum { PLUE_QUEUE_CAPACITY = 1024, PLUE_QUEUE_BYTES = 1 << 20 }; /* it holds at least one event, of any size */
 
 typedef struct plue_event {
     atomic_int references;
@@ -17,6 +17,7 @@ typedef struct plue_queue plue_queue;
 struct plue_queue {
     plue_event *ring[PLUE_QUEUE_CAPACITY];
     unsigned first, count;
+    size_t bytes;
     uint64_t token;    /* names the queue towards Python */
     uint64_t sequence; /* of the next event */
     int64_t last;      /* log id of the last durable event it got */

@@ -20,7 +20,7 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2 };
+enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 5000 };
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
@@ -84,9 +84,14 @@ static void *watch_main(void *argument)
     watch *mine = argument;
     while (!atomic_load(&mine->stopped)) {
         struct pollfd wait[2] = {{.fd = mine->stop, .events = POLLIN}, {.fd = mine->changes, .events = POLLIN}};
-        (void)poll(wait, 2, mine->changes < 0 || mine->stop < 0 ? POLL_MS : -1);
+        int heard = poll(wait, 2, mine->changes < 0 || mine->stop < 0 ? POLL_MS : RARELY_MS);
         if (atomic_load(&mine->stopped))
             break;
+        if (!heard && mine->changes >= 0) {
+            /* A process that is killed between its commit and its word of it leaves others to find out by themselves. */
+            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
+            continue;
+        }
         drain(mine);
         look(mine);
         /* Under steady writing, one look for several commits. */

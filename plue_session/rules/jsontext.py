@@ -53,7 +53,8 @@ def loads(text):
 def parse(text, what):
     """Parse `text`; `what` names it in errors. `JSON_PARSE` when it is not JSON or nested deeper than MAX_DEPTH;
     `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can."""
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at most.
+    if text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.")
     remedy = "Send one JSON value in UTF-8."
     start = len(text) - len(text.lstrip(_BLANK))
@@ -95,7 +96,10 @@ def _depth(text):
             inside = True
         elif char in "[{":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > deepest:
+                deepest = depth
+                if depth > MAX_DEPTH:
+                    break
         elif char in "]}":
             depth -= 1
     return deepest

@@ -6,7 +6,7 @@ An event tells of a change that is durable already, made by this process or by a
 one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
 from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
 
-No event is lost silently. Queues are bounded (1024 events); a reader that falls behind is refilled from the store's log,
+No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the store's log,
 and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
 its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
 was behind, or in another process, may hear of the deletion alone.

@@ -48,7 +48,8 @@ def plue_shutdown() -> Nothing:
     is durable already.
 
     Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
-    refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT.
+    refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what that
+    callback uses must stay until it returns.
     """
 
 
