@@ -85,7 +85,7 @@ PROTOTYPES = {
 
 def load(path=None):
     """Load the library (by default the one installed with this package) and declare every function on it."""
-    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so"))
+    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so.0"))
     for name, (result, parameters) in PROTOTYPES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, parameters

@@ -123,7 +123,7 @@ class Boundary:
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
         elif operation.kind == "text":
-            data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "surrogatepass")
+            data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "replace")
             lib.plue__finish_text(request, data, len(data))
         elif operation.kind == "session":
             handle, session = outcome
@@ -187,6 +187,7 @@ class Boundary:
 
     def close(self):
         runtime, self.runtime = self.runtime, None
+        self.lib.plue__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():
                 self.lib.plue__keep_on_fork(fd)
@@ -295,7 +296,7 @@ class Boundary:
 
     def push(self, token, log_id, kind, session_id, tail):
         head = head_of(kind, session_id, cursors.render(self.runtime.store.store_id, log_id, session_id))
-        tail = tail.encode("utf-8", "surrogatepass")
+        tail = tail.encode("utf-8", "replace")
         return self.lib.plue__event_refill(token, log_id, kind, head, len(head), tail, len(tail))
 
 
@@ -324,18 +325,18 @@ class Publisher:
             self._lib.plue__free(ids)
 
     def snapshot(self, session_id, rev, info):
-        data = info.encode("utf-8", "surrogatepass")
+        data = info.encode("utf-8", "replace")
         self._lib.plue__session_publish(session_id.encode(), rev, data, len(data))
 
     def gone(self, session_id):
         self._lib.plue__session_gone(session_id.encode())
 
     def event(self, row, cursor):
-        head, tail = head_of(row.kind, row.session_id, cursor), row.tail.encode("utf-8", "surrogatepass")
+        head, tail = head_of(row.kind, row.session_id, cursor), row.tail.encode("utf-8", "replace")
         self._lib.plue__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
 
     def transient(self, kind, session_id, tail, cursor):
-        head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "surrogatepass")
+        head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "replace")
         self._lib.plue__event_publish(0, kind, head, len(head), data, len(data))
 
     def lost(self, log_id):

@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <libgen.h>
+#include <link.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -68,6 +69,45 @@ static int find_library(void)
     snprintf(scratch, sizeof scratch, "%s", library_path);
     snprintf(package_root, sizeof package_root, "%s", dirname(dirname(dirname(scratch))));
     return 0;
+}
+
+struct copy {
+    const char *own;
+    char path[PATH_MAX];
+};
+
+static int is_copy(struct dl_phdr_info *object, size_t size, void *data)
+{
+    struct copy *other = data;
+    const char *name = strrchr(object->dlpi_name, '/');
+    (void)size;
+    if (!name || strncmp(name, "/libplue_session.so", 19) || !strcmp(object->dlpi_name, other->own))
+        return 0;
+    snprintf(other->path, sizeof other->path, "%s", object->dlpi_name);
+    return 1;
+}
+
+/* A package holds the library under two names, as two files: a process that has loaded both would have two of everything. */
+int plue_only_copy(const char *operation)
+{
+    Dl_info own;
+    struct copy other = {.own = ""};
+    if (dladdr((void *)(uintptr_t)&plue_only_copy, &own))
+        other.own = own.dli_fname;
+    if (!dl_iterate_phdr(is_copy, &other))
+        return 0;
+    void *library = dlopen(other.path, RTLD_LAZY | RTLD_NOLOAD);
+    char *(*describe)(void) = library ? (char *(*)(void))(uintptr_t)dlsym(library, "plue_get_app_info") : NULL;
+    void (*release)(void *) = library ? (void (*)(void *))(uintptr_t)dlsym(library, "plue_free") : NULL;
+    char *running = describe && release ? describe() : NULL;
+    if (running) {
+        release(running);
+        plue_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
+                  "name everywhere: libplue_session.so.0, as programs that are linked with it do.", other.path);
+    }
+    if (library)
+        dlclose(library);
+    return running ? -1 : 0;
 }
 
 static int check_libpython(void)

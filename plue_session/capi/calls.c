@@ -4,18 +4,26 @@
 #include "lanes.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plue_tables.h"
 
-enum { CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
+enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 
 static atomic_int timeout_ms = 30000;
 
 static const char *name_of(int operation)
 {
     return operation == PLUE_CONTROL_OPEN ? "plue_init" : operation < 0 ? "plue_shutdown" : plue_operations[operation].name;
+}
+
+/* What an error is about: the operation, and the session when the call named one. */
+static const char *subject_of(const plue_call *call, char room[SUBJECT])
+{
+    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "", call->session ? call->session : "");
+    return room;
 }
 
 static request *make_request(const plue_call *call)
@@ -44,7 +52,8 @@ static request *make_request(const plue_call *call)
 /* Post the call to its lane and wait for its end; NULL with the error set. The result is in the request. */
 static request *perform(plue_call *call, int to, int64_t deadline)
 {
-    const char *operation = name_of(call->operation);
+    char room[SUBJECT];
+    const char *operation = subject_of(call, room);
     request *made = make_request(call);
     if (!made) {
         free(call->session);
@@ -122,12 +131,13 @@ void plue_take_text(plue_call *call, const char *name, const char *text, int req
 {
     if (call->failed)
         return;
+    char room[SUBJECT];
     size_t length = text ? strlen(text) : 0;
     if (!text && required) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, name_of(call->operation), "Invalid parameters: %s is NULL. Pass text.", name);
+        plue_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
         call->failed = -1;
     } else if (!plue_is_utf8(text ? text : "", length)) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, name_of(call->operation), "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
+        plue_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
         call->failed = -1;
     }
     call->text[call->texts] = text;

@@ -86,6 +86,7 @@ int plue_above_stdio(int fd); /* the same, not on 0-2, which the host may have c
 int plue_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
 
 /* ---- boot.c: the interpreter ---- */
+int plue_only_copy(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
 int plue_boot(const char *operation);      /* once per process; -1 with RUNTIME set */
 int plue_release_interpreter(void **state); /* when this host thread holds the interpreter lock, let go of it ... */
 void plue_retake_interpreter(void *state);  /* ... and take it back */
@@ -126,9 +127,6 @@ int plue_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback
 /* ---- queues.c ---- */
 int64_t plue_published(void); /* the newest log row that was published here */
 
-/* ---- watch.c ---- */
-void plue_watch_stop(void);
-
 /* <cdef> */
 /* lanes.c */
 int plue__wait(int lane, int generation);
@@ -160,6 +158,7 @@ void plue__event_start(int64_t id);
 
 /* watch.c */
 int plue__watch(const char *folder, const char *file);
+void plue__watch_stop(void);
 
 /* state.c, boot.c */
 const char *plue__environment(const char *name);

@@ -204,7 +204,7 @@ def prototypes():
         spell = [_spell(crossing) for _, crossing in function.parameters]
         out.append(f'    "{function.name}": ({_spell(function.result)}, [{", ".join(spell)}]),')
     out.append(_CTYPES_END)
-    return "\n".join(out)
+    return "\n".join(out).replace("@ABI@", str(ABI))
 
 
 def _spell(crossing):
@@ -216,7 +216,7 @@ _CTYPES_END = '''}
 
 def load(path=None):
     """Load the library (by default the one installed with this package) and declare every function on it."""
-    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so"))
+    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so.@ABI@"))
     for name, (result, parameters) in PROTOTYPES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, parameters

@@ -139,6 +139,12 @@ static void forget_session(session *old)
     pool = old;
 }
 
+static void unreference(session *of)
+{
+    if (--of->references == 0)
+        forget_session(of);
+}
+
 static uint32_t take_slot(void)
 {
     uint32_t index = free_slot;
@@ -161,8 +167,7 @@ static void drop_slot(slot *at, uint32_t index)
 {
     session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
     atomic_store_explicit(&at->handle, 0, memory_order_release);
-    if (--of->references == 0)
-        forget_session(of);
+    unreference(of);
     if (at->serial < LAST_SERIAL) {
         at->next_free = free_slot;
         free_slot = index;
@@ -241,6 +246,24 @@ void plue__free(char *text)
     free(text);
 }
 
+/* A session is locked with the table's lock let go: its readers may be copying megabytes, and others want to destroy. */
+static session *hold(const char *id)
+{
+    pthread_mutex_lock(&sessions_lock);
+    session *of = lookup(id, hash_of(id));
+    if (of)
+        of->references++;
+    pthread_mutex_unlock(&sessions_lock);
+    return of;
+}
+
+static void let_go(session *of)
+{
+    pthread_mutex_lock(&sessions_lock);
+    unreference(of);
+    pthread_mutex_unlock(&sessions_lock);
+}
+
 /* Set what every handle of the session shows, unless that is newer already. */
 void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length)
 {
@@ -251,8 +274,7 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
         memcpy(copy, info, length);
         copy[length] = 0;
     }
-    pthread_mutex_lock(&sessions_lock);
-    session *of = lookup(id, hash_of(id));
+    session *of = hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
         if (copy && !of->gone && (!of->info || rev >= of->rev)) {
@@ -262,8 +284,8 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
             of->rev = rev;
         }
         pthread_mutex_unlock(&of->lock);
+        let_go(of);
     }
-    pthread_mutex_unlock(&sessions_lock);
     free(old);
 }
 
@@ -271,16 +293,15 @@ void plue__session_gone(const char *id)
 {
     if (plue_outdated())
         return;
-    pthread_mutex_lock(&sessions_lock);
-    session *of = lookup(id, hash_of(id));
+    session *of = hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
         free(of->info);
         of->info = NULL;
         of->gone = 1;
         pthread_mutex_unlock(&of->lock);
+        let_go(of);
     }
-    pthread_mutex_unlock(&sessions_lock);
 }
 
 /* ---- for callers ---- */

@@ -135,11 +135,11 @@ static int start_generation(const char *config_json, const char *operation)
     if (plue_control(PLUE_CONTROL_OPEN, config_json, deadline) == 0) {
         if (plue_lanes_open(generation) == 0)
             return 0;
-        plue_watch_stop();
+        plue__watch_stop();
         plue_control(PLUE_CONTROL_CLOSE, NULL, deadline);
         plue_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
     }
-    plue_watch_stop();
+    plue__watch_stop();
     plue_events_close(0);
     atomic_fetch_add(&plue_generation, 1);
     return -1;
@@ -161,7 +161,7 @@ static int start(const char *config_json)
         if (fd > 2)
             break;
     }
-    int failed = plue_boot(operation);
+    int failed = plue_only_copy(operation) || plue_boot(operation);
     if (!failed && (failed = plue_events_open()))
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
     if (!failed)
@@ -203,7 +203,7 @@ static void stop(void)
 {
     int64_t begun = plue_monotonic_ns();
     atomic_store(&plue_state, PLUE_STOPPING);
-    plue_watch_stop();
+    plue__watch_stop();
     /* What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
     plue_lanes_close(begun + 3 * SECOND);
     plue_control(PLUE_CONTROL_FAREWELL, NULL, begun + 3 * SECOND + SECOND / 2);

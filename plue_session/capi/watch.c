@@ -20,7 +20,7 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 5000 };
+enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 2000 };
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
@@ -28,7 +28,7 @@ typedef struct watch {
     atomic_int stopped, references;
 } watch;
 
-static watch *current;
+static _Atomic(watch *) current;
 
 static void release(watch *old)
 {
@@ -132,15 +132,15 @@ int plue__watch(const char *folder, const char *file)
         release(made);
         return -1;
     }
-    current = made;
+    plue__watch_stop();
+    atomic_store(&current, made);
     return 0;
 }
 
-void plue_watch_stop(void)
+void plue__watch_stop(void)
 {
-    watch *old = current;
+    watch *old = atomic_exchange(&current, NULL);
     uint64_t one = 1;
-    current = NULL;
     if (!old)
         return;
     atomic_store(&old->stopped, 1);

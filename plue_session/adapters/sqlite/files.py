@@ -48,6 +48,11 @@ class Locks:
         """Wait until no other process writes. The kernel queues the waiters: none starves."""
         fcntl.flock(self._turn, fcntl.LOCK_EX)
 
+    def take_turn_soon(self, path):
+        """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting for ever."""
+        _patiently(lambda: fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB), os.path.join(os.path.dirname(path), TURN),
+                   "another process writes to the store and does not end")
+
     def ring(self, log_id):
         """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit is
         there to be read."""
@@ -145,7 +150,7 @@ def prepare(path, locks):
         raise
     except errors.PlueError:
         pass  # perhaps someone is at it just now: judged again below, when it is our turn
-    locks.take_turn()
+    locks.take_turn_soon(path)
     try:
         if _size(path):
             version = inspect(path)
@@ -265,14 +270,19 @@ def _open_lock(data_dir, name):
 
 
 def _hold(fd, path):
+    _patiently(lambda: fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB), path, "the store is being repaired or moved aside")
+
+
+def _patiently(lock, path, why):
+    """Call `lock` until it succeeds, with back-off, for PATIENCE seconds."""
     pause, deadline = 0.002, time.monotonic() + PATIENCE
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock()
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise errors.Busy(f"{path} is locked: the store is being repaired or moved aside", "Try again when that is done.") from None
+                raise errors.Busy(f"{path} is locked: {why}", "Try again when that is done; `plue-session doctor` says who holds it.") from None
         except OSError as error:
             raise failures.system(error, path, "lock") from error
         time.sleep(pause)
