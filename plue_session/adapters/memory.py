@@ -297,4 +297,4 @@ def _matches(session, query):
             and (q.updated_after is None or s.updated >= q.updated_after)
             and (q.updated_before is None or s.updated < q.updated_before)
             and all(tag in s.tags for tag in q.tags)
-            and (q.text is None or q.text in f"{s.title}\n{s.description or ''}".casefold()))
+            and (q.text is None or q.text in s.title.casefold() or q.text in (s.description or "").casefold()))

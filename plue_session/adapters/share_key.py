@@ -1,5 +1,6 @@
 """The key that share secrets are derived from: a file beside the database, never inside it (P-097)."""
 
+import errno
 import os
 import stat
 
@@ -27,8 +28,9 @@ class ShareKeyFile:
             while self._key is None:
                 self._key = self._read() or self._make()
         except OSError as error:
-            raise StoreIo(f"the share key {self.path} cannot be used: {error.strerror}",
-                          "Make the data directory readable and writable for this user.") from None
+            remedy = ("Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Close some files." if error.errno in (errno.EMFILE, errno.ENFILE)
+                      else "Make the data directory readable and writable for this user.")
+            raise StoreIo(f"the share key {self.path} cannot be used: {error.strerror}", remedy) from None
         return self._key
 
     def _read(self):

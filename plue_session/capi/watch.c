@@ -29,6 +29,9 @@ typedef struct watch {
 } watch;
 
 static _Atomic(watch *) current;
+static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+static int running; /* under ended_lock: watch threads */
 
 static void release(watch *old)
 {
@@ -99,6 +102,10 @@ static void *watch_main(void *argument)
         (void)poll(wait, 1, PAUSE_MS);
     }
     release(mine);
+    pthread_mutex_lock(&ended_lock);
+    running--;
+    pthread_cond_broadcast(&ended);
+    pthread_mutex_unlock(&ended_lock);
     return NULL;
 }
 
@@ -127,12 +134,17 @@ int plue__watch(const char *folder, const char *file)
         return -1;
     }
     atomic_init(&made->references, 2);
+    pthread_mutex_lock(&ended_lock);
+    running++;
+    pthread_mutex_unlock(&ended_lock);
     if (plue_spawn(watch_main, made)) {
+        pthread_mutex_lock(&ended_lock);
+        running--;
+        pthread_mutex_unlock(&ended_lock);
         atomic_store(&made->references, 1);
         release(made);
         return -1;
     }
-    plue__watch_stop();
     atomic_store(&current, made);
     return 0;
 }
@@ -147,4 +159,9 @@ void plue__watch_stop(void)
     if (old->stop >= 0 && write(old->stop, &one, sizeof one) < 0)
         (void)one; /* an eventfd that is full is readable all the same */
     release(old);
+    /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. */
+    pthread_mutex_lock(&ended_lock);
+    while (running)
+        pthread_cond_wait(&ended, &ended_lock);
+    pthread_mutex_unlock(&ended_lock);
 }

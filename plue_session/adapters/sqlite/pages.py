@@ -11,7 +11,6 @@ _SETS = ("status", "relay_state", "residency")
 _VALUES = {
     "role": "role = ?", "key": "key = ?", "parent_id": "parent_id = ?", "created_after": "created >= ?",
     "created_before": "created < ?", "updated_after": "updated >= ?", "updated_before": "updated < ?",
-    "text": "instr(search, ?) > 0",
 }
 _TAGGED = "EXISTS (SELECT 1 FROM session_tag WHERE tag = ? AND session_tag.number = session.number)"
 
@@ -72,6 +71,9 @@ def _filter(query, scope):
         if value is not None:
             terms.append((name, term))
             values.append(value)
+    if query.text is not None:
+        terms.append(("text", "(instr(title_fold, ?) > 0 OR instr(search, ?) > 0)"))
+        values += [query.text, query.text]
     if query.archived is not None:
         terms.append(("archived", "archived IS NOT NULL" if query.archived else "archived IS NULL"))
     for tag in query.tags:

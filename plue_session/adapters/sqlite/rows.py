@@ -28,8 +28,7 @@ def row(session, old=None):
     if old is not None and old[_TITLE] == title and old[_DESCRIPTION] == description:
         fold, search = old[_FOLD], old[_SEARCH]
     else:
-        fold = title.casefold()
-        search = f"{fold}\n{description.casefold()}" if description else fold + "\n"
+        fold, search = title.casefold(), description.casefold() if description else ""
     return (s.number, s.id, s.key, s.parent_id, title, description, dumps(s.tags) if s.tags else "[]", s.metadata,
             s.created, s.updated, s.archived, s.ended, s.version, s.status, 1 if s.aborted else 0, s.backend,
             s.directory, s.provider_id, s.model_id, s.role, s.relay_state, s.relay_messages, s.relay_active, s.residency,

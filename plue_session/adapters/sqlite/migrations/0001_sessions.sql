@@ -36,8 +36,8 @@ CREATE TABLE session (
   artifact_count INTEGER NOT NULL,
   share_url      TEXT,
   share_expires  INTEGER,
-  title_fold     TEXT NOT NULL,            -- case-folded title, what sorting by title compares
-  search         TEXT NOT NULL             -- case-folded title, newline, description
+  title_fold     TEXT NOT NULL,            -- case-folded title: what sorting by title compares, and searching looks at
+  search         TEXT NOT NULL             -- case-folded description: what searching looks at beside it
 ) STRICT;
 
 -- Every index ends with the rowid, which is the number: (scope, updated) is an index over (scope, updated, number).
