@@ -237,6 +237,20 @@ static void json_may_be_nested_128_deep(void)
     CHECK(plue_session_update(session, "{\"metadata\":{\"brackets\":\"[[[[[[[[[[\"}}") == 0);
 }
 
+static void a_text_may_have_64_mib(void)
+{
+    size_t most = (size_t)64 << 20;
+    char *text = malloc(most + 2);
+    CHECK(text);
+    memset(text, 'x', most + 1);
+    text[most + 1] = 0;
+    begin_refusals();
+    CHECK_ERROR(plue_session_update_title(session, text) == -1, PLUE_ERROR_LIMIT_EXCEEDED);
+    CHECK_SAYS("67108864");
+    end_refusals();
+    free(text);
+}
+
 static void ids_and_keys_from_outside_are_checked(void)
 {
     static const char *const bad[] = {
@@ -338,6 +352,7 @@ int main(void)
     what_is_not_json_is_refused();
     unknown_keys_and_wrong_types_are_named();
     json_may_be_nested_128_deep();
+    a_text_may_have_64_mib();
     ids_and_keys_from_outside_are_checked();
     titles_are_kept_byte_for_byte();
     threads_do_not_see_each_others_errors();

@@ -16,8 +16,9 @@
  *   errors that a function lists, each may fail with NOT_INITIALIZED, FORKED or IO (no memory), and one that is not instant
  *   with CLOSED (the library shut down meanwhile), QUEUE_FULL (4096 calls wait already), BUSY (its time was up before it
  *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it).
- * Text.     UTF-8, NUL-terminated. Parameters are copied. `char *` results are yours: free them with plue_free_json(),
- *   plue_free_string() or plue_free(), which are the same. `const char *` results belong to the library.
+ * Text.     UTF-8, NUL-terminated. Parameters are copied; each may have 64 MiB (else LIMIT_EXCEEDED). `char *` results are
+ *   yours: free them with plue_free_json(), plue_free_string() or plue_free(), which are the same. `const char *` results
+ *   belong to the library.
  * Threads.  Every function may be called from any thread at any time.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
  * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working

@@ -24,7 +24,7 @@ class PlueError(Exception):
         """Say operation, session id, cause and remedy in one line of text."""
         subject = f"{operation} {self.session}" if self.session else operation
         text = f"{subject}: {self.cause.rstrip('.')}."
-        return f"{text} {self.remedy}" if self.remedy else text
+        return " ".join((f"{text} {self.remedy}" if self.remedy else text).splitlines())
 
 
 def _error(name, number, about, retryable=False):

@@ -281,12 +281,13 @@ class Boundary:
     def refill_queue(self, token, after):
         store, lib = self.runtime.store, self.lib
         while True:
-            floor, last = store.log_state()
+            rows = store.events_after(after, REFILL_PAGE)
+            floor, last = store.log_state()  # after the rows: what was trimmed before they were read is below the floor
             if floor > after:
                 if self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last)):
                     return
                 after = last
-            rows = store.events_after(after, REFILL_PAGE)
+                continue
             for row in rows:
                 if self.push(token, row.id, row.kind, row.session_id, row.tail):
                     return  # full again

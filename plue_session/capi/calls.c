@@ -10,7 +10,7 @@
 
 #include "plue_tables.h"
 
-enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
+enum { LONGEST_TEXT = 64 << 20, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 
 static atomic_int timeout_ms = 30000;
 
@@ -133,13 +133,15 @@ void plue_take_text(plue_call *call, const char *name, const char *text, int req
         return;
     char room[SUBJECT];
     size_t length = text ? strlen(text) : 0;
-    if (!text && required) {
+    call->failed = -1;
+    if (!text && required)
         plue_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
-        call->failed = -1;
-    } else if (!plue_is_utf8(text ? text : "", length)) {
+    else if (length > LONGEST_TEXT)
+        plue_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject_of(call, room), "%s has %zu bytes, a text may have %d. Shorten it.", name, length, LONGEST_TEXT);
+    else if (!plue_is_utf8(text ? text : "", length))
         plue_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
-        call->failed = -1;
-    }
+    else
+        call->failed = 0;
     call->text[call->texts] = text;
     call->length[call->texts++] = length;
 }

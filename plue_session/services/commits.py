@@ -170,12 +170,12 @@ class Commits:
                 self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
 
     def _publish_foreign(self, until=None):
-        floor, _ = self.store.log_state()
-        if self._missed or floor > self._published:
-            self._resynchronise(until)
-            return
         while True:
             rows = self.store.events_after(self._published, TAIL_PAGE)
+            # The floor is read after the rows: what was trimmed before they were read is below it.
+            if self._missed or self.store.log_state()[0] > self._published:
+                self._resynchronise(until)
+                return
             if until is not None:
                 rows = [row for row in rows if row.id <= until]
             if not rows:

@@ -191,6 +191,25 @@ def test_a_log_that_was_trimmed_past_us_is_made_up_for_by_comparing_everything(w
     assert world.told.take() == [("session.updated", {"id": kept, "title": "and on"})]
 
 
+def test_rows_that_are_trimmed_while_we_come_to_read_them_are_not_jumped_over(world):
+    other = second_writer(world)
+    session_id = world.commits.run(create)
+    world.told.take()
+    for number in range(20):
+        other.run(rename(session_id, str(number)))
+    read = world.store.events_after
+
+    def trimmed_first(*arguments):
+        world.store.begin()
+        world.store.trim(4, 0, [session_id])
+        world.store.commit()
+        return read(*arguments)
+    world.store.events_after = trimmed_first
+    world.commits.catch_up()
+    assert ("lost", 21) in world.told.calls and world.told.events() == []
+    assert '"title":"19"' in world.told.infos[session_id]
+
+
 def test_what_could_not_be_read_of_the_others_is_made_up_for_and_fails_nobody(world):
     other = second_writer(world)
     ours, theirs = world.commits.run(create), world.commits.run(create)

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from plue_session.adapters.share_key import ShareKeyFile
+from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import AccessDenied, InvalidParam, NotFound, StoreIo
 from plue_session.rules import shares
 from plue_session.services.sharing import Sharing
-from tests.world import START
+from tests.world import START, World
 
 DAY = 86_400_000
 
@@ -146,3 +148,25 @@ def test_a_key_that_cannot_be_had_shares_nothing(world, session):
     world.unchanged_by(StoreIo, broken.create, session.id)
     world.sessions._sharing, world.sessions._share_auto = broken, True
     world.unchanged_by(StoreIo, world.sessions.create)
+
+
+@pytest.mark.requirement("P-142", "P-097")
+def test_a_copy_of_the_database_alone_opens_no_share(tmp_path):
+    def open_world(folder):
+        world = World(store=SqliteStore(str(folder), "embedded"))
+        world.sharing = Sharing(world.commits, world.store, ShareKeyFile(str(folder)), world.settings)
+        return world
+    ours = open_world(tmp_path / "ours")
+    session = ours.sessions.create()
+    secret = json.loads(ours.sharing.create(session.id))["secret"]
+    ours.sharing.validate(session.id, secret)
+    ours.store.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "sessions.db").write_bytes((tmp_path / "ours" / "sessions.db").read_bytes())
+    assert secret.encode() not in (copy / "sessions.db").read_bytes()
+    theirs = open_world(copy)
+    assert theirs.store.share(session.id).url.endswith(theirs.store.share(session.id).share_id)
+    with pytest.raises(AccessDenied):
+        theirs.sharing.validate(session.id, secret)
+    theirs.store.close()
