@@ -145,13 +145,12 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *   store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
  *   backend      {"kind":"embedded"} (default): sessions live in the store, no server
  *   requestTimeoutMs  how long a call may take, default 30000
- *   defaultModel {"providerId","modelId"}
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
  *   limits       {"activeSessions"}: refuse to create more; none by default
  *   log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
- *   cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks
- *                checked and kept for what uses them
+ *   cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks, defaultModel
+ *                checked, but without effect in this version, which has nothing yet that uses them
  * What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
  * PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
  *
@@ -440,8 +439,8 @@ PLUE_API int plue_session_delete(plue_session_t session);
  * End what is in flight for the session.
  *
  * Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
- * threads that are blocked on this session: those that have not finished half a second later return ABORTED. With
- * nothing running, which is always so with the embedded backend, that is all.
+ * threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
+ * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all.
  *
  * @return 0, or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -454,7 +453,7 @@ PLUE_API int plue_session_abort(plue_session_t session);
  *
  * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
  * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
- * the share expires, and the next call makes a new one.
+ * the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's

@@ -52,10 +52,13 @@ class Runtime:
 
     def greet(self):
         """Tell that the library runs."""
+        self.log.write("info", f"plue_session {__version__} runs: backend {self.settings.backend.kind}, store {self.store.name} "
+                               f"{getattr(self.store, 'path', '')}".rstrip())
         self._tell("library.initialized", {"version": __version__})
 
     def farewell(self):
         """Tell that the library stops."""
+        self.log.write("info", "plue_session stops")
         self._tell("library.shutdown", {})
 
     def close(self):

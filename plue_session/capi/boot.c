@@ -231,6 +231,7 @@ static int python_error(const char *what)
 /* With the interpreter lock held: nothing here may print. */
 static int prepare_modules(void)
 {
+    struct sigaction interrupt;
     int ours = !atomic_load(&host_is_python);
     if (ours) {
         /* Python's standard streams are bound to whatever the host has on 0, 1 and 2. site runs code of the environment's
@@ -250,12 +251,13 @@ static int prepare_modules(void)
         if (!done)
             return python_error("the Python environment cannot be set up");
         Py_DECREF(done);
-        /* Importing signal installs a SIGINT handler whatever the configuration says: do it now; boot gives SIGINT back. */
-        PyObject *module = PyImport_ImportModule("_signal");
-        PyObject *result = module ? PyObject_CallMethod(module, "signal", "ii", SIGINT, 0) : NULL;
-        PyErr_Clear();
-        Py_XDECREF(result);
-        Py_XDECREF(module);
+        /* Importing signal installs a SIGINT handler, whatever the configuration says, where there is none: do it now, and
+           take it out again. A handler of the host's is left alone by Python, and so by us. */
+        if (!sigaction(SIGINT, NULL, &interrupt) && interrupt.sa_handler == SIG_DFL) {
+            Py_XDECREF(PyImport_ImportModule("_signal"));
+            PyErr_Clear();
+            sigaction(SIGINT, &interrupt, NULL);
+        }
     }
     /* cffi would print and answer 0 to every call if its module were missing. A host's own Python may lack it: ours has it. */
     PyObject *module = PyImport_ImportModule("_cffi_backend");
@@ -296,7 +298,7 @@ static int boot(void)
         failed = prepare_modules();
         PyGILState_Release(state);
     }
-    if (ours)
+    if (ours && interrupt.sa_handler == SIG_DFL) /* what the environment's own modules import may have brought in signal */
         sigaction(SIGINT, &interrupt, NULL);
     if (failed)
         return -1;

@@ -168,7 +168,7 @@ static int start(const char *config_json)
         failed = start_generation(config_json, operation);
     while (count)
         close(standins[--count]);
-    return failed;
+    return failed ? -1 : 0;
 }
 
 int plue_init(const char *config_json)

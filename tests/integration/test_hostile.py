@@ -256,3 +256,8 @@ def test_environment_that_talks_while_python_starts_is_not_heard(hostile, plain,
     shutil.copy(_cffi_backend.__file__, site)
     shutil.copytree(plain.package, site / "plue_session", ignore=shutil.ignore_patterns("__pycache__"))
     host(hostile, "use", folder, env={"LD_PRELOAD": site / "plue_session" / "lib" / "libplue_session.so.0"})
+
+
+def test_host_with_an_interrupt_handler_keeps_it_while_python_starts(plain, folder):
+    program = plain.compile(support.ROOT / "tests" / "integration" / "hosts" / "interrupted.c")
+    support.run([program], env=support.environment(folder), silent=True, timeout=60)

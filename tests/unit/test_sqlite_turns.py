@@ -1,6 +1,7 @@
 """The SQLite store among others: turns to write, foreign locks, full disks, kills, and the write-ahead log."""
 
 import os
+import shutil
 import sqlite3
 import threading
 
@@ -474,3 +475,11 @@ def test_a_connection_that_cannot_be_opened_fails_the_read_alone(opened, monkeyp
             store.count(Query())
     store._connections._disconnect(held)
     assert store.count(Query()) == 0
+
+
+def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
+    store = opened()
+    add(store)
+    shutil.rmtree(folder)
+    with pytest.raises(errors.StoreIo, match="the data folder was removed"):
+        add(store)

@@ -10,6 +10,7 @@ could be taken for a store. No raw descriptor of an existing sessions.db is ever
 locks that SQLite holds on the file anywhere in this process.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -45,8 +46,14 @@ class Locks:
             raise
 
     def take_turn(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves."""
+        """Wait until no other process writes. The kernel queues the waiters: none starves.
+
+        `OSError` when the folder was removed meanwhile: what would be written could never be found again.
+        """
         fcntl.flock(self._turn, fcntl.LOCK_EX)
+        if os.fstat(self._turn).st_nlink == 0:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
 
     def take_turn_soon(self, path):
         """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting for ever."""

@@ -21,13 +21,12 @@ def plue_init(config_json: OptionalJson) -> Status:
       store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
       backend      {"kind":"embedded"} (default): sessions live in the store, no server
       requestTimeoutMs  how long a call may take, default 30000
-      defaultModel {"providerId","modelId"}
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
       limits       {"activeSessions"}: refuse to create more; none by default
       log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
-      cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks
-                   checked and kept for what uses them
+      cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks, defaultModel
+                   checked, but without effect in this version, which has nothing yet that uses them
     What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
     PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
 

@@ -196,8 +196,8 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     """End what is in flight for the session.
 
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
-    threads that are blocked on this session: those that have not finished half a second later return ABORTED. With
-    nothing running, which is always so with the embedded backend, that is all.
+    threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
+    this call then fails itself. With nothing running, which is always so with the embedded backend, that is all.
 
     :returns: 0, or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -211,7 +211,7 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
 
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
     is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
-    the share expires, and the next call makes a new one.
+    the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
