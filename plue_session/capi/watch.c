@@ -20,7 +20,7 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 2000 };
+enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 5000 };
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
