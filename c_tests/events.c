@@ -232,6 +232,63 @@ static void unsubscribe_waits_for_a_running_call(void)
     plue_session_destroy(session);
 }
 
+static void *shut_down(void *unused)
+{
+    plue_shutdown();
+    return unused;
+}
+
+static void unsubscribe_waits_also_while_the_library_shuts_down(void)
+{
+    static listener mine;
+    plue_session_t session = plue_session_create(NULL);
+    listen_to_events(&mine);
+    subscribe(&mine);
+    atomic_store(&mine.hold, 1);
+    retitle(session, 0, 1);
+    EVENTUALLY(atomic_load(&mine.held));
+    pthread_t stopping = run(shut_down, NULL);
+    EVENTUALLY(plue_session_count(NULL) == -1 && plue_get_last_error_code() == PLUE_ERROR_NOT_INITIALIZED);
+    pthread_t one = run(unsubscribe_it, &mine);
+    pause_ms(50);
+    CHECK(atomic_load(&mine.inside));
+    atomic_store(&mine.hold, 0);
+    end(one);
+    end(stopping);
+    start("");
+}
+
+/* More than a queue's MiB: it is behind after the first, and each comes all the same. */
+static void large_events_come_from_the_log(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    size_t size = 700 * 1024;
+    char *title = malloc(size + 1);
+    memset(title, 'x', size);
+    title[size] = 0;
+    drain();
+    for (int i = 0; i < 5; i++) {
+        title[0] = (char)('0' + i);
+        CHECK(plue_session_update_title(session, title) == 0);
+    }
+    for (int i = 0; i < 5; i++) {
+        char *event = NULL, *told;
+        for (int waited = 0; !event && waited < 20000; waited++) {
+            event = plue_event_poll();
+            if (!event)
+                pause_ms(1);
+        }
+        CHECK(event);
+        told = json_text(event, "data.title");
+        CHECK(told && told[0] == '0' + i && strlen(told) == size);
+        free(told);
+        plue_free(event);
+    }
+    free(title);
+    plue_session_delete(session);
+    plue_session_destroy(session);
+}
+
 static void a_slow_callback_delays_nobody_and_misses_nothing(void)
 {
     static listener slow, quick;
@@ -459,6 +516,8 @@ int main(void)
     a_callback_may_call_the_library();
     a_callback_may_unsubscribe_itself();
     unsubscribe_waits_for_a_running_call();
+    unsubscribe_waits_also_while_the_library_shuts_down();
+    large_events_come_from_the_log();
     a_slow_callback_delays_nobody_and_misses_nothing();
     there_are_64_subscriptions();
     five_thousand_changes_are_polled_once_each();

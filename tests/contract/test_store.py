@@ -663,3 +663,13 @@ def test_what_was_written_is_counted_and_what_was_read_is_not(store):
     store.put_share(Share(f"session_{number}", "share", "url", 1, None))
     assert store.written() != inserted
     store.rollback()
+
+
+@pytest.mark.requirement("A-015")
+def test_text_is_looked_for_in_the_title_and_in_the_description_but_not_across_them(store):
+    store.begin()
+    number = store.next_number(10)
+    store.insert(session(number, title="a", description="b"))
+    store.commit()
+    found = {text: store.count(Query(text=text)) for text in ("a", "b", "a\nb", "\n", "ab")}
+    assert found == {"a": 1, "b": 1, "a\nb": 0, "\n": 0, "ab": 0}

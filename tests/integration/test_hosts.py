@@ -76,3 +76,22 @@ def test_smallest_python_program_ends(plain, folder):
 def test_python_program_with_a_sub_interpreter_lives(plain, folder):
     done = support.run([sys.executable, "-I", HOSTS / "subinterpreter_host.py", plain.path, folder], env=support.environment(folder), timeout=20)
     assert done.out == "lived\n"
+
+
+TWICE = """
+import ctypes, os, sys
+from plue_session.prototypes import ERRORS, load
+first, second = load(), load(os.path.join(os.path.dirname(sys.argv[1]), "libplue_session.so"))
+assert first.plue_init(b'{"store":"memory"}') == 0, first.plue_get_last_error()
+assert second.plue_init(b'{"store":"memory"}') == -1
+assert ERRORS[second.plue_get_last_error_code()] == "RUNTIME" and b"libplue_session.so.0" in second.plue_get_last_error()
+first.plue_shutdown()
+assert second.plue_init(b'{"store":"memory"}') == 0, second.plue_get_last_error()
+second.plue_shutdown()
+"""
+
+
+@pytest.mark.requirement("P-070")
+def test_a_process_that_has_loaded_both_files_of_a_package_gets_one_library(plain, folder):
+    env = support.environment(folder, PYTHONPATH=str(plain.package.parent))
+    support.run([sys.executable, "-c", TWICE, plain.package / "lib" / "libplue_session.so.0"], env=env, cwd=plain.package.parent, silent=True, timeout=60)

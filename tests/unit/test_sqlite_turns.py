@@ -1,5 +1,6 @@
 """The SQLite store among others: turns to write, foreign locks, full disks, kills, and the write-ahead log."""
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -483,3 +484,16 @@ def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
     shutil.rmtree(folder)
     with pytest.raises(errors.StoreIo, match="the data folder was removed"):
         add(store)
+
+
+@pytest.mark.requirement("T-09", "X-007")
+def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    os.mkdir(folder)
+    holder = os.open(os.path.join(folder, "sessions.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(errors.Busy, match="sessions.lock is locked: another process writes"):
+        SqliteStore(folder, "embedded")
+    os.close(holder)
+    assert not [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}").startswith(folder)]
+    SqliteStore(folder, "embedded").close()
