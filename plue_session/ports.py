@@ -52,11 +52,15 @@ class Store:
     def find_role(self, role):
         """Return the session that holds this role and whose relay state is not CLEANED, or None."""
 
+    def find_token(self, token):
+        """Return the session whose create carried this token, or None. Of several (a server may have copied one session's
+        metadata to another) the one created first."""
+
     def children(self, session_id):
         """Return the ids of the sessions whose parent is `session_id`, oldest first."""
 
     def active_count(self):
-        """Return how many sessions made here are not final (status active or suspended)."""
+        """Return how many sessions made here (not only `seen`) are not final (status active or suspended)."""
 
     def next_number(self, now_ms):
         """Return `max(now_ms, the largest number ever used + 1)`. Numbers are not reused, also after `erase`."""
@@ -96,6 +100,9 @@ class Store:
 
     def id_of_key(self, key):
         """Return the id of the session with this key, or None."""
+
+    def ids(self):
+        """Return `(id, directory)` of all sessions, in any order."""
 
     def list_text(self):
         """Return the info of all sessions as one JSON array in UTF-8 bytes, by (updated, number) ascending. Bytes, not

@@ -83,12 +83,16 @@ class MemoryStore:
     def find_role(self, role):
         return self.find(self._tables["role"].get(role))
 
+    def find_token(self, token):
+        found = [session for session in self._tables["session"].values() if token is not None and session.token == token]
+        return min(found, key=_SORTS["created"]).copy() if found else None
+
     def children(self, session_id):
         found = [session for session in self._tables["session"].values() if session.parent_id == session_id]
         return [session.id for session in sorted(found, key=lambda session: session.number)]
 
     def active_count(self):
-        return sum(session.status in ACTIVE for session in self._tables["session"].values())
+        return sum(session.status in ACTIVE and not session.seen for session in self._tables["session"].values())
 
     def next_number(self, now_ms):
         return max(now_ms, self._tables["counter"]["number"] + 1)
@@ -158,6 +162,9 @@ class MemoryStore:
     def id_of_key(self, key):
         with self._lock:
             return self._live()["key"].get(key)
+
+    def ids(self):
+        return [(session.id, session.directory) for session in self._sessions()]
 
     def list_text(self):
         return f"[{','.join([s.info for s in sorted(self._sessions(), key=_SORTS['updated'])])}]".encode()

@@ -7,8 +7,19 @@ from plue_session.adapters.sqlite.store import SqliteStore
 
 
 @pytest.fixture(params=["sqlite", "memory"])
-def store(request, tmp_path):
+def scopes(request, tmp_path):
+    """A function that opens the store of a scope; in one file, if it is a file."""
+    stores = []
+
+    def open_scope(scope):
+        stores.append(SqliteStore(str(tmp_path / "data"), scope) if request.param == "sqlite" else MemoryStore(scope))
+        return stores[-1]
+    yield open_scope
+    for each in stores:
+        each.close()
+
+
+@pytest.fixture
+def store(scopes):
     """An empty store."""
-    opened = SqliteStore(str(tmp_path / "data"), "embedded") if request.param == "sqlite" else MemoryStore("embedded")
-    yield opened
-    opened.close()
+    return scopes("embedded")

@@ -14,7 +14,7 @@ FIELDS = {
     "status": "suspended", "aborted": True, "backend": "embedded", "directory": "/x", "provider_id": "p", "model_id": "m",
     "role": "r", "relay_state": "ACTIVE", "relay_messages": 3, "relay_active": 15, "residency": "resident",
     "message_count": 4, "artifact_count": 5, "share_url": "https://x/share/y", "share_expires": 16, "rev": 17,
-    "info": '{"id":"session_10"}',
+    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "seen": True, "info": '{"id":"session_10"}',
 }
 
 
@@ -196,6 +196,26 @@ def test_a_save_that_takes_anothers_key_is_refused(store):
     assert raised.value.details == {"field": "key", "value": "k"}
 
 
+def test_a_session_is_found_by_the_token_of_its_create(store):
+    put(store, session(10, token="t"), session(11), session(12, token="u"))
+    with transaction(store):
+        assert values(store.find_token("t")) == values(session(10, token="t"))
+        assert store.find_token("other") is None
+        assert store.find_token(None) is None
+        store.erase("session_10")
+        assert store.find_token("t") is None
+        found = store.find("session_12")
+        found.token = None
+        store.save(found)
+        assert store.find_token("u") is None
+
+
+def test_of_several_sessions_with_one_token_the_one_created_first_is_found(store):
+    put(store, session(10, token="t", created=30), session(11, token="t", created=20), session(12, token="t", created=20))
+    with transaction(store):
+        assert store.find_token("t").id == "session_11"
+
+
 def test_children_are_listed_oldest_first(store):
     put(store, session(1), session(30, parent_id="session_1", created=5), session(20, parent_id="session_1", created=9),
         session(40, parent_id="session_20"))
@@ -256,6 +276,37 @@ def test_active_and_suspended_sessions_are_counted_as_they_change(store):
     assert store.check() == []
 
 
+@pytest.mark.requirement("A-124")
+def test_sessions_that_were_only_seen_on_a_server_do_not_count_as_active(store):
+    with transaction(store):
+        store.insert(session(1))
+        store.insert(session(2, seen=True))
+        store.insert(session(3, seen=True, status="completed"))
+        assert store.active_count() == 1
+    with transaction(store):
+        adopted = store.find("session_2")
+        adopted.seen = False
+        store.save(adopted)
+        assert store.active_count() == 2
+        store.savepoint()
+        for session_id, fields in {"session_1": {"seen": True}, "session_3": {"seen": False, "status": "active"}}.items():
+            changed = store.find(session_id)
+            for name, value in fields.items():
+                setattr(changed, name, value)
+            store.save(changed)
+            assert store.active_count() == (1 if session_id == "session_1" else 2)
+        store.undo()
+        assert store.active_count() == 2
+        store.erase("session_3")
+        assert store.active_count() == 2
+    with transaction(store):
+        assert store.active_count() == 2
+        store.insert(session(4, seen=True))
+        store.erase("session_4")
+        assert store.active_count() == 2
+    assert store.check() == []
+
+
 # -- transactions --------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-143")
 def test_readers_see_what_is_committed_and_nothing_else(store):
@@ -265,6 +316,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     assert store.info("session_10") is None
     assert store.id_of_key("k") is None
     assert store.list_text() == b"[]"
+    assert store.ids() == []
     assert store.page(Query()) == ([], None)
     assert store.count(Query(tags=("t",))) == 0
     assert store.events_after(0, 10) == []
@@ -507,6 +559,14 @@ def test_the_list_is_a_json_array_by_update_then_number(store):
     assert numbers(store.page(Query())[0]) == [2, 3, 1]
 
 
+def test_the_ids_of_all_sessions_come_with_their_directories(store):
+    assert store.ids() == []
+    put(store, session(1, directory="/a b"), session(2), session(3, directory="/c"))
+    with transaction(store):
+        store.erase("session_3")
+    assert sorted(store.ids()) == [("session_1", "/a b"), ("session_2", None)]
+
+
 MANY = [session(n, title=title, updated=updated, created=100 - n, artifact_count=artifacts)
         for n, (title, updated, artifacts) in enumerate(
             [("b", 5, 1), ("A", 5, 0), ("a", 3, 0), ("Ä", 9, 2), ("B", 5, 1), ("c", 1, 0), ("C\0", 5, 7)], 1)]
@@ -607,6 +667,78 @@ def test_the_tag_filter_follows_changed_tags(store):
     assert store.count(Query(tags=("b",))) == 0
 
 
+# -- scopes --------------------------------------------------------------------------------------------------------
+SCOPES = ("opencode http://127.0.0.1:4096 /home/me/project", "opencode http://127.0.0.1:4096 /home/me/project/deep " + "é/ü x" * 200,
+          "opencode http://127.0.0.1:4096 /home/me", "embedded")
+
+
+def same_in(store, title):
+    """Put a session, its child and two events: the same ids, keys, roles and tokens wherever it is called."""
+    with transaction(store):
+        number = store.next_number(10)
+        store.insert(session(number, id="ses_one", key="k", role="r", relay_state="READY", token="t", tags=["x"], title=title,
+                             directory="/" + title, info=f'{{"t":"{title}"}}'))
+        store.insert(session(number + 1, id="ses_two", parent_id="ses_one", seen=True, title=title, info="{}"))
+        for session_id in ("ses_one", None, "ses_one"):
+            store.append(LogRow(store.last_log_id() + 1, session_id, 1, 5, f',"t":"{title}"}}'))
+        store.put_share(Share("ses_one", "share_" + title, "u", 1, None))
+
+
+def seen_of(store):
+    """Return what a store shows of what `same_in` has put into it."""
+    with transaction(store):
+        found = [store.find(session_id) for session_id in ("ses_one", "ses_two")]
+        by_other_names = [store.find_key("k"), store.find_role("r"), store.find_token("t")]
+        return ([each and each.title for each in found + by_other_names], store.children("ses_one"), store.active_count(), store.list_text(),
+                sorted(store.ids()), store.page(Query(tags=("x",)))[0], store.count(Query()), store.info("ses_one"), store.id_of_key("k"),
+                store.share("ses_one") and store.share("ses_one").share_id,
+                [(row.session_id, row.tail) for row in store.events_after(0, 99)])
+
+
+def shown(title):
+    info, tail = f'{{"t":"{title}"}}', f',"t":"{title}"}}'
+    return ([title] * 5, ["ses_two"], 1, f"[{info},{{}}]".encode(), [("ses_one", "/" + title), ("ses_two", None)], [info], 2,
+            (0, info), "ses_one", "share_" + title, [("ses_one", tail), (None, tail), ("ses_one", tail)])
+
+
+def test_equal_ids_keys_and_tokens_of_several_scopes_are_strangers_to_each_other(scopes):
+    stores = [scopes(scope) for scope in SCOPES]
+    for number, store in enumerate(stores):
+        same_in(store, f"title{number}")
+    assert [seen_of(store) for store in stores] == [shown(f"title{number}") for number in range(len(stores))]
+    nearly = scopes(SCOPES[0] + "/")
+    assert (nearly.ids(), nearly.count(Query()), nearly.list_text(), nearly.events_after(0, 99)) == ([], 0, b"[]", [])
+
+
+@pytest.mark.requirement("P-146")
+def test_erasing_and_trimming_in_one_scope_leave_equal_ids_of_the_others_alone(scopes):
+    first, *others = stores = [scopes(scope) for scope in SCOPES]
+    for number, store in enumerate(stores):
+        same_in(store, f"title{number}")
+    with transaction(first):
+        first.trim(1, 0, ["ses_one", None, "ses_two"])
+    assert [row.session_id for row in first.events_after(0, 99)] == [None, "ses_one"]
+    with transaction(first):
+        first.erase("ses_one")
+        assert first.active_count() == 0
+        assert first.share("ses_one") is None
+    assert [row.session_id for row in first.events_after(0, 99)] == [None]
+    assert first.ids() == [("ses_two", None)]
+    assert [seen_of(store) for store in others] == [shown(f"title{number}") for number in range(1, len(stores))]
+    assert [store.check() for store in stores] == [[]] * len(stores)
+
+
+def test_a_duplicate_in_another_scope_is_none_and_in_this_one_is_refused(scopes):
+    one, two = scopes(SCOPES[0]), scopes(SCOPES[1])
+    same_in(one, "one")
+    same_in(two, "two")
+    for field, value in {"id": "ses_one", "key": "k"}.items():
+        with pytest.raises(errors.AlreadyExists) as raised, transaction(one):
+            one.insert(session(one.next_number(99), **{field: value}))
+        assert raised.value.details["field"] == field
+    assert seen_of(one) == shown("one") and seen_of(two) == shown("two")
+
+
 # -- the store itself ----------------------------------------------------------------------------------------------
 def test_a_store_has_an_id_of_eight_hex_digits_and_a_name(store):
     assert len(store.store_id) == 8 and set(store.store_id) <= set("0123456789abcdef")
@@ -646,7 +778,7 @@ def test_everything_but_closing_again_is_refused_after_close(store):
     store.close()
     assert store.lock_fds() == []
     for use in (store.begin, store.list_text, store.log_state, store.maintain, store.check, lambda: store.share("x"),
-                lambda: store.info("x"), lambda: store.page(Query()), lambda: store.events_after(0, 1)):
+                store.ids, lambda: store.info("x"), lambda: store.page(Query()), lambda: store.events_after(0, 1)):
         with pytest.raises(errors.Closed):
             use()
 
@@ -654,7 +786,7 @@ def test_everything_but_closing_again_is_refused_after_close(store):
 def test_what_was_written_is_counted_and_what_was_read_is_not(store):
     store.begin()
     before = store.written()
-    store.find("session_1"), store.find_key("k"), store.children("session_1"), store.last_log_id(), store.share("session_1")
+    store.find("session_1"), store.find_key("k"), store.find_token("t"), store.children("session_1"), store.last_log_id(), store.share("session_1")
     assert store.written() == before
     number = store.next_number(10)
     store.insert(session(number))

@@ -90,7 +90,7 @@ def test_the_list_reads_one_index_and_sorts_nothing(opened):
 def test_no_statement_of_the_hot_path_scans_a_table(opened):
     from plue_session.adapters.sqlite.store import _SQL
     store = opened()
-    for name in ("find", "id_of_key", "id_of_role", "children", "info", "share", "events_after", "active_count", "erase_log",
+    for name in ("find", "id_of_key", "id_of_role", "id_of_token", "ids", "children", "info", "share", "events_after", "active_count", "erase_log",
                  "erase_session", "drop_tag", "drop_share"):
         steps_of = [row[3] for row in store._connections._writer.execute(
             "EXPLAIN QUERY PLAN " + _SQL[name], (0,) * _SQL[name].count("?"))]

@@ -246,11 +246,11 @@ def test_an_older_store_is_brought_up_to_date_with_its_sessions(opened, monkeypa
     first = opened()
     add(first)
     first.close()
-    text = {"migrations/0002_more.sql": "CREATE TABLE more (x INTEGER) STRICT;"}
+    text = {"migrations/9999_more.sql": "CREATE TABLE more (x INTEGER) STRICT;"}
     monkeypatch.setattr(queries, "read", lambda name, read=queries.read: text.get(name) or read(name))
-    monkeypatch.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "0002_more.sql"))
+    monkeypatch.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "9999_more.sql"))
     store = opened()
-    assert store._read("PRAGMA user_version") == [(2,)]
+    assert store._read("PRAGMA user_version") == [(len(files.MIGRATIONS),)]
     assert store._read("SELECT * FROM more") == []
     assert store.count(Query()) == 1
 
@@ -259,10 +259,10 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, folder, monke
     store = opened()
     add(store)
     store.close()
-    text = {"migrations/0002_bad.sql": "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1);"}
+    text = {"migrations/9999_bad.sql": "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1);"}
     with monkeypatch.context() as patched:
         patched.setattr(queries, "read", lambda name, read=queries.read: text.get(name) or read(name))
-        patched.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "0002_bad.sql"))
+        patched.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "9999_bad.sql"))
         with pytest.raises(errors.Integrity, match="nowhere"):
             opened()
     again = opened()
@@ -416,7 +416,7 @@ def test_a_folder_that_another_process_creates_at_the_same_moment_is_fine(folder
 
 def test_a_migration_that_another_process_has_finished_is_not_repeated(opened, monkeypatch):
     opened().close()
-    versions = iter([0, 1])
+    versions = iter([0, len(files.MIGRATIONS)])
     monkeypatch.setattr(files, "inspect", lambda path: next(versions))
     assert opened().count(Query()) == 0
 

@@ -23,7 +23,7 @@ DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql",)
+MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql")
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.

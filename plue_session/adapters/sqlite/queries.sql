@@ -21,7 +21,8 @@ ROLLBACK TO part;
 -- name: find
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, rev, info, title_fold, search
+       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, seen,
+       rev, info, title_fold, search
 FROM session WHERE scope = ? AND id = ?;
 
 -- name: id_of_key
@@ -29,6 +30,9 @@ SELECT id FROM session WHERE scope = ? AND key = ?;
 
 -- name: id_of_role
 SELECT id FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
+
+-- name: id_of_token
+SELECT id FROM session WHERE scope = ? AND token = ? ORDER BY created, number LIMIT 1;
 
 -- name: children
 SELECT id FROM session WHERE scope = ? AND parent_id = ? ORDER BY number;
@@ -97,6 +101,9 @@ SELECT value FROM meta WHERE name = 'store_id';
 -- name: info
 SELECT rev, info FROM session WHERE scope = ? AND id = ?;
 
+-- name: ids
+SELECT id, directory FROM session WHERE scope = ?;
+
 -- name: list
 -- One row, for Python's sqlite3 gives the interpreter lock away for each. The order is that of the named index, which is
 -- (scope, updated, number); to say so by an ordered subquery takes twice as long. The contract tests hold it.
@@ -117,4 +124,4 @@ SELECT 'share without session ' || session_id FROM share WHERE NOT EXISTS (
 
 -- name: miscounted
 SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM scope WHERE active <> (
-  SELECT count(*) FROM session WHERE session.scope = scope.name AND status IN ('active', 'suspended'));
+  SELECT count(*) FROM session WHERE session.scope = scope.name AND status IN ('active', 'suspended') AND seen IS NULL);

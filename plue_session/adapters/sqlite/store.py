@@ -123,6 +123,10 @@ class SqliteStore:
         found = self._change(_SQL["id_of_role"], (self._scope, role)).fetchone()
         return found and self.find(found[0])
 
+    def find_token(self, token):
+        found = self._change(_SQL["id_of_token"], (self._scope, token)).fetchone()
+        return found and self.find(found[0])
+
     def children(self, session_id):
         return [row[0] for row in self._change(_SQL["children"], (self._scope, session_id)).fetchall()]
 
@@ -144,7 +148,7 @@ class SqliteStore:
         self._keep(session.id, new)
         if self._number is not None and session.number > self._number:
             self._number = session.number
-        self._gain(session.status in ACTIVE)
+        self._gain(_counts(new))
         if session.tags:
             self._put_tags(session.number, (), session.tags)
 
@@ -158,8 +162,8 @@ class SqliteStore:
             return
         self._put(session, change)
         self._keep(session.id, new)
-        if old[rows.STATUS] != new[rows.STATUS]:
-            self._gain((new[rows.STATUS] in ACTIVE) - (old[rows.STATUS] in ACTIVE))
+        if old[rows.STATUS] != new[rows.STATUS] or old[rows.SEEN] != new[rows.SEEN]:
+            self._gain(_counts(new) - _counts(old))
         if old[rows.TAGS] != new[rows.TAGS]:
             self._put_tags(old[rows.NUMBER], rows.tags_of(old[rows.TAGS]), session.tags)
 
@@ -168,7 +172,7 @@ class SqliteStore:
         if row is not None:
             self._put_tags(row[rows.NUMBER], rows.tags_of(row[rows.TAGS]), ())
             self._change(_SQL["erase_session"], (row[rows.NUMBER],))
-            self._gain(-(row[rows.STATUS] in ACTIVE))
+            self._gain(-_counts(row))
             self._rows.pop(session_id, None)
         self.drop_share(session_id)
         last = self.last_log_id()
@@ -212,6 +216,9 @@ class SqliteStore:
     def id_of_key(self, key):
         found = self._read(_SQL["id_of_key"], (self._scope, key))
         return found[0][0] if found else None
+
+    def ids(self):
+        return self._read(_SQL["ids"], (self._scope,))
 
     def list_text(self):
         infos = self._read(_SQL["list"], (self._scope,), bytes)[0][0]
@@ -307,6 +314,11 @@ class SqliteStore:
             self._change(_SQL["drop_tag"], (tag, number))
         for tag in set(new).difference(old):
             self._change(_SQL["add_tag"], (tag, number))
+
+
+def _counts(row):
+    """Return whether the session of this row is one of those that `active_count` counts."""
+    return row[rows.STATUS] in ACTIVE and row[rows.SEEN] is None
 
 
 def _is_json(text):
