@@ -11,8 +11,9 @@ class Session:
     What follows is of use with a server only and never shown. `remote_updated` is the server's own time of update that was
     last applied here, None when none was; `token` is what a create carried to the server, by which it is found there when
     its answer was lost; `titled` is when a title was set here over an automatic one, None when none was; `unshared` is
-    whether it was withdrawn here and the server is yet to be told; `seen` is whether it was only seen on the server, not
-    made here.
+    whether it was withdrawn here and the server is yet to be told; `forked` is whether the parent is the session that this one is
+    a copy of, which the server does not know and does not delete it with; `seen` is whether it was only seen on the server,
+    not made here.
     """
 
     __slots__ = (
@@ -20,15 +21,15 @@ class Session:
         "created", "updated", "archived", "ended", "version", "status", "aborted", "backend", "directory",
         "provider_id", "model_id", "role", "relay_state", "relay_messages", "relay_active", "residency",
         "message_count", "artifact_count", "share_url", "share_expires", "remote_updated", "token", "titled", "unshared",
-        "seen", "rev", "info",
+        "forked", "seen", "rev", "info",
     )
 
     def __init__(self, number=None, id=None, key=None, parent_id=None, title="Untitled", description=None, tags=None,
                  metadata="{}", created=None, updated=None, archived=None, ended=None, version=None, status="active",
                  aborted=False, backend="embedded", directory=None, provider_id=None, model_id=None, role=None,
                  relay_state=None, relay_messages=0, relay_active=None, residency=None, message_count=0, artifact_count=0,
-                 share_url=None, share_expires=None, remote_updated=None, token=None, titled=None, unshared=False, seen=False,
-                 rev=0, info=""):
+                 share_url=None, share_expires=None, remote_updated=None, token=None, titled=None, unshared=False,
+                 forked=False, seen=False, rev=0, info=""):
         # Spelled out: a loop over __slots__ takes ten times as long, for each session that is read.
         self.number, self.id, self.key, self.parent_id, self.title = number, id, key, parent_id, title
         self.description, self.tags, self.metadata = description, [] if tags is None else tags, metadata
@@ -38,7 +39,7 @@ class Session:
         self.relay_state, self.relay_messages, self.relay_active = relay_state, relay_messages, relay_active
         self.residency, self.message_count, self.artifact_count = residency, message_count, artifact_count
         self.share_url, self.share_expires, self.remote_updated, self.token = share_url, share_expires, remote_updated, token
-        self.titled, self.unshared, self.seen, self.rev, self.info = titled, unshared, seen, rev, info
+        self.titled, self.unshared, self.forked, self.seen, self.rev, self.info = titled, unshared, forked, seen, rev, info
 
     def copy(self):
         twin = Session(*[getattr(self, name) for name in self.__slots__])

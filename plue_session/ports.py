@@ -57,7 +57,7 @@ class Store:
         metadata to another) the one created first."""
 
     def children(self, session_id):
-        """Return the ids of the sessions whose parent is `session_id`, oldest first."""
+        """Return the ids of the sessions whose parent is `session_id`, oldest first; not those that are `forked` from it."""
 
     def active_count(self):
         """Return how many sessions made here (not only `seen`) are not final (status active or suspended)."""
@@ -97,6 +97,9 @@ class Store:
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):
         """Return `(rev, info text)` of the session, or None."""
+
+    def look(self, session_id):
+        """Return the `Session` (a copy, the caller's own) with this id, or None: `find` for readers."""
 
     def id_of_key(self, key):
         """Return the id of the session with this key, or None."""

@@ -88,7 +88,7 @@ class MemoryStore:
         return min(found, key=_SORTS["created"]).copy() if found else None
 
     def children(self, session_id):
-        found = [session for session in self._tables["session"].values() if session.parent_id == session_id]
+        found = [session for session in self._tables["session"].values() if session.parent_id == session_id and not session.forked]
         return [session.id for session in sorted(found, key=lambda session: session.number)]
 
     def active_count(self):
@@ -158,6 +158,11 @@ class MemoryStore:
         with self._lock:
             session = self._live()["session"].get(session_id)
         return session and (session.rev, session.info)
+
+    def look(self, session_id):
+        with self._lock:
+            session = self._live()["session"].get(session_id)
+        return session and session.copy()
 
     def id_of_key(self, key):
         with self._lock:

@@ -14,7 +14,7 @@ FIELDS = {
     "status": "suspended", "aborted": True, "backend": "embedded", "directory": "/x", "provider_id": "p", "model_id": "m",
     "role": "r", "relay_state": "ACTIVE", "relay_messages": 3, "relay_active": 15, "residency": "resident",
     "message_count": 4, "artifact_count": 5, "share_url": "https://x/share/y", "share_expires": 16, "rev": 17,
-    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "seen": True, "info": '{"id":"session_10"}',
+    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "forked": True, "seen": True, "info": '{"id":"session_10"}',
 }
 
 
@@ -274,6 +274,22 @@ def test_active_and_suspended_sessions_are_counted_as_they_change(store):
     with transaction(store):
         assert store.active_count() == 1
     assert store.check() == []
+
+
+def test_a_reader_gets_a_whole_session_as_it_was_committed(store):
+    with transaction(store):
+        store.insert(session(1, id="ses_one", title="Whole", forked=True))
+    found = store.look("ses_one")
+    found.title = "mine"
+    assert (store.look("ses_one").title, store.look("ses_one").forked, store.look("ses_two")) == ("Whole", True, None)
+
+
+def test_forks_are_no_children(store):
+    with transaction(store):
+        store.insert(session(1))
+        store.insert(session(2, parent_id="session_1"))
+        store.insert(session(3, parent_id="session_1", forked=True))
+        assert store.children("session_1") == ["session_2"]
 
 
 @pytest.mark.requirement("A-124")

@@ -21,7 +21,7 @@ ROLLBACK TO part;
 -- name: find
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, seen,
+       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, forked, seen,
        rev, info, title_fold, search
 FROM session WHERE scope = ? AND id = ?;
 
@@ -35,7 +35,7 @@ SELECT id FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL 
 SELECT id FROM session WHERE scope = ? AND token = ? ORDER BY created, number LIMIT 1;
 
 -- name: children
-SELECT id FROM session WHERE scope = ? AND parent_id = ? ORDER BY number;
+SELECT id FROM session WHERE scope = ? AND parent_id = ? AND forked IS NULL ORDER BY number;
 
 -- name: active_count
 SELECT active FROM scope WHERE name = ?;

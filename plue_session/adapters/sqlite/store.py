@@ -213,6 +213,10 @@ class SqliteStore:
         found = self._read(_SQL["info"], (self._scope, session_id))
         return found[0] if found else None
 
+    def look(self, session_id):
+        found = self._read(_FIND, (self._scope, session_id))
+        return rows.session(found[0]) if found else None
+
     def id_of_key(self, key):
         found = self._read(_SQL["id_of_key"], (self._scope, key))
         return found[0][0] if found else None
