@@ -2,6 +2,9 @@
 
 from plue_session.rules.jsontext import quote
 
+#: How an info ends, by what is known of the server's side of the session.
+_LOCAL, _SYNCED, _STALE = (f',"sync":{{"state":"{state}","pending":0}}}}' for state in ("local", "synced", "stale"))
+
 
 def render(session):
     """Write the session's info as JSON text. Absent optional values are left out; it never holds a secret.
@@ -42,4 +45,9 @@ def render(session):
     if s.residency is not None:
         text += f',"residency":"{s.residency}"'
     return (f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
-            ',"sync":{"state":"local","pending":0}}')
+            f'{_LOCAL if s.backend == "embedded" else _SYNCED}')
+
+
+def stale(info):
+    """Return the info of a session whose server is away: the same, but for the sync state."""
+    return info[:-len(_SYNCED)] + _STALE if info.endswith(_SYNCED) else info

@@ -232,9 +232,10 @@ class Unit:
         self.store.insert(session)
         self.effects.append((row, (row.id, session.info)))
 
-    def save(self, session, kind, data):
-        """Store a changed session and record the event that tells of the change; raises `updated` to now."""
-        session.updated = max(session.updated, self.now)
+    def save(self, session, kind, data, touch=True):
+        """Store a changed session and record the event that tells of the change; raises `updated` to now, if it is to `touch`."""
+        if touch:
+            session.updated = max(session.updated, self.now)
         row = self._event(kind, session.id, data)
         session.rev = row.id
         session.info = info.render(session)

@@ -1,9 +1,10 @@
 """Sessions: create, find, change, delete. Text comes in, checked here by the rules; nothing half-done is ever seen."""
 
-from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound
+from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound, Unsupported
 from plue_session.model import Session
 from plue_session.rules import directories, ids, patches, queries
 from plue_session.rules.jsontext import quote
+from plue_session.services import families
 
 
 class Sessions:
@@ -36,15 +37,8 @@ class Sessions:
         A taken key or live role is `ALREADY_EXISTS` naming its session; an undefined template `NOT_FOUND`; a
         `directory` that does not exist `INVALID_PARAM`, else it is stored in its canonical form.
         """
-        options = patches.parse_options(options_json)
-        if "template" in options:
-            raise NotFound(f"no template {quote(options['template'][:80])} is defined", "Leave template out.")
-        fields = {name: options[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in options}
-        if "provider" in options:
-            fields["provider_id"], fields["model_id"] = options["provider"]
-        if "directory" in options:
-            fields["directory"] = directories.canonical(options["directory"])
-        return self._commits.run(lambda unit: self._insert(unit, parent_id=options.get("parentId"), **fields))
+        fields = wanted(options_json)
+        return self._commits.run(lambda unit: self._insert(unit, **fields))
 
     def get_or_create(self, key):
         """Return the session with this key, created if there is none; raced, all callers get the same one."""
@@ -55,11 +49,7 @@ class Sessions:
         store = unit.store
         if parent_id is not None and store.find(parent_id) is None:
             raise NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.")
-        self._check_free("key", key, key and store.find_key(key))
-        self._check_free("role", role, role and store.find_role(role))
-        if self._limit is not None and store.active_count() >= self._limit:
-            raise LimitExceeded(f"limits.activeSessions is {self._limit}, and so many sessions are active or suspended",
-                                "Complete, fail or delete one, or raise the limit.")
+        check_room(store, self._limit, key, role)
         number = store.next_number(unit.now)
         if role is not None:
             fields.update(role=role, relay_state="CREATED", relay_active=unit.now)
@@ -70,25 +60,32 @@ class Sessions:
             self._sharing.share_in(unit, session)
         return session
 
-    @staticmethod
-    def _check_free(what, name, holder):
-        if holder:
-            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}",
-                                f"Open that session, or choose another {what}.",
-                                details={"sessionId": holder.id})
+    def fork(self, session_id, message_id=None):
+        """A transcript is the server's: `UNSUPPORTED`."""
+        self._known(session_id)
+        raise Unsupported("the embedded backend has no transcript to fork", "Use the backend opencode, or create a session.", session=session_id)
 
     # -- finding ---------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):
-            if self._store.info(ids.session_id(id_or_key)) is None:
-                raise NotFound("the session does not exist, or was deleted",
-                               "List the sessions to see what there is.", session=id_or_key)
+            self._known(ids.session_id(id_or_key))
             return id_or_key
         session_id = self._store.id_of_key(ids.key(id_or_key))
         if session_id is None:
             raise NotFound(f"no session has the key {quote(id_or_key)}", "Use get_or_create to create it.")
         return session_id
+
+    def get_info(self, session_id):
+        """Return the session's info as JSON."""
+        return self._known(session_id)[1]
+
+    def _known(self, session_id):
+        """Return `(rev, info)`, or fail with NOT_FOUND."""
+        found = self._store.info(session_id)
+        if found is None:
+            raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+        return found
 
     def list(self):
         """Return the info of every session, as a JSON array in UTF-8 bytes."""
@@ -129,20 +126,13 @@ class Sessions:
 
     def initialize(self, session_id, provider_id, model_id):
         """Bind provider and model to the session. The same pair again is fine; another one is `CONFLICT`."""
-        for name, value in (("provider_id", provider_id), ("model_id", model_id)):
-            if not value:
-                raise InvalidParam(f"{name} is empty", "Pass both the provider's and the model's id.", session=session_id)
+        check_pair(session_id, provider_id, model_id)
 
         def change(unit):
             session = unit.find(session_id)
-            bound = session.provider_id, session.model_id
-            if bound == (provider_id, model_id):
-                return
-            if session.provider_id is not None:
-                raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}",
-                               "Use configure to change it.", session=session_id)
-            session.provider_id, session.model_id = provider_id, model_id
-            unit.save(session, "session.updated", {"id": session_id})
+            if is_free(session, provider_id, model_id):
+                session.provider_id, session.model_id = provider_id, model_id
+                unit.save(session, "session.updated", {"id": session_id})
         self._commits.run(change)
 
     def abort(self, session_id):
@@ -154,16 +144,64 @@ class Sessions:
                 unit.save(session, "session.updated", {"id": session_id})
         self._commits.run(change)
 
+    def abort_turn(self, session_id, turn_id):
+        """End one turn. None runs here: whichever it was, it is over."""
+        check_turn(session_id, turn_id)
+        self._known(session_id)
+
     def delete(self, session_id):
         """Erase the session and its descendants, children before parents, with one `session.deleted` each."""
         def change(unit):
             unit.find(session_id)
-            family = {session_id: None}  # in order, each once: parents set elsewhere might form a cycle
-            queue = [session_id]
-            for parent in queue:
-                fresh = [child for child in unit.store.children(parent) if child not in family]
-                family.update(dict.fromkeys(fresh))
-                queue += fresh
-            for member in reversed(queue):
-                unit.erase(member)
+            families.erase(unit, session_id)
         self._commits.run(change)
+
+
+# -- what any backend asks ---------------------------------------------------------------------------------------------
+def wanted(options_json):
+    """Return the fields of the session that the options of `create_with` ask for; the directory is canonical."""
+    options = patches.parse_options(options_json)
+    if "template" in options:
+        raise NotFound(f"no template {quote(options['template'][:80])} is defined", "Leave template out.")
+    fields = {name: options[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in options}
+    if options.get("parentId") is not None:
+        fields["parent_id"] = options["parentId"]
+    if "provider" in options:
+        fields["provider_id"], fields["model_id"] = options["provider"]
+    if "directory" in options:
+        fields["directory"] = directories.canonical(options["directory"])
+    return fields
+
+
+def check_room(store, limit, key, role):
+    """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached (`LIMIT_EXCEEDED`)."""
+    for what, name, find in (("key", key, store.find_key), ("role", role, store.find_role)):
+        holder = name and find(name)
+        if holder:
+            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}", f"Open that session, or choose another {what}.",
+                                details={"sessionId": holder.id})
+    if limit is not None and store.active_count() >= limit:
+        raise LimitExceeded(f"limits.activeSessions is {limit}, and so many sessions are active or suspended",
+                            "Complete, fail or delete one, or raise the limit.")
+
+
+def check_pair(session_id, provider_id, model_id):
+    """Fail with `INVALID_PARAM` if either is empty."""
+    for name, value in (("provider_id", provider_id), ("model_id", model_id)):
+        if not value:
+            raise InvalidParam(f"{name} is empty", "Pass both the provider's and the model's id.", session=session_id)
+
+
+def is_free(session, provider_id, model_id):
+    """Return whether the session is bound to no pair yet, False if to this one; another one is `CONFLICT`."""
+    bound = session.provider_id, session.model_id
+    if session.provider_id is not None and bound != (provider_id, model_id):
+        raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}", "Use configure to change it.",
+                       session=session.id)
+    return session.provider_id is None
+
+
+def check_turn(session_id, turn_id):
+    """Fail with `INVALID_PARAM` if the turn's id is none that the library could have given."""
+    if not turn_id or len(turn_id) > ids.MAX_ID or not turn_id.isascii() or not turn_id.replace("_", "").replace("-", "").isalnum():
+        raise InvalidParam("the turn's id is malformed", "Pass an id as the library gave it.", session=session_id)

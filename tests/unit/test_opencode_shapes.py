@@ -133,9 +133,9 @@ def tell(kind, **properties):
 def test_events_become_changes():
     assert tell("server.connected").kind == "connected" and tell("server.heartbeat").kind == "heartbeat"
     assert tell("server.instance.disposed", directory="/x").kind == "disposed"
-    for kind in ("session.created", "session.updated"):
+    for kind, told in (("session.created", "created"), ("session.updated", "session")):
         change = tell(kind, sessionID=SESSION["id"], info=SESSION)
-        assert (change.kind, change.session_id, change.value) == ("session", SESSION["id"], shapes.session(SESSION))
+        assert (change.kind, change.session_id, change.value) == (told, SESSION["id"], shapes.session(SESSION))
     assert tell("session.deleted", sessionID="ses_a", info=SESSION).session_id == "ses_a"
     assert tell("session.deleted", info=SESSION).session_id == SESSION["id"]
     status = {"type": "retry", "attempt": 2, "message": "x", "next": 5}

@@ -11,6 +11,7 @@ import time
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
 from plue_session.adapters.opencode.http import Transport
+from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
 from plue_session.rules.jsontext import dumps
 
@@ -68,6 +69,15 @@ class Client:
         query = {"limit": EVERYTHING, "roots": "true" if roots else None}
         return shapes.sessions(self._call("GET", "/session", directory, until, cancel, query=query))
 
+    def survey(self, before, until, cancel=None, directory=None):
+        """Return a `Survey` of every session of the directory, told apart from the one `before` (None: the first).
+
+        As `list`, for those who list again and again: only what has changed is mapped, and an answer that is the same
+        to the byte is not even parsed.
+        """
+        reply = self._exchange("GET", "/session", directory, {"limit": EVERYTHING}, None, until, cancel, True)
+        return Survey(self._accept("GET /session", reply, None), before)
+
     def children(self, session_id, until, cancel=None, directory=None):
         """Return the direct children. OpenCode: GET /session/{id}/children."""
         return shapes.sessions(self._call("GET", _path(session_id, "/children"), directory, until, cancel, session=session_id))
@@ -117,16 +127,16 @@ class Client:
             raise errors.ProviderInit(f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}.")
 
     # -- changing --------------------------------------------------------------------------------------------------
-    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None):
-        """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata, and if the
-        reply is lost the session is found by it instead of being made twice (P-176).
+    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+        """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata beside the
+        caller's own, and if the reply is lost the session is found by it instead of being made twice (P-176).
 
         An unknown parent is `NOT_FOUND`: the server would take any (O-018). After `CONNECTION` or `TIMEOUT` whose details
         say `sent`, `find_created` tells later what became of it. OpenCode: POST /session.
         """
         if directory is not None:
             directory = directories.canonical(directory)
-        body = {"metadata": {shapes.TOKEN: token}}
+        body = {"metadata": {**(metadata or {}), shapes.TOKEN: token}}
         if title is not None:
             body["title"] = title
         if parent_id is not None:
@@ -157,9 +167,10 @@ class Client:
         """Return the session that was created with `token`, or None."""
         return next((session for session in self.list(until, cancel, directory) if session.token == token), None)
 
-    def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP):
+    def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None):
         """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not of
-        the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it.
+        the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it, but for
+        the session's `token`, which the caller passes along.
 
         OpenCode: PATCH /session/{id}. Null means nothing there: un-archiving is 0 (O-019).
         """
@@ -167,7 +178,7 @@ class Client:
         if title is not KEEP:
             body["title"] = title
         if metadata is not KEEP:
-            body["metadata"] = metadata
+            body["metadata"] = metadata if token is None else {**metadata, shapes.TOKEN: token}
         if archived is not KEEP:
             body["time"] = {"archived": archived or 0}
         if not body:
@@ -268,15 +279,22 @@ class Client:
             raise
 
     def _read(self, call, reply, session):
+        try:
+            return shapes.parse(self._accept(call, reply, session))
+        except ValueError as problem:
+            error = shapes.malformed(f"an answer to {call}", str(problem)[:100])
+        error.session = session
+        raise error
+
+    @staticmethod
+    def _accept(call, reply, session):
+        """Return the body of a 2xx answer in JSON; raise what any other one means."""
         if not 200 <= reply.status < 300:
             error = shapes.refusal(call, reply.status, reply.type, reply.body)
         elif reply.type != "application/json":
             error = shapes.not_json(call, reply.status, reply.type)
         else:
-            try:
-                return shapes.parse(reply.body)
-            except ValueError as problem:
-                error = shapes.malformed(f"an answer to {call}", str(problem)[:100])
+            return reply.body
         error.session = session
         raise error
 

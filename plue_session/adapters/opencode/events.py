@@ -8,7 +8,7 @@ class Change:
     """Something that happened on the server. `session_id` is None where it concerns none; `value` depends on `kind`:
 
     "connected", "heartbeat", "disposed"  None: the stream begins · the server lives · its state of the directory is gone (O-058)
-    "session"                             a `RemoteSession`, new or changed (`session.created` may come late: O-029)
+    "created", "session"                  a `RemoteSession` that is new, or has changed (`session.created` may come late: O-029)
     "deleted", "idle"                     None
     "status"                              `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}`
     "failed"                              a `Failure`; session_id may be None
@@ -63,9 +63,11 @@ def _of_session(kind, value=None):
     return reader
 
 
-def _session(properties):
-    session = shapes.session(properties.get("info"))
-    return Change("session", session.id, session)
+def _session(kind):
+    def reader(properties):
+        session = shapes.session(properties.get("info"))
+        return Change(kind, session.id, session)
+    return reader
 
 
 def _deleted(properties):
@@ -102,8 +104,8 @@ _READERS = {
     "server.connected": _plain("connected"),
     "server.heartbeat": _plain("heartbeat"),
     "server.instance.disposed": _plain("disposed"),
-    "session.created": _session,
-    "session.updated": _session,
+    "session.created": _session("created"),
+    "session.updated": _session("session"),
     "session.deleted": _deleted,
     "session.status": _of_session("status", _status),
     "session.idle": _of_session("idle"),

@@ -50,7 +50,7 @@ class Server:
         turns = Turns(client, heard)
         self._client, self._heard = client, heard
         self.directory = client.directory
-        self.get, self.list, self.children, self.status = client.get, client.list, client.children, client.status
+        self.get, self.list, self.survey, self.children, self.status = client.get, client.list, client.survey, client.children, client.status
         self.messages, self.message, self.check_provider, self.find_created = client.messages, client.message, client.check_provider, client.find_created
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort

@@ -6,6 +6,7 @@ which no UTF-8 text can hold, becomes the six characters of its escape.
 
 import json
 import math
+import re
 
 from plue_session import errors
 from plue_session.rules import ids
@@ -64,6 +65,8 @@ def _constant(text):
 
 
 _decoder = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
+#: The decoder's scanner: `(text, place)` to `(value, end)`; `StopIteration` when there is no value.
+scan = _decoder.scan_once
 
 
 def parse(data):
@@ -134,6 +137,15 @@ def session(data):
 def _parent(data):
     parent = data.get("parentID")
     return parent if type(parent) is str and nameable(parent) else None
+
+
+#: The titles that the server gives a session that got none, and replaces by one of its own making during the first turn (O-028).
+_AUTOMATIC = re.compile(r"(New|Child) session - \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def is_automatic(title):
+    """Return whether the server may replace this title by itself (O-027)."""
+    return bool(_AUTOMATIC.fullmatch(title))
 
 
 def nameable(session_id):

@@ -24,8 +24,9 @@ class Turns:
     def __init__(self, client, heard):
         self._client, self._heard = client, heard
 
-    def abort(self, session_id, until, cancel=None, directory=None):
-        """End the turn that the session runs now, and return whether there was one. Returns only after its end.
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
+        """End the turn that the session runs now, and return whether there was one. Returns only after its end. With a
+        `turn_id`, which is the id of the user's message that began it, only if it is that one.
 
         Ended: its assistant message is completed or failed, and the session is idle or at a turn that began later, which is
         not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no event tells the
@@ -34,21 +35,23 @@ class Turns:
         """
         look = _Look(self._client, self._heard, session_id, until, cancel, directory or self._directory(session_id, until, cancel))
         try:
-            return self._abort(look)
+            return self._abort(look, turn_id)
         except errors.NotFound as error:
             if look.begun:  # deleted while we were at it
                 return True
             raise error
 
-    def _abort(self, look):
+    def _abort(self, look, turn_id=None):
         turn = look.running()
         if turn is None:
-            if not look.busy():
+            if not look.busy() or turn_id is not None and look.asked() != turn_id:
                 return False
             look.until_true(lambda: look.running() is not None or not look.busy(), min(look.until, time.monotonic() + BEGINNING))
             turn = look.running()
             if turn is None and not look.busy():
                 return True
+        if turn_id is not None and turn is not None and turn.parent_id != turn_id:
+            return False
         look.begun = True
         while True:
             try:
@@ -100,6 +103,11 @@ class _Look:
         page, _ = self.client.messages(self.session_id, self.until, self.cancel, self.directory, limit=NEWEST)
         newest = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
         return None if newest is None or newest.ended else newest
+
+    def asked(self):
+        """Return the id of the newest message of the user's, or None."""
+        page, _ = self.client.messages(self.session_id, self.until, self.cancel, self.directory, limit=NEWEST)
+        return next((message.id for message, _ in reversed(page) if message.role == "user"), None)
 
     def ended(self, turn):
         """Return whether the message has ended, or was removed."""

@@ -1,0 +1,67 @@
+"""What the server says of a session, brought into our record of it."""
+
+from plue_session.model import Session
+from plue_session.rules.jsontext import dumps
+
+#: Ms for which a title set here over an automatic one is defended: that long after it, no first turn still makes titles (O-027).
+DEFENDED_MS = 120_000
+
+
+def adopt(remote, number, version):
+    """Return the record of a session that the server has and we do not; `version` is for servers that tell none."""
+    return Session(
+        number=number, id=remote.id, parent_id=remote.parent_id, title=remote.title, metadata=dumps(remote.metadata), created=remote.created,
+        updated=max(remote.updated, remote.created), archived=remote.archived, version=remote.version or version, backend="opencode",
+        directory=remote.directory, share_url=remote.share_url, remote_updated=remote.updated, token=remote.token, seen=True)
+
+
+def is_contested(session, remote, now):
+    """Return whether the title may have been replaced by the server itself, which no caller should see (O-027)."""
+    return session.titled is not None and remote.title != session.title and now - session.titled < DEFENDED_MS
+
+
+def merge(session, remote, share, keep_title=False):
+    """Bring `session` to what `remote` says and return the events that tell of it, as `(kind, data)`; none if nobody can see a change.
+
+    An older state than the one merged last is ignored, one of the same age counts: a rename does not make a session younger (P-122,
+    O-024). What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the session's
+    local `Share` or None; the server's link comes first.
+    """
+    if session.remote_updated is not None and remote.updated < session.remote_updated:
+        return []
+    session.remote_updated = remote.updated
+    before, shared = _visible(session), (session.share_url, session.share_expires)
+    if not keep_title:
+        session.title = remote.title
+    session.parent_id = remote.parent_id or session.parent_id
+    session.directory = remote.directory or session.directory
+    session.version = remote.version or session.version
+    session.archived = remote.archived
+    session.metadata = dumps(remote.metadata)
+    session.updated = max(session.updated, remote.updated)
+    if remote.share_url is None:
+        session.unshared = False  # the server has heard of it
+    if remote.share_url is not None and not session.unshared:
+        session.share_url, session.share_expires = remote.share_url, None
+    elif share is not None:
+        session.share_url, session.share_expires = share.url, share.expires
+    else:
+        session.share_url = session.share_expires = None
+    events = []
+    now_shared = session.share_url, session.share_expires
+    if now_shared != shared and now_shared[0] is not None:
+        events.append(("session.shared", {"id": session.id, "url": session.share_url}))
+    elif now_shared != shared:
+        events.append(("session.unshared", {"id": session.id}))
+    after = _visible(session)
+    if after != before and not (events and after[1:] == before[1:]):  # a share makes the session younger, and tells so itself
+        data = {"id": session.id}
+        if after[1] != before[1]:
+            data["title"] = session.title
+        events.insert(0, ("session.updated", data))
+    return events
+
+
+def _visible(session):
+    """Return what the server decides of the info, but for the share."""
+    return session.updated, session.title, session.parent_id, session.directory, session.version, session.archived, session.metadata

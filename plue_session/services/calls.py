@@ -1,0 +1,83 @@
+"""The calls that are under way with the server, so that an abort or the shutdown can end them."""
+
+import threading
+
+from plue_session import errors
+from plue_session.cancel import Cancel
+
+#: Seconds that a call has, once its session is aborted, to end by itself: what is about to end may.
+GRACE = 0.5
+
+
+class Call:
+    """One operation of a host's: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`."""
+
+    __slots__ = ("name", "session", "until", "cancel")
+
+    def __init__(self, name, session, until):
+        self.name, self.session, self.until, self.cancel = name, session, until, Cancel()
+
+
+class Calls:
+    """The registry of calls. Thread-safe."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._running = set()
+        self._aborting = {}  # session id: how many aborts are under way
+        self._closed = False
+
+    def begin(self, name, session, until):
+        """Register a call; `CLOSED` when the library is shutting down."""
+        call = Call(name, session, until)
+        with self._changed:
+            if self._closed:
+                raise _closed()
+            self._running.add(call)
+        return call
+
+    def end(self, call):
+        """Forget a call."""
+        with self._changed:
+            self._running.discard(call)
+
+    def close(self):
+        """End every call with `CLOSED`, and those to come."""
+        with self._changed:
+            self._closed = True
+            running = list(self._running)
+        for call in running:
+            call.cancel.set(_closed())
+
+    # -- aborts ----------------------------------------------------------------------------------------------------
+    def begin_abort(self, session_id):
+        """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE` seconds."""
+        with self._changed:
+            self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
+            blocked = [call for call in self._running if call.session == session_id and not call.name.startswith("plue_session_abort")]
+        if blocked:
+            timer = threading.Timer(GRACE, self._interrupt, (session_id, blocked))
+            timer.daemon = True
+            timer.start()
+
+    def end_abort(self, session_id):
+        """Note that an abort of the session has ended, whatever came of it."""
+        with self._changed:
+            left = self._aborting.pop(session_id) - 1
+            if left:
+                self._aborting[session_id] = left
+
+    def is_aborting(self, session_id):
+        """Return whether an abort of the session is under way here."""
+        return session_id in self._aborting
+
+    def _interrupt(self, session_id, blocked):
+        for call in blocked:
+            if call in self._running:
+                call.cancel.set(errors.Aborted(
+                    "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
+                    "Make the call again if it is still wanted.", session=session_id))
+
+
+def _closed():
+    return errors.Closed("the library shut down during the call", "Call plue_init() again.")

@@ -1,0 +1,25 @@
+"""A session and what descends from it: what goes when the session goes."""
+
+
+def members(store, session_id):
+    """Return the ids of the session and its descendants, parents before children; forks are their own masters and stay.
+
+    Works on the writer side of the store.
+    """
+    family = {session_id: None}  # in order, each once: parents set elsewhere might form a cycle
+    queue = [session_id]
+    for parent in queue:
+        fresh = [child for child in store.children(parent) if child not in family]
+        family.update(dict.fromkeys(fresh))
+        queue += fresh
+    return queue
+
+
+def erase(unit, session_id):
+    """Erase the session, if it is there, and its descendants, children before parents, with one `session.deleted` each."""
+    if unit.store.find(session_id) is None:
+        return []
+    family = members(unit.store, session_id)
+    for member in reversed(family):
+        unit.erase(member)
+    return family

@@ -1,0 +1,134 @@
+"""The store as a mirror of the server: everything that is learned of its sessions comes through here."""
+
+import threading
+import time
+
+from plue_session import errors
+from plue_session.rules import merge
+from plue_session.services import families
+
+#: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they ended.
+MOST = 16_384
+#: Sessions merged in one commit, so that others' changes come in between.
+CHUNK = 128
+
+
+class Mirror:
+    """Brings what the server says into the store. Thread-safe.
+
+    Two functions are called that must only take a note: `contested(session_id)` when the server may have replaced a title that
+    was set here (O-027), `learned(session_id)` when the store knows more of a session than the last list said. Sessions that ended stay ended: a late event, or a list that was asked for before, does not bring them back (O-032).
+    """
+
+    def __init__(self, commits, store, publisher, version, contested, learned):
+        self._commits, self._store, self._publisher, self._version = commits, store, publisher, version
+        self._contested, self._learned = contested, learned
+        self._lock = threading.Lock()
+        self._refreshed, self._heard, self._ended = {}, {}, {}
+
+    def take(self, remote, since=None):
+        """Bring one session up to date and return its record, which is made if there is none.
+
+        `since` is the `now()` of when the server was asked: what was heard later counts more. A session that ended meanwhile is
+        `NOT_FOUND`.
+        """
+        if self.has_ended(remote.id):
+            raise gone(remote.id)
+        session = self._store.look(remote.id)
+        if session is None or self._would_change(session, remote):
+            session = self._commits.run(lambda unit: self.merge(unit, remote, since))
+        self.refreshed(remote.id)
+        return session
+
+    def take_all(self, remotes, since):
+        """Bring many up to date; return the ids of those that could not be, and why the first could not (None: all were)."""
+        failed, reason = [], None
+        for start in range(0, len(remotes), CHUNK):
+            chunk = [remote for remote in remotes[start:start + CHUNK] if not self.has_ended(remote.id)]
+            outcomes = self._commits.batch([lambda unit, remote=remote: self.merge(unit, remote, since) for remote in chunk])
+            for remote, outcome in zip(chunk, outcomes):
+                if isinstance(outcome, Exception):
+                    failed.append(remote.id)
+                    reason = reason or outcome
+        return failed, reason
+
+    def merge(self, unit, remote, since=None):
+        """Bring one session up to date within a change, and return its record."""
+        session = unit.store.find(remote.id)
+        if session is None:
+            return self._adopt(unit, remote)
+        if since is not None and self._heard.get(remote.id, 0) > since:
+            return session
+        keep = merge.is_contested(session, remote, unit.now)
+        if keep:
+            self._contested(remote.id)
+        for kind, data in merge.merge(session, remote, unit.store.share(remote.id), keep):
+            unit.save(session, kind, data, touch=False)
+        unit.store.save(session)
+        return session
+
+    def _adopt(self, unit, remote):
+        session = merge.adopt(remote, unit.store.next_number(unit.now), self._version)
+        if session.token is not None and unit.store.find_token(session.token) is not None:
+            session.token = None  # a fork has its source's
+        unit.insert(session, {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id})
+        if session.share_url is not None:
+            unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
+        return session
+
+    def _would_change(self, session, remote):
+        """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the writer."""
+        twin = session.copy()
+        events = merge.merge(twin, remote, self._store.share(session.id))
+        return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
+
+    def heard(self, remote):
+        """Bring a session up to date that the event stream has told of."""
+        with self._lock:
+            _remember(self._heard, remote.id, self.now())
+        self.take(remote)
+
+    def end(self, session_id):
+        """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
+        for member in self._commits.run(lambda unit: families.erase(unit, session_id)) or [session_id]:
+            self.ended(member)
+
+    def ended(self, session_id):
+        """Note that a session has ended, for ever."""
+        with self._lock:
+            _remember(self._ended, session_id, True)
+            self._refreshed.pop(session_id, None)
+
+    def has_ended(self, session_id):
+        """Return whether the session is known to have ended."""
+        return session_id in self._ended
+
+    # -- freshness -------------------------------------------------------------------------------------------------
+    @staticmethod
+    def now():
+        """Return the time as `since` counts it: monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+    def refreshed(self, session_id):
+        """Note that the session's record is what the server says now."""
+        with self._lock:
+            _remember(self._refreshed, session_id, self.now())
+        self._learned(session_id)
+        self._publisher.fresh(session_id)
+
+    def last_refreshed(self, session_id):
+        """Return when that was, in monotonic nanoseconds; 0: not lately."""
+        return self._refreshed.get(session_id, 0)
+
+
+def gone(session_id):
+    """Return the error for a session that does not exist any more."""
+    return errors.NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+
+
+def _remember(memory, key, value):
+    """Note the newest thing about a session; the oldest notes are forgotten."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > MOST:
+        del memory[next(iter(memory))]

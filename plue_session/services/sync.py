@@ -1,0 +1,312 @@
+"""Keeping the store in step with the server: by its events, and by looking, at the start, at intervals and when asked.
+
+One thread looks, and does what else must not keep a caller or the event stream waiting (chores). The event stream has a
+thread of its own; what it tells comes in through `apply`. Where nothing is heard, looking is enough (P-184).
+"""
+
+import threading
+import time
+
+from plue_session import errors
+from plue_session.cancel import Cancel
+from plue_session.rules.jsontext import dumps
+
+#: Seconds that the first look waits for the event stream's own, which then is the first.
+STREAM_FIRST = 1.0
+#: Seconds from a failed look to the next: from the first to the longest. syncIntervalMs is the upper bound.
+BACK_OFF = 1.0, 30.0
+#: Seconds that one look, and one chore, may take at most.
+LOOK, CHORE = 30.0, 10.0
+#: Milliseconds by which two clocks, ours and the server's, may differ in what happened at the same time.
+SKEW_MS = 2_000
+#: Messages whose beginning was heard, so that each counts once.
+MOST_MESSAGES = 4_096
+
+
+class Sync:
+    """Thread-safe. `tell(connected, reason)` is told when the server goes away or comes back."""
+
+    def __init__(self, server, store, publisher, calls, settings, log, tell, clock):
+        self._server, self._store, self._publisher, self._calls = server, store, publisher, calls
+        self._interval = settings.sync_interval_ms / 1000
+        self._log, self._tell, self._clock = log, tell, clock
+        self.mirror = self.turnstile = self.repairs = None  # see `connect`
+        self._changed = threading.Condition()
+        self._chores, self._later, self._begun = {}, {}, {}  # to do; when the server is back; messages whose beginning was heard
+        self._asked = self._done = 0  # rounds: asked for, ended
+        self._round_error = None
+        self._streaming = None  # None: not known yet
+        self._stopping = False
+        self._cancel = Cancel()
+        self._surveys, self._looking = {}, threading.Lock()
+        self.connected, self._reason, self._last_sync = True, None, None
+        self._thread = threading.Thread(target=self._run, name="plue-sync", daemon=True)
+
+    def connect(self, mirror, turnstile, repairs):
+        """Name those that need it as much as it needs them."""
+        self.mirror, self.turnstile, self.repairs = mirror, turnstile, repairs
+
+    # -- life ------------------------------------------------------------------------------------------------------
+    def begin(self, reason=None):
+        """Begin to look and to listen; `reason` is the error when the server is known to be away. Returns at once."""
+        if reason is not None:
+            self.contact(reason)
+        self._thread.start()
+        self._server.follow()
+
+    def end(self):
+        """Stop looking: a request under way is cut. Returns at once."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._cancel.set(errors.Closed("the library shut down", "Call plue_init() again."))
+
+    def join(self, seconds):
+        """Wait for the thread's end, at most so long."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    # -- asked by callers ------------------------------------------------------------------------------------------
+    def run(self, timeout_ms, call):
+        """Synchronise now, with all that the server has, and wait for it; 0 does not wait. Fails as the look does, or `TIMEOUT`."""
+        with self._changed:
+            self._asked += 1
+            # A round that runs already may have asked before this moment: only the one after it counts.
+            number = self._asked
+            self._changed.notify_all()
+            if timeout_ms == 0:
+                return
+
+        def wake():
+            with self._changed:
+                self._changed.notify_all()
+        call.cancel.watch(wake)
+        try:
+            with self._changed:
+                while self._done < number:
+                    call.cancel.check()
+                    left = call.until - time.monotonic()
+                    if left <= 0:
+                        raise errors.Timeout("the synchronisation is not done in time; it goes on", "See plue_session_sync_status().")
+                    self._changed.wait(left)
+                if self._round_error is not None:
+                    raise self._round_error
+        finally:
+            call.cancel.unwatch(wake)
+
+    def status(self):
+        """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON."""
+        with self._changed:
+            server = {**self._server.where(), "events": bool(self._streaming)}
+            if self._reason is not None:
+                server["error"] = self._reason
+            status = {"connected": self.connected, "pending": 0, "conflicts": [], "server": server}
+            if self._last_sync is not None:
+                status["lastSync"] = self._last_sync
+        return dumps(status)
+
+    def survey(self, until, cancel, directory=None):
+        """Look at all sessions of one directory and record what has changed; return their ids.
+
+        The library's own directory (None) is mirrored whole; of another one only the sessions that we know.
+        """
+        if not self._looking.acquire(timeout=max(until - time.monotonic(), 0)):
+            raise errors.Timeout("other calls listed the sessions all the time", "Try again.")
+        try:
+            cancel.check()
+            since = self.mirror.now()
+            survey = self._server.survey(self._surveys.get(directory), until, cancel, directory)
+            changed = survey.changed if directory is None else [each for each in survey.changed if self._store.look(each.id)]
+            held = [each.id for each in changed if self.turnstile.is_held(each.id, each.token)]
+            failed, reason = self.mirror.take_all([each for each in changed if each.id not in held], since)
+            if held or failed:
+                survey.forget(held + failed)
+            self._surveys[directory] = survey
+            if reason is not None:
+                raise reason
+            return survey.ids
+        finally:
+            self._looking.release()
+
+    def learned(self, session_id):
+        """Note that the store knows more of a session than the last survey: the next one compares it anew."""
+        for survey in list(self._surveys.values()):
+            survey.forget((session_id,))
+
+    # -- the server's state ----------------------------------------------------------------------------------------
+    def contact(self, error=None):
+        """Note that the server was reached, or (error) could not be."""
+        with self._changed:
+            connected = error is None
+            reason = None if connected else error.cause
+            changed, self.connected, self._reason = connected != self.connected, connected, reason
+        if changed:
+            self._publisher.away(not connected)
+            self._tell(connected, reason)
+            self._log.write("info" if connected else "warning", "the server is back" if connected else f"the server is away: {reason}")
+
+    def trouble(self, error):
+        """Note that a call could not reach the server: look soon whether it is away."""
+        with self._changed:
+            if self.connected and self._asked == self._done:
+                self._asked += 1
+                self._changed.notify_all()
+
+    def chore(self, kind, session_id, work):
+        """Have `work(session_id, until, cancel)` done soon on the thread of this; once, however often it is asked for before."""
+        with self._changed:
+            self._chores[kind, session_id] = work
+            self._changed.notify_all()
+
+    # -- what the event stream calls -------------------------------------------------------------------------------
+    def snapshot(self):
+        """Read the server's state: the stream begins, or has a gap."""
+        self._publisher.adopt()
+        self._round(time.monotonic() + LOOK)
+
+    def on_state(self, error):
+        """Hear that the stream is connected (None) or lost. Without it the next look is due now."""
+        with self._changed:
+            lost, self._streaming = self._streaming is not False and error is not None, error is None
+            if lost:
+                self._asked += 1
+            self._changed.notify_all()
+
+    def apply(self, change):
+        """Take in what the server tells."""
+        if change.session_id is None or self.turnstile.defer(change):
+            return
+        self.release(change)
+
+    def release(self, change):
+        """Take in what was told, now. What cannot be recorded is seen by the next look."""
+        try:
+            self._apply(change)
+        except errors.PlueError as error:
+            self._log.write("warning", error.message("sync"))
+            self.learned(change.session_id)
+
+    def _apply(self, change):
+        kind, session_id = change.kind, change.session_id
+        if kind in ("created", "session"):
+            if self.mirror.has_ended(session_id):
+                return
+            if kind == "session" and self._store.look(session_id) is None:  # of a session that was deleted, perhaps (O-032)
+                self.chore("look", session_id, self.look)
+                return
+            self.mirror.heard(change.value)
+        elif kind == "deleted":
+            self.mirror.end(session_id)
+        elif kind == "message" and change.value.role == "assistant" and not change.value.ended:
+            self._turn_began(session_id, change.value.id)
+
+    def _turn_began(self, session_id, message_id):
+        if message_id in self._begun:
+            return
+        self._begun[message_id] = True
+        if len(self._begun) > MOST_MESSAGES:
+            del self._begun[next(iter(self._begun))]
+        session = self._store.look(session_id)
+        if session is not None and session.aborted:
+            self.chore("turn", session_id, self.repairs.clear_aborted)
+
+    def look(self, session_id, until, cancel):
+        """Ask for one session and record what the server says; gone: it is erased here."""
+        since = self.mirror.now()
+        try:
+            remote = self._server.get(session_id, until, cancel)
+        except errors.NotFound:
+            self.mirror.end(session_id)
+        else:
+            if not self.turnstile.is_held(session_id, remote.token):
+                self.mirror.take(remote, since)
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+    def _run(self):
+        self._publisher.adopt()
+        first, back_off = time.monotonic() + min(STREAM_FIRST, self._interval), BACK_OFF[0]
+        due = first
+        while True:
+            with self._changed:
+                while not (self._stopping or self._chores or self._asked > self._done) and (left := due - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                if self._stopping:
+                    return
+                chores, self._chores = self._chores, {}
+                number = self._asked
+                wanted = number > self._done or time.monotonic() >= due and not (due == first and self._last_sync)
+            self._work(chores)
+            if wanted:
+                error = self._guarded_round()
+                with self._changed:
+                    self._done, self._round_error = max(self._done, number), error
+                    self._changed.notify_all()
+                back_off = BACK_OFF[0] if error is None else min(back_off * 2, BACK_OFF[1])
+            if wanted or time.monotonic() >= due:
+                due = time.monotonic() + min(self._interval, self._interval if self.connected else back_off)
+
+    def _guarded_round(self):
+        try:
+            self._round(time.monotonic() + LOOK)
+        except errors.PlueError as error:
+            if not self._stopping:
+                self._log.write("warning", error.message("sync"))
+            return error
+        except Exception as error:  # a defect of ours: it must be seen, and not end the thread
+            self._log.write("error", f"sync: internal error, {type(error).__name__}: {error}. Please report it.")
+            return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+        return None
+
+    def _round(self, until):
+        """Look at everything: P-114. Who is missing from the list is asked for by name before it is taken for gone (P-117)."""
+        try:
+            self._look_around(until)
+        except (errors.Connection, errors.Timeout, errors.AccessDenied, errors.Server) as error:
+            self.contact(error)
+            raise
+        self.contact()
+        with self._changed:
+            self._last_sync = self._clock()
+        if self._store.wants_maintenance():
+            self._store.maintain()
+
+    def _look_around(self, until):
+        cancel, known = self._cancel, self._store.ids()
+        found = self.survey(until, cancel)
+        elsewhere = {directory for _, directory in known if directory not in (None, self._server.directory)}
+        for directory in sorted(elsewhere):
+            found = found | self.survey(until, cancel, directory)
+        for session_id, _ in known:
+            if session_id not in found and not self.turnstile.is_held(session_id):
+                self.look(session_id, until, cancel)
+        for session_id in self._server.status(until, cancel):
+            session = self._store.look(session_id)
+            if session is not None and session.aborted:
+                self.chore("turn", session_id, self.repairs.clear_aborted)
+        with self._changed:
+            self._chores.update(self._later)
+            self._later.clear()
+
+    def _work(self, chores):
+        for (kind, session_id), work in chores.items():
+            if self._stopping:
+                return
+            try:
+                work(session_id, time.monotonic() + CHORE, self._cancel)
+            except (errors.Connection, errors.Timeout) as error:  # tried again after the next look that finds the server
+                self._log.write("warning", error.message(f"sync {kind}"))
+                with self._changed:
+                    self._later[kind, session_id] = work
+            except errors.PlueError as error:
+                self._log.write("warning", error.message(f"sync {kind}"))
+
+
+class NoServer:
+    """The same for a backend without a server: there is nothing to be in step with."""
+
+    def run(self, timeout_ms, call=None):
+        """Return at once."""
+
+    def status(self):
+        """Return the status as JSON."""
+        return dumps({"connected": False, "pending": 0, "conflicts": []})
