@@ -2,6 +2,8 @@
 #include "check.h"
 #include "json.h"
 
+#include <limits.h>
+
 static plue_session_t session;
 
 /* A session's info must not change, and no event may come, while a call is refused. */
@@ -112,6 +114,10 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(plue_session_update_title(session, NULL) == -1);
     REFUSED(plue_session_update(session, NULL) == -1);
     REFUSED(plue_session_initialize(session, NULL, NULL) == -1);
+    REFUSED(plue_session_abort_turn(session, NULL) == -1);
+    REFUSED(plue_session_sync(-1) == -1);
+    CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
+    REFUSED(plue_session_sync(INT_MIN) == -1);
     REFUSED(plue_session_validate_share(NULL, "x") == -1);
     REFUSED(plue_session_validate_share("session_1", NULL) == -1);
     REFUSED(plue_event_subscribe(NULL, NULL) == 0);
@@ -137,6 +143,8 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(plue_session_update(session, bad[i]) == -1);
         REFUSED(plue_session_initialize(session, bad[i], "m") == -1);
         REFUSED(plue_session_initialize(session, "p", bad[i]) == -1);
+        REFUSED(plue_session_abort_turn(session, bad[i]) == -1);
+        REFUSED(!plue_session_fork(session, bad[i]));
         REFUSED(plue_session_validate_share(bad[i], "x") == -1);
         REFUSED(plue_session_validate_share("session_1", bad[i]) == -1);
         CHECK(json_valid(plue_get_last_error_json()));

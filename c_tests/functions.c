@@ -167,6 +167,26 @@ static void updates_change_what_they_name(void)
     plue_session_destroy(other);
 }
 
+static void what_needs_a_server_is_nothing_or_unsupported(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    told("session.created", session);
+    CHECK_ERROR(!plue_session_fork(session, NULL), PLUE_ERROR_UNSUPPORTED);
+    CHECK_SAYS(text(plue_session_get_id(session)));
+    CHECK_ERROR(!plue_session_fork(session, "msg_1"), PLUE_ERROR_UNSUPPORTED);
+    CHECK(plue_session_abort_turn(session, "turn_1") == 0 && json_is(info_of(session), "aborted", "false"));
+    CHECK_ERROR(plue_session_abort_turn(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
+    double begun = seconds();
+    CHECK(plue_session_sync(0) == 0 && plue_session_sync(1) == 0 && plue_session_sync(2147483647) == 0 && seconds() - begun < 5);
+    CHECK(!strcmp(text(plue_session_sync_status()), "{\"connected\":false,\"pending\":0,\"conflicts\":[]}"));
+    told_nothing();
+    CHECK(plue_session_delete(session) == 0);
+    told("session.deleted", NULL);
+    CHECK_ERROR(!plue_session_fork(session, NULL), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_abort_turn(session, "turn_1") == -1, PLUE_ERROR_NOT_FOUND);
+    plue_session_destroy(session);
+}
+
 static int base64url(const char *text_, size_t length)
 {
     return strlen(text_) == length && strspn(text_, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == length;
@@ -408,6 +428,7 @@ int main(void)
     create_makes_a_session_and_tells();
     create_with_takes_every_option();
     updates_change_what_they_name();
+    what_needs_a_server_is_nothing_or_unsupported();
     a_share_is_made_checked_and_withdrawn();
     delete_takes_the_descendants_along();
     a_thousand_sessions_are_queried_and_paged();

@@ -367,6 +367,11 @@ static int in_child(const char *program)
     FORKED(plue_session_initialize(any, "a", "b") == -1);
     FORKED(plue_session_delete(any) == -1);
     FORKED(plue_session_abort(any) == -1);
+    FORKED(plue_session_abort_turn(any, "a") == -1);
+    FORKED(!plue_session_fork(any, NULL));
+    FORKED(plue_session_sync(0) == -1);
+    FORKED(plue_session_sync(-1) == -1);
+    FORKED(!plue_session_sync_status());
     FORKED(!plue_session_create_share(any));
     FORKED(plue_session_unshare(any) == -1);
     FORKED(plue_session_validate_share("session_1", "a") == -1);

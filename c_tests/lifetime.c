@@ -37,6 +37,11 @@ static void every_function_asks_for_init(void)
     ASKS(plue_session_initialize(any, "a", "b") == -1);
     ASKS(plue_session_delete(any) == -1);
     ASKS(plue_session_abort(any) == -1);
+    ASKS(plue_session_abort_turn(any, "a") == -1);
+    ASKS(!plue_session_fork(any, NULL));
+    ASKS(plue_session_sync(0) == -1);
+    ASKS(plue_session_sync(-1) == -1);
+    ASKS(!plue_session_sync_status());
     ASKS(!plue_session_create_share(any));
     ASKS(plue_session_unshare(any) == -1);
     ASKS(plue_session_validate_share("session_1", "a") == -1);

@@ -20,6 +20,8 @@ typedef void (*give_back_memory)(void *);
 typedef char *(*text_text)(const char *);
 typedef plue_session_t (*text_session)(const char *);
 typedef char *(*session_text)(plue_session_t);
+typedef plue_session_t (*session_text_session)(plue_session_t, const char *);
+typedef int (*number_status)(int);
 typedef int (*session_status)(plue_session_t);
 typedef int (*session_text_status)(plue_session_t, const char *);
 typedef int (*session_two_texts_status)(plue_session_t, const char *, const char *);
@@ -54,6 +56,10 @@ SAME(plue_session_update, session_text_status);
 SAME(plue_session_initialize, session_two_texts_status);
 SAME(plue_session_delete, session_status);
 SAME(plue_session_abort, session_status);
+SAME(plue_session_abort_turn, session_text_status);
+SAME(plue_session_fork, session_text_session);
+SAME(plue_session_sync, number_status);
+SAME(plue_session_sync_status, owned_text);
 SAME(plue_session_create_share, session_text);
 SAME(plue_session_unshare, session_status);
 SAME(plue_session_validate_share, two_texts_status);
@@ -86,7 +92,8 @@ int main(void)
         || plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 || plue_session_get_info_ == 0
         || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 || plue_session_list_ == 0 || plue_session_query_ == 0
         || plue_session_count_ == 0 || plue_session_update_title_ == 0 || plue_session_update_ == 0 || plue_session_initialize_ == 0
-        || plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_create_share_ == 0 || plue_session_unshare_ == 0
+        || plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_abort_turn_ == 0
+        || plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 || plue_session_create_share_ == 0 || plue_session_unshare_ == 0
         || plue_session_validate_share_ == 0 || plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0
         || plue_event_poll_ == 0;
 }

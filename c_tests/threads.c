@@ -108,6 +108,8 @@ static void *hammer(void *argument)
             break;
         case 14:
             expect(plue_session_abort(session) == 0, stopping);
+            expect(plue_session_abort_turn(session, "turn") == 0, stopping);
+            expect(plue_session_sync((int)dice(&seed, 2)) == 0 && good(plue_session_sync_status()), stopping);
             break;
         case 15:
             expect(good(plue_session_create_share(session)), stopping);

@@ -138,18 +138,27 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * Start the library.
  *
  * Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
- * working directory) and opens the store. A failed plue_init() leaves nothing behind and may be tried again.
+ * working directory), opens the store, and looks for the server or spawns it: then it may take up to 30 s, whatever
+ * requestTimeoutMs is. A failed plue_init() leaves nothing behind and may be tried again.
  *
  * Configuration keys, all optional; an unknown one is an error that names it:
  *   dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
  *   store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
  *   backend      {"kind":"embedded"} (default): sessions live in the store, no server
+ *                {"kind":"opencode","url","directory","username","password"}: on this OpenCode server; directory is
+ *                the project, by default the working directory
+ *                {"kind":"opencode","spawn":{"command":["opencode"],"directory","env"}}: on a server of our own, which
+ *                is started again should it die, and ends with this process in any case
  *   requestTimeoutMs  how long a call may take, default 30000
+ *   cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
+ *   syncIntervalMs  every so often all sessions of the server are looked at, default 30000
+ *   offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
+ *                version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
  *   limits       {"activeSessions"}: refuse to create more; none by default
  *   log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
- *   cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks, defaultModel
+ *   retry, lease, artifacts, sessions, permissions, hooks, defaultModel
  *                checked, but without effect in this version, which has nothing yet that uses them
  * What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
  * PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
@@ -157,14 +166,16 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * @param config_json a JSON object, or NULL for the defaults; copied.
  * @return 0, or -1.
  * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
- *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; TIMEOUT (30 s).
- * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
- *     more to learn how a commit that has begun ends). No network.
+ *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no
+ *     server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
+ *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s).
+ * OpenCode: GET /global/health
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_init(const char *config_json);
 
 /**
- * Stop the library: finish what is committing, flush, end its threads.
+ * Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
  *
  * Calls in flight on other threads return CLOSED. Every handle is freed; the same value is BAD_HANDLE for ever. Text
  * that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
@@ -190,7 +201,8 @@ PLUE_API const char *plue_get_version(void);
  * Describe the running library, for an about box or a bug report.
  *
  * @return {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
- *     "server":{"running","url"?}}; free it with plue_free_json().
+ *     "server":{"running","url"?}}; free it with plue_free_json(). `running`: the server answered when it was
+ *     last asked.
  * Errors: NOT_INITIALIZED.
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.
@@ -265,14 +277,24 @@ PLUE_API char *plue_json_quote(const char *text);
  *
  * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
  * the same store within 50 ms. A failed call changes nothing and emits no event.
+ *
+ * With an OpenCode server (backend in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+ * what the server does not: keys, tags, metadata, provider, shares of our own. What changes a session asks the server first. Then
+ * each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in time),
+ * ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away, reads
+ * answer what was last known (`sync.state` is "stale") and changes fail with CONNECTION, in this version also with
+ * offline "queue".
  * ======================================================================== */
 
 /**
- * Create a session titled "Untitled".
+ * Create a session titled "Untitled", or as the server titles it.
+ *
+ * A create whose answer is lost is found again by a token that it carries, not made twice.
  *
  * @param parent_id the id of an existing session to be its parent; NULL or "" for none.
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM (malformed id); NOT_FOUND (no such parent); LIMIT_EXCEEDED; BUSY; IO.
+ * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API plue_session_t plue_session_create(const char *parent_id);
@@ -284,23 +306,26 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
  * description; role (the session starts with relay state CREATED; one live session per role); template;
  * provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
- * without symlinks).
+ * without symlinks). The server gets title, parentId and directory; the rest is kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or
- *     live role: names the session that has it); LIMIT_EXCEEDED; BUSY; IO.
+ *     live role: names the session that has it); PROVIDER_INIT (the server has no such provider or model);
+ *     LIMIT_EXCEEDED; BUSY; IO.
+ * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API plue_session_t plue_session_create_with(const char *options_json);
 
 /**
  * Return the session with this key, creating it if there is none: one session per key, also when threads and
- * processes race.
+ * processes race. Keys are kept here: a server is asked only for what is new.
  *
  * @param key 1-200 characters; no control characters, no slashes, not beginning with "session_" or "ses_".
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM; LIMIT_EXCEEDED; BUSY; IO.
+ * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API plue_session_t plue_session_get_or_create(const char *key);
@@ -308,12 +333,27 @@ PLUE_API plue_session_t plue_session_get_or_create(const char *key);
 /**
  * Return a new handle to an existing session; never creates one.
  *
+ * A session of the server's that is not known here yet is fetched.
+ *
  * @param id_or_key a session's id, or its key.
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM (malformed); NOT_FOUND.
+ * OpenCode: GET /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API plue_session_t plue_session_open(const char *id_or_key);
+
+/**
+ * Create a session that begins with a copy of this one's messages; its parentId is this one's id.
+ *
+ * @param message_id only what is before this message is copied; NULL or "" copies all.
+ * @return a handle for plue_session_destroy(), or NULL.
+ * Errors: INVALID_PARAM (NULL handle, malformed id); BAD_HANDLE; NOT_FOUND (deleted, no such message);
+ *     UNSUPPORTED (embedded backend); LIMIT_EXCEEDED; ABORTED; BUSY; IO.
+ * OpenCode: POST /session/{id}/fork
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *message_id);
 
 /**
  * Return what is known of the session, as JSON.
@@ -323,10 +363,13 @@ PLUE_API plue_session_t plue_session_open(const char *id_or_key);
  * "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
  * "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
  *
- * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info().
+ * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server it
+ * is instant for cacheTtlMs after the server was last heard about this session; then the server is asked. While it is away the answer
+ * is what was last known, with sync.state "stale".
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * OpenCode: GET /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API char *plue_session_get_info(plue_session_t session);
@@ -352,10 +395,12 @@ PLUE_API char *plue_session_get_id(plue_session_t session);
 /**
  * Return every session as a JSON array of infos, least recently updated first; [] when there are none.
  *
- * Takes about a millisecond per thousand sessions; plue_session_query() reads pages.
+ * Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked for its sessions of
+ * the configured directory first, unless that was done within cacheTtlMs.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: BUSY; IO; INTEGRITY.
+ * OpenCode: GET /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API char *plue_session_list(void);
@@ -365,7 +410,7 @@ PLUE_API char *plue_session_list(void);
  *
  * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
  * parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
- * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+ * archived (true or false); text (found in title or description, ignoring case). No server is asked. Order: sort "updated" (default),
  * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
  * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
  *
@@ -389,11 +434,12 @@ PLUE_API char *plue_session_query(const char *query_json);
 PLUE_API int plue_session_count(const char *query_json);
 
 /**
- * Set the session's title. It is kept byte for byte; "" is a title.
+ * Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
  *
  * @param title UTF-8; copied.
  * @return 0, or -1.
  * Errors: INVALID_PARAM (NULL, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * OpenCode: PATCH /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_update_title(plue_session_t session, const char *title);
@@ -403,23 +449,27 @@ PLUE_API int plue_session_update_title(plue_session_t session, const char *title
  *
  * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
  * archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
- * only if they still hold.
+ * only if they still hold. The server gets title and archived; the rest is kept here.
  *
  * @param patch_json a JSON object; {} changes nothing and emits nothing.
  * @return 0, or -1.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (base no longer holds: names the fields);
  *     BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * OpenCode: PATCH /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_update(plue_session_t session, const char *patch_json);
 
 /**
- * Bind the session to a provider and a model: each of its turns names them. Runs nothing.
+ * Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
+ * has them.
  *
  * @param provider_id such as "anthropic"; not empty.
  * @param model_id such as "claude-sonnet-4-5"; not empty.
  * @return 0, also when it is bound to this pair already; -1.
- * Errors: INVALID_PARAM; CONFLICT (bound to another pair); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM; CONFLICT (bound to another pair); PROVIDER_INIT (the server has no such provider or
+ *     model); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * OpenCode: GET /config/providers
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_initialize(plue_session_t session, const char *provider_id, const char *model_id);
@@ -427,10 +477,12 @@ PLUE_API int plue_session_initialize(plue_session_t session, const char *provide
 /**
  * Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
  *
- * All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy.
+ * All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
+ * first; should it then refuse, the sessions are as before, without these turns.
  *
  * @return 0, or -1 (nothing was erased).
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
+ * OpenCode: POST /session/{id}/abort, DELETE /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_delete(plue_session_t session);
@@ -440,13 +492,27 @@ PLUE_API int plue_session_delete(plue_session_t session);
  *
  * Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
  * threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
- * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all.
+ * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a server
+ * the running turn is ended; the flag shows even if the server cannot be told. Never waits behind other calls.
  *
- * @return 0, or -1.
+ * @return 0 (the turn is known to have ended), or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * OpenCode: POST /session/{id}/abort
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_abort(plue_session_t session);
+
+/**
+ * End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
+ *
+ * @param turn_id as events and messages name it.
+ * @return 0, also when the turn is over already or unknown; -1.
+ * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY;
+ *     IO.
+ * OpenCode: POST /session/{id}/abort
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_abort_turn(plue_session_t session, const char *turn_id);
 
 /**
  * Share the session: {"url","secret","link","expiresAt"?}. A shared session returns the same share again.
@@ -454,19 +520,22 @@ PLUE_API int plue_session_abort(plue_session_t session);
  * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
  * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
  * the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
+ * A server that shares gives a `url` of its own, which is the `link` and has no secret; one that does not, or is away, leaves it to us.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's
  *     file).
+ * OpenCode: POST /session/{id}/share
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API char *plue_session_create_share(plue_session_t session);
 
 /**
- * Withdraw the session's share: its secret is refused at once.
+ * Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
  *
  * @return 0, also when it was not shared; -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+ * OpenCode: DELETE /session/{id}/share
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
 PLUE_API int plue_session_unshare(plue_session_t session);
@@ -483,6 +552,34 @@ PLUE_API int plue_session_unshare(plue_session_t session);
  *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API int plue_session_validate_share(const char *session_id, const char *secret);
+
+/**
+ * Synchronise with the server now: every session of the configured directory, as it is there.
+ *
+ * Happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend: 0 at once.
+ *
+ * @param timeout_ms how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0
+ *     at once.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED;
+ *     SERVER; IO.
+ * OpenCode: GET /session
+ * Takes: waits, as described, at most as long as stated.
+ */
+PLUE_API int plue_session_sync(int timeout_ms);
+
+/**
+ * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+ *
+ * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
+ * Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_sync_status(void);
 
 /**
  * Free a handle. The session stays, and so do other handles to it.
@@ -508,7 +605,9 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * was behind, or in another process, may hear of the deletion alone.
  *
  * session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
- * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"}.
+ * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"};
+ * sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and sync.state
+ * tells when it goes away and when it is back; sync.state, library.* and log come to this process alone and are not kept.
  * ======================================================================== */
 
 /**

@@ -4,11 +4,13 @@ There is one `Boundary` per process, made inside the embedded interpreter (build
 here prints or escapes: a failure of any kind ends as the error of the call that met it.
 """
 
+from _thread import allocate_lock
 import gc
 import sys
+from time import monotonic_ns
 
 from plue_session import errors
-from plue_session.capi.surface import TABLE
+from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.model import EVENT_NUMBER, EVENTS
 from plue_session.rules import cursors
@@ -20,18 +22,21 @@ BATCH = 256
 REFILL_PAGE = 256
 #: Queues there can be at most: the subscriptions and the default queue.
 QUEUES = 65
+#: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
+HEAD_START = 100_000_000
 
 
 class Operation:
     """How to run one operation: its function, and how its values cross."""
 
-    __slots__ = ("name", "function", "session", "texts", "kind")
+    __slots__ = ("name", "function", "session", "texts", "number", "kind")
 
     def __init__(self, function):
         parameters = [note for name, note in function.__annotations__.items() if name != "return"]
         self.name, self.function = function.__name__, function
         self.session = "SessionHandle" in parameters
-        self.texts = range(len(parameters) - self.session)
+        self.number = "Milliseconds" in parameters
+        self.texts = range(len(parameters) - self.session - self.number)
         self.kind = TYPES[function.__annotations__["return"]].kind
 
 
@@ -63,13 +68,13 @@ class Boundary:
     """What the library's threads do, lane by lane, for one process."""
 
     def __init__(self, ffi, lib):
-        spelled = "|".join(f"{name}:{row[1]['lane']}" for name, row in TABLE.items() if row[1]["lane"])
-        if ffi.string(lib.plue__fingerprint()).decode() != spelled:
+        if ffi.string(lib.plue__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
         self.runtime = None
-        self.publisher = Publisher(ffi, lib)
-        self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read}
+        self.publisher = None
+        self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read,
+                      lib.PLUE_LANE_REMOTE: self.remote, lib.PLUE_LANE_URGENT: self.remote}
 
     def run(self, lane, generation):
         """Serve a lane until it is closed. Returns 0."""
@@ -79,7 +84,7 @@ class Boundary:
         if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
             sys.settrace(threading.gettrace())
         try:
-            self.serve[lane](generation)
+            self.serve[lane](lane, generation)
         except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
             self.lib.plue__lane_failed(lane, generation)
             if self.runtime:
@@ -98,16 +103,20 @@ class Boundary:
 
     def call(self, request):
         """Run the operation of a request and return its result. A session comes with a handle: `(handle, session)`."""
-        string = self.ffi.string
         operation = OPERATIONS[request.operation]
-        arguments = [string(request.session).decode()] if operation.session else []
-        text = request.text
-        for place in operation.texts:
-            arguments.append(string(text[place]).decode() if text[place] else None)
-        result = operation.function(self.runtime, *arguments)
+        result = operation.function(self.runtime, *self.arguments(request, operation))
         if operation.kind == "session":
             return self.acquire(result), result
         return result
+
+    def arguments(self, request, operation):
+        string, text = self.ffi.string, request.text
+        arguments = [string(request.session).decode()] if operation.session else []
+        for place in operation.texts:
+            arguments.append(string(text[place]).decode() if text[place] else None)
+        if operation.number:
+            arguments.append(request.number)
+        return arguments
 
     def acquire(self, session):
         """Make a handle, before anything of this commit is published: so it misses nothing."""
@@ -128,6 +137,9 @@ class Boundary:
         elif operation.kind == "session":
             handle, session = outcome
             self.publisher.snapshot(session.id, session.rev, session.info)
+            runtime = self.runtime
+            if runtime and runtime.remote:
+                lib.plue__session_fresh(session.id.encode(), runtime.refreshed(session.id))
             lib.plue__finish_session(request, handle)
         else:
             lib.plue__finish_number(request, outcome if operation.kind == "count" else 0)
@@ -142,16 +154,18 @@ class Boundary:
         self.lib.plue__finish_error(request, error.number, error.message(name).encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd"), details)
 
     # -- lanes -----------------------------------------------------------------------------------------------------
-    def control(self, generation):
+    def control(self, lane, generation):
         """Open and close the runtime, for ever."""
         lib, string = self.lib, self.ffi.string
-        take = self.taker(lib.PLUE_LANE_CONTROL, generation, 1)
+        take = self.taker(lane, generation, 1)
         while True:
-            lib.plue__wait(lib.PLUE_LANE_CONTROL, generation)
+            lib.plue__wait(lane, generation)
             for request in take():
                 try:
                     if request.operation == lib.PLUE_CONTROL_OPEN:
-                        self.open(string(request.text[0]).decode() if request.text[0] else None)
+                        self.open(string(request.text[0]).decode() if request.text[0] else None, request.number)
+                    elif request.operation == lib.PLUE_CONTROL_HANG_UP:
+                        self.runtime.hang_up()
                     elif request.operation == lib.PLUE_CONTROL_FAREWELL:
                         self.runtime.farewell()
                     else:
@@ -163,16 +177,36 @@ class Boundary:
                     if lib.plue__finish_number(request, 0) and opened:
                         self.close()  # the caller of plue_init has given up meanwhile
 
-    def open(self, config_json):
+    def open(self, config_json, generation):
         from plue_session.runtime import Runtime
         lib, string = self.lib, self.ffi.string
 
         def environment(name):
             value = lib.plue__environment(name.encode())
             return string(value).decode("utf-8", "surrogateescape") if value else None
-        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"))
+
+        def environ():
+            block, whole = lib.plue__environment_block(), {}
+            while block and block[0]:
+                name, _, value = string(block[0]).decode("utf-8", "surrogateescape").partition("=")
+                whole.setdefault(name, value)
+                block += 1
+            return whole
+
+        def lifeline(fd, open):
+            (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
+        self.publisher = Publisher(self.ffi, lib, generation)
+        both = hasattr(Runtime, "begin")  # the runtime's half is on its way
+        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
+                               **({"environ": environ, "lifeline": lifeline} if both else {}))
+        if not both:
+            self.runtime.remote, self.runtime.cache_ttl_ns, self.runtime.begin = False, -1, lambda: None
         try:
             lib.plue__set_timeout(self.runtime.settings.request_timeout_ms)
+            lib.plue__set_ttl(self.runtime.cache_ttl_ns)
+            lib.plue__remote(self.runtime.remote)
+            if self.runtime.remote:
+                self.publisher.follow(self.runtime.store)
             for fd in self.runtime.store.lock_fds():
                 lib.plue__close_on_fork(fd)
             lib.plue__event_start(self.runtime.store.log_state()[1])
@@ -181,6 +215,7 @@ class Boundary:
                 raise errors.StoreIo("changes by other processes cannot be watched for: no descriptor, thread or memory is left",
                                      "Close some files, raise the limits (ulimit -n, -u), or free memory.")
             self.runtime.greet()
+            self.runtime.begin()
         except BaseException:
             self.close()
             raise
@@ -195,13 +230,13 @@ class Boundary:
             del runtime
             gc.collect()  # a store in memory may be large, and is part of a cycle
 
-    def commit(self, generation):
+    def commit(self, lane, generation):
         """The writer: everything that is pending when the store is ours becomes one commit."""
         lib, runtime = self.lib, self.runtime
         commits, store = runtime.commits, runtime.store
-        take = self.taker(lib.PLUE_LANE_COMMIT, generation)
+        take = self.taker(lane, generation)
         while True:
-            signal = lib.plue__wait(lib.PLUE_LANE_COMMIT, generation)
+            signal = lib.plue__wait(lane, generation)
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_REQUESTS:
@@ -231,12 +266,12 @@ class Boundary:
             handles.append(result[0])
         return result
 
-    def read(self, generation):
+    def read(self, lane, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib = self.lib
-        take = self.taker(lib.PLUE_LANE_READ, generation, 1)
+        take = self.taker(lane, generation, 1)
         while True:
-            signal = lib.plue__wait(lib.PLUE_LANE_READ, generation)
+            signal = lib.plue__wait(lane, generation)
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_WAKE:
@@ -251,10 +286,31 @@ class Boundary:
             if signal & lib.PLUE_SIGNAL_MAINTAIN:
                 self.guarded(self.runtime.store.maintain)
 
+    def remote(self, lane, generation):
+        """One of the threads that may wait for the server."""
+        lib, runtime = self.lib, self.runtime
+        take = self.taker(lane, generation, 1)
+        while lib.plue__wait(lane, generation):
+            for request in take():
+                operation = OPERATIONS[request.operation]
+                try:
+                    session = self.ffi.string(request.session).decode() if request.session else None
+                    until = (request.until - min(HEAD_START, request.span // 10)) / 1e9
+                    with runtime.call(operation.name, session, until) as bound:
+                        outcome = operation.function(bound, *self.arguments(request, operation))
+                    if operation.kind == "session":
+                        outcome = self.opened((self.acquire(outcome), outcome))
+                except BaseException as error:
+                    outcome = error
+                self.finish(request, outcome)
+                if runtime.store.wants_maintenance():
+                    lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
+
     def opened(self, outcome):
         """Read the session again now that its handle exists: a change in between would have missed it."""
         from plue_session.model import Session
-        handle, session_id = outcome
+        handle, session = outcome
+        session_id = session if isinstance(session, str) else session.id
         try:
             found = self.runtime.store.info(session_id)
             if not found:
@@ -308,10 +364,17 @@ def head_of(kind, session_id, cursor):
 
 
 class Publisher:
-    """The publisher port on the C side (ports.Publisher)."""
+    """The publisher port on the C side (ports.Publisher), for one generation of the library."""
 
-    def __init__(self, ffi, lib):
-        self._ffi, self._lib = ffi, lib
+    def __init__(self, ffi, lib, generation):
+        self._ffi, self._lib, self._generation = ffi, lib, generation
+        self._store = None  # with a server: what snapshots are read from again when it goes or comes back
+        self._away = False
+        self._showing = allocate_lock()
+
+    def adopt(self):
+        """Call this first on a thread of the runtime's that publishes: after a shutdown that has left it behind it cannot."""
+        self._lib.plue__adopt(self._generation)
 
     def known(self, session_id):
         return bool(self._lib.plue__session_known(session_id.encode()))
@@ -326,8 +389,37 @@ class Publisher:
             self._lib.plue__free(ids)
 
     def snapshot(self, session_id, rev, info):
+        if self._store:
+            with self._showing:
+                self._show(session_id, rev, info)
+        else:
+            self._show(session_id, rev, info)
+
+    def _show(self, session_id, rev, info):
+        if self._away:
+            from plue_session.rules.info import stale
+            info = stale(info)
         data = info.encode("utf-8", "replace")
         self._lib.plue__session_publish(session_id.encode(), rev, data, len(data))
+
+    def follow(self, store):
+        """Sessions live on a server, of which the store holds what was last known."""
+        self._store = store
+
+    def away(self, flag):
+        """The server is away, or back: show it in every session. Until it is back every snapshot says so."""
+        with self._showing:
+            changed, self._away = self._away != flag, flag
+        if changed and self._store:
+            for session_id in self.known_ids():
+                with self._showing:  # whoever has read the session before us has shown it before us
+                    found = self._store.info(session_id)
+                    if found:
+                        self._show(session_id, *found)
+
+    def fresh(self, session_id):
+        """The server was asked about the session just now."""
+        self._lib.plue__session_fresh(session_id.encode(), monotonic_ns())
 
     def gone(self, session_id):
         self._lib.plue__session_gone(session_id.encode())

@@ -37,6 +37,7 @@ static request *make_request(const plue_call *call)
     plue_cond_init(&made->ended);
     made->view.operation = call->operation;
     made->view.session = call->session;
+    made->view.number = call->number;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -47,6 +48,26 @@ static request *make_request(const plue_call *call)
         }
     }
     return made;
+}
+
+/* Why a caller leaves before the end of its call, and what it can do. */
+static const char *reason(int code, int lane, int state)
+{
+    int begun = state != PENDING;
+    if (lane == PLUE_LANE_CONTROL)
+        return begun ? "it could not be ended in time: the disk or the server is slow. Try again."
+                     : "an earlier plue_init() or plue_shutdown() is still at it. Try again.";
+    if (code == PLUE_ERROR_ABORTED)
+        return begun ? "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state. Make the call again if it is still wanted."
+                     : "plue_session_abort() interrupted it; nothing was changed. Make the call again if it is still wanted.";
+    if (code == PLUE_ERROR_CLOSED)
+        return begun ? "the library shut down during the call. Call plue_init() again."
+                     : "the library shut down during the call; nothing was changed. Call plue_init() again.";
+    if (lane >= PLUE_LANE_REMOTE)
+        return begun ? "the server gave no answer in time; whether it took effect will be seen in the session's state. Try again, or allow more time (requestTimeoutMs)."
+                     : "the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try again, or allow more time (requestTimeoutMs).";
+    return begun ? "no answer in time; whether it took effect will be seen in the session's state. Try again, or raise requestTimeoutMs."
+                 : "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs.";
 }
 
 /* Post the call to its lane and wait for its end; NULL with the error set. The result is in the request. */
@@ -62,10 +83,12 @@ static request *perform(plue_call *call, int to, int64_t deadline)
     }
     lane *in = &plue_lanes[to];
     made->lane = to;
-    made->deadline = made->leave_at = deadline;
+    made->deadline = made->leave_at = made->view.until = deadline;
+    made->view.span = deadline - plue_monotonic_ns();
     pthread_mutex_lock(&in->lock);
-    if (!in->open || in->pending.count >= CAPACITY) {
-        int open = in->open;
+    /* A call that is older than the library's last start fails, too: its handle and its lane were of another one. */
+    int open = in->open && (!call->generation || call->generation == in->generation);
+    if (!open || in->pending.count >= CAPACITY) {
         pthread_mutex_unlock(&in->lock);
         plue_request_free(made);
         if (open)
@@ -88,20 +111,13 @@ static request *perform(plue_call *call, int to, int64_t deadline)
             made->leave_at = deadline + COMMIT_GRACE_MS * MS;
             continue;
         }
-        int state = made->state, code = made->leave_code ? made->leave_code : state == PENDING ? PLUE_ERROR_BUSY : PLUE_ERROR_TIMEOUT;
+        int state = made->state, code = made->leave_code ? made->leave_code : state == PENDING && to < PLUE_LANE_REMOTE ? PLUE_ERROR_BUSY : PLUE_ERROR_TIMEOUT;
         plue_list_detach(state == PENDING ? &in->pending : &in->started, made);
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
         if (state == PENDING)
             plue_request_free(made);
-        if (code == PLUE_ERROR_ABORTED)
-            plue_fail(code, operation, "plue_session_abort() interrupted it; nothing was changed. Make the call again if it is still wanted.");
-        else if (code == PLUE_ERROR_CLOSED)
-            plue_fail(code, operation, "the library shut down during the call%s. Call plue_init() again.", state == PENDING ? "; nothing was changed" : "");
-        else if (code == PLUE_ERROR_BUSY)
-            plue_fail(code, operation, "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs.");
-        else
-            plue_fail(code, operation, "no answer in time; whether it took effect will be seen in the session's state. Try again, or raise requestTimeoutMs.");
+        plue_fail(code, operation, "%s", reason(code, to, state));
         return NULL;
     }
     pthread_mutex_unlock(&in->lock);
@@ -117,6 +133,7 @@ static request *perform(plue_call *call, int to, int64_t deadline)
 plue_call plue_begin(int operation)
 {
     plue_call call = {.operation = operation};
+    call.generation = atomic_load(&plue_generation);
     call.failed = plue_ready(name_of(operation));
     return call;
 }
@@ -146,11 +163,24 @@ void plue_take_text(plue_call *call, const char *name, const char *text, int req
     call->length[call->texts++] = length;
 }
 
+void plue_take_timeout(plue_call *call, const char *name, int milliseconds)
+{
+    char room[SUBJECT];
+    if (call->failed)
+        return;
+    call->number = milliseconds;
+    call->wait_ns = milliseconds * MS;
+    call->failed = milliseconds < 0 ? -1 : 0;
+    if (call->failed)
+        plue_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is %d, and nothing waits for ever. "
+                  "Pass milliseconds, or 0 to not wait.", name, milliseconds);
+}
+
 void plue_interrupt(plue_call *call)
 {
     if (call->failed)
         return;
-    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
+    for (int i = PLUE_LANE_COMMIT; i <= PLUE_LANE_REMOTE; i++) { /* in the urgent lane there are only aborts */
         pthread_mutex_lock(&plue_lanes[i].lock);
         for (request *each = plue_lanes[i].pending.first; each; each = each->next) {
             if (!each->leave_code && each->view.operation != call->operation && each->view.session && !strcmp(each->view.session, call->session)) {
@@ -173,7 +203,9 @@ static request *run(plue_call *call)
         return NULL;
     }
     int released = plue_release_interpreter(&interpreter);
-    request *done = perform(call, plue_operations[call->operation].lane, plue_monotonic_ns() + atomic_load(&timeout_ms) * MS);
+    int lane = atomic_load(&plue_away) ? plue_operations[call->operation].away : plue_operations[call->operation].lane;
+    int64_t span = lane == PLUE_LANE_REMOTE && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
+    request *done = perform(call, lane, plue_monotonic_ns() + span);
     if (released)
         plue_retake_interpreter(interpreter);
     return done;
@@ -220,14 +252,21 @@ int plue_run_status(plue_call *call)
     return plue_run_count(call);
 }
 
-int plue_control(int operation, const char *text, int64_t deadline)
+int plue_control(int operation, const char *text, int number, int64_t deadline)
 {
-    plue_call call = {.operation = operation, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
+    plue_call call = {.operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
     plue_lanes_prepare();
     request *done = perform(&call, PLUE_LANE_CONTROL, deadline);
     if (done)
         plue_request_free(done);
     return done ? 0 : -1;
+}
+
+char *plue_ask_info(char *session_id)
+{
+    plue_call call = plue_begin(PLUE_OP_PLUE_SESSION_GET_INFO);
+    call.session = session_id;
+    return plue_run_text(&call);
 }
 
 void plue__set_timeout(int milliseconds)

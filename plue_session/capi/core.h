@@ -26,15 +26,17 @@
 _Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build would have to reuse them");
 
 /* <cdef> */
-enum { PLUE_LANE_CONTROL, PLUE_LANE_COMMIT, PLUE_LANE_READ, PLUE_LANE_COUNT, PLUE_LANE_NONE = -1 };
+enum { PLUE_LANE_CONTROL, PLUE_LANE_COMMIT, PLUE_LANE_READ, PLUE_LANE_REMOTE, PLUE_LANE_URGENT, PLUE_LANE_COUNT, PLUE_LANE_NONE = -1 };
 enum { PLUE_SIGNAL_REQUESTS = 1, PLUE_SIGNAL_WAKE = 2, PLUE_SIGNAL_MAINTAIN = 4 };
-enum { PLUE_CONTROL_OPEN = -1, PLUE_CONTROL_FAREWELL = -2, PLUE_CONTROL_CLOSE = -3 };
+enum { PLUE_CONTROL_OPEN = -1, PLUE_CONTROL_FAREWELL = -2, PLUE_CONTROL_CLOSE = -3, PLUE_CONTROL_HANG_UP = -4 };
 
 typedef struct plue_request {
     int operation;
     const char *session; /* the id behind the handle that the call named, or NULL */
     const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
     size_t length[3];
+    int number;          /* the call's number (a timeout in ms); of PLUE_CONTROL_OPEN the generation */
+    int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } plue_request;
 /* </cdef> */
 
@@ -100,7 +102,10 @@ void plue_drop_all_sessions(void);
 typedef struct plue_call {
     int operation;
     int failed;
+    int generation; /* of the library that it was made to; 0: of any */
     int texts;
+    int number;
+    int64_t wait_ns; /* how long a function that waits may, 0: as long as any */
     char *session;
     const char *text[PLUE_TEXTS];
     size_t length[PLUE_TEXTS];
@@ -108,14 +113,17 @@ typedef struct plue_call {
 plue_call plue_begin(int operation);
 void plue_take_session(plue_call *call, plue_session_t session);
 void plue_take_text(plue_call *call, const char *name, const char *text, int required);
+void plue_take_timeout(plue_call *call, const char *name, int milliseconds);
 void plue_interrupt(plue_call *call); /* sends home the other callers that wait for this call's session */
 plue_session_t plue_run_session(plue_call *call);
 char *plue_run_text(plue_call *call);
 int plue_run_status(plue_call *call);
 int plue_run_count(plue_call *call);
-int plue_control(int operation, const char *text, int64_t deadline_ns);
+int plue_control(int operation, const char *text, int number, int64_t deadline_ns);
+char *plue_ask_info(char *session_id); /* from the server; takes the id, which is malloc'ed */
 
 /* ---- lanes.c ---- */
+extern atomic_int plue_away; /* sessions live on a server: what may ask it has lanes of its own */
 int plue_lanes_open(int generation);                 /* starts the lanes' threads */
 int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOSED), ends the threads; -1: some are stuck */
 
@@ -129,6 +137,7 @@ int64_t plue_published(void); /* the newest log row that was published here */
 
 /* <cdef> */
 /* lanes.c */
+void plue__remote(int remote);
 int plue__wait(int lane, int generation);
 int plue__take(int lane, int generation, plue_request **requests, int room);
 void plue__wake(int lane, int signal);
@@ -147,6 +156,8 @@ int plue__session_known(const char *id);
 char *plue__session_ids(void);
 void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length);
 void plue__session_gone(const char *id);
+void plue__session_fresh(const char *id, int64_t monotonic_ns);
+void plue__set_ttl(int64_t ns);
 
 /* queues.c */
 void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
@@ -162,6 +173,8 @@ void plue__watch_stop(void);
 
 /* state.c, boot.c */
 const char *plue__environment(const char *name);
+char **plue__environment_block(void);
+void plue__adopt(int generation);
 void plue__close_on_fork(int fd);
 void plue__keep_on_fork(int fd);
 const char *plue__library_path(void);

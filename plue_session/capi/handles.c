@@ -23,6 +23,7 @@ struct session {
     char *info; /* NULL until the first snapshot, and after the session is gone */
     size_t length;
     int64_t rev;
+    int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
     /* under sessions_lock */
     char *id;
@@ -40,6 +41,7 @@ typedef struct slot {
 
 static _Atomic(slot *) chunks[CHUNKS];
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_llong fresh_for = -1; /* ns that a snapshot is as good as the server's word; -1: for ever */
 static uint32_t slots_used, free_slot = UINT32_MAX;
 static session **buckets, *pool;
 static size_t bucket_count, session_count;
@@ -133,6 +135,7 @@ static void forget_session(session *old)
     old->info = old->id = NULL;
     old->length = 0;
     old->rev = 0;
+    old->refreshed = 0;
     old->gone = 0;
     pthread_mutex_unlock(&old->lock);
     old->next = pool;
@@ -304,6 +307,26 @@ void plue__session_gone(const char *id)
     }
 }
 
+/* Note that the server was asked about the session at this time: its snapshot is as old as that. */
+void plue__session_fresh(const char *id, int64_t monotonic_ns)
+{
+    if (plue_outdated())
+        return;
+    session *of = hold(id);
+    if (of) {
+        pthread_mutex_lock(&of->lock);
+        if (monotonic_ns > of->refreshed)
+            of->refreshed = monotonic_ns;
+        pthread_mutex_unlock(&of->lock);
+        let_go(of);
+    }
+}
+
+void plue__set_ttl(int64_t ns)
+{
+    atomic_store(&fresh_for, ns);
+}
+
 /* ---- for callers ---- */
 /* Lock the session behind a handle; NULL with the error set. */
 static session *enter(plue_session_t session_handle, const char *operation)
@@ -342,28 +365,36 @@ static session *enter(plue_session_t session_handle, const char *operation)
     return NULL;
 }
 
-static char *read_info(plue_session_t handle, const char *operation)
+/* Must the server be asked about the session, whose lock is held? */
+static inline int is_stale(const session *of)
+{
+    int64_t most = atomic_load_explicit(&fresh_for, memory_order_relaxed);
+    return __builtin_expect(most >= 0, 0) && (!of->refreshed || plue_monotonic_ns() - of->refreshed > most);
+}
+
+static inline char *read_info(plue_session_t handle, const char *operation, int ask)
 {
     if (plue_ready(operation))
         return NULL;
     session *of = enter(handle, operation);
     if (!of)
         return NULL;
-    char *copy = plue_own(of->info, of->length);
+    ask = ask && is_stale(of);
+    char *copy = ask ? strdup(of->id) : plue_own(of->info, of->length);
     pthread_mutex_unlock(&of->lock);
     if (!copy)
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    return copy;
+    return copy && ask ? plue_ask_info(copy) : copy;
 }
 
 char *plue_session_get_info(plue_session_t session)
 {
-    return read_info(session, "plue_session_get_info");
+    return read_info(session, "plue_session_get_info", 1);
 }
 
 char *plue_session_peek_info(plue_session_t session)
 {
-    return read_info(session, "plue_session_peek_info");
+    return read_info(session, "plue_session_peek_info", 0);
 }
 
 char *plue_session_id_of(plue_session_t handle, const char *operation)

@@ -13,10 +13,12 @@
 #include <string.h>
 
 #define LINGER_NS INT64_C(60000)
+enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has hung up */
 
 lane plue_lanes[PLUE_LANE_COUNT];
+atomic_int plue_away;
 static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
-static const int lane_threads[PLUE_LANE_COUNT] = {1, 1, 2};
+static const int lane_threads[PLUE_LANE_COUNT] = {1, 1, 2, 6, 4}; /* a server's answer is waited for: several at a time */
 
 static void make_lanes(void)
 {
@@ -118,8 +120,10 @@ int plue__take(int index, int generation, plue_request **requests, int room)
         plue_list_detach(&in->pending, next);
         plue_list_append(&in->started, next);
         next->state = STARTED;
-        next->leave_code = 0; /* an abort that came while it was pending came too late */
-        next->leave_at = next->deadline;
+        if (index < PLUE_LANE_REMOTE) {
+            next->leave_code = 0; /* an abort that came while it was pending came too late */
+            next->leave_at = next->deadline;
+        }
         requests[taken++] = &next->view;
     }
     pthread_mutex_unlock(&in->lock);
@@ -211,16 +215,23 @@ static void *lane_main(void *argument)
     return NULL;
 }
 
+/* Does the library talk to a server? To be said before the lanes are opened. */
+void plue__remote(int remote)
+{
+    atomic_store(&plue_away, remote);
+}
+
 int plue_lanes_open(int generation)
 {
     for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
+        int threads = i < PLUE_LANE_REMOTE || atomic_load(&plue_away) ? lane_threads[i] : 0;
         pthread_mutex_lock(&plue_lanes[i].lock);
-        plue_lanes[i].open = 1;
+        plue_lanes[i].open = threads > 0;
         plue_lanes[i].generation = generation;
         plue_lanes[i].woken = PLUE_SIGNAL_WAKE; /* others may have written while we started */
         plue_lanes[i].threads = 0;
         pthread_mutex_unlock(&plue_lanes[i].lock);
-        for (int n = 0; n < lane_threads[i]; n++) {
+        for (int n = 0; n < threads; n++) {
             struct assignment *mine = malloc(sizeof *mine);
             if (mine) {
                 *mine = (struct assignment){i, generation};
@@ -266,6 +277,8 @@ int plue_lanes_close(int64_t deadline)
         pthread_mutex_lock(&in->lock);
         in->open = 0;
         plue_list_send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+        if (i >= PLUE_LANE_REMOTE)
+            plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, plue_monotonic_ns() + HANG_UP_MS * MS);
         pthread_cond_broadcast(&in->arrived);
         pthread_mutex_unlock(&in->lock);
     }

@@ -18,7 +18,7 @@ struct request {
     int code;                   /* 0 or the error */
     char *message, *details, *text;
     uintptr_t handle;
-    int number;
+    int number; /* the result */
     char storage[]; /* copies of the texts */
 };
 

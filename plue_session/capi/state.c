@@ -104,6 +104,19 @@ const char *plue__environment(const char *name)
     return getenv(name);
 }
 
+char **plue__environment_block(void)
+{
+    return environ;
+}
+
+/* The calling thread, which is not a lane's, works for the library of this generation: see plue_outdated(). */
+void plue__adopt(int generation)
+{
+    plue_thread *thread = plue_this_thread();
+    if (thread)
+        thread->generation = generation;
+}
+
 const char *plue__fingerprint(void)
 {
     return PLUE_FINGERPRINT;
@@ -132,11 +145,11 @@ static int start_generation(const char *config_json, const char *operation)
 {
     int generation = atomic_fetch_add(&plue_generation, 1) + 1;
     int64_t deadline = plue_monotonic_ns() + 30 * SECOND;
-    if (plue_control(PLUE_CONTROL_OPEN, config_json, deadline) == 0) {
+    if (plue_control(PLUE_CONTROL_OPEN, config_json, generation, deadline) == 0) {
         if (plue_lanes_open(generation) == 0)
             return 0;
         plue__watch_stop();
-        plue_control(PLUE_CONTROL_CLOSE, NULL, deadline);
+        plue_control(PLUE_CONTROL_CLOSE, NULL, 0, deadline);
         plue_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
     }
     plue__watch_stop();
@@ -204,11 +217,16 @@ static void stop(void)
     int64_t begun = plue_monotonic_ns();
     atomic_store(&plue_state, PLUE_STOPPING);
     plue__watch_stop();
-    /* What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
+    /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited for at
+       the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
+    if (atomic_load(&plue_away))
+        plue_control(PLUE_CONTROL_HANG_UP, NULL, 0, begun + SECOND / 2);
     plue_lanes_close(begun + 3 * SECOND);
-    plue_control(PLUE_CONTROL_FAREWELL, NULL, begun + 3 * SECOND + SECOND / 2);
-    int stuck_callback = plue_events_close(begun + 5 * SECOND);
-    plue_control(PLUE_CONTROL_CLOSE, NULL, begun + 6 * SECOND + SECOND / 2);
+    plue_control(PLUE_CONTROL_FAREWELL, NULL, 0, begun + 3 * SECOND + SECOND / 2);
+    int stuck_callback = plue_events_close(begun + 4 * SECOND + SECOND / 2);
+    plue_control(PLUE_CONTROL_CLOSE, NULL, 0, begun + 6 * SECOND + 3 * SECOND / 4);
+    plue__remote(0);
+    plue__set_ttl(-1);
     atomic_fetch_add(&plue_generation, 1);
     plue_drop_all_sessions();
     if (stuck_callback)

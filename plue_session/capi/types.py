@@ -24,6 +24,7 @@ TYPES = {
     "OptionalText": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
     "Json": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 1);'),
     "OptionalJson": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
+    "Milliseconds": Crossing("int", "c_int", take='plue_take_timeout(&call, "{name}", {name});'),
     "Owned": Crossing("char *", "c_void_p"),
     "Memory": Crossing("void *", "c_void_p"),
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),

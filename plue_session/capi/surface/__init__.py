@@ -6,4 +6,4 @@ plain values.
 """
 
 from plue_session.capi.surface import library, sessions, events  # noqa: F401  (they fill the table, in this order)
-from plue_session.capi.surface.table import TABLE, TIMES  # noqa: F401
+from plue_session.capi.surface.table import TABLE, TIMES, fingerprint  # noqa: F401

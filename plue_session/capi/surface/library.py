@@ -9,23 +9,32 @@ from __future__ import annotations
 from plue_session.capi.surface.table import export
 
 
-@export(time="local")
+@export(time="remote")
 def plue_init(config_json: OptionalJson) -> Status:
     """Start the library.
 
     Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
-    working directory) and opens the store. A failed plue_init() leaves nothing behind and may be tried again.
+    working directory), opens the store, and looks for the server or spawns it: then it may take up to 30 s, whatever
+    requestTimeoutMs is. A failed plue_init() leaves nothing behind and may be tried again.
 
     Configuration keys, all optional; an unknown one is an error that names it:
       dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
       store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
       backend      {"kind":"embedded"} (default): sessions live in the store, no server
+                   {"kind":"opencode","url","directory","username","password"}: on this OpenCode server; directory is
+                   the project, by default the working directory
+                   {"kind":"opencode","spawn":{"command":["opencode"],"directory","env"}}: on a server of our own, which
+                   is started again should it die, and ends with this process in any case
       requestTimeoutMs  how long a call may take, default 30000
+      cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
+      syncIntervalMs  every so often all sessions of the server are looked at, default 30000
+      offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
+                   version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
       limits       {"activeSessions"}: refuse to create more; none by default
       log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
-      cacheTtlMs, syncIntervalMs, offline, retry, lease, artifacts, sessions, permissions, hooks, defaultModel
+      retry, lease, artifacts, sessions, permissions, hooks, defaultModel
                    checked, but without effect in this version, which has nothing yet that uses them
     What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
     PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
@@ -33,13 +42,16 @@ def plue_init(config_json: OptionalJson) -> Status:
     :param config_json: a JSON object, or NULL for the defaults; copied.
     :returns: 0, or -1.
     :errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says what
-        to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; TIMEOUT (30 s).
+        to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no server, with
+        offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our credentials); SERVER (what
+        answers there is no OpenCode); TIMEOUT (30 s).
+    :opencode: GET /global/health
     """
 
 
 @export(time="waits")
 def plue_shutdown() -> Nothing:
-    """Stop the library: finish what is committing, flush, end its threads.
+    """Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
 
     Calls in flight on other threads return CLOSED. Every handle is freed; the same value is BAD_HANDLE for ever. Text
     that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
@@ -62,7 +74,7 @@ def plue_get_app_info(runtime) -> OwnedText:
     """Describe the running library, for an about box or a bug report.
 
     :returns: {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
-        "server":{"running","url"?}}; free it with plue_free_json().
+        "server":{"running","url"?}}; free it with plue_free_json(). `running`: the server answered when it was last asked.
     :errors: NOT_INITIALIZED.
     """
     return runtime.app_info()

@@ -7,6 +7,13 @@ After that its handles answer NOT_FOUND for ever and are still yours to destroy.
 
 Every change is durable before its call returns, visible through every handle at once, and told to other processes on
 the same store within 50 ms. A failed call changes nothing and emits no event.
+
+With an OpenCode server (backend in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+what the server does not: keys, tags, metadata, provider, shares of our own. What changes a session asks the server first. Then
+each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in time),
+ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away, reads
+answer what was last known (`sync.state` is "stale") and changes fail with CONNECTION, in this version also with
+offline "queue".
 """
 
 from __future__ import annotations
@@ -16,11 +23,14 @@ from plue_session.capi.surface.table import export
 
 @export(time="remote", lane="commit")
 def plue_session_create(runtime, parent_id: OptionalText) -> NewSession:
-    """Create a session titled "Untitled".
+    """Create a session titled "Untitled", or as the server titles it.
+
+    A create whose answer is lost is found again by a token that it carries, not made twice.
 
     :param parent_id: the id of an existing session to be its parent; NULL or "" for none.
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM (malformed id); NOT_FOUND (no such parent); LIMIT_EXCEEDED; BUSY; IO.
+    :opencode: POST /session
     """
     return runtime.sessions.create(parent_id or None)
 
@@ -33,12 +43,13 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
     description; role (the session starts with relay state CREATED; one live session per role); template;
     provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
-    without symlinks).
+    without symlinks). The server gets title, parentId and directory; the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live role:
-        names the session that has it); LIMIT_EXCEEDED; BUSY; IO.
+        names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO.
+    :opencode: POST /session
     """
     return runtime.sessions.create_with(options_json)
 
@@ -46,11 +57,12 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
 @export(time="remote", lane="commit")
 def plue_session_get_or_create(runtime, key: Text) -> NewSession:
     """Return the session with this key, creating it if there is none: one session per key, also when threads and
-    processes race.
+    processes race. Keys are kept here: a server is asked only for what is new.
 
     :param key: 1-200 characters; no control characters, no slashes, not beginning with "session_" or "ses_".
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM; LIMIT_EXCEEDED; BUSY; IO.
+    :opencode: POST /session
     """
     return runtime.sessions.get_or_create(key)
 
@@ -59,15 +71,31 @@ def plue_session_get_or_create(runtime, key: Text) -> NewSession:
 def plue_session_open(runtime, id_or_key: Text) -> NewSession:
     """Return a new handle to an existing session; never creates one.
 
+    A session of the server's that is not known here yet is fetched.
+
     :param id_or_key: a session's id, or its key.
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM (malformed); NOT_FOUND.
+    :opencode: GET /session/{id}
     """
     return runtime.sessions.open(id_or_key)
 
 
-@export(time="remote")
-def plue_session_get_info(session: SessionHandle) -> OwnedText:
+@export(time="remote", lane="read")
+def plue_session_fork(runtime, session: SessionHandle, message_id: OptionalText) -> NewSession:
+    """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
+
+    :param message_id: only what is before this message is copied; NULL or "" copies all.
+    :returns: a handle for plue_session_destroy(), or NULL.
+    :errors: INVALID_PARAM (NULL handle, malformed id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
+        (embedded backend); LIMIT_EXCEEDED; ABORTED; BUSY; IO.
+    :opencode: POST /session/{id}/fork
+    """
+    return runtime.sessions.fork(session, message_id or None)
+
+
+@export(time="remote", lane="read", shim=False)
+def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     """Return what is known of the session, as JSON.
 
     {"id","title","parentId"?,"time":{"created","updated","archived"?,"ended"?},"share"?:{"url","expiresAt"?},"version",
@@ -75,11 +103,15 @@ def plue_session_get_info(session: SessionHandle) -> OwnedText:
     "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
     "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
 
-    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info().
+    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server it
+    is instant for cacheTtlMs after the server was last heard about this session; then the server is asked. While it is away the answer
+    is what was last known, with sync.state "stale".
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+    :opencode: GET /session/{id}
     """
+    return runtime.sessions.get_info(session)
 
 
 @export(time="instant")
@@ -104,10 +136,12 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
 def plue_session_list(runtime) -> OwnedText:
     """Return every session as a JSON array of infos, least recently updated first; [] when there are none.
 
-    Takes about a millisecond per thousand sessions; plue_session_query() reads pages.
+    Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked for its sessions of
+    the configured directory first, unless that was done within cacheTtlMs.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: BUSY; IO; INTEGRITY.
+    :opencode: GET /session
     """
     return runtime.sessions.list()
 
@@ -118,7 +152,7 @@ def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
     parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
-    archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+    archived (true or false); text (found in title or description, ignoring case). No server is asked. Order: sort "updated" (default),
     "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
     nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
 
@@ -142,11 +176,12 @@ def plue_session_count(runtime, query_json: OptionalJson) -> Count:
 
 @export(time="remote", lane="commit")
 def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
-    """Set the session's title. It is kept byte for byte; "" is a title.
+    """Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
 
     :param title: UTF-8; copied.
     :returns: 0, or -1.
     :errors: INVALID_PARAM (NULL, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    :opencode: PATCH /session/{id}
     """
     return runtime.sessions.update_title(session, title)
 
@@ -157,24 +192,28 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> St
 
     Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
     archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
-    only if they still hold.
+    only if they still hold. The server gets title and archived; the rest is kept here.
 
     :param patch_json: a JSON object; {} changes nothing and emits nothing.
     :returns: 0, or -1.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (base no longer holds: names the fields); BAD_HANDLE;
         NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    :opencode: PATCH /session/{id}
     """
     return runtime.sessions.update(session, patch_json)
 
 
 @export(time="remote", lane="commit")
 def plue_session_initialize(runtime, session: SessionHandle, provider_id: Text, model_id: Text) -> Status:
-    """Bind the session to a provider and a model: each of its turns names them. Runs nothing.
+    """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
+    has them.
 
     :param provider_id: such as "anthropic"; not empty.
     :param model_id: such as "claude-sonnet-4-5"; not empty.
     :returns: 0, also when it is bound to this pair already; -1.
-    :errors: INVALID_PARAM; CONFLICT (bound to another pair); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    :errors: INVALID_PARAM; CONFLICT (bound to another pair); PROVIDER_INIT (the server has no such provider or model);
+        BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    :opencode: GET /config/providers
     """
     return runtime.sessions.initialize(session, provider_id, model_id)
 
@@ -183,26 +222,42 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Text, 
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
-    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy.
+    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
+    first; should it then refuse, the sessions are as before, without these turns.
 
     :returns: 0, or -1 (nothing was erased).
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
+    :opencode: POST /session/{id}/abort, DELETE /session/{id}
     """
     return runtime.sessions.delete(session)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", away="urgent")
 def plue_session_abort(runtime, session: SessionHandle) -> Status:
     """End what is in flight for the session.
 
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
-    this call then fails itself. With nothing running, which is always so with the embedded backend, that is all.
+    this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a server
+    the running turn is ended; the flag shows even if the server cannot be told. Never waits behind other calls.
 
-    :returns: 0, or -1.
+    :returns: 0 (the turn is known to have ended), or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    :opencode: POST /session/{id}/abort
     """
     return runtime.sessions.abort(session)
+
+
+@export(time="remote", lane="read", away="urgent")
+def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> Status:
+    """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
+
+    :param turn_id: as events and messages name it.
+    :returns: 0, also when the turn is over already or unknown; -1.
+    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY; IO.
+    :opencode: POST /session/{id}/abort
+    """
+    return runtime.sessions.abort_turn(session, turn_id)
 
 
 @export(time="remote", lane="commit")
@@ -212,19 +267,22 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
     is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
     the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
+    A server that shares gives a `url` of its own, which is the `link` and has no secret; one that does not, or is away, leaves it to us.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
+    :opencode: POST /session/{id}/share
     """
     return runtime.sharing.create(session)
 
 
 @export(time="remote", lane="commit")
 def plue_session_unshare(runtime, session: SessionHandle) -> Status:
-    """Withdraw the session's share: its secret is refused at once.
+    """Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
 
     :returns: 0, also when it was not shared; -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
+    :opencode: DELETE /session/{id}/share
     """
     return runtime.sharing.withdraw(session)
 
@@ -240,6 +298,33 @@ def plue_session_validate_share(runtime, session_id: Text, secret: Text) -> Stat
         or withdrawn, or the secret wrong; INVALID_PARAM (NULL, malformed id); BUSY; IO.
     """
     return runtime.sharing.validate(session_id, secret)
+
+
+@export(time="waits", lane="read", away="remote")
+def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
+    """Synchronise with the server now: every session of the configured directory, as it is there.
+
+    Happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend: 0 at once.
+
+    :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at once.
+    :returns: 0, or -1.
+    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER; IO.
+    :opencode: GET /session
+    """
+    return runtime.sync.run(timeout_ms)
+
+
+@export(time="local", lane="read")
+def plue_session_sync_status(runtime) -> OwnedText:
+    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+
+    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
+    Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
+
+    :returns: free it with plue_free_json(); NULL on failure.
+    :errors: BUSY; IO.
+    """
+    return runtime.sync.status()
 
 
 @export(time="instant")

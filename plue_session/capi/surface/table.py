@@ -13,13 +13,22 @@ TIMES = {
 TABLE = {}
 
 
-def export(time, lane=None):
+def fingerprint():
+    """Spell what library and package must agree on: the operations in their order, their parameters and their lanes."""
+    return "|".join(f"{name}({' '.join(function.__annotations__.values())}):{row['lane']}/{row['away']}"
+                    for name, (function, row) in TABLE.items() if row["lane"])
+
+
+def export(time, lane=None, away=None, shim=True):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
-    `lane` names the library thread that runs the body: "commit" (the one writer: the call's change joins a group
-    commit) or "read". A function without a lane is answered in C (capi/*.c); it has a docstring and no body.
+    `lane` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
+    commit) or "read". `away` names those that run it when sessions live on a server: "remote" by default for what may
+    ask it, "urgent" for what must not wait behind such calls. A function without a lane is answered in C (capi/*.c); it
+    has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it.
     """
     def register(function):
-        TABLE[function.__name__] = (function, {"time": time, "lane": lane})
+        place = away or ("remote" if time == "remote" else lane)
+        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim})
         return function
     return register
