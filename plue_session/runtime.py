@@ -1,21 +1,29 @@
 """Build and connect: from a configuration to a running library. Nothing is decided here but what belongs together."""
 
+import contextlib
 import os
 import time
 
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
-from plue_session.errors import Unsupported
+from plue_session.errors import Connection, Server as ServerError, Timeout, Unsupported
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.services.commits import Commits
+from plue_session.services.no_server import NoServer
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 
 #: What the configuration may take from the environment.
 VARIABLES = ("PLUE_SESSION_CONFIG", "PLUE_SESSION_DATA_DIR", "PLUE_OPENCODE_URL", "OPENCODE_SERVER_USERNAME",
              "OPENCODE_SERVER_PASSWORD", "XDG_DATA_HOME")
+#: Seconds that plue_init waits for a server of our own, and for one that is attached and must be there.
+SPAWN, ATTACH = 29.0, 10.0
+#: Seconds that it waits for one that may be away.
+GLANCE = 1.0
+#: Seconds that `close` waits for the server's end.
+CLOSING = 5.5
 
 
 def now_ms():
@@ -24,24 +32,32 @@ def now_ms():
 
 
 class Runtime:
-    """The running library: settings, store, services. `environment(name)` reads one variable of the host's or None."""
+    """The running library: settings, store, services, and the server if there is one.
 
-    def __init__(self, config_json, environment, publisher, library_path=""):
+    `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
+    descriptors that a forked child must close.
+    """
+
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None):
         self.settings = config.load(config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None})
         self.publisher = publisher
         self.library_path = library_path
         self.started = time.monotonic_ns()
-        if self.settings.backend.kind != "embedded":
-            raise Unsupported(f'backend.kind "{self.settings.backend.kind}" is not part of version {__version__}',
-                              'Set backend.kind to "embedded"; unset PLUE_OPENCODE_URL if it came from there.')
-        self.store, keys = open_store(self.settings)
+        #: whether calls go to a server
+        self.remote = self.settings.backend.kind == "opencode"
+        #: how old a snapshot may be to be shown without asking the server, ns; -1: any
+        self.cache_ttl_ns = self.settings.cache_ttl_ms * 1_000_000 if self.remote else -1
+        self.sync, self._server, self._closing = NoServer(), None, None
         self.log = None
+        self.store, keys = open_store(self.settings)
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
             replay = self.settings.replay
             self.commits = Commits(self.store, publisher, now_ms, replay.limit, replay.age_ms)
             self.sharing = Sharing(self.commits, self.store, keys, self.settings)
             self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, __version__)
+            if self.remote:
+                self._connect(environ or (lambda: dict(os.environ)), lifeline)
         except BaseException:
             self.close()
             raise
@@ -61,8 +77,22 @@ class Runtime:
         self.log.write("info", "plue_session stops")
         self._tell("library.shutdown", {})
 
+    def hang_up(self):
+        """Cut what is under way with the server, and begin to stop a server of our own. Returns at once; twice is harmless."""
+        if self._server is None or self._closing is not None:
+            return
+        import threading
+        self._calls.close()
+        self.sync.end()
+        self._closing = threading.Thread(target=self._server.close, name="plue-closing", daemon=True)
+        self._closing.start()
+
     def close(self):
-        """Close the store; everything acknowledged is durable already. Twice is harmless."""
+        """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is harmless."""
+        self.hang_up()
+        if self._closing is not None:
+            self._closing.join(CLOSING)
+            self.sync.join(0.1)
         self.store.close()
         if self.log:
             self.log.close()
@@ -74,8 +104,66 @@ class Runtime:
             "version": __version__, "abi": 0, "python": sys.version.split()[0],
             "paths": {"library": self.library_path, "python": sys.prefix, "dataDir": self.settings.data_dir},
             "backend": self.settings.backend.kind, "store": self.store.name,
-            "uptimeMs": (time.monotonic_ns() - self.started) // 1_000_000, "server": {"running": False},
+            "uptimeMs": (time.monotonic_ns() - self.started) // 1_000_000, "server": self.sync.server(),
         })
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    def _connect(self, environ, lifeline):
+        """Find or spawn the server, and put what mirrors it between it and the services."""
+        from plue_session.adapters.opencode.server import Server
+        from plue_session.services.calls import Calls
+        from plue_session.services.mirror import Mirror
+        from plue_session.services.remote_sessions import Remote, RemoteSessions
+        from plue_session.services.remote_sharing import RemoteSharing
+        from plue_session.services.repairs import Repairs
+        from plue_session.services.sync import Sync
+        from plue_session.services.turnstile import Turnstile
+        self._calls = calls = Calls()
+        self._server = server = Server(
+            self.settings.backend, environ(), snapshot=lambda: sync.snapshot(), apply=lambda change: sync.apply(change),
+            on_state=lambda error: sync.on_state(error), on_lifeline=lifeline)
+        self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
+        mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
+        repairs = Repairs(server, self.commits, self.store, mirror, calls)
+        turnstile = Turnstile(sync.release)
+        sync.connect(mirror, turnstile, repairs)
+        self._away = self._open(server)
+        self._remote = Remote(server, self.commits, self.store, self.sessions, self.sharing, mirror, turnstile, sync, repairs, calls, self.settings)
+        self.refreshed = mirror.last_refreshed
+        self.sessions, self.sharing = RemoteSessions(self._remote), RemoteSharing(self._remote)
+
+    def _open(self, server):
+        """Return why the server is away, if it may be, or None."""
+        spawned, may_be_away = self.settings.backend.spawn, self.settings.offline == "queue"
+        try:
+            server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)))
+        except (Connection, Timeout, ServerError) as error:
+            if spawned:
+                raise
+            if not may_be_away:
+                raise error if isinstance(error, ServerError) else Connection(error.cause, error.remedy, details=error.details) from None
+            return error
+        return None
+
+    def begin(self):
+        """Begin to follow the server, if there is one: from now on things happen by themselves."""
+        if self.remote:
+            self.sync.begin(self._away)
+
+    @contextlib.contextmanager
+    def call(self, name, session, until):
+        """Give what one call of a host's works with: the services, bound to its deadline and to its right to go on."""
+        from plue_session.services.bound import Bound
+        call = self._calls.begin(name, session, until)
+        try:
+            yield Bound(self._remote, call)
+        finally:
+            self._calls.end(call)
+
+    def _tell_state(self, connected, reason):
+        self._tell("sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason})
+
+    # -- what others tell ------------------------------------------------------------------------------------------
 
     def gap_tail(self, after, last):
         """Return the rest of a gap event: the log between `after` and `last` was trimmed; this is how things stand."""
@@ -95,9 +183,20 @@ class Runtime:
         self._tell("log", {"level": level, "message": message})
 
 
+def scope_of(backend):
+    """Name what sessions belong to: a backend, its server and its directory. Lists and looks are of one scope."""
+    if backend.kind == "embedded":
+        return backend.kind
+    if backend.spawn:  # its port is another one each time
+        return f"{backend.kind} spawn {backend.spawn.directory}"
+    scheme, _, place = backend.url.partition("://")
+    authority, slash, path = place.partition("/")
+    return f"{backend.kind} {scheme.lower()}://{authority.lower()}{slash}{path} {backend.directory}"
+
+
 def open_store(settings):
     """Open the configured store; returns it with the share key that belongs to it."""
-    scope = settings.backend.kind
+    scope = scope_of(settings.backend)
     if settings.store == "sqlite":
         from plue_session.adapters.share_key import ShareKeyFile
         from plue_session.adapters.sqlite.store import SqliteStore

@@ -36,6 +36,15 @@ class RecordingPublisher:
     def lost(self, log_id):
         self.calls.append(("lost", log_id))
 
+    def fresh(self, session_id):
+        self.calls.append(("fresh", session_id))
+
+    def away(self, flag):
+        self.calls.append(("away", flag))
+
+    def adopt(self):
+        self.calls.append(("adopt",))
+
     # -- what tests ask --------------------------------------------------------------------------------------------
     def events(self):
         """Return `(kind name, data)` of every durable event told so far, in order."""

@@ -9,6 +9,8 @@ from plue_session.services import families
 
 #: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they ended.
 MOST = 16_384
+#: Seconds that the events of a change of ours may take to come.
+ECHO = 2.0
 #: Sessions merged in one commit, so that others' changes come in between.
 CHUNK = 128
 
@@ -16,15 +18,18 @@ CHUNK = 128
 class Mirror:
     """Brings what the server says into the store. Thread-safe.
 
-    Two functions are called that must only take a note: `contested(session_id)` when the server may have replaced a title that
-    was set here (O-027), `learned(session_id)` when the store knows more of a session than the last list said. Sessions that ended stay ended: a late event, or a list that was asked for before, does not bring them back (O-032).
+    Two functions are called that must only take a note: `repair(kind, session_id, after=0)` when the server may have replaced a title that
+    was set here ("title", O-027), has a share that was withdrawn here ("unshare"), or is to be asked in so many seconds because it
+    may have told more than the echo of a change of ours ("echo"; after None: it has not); `learned(session_id)` when the store knows more of a session
+    than the last list said. Sessions that ended stay ended: a late event, or a list that was asked for before, does not bring them back (O-032).
     """
 
-    def __init__(self, commits, store, publisher, version, contested, learned):
+    def __init__(self, commits, store, publisher, version, repair, learned):
         self._commits, self._store, self._publisher, self._version = commits, store, publisher, version
-        self._contested, self._learned = contested, learned
+        self._repair, self._learned = repair, learned
         self._lock = threading.Lock()
         self._refreshed, self._heard, self._ended = {}, {}, {}
+        self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
 
     def take(self, remote, since=None):
         """Bring one session up to date and return its record, which is made if there is none.
@@ -56,25 +61,36 @@ class Mirror:
         """Bring one session up to date within a change, and return its record."""
         session = unit.store.find(remote.id)
         if session is None:
-            return self._adopt(unit, remote)
-        if since is not None and self._heard.get(remote.id, 0) > since:
-            return session
-        keep = merge.is_contested(session, remote, unit.now)
-        if keep:
-            self._contested(remote.id)
-        for kind, data in merge.merge(session, remote, unit.store.share(remote.id), keep):
-            unit.save(session, kind, data, touch=False)
-        unit.store.save(session)
+            session = self.adopted(unit, remote)
+            self.insert(unit, session)
+            if session.share_url is not None:
+                unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
+        elif since is None or self._heard.get(remote.id, 0) <= since:
+            for kind, data in self.bring(unit, session, remote):
+                unit.save(session, kind, data, touch=False)
+            unit.store.save(session)
         return session
 
-    def _adopt(self, unit, remote):
+    def bring(self, unit, session, remote):
+        """Bring a record up to date, for its caller to save; return the events that would tell of it."""
+        contested = merge.is_contested(session, remote, unit.now)
+        if contested:
+            self._repair("title", remote.id)
+        if session.unshared and remote.share_url is not None:
+            self._repair("unshare", remote.id)
+        return merge.merge(session, remote, unit.store.share(remote.id), keep_title=contested)
+
+    def adopted(self, unit, remote):
+        """Return a new record for a session of the server's, for its caller to `insert`."""
         session = merge.adopt(remote, unit.store.next_number(unit.now), self._version)
         if session.token is not None and unit.store.find_token(session.token) is not None:
             session.token = None  # a fork has its source's
-        unit.insert(session, {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id})
-        if session.share_url is not None:
-            unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
         return session
+
+    @staticmethod
+    def insert(unit, session):
+        """Store a new record; it is told of once (O-029)."""
+        unit.insert(session, {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id})
 
     def _would_change(self, session, remote):
         """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the writer."""
@@ -82,9 +98,26 @@ class Mirror:
         events = merge.merge(twin, remote, self._store.share(session.id))
         return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
 
+    def recorded(self, answer):
+        """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new (P-123).
+
+        The server tells of a change of several fields field by field, with states that were never asked for.
+        """
+        with self._lock:
+            _remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
+        self.refreshed(answer.id)
+
     def heard(self, remote):
         """Bring a session up to date that the event stream has told of."""
         with self._lock:
+            answer, until = self._echoes.get(remote.id, (None, 0))
+            echo = time.monotonic() < until
+            if not echo or remote == answer:
+                self._echoes.pop(remote.id, None)
+            if echo:
+                # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
+                self._repair("echo", remote.id, None if remote == answer else ECHO)
+                return
             _remember(self._heard, remote.id, self.now())
         self.take(remote)
 

@@ -1,10 +1,13 @@
 """Sessions: create, find, change, delete. Text comes in, checked here by the rules; nothing half-done is ever seen."""
 
 from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound, Unsupported
-from plue_session.model import Session
+from plue_session.model import Query, Session
 from plue_session.rules import directories, ids, patches, queries
 from plue_session.rules.jsontext import quote
 from plue_session.services import families
+
+#: More sessions than a store has.
+EVERYTHING = 1 << 40
 
 
 class Sessions:
@@ -87,14 +90,18 @@ class Sessions:
             raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
         return found
 
-    def list(self):
-        """Return the info of every session, as a JSON array in UTF-8 bytes."""
-        return self._store.list_text()
+    def list(self, shown=None):
+        """Return the info of every session, as a JSON array in UTF-8 bytes; `shown(info)`, if given, is how each is shown."""
+        if shown is None:
+            return self._store.list_text()
+        infos, _ = self._store.page(Query(limit=EVERYTHING))
+        return f"[{','.join(map(shown, infos))}]".encode("utf-8", "replace")
 
-    def query(self, query_json=None):
-        """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor."""
+    def query(self, query_json=None, shown=None):
+        """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as for `list`."""
         query = queries.parse_query(query_json)
         infos, after = self._store.page(query)
+        infos = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
         return f'{{"sessions":[{",".join(infos)}]{following}}}'
 

@@ -29,6 +29,11 @@ class Sharing:
         key = self._keys.load()  # before the transaction: it may touch the disk, or fail
         return _answer(key, self._commits.run(lambda unit: self._share(unit, unit.find(session_id))))
 
+    def is_shared(self, session_id):
+        """Return whether the session has a share of ours that has not expired."""
+        share = self._store.share(session_id)
+        return share is not None and shares.is_live(share.expires, self._commits.clock())
+
     def share_in(self, unit, session):
         """Share a session that was just inserted in this change (`share.auto`)."""
         self._keys.load()  # a share whose secret cannot be told is none

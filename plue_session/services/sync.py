@@ -29,7 +29,7 @@ class Sync:
     def __init__(self, server, store, publisher, calls, settings, log, tell, clock):
         self._server, self._store, self._publisher, self._calls = server, store, publisher, calls
         self._interval = settings.sync_interval_ms / 1000
-        self._log, self._tell, self._clock = log, tell, clock
+        self.log, self._tell, self._clock = log, tell, clock
         self.mirror = self.turnstile = self.repairs = None  # see `connect`
         self._changed = threading.Condition()
         self._chores, self._later, self._begun = {}, {}, {}  # to do; when the server is back; messages whose beginning was heard
@@ -97,7 +97,7 @@ class Sync:
     def status(self):
         """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON."""
         with self._changed:
-            server = {**self._server.where(), "events": bool(self._streaming)}
+            server = {**self._server.where(), "events": bool(self._streaming)}  # "events": whether it tells, or must be asked
             if self._reason is not None:
                 server["error"] = self._reason
             status = {"connected": self.connected, "pending": 0, "conflicts": [], "server": server}
@@ -133,6 +133,10 @@ class Sync:
         for survey in list(self._surveys.values()):
             survey.forget((session_id,))
 
+    def server(self):
+        """Return what is known of the server: `{"running","url"?,"pid"?}`."""
+        return {"running": self.connected, **self._server.where()}
+
     # -- the server's state ----------------------------------------------------------------------------------------
     def contact(self, error=None):
         """Note that the server was reached, or (error) could not be."""
@@ -143,7 +147,16 @@ class Sync:
         if changed:
             self._publisher.away(not connected)
             self._tell(connected, reason)
-            self._log.write("info" if connected else "warning", "the server is back" if connected else f"the server is away: {reason}")
+            self.log.write("info" if connected else "warning", "the server is back" if connected else f"the server is away: {reason}")
+
+    def repair(self, kind, session_id, after=0.0):
+        """Note that something of a session is to be put right in so many seconds; None: no more (see `Mirror`)."""
+        if after is None:
+            with self._changed:
+                self._chores.pop((kind, session_id), None)
+            return
+        works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "echo": self.look}
+        self.chore(kind, session_id, works[kind], after)
 
     def trouble(self, error):
         """Note that a call could not reach the server: look soon whether it is away."""
@@ -152,10 +165,10 @@ class Sync:
                 self._asked += 1
                 self._changed.notify_all()
 
-    def chore(self, kind, session_id, work):
-        """Have `work(session_id, until, cancel)` done soon on the thread of this; once, however often it is asked for before."""
+    def chore(self, kind, session_id, work, after=0.0):
+        """Have `work(session_id, until, cancel)` done on the thread of this, in so many seconds; once, however often it is asked for."""
         with self._changed:
-            self._chores[kind, session_id] = work
+            self._chores.setdefault((kind, session_id), (work, time.monotonic() + after))
             self._changed.notify_all()
 
     # -- what the event stream calls -------------------------------------------------------------------------------
@@ -183,7 +196,7 @@ class Sync:
         try:
             self._apply(change)
         except errors.PlueError as error:
-            self._log.write("warning", error.message("sync"))
+            self.log.write("warning", error.message("sync"))
             self.learned(change.session_id)
 
     def _apply(self, change):
@@ -228,11 +241,14 @@ class Sync:
         due = first
         while True:
             with self._changed:
-                while not (self._stopping or self._chores or self._asked > self._done) and (left := due - time.monotonic()) > 0:
+                while not (self._stopping or self._asked > self._done) and (left := min([due, *self._times()]) - time.monotonic()) > 0:
                     self._changed.wait(left)
                 if self._stopping:
                     return
-                chores, self._chores = self._chores, {}
+                now = time.monotonic()
+                chores = {name: work for name, (work, when) in self._chores.items() if when <= now}
+                for name in chores:
+                    del self._chores[name]
                 number = self._asked
                 wanted = number > self._done or time.monotonic() >= due and not (due == first and self._last_sync)
             self._work(chores)
@@ -245,15 +261,19 @@ class Sync:
             if wanted or time.monotonic() >= due:
                 due = time.monotonic() + min(self._interval, self._interval if self.connected else back_off)
 
+    def _times(self):
+        """Return when the chores are due."""
+        return [when for _, when in self._chores.values()]
+
     def _guarded_round(self):
         try:
             self._round(time.monotonic() + LOOK)
         except errors.PlueError as error:
             if not self._stopping:
-                self._log.write("warning", error.message("sync"))
+                self.log.write("warning", error.message("sync"))
             return error
         except Exception as error:  # a defect of ours: it must be seen, and not end the thread
-            self._log.write("error", f"sync: internal error, {type(error).__name__}: {error}. Please report it.")
+            self.log.write("error", f"sync: internal error, {type(error).__name__}: {error}. Please report it.")
             return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
         return None
 
@@ -284,7 +304,7 @@ class Sync:
             if session is not None and session.aborted:
                 self.chore("turn", session_id, self.repairs.clear_aborted)
         with self._changed:
-            self._chores.update(self._later)
+            self._chores.update({name: (work, 0.0) for name, work in self._later.items()})
             self._later.clear()
 
     def _work(self, chores):
@@ -294,19 +314,9 @@ class Sync:
             try:
                 work(session_id, time.monotonic() + CHORE, self._cancel)
             except (errors.Connection, errors.Timeout) as error:  # tried again after the next look that finds the server
-                self._log.write("warning", error.message(f"sync {kind}"))
+                self.log.write("warning", error.message(f"sync {kind}"))
                 with self._changed:
                     self._later[kind, session_id] = work
             except errors.PlueError as error:
-                self._log.write("warning", error.message(f"sync {kind}"))
+                self.log.write("warning", error.message(f"sync {kind}"))
 
-
-class NoServer:
-    """The same for a backend without a server: there is nothing to be in step with."""
-
-    def run(self, timeout_ms, call=None):
-        """Return at once."""
-
-    def status(self):
-        """Return the status as JSON."""
-        return dumps({"connected": False, "pending": 0, "conflicts": []})

@@ -37,11 +37,11 @@ def test_attached_by_url_the_changes_of_another_client_are_told(server, client, 
     seen.server.follow()
     seen.until("up")
     session = client.create(uuid.uuid4().hex, soon(), title="Other client's")
-    seen.until(("session", session), 5)
+    seen.until(("created", session), 5)
     assert seen.server.get(session.id, soon()) == session
     client.delete(session.id, soon())
     seen.until(("deleted", None), 5)
-    assert seen.server.running == {"running": False}
+    assert seen.server.where() == {"url": server.url(soon())}
     seen.server.close()
     with pytest.raises(errors.Closed):
         seen.server.list(soon())
@@ -68,12 +68,12 @@ def test_spawned_and_killed_it_comes_back_and_closed_it_is_gone(opencode, guard,
     seen.server.follow()
     seen.until("up")
     session = seen.server.create(uuid.uuid4().hex, soon())
-    first = seen.server.running["pid"]
+    first = seen.server.where()["pid"]
     os.killpg(first, signal.SIGKILL)
     seen.until("down")
     seen.until("up")
     assert seen.server.get(session.id, soon()).id == session.id
-    last = seen.server.running["pid"]
+    last = seen.server.where()["pid"]
     seen.server.close()
     assert last != first and not os.path.exists(f"/proc/{last}")
     assert [opened for _, opened in lifelines] == [True, False, True, False]

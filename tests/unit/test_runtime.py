@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from plue_session.errors import InvalidParam, StoreIo, Unsupported
+from plue_session.errors import Connection, InvalidParam, StoreIo, Unsupported
 from plue_session.model import EVENT_NUMBER
 from plue_session.runtime import Runtime
 from tests.recording import RecordingPublisher
@@ -20,16 +20,16 @@ def open_files(folder):
     return [link for link in links if link.startswith(str(folder))]
 
 
-@pytest.mark.parametrize("config", [{"backend": {"kind": "opencode", "url": "http://127.0.0.1:1"}}, {"store": "postgresql://host/db"}])
-def test_what_this_version_does_not_have_is_refused_by_name(config, tmp_path):
+def test_what_this_version_does_not_have_is_refused_by_name(tmp_path):
     with pytest.raises(Unsupported, match="is not part of version"):
-        run({"dataDir": str(tmp_path / "data"), **config})
+        run({"dataDir": str(tmp_path / "data"), "store": "postgresql://host/db"})
     assert not (tmp_path / "data").exists()
 
 
-def test_the_environment_can_ask_for_a_server_and_is_told_how_to_stop(tmp_path):
-    with pytest.raises(Unsupported, match="OPENCODE_URL|opencode"):
-        run({"dataDir": str(tmp_path)}, {"PLUE_OPENCODE_URL": "http://127.0.0.1:1"})
+def test_the_environment_can_ask_for_a_server(tmp_path):
+    with pytest.raises(Connection, match="cannot be reached"):
+        run({"dataDir": str(tmp_path), "offline": "fail", "requestTimeoutMs": 300}, {"PLUE_OPENCODE_URL": "http://127.0.0.1:1"})
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.requirement("X-007")

@@ -108,6 +108,12 @@ class OwnServer:
         process = self._process
         return process.pid if process else None
 
+    @property
+    def place(self):
+        """`(url, process id)` of the running server, each None while there is none."""
+        with self._state:
+            return self._url, self.pid
+
     def stop(self):
         """End the server and its processes, and wait for it: TERM, TERM, KILL, at most 5 s. Twice is harmless."""
         with self._state:

@@ -2,7 +2,7 @@
 
 import threading
 
-from plue_session.adapters.opencode import health
+from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.guard import PROGRAM
 from plue_session.adapters.opencode.heard import Heard
@@ -22,7 +22,7 @@ class Server:
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
     each takes `until` and `cancel`, and fails with the library's errors:
 
-    reading   `get` `list` `children` `status` `messages` `message` `check_provider` `find_created`
+    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created`
     changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the end)
 
     From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must be read
@@ -49,7 +49,7 @@ class Server:
         client = Client(locate, directory, username, password, heard)
         turns = Turns(client, heard)
         self._client, self._heard = client, heard
-        self.directory = client.directory
+        self.directory, self.is_automatic = client.directory, shapes.is_automatic
         self.get, self.list, self.survey, self.children, self.status = client.get, client.list, client.survey, client.children, client.status
         self.messages, self.message, self.check_provider, self.find_created = client.messages, client.message, client.check_provider, client.find_created
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
@@ -71,12 +71,12 @@ class Server:
         """Begin to listen; returns at once."""
         self._stream.start()
 
-    @property
-    def running(self):
-        """Return `{"running", "url"?, "pid"?}` of a server of our own, as plue_get_app_info tells."""
-        if not self._owned or not self._owned.pid:
-            return {"running": False}
-        return {"running": True, "pid": self._owned.pid}
+    def where(self):
+        """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is started anew."""
+        if not self._owned:
+            return {"url": self._locate(0)}
+        url, pid = self._owned.place
+        return {"url": url, "pid": pid} if url and pid else {}
 
     def close(self):
         """End everything: the stream and calls under way within 200 ms, our own server within 5 s. Twice is harmless."""

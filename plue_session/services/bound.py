@@ -1,0 +1,22 @@
+"""The services as one call of a host's sees them."""
+
+from plue_session.services.remote_sessions import RemoteSessions
+from plue_session.services.remote_sharing import RemoteSharing
+
+
+class Bound:
+    """What stands in the place of the runtime while one call is carried out with the server."""
+
+    def __init__(self, remote, call):
+        self.sessions, self.sharing, self.sync = RemoteSessions(remote, call), RemoteSharing(remote, call), BoundSync(remote.sync, call)
+
+
+class BoundSync:
+    """Synchronisation, waited for by one call."""
+
+    def __init__(self, sync, call):
+        self._sync, self._call = sync, call
+
+    def run(self, timeout_ms):
+        """Synchronise now, and wait for it as long as the call may; 0 does not wait."""
+        self._sync.run(timeout_ms, self._call)

@@ -1,0 +1,353 @@
+"""Sessions that live on a server: the server first, then one commit, and only then the world.
+
+The functions are those of `sessions.Sessions`, each for one call of a host's (its deadline, its right to go on). Parameter
+errors never reach the network; what the server refuses changes nothing here.
+"""
+
+import contextlib
+import os
+import time
+
+from plue_session import errors
+from plue_session.rules import ids, info, patches
+from plue_session.rules.jsontext import loads
+from plue_session.services import families
+from plue_session.services.mirror import gone
+from plue_session.services.sessions import check_pair, check_room, check_turn, is_free, wanted
+
+#: Seconds in which a session that could not be recorded is taken back from the server.
+TAKE_BACK = 2.0
+#: Fields of a patch that the server keeps as well.
+SHARED_FIELDS = ("title", "metadata", "archived")
+
+
+class Remote:
+    """What all calls of one backend share: the server and what mirrors it. `local` and `sharing` are the services of the store."""
+
+    def __init__(self, server, commits, store, local, sharing, mirror, turnstile, sync, repairs, calls, settings):
+        self.server, self.commits, self.store, self.local, self.sharing = server, commits, store, local, sharing
+        self.mirror, self.turnstile, self.sync, self.repairs, self.calls = mirror, turnstile, sync, repairs, calls
+        self.limit, self.share_auto, self.answers_stale = settings.limits.active_sessions, settings.share.auto, settings.offline == "queue"
+
+    def look(self, session_id):
+        """Return the record of a session, or fail with NOT_FOUND."""
+        session = self.store.look(session_id)
+        if session is None:
+            raise gone(session_id)
+        return session
+
+    @contextlib.contextmanager
+    def asking(self, session_id=None):
+        """Note what the failures of the calls inside mean: the server is away, or the session is no more."""
+        try:
+            yield
+        except errors.NotFound as error:
+            if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
+                self.sync.chore("look", session_id, self.sync.look)
+            raise
+        except (errors.Connection, errors.Timeout) as error:
+            self.sync.trouble(error)
+            raise
+
+
+class RemoteSessions:
+    """The sessions of `remote`, for one `call`; None for what needs no server."""
+
+    def __init__(self, remote, call=None):
+        self._remote, self._call = remote, call
+        self._server, self._mirror, self._commits = remote.server, remote.mirror, remote.commits
+
+    @property
+    def _way(self):
+        """What each request of the call carries: its deadline and its right to go on."""
+        return {"until": self._call.until, "cancel": self._call.cancel}
+
+    # -- making ----------------------------------------------------------------------------------------------------
+    def create(self, parent_id=None):
+        """Create a session on the server, then its record (P-071), and return it."""
+        return self._create({"parent_id": ids.session_id(parent_id, "the parent's id")} if parent_id else {})
+
+    def create_with(self, options_json=None):
+        """Create a session as the options say. A pair of provider and model is checked with the server first."""
+        return self._create(wanted(options_json))
+
+    def get_or_create(self, key):
+        """Return the session with this key, created if there is none; raced, also between processes, all get the same one."""
+        ids.key(key)
+        remote = self._remote
+        with remote.turnstile.hold(("key", key), self._call):
+            token = self._token_of(key)
+            found = self._commits.run(lambda unit: unit.store.find_key(key) or self._recover(unit, key, token))
+            if found:
+                return found
+            try:
+                return self._create({"key": key}, token)
+            except errors.AlreadyExists as error:  # another process was faster; what was made here has been taken back
+                return remote.look(error.details["sessionId"])
+
+    def _token_of(self, key):
+        """Return the token of the create of this key: the same in every process on the store, so that a lost one is found."""
+        from hashlib import sha256
+        return "key-" + sha256(f"{self._remote.store.store_id}/{key}".encode()).hexdigest()[:32]
+
+    @staticmethod
+    def _recover(unit, key, token):
+        """Give the key to the session that was created for it when the process died before it could be recorded."""
+        session = unit.store.find_token(token)
+        if session is not None and session.key is None:
+            session.key, session.seen = key, False
+            unit.save(session, "session.updated", {"id": session.id})
+            return session
+        return None
+
+    def _create(self, fields, token=None):
+        remote = self._remote
+        key, role = fields.get("key"), fields.get("role")
+        if remote.limit is not None or key is not None or role is not None:
+            self._commits.run(lambda unit: check_room(unit.store, remote.limit, key, role))
+        token = token or os.urandom(16).hex()
+        metadata = loads(fields["metadata"]) if "metadata" in fields else None
+        with remote.asking(), remote.turnstile.expect(token):
+            if "provider_id" in fields:
+                self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
+            made = self._server.create(token, **self._way, directory=fields.get("directory"), title=fields.get("title"),
+                                       parent_id=fields.get("parent_id"), metadata=metadata)
+            link = self._share_new(made) if remote.share_auto and made.parent_id is None else None
+            try:
+                session = self._commits.run(lambda unit: self._record(unit, made, token, fields, link))
+            except errors.PlueError:
+                self._take_back(made)
+                raise
+        self._mirror.refreshed(session.id)
+        return session
+
+    def _record(self, unit, made, token, fields, link):
+        """Record a session that was made here, with what only we know of it."""
+        store = unit.store
+        check_room(store, self._remote.limit, fields.get("key"), fields.get("role"))
+        session = store.find(made.id)  # another process on the store may have heard of it first (O-029)
+        known = session is not None
+        if not known:
+            session = self._mirror.adopted(unit, made)
+        session.seen, session.token = False, token
+        for name in ("key", "description", "tags", "provider_id", "model_id", "role"):
+            if name in fields:
+                setattr(session, name, fields[name])
+        if session.role is not None:
+            session.relay_state, session.relay_active = "CREATED", unit.now
+        if not known:
+            self._mirror.insert(unit, session)
+        elif fields.keys() & {"key", "description", "tags", "provider_id", "role"}:
+            unit.save(session, "session.updated", {"id": session.id})
+        else:
+            unit.store.save(session)
+        if link is not None:
+            session.share_url, session.share_expires = link, None
+            unit.save(session, "session.shared", {"id": session.id, "url": link})
+        elif self._remote.share_auto and session.parent_id is None and session.share_url is None:
+            self._remote.sharing.share_in(unit, session)
+        return session
+
+    def _share_new(self, made):
+        """Return the server's link for a new session, or None if it has none to give: then ours does."""
+        try:
+            return self._server.share(made.id, **self._way, directory=made.directory).share_url
+        except (errors.Unsupported, errors.Connection, errors.Timeout):
+            return None
+
+    def _take_back(self, made):
+        """Delete a session that was made and cannot be recorded. If that fails too, the next look finds it."""
+        with contextlib.suppress(errors.PlueError):
+            self._mirror.ended(made.id)
+            self._server.delete(made.id, time.monotonic() + TAKE_BACK, directory=made.directory)
+
+    def fork(self, session_id, message_id=None):
+        """Copy the session up to a message (all of it when None); the copy's parent is the session (P-049)."""
+        remote = self._remote
+        if message_id == "":
+            raise errors.InvalidParam("the message's id is empty", "Pass the id of a message, or NULL.", session=session_id)
+        source = remote.look(session_id)
+        if remote.limit is not None:
+            self._commits.run(lambda unit: check_room(unit.store, remote.limit, None, None))
+        with remote.asking(session_id), remote.turnstile.expect(source.token):
+            made = self._server.fork(session_id, **self._way, directory=source.directory, message_id=message_id)
+
+            def record(unit):
+                session = unit.store.find(made.id)
+                known = session is not None
+                if not known:
+                    session = self._mirror.adopted(unit, made)
+                session.token, session.parent_id, session.forked, session.seen = None, session_id, True, False
+                if known:
+                    unit.save(session, "session.updated", {"id": session.id})
+                else:
+                    self._mirror.insert(unit, session)
+                return session
+            session = self._commits.run(record)
+        self._mirror.refreshed(session.id)
+        return session
+
+    # -- finding ---------------------------------------------------------------------------------------------------
+    def open(self, id_or_key):
+        """Return the session with this id or key. An id that is not known here is asked for, wherever its directory is (O-023)."""
+        remote = self._remote
+        if not ids.is_id(id_or_key):
+            return remote.local.open(id_or_key)
+        if remote.store.info(ids.session_id(id_or_key)) is not None:
+            return id_or_key
+        if self._mirror.has_ended(id_or_key):
+            raise gone(id_or_key)
+        since = self._mirror.now()
+        with remote.asking():
+            found = self._server.get(id_or_key, **self._way)
+        return self._mirror.take(found, since)
+
+    def get_info(self, session_id):
+        """Ask the server for the session, record what it says, and return the info. Away: what was last known, "stale"."""
+        remote = self._remote
+        known = remote.look(session_id)
+        if remote.answers_stale and not remote.sync.connected:
+            return info.stale(known.info)
+        since = self._mirror.now()
+        try:
+            with remote.asking():
+                found = self._server.get(session_id, **self._way, directory=known.directory)
+        except errors.NotFound:
+            self._mirror.end(session_id)
+            raise gone(session_id) from None
+        except (errors.Connection, errors.Timeout):
+            if not remote.answers_stale:
+                raise
+            return info.stale(known.info)
+        if remote.turnstile.is_held(session_id):  # a change of ours is on its way: its answer is the newer one
+            return remote.look(session_id).info
+        return self._mirror.take(found, since).info
+
+    def list(self):
+        """Return the infos of all sessions, after a look at the server's. Away: what was last known."""
+        remote, shown = self._remote, info.stale
+        if remote.sync.connected or not remote.answers_stale:
+            try:
+                with remote.asking():
+                    remote.sync.survey(self._call.until, self._call.cancel)
+                shown = None
+            except (errors.Connection, errors.Timeout):
+                if not remote.answers_stale:
+                    raise
+        return remote.local.list(shown)
+
+    def query(self, query_json=None):
+        """Return a page of matching sessions, as the store knows them."""
+        return self._remote.local.query(query_json, None if self._remote.sync.connected else info.stale)
+
+    def count(self, query_json=None):
+        """Return how many sessions match, as the store knows them."""
+        return self._remote.local.count(query_json)
+
+    # -- changing --------------------------------------------------------------------------------------------------
+    def update_title(self, session_id, title):
+        """Set the title, here and on the server: it alone is sent (P-121)."""
+        self._change(session_id, {"title": title})
+
+    def update(self, session_id, patch_json):
+        """Apply a patch; the server gets of it what it keeps. `base` is compared with what the server has now (O-024)."""
+        patch = patches.parse_patch(patch_json)
+        if patch:
+            self._change(session_id, patch)
+
+    def _change(self, session_id, patch):
+        remote = self._remote
+        with remote.turnstile.hold(session_id, self._call):
+            session = looked = remote.look(session_id)
+            was_automatic = self._server.is_automatic(session.title)
+            if "base" in patch:
+                with remote.asking(session_id):
+                    session = looked = self._mirror.take(self._server.get(session_id, **self._way, directory=session.directory))
+                patches.apply_patch(session.copy(), patch, 0)  # CONFLICT comes before anything is sent
+            now = self._commits.clock()
+            sent = {name: patch[name] for name in SHARED_FIELDS if name in patch}
+            if "metadata" in sent:
+                sent.update(metadata=loads(patch["metadata"]), token=session.token)
+            if "archived" in sent:
+                sent["archived"] = (session.archived or now) if patch["archived"] else None
+            answer = None
+            if sent:
+                with remote.asking(session_id):
+                    answer = self._server.update(session_id, **self._way, directory=session.directory, **sent)
+
+            def change(unit):
+                session = unit.find(session_id)
+                if "title" in patch:
+                    session.titled = None
+                if answer is not None:
+                    for kind, data in self._mirror.bring(unit, session, answer):
+                        if kind != "session.updated":  # ours tells of the rest
+                            unit.save(session, kind, data)
+                before = _shown(session) if session.rev != looked.rev else None
+                if not patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, now):
+                    return
+                if "archived" in sent:
+                    session.archived = sent["archived"]
+                data = {"id": session_id}
+                if "title" in patch:
+                    data["title"] = session.title
+                    session.titled = unit.now if was_automatic else None
+                if before == _shown(session):  # another process on the store has heard of it meanwhile, and told
+                    unit.store.save(session)
+                else:
+                    unit.save(session, "session.updated", data)
+            self._commits.run(change)
+            if answer is not None:
+                self._mirror.recorded(answer)
+
+    def initialize(self, session_id, provider_id, model_id):
+        """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written there (P-014)."""
+        check_pair(session_id, provider_id, model_id)
+        if is_free(self._remote.look(session_id), provider_id, model_id):
+            with self._remote.asking():
+                self._server.check_provider(provider_id, model_id, **self._way)
+            self._remote.local.initialize(session_id, provider_id, model_id)
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+    def abort(self, session_id):
+        """Set the flag, end the calls that are blocked on the session, and end its turn; returns after the turn's own end (T-01)."""
+        remote = self._remote
+        session = remote.look(session_id)
+        remote.calls.begin_abort(session_id)
+        try:
+            remote.local.abort(session_id)
+            with remote.asking(session_id):
+                self._server.abort(session_id, **self._way, directory=session.directory)
+                remote.repairs.abort_confirmed(session_id, **self._way, directory=session.directory)
+        finally:
+            remote.calls.end_abort(session_id)
+
+    def abort_turn(self, session_id, turn_id):
+        """End the turn that this message of the user's began, if it runs; another turn is not touched."""
+        check_turn(session_id, turn_id)
+        session = self._remote.look(session_id)
+        with self._remote.asking(session_id):
+            self._server.abort(session_id, **self._way, directory=session.directory, turn_id=turn_id)
+
+    def delete(self, session_id):
+        """End what runs, delete on the server, then erase the session and its descendants in one commit (P-146)."""
+        remote = self._remote
+        session = remote.look(session_id)
+        family = self._commits.run(lambda unit: families.members(unit.store, session_id))
+        with remote.turnstile.hold(session_id, self._call, family):
+            try:
+                with remote.asking():
+                    self._server.delete(session_id, **self._way, directory=session.directory)
+            except errors.NotFound:  # another client was faster: here too it is no more
+                self._mirror.end(session_id)
+                raise gone(session_id) from None
+            except errors.PlueError:
+                for member in family:  # what became of them is asked for, not guessed
+                    remote.sync.chore("look", member, remote.sync.look)
+                raise
+            self._mirror.end(session_id)
+
+
+def _shown(session):
+    """Return what a patch can change of a session."""
+    return session.title, session.description, list(session.tags), session.metadata, session.archived

@@ -1,0 +1,83 @@
+"""Public links to sessions that live on a server: the server's own if it gives one, else ours (P-099)."""
+
+import time
+
+from plue_session import errors
+from plue_session.rules.jsontext import dumps
+
+#: Part of a call's time that the server may take to share; then there is time left for a link of ours.
+SHARE = 0.5
+#: Seconds that a call waits for the server to withdraw a share; it is withdrawn here already.
+WITHDRAW = 5.0
+
+
+class RemoteSharing:
+    """The functions of `sharing.Sharing` for one `call`; None for what needs no server."""
+
+    def __init__(self, remote, call=None):
+        self._remote, self._call = remote, call
+
+    def create(self, session_id):
+        """Share the session: `{"url","link"}` with the server's link, or as `Sharing.create` answers. Shared before: the same again."""
+        remote = self._remote
+        with remote.turnstile.hold(session_id, self._call):
+            session = remote.look(session_id)
+            if session.share_url is not None and remote.store.share(session_id) is None:
+                return _answer(session.share_url)
+            if not remote.sharing.is_shared(session_id) and remote.sync.connected:
+                url = self._ask(session)
+                if url is not None:
+                    remote.commits.run(lambda unit: self._record(unit, session_id, url))
+                    remote.mirror.refreshed(session_id)
+                    return _answer(url)
+            return remote.sharing.create(session_id)
+
+    def _ask(self, session):
+        """Return the server's link, or None if it gives none, or cannot be asked."""
+        now = time.monotonic()
+        try:
+            with self._remote.asking(session.id):
+                return self._remote.server.share(session.id, now + SHARE * (self._call.until - now), self._call.cancel, session.directory).share_url
+        except (errors.Unsupported, errors.Connection, errors.Timeout):
+            return None
+
+    @staticmethod
+    def _record(unit, session_id, url):
+        session = unit.find(session_id)
+        unit.store.drop_share(session_id)  # one of ours that has expired
+        session.share_url, session.share_expires, session.unshared = url, None, False
+        unit.save(session, "session.shared", {"id": session_id, "url": url})
+
+    def withdraw(self, session_id):
+        """End the share: here at once, on the server as soon as it can be told (P-100). Not shared: nothing happens."""
+        remote = self._remote
+        with remote.turnstile.hold(session_id, self._call):
+            session = remote.look(session_id)
+            if session.share_url is not None and remote.store.share(session_id) is None:
+                remote.commits.run(lambda unit: self._mark(unit, session_id))
+            remote.sharing.withdraw(session_id)
+            if not remote.look(session_id).unshared:
+                return
+        if remote.sync.connected:
+            until = min(self._call.until, time.monotonic() + WITHDRAW)
+            try:
+                remote.repairs.withdraw_share(session_id, until, self._call.cancel)
+                return
+            except errors.PlueError as error:
+                remote.sync.log.write("warning", error.message("plue_session_unshare"))
+        remote.sync.repair("unshare", session_id)
+
+    @staticmethod
+    def _mark(unit, session_id):
+        session = unit.find(session_id)
+        session.unshared = True
+        unit.store.save(session)
+
+    def validate(self, session_id, secret):
+        """Return if `secret` opens the session's share. One of the server's has no secret."""
+        self._remote.sharing.validate(session_id, secret)
+
+
+def _answer(url):
+    """Return what a caller gets of the server's link: whoever has it may look, there is no secret."""
+    return dumps({"url": url, "link": url})
