@@ -329,7 +329,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.begin()
     store.insert(session(10, key="k", tags=["t"]))
     store.append(LogRow(1, "session_10", 0, 0, ","))
-    assert store.info("session_10") is None
+    assert store.info("session_10") is store.look("session_10") is None
     assert store.id_of_key("k") is None
     assert store.list_text() == b"[]"
     assert store.ids() == []
@@ -707,14 +707,14 @@ def seen_of(store):
         by_other_names = [store.find_key("k"), store.find_role("r"), store.find_token("t")]
         return ([each and each.title for each in found + by_other_names], store.children("ses_one"), store.active_count(), store.list_text(),
                 sorted(store.ids()), store.page(Query(tags=("x",)))[0], store.count(Query()), store.info("ses_one"), store.id_of_key("k"),
-                store.share("ses_one") and store.share("ses_one").share_id,
+                store.look("ses_one") and store.look("ses_one").title, store.share("ses_one") and store.share("ses_one").share_id,
                 [(row.session_id, row.tail) for row in store.events_after(0, 99)])
 
 
 def shown(title):
     info, tail = f'{{"t":"{title}"}}', f',"t":"{title}"}}'
     return ([title] * 5, ["ses_two"], 1, f"[{info},{{}}]".encode(), [("ses_one", "/" + title), ("ses_two", None)], [info], 2,
-            (0, info), "ses_one", "share_" + title, [("ses_one", tail), (None, tail), ("ses_one", tail)])
+            (0, info), "ses_one", title, "share_" + title, [("ses_one", tail), (None, tail), ("ses_one", tail)])
 
 
 def test_equal_ids_keys_and_tokens_of_several_scopes_are_strangers_to_each_other(scopes):

@@ -1,7 +1,7 @@
 -- What is kept of sessions that live on a server. Columns are added, none is rewritten: rows of before stay as they are, and a
 -- process that has the store open with the library of before goes on with it.
 --
--- All may be NULL, also the two that say yes or no (1 or NULL): what is NULL is not even named when a session is stored.
+-- All may be NULL, also those that say yes or no (1 or NULL): what is NULL is not even named when a session is stored.
 
 ALTER TABLE session ADD COLUMN remote_updated INTEGER;   -- the server's time of update that was last applied
 ALTER TABLE session ADD COLUMN token TEXT;               -- what a create carried, to be found by when its answer is lost
