@@ -166,3 +166,85 @@ class Publisher:
 
     def lost(self, log_id):
         """The log went on to `log_id` in a way that cannot be told event by event: every queue is behind."""
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    def fresh(self, session_id):
+        """What handles show of the session was confirmed by the server just now."""
+
+    def away(self, flag):
+        """The server is away: what handles show is "stale", until it is back. Any thread."""
+
+    def adopt(self):
+        """The calling thread, which is none of the boundary's, publishes from now on, for as long as the library runs."""
+
+
+class Server:
+    """A server that sessions live on: for one server and one directory, called and listened to. Thread-safe.
+
+    Each call takes `until` (seconds of the monotonic clock) and `cancel` (a `cancel.Cancel` or None) and ends by then: with
+    `errors.Timeout`, `errors.Connection` (away, or gone meanwhile; the details' `sent` says whether it may have been heard), the
+    error of `cancel`, `errors.Closed`, or what the refusal means; its status and text are in the details. `directory` is a session's
+    own when it is not the server's. A session comes as an object with `id`, `title`, `parent_id`, `directory`, `version`,
+    `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and `token`; times in ms, None for what is absent; equal by value.
+
+    It is built with three functions, called on a thread of its own, one at a time: `snapshot()` when what is known is out of date
+    and must be read again (it raises when it cannot), `apply(change)` for each change heard since (`kind`, `session_id`, `value`),
+    and `on_state(error)` when the connection is lost (once) or back (None).
+    """
+
+    #: the directory that its lists are of
+    directory = ""
+
+    def open(self, until):
+        """See that it is there, or start one of our own."""
+
+    def follow(self):
+        """Begin to listen; returns at once."""
+
+    def where(self):
+        """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""
+
+    def close(self):
+        """End everything: calls under way within 200 ms, a server of our own within 5 s. Twice is harmless."""
+
+    def is_automatic(self, title):
+        """Return whether the server may replace this title by itself."""
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def get(self, session_id, until, cancel=None, directory=None):
+        """Return the session. `NOT_FOUND` only if the server says so of this id."""
+
+    def survey(self, before, until, cancel=None, directory=None):
+        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first), `changed`;
+        `forget(ids)` makes the next one tell those anew."""
+
+    def status(self, until, cancel=None, directory=None):
+        """Return `{id: …}` of the sessions that run a turn."""
+
+    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
+        """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`, `created`, `completed`, `ended`."""
+
+    def check_provider(self, provider_id, model_id, until, cancel=None):
+        """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
+
+    # -- changing --------------------------------------------------------------------------------------------------
+    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+        """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
+
+    def update(self, session_id, until, cancel=None, directory=None, **changes):
+        """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it then is."""
+
+    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
+        """Copy the session up to a message, all of it when None, and return the copy."""
+
+    def share(self, session_id, until, cancel=None, directory=None):
+        """Share the session and return it with its `share_url`; `UNSUPPORTED` when the server gives no link."""
+
+    def unshare(self, session_id, until, cancel=None, directory=None):
+        """Withdraw the server's share, if there is one, and return the session."""
+
+    def delete(self, session_id, until, cancel=None, directory=None):
+        """End what runs in the session and its descendants, and delete them."""
+
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
+        """End the turn that runs, if it is the one named; return whether there was one, after its end."""

@@ -1,0 +1,114 @@
+"""The services with a server, as the runtime builds them, over twins: what their unit tests act in."""
+
+import json
+import threading
+import time
+
+from plue_session import config
+from plue_session.adapters.memory import MemoryStore
+from plue_session.adapters.share_key import ShareKeyMemory
+from plue_session.services.bound import Bound
+from plue_session.services.calls import Calls
+from plue_session.services.commits import Commits
+from plue_session.services.mirror import Mirror
+from plue_session.services.remote_sessions import Remote
+from plue_session.services.repairs import Repairs
+from plue_session.services.sessions import Sessions
+from plue_session.services.sharing import Sharing
+from plue_session.services.sync import Sync
+from plue_session.services.turnstile import Turnstile
+from tests.recording import RecordingPublisher
+from tests.server_twin import START, ServerTwin
+
+
+class Quiet:
+    """A log that remembers."""
+
+    def __init__(self):
+        self.lines = []
+
+    def write(self, level, message):
+        self.lines.append((level, message))
+
+
+class RemoteWorld:
+    """The services over a server twin whose events come at once, or by hand (`deliver`) after `hold_back`."""
+
+    def __init__(self, settings=None, store=None, server=None):
+        self.settings = config.load(json.dumps({"backend": {"kind": "opencode", "url": "http://twin", "directory": "/tmp"}, **(settings or {})}), {})
+        self.now = START
+        self.store, self.server = store or MemoryStore("opencode"), server or ServerTwin()
+        self.told, self.log, self.states = RecordingPublisher(), Quiet(), []
+        self.commits = Commits(self.store, self.told, lambda: self.now)
+        self.sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
+        local = Sessions(self.commits, self.store, self.sharing, self.settings, "0.1.0")
+        self.calls = Calls()
+        self.sync = Sync(self.server, self.store, self.told, self.calls, self.settings, self.log,
+                         lambda connected, reason: self.states.append((connected, reason)), lambda: self.now)
+        self.mirror = Mirror(self.commits, self.store, self.told, "0.1.0", self.sync.repair, self.sync.learned)
+        self.repairs = Repairs(self.server, self.commits, self.store, self.mirror, self.calls)
+        self.turnstile = Turnstile(self.sync.release)
+        self.sync.connect(self.mirror, self.turnstile, self.repairs)
+        self.remote = Remote(self.server, self.commits, self.store, local, self.sharing, self.mirror, self.turnstile, self.sync, self.repairs,
+                             self.calls, self.settings)
+        self.server.tell = self.sync.apply
+        self.held_back = []
+
+    def do(self, work, session=None, seconds=5.0, name="test"):
+        """Carry out `work(bound)` as one call of a host's."""
+        call = self.calls.begin(name, session, time.monotonic() + seconds)
+        try:
+            return work(Bound(self.remote, call))
+        finally:
+            self.calls.end(call)
+
+    def create(self, **options):
+        return self.do(lambda on: on.sessions.create_with(json.dumps(options)))
+
+    def info(self, session):
+        return json.loads(self.store.info(getattr(session, "id", session))[1])
+
+    def hold_back(self):
+        """Let events wait for `deliver`."""
+        self.server.tell = self.held_back.append
+
+    def deliver(self):
+        """Let the events that waited come."""
+        late, self.held_back = self.held_back, []
+        self.server.tell = self.sync.apply
+        for change in late:
+            self.sync.apply(change)
+
+    def chores(self):
+        """Do what is to be done behind the callers' backs, also what has time, and return its kinds."""
+        with self.sync._changed:
+            due, self.sync._chores = self.sync._chores, {}
+        self.sync._work({name: work for name, (work, _) in due.items()})
+        return sorted(kind for kind, _ in due)
+
+    def look(self):
+        """Look at everything once."""
+        self.sync._round(time.monotonic() + 5)
+
+    def elsewhere(self, **fields):
+        """Have another client create a session; return its id."""
+        return self.server.create(None, time.monotonic() + 5, **fields).id
+
+
+def in_thread(work):
+    """Run `work` in a thread; the function returned waits for it and returns what it returned or raised."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(work())
+        except Exception as error:
+            outcome.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def result(seconds=10):
+        thread.join(seconds)
+        assert not thread.is_alive()
+        return outcome[0]
+    return result

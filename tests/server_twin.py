@@ -1,0 +1,167 @@
+"""The Server port in memory: for what no real server does on demand, such as an event that comes before the answer.
+
+`tests/opencode/test_contract.py` holds it to what the real one does. `fail[name]` is an error, or a function that may raise one, for
+the next call of `name`; `during[name]` is called between what the call does and its return; `asked` lists the calls.
+"""
+
+import itertools
+import time
+
+from plue_session import errors
+from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode.events import Change
+
+START = 1_767_225_600_000
+
+
+class Survey:
+    def __init__(self, sessions, before):
+        known = before.known if before else {}
+        self.known = {session.id: session for session in sessions}
+        self.ids = set(self.known)
+        self.changed = [session for session in sessions if known.get(session.id) != session]
+
+    def forget(self, session_ids):
+        for session_id in session_ids:
+            self.known.pop(session_id, None)
+
+
+class ServerTwin:
+    directory = "/work"
+
+    def __init__(self):
+        self.sessions, self.said, self.busy, self.shares = {}, {}, {}, False
+        self.fail, self.during, self.asked = {}, {}, []
+        self.clock = itertools.count(START)
+        self.numbers = itertools.count(1)
+        self.tell = lambda change: None
+        self.models = {("fake", "fake-model")}
+
+    # -- what tests do -------------------------------------------------------------------------------------------------
+    def put(self, session_id, **fields):
+        """Change a session as another client would, and tell."""
+        for name, value in fields.items():
+            setattr(self.sessions[session_id], name, value)
+        self.tell(Change("session", session_id, self._copy(session_id)))
+
+    def message(self, session_id, message_id, ended=True, created=None, completed=None):
+        """Add a message of the model's, or end it."""
+        created = next(self.clock) if created is None else created
+        completed = (created if completed is None else completed) if ended else None
+        said = shapes.RemoteMessage(id=message_id, session_id=session_id, role="assistant", parent_id=None, created=created,
+                                    completed=completed, finish=None, failure=None, ended=ended)
+        self.said.setdefault(session_id, {})[message_id] = said
+        self.tell(Change("message", session_id, said))
+
+    def _copy(self, session_id):
+        of = self.sessions[session_id]
+        return shapes.RemoteSession(**{name: getattr(of, name) for name in of.__slots__})
+
+    # -- the port ------------------------------------------------------------------------------------------------------
+    def open(self, until):
+        self._begin("open", until)
+
+    def follow(self):
+        self.asked.append(("follow",))
+
+    def where(self):
+        return {"url": "http://twin"}
+
+    def close(self):
+        self.asked.append(("close",))
+
+    def is_automatic(self, title):
+        return shapes.is_automatic(title)
+
+    def get(self, session_id, until, cancel=None, directory=None):
+        return self._end("get", self._begin("get", until, cancel, session_id) or self._copy(session_id))
+
+    def survey(self, before, until, cancel=None, directory=None):
+        self._begin("survey", until, cancel)
+        there = [self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)]
+        return self._end("survey", Survey(there, before))
+
+    def status(self, until, cancel=None, directory=None):
+        self._begin("status", until, cancel)
+        return self._end("status", dict(self.busy))
+
+    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
+        self._begin("messages", until, cancel, session_id)
+        return self._end("messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None))
+
+    def check_provider(self, provider_id, model_id, until, cancel=None):
+        self._begin("check_provider", until, cancel)
+        if (provider_id, model_id) not in self.models:
+            raise errors.ProviderInit(f"the server has no provider {provider_id}")
+
+    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+        self._begin("create", until, cancel, parent_id)
+        return self._make("create", title, directory, parent_id, metadata or {}, token)
+
+    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
+        self._begin("fork", until, cancel, session_id)
+        of = self.sessions[session_id]
+        return self._make("fork", f"{of.title} (fork #1)", of.directory, None, of.metadata, of.token)
+
+    def _make(self, call, title, directory, parent_id, metadata, token):
+        now, session_id = next(self.clock), f"ses_{next(self.numbers):04d}"
+        title = f"New session - 2026-01-01T00:00:00.{next(self.numbers) % 1000:03d}Z" if title is None else title
+        self.sessions[session_id] = shapes.RemoteSession(
+            id=session_id, title=title, parent_id=parent_id, directory=directory or self.directory, version="1.18.33", created=now, updated=now,
+            archived=None, share_url=None, provider_id=None, model_id=None, metadata=dict(metadata), token=token)
+        made = self._copy(session_id)
+        self.tell(Change("created", session_id, self._copy(session_id)))
+        return self._end(call, made)
+
+    def update(self, session_id, until, cancel=None, directory=None, token=None, **changes):
+        self._begin("update", until, cancel, session_id)
+        if "metadata" in changes:
+            changes["updated"] = next(self.clock)
+        for name, value in changes.items():  # told field by field, as the real one does
+            setattr(self.sessions[session_id], name, value)
+            self.tell(Change("session", session_id, self._copy(session_id)))
+        return self._end("update", self._copy(session_id))
+
+    def share(self, session_id, until, cancel=None, directory=None):
+        self._begin("share", until, cancel, session_id)
+        if not self.shares:
+            raise errors.Unsupported("the server does not share sessions")
+        self.put(session_id, share_url=f"https://share.example/{session_id}")
+        return self._end("share", self._copy(session_id))
+
+    def unshare(self, session_id, until, cancel=None, directory=None):
+        self._begin("unshare", until, cancel, session_id)
+        self.put(session_id, share_url=None)
+        return self._end("unshare", self._copy(session_id))
+
+    def delete(self, session_id, until, cancel=None, directory=None):
+        self._begin("delete", until, cancel, session_id)
+        for child in [each.id for each in self.sessions.values() if each.parent_id == session_id]:
+            self.delete(child, until)
+        del self.sessions[session_id]
+        self.tell(Change("deleted", session_id))
+        return self._end("delete", None)
+
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
+        self._begin("abort", until, cancel, session_id)
+        return self._end("abort", self.busy.pop(session_id, None) is not None)
+
+    def _begin(self, name, until, cancel=None, session_id=None):
+        self.asked.append((name, session_id) if session_id else (name,))
+        if cancel is not None:
+            cancel.check()
+        if until <= time.monotonic():
+            raise errors.Timeout("the server did not answer in time")
+        failure = self.fail.pop(name, None)
+        if callable(failure):
+            failure()
+        elif failure is not None:
+            raise failure
+        if session_id is not None and session_id not in self.sessions:
+            raise errors.NotFound("the server answered 404", session=session_id, details={"status": 404})
+
+    def _end(self, name, value):
+        during = self.during.pop(name, None)
+        if during:
+            during()
+        return value
