@@ -115,10 +115,10 @@ class ServerTwin:
 
     def update(self, session_id, until, cancel=None, directory=None, token=None, **changes):
         self._begin("update", until, cancel, session_id)
-        if "metadata" in changes:
-            changes["updated"] = next(self.clock)
         for name, value in changes.items():  # told field by field, as the real one does
             setattr(self.sessions[session_id], name, value)
+            if name == "metadata":
+                self.sessions[session_id].updated = next(self.clock)
             self.tell(Change("session", session_id, self._copy(session_id)))
         return self._end("update", self._copy(session_id))
 
