@@ -7,6 +7,9 @@ import signal
 import hypothesis
 import pytest
 
+#: One OpenCode server for all folders.
+pytest_plugins = ["tests.opencode.fixtures"]
+
 #: The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("plue", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("plue")

@@ -9,7 +9,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode.client import Client
-from tests.opencode.conftest import soon
+from tests.opencode.fixtures import soon
 
 _numbers = itertools.count(1)
 

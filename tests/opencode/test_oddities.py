@@ -9,7 +9,7 @@ from plue_session import errors
 from plue_session.adapters.opencode import events, health
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.heard import Heard
-from tests.opencode.conftest import soon
+from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
 
 SESSION = {"id": "ses_a", "title": "T", "directory": "/", "version": "1", "time": {"created": 1, "updated": 2}}

@@ -19,7 +19,7 @@ from plue_session.adapters.opencode import process as module
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.guard import Guarded
 from plue_session.adapters.opencode.process import OwnServer
-from tests.opencode.conftest import ROOT, soon
+from tests.opencode.fixtures import ROOT, soon
 
 #: How often servers and hosts are killed: `make torture` asks for more.
 TIMES = 50 if os.environ.get("PLUE_TORTURE") else 5

@@ -10,7 +10,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode.server import Server
 from plue_session.config import Settings
-from tests.opencode.conftest import soon
+from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub
 
 

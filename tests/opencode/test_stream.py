@@ -14,7 +14,7 @@ from plue_session import errors
 from plue_session.adapters.opencode import stream as module
 from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.stream import Stream
-from tests.opencode.conftest import soon
+from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

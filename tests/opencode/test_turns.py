@@ -10,7 +10,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.cancel import Cancel
-from tests.opencode.conftest import soon
+from tests.opencode.fixtures import soon
 
 #: How often the deciding scenario is run with events; without them a quarter of it. `make torture` asks for more.
 TIMES = 200 if os.environ.get("PLUE_TORTURE") else 20

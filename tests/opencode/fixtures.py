@@ -1,4 +1,8 @@
-"""One real OpenCode server for all tests of this folder, with a model of our own, offline and away from the user's files."""
+"""One real OpenCode server for all tests, with a model of our own, offline and away from the user's files.
+
+A plugin, not a conftest: every folder's tests name `server` and get the same one. Do not import a fixture, or a second server
+is started.
+"""
 
 import json
 import os
@@ -76,10 +80,8 @@ def repository(tmp_path_factory):
     return str(folder.resolve())
 
 
-@pytest.fixture(scope="session")
-def isolated(tmp_path_factory, model):
-    """What a server's environment must hold to be alone: folders of its own, our model and no other."""
-    root = tmp_path_factory.mktemp("opencode")
+def isolate(root, model):
+    """Return what a server's environment must hold to be alone: folders of its own under `root`, our model and no other."""
     config = root / "opencode.json"
     config.write_text(json.dumps({
         "autoupdate": False, "share": "disabled", "model": "fake/fake-model", "small_model": "fake/fake-model",
@@ -92,6 +94,11 @@ def isolated(tmp_path_factory, model):
     for path in ("home", "tmp"):
         (root / path).mkdir()
     return environment
+
+
+@pytest.fixture(scope="session")
+def isolated(tmp_path_factory, model):
+    return isolate(tmp_path_factory.mktemp("opencode"), model)
 
 
 @pytest.fixture(scope="session")
