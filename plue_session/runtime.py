@@ -49,7 +49,8 @@ class Runtime:
         self.cache_ttl_ns = self.settings.cache_ttl_ms * 1_000_000 if self.remote else -1
         self.sync, self._server, self._closing = NoServer(), None, None
         self.log = None
-        self.store, keys = open_store(self.settings)
+        self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
+        self.store, keys = open_store(self.settings, scope_of(self.settings.backend, self._environ))
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
             replay = self.settings.replay
@@ -57,7 +58,7 @@ class Runtime:
             self.sharing = Sharing(self.commits, self.store, keys, self.settings)
             self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, __version__)
             if self.remote:
-                self._connect(environ or (lambda: dict(os.environ)), lifeline)
+                self._connect(lifeline)
         except BaseException:
             self.close()
             raise
@@ -108,7 +109,7 @@ class Runtime:
         })
 
     # -- with a server ---------------------------------------------------------------------------------------------
-    def _connect(self, environ, lifeline):
+    def _connect(self, lifeline):
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
@@ -120,7 +121,7 @@ class Runtime:
         from plue_session.services.turnstile import Turnstile
         self._calls = calls = Calls()
         self._server = server = Server(
-            self.settings.backend, environ(), snapshot=lambda: sync.snapshot(), apply=lambda change: sync.apply(change),
+            self.settings.backend, self._environ, snapshot=lambda: sync.snapshot(), apply=lambda change: sync.apply(change),
             on_state=lambda error: sync.on_state(error), on_lifeline=lifeline)
         self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
         mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
@@ -183,20 +184,21 @@ class Runtime:
         self._tell("log", {"level": level, "message": message})
 
 
-def scope_of(backend):
+def scope_of(backend, environ):
     """Name what sessions belong to: a backend, its server and its directory. Lists and looks are of one scope."""
     if backend.kind == "embedded":
         return backend.kind
-    if backend.spawn:  # its port is another one each time
-        return f"{backend.kind} spawn {backend.spawn.directory}"
+    if backend.spawn:  # its port is another one each time; which sessions it has depends on where OpenCode keeps them
+        of = {**environ, **backend.spawn.env}
+        data = of.get("OPENCODE_DB") or of.get("XDG_DATA_HOME") or f"{of.get('HOME', '')}/.local/share"
+        return f"{backend.kind} spawn {data} {backend.spawn.directory}"
     scheme, _, place = backend.url.partition("://")
     authority, slash, path = place.partition("/")
     return f"{backend.kind} {scheme.lower()}://{authority.lower()}{slash}{path} {backend.directory}"
 
 
-def open_store(settings):
-    """Open the configured store; returns it with the share key that belongs to it."""
-    scope = scope_of(settings.backend)
+def open_store(settings, scope):
+    """Open the configured store for the sessions of `scope`; returns it with the share key that belongs to it."""
     if settings.store == "sqlite":
         from plue_session.adapters.share_key import ShareKeyFile
         from plue_session.adapters.sqlite.store import SqliteStore

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from plue_session import config, runtime
 from plue_session.errors import Connection, InvalidParam, StoreIo, Unsupported
 from plue_session.model import EVENT_NUMBER
 from plue_session.runtime import Runtime
@@ -81,3 +82,23 @@ def test_a_gap_says_from_where_to_where_and_how_things_stand():
     assert gap["requestedCursor"] != gap["latestCursor"]
     assert [info["id"] for info in gap["sessions"]] == [session.id]
     runtime.close()
+
+
+def scope(environ=None, **backend):
+    given = json.dumps({"backend": {"kind": "opencode", **backend}})
+    return runtime.scope_of(config.load(given, {}).backend, environ or {})
+
+
+def test_sessions_belong_to_a_server_and_a_directory_however_these_are_spelled(tmp_path):
+    there = str(tmp_path)
+    (tmp_path / "link").symlink_to(there)
+    assert scope(url="http://LOCALHOST:4096/", directory=there) == scope(url="http://localhost:4096", directory=there + "/link/.")
+    assert scope(url="http://localhost:4096/A", directory=there) != scope(url="http://localhost:4096/a", directory=there)
+    assert scope(url="http://localhost:4096", directory=there) != scope(url="http://localhost:4096", directory="/")
+
+
+def test_what_a_spawned_server_has_depends_on_where_it_keeps_it(tmp_path):
+    def spawned(environ=None, **env):
+        return scope(environ, spawn={"directory": str(tmp_path), "env": env})
+    assert spawned({"HOME": "/h"}) == spawned({"XDG_DATA_HOME": "/h/.local/share"}) == spawned(HOME="/h")
+    assert len({spawned({"HOME": "/h"}), spawned({"HOME": "/h"}, XDG_DATA_HOME="/x"), spawned({"HOME": "/h"}, OPENCODE_DB="/db")}) == 3
