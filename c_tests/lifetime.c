@@ -71,7 +71,7 @@ static void a_failed_init_leaves_nothing_behind(void)
 {
     static const char *const bad[] = {
         "{", "[]", "{\"nonsense\":1}", "{\"store\":\"papyrus\"}", "{\"dataDir\":1}", "{\"store\":\"postgresql://nowhere/x\"}",
-        "{\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:9\"}}", "{\"requestTimeoutMs\":-1}",
+        "{\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:9\"},\"offline\":\"fail\",\"requestTimeoutMs\":200}", "{\"requestTimeoutMs\":-1}",
         "{\"dataDir\":\"/proc/nowhere\"}", "{\"dataDir\":\"/dev/null\"}", "{\"log\":{\"file\":\"/nowhere/at/all\"},\"store\":\"memory\"}", "\xff",
     };
     start(""); /* Python stays once it is up: its thread is not what is counted here */

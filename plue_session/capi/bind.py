@@ -196,11 +196,8 @@ class Boundary:
         def lifeline(fd, open):
             (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
         self.publisher = Publisher(self.ffi, lib, generation)
-        both = hasattr(Runtime, "begin")  # the runtime's half is on its way
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
-                               **({"environ": environ, "lifeline": lifeline} if both else {}))
-        if not both:
-            self.runtime.remote, self.runtime.cache_ttl_ns, self.runtime.begin = False, -1, lambda: None
+                               environ=environ, lifeline=lifeline)
         try:
             lib.plue__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.plue__set_ttl(self.runtime.cache_ttl_ns)

@@ -125,7 +125,8 @@ char *plue_ask_info(char *session_id); /* from the server; takes the id, which i
 /* ---- lanes.c ---- */
 extern atomic_int plue_away; /* sessions live on a server: what may ask it has lanes of its own */
 int plue_lanes_open(int generation);                 /* starts the lanes' threads */
-int plue_lanes_close(int64_t deadline_ns);           /* sends callers home (CLOSED), ends the threads; -1: some are stuck */
+void plue_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
+int plue_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */
 
 /* ---- events.c ---- */
 int plue_events_open(void);

@@ -246,7 +246,8 @@ int plue_lanes_open(int generation)
                     pthread_mutex_unlock(&plue_lanes[i].lock);
                 }
                 free(mine);
-                plue_lanes_close(plue_monotonic_ns() + 1000 * MS);
+                plue_lanes_shut();
+                plue_lanes_end(plue_monotonic_ns() + 1000 * MS);
                 return -1;
             }
         }
@@ -267,11 +268,8 @@ void plue__lane_failed(int index, int generation)
     pthread_mutex_unlock(&in->lock);
 }
 
-int plue_lanes_close(int64_t deadline)
+void plue_lanes_shut(void)
 {
-    int stuck = 0;
-    struct timespec at;
-    plue_deadline(&at, deadline);
     for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
         lane *in = &plue_lanes[i];
         pthread_mutex_lock(&in->lock);
@@ -282,6 +280,13 @@ int plue_lanes_close(int64_t deadline)
         pthread_cond_broadcast(&in->arrived);
         pthread_mutex_unlock(&in->lock);
     }
+}
+
+int plue_lanes_end(int64_t deadline)
+{
+    int stuck = 0;
+    struct timespec at;
+    plue_deadline(&at, deadline);
     for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
         lane *in = &plue_lanes[i];
         pthread_mutex_lock(&in->lock);

@@ -219,9 +219,10 @@ static void stop(void)
     plue__watch_stop();
     /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited for at
        the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
+    plue_lanes_shut();
     if (atomic_load(&plue_away))
         plue_control(PLUE_CONTROL_HANG_UP, NULL, 0, begun + SECOND / 2);
-    plue_lanes_close(begun + 3 * SECOND);
+    plue_lanes_end(begun + 3 * SECOND);
     plue_control(PLUE_CONTROL_FAREWELL, NULL, 0, begun + 3 * SECOND + SECOND / 2);
     int stuck_callback = plue_events_close(begun + 4 * SECOND + SECOND / 2);
     plue_control(PLUE_CONTROL_CLOSE, NULL, 0, begun + 6 * SECOND + 3 * SECOND / 4);

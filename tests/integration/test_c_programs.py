@@ -1,5 +1,6 @@
 """Each program of c_tests/ runs against the real library: as it is, under valgrind, and with both sides sanitized."""
 
+import copy
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,7 @@ PROGRAMS = {
                    "P-093", "P-098", "P-101", "P-102", "P-130", "P-132", "P-133", "P-143",
                    "P-154", "A-122", "X-009"), 5),
     "events": (("P-130", "P-132", "P-133", "X-006", "X-012"), 10),
+    "remote": (("P-156", "P-161"), 20),
     "threads": (("P-042", "P-075", "P-077", "P-080", "X-011"), 10),
 }
 
@@ -29,9 +31,35 @@ def cases():
     return [pytest.param(name, part, id=name, marks=pytest.mark.requirement(*requirements)) for name, (requirements, part) in PROGRAMS.items()]
 
 
+def build(name, kind="plain"):
+    """Compile the program against the library that it tests. `remote` has a runtime of its own: c_tests/remote.py."""
+    library = support.library(kind)
+    if name == "remote":
+        library = with_runtime(library, support.PROGRAMS / "remote.py")
+    return library.compile(support.PROGRAMS / f"{name}.c")
+
+
+def with_runtime(library, runtime):
+    """Return a copy of a library in which this file is plue_session/runtime.py."""
+    other = copy.copy(library)
+    other.root = library.root / f"runtime-{runtime.stem}-{support.hash_of([runtime])}"
+    with support.alone("runtime"):
+        if not other.root.exists():
+            made = other.root.with_suffix(".new")
+            shutil.rmtree(made, ignore_errors=True)
+            shutil.copytree(library.root / "plue_session", made / "plue_session", symlinks=True)
+            (made / "plue_session" / "runtime.py").unlink()
+            shutil.copy2(runtime, made / "plue_session" / "runtime.py")
+            made.rename(other.root)
+    other.package = other.root / "plue_session"
+    other.lib, other.include = other.package / "lib", other.package / "include"
+    other.path = other.lib / library.path.name
+    return other
+
+
 @pytest.mark.parametrize("name, part", cases())
 def test_program_holds(name, part, folder):
-    program = support.library().compile(support.PROGRAMS / f"{name}.c")
+    program = build(name)
     support.run([program], env=support.environment(folder, watched=name != "lifetime", CHECK_SECONDS=2))
 
 
@@ -45,13 +73,13 @@ def under_valgrind(name, part, tmp_path):
     """Memory that is lost or misused fails it. The interpreter is not under test: c_tests/valgrind.supp."""
     valgrind = shutil.which("valgrind")
     assert valgrind, "install valgrind: apt-get install valgrind"
-    program = support.library().compile(support.PROGRAMS / f"{name}.c")
+    program = build(name)
     support.run([valgrind, *VALGRIND, program], env=support.environment(tmp_path, False, CHECK_PART=max(1, part // 4), CHECK_SECONDS=0.2))
 
 
 def under_address(name, part, tmp_path):
     """Both the library and the program are built with AddressSanitizer; LeakSanitizer looks at the end."""
-    program = support.library("address").compile(support.PROGRAMS / f"{name}.c")
+    program = build(name, "address")
     leaks = tmp_path / "leaks"
     leaks.write_text(LEAKS)
     support.run([program], env=support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
@@ -61,7 +89,7 @@ def under_address(name, part, tmp_path):
 
 def under_thread(name, part, tmp_path):
     """Both are built with ThreadSanitizer: a race of either fails it."""
-    program = support.library("thread").compile(support.PROGRAMS / f"{name}.c")
+    program = build(name, "thread")
     support.run([program], env=support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
                                                    TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
 

@@ -1,0 +1,200 @@
+"""Takes the place of plue_session/runtime.py in a library that c_tests/remote.c tests: a server that does what it is told.
+
+Sessions are texts in a dict; what a "server" does to a call is in its title:
+
+    "wait MS"   waits, until the call is cancelled or its time is up
+    "deaf MS"   waits, whatever comes
+    "late MS"   a thread of the runtime's tells after so long of a title that nobody gave
+    "away", "back"   the server goes, and returns
+"""
+
+import contextlib
+import json
+import threading
+import time
+
+from plue_session import errors
+from plue_session.model import EVENT_NUMBER
+from plue_session.rules import cursors
+
+
+class Store:
+    """What the boundary reads of a store."""
+
+    name, store_id = "memory", "00000000"
+
+    def __init__(self):
+        self.infos, self.rev = {}, 0
+
+    def put(self, session_id, title, asked=0):
+        self.rev += 1
+        info = json.dumps({"id": session_id, "title": title, "asked": asked})[:-1] + ',"sync":{"state":"synced","pending":0}}'
+        self.infos[session_id] = self.rev, info
+        return self.rev, info
+
+    def info(self, session_id):
+        return self.infos.get(session_id)
+
+    def log_state(self):
+        return 0, 0
+
+    def lock_fds(self):
+        return []
+
+    def wants_maintenance(self):
+        return False
+
+
+class Quiet:
+    def write(self, level, message):
+        pass
+
+    def catch_up(self):
+        pass
+
+
+class Call:
+    """A call under way: what the surface gets in the runtime's place."""
+
+    def __init__(self, runtime, session, until):
+        self.runtime, self.session, self.until, self.why = runtime, session, until, threading.Event()
+        self.sessions = self.sync = self
+
+    def dawdle(self, command):
+        """Return the title that the command does not stand for, or None."""
+        word, _, number = command.partition(" ")
+        if word == "deaf":
+            time.sleep(int(number) / 1000)
+        elif word == "wait":
+            end = time.monotonic() + int(number) / 1000
+            if self.why.wait(min(end, self.until) - time.monotonic()):
+                raise self.reason
+            if end > self.until:
+                raise errors.Timeout("the stand-in was asked to wait for longer", "Ask for less.")
+        else:
+            return command
+
+    # -- what the surface calls --
+    def create(self, parent_id):
+        self.dawdle(parent_id or "")
+        runtime = self.runtime
+        with runtime.lock:
+            session_id = f"ses_{len(runtime.asked) + 1}"
+            runtime.asked[session_id] = 0
+            runtime.store.put(session_id, "new")
+        return session_id
+
+    def open(self, session_id):
+        return session_id
+
+    def get_info(self, session_id):
+        with self.runtime.lock:
+            self.runtime.asked[session_id] += 1
+            shown = self.runtime.store.put(session_id, "asked", self.runtime.asked[session_id])
+        self.runtime.publisher.snapshot(session_id, *shown)
+        self.runtime.publisher.fresh(session_id)
+        return shown[1]
+
+    def update_title(self, session_id, title):
+        runtime = self.runtime
+        if title in ("away", "back"):
+            runtime.publisher.away(title == "away")
+        elif title.startswith("late "):
+            threading.Thread(target=runtime.tell_late, args=(session_id, int(title[5:]) / 1000), daemon=True).start()
+        elif self.dawdle(title):
+            with runtime.lock:
+                shown = runtime.store.put(session_id, title)
+            runtime.publisher.snapshot(session_id, *shown)
+
+    def delete(self, session_id):
+        del self.runtime.store.infos[session_id]
+        self.runtime.publisher.gone(session_id)
+
+    def abort(self, session_id):
+        self.runtime.end(errors.Aborted("the stand-in was told to end it", "Try again."), session_id, self)
+
+    def abort_turn(self, session_id, turn_id):
+        pass
+
+    def run(self, timeout_ms):
+        if timeout_ms:
+            self.dawdle("wait 12000")
+
+
+class Settings:
+    def __init__(self, request_timeout_ms):
+        self.request_timeout_ms = request_timeout_ms
+
+
+class Runtime:
+    remote = True
+
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ, lifeline):
+        self.publisher, self.environ, self.lifeline = publisher, environ, lifeline
+        config = json.loads(config_json)
+        self.settings, self.cache_ttl_ns = Settings(config["requestTimeoutMs"]), config["cacheTtlMs"] * 1_000_000
+        self.store, self.log, self.commits, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
+        self.commits.store = self.store
+        self.asked, self.running, self.steps = {}, set(), []
+        self.sessions = self.sync = self
+
+    def tell_late(self, session_id, seconds):
+        self.publisher.adopt()
+        time.sleep(seconds)
+        self.publisher.snapshot(session_id, 1000, '{"title":"from a runtime that is gone"}')
+        self.publisher.transient(EVENT_NUMBER["log"], None, ',"data":{"message":"from a runtime that is gone"}}', cursors.render("00000000", 0, None))
+        self.publisher.away(True)
+
+    @contextlib.contextmanager
+    def call(self, name, session, until):
+        call = Call(self, session, until)
+        self.running.add(call)
+        try:
+            yield call
+        finally:
+            self.running.discard(call)
+
+    def end(self, reason, session_id=None, by=None):
+        for call in list(self.running):
+            if call is not by and (session_id is None or call.session == session_id):
+                call.reason = reason
+                call.why.set()
+
+    def refreshed(self, session_id):
+        return 0
+
+    # -- what stays local --
+    def count(self, query_json):
+        return len(self.store.infos)
+
+    def status(self):
+        return "{}"
+
+    def app_info(self):
+        host = self.environ()
+        return json.dumps({"known": sorted(self.publisher.known_ids()), "steps": self.steps, "folder": host["CHECK_DIR"], "none": host.get("NONE"), "lifeline": self.ends[1]})
+
+    # -- its life --
+    def watched(self):
+        self.steps.append("watched")
+
+    def greet(self):
+        self.steps.append("greet")
+
+    def begin(self):
+        self.steps.append("begin")
+        import os
+        self.ends = os.pipe()
+        self.lifeline(self.ends[1], True)
+
+    def hang_up(self):
+        self.end(errors.Closed("the stand-in hung up", "Start again."))
+
+    def farewell(self):
+        pass
+
+    def close(self):
+        import os
+        self.lifeline(self.ends[1], False)
+        for end in self.ends:
+            os.close(end)
