@@ -1,0 +1,166 @@
+"""Each call into the store and each call to the server fails once, or the next few do: afterwards one look brings all in step.
+
+The walk ends by itself, as in test_fault_walk: every call site that the scenario reaches has then failed.
+"""
+
+import itertools
+import json
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.memory import MemoryStore
+from tests.fault.test_fault_walk import FALLIBLE, FaultyStore
+from tests.remote_world import RemoteWorld
+from tests.server_twin import ServerTwin
+
+#: How many calls in a row fail.
+ROWS = 1, 3
+CALLS = ("get", "survey", "status", "messages", "check_provider", "create", "update", "fork", "share", "unshare", "delete", "abort")
+
+
+class Store(FaultyStore):
+    """Fails `row` calls from the `at`-th on."""
+
+    row = 1
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+        if name not in (*FALLIBLE, "look", "ids", "find_token"):
+            return method
+
+        def call(*arguments):
+            self.calls += 1
+            if self.at <= self.calls < self.at + self.row:
+                self.met.append(name)
+                if name == "commit":
+                    self._store.rollback()
+                raise errors.StoreIo(f"fault in {name}", "Try again.")
+            return method(*arguments)
+        return call
+
+
+class Server(ServerTwin):
+    """Fails `row` calls from the `at`-th on: before the server does anything, or when it has done it and the answer is lost."""
+
+    def __init__(self):
+        super().__init__()
+        self.at, self.row, self.calls, self.lost, self.met = 1 << 60, 1, 0, False, []
+
+    def _begin(self, name, *arguments):
+        if name in CALLS:
+            self.calls += 1
+            if self.at <= self.calls < self.at + self.row:
+                self.met.append(name)
+                if not self.lost:
+                    raise errors.Connection(f"fault in {name}", details={"sent": False})
+                self.during[name] = self._lose
+        return super()._begin(name, *arguments)
+
+    @staticmethod
+    def _lose():
+        raise errors.Connection("the answer is lost", details={"sent": True})
+
+
+def scenario(world):
+    """What a caller does; steps that fail are left out, as their errors say they may be."""
+    def attempt(work, session=None, name="test"):
+        try:
+            return world.do(work, getattr(session, "id", session), name=name)
+        except errors.PlueError:
+            return None
+    root = attempt(lambda on: on.sessions.create())
+    if root is None:
+        return
+    child = attempt(lambda on: on.sessions.create_with(json.dumps({"parentId": root.id, "key": "child", "tags": ["t"], "title": "Child"})))
+    attempt(lambda on: on.sessions.get_or_create("keyed"))
+    attempt(lambda on: on.sessions.update_title(root.id, "Renamed"), root)
+    attempt(lambda on: on.sessions.update(root.id, '{"metadata":{"a":1},"archived":true,"base":{"title":"Renamed"}}'), root)
+    attempt(lambda on: on.sessions.initialize(root.id, "fake", "fake-model"), root)
+    fork = attempt(lambda on: on.sessions.fork(root.id), root)
+    for each in (root, child):
+        attempt(lambda on, each=each: on.sharing.create(each.id), each) if each else None
+    attempt(lambda on: on.sharing.withdraw(root.id), root)
+    attempt(lambda on: on.sessions.abort(root.id), root, "plue_session_abort")
+    attempt(lambda on: on.sessions.get_info(root.id), root)
+    elsewhere = world.server._make("elsewhere", "Theirs", None, None, {}, None)
+    attempt(lambda on: on.sessions.open(elsewhere.id))
+    attempt(lambda on: on.sessions.list())
+    if fork:
+        attempt(lambda on: on.sessions.delete(fork.id), fork)
+    attempt(lambda on: on.sessions.delete(root.id), root)
+
+
+def settle(world):
+    """Do what is due, look, and do what that brought up."""
+    for _ in range(3):
+        world.chores()
+        world.look()
+
+
+def in_step(world):
+    """Check that the store is what the server is, and that what was told adds up to it."""
+    shown = {each["id"]: each for each in json.loads(world.store.list_text())}
+    assert shown.keys() == world.server.sessions.keys()
+    for session_id, info in shown.items():
+        there = world.server.sessions[session_id]
+        assert (info["title"], info["metadata"], info["time"].get("archived")) == (there.title, there.metadata, there.archived)
+        assert there.share_url is None or info["share"]["url"] == there.share_url
+    told = world.told.events()
+    for kind in ("session.created", "session.deleted"):
+        ids = [data["id"] for told_kind, data in told if told_kind == kind]
+        assert len(ids) == len(set(ids)), f"{kind} told twice"
+    created, deleted = ({data["id"] for each, data in told if each == kind} for kind in ("session.created", "session.deleted"))
+    assert created - deleted == shown.keys()
+    keys = [each["key"] for each in shown.values() if "key" in each]
+    assert len(keys) == len(set(keys))
+
+
+def make(shares):
+    server = Server()
+    server.shares = shares
+    inner = MemoryStore("opencode")
+    world = RemoteWorld(store=Store(inner), server=server)
+    return world, server
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_whatever_the_store_fails_at_one_look_brings_all_in_step(row):
+    met = set()
+    for at in itertools.count(1):
+        world, _ = make(shares=True)
+        world.store.arm(at, False)
+        world.store.row = row
+        scenario(world)
+        failed = list(world.store.met)
+        world.store.at = 1 << 60
+        settle(world)
+        in_step(world)
+        met.update(failed)
+        if not failed:
+            break
+    assert {"look", "find", "insert", "commit", "save", "erase", "find_key", "children", "list_text"} <= met
+
+
+@pytest.mark.requirement("P-132", "P-144")
+@pytest.mark.parametrize("lost", [False, True], ids=["unheard", "answer lost"])
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("events", ["in time", "lost"])
+def test_whatever_the_server_fails_at_one_look_brings_all_in_step(row, lost, events):
+    met = set()
+    for at in itertools.count(1):
+        world, server = make(shares=True)
+        if events == "lost":
+            world.hold_back()
+        server.at, server.row, server.lost = at, row, lost
+        scenario(world)
+        failed = list(server.met)
+        server.at = 1 << 60
+        world.sync.contact()
+        world.held_back.clear()
+        settle(world)
+        in_step(world)
+        met.update(failed)
+        if not failed:
+            break
+    assert met >= {"create", "update", "delete", "fork", "abort", "get"}
