@@ -1,0 +1,57 @@
+"""A process that holds the library and does what tests/remote/hosts.py tells it: a line of JSON in, a line of JSON out.
+
+{"id", "call", "arguments", "async"?} -> {"id", "value", "error", "at"}, where error is what plue_get_last_error_json() says. Events that
+the subscription hears come as {"event", "at"}. Times are of the monotonic clock, which all processes of a machine share.
+"""
+
+import ctypes
+import importlib.util
+import json
+import sys
+import threading
+import time
+
+spec = importlib.util.spec_from_file_location("prototypes", sys.argv[2])
+prototypes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(prototypes)
+plue = prototypes.load(sys.argv[1])
+HANDLES = {f"plue_session_{name}" for name in ("create", "create_with", "get_or_create", "open", "fork")}
+printing = threading.Lock()
+
+
+def say(**what):
+    line = json.dumps(what) + "\n"
+    with printing:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+@prototypes.plue_event_callback
+def on_event(number, event, data):
+    at = time.monotonic()
+    say(event=json.loads(event), at=at)
+
+
+def perform(command):
+    name, arguments = "plue_" + command["call"], command["arguments"]
+    arguments = [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
+    if name == "plue_event_subscribe":
+        arguments = [on_event, None]
+    kind = prototypes.PROTOTYPES[name][0]
+    value = getattr(plue, name)(*arguments)
+    at, error = time.monotonic(), None
+    if value == -1 if kind is ctypes.c_int else not value and kind is not None:
+        error = json.loads(plue.plue_get_last_error_json()).get("error") if plue.plue_get_last_error_code() else None
+    if kind is ctypes.c_void_p and name not in HANDLES:
+        value = prototypes.take(plue, value)
+    elif isinstance(value, bytes):
+        value = value.decode()
+    say(id=command["id"], value=value, error=error, at=at)
+
+
+for line in sys.stdin:
+    command = json.loads(line)
+    if command["async"]:
+        threading.Thread(target=perform, args=(command,), daemon=True).start()
+    else:
+        perform(command)

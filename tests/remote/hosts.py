@@ -1,0 +1,214 @@
+"""Processes that hold the library and work with a server, told from a test what to do."""
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tests import support
+
+HOST = Path(__file__).parent / "host.py"
+#: An answer that takes longer is none, and an event that comes later did not come.
+PATIENCE = 30.0
+
+
+class Failed(Exception):
+    """A call failed: `code` is the error's name, `message` its text, `details` its details, `retryable` whether it is."""
+
+    def __init__(self, error):
+        super().__init__(f"{error['code']}: {error['message']}")
+        self.code, self.message, self.details, self.retryable = error["code"], error["message"], error.get("details", {}), error["retryable"]
+
+
+class Answer:
+    """What a call will have returned. `at`: when, on the monotonic clock."""
+
+    def __init__(self):
+        self._arrived, self._said = threading.Event(), None
+
+    def arrive(self, said):
+        self._said = said
+        self._arrived.set()
+
+    @property
+    def at(self):
+        self.result()
+        return self._said["at"]
+
+    def result(self):
+        assert self._arrived.wait(PATIENCE), "no answer"
+        assert self._said is not None, "the process died"
+        if self._said["error"]:
+            raise Failed(self._said["error"])
+        return self._said["value"]
+
+    def failure(self):
+        """The error that the call must have failed with."""
+        try:
+            value = self.result()
+        except Failed as error:
+            return error
+        raise AssertionError(f"it succeeded with {value!r}")
+
+
+class Session:
+    """A handle. A method for each function that takes one: `session.update_title("Title")`."""
+
+    def __init__(self, host, handle):
+        self.host, self.handle = host, handle
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.host.call("session_" + name, self.handle, *arguments)
+
+    @property
+    def id(self):
+        return self.get_id()
+
+    def info(self):
+        return json.loads(self.get_info())
+
+    def peek(self):
+        return json.loads(self.peek_info())
+
+    def fails(self, name, *arguments):
+        """The error that this function must fail with."""
+        return self.host.fails("session_" + name, self.handle, *arguments)
+
+    def start(self, name, *arguments):
+        return self.host.start("session_" + name, self.handle, *arguments)
+
+
+class Host:
+    """A process with the library, started and listened to. Whatever fails raises `Failed`."""
+
+    def __init__(self, library, folder, environ=None, init=True, **config):
+        self._process = subprocess.Popen([sys.executable, "-I", HOST, library.path, library.package / "prototypes.py"], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, env=support.environment(folder, **environ or {}))
+        self.pid, self.config, self.folder = self._process.pid, json.dumps(config), folder
+        self._numbers, self._waiting, self._writing = itertools.count(), {}, threading.Lock()
+        self._events, self._heard = [], threading.Condition()
+        self._fence = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if init:
+            self.call("init", self.config)
+            self.call("event_subscribe")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+    def start(self, name, *arguments, wait=True):
+        """Begin a call in a thread of its own, so that others can be made meanwhile; returns its `Answer`."""
+        number, answer = next(self._numbers), Answer()
+        self._waiting[number] = answer
+        line = json.dumps({"id": number, "call": name, "arguments": arguments, "async": wait}) + "\n"
+        with self._writing:
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+        return answer
+
+    def call(self, name, *arguments):
+        return self.start(name, *arguments, wait=False).result()
+
+    def fails(self, name, *arguments):
+        """The error that this call must fail with."""
+        return self.start(name, *arguments, wait=False).failure()
+
+    def create(self, parent_id=None):
+        return Session(self, self.call("session_create", parent_id))
+
+    def create_with(self, **options):
+        return Session(self, self.call("session_create_with", json.dumps(options)))
+
+    def get_or_create(self, key):
+        return Session(self, self.call("session_get_or_create", key))
+
+    def open(self, id_or_key):
+        return Session(self, self.call("session_open", id_or_key))
+
+    def list(self):
+        return {info["id"]: info for info in json.loads(self.call("session_list"))}
+
+    def query(self, **query):
+        return json.loads(self.call("session_query", json.dumps(query)))["sessions"]
+
+    def status(self):
+        return json.loads(self.call("session_sync_status"))
+
+    def app_info(self):
+        return json.loads(self.call("get_app_info"))
+
+    def await_status(self, condition):
+        """Wait until the synchronisation stands so, and return how it stands."""
+        until = time.monotonic() + PATIENCE
+        while not condition(status := self.status()):
+            assert time.monotonic() < until, status
+            time.sleep(0.02)
+        return status
+
+    def await_stream(self):
+        """Wait until the server's events are heard."""
+        self.await_status(lambda status: status["server"]["events"])
+
+    # -- events ----------------------------------------------------------------------------------------------------
+    @property
+    def fence_id(self):
+        """The session that `fence` uses, or None."""
+        return self._fence and self._fence.id
+
+    def mark(self):
+        """The place in the events up to which they have been heard."""
+        with self._heard:
+            return len(self._events)
+
+    def since(self, mark, session_id=None):
+        """The events heard since, of one session or of all but the fence, as `(type, data)`."""
+        with self._heard:
+            events = self._events[mark:]
+        return [(event["type"], event["data"]) for event in events
+                if event.get("sessionId") != self.fence_id and session_id in (None, event.get("sessionId"))]
+
+    def wait_for(self, kind, session_id=None, mark=0, **data):
+        """Wait for an event like this; return its data."""
+        until = time.monotonic() + PATIENCE
+        with self._heard:
+            while True:
+                for event in self._events[mark:]:
+                    told = event["data"]
+                    if event["type"] == kind and session_id in (None, event.get("sessionId")) and data.items() <= told.items():
+                        return told
+                left = until - time.monotonic()
+                assert left > 0, f"no {kind} {data} was heard, but {[event for event in self._events[mark:]]}"
+                self._heard.wait(left)
+
+    def fence(self, client):
+        """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our events."""
+        from tests.opencode.fixtures import soon
+        if self._fence is None:
+            self._fence = client.create(f"fence-{self.pid}-{id(self)}", soon(), title="fence")
+        title, mark = f"fence {next(self._numbers)}", self.mark()
+        client.update(self._fence.id, soon(), title=title)
+        self.wait_for("session.updated", self._fence.id, mark, title=title)
+
+    def _read(self):
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if "event" in said:
+                with self._heard:
+                    self._events.append(said["event"])
+                    self._heard.notify_all()
+            else:
+                self._waiting.pop(said["id"]).arrive(said)
+        for answer in list(self._waiting.values()):
+            answer.arrive(None)

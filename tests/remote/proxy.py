@@ -1,0 +1,200 @@
+"""What stands between the library and the real server: it counts what is asked, and does to it what a test wants.
+
+    proxy.rules.append(refuse("POST", "/session"))    # a function of the request: None, or what happens instead
+
+What happens instead is bytes, or a function `(proxy, connection, request)` that sends what it likes; `proxy.forward(request)` asks the
+server. A connection on which something goes wrong is closed.
+"""
+
+import contextlib
+import http.client
+import re
+import socket
+import threading
+from urllib.parse import urlsplit
+
+from tests.opencode.stub import reply
+
+
+class Request:
+    """What was asked: `path` is without the query."""
+
+    def __init__(self, method, target, headers, body):
+        self.method, self.target, self.headers, self.body = method, target, headers, body
+        self.path = target.partition("?")[0]
+
+    def __repr__(self):
+        return f"{self.method} {self.path}"
+
+
+class Proxy:
+    """Listens on a port of its own; each connection is served by a thread."""
+
+    def __init__(self, url):
+        self._server = urlsplit(url)
+        self.requests, self.rules = [], []
+        self._connections, self._streams, self._lock = set(), set(), threading.Lock()
+        self._listener, self.port = None, 0
+        self.up()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    # -- coming and going ------------------------------------------------------------------------------------------
+    def up(self):
+        """Be there, at the port of before."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._listen, args=(self._listener,), daemon=True).start()
+
+    def down(self):
+        """Be away: nobody listens, and who was connected no longer is."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut(self._connections)
+
+    def cut_streams(self):
+        """End every event stream."""
+        self.cut(self._streams)
+
+    def cut(self, connections):
+        with self._lock:
+            connections = list(connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def streams(self):
+        return len(self._streams)
+
+    # -- what was asked --------------------------------------------------------------------------------------------
+    def mark(self):
+        return len(self.requests)
+
+    def since(self, mark):
+        """What was asked since, as "METHOD /path"; not the event streams."""
+        return [str(request) for request in self.requests[mark:] if request.path != "/event"]
+
+    # -- serving ---------------------------------------------------------------------------------------------------
+    def forward(self, request):
+        """Ask the server, and return the bytes of its answer."""
+        connection = http.client.HTTPConnection(self._server.hostname, self._server.port, timeout=60)
+        try:
+            connection.request(request.method, request.target, request.body or None, request.headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() in ("x-next-cursor", "www-authenticate")]
+            return reply(answer.status, body, answer.headers.get("content-type", ""), kept)
+        finally:
+            connection.close()
+
+    def _listen(self, listener):
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with self._lock:
+            self._connections.add(connection)
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            file = connection.makefile("rb")
+            while (line := file.readline()):
+                method, target, _ = line.decode().split(" ", 2)
+                headers = {}
+                while (line := file.readline().strip()):
+                    name, _, value = line.decode().partition(":")
+                    headers[name.lower()] = value.strip()
+                request = Request(method, target, headers, file.read(int(headers.get("content-length", 0))))
+                self.requests.append(request)
+                answer = next((answer for rule in list(self.rules) if (answer := rule(request)) is not None), None)
+                if callable(answer):
+                    answer(self, connection, request)
+                elif answer is not None:
+                    connection.sendall(answer)
+                elif request.path == "/event":
+                    self._stream(connection, request)
+                else:
+                    connection.sendall(self.forward(request))
+        with self._lock:
+            self._connections.discard(connection)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    def _stream(self, connection, request):
+        """Hand the event stream on, until either side ends it. What the client ends is noticed with the next event."""
+        server = http.client.HTTPConnection(self._server.hostname, self._server.port)
+        with self._lock:
+            self._streams.add(connection)
+        try:
+            server.request("GET", request.target, headers=request.headers)
+            answer = server.getresponse()
+            connection.sendall(f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\nConnection: close\r\n\r\n".encode())
+            while (data := answer.read1(65536)):
+                connection.sendall(data)
+        finally:
+            with self._lock:
+                self._streams.discard(connection)
+            server.close()
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+def answering(method, path, answer, times=None):
+    """Return a rule that answers what is asked so (`path` is a pattern of the whole path), so many times or always."""
+    pattern, left = re.compile(path), [times]
+
+    def rule(request):
+        if request.method != method or not pattern.fullmatch(request.path) or left[0] == 0:
+            return None
+        if left[0] is not None:
+            left[0] -= 1
+        return answer
+    return rule
+
+
+def lose(proxy, connection, request):
+    """Have the server do it, and lose its answer."""
+    proxy.forward(request)
+    raise OSError
+
+
+def hang_up(proxy, connection, request):
+    """Close the connection without asking the server."""
+    raise OSError
+
+
+def stall(proxy, connection, request):
+    """Never answer, until the client leaves."""
+    connection.settimeout(30)
+    connection.recv(1)
+    raise OSError
+
+
+class Gate:
+    """Hold requests until they may pass: `arrived` tells that one is there, `open()` lets it and all later ones go on."""
+
+    def __init__(self, method, path, after=False):
+        self._rule, self._after = answering(method, path, self._hold), after
+        self.arrived, self._opened = threading.Event(), threading.Event()
+
+    def __call__(self, request):
+        return self._rule(request)
+
+    def open(self):
+        self._opened.set()
+
+    def _hold(self, proxy, connection, request):
+        """Hold the request, or (`after`) its answer."""
+        answer = proxy.forward(request) if self._after else None
+        self.arrived.set()
+        self._opened.wait(30)
+        connection.sendall(answer or proxy.forward(request))
