@@ -69,7 +69,7 @@ static void occupy(call calls[CALLS], pthread_t threads_[CALLS], const char *tit
         calls[i] = (call){.session = busy, .title = title};
         threads_[i] = run(update, &calls[i]);
     }
-    rest(100);
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == CALLS);
 }
 
 static void leave(call calls[CALLS], pthread_t threads_[CALLS], int code)

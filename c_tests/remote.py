@@ -172,7 +172,7 @@ class Runtime:
 
     def app_info(self):
         host = self.environ()
-        return json.dumps({"known": sorted(self.publisher.known_ids()), "steps": self.steps, "folder": host["CHECK_DIR"], "none": host.get("NONE"), "lifeline": self.ends[1]})
+        return json.dumps({"known": sorted(self.publisher.known_ids()), "steps": self.steps, "running": len(self.running), "folder": host["CHECK_DIR"], "none": host.get("NONE"), "lifeline": self.ends[1]})
 
     # -- its life --
     def watched(self):
