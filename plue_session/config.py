@@ -86,7 +86,7 @@ def _merge(upper, lower):
 
 
 def _merge_backend(upper, lower):
-    if "kind" in upper and "kind" in lower and upper["kind"] != lower["kind"]:
+    if upper.get("kind") == "embedded" or "kind" in upper and "kind" in lower and upper["kind"] != lower["kind"]:
         return upper
     alternatives = {"spawn": ("url", "directory", "username", "password"), "url": ("spawn",)}
     hidden = [key for choice, others in alternatives.items() if choice in upper for key in others]

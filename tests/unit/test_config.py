@@ -223,6 +223,7 @@ def test_the_argument_may_choose_another_place_than_the_file(tmp_path):
     chosen = load({"backend": OPENCODE}, file={"backend": spawned}, tmp_path=tmp_path).backend
     assert chosen.spawn is None and chosen.url == OPENCODE["url"]
     assert load({"backend": {"kind": "embedded"}}, file={"backend": attached}, tmp_path=tmp_path).backend.url is None
+    assert load({"backend": {"kind": "embedded"}}, file={"backend": {"password": "p"}}, tmp_path=tmp_path).backend.password is None
     assert load({"backend": {"username": "v"}}, file={"backend": attached}, tmp_path=tmp_path).backend.username == "v"
 
 
