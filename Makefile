@@ -6,6 +6,8 @@ LIBRARY_SOURCES := build_ffi.py include/module.modulemap include/plue_session.h 
 	$(wildcard plue_session/*.py plue_session/capi/*.py plue_session/capi/*.c plue_session/capi/*.h plue_session/capi/surface/*.py \
 	plue_session/adapters/opencode/guard.c)
 CC ?= cc
+# `make run` shows the embedded backend, also to somebody whose environment names a server: that one is left alone.
+ALONE := env -u PLUE_OPENCODE_URL -u PLUE_SESSION_CONFIG
 
 export PYTHON
 .DELETE_ON_ERROR:
@@ -17,10 +19,10 @@ help: ## list the targets
 run: build/first ## build the library, run the C example and the demo
 	@rm -rf build/data
 	@echo "== examples/first.c, a C program that links the library =="
-	@PLUE_SESSION_DATA_DIR=build/data build/first
+	@$(ALONE) PLUE_SESSION_DATA_DIR=build/data build/first
 	@echo
 	@echo "== plue-session demo =="
-	@$(PY) -m plue_session.cli demo
+	@$(ALONE) $(PY) -m plue_session.cli demo
 	@echo
 	@echo "The library is plue_session/lib/libplue_session.so, its header plue_session/include/plue_session.h."
 
