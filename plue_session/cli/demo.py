@@ -1,4 +1,8 @@
-"""demo: the main job on the embedded backend, in a store of its own, told in words."""
+"""demo: the main job on the configured backend, in a store of its own, told in words.
+
+With a server it makes a session there and deletes it again. It runs no turn, so no model is asked, and shares nothing: a
+share of OpenCode's is a page on the internet.
+"""
 
 import json
 import queue
@@ -52,8 +56,9 @@ class Told:
 
 def play(host, told, keep):
     app = host.json("plue_get_app_info")
-    told.say("start", f"plue_session {app['version']} runs (Python {app['python']}, {app['backend']} backend); "
-             f"its store is {app['paths']['dataDir']}.", appInfo=app)
+    remote = app["backend"] != "embedded"
+    place = f"its sessions live on {app['server'].get('url', 'a server')}" if remote else f"its store is {app['paths']['dataDir']}"
+    told.say("start", f"plue_session {app['version']} runs (Python {app['python']}, {app['backend']} backend); {place}.", appInfo=app)
     heard = host.events()
     session = host.session("plue_session_create", None)
     info = host.json("plue_session_get_info", session)
@@ -69,36 +74,44 @@ def play(host, told, keep):
     told.say("query", f'Asked for sessions tagged demo with "coding" in their title: {len(found)} of '
              f'{host.number("plue_session_count", None)} in the store.', found=[each["id"] for each in found])
 
-    share = host.json("plue_session_create_share", session)
-    told.say("share", f"Shared it: {share['url']} (the secret is only in the link that a person gets).", url=share["url"])
-    host.number("plue_session_validate_share", info["id"], share["secret"])
+    expected = ["session.created", "session.updated", "session.updated"]
+    if remote:
+        told.say("share", "Did not share it: the server would put it on the internet.")
+    else:
+        share(host, told, info["id"], session)
+        expected.append("session.shared")
+    if keep:
+        told.say("keep", f"Kept the session; `plue-session info {info['id']}` shows it.")
+    else:
+        host.number("plue_session_delete", session)
+        told.say("delete", "Deleted the session and all that belongs to it.")
+        expected.append("session.deleted")
+    host.library.plue_session_destroy(session)
+    listen(heard, told, info["id"], expected)
+
+
+def share(host, told, session_id, session):
+    """Share the session, and see who gets in."""
+    made = host.json("plue_session_create_share", session)
+    told.say("share", f"Shared it: {made['url']} (the secret is only in the link that a person gets).", url=made["url"])
+    host.number("plue_session_validate_share", session_id, made["secret"])
     try:
-        host.number("plue_session_validate_share", info["id"], "A" * 43)
+        host.number("plue_session_validate_share", session_id, "A" * 43)
         raise Failure("a wrong secret opened the share. Please report this.")
     except Failure as failure:
         if failure.code != "ACCESS_DENIED":
             raise
     told.say("validate", "The right secret opens the share; a wrong one is refused (ACCESS_DENIED).")
 
-    last = "session.deleted"
-    if keep:
-        last = "session.shared"
-        told.say("keep", f"Kept the session; `plue-session info {info['id']}` shows it.")
-    else:
-        host.number("plue_session_delete", session)
-        told.say("delete", "Deleted the session and all that belongs to it.")
-    host.library.plue_session_destroy(session)
-    listen(heard, told, info["id"], last)
 
-
-def listen(heard, told, session_id, last):
-    """Collect the events of the session up to the last one that must come, and tell them."""
+def listen(heard, told, session_id, expected):
+    """Collect the events of the session until those that must come are there, and tell them."""
     try:
-        while not told.events or told.events[-1]["type"] != last:
+        while len(told.events) < len(expected) or told.events[-1]["type"] != expected[-1]:
             event = json.loads(heard.get(timeout=PATIENCE))
             if event.get("sessionId") == session_id:  # others may work on the same store
                 told.events.append(event)
     except queue.Empty:
-        raise Failure(f"{last} was not heard within {PATIENCE} s. Please report this.") from None
+        raise Failure(f"{expected[-1]} was not heard within {PATIENCE} s. Please report this.") from None
     told.say("events", f"Heard {len(told.events)} events of it meanwhile:")
     told.show("".join(f"  {describe(event)}\n" for event in told.events))

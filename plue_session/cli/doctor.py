@@ -1,4 +1,4 @@
-"""doctor: what is found of library, Python, store, locks and share key; what is wrong with it, and how to mend it.
+"""doctor: what is found of library, Python, server, store, locks and share key; what is wrong with it, and how to mend it.
 
 It looks at a store that does not open too, so it knows the store's files; it changes nothing unless told to.
 """
@@ -7,28 +7,18 @@ import json
 import os
 import platform
 import sys
-from dataclasses import dataclass
 
 from plue_session import __version__, config, errors
 from plue_session.adapters.share_key import NAME as SHARE_KEY
 from plue_session.adapters.share_key import ShareKeyFile
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.cli import locks
+from plue_session.cli import locks, server
+from plue_session.cli.findings import Finding, problem
 from plue_session.cli.host import Failure, Host, library_path, open_library
 
 #: Bytes of free space below which a store is about to fail.
 LITTLE_SPACE = 16 << 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `state` is "ok", "note" (worth knowing) or "problem", which has a remedy."""
-
-    check: str
-    state: str
-    text: str
-    remedy: str = ""
 
 
 def run(options):
@@ -61,7 +51,10 @@ def examine(data_dir):
         return
     yield Finding("config", "ok", f"backend {settings.backend.kind}, store {settings.store.partition('://')[0]}")
     if found.state == "ok":
-        yield start()
+        started = start()
+        yield started
+        if started.state == "ok":
+            yield from server.examine(settings.backend, os.environ)
     if settings.store == "sqlite":
         yield from at_rest(settings.data_dir)
 
@@ -69,11 +62,6 @@ def examine(data_dir):
 def settings_of(data_dir):
     """Return the settings that plue_init would use."""
     return config.load(None if data_dir is None else json.dumps({"dataDir": data_dir}), os.environ)
-
-
-def problem(check, error):
-    """Return what a `PlueError` says as a finding."""
-    return Finding(check, "problem", error.cause, error.remedy)
 
 
 # -- the library -------------------------------------------------------------------------------------------------------
@@ -98,9 +86,9 @@ def library():
 
 
 def start():
-    """Start the library, with a store in memory."""
+    """Start the library, with a store in memory and without a server."""
     try:
-        with Host(store="memory"):
+        with Host(store="memory", backend={"kind": "embedded"}):
             return Finding("start", "ok", "the library starts and stops")
     except Failure as failure:
         return Finding("start", "problem", str(failure), "See the message; nothing that is stored is concerned.")
@@ -164,7 +152,7 @@ def look_at(path):
     opened = SqliteStore(os.path.dirname(path), "embedded")
     try:
         problems = opened.check()
-        sessions = "?" if problems else len(json.loads(opened.list_text()))
+        sessions = "?" if problems else opened.total()
         return problems, f"{path}: sessions {sessions}, schema {version}, {os.stat(path).st_size >> 10} KiB, sound"
     finally:
         opened.close()

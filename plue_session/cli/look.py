@@ -8,11 +8,14 @@ import time
 from plue_session.cli.host import Failure, Host
 
 PAGE = 500
+#: Milliseconds that a list waits for the server's.
+PATIENCE = 30_000
 
 
 def list_sessions(options):
-    """Print all sessions, page by page."""
+    """Print all sessions, page by page; those of a server as they are there now."""
     with Host(dataDir=options.data_dir) as host:
+        bring(host)
         opening, count = "[", 0
         for info in _pages(host):
             count += 1
@@ -27,6 +30,16 @@ def list_sessions(options):
         elif not count:
             print("There are no sessions.", file=sys.stderr)
     return 0
+
+
+def bring(host):
+    """Have the library look at its server, if it has one; away, what was last known will do."""
+    try:
+        host.number("plue_session_sync", PATIENCE)
+    except Failure as failure:
+        if failure.code not in ("CONNECTION", "TIMEOUT"):
+            raise
+        print(f"{failure} This is what was last known.", file=sys.stderr, flush=True)
 
 
 def _pages(host):
@@ -72,8 +85,7 @@ def watch(options):
     with Host(dataDir=options.data_dir) as host:
         events, count = host.events(), 0
         try:
-            place = host.json("plue_get_app_info")["paths"]["dataDir"]
-            print(f"Watching {place}; Ctrl-C ends.", file=sys.stderr, flush=True)
+            print(f"Watching {_watched(host)}; Ctrl-C ends.", file=sys.stderr, flush=True)
             while count != options.count:
                 text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
                 print(text if options.json else describe(json.loads(text)), flush=True)
@@ -84,6 +96,16 @@ def watch(options):
         except KeyboardInterrupt:
             pass  # the ordinary end
     return 0
+
+
+def _watched(host):
+    """Say what the events are of: the store, and the server if there is one."""
+    app = host.json("plue_get_app_info")
+    if app["backend"] == "embedded":
+        return app["paths"]["dataDir"]
+    server = host.json("plue_session_sync_status")["server"]
+    away = f" (away: {printable(server['error'])})" if "error" in server else ""
+    return f"{server.get('url', 'a server that is being started')}{away} and {app['paths']['dataDir']}"
 
 
 def describe(event):

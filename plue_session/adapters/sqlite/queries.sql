@@ -25,6 +25,9 @@ SELECT number, id, key, parent_id, title, description, tags, metadata, created, 
        rev, info, title_fold, search
 FROM session WHERE scope = ? AND id = ?;
 
+-- name: total
+SELECT count(*) FROM session;
+
 -- name: id_of_key
 SELECT id FROM session WHERE scope = ? AND key = ?;
 

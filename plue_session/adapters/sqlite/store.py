@@ -255,6 +255,10 @@ class SqliteStore:
             return [error.cause]
         return problems
 
+    def total(self):
+        """Return how many sessions of all scopes the file holds: for the doctor."""
+        return self._read(_SQL["total"])[0][0]
+
     def wants_maintenance(self):
         """Return whether `maintain` is due. Cheap: call it after each commit."""
         return self._connections.wal_is_long()
