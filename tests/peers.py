@@ -10,12 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
+from plue_session.prototypes import ERRORS as CODES
 from tests import support
 
 PEER = Path(__file__).parent / "integration" / "hosts" / "peer.py"
-CODES = {-1: "INVALID_PARAM", -2: "NOT_FOUND", -3: "ALREADY_EXISTS", -6: "JSON_PARSE", -7: "IO", -8: "TIMEOUT", -9: "ABORTED",
-         -10: "NOT_INITIALIZED", -12: "BAD_HANDLE", -14: "CONFLICT", -17: "BUSY", -20: "BAD_CURSOR", -21: "ACCESS_DENIED",
-         -22: "LIMIT_EXCEEDED", -23: "INTEGRITY", -27: "FORKED", -28: "CLOSED", -99: "UNKNOWN"}
 #: An answer that takes longer is none.
 PATIENCE = 60
 
