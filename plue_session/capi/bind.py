@@ -6,6 +6,7 @@ here prints or escapes: a failure of any kind ends as the error of the call that
 
 from _thread import allocate_lock
 import gc
+from itertools import count
 import sys
 from time import monotonic_ns
 
@@ -22,6 +23,8 @@ BATCH = 256
 REFILL_PAGE = 256
 #: Queues there can be at most: the subscriptions and the default queue.
 QUEUES = 65
+#: Parsed texts that are kept for the writer: as many as may wait for it. What is no longer here it parses itself.
+PARSED = 4096
 #: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
 HEAD_START = 100_000_000
 
@@ -29,18 +32,18 @@ HEAD_START = 100_000_000
 class Operation:
     """How to run one operation: its function, and how its values cross."""
 
-    __slots__ = ("name", "function", "session", "texts", "number", "kind")
+    __slots__ = ("name", "function", "session", "texts", "number", "parse", "kind")
 
-    def __init__(self, function):
+    def __init__(self, function, parse):
         parameters = [note for name, note in function.__annotations__.items() if name != "return"]
-        self.name, self.function = function.__name__, function
+        self.name, self.function, self.parse = function.__name__, function, parse
         self.session = "SessionHandle" in parameters
         self.number = "Milliseconds" in parameters
         self.texts = range(len(parameters) - self.session - self.number)
         self.kind = TYPES[function.__annotations__["return"]].kind
 
 
-OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["lane"]]
+OPERATIONS = [Operation(function, attributes["parse"]) for function, attributes in TABLE.values() if attributes["lane"]]
 
 
 def describe(error):
@@ -73,6 +76,7 @@ class Boundary:
         self.ffi, self.lib = ffi, lib
         self.runtime = None
         self.publisher = None
+        self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
         self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read,
                       lib.PLUE_LANE_REMOTE: self.remote, lib.PLUE_LANE_URGENT: self.remote}
 
@@ -116,7 +120,30 @@ class Boundary:
             arguments.append(string(text[place]).decode() if text[place] else None)
         if operation.number:
             arguments.append(request.number)
+        if request.parsed and (kept := self.parsed.get(request.parsed)):
+            arguments[-1] = kept[1]
         return arguments
+
+    def parse(self, request):
+        """Parse the last text of a request and keep it under a number for the writer, which gets the request next."""
+        operation = OPERATIONS[request.operation]
+        try:
+            parsed = operation.parse(self.arguments(request, operation)[-1])
+        except BaseException as error:
+            self.finish(request, error)
+            return
+        number = next(self.numbers)
+        self.parsed[number] = request.until, parsed
+        self.forget_parsed()
+        self.lib.plue__finish_number(request, number)
+
+    def forget_parsed(self):
+        """Forget what the writer was never given: its caller has left."""
+        now = monotonic_ns()
+        for number, (until, _) in list(self.parsed.items()):
+            if until > now and len(self.parsed) <= PARSED:
+                break
+            self.parsed.pop(number, None)
 
     def acquire(self, session):
         """Make a handle, before anything of this commit is published: so it misses nothing."""
@@ -129,6 +156,8 @@ class Boundary:
         """End a request with its result, or with the error that `outcome` is."""
         lib = self.lib
         operation = OPERATIONS[request.operation]
+        if request.parsed:
+            self.parsed.pop(request.parsed, None)
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
         elif operation.kind == "text":
@@ -219,6 +248,7 @@ class Boundary:
 
     def close(self):
         runtime, self.runtime = self.runtime, None
+        self.parsed.clear()
         self.lib.plue__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():
@@ -252,6 +282,8 @@ class Boundary:
                         lib.plue__session_release(handle)
                 for request, outcome in zip(requests, outcomes):
                     self.finish(request, outcome)
+                if self.parsed:
+                    self.forget_parsed()
                 if store.wants_maintenance():
                     lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
             if signal & lib.PLUE_SIGNAL_WAKE:
@@ -275,6 +307,9 @@ class Boundary:
                 self.guarded(self.refill)
             if signal & lib.PLUE_SIGNAL_REQUESTS:
                 for request in take():
+                    if request.parse:
+                        self.parse(request)
+                        continue
                     try:
                         outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)
                     except BaseException as error:

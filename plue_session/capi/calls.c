@@ -70,19 +70,14 @@ static const char *reason(int code, int lane, int state)
                  : "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs.";
 }
 
-/* Post the call to its lane and wait for its end; NULL with the error set. The result is in the request. */
-static request *perform(plue_call *call, int to, int64_t deadline)
+/* Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. */
+static request *pass(request *made, const plue_call *call, int to, int64_t deadline)
 {
     char room[SUBJECT];
     const char *operation = subject_of(call, room);
-    request *made = make_request(call);
-    if (!made) {
-        free(call->session);
-        plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-        return NULL;
-    }
     lane *in = &plue_lanes[to];
     made->lane = to;
+    made->state = PENDING;
     made->deadline = made->leave_at = made->view.until = deadline;
     made->view.span = deadline - plue_monotonic_ns();
     pthread_mutex_lock(&in->lock);
@@ -127,6 +122,25 @@ static request *perform(plue_call *call, int to, int64_t deadline)
         return NULL;
     }
     return made;
+}
+
+static request *perform(plue_call *call, int to, int64_t deadline)
+{
+    char room[SUBJECT];
+    request *made = make_request(call);
+    if (!made) {
+        plue_fail(PLUE_ERROR_IO, subject_of(call, room), "out of memory. Free some and try again.");
+        free(call->session);
+        return NULL;
+    }
+    if (to == PLUE_LANE_COMMIT && plue_operations[call->operation].parsed) {
+        made->view.parse = 1;
+        if (!pass(made, call, PLUE_LANE_READ, deadline))
+            return NULL;
+        made->view.parse = 0;
+        made->view.parsed = made->number;
+    }
+    return pass(made, call, to, deadline);
 }
 
 /* ---- for shims ---- */

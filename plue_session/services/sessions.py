@@ -35,12 +35,12 @@ class Sessions:
         return self._commits.run(lambda unit: self._insert(unit, parent_id=parent_id))
 
     def create_with(self, options_json=None):
-        """Create a session as the options say (c-api.md, section 3) and return it.
+        """Create a session as the options say (c-api.md, section 3), as JSON or `wanted`, and return it.
 
         A taken key or live role is `ALREADY_EXISTS` naming its session; an undefined template `NOT_FOUND`; a
         `directory` that does not exist `INVALID_PARAM`, else it is stored in its canonical form.
         """
-        fields = wanted(options_json)
+        fields = options_json if type(options_json) is dict else wanted(options_json)
         return self._commits.run(lambda unit: self._insert(unit, **fields))
 
     def get_or_create(self, key):
@@ -119,8 +119,8 @@ class Sessions:
         self._commits.run(change)
 
     def update(self, session_id, patch_json):
-        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. `{}` changes nothing."""
-        patch = patches.parse_patch(patch_json)
+        """Apply a patch (rules/patches.py), as JSON or parsed; `CONFLICT` when its `base` no longer holds. `{}` changes nothing."""
+        patch = patch_json if type(patch_json) is dict else patches.parse_patch(patch_json)
 
         def change(unit):
             session = unit.find(session_id)

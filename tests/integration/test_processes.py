@@ -189,6 +189,22 @@ def poll(peer):
     return json.loads(answer._reply["value"]) if answer._reply["value"] else None
 
 
+def test_bad_json_is_refused_at_once_whoever_holds_the_store(plain, folder):
+    with Peer(plain, folder, requestTimeoutMs=4000) as peer:
+        session = peer.session_create(None)
+        with locked(folder) as release:
+            waiting = peer.start("session_update", session, '{"title":"late"}')
+            begun = time.monotonic()
+            for call, *arguments in (("session_update", session, '{"titel":"x"}'), ("session_create_with", '{"tags":"x"}'),
+                                     ("session_create_with", '{"directory":"/nowhere/at/all"}')):
+                assert peer.start(call, *arguments).failure().code == "INVALID_PARAM"
+            assert peer.start("session_update", session, "{").failure().code == "JSON_PARSE"
+            assert time.monotonic() - begun < 2
+            release()
+            waiting.result()
+        assert peer.info(session)["title"] == "late"
+
+
 @pytest.mark.requirement("P-156")
 def test_abort_frees_a_call_that_waits_for_a_locked_store(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=20000) as peer:

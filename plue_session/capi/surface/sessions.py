@@ -19,6 +19,8 @@ offline "queue".
 from __future__ import annotations
 
 from plue_session.capi.surface.table import export
+from plue_session.rules.patches import parse_patch
+from plue_session.services.sessions import wanted
 
 
 @export(time="remote", lane="commit")
@@ -35,7 +37,7 @@ def plue_session_create(runtime, parent_id: OptionalText) -> NewSession:
     return runtime.sessions.create(parent_id or None)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", parse=wanted)
 def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
     """Create a session with options.
 
@@ -186,7 +188,7 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", parse=parse_patch)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
