@@ -70,7 +70,7 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
     with tarfile.open(archive) as file:
         sources = {name.partition("/")[2] for name in file.getnames()}
     assert {"setup.py", "build_ffi.py", "Makefile", "LICENSE", "CHANGELOG.md", "include/plue_session.h", "plue_session/capi/core.h",
-            "plue_session/adapters/sqlite/queries.sql", "examples/first.c", "requirements/test.txt", "tests/support.py"} <= sources
+            "plue_session/adapters/sqlite/queries.sql", "examples/first.c", "examples/opencode.c", "requirements/test.txt", "tests/support.py"} <= sources
     assert not [name for name in sources if name.endswith((".so", ".o", ".pyc")) or name.startswith("plue_session/lib")]
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
@@ -135,6 +135,37 @@ def test_the_commands_work_where_they_are_installed(installed, folder):
     assert "Created a session" in support.run([installed / "plue-session", "demo"], env=env, cwd="/").out
     assert support.run([installed / "plue-session", "doctor"], env=env, cwd="/").out.endswith("All is well.\n")
     assert "My Coding Session" in support.run([installed / "python", support.ROOT / "examples" / "first.py"], env=env, cwd="/").out
+
+
+def test_a_server_of_ones_own_ships_with_the_installed_library(installed, opencode, isolated, folder, tmp_path):
+    """The wheel brings the guard and requests: a C program and the command spawn a real server, and it ends with them."""
+    project, name = str(tmp_path.resolve()), f"plue-{os.getpid()}-{os.urandom(4).hex()}"
+    env = {**support.environment(folder), **isolated, "PATH": os.path.dirname(opencode), "PLUE_MARK": name}
+    shutil.copy(support.ROOT / "examples" / "opencode.c", tmp_path)
+    support.run(["sh", "-euc", "cc -Wall -Wextra -Werror opencode.c $(plue-session-config --cflags --libs) -lpthread -o app"], cwd=tmp_path,
+                env=clean(PATH=f"{installed}:{os.environ['PATH']}"))
+    done = support.run([tmp_path / "app"], env=env, cwd=project)
+    assert '"id":"ses_' in done.out and "My Coding Session" in done.out and done.out.count("session.deleted") == 1 and done.err == ""
+
+    (tmp_path / "settings.json").write_text(json.dumps({"backend": {"kind": "opencode", "spawn": {"directory": project, "env": isolated}}}))
+    done = support.run([installed / "plue-session", "doctor", "--json"], env={**env, "PLUE_SESSION_CONFIG": str(tmp_path / "settings.json")}, cwd="/")
+    found = {finding["check"]: finding for finding in json.loads(done.out)["findings"]}
+    assert found["command"]["text"] == opencode and found["guard"]["text"] == os.path.join(ask(installed, "--libdir"), "plue-session-guard")
+    assert found["server"]["text"].startswith("OpenCode 1.18.33 at http://127.0.0.1:") and found["sessions"]["text"] == f"0 of {project}"
+    assert "they arrive" in found["events"]["text"] and not marked(name)
+
+
+def marked(name):
+    """Return the processes whose environment holds the name."""
+    found = []
+    for process in os.scandir("/proc"):
+        if process.name.isdecimal():
+            try:
+                with open(f"/proc/{process.name}/environ", "rb") as file:
+                    found += [process.name] if name.encode() in file.read() else []
+            except OSError:  # gone meanwhile, or another user's
+                continue
+    return found
 
 
 def readme(language):

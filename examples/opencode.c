@@ -1,0 +1,62 @@
+/*
+ * Sessions on an OpenCode server: create, rename and delete one, and hear of it, and of all that other clients do.
+ *
+ *     cc opencode.c $(plue-session-config --cflags --libs) -lpthread -o opencode
+ *     ./opencode http://127.0.0.1:4096    a server that runs; OPENCODE_SERVER_PASSWORD is its password
+ *     ./opencode                          one of our own: the program `opencode` is started, and ends with this one
+ *
+ * The sessions are those of the working directory, which is the project. No model is asked.
+ */
+#include <plue_session.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <time.h>
+
+static sem_t deleted;
+
+/* Runs on a thread of the library's; a program with an event loop would wake the loop here. */
+static void on_event(uint8_t type, const char *event_json, void *user_data)
+{
+    (void)user_data;
+    printf("event: %s\n", event_json);
+    if (type == PLUE_EVENT_SESSION_DELETED)
+        sem_post(&deleted);
+}
+
+static int fail(void)
+{
+    fprintf(stderr, "%s\n", plue_get_last_error());
+    plue_shutdown();
+    return 1;
+}
+
+int main(int count, char **words)
+{
+    char config[4096] = "{\"backend\":{\"kind\":\"opencode\",\"spawn\":{}}}";
+    if (count > 1) /* offline "fail": without the server this program has nothing to do */
+        snprintf(config, sizeof config, "{\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\",\"url\":\"%s\"}}", words[1]);
+    if (plue_init(config) != 0)
+        return fail();
+
+    sem_init(&deleted, 0, 0);
+    if (!plue_event_subscribe(on_event, NULL))
+        return fail();
+    plue_session_t session = plue_session_create(NULL);
+    if (!session || plue_session_update_title(session, "My Coding Session") != 0)
+        return fail();
+
+    char *info = plue_session_get_info(session); /* instant: what was changed here is known */
+    printf("info: %s\n", info ? info : plue_get_last_error());
+    plue_free_json(info);
+
+    if (plue_session_delete(session) != 0)
+        return fail();
+    plue_session_destroy(session);
+
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    int heard = sem_timedwait(&deleted, &until);
+    plue_shutdown();
+    return heard != 0;
+}

@@ -1,0 +1,24 @@
+"""The examples that need a server, as their first lines say to build and run them."""
+
+import json
+
+from tests import support
+from tests.opencode.fixtures import soon
+
+
+def test_the_opencode_example_works_on_a_server_that_runs(plain, server, client, folder, tmp_path):
+    program = plain.compile(support.ROOT / "examples" / "opencode.c")
+    env = support.environment(folder, OPENCODE_SERVER_USERNAME=server.username, OPENCODE_SERVER_PASSWORD=server.password)
+    done = support.run([program, server.place[0]], env=env, cwd=tmp_path)
+    said = [line.partition(": ") for line in done.out.splitlines()]
+    events = [json.loads(text) for what, _, text in said if what == "event"]
+    info, = (json.loads(text) for what, _, text in said if what == "info")
+    assert [event["type"] for event in events if event.get("sessionId") == info["id"]] == ["session.created", "session.updated", "session.deleted"]
+    assert info["title"] == "My Coding Session" and info["directory"] == str(tmp_path.resolve()) and done.err == ""
+    assert client.list(soon(), directory=str(tmp_path)) == []
+
+
+def test_the_opencode_example_says_that_there_is_no_server(plain, folder, tmp_path):
+    program = plain.compile(support.ROOT / "examples" / "opencode.c")
+    done = support.run([program, "http://127.0.0.1:9"], env=support.environment(folder), cwd=tmp_path, code=1)
+    assert "cannot be reached" in done.err and done.out == ""
