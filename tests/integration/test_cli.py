@@ -11,6 +11,8 @@ import sys
 import pytest
 
 from tests import support
+from tests.opencode.fixtures import soon
+from tests.opencode.stub import Stub, reply
 
 
 class Shell:
@@ -25,7 +27,7 @@ class Shell:
         """Return the command; `before` is Python that runs in front of it."""
         start = ["-m", "plue_session.cli"]
         if before:
-            start = ["-c", f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, look\n{before}\n"
+            start = ["-c", f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, look, server\n{before}\n"
                            "sys.exit(commands.main())"]
         return [sys.executable, *start, *arguments, *(["--data-dir", self.store] if arguments[0][0] != "-" else [])]
 
@@ -45,7 +47,9 @@ class Shell:
         process = subprocess.Popen(self.command(*arguments), env=self.env, cwd=self.root, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.started.append(process)
-        assert process.stderr.readline() == f"Watching {self.store}; Ctrl-C ends.\n"
+        line = process.stderr.readline()
+        assert line.startswith("Watching ") and line.endswith(f"{self.store}; Ctrl-C ends.\n")
+        process.watches = line[len("Watching "):]
         return process
 
 
@@ -75,6 +79,34 @@ def kept(folder, demonstrated):
     return demonstrated[1]
 
 
+@pytest.fixture
+def project(tmp_path):
+    """A directory of the server's, without sessions yet."""
+    path = tmp_path / "project"
+    path.mkdir()
+    return str(path.resolve())
+
+
+def configure(shell, tmp_path, **config):
+    """Have the command find this configuration."""
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(config))
+    shell.env["PLUE_SESSION_CONFIG"] = str(file)
+
+
+def attach(shell, tmp_path, url, directory, username=None, password=None, **config):
+    """Have the command find a server."""
+    given = {"kind": "opencode", "url": url, "directory": directory, "username": username, "password": password}
+    configure(shell, tmp_path, backend={key: value for key, value in given.items() if value is not None}, **config)
+
+
+@pytest.fixture
+def attached(shell, server, project, tmp_path):
+    """The shell, whose sessions are the real server's."""
+    attach(shell, tmp_path, server.place[0], project, server.username, server.password)
+    return shell
+
+
 # -- demo --------------------------------------------------------------------------------------------------------------
 def test_demo_tells_its_way_and_leaves_nothing(shell, tmp_path):
     own = support.run([sys.executable, "-m", "plue_session.cli", "demo"], env=shell.env, cwd=shell.root)
@@ -100,6 +132,18 @@ def test_demo_as_json_is_one_object_without_a_secret(shell):
 def test_demo_in_a_store_in_use_takes_only_its_own_away(shell, kept):
     shell("demo")
     assert shell.json("list") == [kept]
+
+
+@pytest.mark.parametrize("flags, kinds", [((), ("created", "updated", "updated", "deleted")), (("--keep",), ("created", "updated", "updated"))])
+def test_demo_on_a_server_runs_no_turn_and_shares_nothing(attached, client, model, project, flags, kinds):
+    asked = model.started.qsize()
+    told = attached.json("demo", *flags)
+    assert tuple(event["type"].partition(".")[2] for event in told["events"]) == kinds
+    assert told["steps"][0]["appInfo"]["backend"] == "opencode" and told["steps"][1]["info"]["id"].startswith("ses_")
+    left = client.list(soon(), directory=project)
+    assert [(session.title, session.share_url) for session in left] == [("My Coding Session", None)] * len(flags)
+    assert all(client.messages(session.id, soon(), directory=project)[0] == [] for session in left)
+    assert model.started.qsize() == asked and "internet" in told["steps"][4]["text"]
 
 
 # -- list, info --------------------------------------------------------------------------------------------------------
@@ -182,6 +226,35 @@ def test_version(shell):
     assert shell("--version").out == "plue-session 0.1.0\n"
 
 
+def test_list_and_info_show_what_is_on_the_server(attached, client, project, tmp_path):
+    made = [client.create(str(number), soon(), directory=project, title=f"Title {number}").id for number in range(2)]
+    client.create("elsewhere", soon(), title="Elsewhere")
+    assert {info["id"]: info["title"] for info in attached.json("list")} == {made[0]: "Title 0", made[1]: "Title 1"}
+    client.update(made[0], soon(), directory=project, title="Renamed")
+    shown = attached.json("info", made[0])
+    assert shown["title"] == "Renamed" and shown["sync"]["state"] == "synced" and shown["directory"] == project
+    client.delete(made[1], soon(), directory=project)
+    assert [info["title"] for info in attached.json("list")] == ["Renamed"]
+
+
+def test_list_and_info_show_what_was_last_known_while_the_server_is_away(shell, project, tmp_path):
+    session = {"id": "ses_1", "title": "Here", "version": "1.18.33", "directory": project, "time": {"created": 1000, "updated": 2000}}
+    with Stub(answering({"/session": [session]})) as stub:
+        attach(shell, tmp_path, stub.url, project)
+        assert shell.json("list")[0]["sync"]["state"] == "synced"
+    done = shell("list", "--json")
+    assert "cannot be reached" in done.err and done.err.endswith("This is what was last known.\n") and done.err.count("\n") == 1
+    assert [(info["title"], info["sync"]["state"]) for info in json.loads(done.out)] == [("Here", "stale")]
+    assert "sync.state      stale\n" in shell("info", "ses_1").out
+    assert "ACCESS_DENIED" not in done.err and "plue_session_create" in shell("demo", code=1).err
+
+
+def answering(answers):
+    """Return what a healthy server without a password answers, beside these: {path: JSON}."""
+    known = {"/global/health": {"healthy": True, "version": "1.18.33"}, "/session": [], "/session/status": {}, **answers}
+    return lambda method, target: reply(200, known[target.partition("?")[0]]) if target.partition("?")[0] in known else reply(404, b"{}")
+
+
 # -- watch -------------------------------------------------------------------------------------------------------------
 def test_watch_shows_what_another_process_does(shell):
     watching = shell.start("watch", "--json", "--count", "4", "--timeout", "60")
@@ -209,6 +282,34 @@ def test_watch_ends_when_the_time_is_up(shell):
     assert done.err.endswith("0 of 1 events came within 0.05 s. Wait longer (--timeout).\n")
 
 
+def test_watch_shows_what_other_clients_of_the_server_do(attached, client, server, project, tmp_path):
+    watching = attached.start("watch", "--count", "3", "--timeout", "60", "--json")
+    attached.store = str(tmp_path / "another store")
+    plain = attached.start("watch", "--count", "3", "--timeout", "60")
+    assert watching.watches.startswith(f"{server.place[0]} and ")
+
+    def heard():
+        event, line = json.loads(watching.stdout.readline()), plain.stdout.readline()
+        assert f"  {event['type']}  " in line and event["sessionId"] in line
+        return event["type"], event["sessionId"], line.partition("{")[2]
+    made = client.create("watched", soon(), directory=project, title="First").id
+    assert heard() == ("session.created", made, "")
+    client.update(made, soon(), directory=project, title="Second")
+    assert heard() == ("session.updated", made, '"title": "Second"}\n')
+    client.delete(made, soon(), directory=project)
+    assert heard() == ("session.deleted", made, "")
+    assert [process.wait(60) for process in (watching, plain)] == [0, 0]
+
+
+def test_watch_tells_when_the_server_goes_away(shell, project, tmp_path):
+    with Stub(answering({})) as stub:
+        attach(shell, tmp_path, stub.url, project, syncIntervalMs=100)
+        watching = shell.start("watch", "--json", "--count", "1", "--timeout", "60")
+    event = json.loads(watching.communicate(timeout=60)[0])
+    assert event["type"] == "sync.state" and event["data"]["connected"] is False and "cannot be reached" in event["data"]["reason"]
+    assert " (away: the server cannot be reached" in shell.start("watch", "--timeout", "0.1").watches
+
+
 # -- doctor ------------------------------------------------------------------------------------------------------------
 def findings(shell, code, **options):
     return {finding["check"]: finding for finding in shell.json("doctor", code=code, **options)["findings"]}
@@ -217,7 +318,7 @@ def findings(shell, code, **options):
 def test_doctor_finds_a_used_store_well(shell, kept):
     found = findings(shell, 0)
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    assert "sessions 1, schema 1" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert "sessions 1, schema 2" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
 
 
@@ -324,3 +425,71 @@ def test_no_store_is_moved_that_is_sound_in_use_or_not_there(shell, kept, folder
     assert "there is no store" in shell("doctor", "--new-store", code=1).err
     done = shell("doctor", "--new-store", code=1, env={"PLUE_SESSION_CONFIG": "/nowhere"})
     assert done.err.count("\n") == 1
+
+
+# -- doctor, with a server ---------------------------------------------------------------------------------------------
+def test_doctor_says_how_to_name_a_server(shell):
+    assert "PLUE_OPENCODE_URL" in findings(shell, 0)["server"]["text"]
+
+
+def test_doctor_finds_a_server_well(attached, client, server, project):
+    client.create("found", soon(), directory=project)
+    done = attached("doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(done.out)["findings"]}
+    assert found["server"]["text"] == f"OpenCode 1.18.33 at {server.place[0]}" and found["sessions"]["text"] == f"1 of {project}"
+    assert "they arrive" in found["events"]["text"] and "with a password, as opencode" == found["access"]["text"]
+    assert {found[check]["state"] for check in ("server", "access", "sessions", "events")} == {"ok"}
+    assert server.password not in done.out + done.err + attached("doctor").out
+
+
+def test_doctor_names_refused_credentials_without_showing_them(shell, server, project, tmp_path):
+    for given, says in (({"password": "not this one"}, "refuses the configured username and password"), ({}, "it wants a password, and none")):
+        attach(shell, tmp_path, server.place[0], project, **given)
+        done = shell("doctor", code=1)
+        assert says in done.out and "OPENCODE_SERVER_PASSWORD" in done.out and "not this one" not in done.out + done.err
+        assert "1 problem found." in done.out
+
+
+def test_doctor_names_a_server_that_is_not_there_and_how_to_start_it(shell, project, tmp_path):
+    with Stub() as stub:
+        pass
+    attach(shell, tmp_path, stub.url, project)
+    found = findings(shell, 1)
+    assert "cannot be reached" in found["server"]["text"] and f"opencode serve --hostname 127.0.0.1 --port {stub.port}" in found["server"]["remedy"]
+    assert "store" in found and "events" not in found
+    attach(shell, tmp_path, "https://opencode.invalid", project)
+    assert "--port 443" in findings(shell, 1)["server"]["remedy"]
+
+
+def test_doctor_notes_a_strange_version_an_open_door_and_silence(shell, project, tmp_path):
+    with Stub(answering({"/global/health": {"healthy": True, "version": "9.0"}})) as stub:
+        attach(shell, tmp_path, stub.url, project)
+        found = findings(shell, 0, before="server.EVENTS = 0.3")
+    assert "OpenCode 9.0" in found["server"]["text"] and "knows 1.18.x" in found["server"]["text"]
+    assert "run commands" in found["access"]["text"] and "syncIntervalMs" in found["events"]["text"]
+    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"}
+
+
+def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
+    with Stub(answering({"/session": {"a": "page"}})) as stub:
+        attach(shell, tmp_path, stub.url, project)
+        found = findings(shell, 1)
+        assert "plue_session_list" in found["server"]["text"] and found["server"]["remedy"]
+    with Stub(lambda method, target: reply(200, b"<html>", "text/html")) as stub:
+        attach(shell, tmp_path, stub.url, project)
+        assert "not JSON" in findings(shell, 1)["server"]["text"]
+
+
+def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
+    def spawn(**given):
+        configure(shell, tmp_path, backend={"kind": "opencode", "spawn": {"directory": project, **given}})
+    spawn(env={"PATH": "/nowhere:/nothing"})
+    found = findings(shell, 1)["command"]
+    assert "looked in PATH (/nowhere:/nothing)" in found["text"] and "npm install -g opencode-ai" in found["remedy"]
+    spawn(command=["./bin/opencode"])
+    assert f"looked in {project}/./bin" in findings(shell, 1)["command"]["text"]
+    spawn(command=["sh", "-c", "echo The port is taken. >&2; exit 3"])
+    found = findings(shell, 1)
+    assert found["command"]["text"].endswith("/sh") and found["guard"]["text"].endswith("/lib/plue-session-guard")
+    assert "exit code 3" in found["server"]["text"] and "The port is taken." in found["server"]["text"] and f"cd {project} && sh" in found["server"]["remedy"]
+    assert "not executable" in findings(shell, 1, before="server.guard.PROGRAM = '/nowhere'")["guard"]["text"]
