@@ -160,6 +160,36 @@ static void starting_again_and_again_grows_nothing(void)
         CHECK(resident_kib() - kib < 1500);
 }
 
+static int opened(const char *kind)
+{
+    char path[64], target[256];
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = 0;
+        count += strstr(target, kind) != NULL;
+    }
+    return count;
+}
+
+/* Not soon, but when plue_shutdown returns: a host may look for leaks then, or exec. */
+static void shutdown_ends_the_watch_before_it_returns(void)
+{
+    EVENTUALLY(threads() <= own_threads + 1);
+    int fds = descriptors(), watches = opened("inotify"), bells = opened("eventfd"), locks = opened("sessions.lock");
+    CHECK(watches == 0 && bells == 0 && locks == 0);
+    for (int i = 0; i < part(30); i++) {
+        start("");
+        CHECK(opened("inotify") == 1 && opened("sessions.lock") >= 1);
+        if (i % 2) /* in the middle of its work, and idle */
+            CHECK(plue_session_get_or_create("watched") && plue_event_subscribe(on_event, NULL));
+        plue_shutdown();
+        CHECK(opened("inotify") == 0 && opened("eventfd") == 0 && opened("sessions.lock") == 0 && descriptors() == fds);
+        EVENTUALLY(threads() <= own_threads + 1);
+    }
+}
+
 static void loading_the_library_twice_is_loading_it_once(void)
 {
     Dl_info own;
@@ -196,6 +226,7 @@ int main(void)
     a_second_init_is_refused_and_changes_nothing();
     handles_and_text_across_a_shutdown();
     starting_again_and_again_grows_nothing();
+    shutdown_ends_the_watch_before_it_returns();
     loading_the_library_twice_is_loading_it_once();
     app_info_describes_the_library();
     plue_shutdown();

@@ -60,9 +60,10 @@ class Answer:
 class Peer:
     """A process with the library. A method for each function: `peer.session_create(None)`; what fails raises `Failed`."""
 
-    def __init__(self, library, folder=None, **config):
-        self._process = subprocess.Popen([sys.executable, "-I", PEER, library.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         env=support.environment(folder or "/nonexistent"))
+    def __init__(self, library, folder=None, *, under=(), data_dir="/nonexistent", **config):
+        """`under`: the command that runs it; `data_dir`: what the environment says, for one that is to `init` without a `folder`."""
+        self._process = subprocess.Popen([*under, sys.executable, "-I", PEER, library.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         env=support.environment(folder or data_dir))
         self.pid = self._process.pid
         self._numbers = itertools.count()
         self._waiting = {}

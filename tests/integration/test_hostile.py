@@ -1,6 +1,7 @@
 """Hosts that make it hard (c_tests/hostile.c): the library works or says why not, prints nothing, and the host lives on."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import support
+from tests.peers import Peer
 
 EVIL = "import os\nos.write(2, b'evil was imported\\n')\nos._exit(66)\n"
 MODULES = ("json", "sqlite3", "threading", "encodings", "sitecustomize", "usercustomize", "_cffi_backend", "plue_session", "os", "signal", "site")
@@ -175,6 +177,26 @@ def test_full_disk_fails_calls_until_there_is_room(hostile, tmp_path):
         (disk / "ballast").write_bytes(bytes(4 << 20))
         (disk / "store").mkdir()
         host(hostile, "full", disk / "store")
+
+
+@pytest.mark.requirement("P-097", "P-144")
+def test_share_key_that_does_not_fit_on_the_disk_is_an_error_that_says_so_and_leaves_nothing(plain, tmp_path):
+    with mounted(tmp_path, "size=8m") as disk, Peer(plain, disk / "store") as peer:
+        session = peer.session_create(None)
+        before = peer.session_get_info(session)
+        ballast = open(disk / "ballast", "wb", buffering=0)
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                ballast.write(bytes(4096))
+        ballast.close()
+        for _ in range(2):
+            error = peer.start("session_create_share", session).failure()
+            assert error.code == "IO" and "share.key" in error.message and "No space left" in error.message and "Free some space." in error.message
+            assert not list((disk / "store").glob("share.key*")) and peer.session_get_info(session) == before
+        (disk / "ballast").unlink()
+        share = json.loads(peer.session_create_share(session))
+        peer.session_validate_share(peer.session_get_id(session), share["secret"])
+        assert [file.name for file in (disk / "store").glob("share.key*")] == ["share.key"]
 
 
 class mounted:
