@@ -232,3 +232,28 @@ def test_an_answer_that_is_too_large_is_refused_before_it_is_read(stub, transpor
 def test_redirects_are_answers(stub, transport):
     stub.answers.append(reply(302, headers=["Location: http://127.0.0.1:9/"]))
     assert get(transport).status == 302
+
+
+@pytest.mark.requirement("O-001", "O-002")
+def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else(stub, transport):
+    """One that is just starting accepts connections and never answers what is asked on them: that must not take the whole deadline."""
+    healthy = reply(200, {"healthy": True})
+    stub.answers += [reply(200), stub.hang_up(), stub.stall(), stub.stall(), healthy, reply(204)]
+    stub.well = False
+    get(transport)
+    began = time.monotonic()
+    assert get(transport, 20, resend=True).status == 204
+    assert time.monotonic() - began < 5
+    assert [request[1].partition("?")[0] for request in stub.requests] == ["/x", "/x", "/global/health", "/global/health", "/global/health", "/x"]
+    stub.answers += [reply(200)]
+    assert get(transport).status == 200 and len(stub.requests) == 7
+
+
+def test_a_server_that_stays_silent_is_a_timeout_and_nothing_was_sent(stub, transport):
+    stub.answers += [stub.hang_up(), stub.stall(), stub.stall(), stub.stall()]
+    stub.well = False
+    with pytest.raises(errors.Connection):
+        get(transport)
+    with pytest.raises(errors.Timeout) as caught:
+        get(transport, 0.6)
+    assert caught.value.details == {"sent": False} and {request[1] for request in stub.requests[1:]} == {"/global/health"}

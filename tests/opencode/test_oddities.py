@@ -153,7 +153,7 @@ def test_a_share_without_a_link_is_none(stub, client):
 
 @pytest.mark.requirement("O-002")
 def test_readiness_is_asked_for_on_new_connections_each_a_quarter_of_a_second(stub):
-    healthy = reply(200, {"healthy": True, "version": "1.18.33"})
+    stub.well, healthy = False, reply(200, {"healthy": True, "version": "1.18.33"})
     stub.answers += [stub.stall(), stub.stall(), reply(500), healthy]
     began = soon(0)
     assert health.await_health(stub.url, {}, soon(), threading.Event()) == "1.18.33"
@@ -162,7 +162,7 @@ def test_readiness_is_asked_for_on_new_connections_each_a_quarter_of_a_second(st
 
 
 def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
-    stub.default = lambda method, target: PAGE
+    stub.well, stub.default = False, lambda method, target: PAGE
     with pytest.raises(errors.Server, match="text/html"):
         health.await_health(stub.url, {}, soon(1), threading.Event())
     stub.default = lambda method, target: reply(401, b"", None)

@@ -20,6 +20,8 @@ MOST = 8
 MAX_ANSWER = 64_000_000
 #: Seconds that `close` waits for workers; one inside a name lookup is left behind.
 CLOSING = 0.1
+#: Seconds that a server in doubt has to say that it is well; twice as many the next time.
+WELL = 0.25
 
 
 class Reply:
@@ -70,6 +72,8 @@ class Transport:
         self._lock = threading.Lock()
         self._workers, self._idle, self._waiting = [], [], deque()
         self._closed = False
+        #: a connection has failed, and nothing was answered since: the server may be just starting
+        self.doubted = False
 
     def target(self, path, query):
         """Return the request target: `path` with `query` (a dict; None values are left out), encoded as UTF-8."""
@@ -172,6 +176,7 @@ class Worker:
         self._given, self._exchange, self._wire = None, None, Wire()
         self._wake = threading.Semaphore(0)
         self._adapter = None
+        self._dialled = self._asking = False  # connected for what is performed now; to ask whether the server is well
         self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
         self.thread.start()
 
@@ -233,7 +238,7 @@ class Worker:
         if exchange.outcome is not None:
             raise ConnectionAbortedError("cut")
         sock = wire.connect(connection.host, connection.port, exchange.until)
-        exchange.sent = self._dialled = True
+        self._dialled, exchange.sent = True, not self._asking
         return sock
 
     def _perform(self, exchange):
@@ -244,14 +249,39 @@ class Worker:
         sent = transport.headers if exchange.body is None else {**transport.headers, "Content-Type": "application/json"}
         again = exchange.resend
         while True:
-            self._dialled, exchange.sent = False, True
             try:
+                self._dialled = transport.doubted
+                if self._dialled:
+                    self._assure(exchange, carrier)
+                exchange.sent = True
                 return carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
             except carrier.Dropped as error:
+                transport.doubted = True
                 if again and not self._dialled and exchange.outcome is None:
                     again = False
                     continue
                 raise error.translated(exchange) from None
+
+    def _assure(self, exchange, carrier):
+        """Ask on new connections whether the server is well, until it answers anything: one that is just starting accepts connections,
+        never answers what is asked on them, and takes it from the next (O-001, O-002). `Dropped` when it cannot be reached, or not in time."""
+        transport, patience = self._transport, WELL
+        self._asking = True
+        try:
+            while True:
+                question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
+                try:
+                    carrier.perform(self._adapter, question, transport.base, transport.headers, MAX_ANSWER)
+                except carrier.Dropped as error:
+                    is_silent = isinstance(error.translated(question), errors.Timeout)
+                    if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
+                        raise
+                    patience *= 2
+                else:
+                    transport.doubted = False
+                    return
+        finally:
+            self._asking = False
 
 
 def headers(username, password):

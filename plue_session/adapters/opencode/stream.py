@@ -19,8 +19,8 @@ from plue_session.rules import sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
 SILENCE = 30.0
-#: Seconds that connecting may take.
-CONNECT = 10.0
+#: Seconds that connecting may take, and then the beginning of the answer: a server that is just starting never gives one (O-001).
+CONNECT, ANSWER = 10.0, 5.0
 #: Seconds before the first reconnect and before the later ones: each connect makes the server grow (O-059).
 BACK_OFF = 1.0, 30.0
 #: Events, and their bytes, that may wait for being applied; beyond that a new snapshot is cheaper than they are.
@@ -115,7 +115,7 @@ class Stream:
             if secure:
                 import ssl
                 connection.sock = sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
-            sock.settimeout(self._silence)
+            sock.settimeout(min(ANSWER, self._silence))
             connection.request("GET", f"{parts.path.rstrip('/')}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
             answer = connection.getresponse()
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -123,6 +123,7 @@ class Stream:
                 raise shapes.refusal("GET /event", answer.status, kind, answer.read1(65536))
             if kind != "text/event-stream":
                 raise shapes.not_json("GET /event", answer.status, kind)
+            sock.settimeout(self._silence)
             parser = sse.Parser()
             # read1: anything that waits for a full buffer would hold the first event back for seconds.
             while (data := answer.read1(65536)):
