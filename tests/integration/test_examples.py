@@ -1,7 +1,11 @@
-"""The examples that need a server, as their first lines say to build and run them."""
+"""What the documents show of a server: the example, as its first lines say to build and run it, and the configurations."""
 
 import json
+import re
 
+import pytest
+
+from plue_session import config
 from tests import support
 from tests.opencode.fixtures import soon
 
@@ -22,3 +26,10 @@ def test_the_opencode_example_says_that_there_is_no_server(plain, folder, tmp_pa
     program = plain.compile(support.ROOT / "examples" / "opencode.c")
     done = support.run([program, "http://127.0.0.1:9"], env=support.environment(folder), cwd=tmp_path, code=1)
     assert "cannot be reached" in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_the_configurations_that_the_documents_show_are_ones(document, tmp_path):
+    shown = re.findall(r"```json\n(.*?)```", (support.ROOT / document).read_text(), re.DOTALL)
+    kinds = [config.load(text.replace("/home/me/project", str(tmp_path)), {}).backend.spawn is None for text in shown]
+    assert kinds == [True, False]
