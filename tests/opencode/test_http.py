@@ -1,5 +1,6 @@
 """A request ends in time, whatever the server does, and says what happened."""
 
+import gzip
 import socket
 import threading
 import time
@@ -61,6 +62,30 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
     for _ in range(3):
         get(transport)
     assert len(stub.connections) == 1
+
+
+def test_a_request_and_its_body_come_in_one_piece(stub, transport):
+    pieces = []
+    stub.answers.append(reply(200))
+    original = socket.socket.sendall
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "sendall", lambda sock, data: (pieces.append(bytes(data)), original(sock, data))[1])
+        transport.send("PATCH", "/x", {}, b'{"title":"a"}', time.monotonic() + 5)
+    asked = [piece for piece in pieces if piece.startswith(b"PATCH")]
+    assert len(asked) == 1 and asked[0].endswith(b'\r\n\r\n{"title":"a"}')
+
+
+def test_an_answer_that_is_compressed_although_nobody_asked_is_read(stub, transport):
+    stub.answers += [reply(200, gzip.compress(b"a" * 3_000_000), headers=["Content-Encoding: gzip"]), reply(200, b"{}")]
+    assert get(transport).body == b"a" * 3_000_000
+    assert get(transport).body == b"{}"
+    assert len(stub.connections) == 1
+
+
+def test_a_server_that_ends_the_connection_after_each_answer_is_asked_on_a_new_one(stub, transport):
+    stub.answers += [reply(200, b"{}", headers=["Connection: close"])] * 3
+    assert [get(transport).body for _ in range(3)] == [b"{}"] * 3
+    assert len(stub.connections) == 3
 
 
 @pytest.mark.parametrize("answer", [

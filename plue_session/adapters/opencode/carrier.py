@@ -1,12 +1,13 @@
 """The part of `http` that needs requests, which takes 100 ms to import: imported by the first worker, never before.
 
-`HTTPAdapter.send` is used without a `requests.Session`: no environment, no redirects, no cookies, no netrc, and half of
-the time per request.
+`HTTPAdapter.send` is used without a `requests.Session`: no environment, no redirects, no cookies, no netrc. What it and urllib3
+find out anew for each request is found out once: four fifths of the time per request.
 """
 
 import http.client
 import socket
 import ssl
+from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
@@ -18,7 +19,11 @@ from urllib3.util import Timeout
 from plue_session import errors
 from plue_session.adapters.opencode.http import Reply
 
+#: Bytes that are read at a time.
+PIECE = 1 << 20
 _REACH = "See that the server runs and that backend.url names it, then try again."
+#: Says to requests that time is not its business: see `_Pool.seconds`.
+_OWN = Timeout()
 
 
 class Dropped(Exception):
@@ -49,25 +54,99 @@ class Dropped(Exception):
         return errors.Server(f"what the server answered {call} is not HTTP", "See that backend.url is an OpenCode server.", details=details)
 
 
+class _Pool:
+    """Sends one request over the one connection. urllib3 keeps it, connects it and secures it; its own way of asking, with retries,
+    redirects and proxies that are not wanted here, takes three times the processor's time, and sends a body in a packet of its own.
+
+    `seconds` is set before each request: what it may take to send, and each read."""
+
+    seconds = None
+
+    def urlopen(self, method, url, body=None, headers=None, **_):
+        connection = self._get_conn()  # connected no longer if the server has dropped it meanwhile
+        try:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(self.seconds)
+            lines = [f"{method} {url} HTTP/1.1", f"Host: {_authority(connection)}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
+            try:
+                connection.sock.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # a server may answer before it has read everything
+            response = connection.response_class(connection.sock, method=method)
+            response.begin()
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        response.connection = connection
+        return response
+
+    def give_back(self, response):
+        """Keep the connection for the next request, if the server does and the answer was read to its end."""
+        connection = response.connection
+        if response.will_close or not response.isclosed():
+            response.close()
+            connection.close()
+        self._put_conn(connection)
+
+
+class Adapter(HTTPAdapter):
+    """Keeps one connection, to one server, made by `dial(connection)`."""
+
+    def __init__(self, dial):
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+        class Plain(HTTPConnection):
+            def _new_conn(self):
+                return dial(self)
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self):
+                return dial(self)
+
+        class PlainPool(_Pool, HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(_Pool, HTTPSConnectionPool):
+            ConnectionCls = Secure
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self.pool = self.prefix = None
+
+    def find_pool(self, request):
+        """Return the pool of the one connection. What requests finds out anew for each request is always the same here."""
+        if self.pool is None:
+            find = getattr(super(), "get_connection_with_tls_context", None)  # requests 2.31 does not have it
+            self.pool = find(request, True) if find else super().get_connection(request.url)
+            super().cert_verify(self.pool, request.url, True, None)
+            self.prefix = quote(urlsplit(request.url).path, safe="/%:@!$&'()*+,;=~")
+        return self.pool
+
+    def get_connection_with_tls_context(self, request, *_, **__):
+        return self.pool
+
+    def get_connection(self, *_):
+        return self.pool
+
+    def cert_verify(self, *_):
+        pass
+
+    def request_url(self, request, proxies):
+        return self.prefix + request.target
+
+    def build_response(self, req, resp):
+        return resp
+
+
 def adapter(dial):
     """Return an adapter that keeps one connection, made by `dial(connection)`."""
-    class Plain(HTTPConnection):
-        def _new_conn(self):
-            return dial(self)
+    return Adapter(dial)
 
-    class Secure(HTTPSConnection):
-        def _new_conn(self):
-            return dial(self)
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    made = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-    made.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-    return made
+def _authority(connection):
+    """Return what names the server in a request: its port only where it is not the usual one."""
+    host = f"[{connection.host.partition('%')[0]}]" if ":" in connection.host else connection.host
+    return host if connection.port == connection.default_port else f"{host}:{connection.port}"
 
 
 def perform(made, exchange, base, headers, most):
@@ -76,41 +155,42 @@ def perform(made, exchange, base, headers, most):
     Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
     """
     import time
-    seconds = max(exchange.until - time.monotonic(), 0.001)
     request = requests.PreparedRequest()
-    request.method, request.url, request.body = exchange.method, base + exchange.target, exchange.body
+    request.method, request.url, request.body = exchange.method, base, exchange.body
+    request.target = exchange.target
     request.headers = dict(headers)
     if exchange.body is not None or exchange.method in ("POST", "PATCH"):
         request.headers["Content-Length"] = str(len(exchange.body or b""))
-    request.hooks, request._cookies = {"response": []}, None
     begun = False
     try:
-        response = made.send(request, stream=True, timeout=Timeout(connect=seconds, read=seconds)).raw
+        pool = made.find_pool(request)
+        pool.seconds = max(exchange.until - time.monotonic(), 0.001)
+        response = made.send(request, stream=True, timeout=_OWN)
         begun = True
         try:
             body = _body(response, most)
-        except BaseException:
-            response.close()  # half-read: of no use to the next request
-            raise
-        response.release_conn()
+        finally:
+            pool.give_back(response)
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         raise Dropped(_root(error), begun) from None
     return Reply(response.status, response.headers, body)
 
 
 def _body(response, most):
+    length = response.headers.get("content-length", "")
+    encoded = "content-encoding" in response.headers  # although it was not asked for
+    source = urllib3.HTTPResponse(response, dict(response.headers), response.status, preload_content=False) if encoded else response
     pieces, size = [], 0
     while True:
-        piece = response.read(65536, decode_content=True)
+        piece = source.read(PIECE, decode_content=True) if encoded else source.read(PIECE)
         if not piece:
             break
         pieces.append(piece)
         size += len(piece)
         if size > most:
             raise errors.LimitExceeded(f"the server's answer has more than {most} bytes", "Ask for less at a time.")
-    # urllib3 1 tells nobody that the connection ended early.
-    length = response.headers.get("content-length", "")
-    if length.isdecimal() and "content-encoding" not in response.headers and size < int(length):
+    # http.client tells nobody that the connection ended early.
+    if length.isdecimal() and not encoded and size < int(length):
         raise http.client.IncompleteRead(b"", int(length) - size)
     return b"".join(pieces)
 
