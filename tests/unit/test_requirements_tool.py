@@ -91,7 +91,7 @@ def test_pytest_records_claims_and_outcomes_and_under_ci_a_skip_fails(tmp_path, 
     (tmp_path / "test_probe.py").write_text(PROBE)
     record = tmp_path / "record" / "proven.json"
     done = support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path], code=1,
-                       env={"PLUE_PROVEN": str(record), "CI": ci, "PATH": ""}, cwd=tmp_path)
+                       env={"PLUE_PROVEN": str(record), "CI": ci, "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path)
     written = json.loads(record.read_text())
     one, two = "test_probe.py::test_both[1]", "test_probe.py::test_both[2]"
     assert written["ran"] and written["claims"] == {"P-001": [one, two], "P-002": [one, two], "X-001": ["test_probe.py::test_absent"]}
