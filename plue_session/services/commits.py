@@ -39,6 +39,8 @@ class Commits:
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts = {}  # events of a session since its last trim
+        #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if that is undone
+        self.changed = None
 
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
@@ -212,6 +214,7 @@ class Unit:
         self.log_id = log_id
         self.now = 0
         self.correlation = ""
+        self._changed = commits.changed
 
     def begin(self, now, correlation):
         """Set the time (ms) and the correlation id of the operation that follows."""
@@ -227,6 +230,8 @@ class Unit:
     def insert(self, session, data):
         """Store a new session and record `session.created`."""
         row = self._event("session.created", session.id, data)
+        if self._changed:
+            self._changed(session.id, None, row.id)
         session.rev = row.id
         session.info = info.render(session)
         self.store.insert(session)
@@ -237,6 +242,8 @@ class Unit:
         if touch:
             session.updated = max(session.updated, self.now)
         row = self._event(kind, session.id, data)
+        if self._changed:
+            self._changed(session.id, session.rev, row.id)
         session.rev = row.id
         session.info = info.render(session)
         self.store.save(session)

@@ -18,30 +18,37 @@ CHUNK = 128
 class Mirror:
     """Brings what the server says into the store. Thread-safe.
 
-    Two functions are called that must only take a note: `repair(kind, session_id, after=0)` when the server may have replaced a title that
-    was set here ("title", O-027), has a share that was withdrawn here ("unshare"), or is to be asked in so many seconds because it
-    may have told more than the echo of a change of ours ("echo"; after None: it has not); `learned(session_id)` when the store knows more of a session
-    than the last list said. Sessions that ended stay ended: a late event, or a list that was asked for before, does not bring them back (O-032).
+    Two functions are called that must only take a note. `learned(session_id)`: the store knows more of a session than the last list
+    said. `repair(kind, session_id, after)`: something is to be put right in so many seconds. "title": the server may have replaced a
+    title that was set here (O-027); "unshare": it has a share that was withdrawn here; "look": it is to be asked, for what it said may
+    have been overtaken; after None: no more.
+
+    What was said is overtaken when the record has changed since, by another thread or another process on the store: the log's
+    ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for before, does not
+    bring them back (O-032).
     """
 
     def __init__(self, commits, store, publisher, version, repair, learned):
         self._commits, self._store, self._publisher, self._version = commits, store, publisher, version
         self._repair, self._learned = repair, learned
         self._lock = threading.Lock()
-        self._refreshed, self._heard, self._ended = {}, {}, {}
+        commits.changed = self._changed_here
+        self._refreshed, self._revs, self._ended = {}, {}, {}
         self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
 
-    def take(self, remote, since=None):
+    def take(self, remote, since=None, heard=False):
         """Bring one session up to date and return its record, which is made if there is none.
 
-        `since` is the `now()` of when the server was asked: what was heard later counts more. A session that ended meanwhile is
-        `NOT_FOUND`.
+        `since` is the `now()` of when the server was asked; `heard`: it was not, this is an event. A session that ended meanwhile
+        is `NOT_FOUND`.
         """
         if self.has_ended(remote.id):
             raise gone(remote.id)
         session = self._store.look(remote.id)
         if session is None or self._would_change(session, remote):
-            session = self._commits.run(lambda unit: self.merge(unit, remote, since))
+            session = self._commits.run(lambda unit: self.merge(unit, remote, since, heard))
+        else:
+            self._merged(session)
         self.refreshed(remote.id)
         return session
 
@@ -57,27 +64,43 @@ class Mirror:
                     reason = reason or outcome
         return failed, reason
 
-    def merge(self, unit, remote, since=None):
-        """Bring one session up to date within a change, and return its record."""
+    def merge(self, unit, remote, since=None, heard=False):
+        """Bring one session up to date within a change, and return its record; see `take`."""
         session = unit.store.find(remote.id)
         if session is None:
             session = self.adopted(unit, remote)
             self.insert(unit, session)
             if session.share_url is not None:
                 unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
-        elif since is None or self._heard.get(remote.id, 0) <= since:
+        elif since is not None and session.rev > since or heard and session.rev != self._revs.get(session.id):
+            if self._would_change(session, remote):
+                self._repair("look", session.id, 0.0)
+            return session
+        else:
             for kind, data in self.bring(unit, session, remote):
                 unit.save(session, kind, data, touch=False)
             unit.store.save(session)
+        self._merged(session)
         return session
+
+    def _changed_here(self, session_id, rev, new):
+        """Follow a change of this process's: it overtakes nothing that the server said before."""
+        with self._lock:
+            if self._revs.get(session_id) == rev:
+                _remember(self._revs, session_id, new)
+
+    def _merged(self, session):
+        """Note up to which of its changes the record is what the server told us."""
+        with self._lock:
+            _remember(self._revs, session.id, session.rev)
 
     def bring(self, unit, session, remote):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
         contested = merge.is_contested(session, remote, unit.now)
         if contested:
-            self._repair("title", remote.id)
+            self._repair("title", remote.id, 0.0)
         if session.unshared and remote.share_url is not None:
-            self._repair("unshare", remote.id)
+            self._repair("unshare", remote.id, 0.0)
         return merge.merge(session, remote, unit.store.share(remote.id), keep_title=contested)
 
     def adopted(self, unit, remote):
@@ -98,13 +121,14 @@ class Mirror:
         events = merge.merge(twin, remote, self._store.share(session.id))
         return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
 
-    def recorded(self, answer):
+    def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new (P-123).
 
         The server tells of a change of several fields field by field, with states that were never asked for.
         """
         with self._lock:
             _remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
+        self._merged(session)
         self.refreshed(answer.id)
 
     def heard(self, remote):
@@ -116,10 +140,9 @@ class Mirror:
                 self._echoes.pop(remote.id, None)
             if echo:
                 # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
-                self._repair("echo", remote.id, None if remote == answer else ECHO)
+                self._repair("look", remote.id, None if remote == answer else ECHO)
                 return
-            _remember(self._heard, remote.id, self.now())
-        self.take(remote)
+        self.take(remote, heard=True)
 
     def end(self, session_id):
         """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
@@ -137,15 +160,14 @@ class Mirror:
         return session_id in self._ended
 
     # -- freshness -------------------------------------------------------------------------------------------------
-    @staticmethod
-    def now():
-        """Return the time as `since` counts it: monotonic nanoseconds."""
-        return time.monotonic_ns()
+    def now(self):
+        """Return where the store is now, as `since` counts it: the newest log id."""
+        return self._store.log_state()[1]
 
     def refreshed(self, session_id):
         """Note that the session's record is what the server says now."""
         with self._lock:
-            _remember(self._refreshed, session_id, self.now())
+            _remember(self._refreshed, session_id, time.monotonic_ns())
         self._learned(session_id)
         self._publisher.fresh(session_id)
 

@@ -254,6 +254,8 @@ class RemoteSessions:
         patch = patches.parse_patch(patch_json)
         if patch:
             self._change(session_id, patch)
+        else:
+            self._remote.look(session_id)
 
     def _change(self, session_id, patch):
         remote = self._remote
@@ -263,7 +265,8 @@ class RemoteSessions:
             if "base" in patch:
                 with remote.asking(session_id):
                     session = looked = self._mirror.take(self._server.get(session_id, **self._way, directory=session.directory))
-                patches.apply_patch(session.copy(), patch, 0)  # CONFLICT comes before anything is sent
+                if not patches.apply_patch(session.copy(), patch, 0):  # CONFLICT comes before anything is sent
+                    return
             now = self._commits.clock()
             sent = {name: patch[name] for name in SHARED_FIELDS if name in patch}
             if "metadata" in sent:
@@ -277,15 +280,14 @@ class RemoteSessions:
 
             def change(unit):
                 session = unit.find(session_id)
+                before = _shown(session) if session.rev != looked.rev else None
                 if "title" in patch:
                     session.titled = None
                 if answer is not None:
                     for kind, data in self._mirror.bring(unit, session, answer):
                         if kind != "session.updated":  # ours tells of the rest
                             unit.save(session, kind, data)
-                before = _shown(session) if session.rev != looked.rev else None
-                if not patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, now):
-                    return
+                patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, now)
                 if "archived" in sent:
                     session.archived = sent["archived"]
                 data = {"id": session_id}
@@ -296,9 +298,10 @@ class RemoteSessions:
                     unit.store.save(session)
                 else:
                     unit.save(session, "session.updated", data)
-            self._commits.run(change)
+                return session
+            changed = self._commits.run(change)
             if answer is not None:
-                self._mirror.recorded(answer)
+                self._mirror.recorded(answer, changed)
 
     def initialize(self, session_id, provider_id, model_id):
         """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written there (P-014)."""

@@ -155,7 +155,7 @@ class Sync:
             with self._changed:
                 self._chores.pop((kind, session_id), None)
             return
-        works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "echo": self.look}
+        works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "look": self.look}
         self.chore(kind, session_id, works[kind], after)
 
     def trouble(self, error):
@@ -168,7 +168,8 @@ class Sync:
     def chore(self, kind, session_id, work, after=0.0):
         """Have `work(session_id, until, cancel)` done on the thread of this, in so many seconds; once, however often it is asked for."""
         with self._changed:
-            self._chores.setdefault((kind, session_id), (work, time.monotonic() + after))
+            when = time.monotonic() + after
+            self._chores[kind, session_id] = work, min(when, self._chores.get((kind, session_id), (work, when))[1])
             self._changed.notify_all()
 
     # -- what the event stream calls -------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import time
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.model import EVENTS
 from plue_session.services import calls
 from tests.remote_world import RemoteWorld, in_thread
 
@@ -270,7 +272,7 @@ def test_another_clients_change_among_the_echoes_is_looked_for(world):
     world.held_back.clear()  # the echo is lost
     world.server.put(session.id, title="Theirs")
     world.deliver()
-    assert world.info(session)["title"] == "Mine" and world.chores() == ["echo"]
+    assert world.info(session)["title"] == "Mine" and world.chores() == ["look"]
     assert world.info(session)["title"] == "Theirs"
 
 
@@ -345,6 +347,72 @@ def test_initialize_asks_whether_the_pair_is_there_and_writes_nothing(world):
     unchanged_by(world, errors.Conflict, lambda on: on.sessions.initialize(session.id, "fake", "other"), session.id)
     unchanged_by(world, errors.InvalidParam, lambda on: on.sessions.initialize(session.id, "", "other"), session.id)
     assert asked(world) == []
+
+
+# -- two processes on one store ----------------------------------------------------------------------------------------------
+@pytest.fixture
+def two(tmp_path):
+    """Two processes on one store and one server, each with its own stream; their events come by hand."""
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    streams = [], []
+    first.server.tell = lambda change: [stream.append(change) for stream in streams]
+
+    def deliver(number):
+        world, stream = (first, second)[number], streams[number]
+        while stream:
+            world.sync.apply(stream.pop(0))
+    yield first, second, deliver
+    first.store.close()
+    second.store.close()
+
+
+def log(world):
+    return [(EVENTS[row.kind], json.loads('{"x":0' + row.tail)["data"].get("title")) for row in world.store.events_after(0, 100)]
+
+
+@pytest.mark.requirement("P-122", "P-133")
+def test_the_slower_ones_events_do_not_undo_what_the_faster_one_has_recorded(two):
+    first, second, deliver = two
+    session_id = first.elsewhere(title="First")
+    first.server.put(session_id, title="Second")
+    deliver(0)
+    deliver(1)
+    second.chores()
+    assert log(first) == [("session.created", None), ("session.updated", "Second")]
+    first.server.put(session_id, title="Third")
+    deliver(1)
+    second.chores()
+    deliver(0)
+    first.chores()
+    assert log(first)[2:] == [("session.updated", "Third")] and second.info(session_id)["title"] == "Third"
+
+
+def test_what_another_process_has_recorded_of_our_change_is_not_told_again(two):
+    first, second, deliver = two
+    session = first.create(title="T")
+    deliver(0), deliver(1)
+    first.server.during["update"] = lambda: deliver(1) or second.chores()
+    first.do(lambda on: on.sessions.update_title(session.id, "U"), session.id)
+    deliver(0), deliver(1)
+    assert log(first) == [("session.created", None), ("session.updated", "U")]
+
+
+def test_a_list_that_was_overtaken_by_another_process_changes_nothing(two):
+    first, second, deliver = two
+    session_id = first.elsewhere(title="First")
+    deliver(0)
+
+    def meanwhile():
+        first.server.put(session_id, title="Second")
+        deliver(1)
+        second.chores()
+    first.look()
+    first.server.put(session_id, title="Between")
+    first.server.during["survey"] = meanwhile
+    first.look()
+    first.chores()
+    assert ("session.updated", "Second") in log(first) and log(first)[-1] == ("session.updated", "Second")
 
 
 # -- the automatic title ---------------------------------------------------------------------------------------------------
