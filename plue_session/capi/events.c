@@ -45,29 +45,29 @@ static void release_subscription(subscription *old) /* plue_queues_lock is held 
 static void *subscription_main(void *argument)
 {
     subscription *mine = argument;
-    plue_thread *thread = plue_this_thread();
-    if (thread)
-        thread->subscription = mine;
+    plue_this_thread()->subscription = mine;
     pthread_mutex_lock(&plue_queues_lock);
     while (mine->closing < 2) {
         uint64_t sequence;
-        plue_event *next = plue_queue_pop(&mine->queue, &sequence);
-        int behind = mine->queue.behind, signal = mine->queue.signal;
+        char *text = plue_queue_room(&mine->queue);
+        plue_event *next = text ? plue_queue_pop(&mine->queue, &sequence) : NULL;
+        /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for again. */
+        int behind = mine->queue.behind, again = behind || mine->queue.count, signal = mine->queue.signal;
         if (!next && mine->closing)
             break;
+        if (!next)
+            plue_queue_hush(&mine->queue);
         pthread_mutex_unlock(&plue_queues_lock);
         if (next) {
             int kind = next->kind;
-            char *text = plue_event_print(next, sequence);
-            if (text)
-                mine->callback((uint8_t)kind, text, mine->user_data);
+            plue_event_print(next, sequence, text);
+            mine->callback((uint8_t)kind, text, mine->user_data);
             free(text);
         } else {
             struct pollfd bell = {.fd = signal, .events = POLLIN};
             if (behind)
                 plue__wake(PLUE_LANE_READ, PLUE_SIGNAL_WAKE);
-            /* The bell rings for every event; a refill that could not be asked for now is asked for again. */
-            (void)poll(&bell, 1, behind ? 50 : -1);
+            (void)poll(&bell, 1, again ? 50 : -1);
         }
         pthread_mutex_lock(&plue_queues_lock);
     }
@@ -187,19 +187,22 @@ char *plue_event_poll(void)
     plue_clear_error();
     uint64_t sequence;
     pthread_mutex_lock(&plue_queues_lock);
-    plue_event *next = default_queue ? plue_queue_pop(default_queue, &sequence) : NULL;
+    char *text = default_queue ? plue_queue_room(default_queue) : NULL;
+    if (text && plue_own_block(text)) {
+        free(text);
+        text = NULL;
+    }
+    /* It leaves the queue only when there is memory to give it away in. */
+    plue_event *next = text ? plue_queue_pop(default_queue, &sequence) : NULL;
+    int short_of_memory = default_queue && !next && default_queue->count;
     int behind = default_queue && default_queue->behind && !default_queue->count;
     pthread_mutex_unlock(&plue_queues_lock);
     if (behind)
         plue__wake(PLUE_LANE_READ, PLUE_SIGNAL_WAKE);
-    if (!next)
-        return NULL;
-    char *text = plue_event_print(next, sequence);
-    if (!text || plue_own_block(text)) {
-        free(text);
+    if (next)
+        plue_event_print(next, sequence, text);
+    else if (short_of_memory)
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-        return NULL;
-    }
     return text;
 }
 

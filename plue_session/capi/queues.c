@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SEQUENCE = 48 }; /* what the sequence number adds to an event's text, at most */
+
 pthread_mutex_t plue_queues_lock = PTHREAD_MUTEX_INITIALIZER;
 static plue_queue *queues;
 static uint64_t last_token;
@@ -71,6 +73,18 @@ static int push(plue_queue *to, plue_event *added, int64_t id)
     return 0;
 }
 
+void plue_queue_hush(plue_queue *of)
+{
+    uint64_t ignored;
+    while (of->signal >= 0 && read(of->signal, &ignored, sizeof ignored) < 0 && errno == EINTR)
+        ;
+}
+
+char *plue_queue_room(const plue_queue *of)
+{
+    return of->count ? malloc(of->ring[of->first]->length + SEQUENCE + 1) : NULL;
+}
+
 plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence)
 {
     if (!from->count)
@@ -82,11 +96,8 @@ plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence)
     *sequence = from->sequence;
     if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
         from->sequence++;
-    if (!from->count && from->signal >= 0) {
-        uint64_t ignored;
-        while (read(from->signal, &ignored, sizeof ignored) < 0 && errno == EINTR)
-            ;
-    }
+    if (!from->count)
+        plue_queue_hush(from);
     return taken;
 }
 
@@ -105,18 +116,14 @@ static plue_event *make_event(int kind, const char *head, size_t head_length, co
     return made;
 }
 
-char *plue_event_print(plue_event *of, uint64_t sequence)
+void plue_event_print(plue_event *of, uint64_t sequence, char *room)
 {
-    char number[48] = "";
+    char number[SEQUENCE] = "";
     int digits = of->kind == PLUE_EVENT_GAP ? 0 : snprintf(number, sizeof number, ",\"sequence\":%llu", (unsigned long long)sequence);
-    char *text = malloc(of->length + (size_t)digits + 1);
-    if (text) {
-        memcpy(text, of->text, of->head);
-        memcpy(text + of->head, number, (size_t)digits);
-        memcpy(text + of->head + digits, of->text + of->head, of->length - of->head + 1);
-    }
+    memcpy(room, of->text, of->head);
+    memcpy(room + of->head, number, (size_t)digits);
+    memcpy(room + of->head + digits, of->text + of->head, of->length - of->head + 1);
     drop_event(of);
-    return text;
 }
 
 static plue_queue *queue_by_token(uint64_t token)
@@ -148,8 +155,10 @@ void plue__event_publish(int64_t id, int kind, const char *head, size_t head_len
     for (plue_queue *each = queues; each; each = each->next) {
         if (made)
             offer(each, made, id);
-        else if (id)
-            each->behind = 1; /* no memory: the log still has it */
+        else if (id) { /* no memory: the log still has it */
+            each->behind = 1;
+            plue_queue_ring(each);
+        }
     }
     if (made)
         drop_event(made);

@@ -31,7 +31,9 @@ extern pthread_mutex_t plue_queues_lock; /* guards every queue; the functions be
 void plue_queue_open(plue_queue *made, int signal);
 void plue_queue_close(plue_queue *old);
 void plue_queue_ring(plue_queue *of); /* wakes who waits for its eventfd */
+void plue_queue_hush(plue_queue *of); /* nothing waits in it: its eventfd is not readable any more */
+char *plue_queue_room(const plue_queue *of); /* malloc'ed, for the text of the next event; NULL: there is none, or no memory. It stays, then */
 plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence);
-char *plue_event_print(plue_event *of, uint64_t sequence); /* malloc'ed JSON; drops the event. Needs no lock */
+void plue_event_print(plue_event *of, uint64_t sequence, char *room); /* as JSON; drops the event. Needs no lock */
 
 #endif
