@@ -60,7 +60,8 @@ struct plue_thread {
     int generation;         /* of a library thread: what is not the present one may no longer publish */
 };
 extern _Thread_local plue_thread *plue_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
-plue_thread *plue_this_thread(void); /* NULL when memory is short */
+plue_thread *plue_this_thread(void); /* NULL when memory is short: not on a thread of ours */
+void plue_adopt_thread(plue_thread *made); /* the calling thread's own, from malloc */
 void plue_fail(int code, const char *operation, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void plue_fail_with(int code, const char *message, const char *details);
 void plue_clear_error(void);

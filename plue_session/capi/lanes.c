@@ -203,9 +203,7 @@ static void *lane_main(void *argument)
 {
     struct assignment mine = *(struct assignment *)argument;
     free(argument);
-    plue_thread *thread = plue_this_thread();
-    if (thread)
-        thread->generation = mine.generation;
+    plue_this_thread()->generation = mine.generation;
     plue_python_serve(mine.lane, mine.generation);
     lane *in = &plue_lanes[mine.lane];
     pthread_mutex_lock(&in->lock);

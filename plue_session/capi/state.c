@@ -82,8 +82,27 @@ int plue_above_stdio(int fd)
     return higher;
 }
 
+/* A thread of ours always has its plue_thread: whose it is and whether it may publish must not depend on memory. */
+struct spawned {
+    plue_thread thread; /* first: it ends with this */
+    void *(*run)(void *);
+    void *argument;
+};
+
+static void *spawned_main(void *argument)
+{
+    struct spawned *mine = argument;
+    plue_adopt_thread(&mine->thread);
+    return mine->run(mine->argument);
+}
+
 int plue_spawn(void *(*run)(void *), void *argument)
 {
+    struct spawned *made = calloc(1, sizeof *made);
+    if (!made)
+        return -1;
+    made->run = run;
+    made->argument = argument;
     /* The host's limits may be tiny and its signals are its own: a send to a closed socket must not kill it by SIGPIPE. */
     sigset_t all, before;
     pthread_attr_t attributes;
@@ -93,9 +112,11 @@ int plue_spawn(void *(*run)(void *), void *argument)
     pthread_attr_setstacksize(&attributes, STACK);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, &attributes, run, argument);
+    int failed = pthread_create(&thread, &attributes, spawned_main, made);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    if (failed)
+        free(made);
     return failed ? -1 : 0;
 }
 

@@ -11,6 +11,8 @@
 
 /* A shared object's thread-local data is slow to reach unless it is in the static block: this one is eight bytes. */
 _Thread_local plue_thread *plue_known_thread __attribute__((tls_model("initial-exec")));
+/* The error of a thread that there was no memory for yet. */
+static _Thread_local int bare_code __attribute__((tls_model("initial-exec")));
 static pthread_key_t thread_end;
 static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
 static char no_memory[] = "out of memory";
@@ -34,13 +36,21 @@ static void make_key(void)
     (void)pthread_key_create(&thread_end, thread_ended);
 }
 
+void plue_adopt_thread(plue_thread *made)
+{
+    pthread_once(&thread_once, make_key);
+    plue_known_thread = made;
+    pthread_setspecific(thread_end, made);
+    made->code = bare_code;
+    made->message = no_memory;
+}
+
 plue_thread *plue_this_thread(void)
 {
     if (__builtin_expect(plue_known_thread == NULL, 0)) {
-        pthread_once(&thread_once, make_key);
-        plue_known_thread = calloc(1, sizeof *plue_known_thread);
-        if (plue_known_thread)
-            pthread_setspecific(thread_end, plue_known_thread);
+        plue_thread *made = calloc(1, sizeof *made);
+        if (made)
+            plue_adopt_thread(made);
     }
     return plue_known_thread;
 }
@@ -77,8 +87,10 @@ void plue_cond_init(pthread_cond_t *cond)
 void plue_fail_with(int code, const char *message, const char *details)
 {
     plue_thread *thread = plue_this_thread();
-    if (!thread)
+    if (!thread) {
+        bare_code = code;
         return;
+    }
     char *copy = strdup(message);
     if (thread->message != no_memory)
         free(thread->message);
@@ -107,22 +119,28 @@ void plue_clear_error(void)
     /* Only a thread that has failed before has something to clear. */
     if (plue_known_thread)
         plue_known_thread->code = PLUE_OK;
+    bare_code = PLUE_OK;
 }
 
 const char *plue_get_last_error(void)
 {
-    return plue_known_thread && plue_known_thread->code != PLUE_OK ? plue_known_thread->message : "No error";
+    if (!plue_known_thread)
+        return bare_code ? no_memory : "No error";
+    return plue_known_thread->code != PLUE_OK ? plue_known_thread->message : "No error";
 }
 
 int plue_get_last_error_code(void)
 {
-    return plue_known_thread ? plue_known_thread->code : PLUE_OK;
+    return plue_known_thread ? plue_known_thread->code : bare_code;
 }
 
 const char *plue_get_last_error_json(void)
 {
     plue_thread *thread = plue_known_thread;
-    if (!thread || thread->code == PLUE_OK)
+    static const char plain[] = "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
+    if (!thread)
+        return bare_code ? plain : "{}";
+    if (thread->code == PLUE_OK)
         return "{}";
     const char *name = "UNKNOWN";
     int retryable = 0;
@@ -140,7 +158,7 @@ const char *plue_get_last_error_json(void)
         json = NULL;
     free(message);
     if (!json)
-        return "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
+        return plain;
     free(thread->json);
     return thread->json = json;
 }
