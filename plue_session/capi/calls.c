@@ -13,6 +13,7 @@
 enum { LONGEST_TEXT = 64 << 20, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 
 static atomic_int timeout_ms = 30000;
+static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
 
 static const char *name_of(int operation)
 {
@@ -32,6 +33,10 @@ static request *make_request(const plue_call *call)
     for (int i = 0; i < call->texts; i++)
         room += call->length[i] + 1;
     request *made = calloc(1, sizeof *made + room);
+    if (!made && call->operation == PLUE_CONTROL_CLOSE) {
+        made = spare;
+        spare = NULL;
+    }
     if (!made)
         return NULL;
     plue_cond_init(&made->ended);
@@ -270,6 +275,10 @@ int plue_control(int operation, const char *text, int number, int64_t deadline)
 {
     plue_call call = {.operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
     plue_lanes_prepare();
+    if (operation == PLUE_CONTROL_OPEN && !spare && !(spare = calloc(1, sizeof *spare))) {
+        plue_fail(PLUE_ERROR_IO, name_of(operation), "out of memory. Free some and try again.");
+        return -1;
+    }
     request *done = perform(&call, PLUE_LANE_CONTROL, deadline);
     if (done)
         plue_request_free(done);
