@@ -288,6 +288,15 @@ class Boundary:
                     lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
             if signal & lib.PLUE_SIGNAL_WAKE:
                 self.guarded(commits.catch_up)
+            if signal & lib.PLUE_SIGNAL_SHOW:
+                self.guarded(self.show)
+
+    def show(self):
+        """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown is ignored."""
+        for session_id in self.publisher.known_ids():
+            found = self.runtime.store.info(session_id)
+            if found:
+                self.publisher.snapshot(session_id, *found)
 
     def joined(self, request, handles):
         result = self.call(request)

@@ -20,7 +20,7 @@ enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS
 typedef struct session session;
 struct session {
     pthread_mutex_t lock;
-    char *info; /* NULL until the first snapshot, and after the session is gone */
+    char *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the newest */
     size_t length;
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
@@ -267,7 +267,8 @@ static void let_go(session *of)
     pthread_mutex_unlock(&sessions_lock);
 }
 
-/* Set what every handle of the session shows, unless that is newer already. */
+/* Set what every handle of the session shows, unless that is newer already. Without memory for it they show nothing, rather
+   than what was before: see read_info(). */
 void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length)
 {
     if (plue_outdated())
@@ -280,7 +281,7 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
     session *of = hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
-        if (copy && !of->gone && (!of->info || rev >= of->rev)) {
+        if (!of->gone && rev >= of->rev && (copy || rev > of->rev)) {
             old = of->info;
             of->info = copy;
             of->length = length;
@@ -342,20 +343,13 @@ static session *enter(plue_session_t session_handle, const char *operation)
         session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
         pthread_mutex_lock(&of->lock);
         if (__builtin_expect(atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
-            if (__builtin_expect(of->info != NULL, 1))
+            if (__builtin_expect(!of->gone, 1))
                 return of;
-            int gone = of->gone;
-            char id[128] = "";
-            if (gone)
-                strncat(id, of->id, sizeof id - 1);
+            char id[128] = "", subject[256];
+            strncat(id, of->id, sizeof id - 1);
             pthread_mutex_unlock(&of->lock);
-            if (gone) {
-                char subject[256];
-                stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
-                plue_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
-                return NULL;
-            }
-            plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+            stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
+            plue_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
             return NULL;
         }
         pthread_mutex_unlock(&of->lock);
@@ -380,8 +374,11 @@ static inline char *read_info(plue_session_t handle, const char *operation, int 
     if (!of)
         return NULL;
     ask = ask && is_stale(of);
-    char *copy = ask ? strdup(of->id) : plue_own(of->info, of->length);
+    int shown = ask || of->info;
+    char *copy = ask ? strdup(of->id) : shown ? plue_own(of->info, of->length) : NULL;
     pthread_mutex_unlock(&of->lock);
+    if (!shown)
+        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
     if (!copy)
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
     return copy && ask ? plue_ask_info(copy) : copy;
