@@ -6,7 +6,7 @@
  * moved or freed, so a lookup needs no lock.
  *
  * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock of
- * its own. Session memory is pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy
+ * its own. Readers count themselves as its users and copy it outside of any lock: it may be megabytes. Session memory is pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy
  * locks a session that may have become another one's, sees that its handle is gone, and leaves.
  */
 #include "core.h"
@@ -17,11 +17,16 @@
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
 #define LAST_SERIAL (UINT64_MAX >> (SLOT_BITS + 4))
 
+typedef struct snapshot {
+    atomic_uint references;
+    size_t length;
+    char text[];
+} snapshot;
+
 typedef struct session session;
 struct session {
     pthread_mutex_t lock;
-    char *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the newest */
-    size_t length;
+    snapshot *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the newest */
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
@@ -55,6 +60,12 @@ static slot *slot_at(uint32_t index)
 static slot *slot_of(uintptr_t handle)
 {
     return (handle & 15) == TAG ? slot_at((uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1)) : NULL;
+}
+
+static void drop_snapshot(snapshot *old)
+{
+    if (old && atomic_fetch_sub(&old->references, 1) == 1)
+        free(old);
 }
 
 /* ---- the table of sessions by id; sessions_lock is held ---- */
@@ -130,10 +141,10 @@ static void forget_session(session *old)
     *link = old->next;
     session_count--;
     pthread_mutex_lock(&old->lock);
-    free(old->info);
+    drop_snapshot(old->info);
     free(old->id);
-    old->info = old->id = NULL;
-    old->length = 0;
+    old->info = NULL;
+    old->id = NULL;
     old->rev = 0;
     old->refreshed = 0;
     old->gone = 0;
@@ -249,7 +260,7 @@ void plue__free(char *text)
     free(text);
 }
 
-/* A session is locked with the table's lock let go: its readers may be copying megabytes, and others want to destroy. */
+/* A session is locked with the table's lock let go: others want to destroy meanwhile. */
 static session *hold(const char *id)
 {
     pthread_mutex_lock(&sessions_lock);
@@ -273,10 +284,12 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
 {
     if (plue_outdated())
         return;
-    char *copy = malloc(length + 1), *old = copy;
+    snapshot *copy = malloc(sizeof *copy + length + 1), *old = copy;
     if (copy) {
-        memcpy(copy, info, length);
-        copy[length] = 0;
+        atomic_init(&copy->references, 1);
+        copy->length = length;
+        memcpy(copy->text, info, length);
+        copy->text[length] = 0;
     }
     session *of = hold(id);
     if (of) {
@@ -284,13 +297,12 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
         if (!of->gone && rev >= of->rev && (copy || rev > of->rev)) {
             old = of->info;
             of->info = copy;
-            of->length = length;
             of->rev = rev;
         }
         pthread_mutex_unlock(&of->lock);
         let_go(of);
     }
-    free(old);
+    drop_snapshot(old);
 }
 
 void plue__session_gone(const char *id)
@@ -300,7 +312,7 @@ void plue__session_gone(const char *id)
     session *of = hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
-        free(of->info);
+        drop_snapshot(of->info);
         of->info = NULL;
         of->gone = 1;
         pthread_mutex_unlock(&of->lock);
@@ -374,10 +386,14 @@ static inline char *read_info(plue_session_t handle, const char *operation, int 
     if (!of)
         return NULL;
     ask = ask && is_stale(of);
-    int shown = ask || of->info;
-    char *copy = ask ? strdup(of->id) : shown ? plue_own(of->info, of->length) : NULL;
+    char *id = ask ? strdup(of->id) : NULL;
+    snapshot *info = ask ? NULL : of->info;
+    if (info)
+        atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
     pthread_mutex_unlock(&of->lock);
-    if (!shown)
+    char *copy = info ? plue_own(info->text, info->length) : id;
+    drop_snapshot(info);
+    if (!info && !ask)
         plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
     if (!copy)
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
