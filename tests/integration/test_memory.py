@@ -1,0 +1,31 @@
+"""Memory that runs out, and memory that many copy at once: c_tests/memory.c and c_tests/copies.c, as they are and sanitized."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests import support
+from tests.integration.test_c_programs import under_address, under_thread, under_valgrind
+
+TORTURE = os.environ.get("PLUE_TORTURE") == "1"
+#: Under valgrind a walk takes a quarter of a minute, and AddressSanitizer finds the same.
+TOOLS = (under_address, under_thread, under_valgrind) if TORTURE else (under_address, under_thread)
+PROGRAMS = {"copies": ("P-060", "P-076"), "memory": ("P-132", "X-001", "X-002", "X-005", "X-007", "X-013")}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.requirement(*proven)) for name, proven in PROGRAMS.items()])
+def test_program_holds(name, folder):
+    program = support.library().compile(support.PROGRAMS / f"{name}.c")
+    some = {} if TORTURE or name == "copies" else {"CHECK_PART": 25}
+    support.run([program], env=support.environment(folder, watched=False, **some))
+
+
+def test_programs_are_clean(tmp_path):
+    def under(tool, name):
+        folder = tmp_path / f"{tool.__name__}-{name}"
+        folder.mkdir()
+        tool(name, 100 if TORTURE else 10, folder)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(under, tool, name) for tool in TOOLS for name in PROGRAMS]:
+            done.result()
