@@ -88,7 +88,8 @@ class RemoteSessions:
     def _token_of(self, key):
         """Return the token of the create of this key: the same in every process on the store, so that a lost one is found."""
         from hashlib import sha256
-        return "key-" + sha256(f"{self._remote.store.store_id}/{key}".encode()).hexdigest()[:32]
+        store_id = self._remote.store.store_id
+        return f"{store_id}-key-{sha256(f'{store_id}/{key}'.encode()).hexdigest()[:32]}"
 
     @staticmethod
     def _recover(unit, key, token):
@@ -105,7 +106,7 @@ class RemoteSessions:
         key, role = fields.get("key"), fields.get("role")
         if remote.limit is not None or key is not None or role is not None:
             self._commits.run(lambda unit: check_room(unit.store, remote.limit, key, role))
-        token = token or os.urandom(16).hex()
+        token = token or f"{remote.store.store_id}-{os.urandom(12).hex()}"  # whose it is, see Sync.apply
         metadata = loads(fields["metadata"]) if "metadata" in fields else None
         with remote.asking(), remote.turnstile.expect(token):
             if "provider_id" in fields:

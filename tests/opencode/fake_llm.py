@@ -1,7 +1,7 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
 The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the first
-word until the client leaves, `[status=N]` to refuse. What happens can be awaited: `started` gets the text of each turn whose
+word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse. What happens can be awaited: `started` gets the text of each turn whose
 first word is out, `ended` the same text with "done" or "left" when it is over. The title of a session is always "A title".
 """
 
@@ -46,7 +46,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self.stream(["A ", "title"], {}, None)
         if "status" in order:
             return self.refuse(int(order["status"]))
+        if "bash" in order and request["messages"][-1]["role"] == "user":
+            return self.call("bash", {"command": order["bash"], "description": "As told"})
         self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
+
+    def call(self, name, arguments):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.say({"role": "assistant", "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]})
+        self.say({}, "tool_calls", usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def refuse(self, status):
         body = json.dumps({"error": {"message": f"refused with {status}", "type": "fake", "code": "fake"}}).encode()

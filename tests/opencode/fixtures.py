@@ -88,7 +88,7 @@ def isolate(root, model):
         "enabled_providers": ["fake"],
         "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake", "options": {"baseURL": model.url, "apiKey": "key"},
                               "models": {"fake-model": {"name": "Fake", "limit": {"context": 128000, "output": 8192}}}}}}))
-    environment = {**QUIET, "HOME": str(root / "home"), "TMPDIR": str(root / "tmp"), "OPENCODE_CONFIG": str(config)}
+    environment = {**QUIET, "OPENCODE_PERMISSION": '{"bash": "ask"}', "HOME": str(root / "home"), "TMPDIR": str(root / "tmp"), "OPENCODE_CONFIG": str(config)}
     for name in ("data", "config", "state", "cache"):
         environment[f"XDG_{name.upper()}_HOME"] = str(root / name)
     for path in ("home", "tmp"):

@@ -27,7 +27,8 @@ def warm(client, model):
     """The first turn of a server's life takes seconds (O-050)."""
     session = client.create(uuid.uuid4().hex, soon(), title="Warm")
     prompt(client, session, "warm")
-    assert model.ended.get(timeout=30) == ("warm", "done")
+    while model.ended.get(timeout=30) != ("warm", "done"):  # what came before is of other tests
+        pass
 
 
 @pytest.fixture(autouse=True)

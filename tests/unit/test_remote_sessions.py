@@ -398,6 +398,24 @@ def test_what_another_process_has_recorded_of_our_change_is_not_told_again(two):
     assert log(first) == [("session.created", None), ("session.updated", "U")]
 
 
+@pytest.mark.requirement("O-029")
+def test_what_one_process_makes_the_other_leaves_to_it(two):
+    first, second, deliver = two
+    first.server.during["create"] = lambda: deliver(1)
+    session = first.create(title="T", key="k", tags=["a"])
+    deliver(0), deliver(1)
+    assert log(first) == [("session.created", None)] and second.info(session)["key"] == "k"
+    assert second.chores() == ["look"] and len(log(first)) == 1
+
+
+def test_what_one_process_died_over_the_other_records(two):
+    first, second, deliver = two
+    made = first.server.create(f"{first.store.store_id}-x", time.monotonic() + 5)
+    deliver(1)
+    assert second.store.look(made.id) is None and second.chores() == ["look"]
+    assert second.info(made.id)["title"] == made.title
+
+
 def test_a_list_that_was_overtaken_by_another_process_changes_nothing(two):
     first, second, deliver = two
     session_id = first.elsewhere(title="First")

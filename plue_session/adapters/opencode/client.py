@@ -252,6 +252,19 @@ class Client:
         """
         self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False)
 
+    def refuse_permissions(self, session_id, until, cancel=None, directory=None):
+        """Refuse what the session's turns have asked for: a turn that was ended asks no more, but the server keeps its question (O-037).
+
+        OpenCode: GET /permission, POST /permission/{id}/reply.
+        """
+        asked = self._call("GET", "/permission", directory, until, cancel)
+        for each in asked if type(asked) is list else ():
+            if type(each) is dict and each.get("sessionID") == session_id and shapes.is_permission(each.get("id")):
+                try:
+                    self._call("POST", f"/permission/{each['id']}/reply", directory, until, cancel, body={"reply": "reject"}, resend=False)
+                except errors.NotFound:
+                    pass  # answered meanwhile, or ended with its turn after all
+
     # -- the way there ---------------------------------------------------------------------------------------------
     def _exchange(self, method, path, directory, query, body, until, cancel, resend):
         url = self._locate(until, cancel)

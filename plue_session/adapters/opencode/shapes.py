@@ -156,6 +156,11 @@ def nameable(session_id):
         return False
 
 
+def is_permission(request_id):
+    """Return whether this is the id of a permission request that can stand in a path."""
+    return type(request_id) is str and request_id.startswith("per_") and len(request_id) <= ids.MAX_ID and request_id[4:].isalnum() and request_id.isascii()
+
+
 def sessions(data):
     """Map a list of sessions. Those with an id that no call could name are left out; any other flaw is `SERVER`."""
     if type(data) is not list:

@@ -35,7 +35,10 @@ class Turns:
         """
         look = _Look(self._client, self._heard, session_id, until, cancel, directory or self._directory(session_id, until, cancel))
         try:
-            return self._abort(look, turn_id)
+            ended = self._abort(look, turn_id)
+            if ended:
+                self._client.refuse_permissions(session_id, until, cancel, look.directory)
+            return ended
         except errors.NotFound as error:
             if look.begun:  # deleted while we were at it
                 return True
