@@ -278,12 +278,12 @@ PLUE_API char *plue_json_quote(const char *text);
  * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
  * the same store within 50 ms. A failed call changes nothing and emits no event.
  *
- * With an OpenCode server (backend in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
- * what the server does not: keys, tags, metadata, provider, shares of our own. What changes a session asks the server first. Then
- * each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in time),
- * ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away, reads
- * answer what was last known (`sync.state` is "stale") and changes fail with CONNECTION, in this version also with
- * offline "queue".
+ * With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+ * what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
+ * first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
+ * time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
+ * reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
+ * fail with CONNECTION, in this version with either `offline`.
  * ======================================================================== */
 
 /**
@@ -306,7 +306,7 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
  * description; role (the session starts with relay state CREATED; one live session per role); template;
  * provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
- * without symlinks). The server gets title, parentId and directory; the rest is kept here.
+ * without symlinks). The server gets title, parentId, directory and metadata; the rest is kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
@@ -346,10 +346,10 @@ PLUE_API plue_session_t plue_session_open(const char *id_or_key);
 /**
  * Create a session that begins with a copy of this one's messages; its parentId is this one's id.
  *
- * @param message_id only what is before this message is copied; NULL or "" copies all.
+ * @param message_id only what is before this message is copied; NULL copies all.
  * @return a handle for plue_session_destroy(), or NULL.
- * Errors: INVALID_PARAM (NULL handle, malformed id); BAD_HANDLE; NOT_FOUND (deleted, no such message);
- *     UNSUPPORTED (embedded backend); LIMIT_EXCEEDED; ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM (NULL handle, empty id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
+ *     (embedded backend); LIMIT_EXCEEDED; ABORTED; BUSY; IO.
  * OpenCode: POST /session/{id}/fork
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -363,9 +363,9 @@ PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *me
  * "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
  * "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
  *
- * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server it
- * is instant for cacheTtlMs after the server was last heard about this session; then the server is asked. While it is away the answer
- * is what was last known, with sync.state "stale".
+ * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
+ * it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
+ * away the answer is what was last known, with `sync.state` "stale".
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -395,8 +395,8 @@ PLUE_API char *plue_session_get_id(plue_session_t session);
 /**
  * Return every session as a JSON array of infos, least recently updated first; [] when there are none.
  *
- * Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked for its sessions of
- * the configured directory first, unless that was done within cacheTtlMs.
+ * Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
+ * sessions in the configured directory.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: BUSY; IO; INTEGRITY.
@@ -410,9 +410,10 @@ PLUE_API char *plue_session_list(void);
  *
  * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
  * parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
- * archived (true or false); text (found in title or description, ignoring case). No server is asked. Order: sort "updated" (default),
+ * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
  * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
  * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+ * No server is asked: this is what is known here.
  *
  * @param query_json a JSON object, or NULL for the first 100 by time of update.
  * @return free it with plue_free_json(); NULL on failure.
@@ -449,7 +450,7 @@ PLUE_API int plue_session_update_title(plue_session_t session, const char *title
  *
  * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
  * archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
- * only if they still hold. The server gets title and archived; the rest is kept here.
+ * only if they still hold. The server gets title, metadata and archived, and `base` is compared with what it has now.
  *
  * @param patch_json a JSON object; {} changes nothing and emits nothing.
  * @return 0, or -1.
@@ -492,8 +493,8 @@ PLUE_API int plue_session_delete(plue_session_t session);
  *
  * Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
  * threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
- * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a server
- * the running turn is ended; the flag shows even if the server cannot be told. Never waits behind other calls.
+ * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
+ * server the turn that runs is ended; the flag shows even if the server cannot be told. It never waits behind other calls.
  *
  * @return 0 (the turn is known to have ended), or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -520,7 +521,8 @@ PLUE_API int plue_session_abort_turn(plue_session_t session, const char *turn_id
  * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
  * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
  * the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
- * A server that shares gives a `url` of its own, which is the `link` and has no secret; one that does not, or is away, leaves it to us.
+ * A server that shares gives a `url` of its own, which is the `link`: there is no secret then. One that does not share, or
+ * is away, leaves it to us.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's
@@ -556,7 +558,8 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
 /**
  * Synchronise with the server now: every session of the configured directory, as it is there.
  *
- * Happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend: 0 at once.
+ * That happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend:
+ * 0 at once.
  *
  * @param timeout_ms how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0
  *     at once.
@@ -569,9 +572,11 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
 PLUE_API int plue_session_sync(int timeout_ms);
 
 /**
- * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+ * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?:{"url"?,"pid"?,
+ * "events","error"?}}.
  *
- * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
+ * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told;
+ * `events` says whether it tells of changes by itself, or only when asked; `error`, why it is away.
  * Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
  *
  * @return free it with plue_free_json(); NULL on failure.
@@ -606,8 +611,8 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *
  * session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
  * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"};
- * sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and sync.state
- * tells when it goes away and when it is back; sync.state, library.* and log come to this process alone and are not kept.
+ * sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and
+ * sync.state tells that it is away or back. sync.state, library.* and log come to this process alone and are not kept.
  * ======================================================================== */
 
 /**

@@ -6,8 +6,9 @@
  * moved or freed, so a lookup needs no lock.
  *
  * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock of
- * its own. Readers count themselves as its users and copy it outside of any lock: it may be megabytes. Session memory is pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy
- * locks a session that may have become another one's, sees that its handle is gone, and leaves.
+ * its own. Readers count themselves as its users and copy it outside of any lock: it may be megabytes. Session memory is
+ * pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy locks a session that may have
+ * become another one's, sees that its handle is gone, and leaves.
  */
 #include "core.h"
 

@@ -13,8 +13,8 @@ was behind, or in another process, may hear of the deletion alone.
 
 session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
 session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"};
-sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and sync.state
-tells when it goes away and when it is back; sync.state, library.* and log come to this process alone and are not kept.
+sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and
+sync.state tells that it is away or back. sync.state, library.* and log come to this process alone and are not kept.
 """
 
 from __future__ import annotations

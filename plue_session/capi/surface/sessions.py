@@ -8,12 +8,12 @@ After that its handles answer NOT_FOUND for ever and are still yours to destroy.
 Every change is durable before its call returns, visible through every handle at once, and told to other processes on
 the same store within 50 ms. A failed call changes nothing and emits no event.
 
-With an OpenCode server (backend in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
-what the server does not: keys, tags, metadata, provider, shares of our own. What changes a session asks the server first. Then
-each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in time),
-ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away, reads
-answer what was last known (`sync.state` is "stale") and changes fail with CONNECTION, in this version also with
-offline "queue".
+With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
+first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
+time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
+reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
+fail with CONNECTION, in this version with either `offline`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
     description; role (the session starts with relay state CREATED; one live session per role); template;
     provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
-    without symlinks). The server gets title, parentId and directory; the rest is kept here.
+    without symlinks). The server gets title, parentId, directory and metadata; the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
@@ -87,13 +87,13 @@ def plue_session_open(runtime, id_or_key: Text) -> NewSession:
 def plue_session_fork(runtime, session: SessionHandle, message_id: OptionalText) -> NewSession:
     """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
 
-    :param message_id: only what is before this message is copied; NULL or "" copies all.
+    :param message_id: only what is before this message is copied; NULL copies all.
     :returns: a handle for plue_session_destroy(), or NULL.
-    :errors: INVALID_PARAM (NULL handle, malformed id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
+    :errors: INVALID_PARAM (NULL handle, empty id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
         (embedded backend); LIMIT_EXCEEDED; ABORTED; BUSY; IO.
     :opencode: POST /session/{id}/fork
     """
-    return runtime.sessions.fork(session, message_id or None)
+    return runtime.sessions.fork(session, message_id)
 
 
 @export(time="remote", lane="read", shim=False)
@@ -105,9 +105,9 @@ def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
     "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
 
-    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server it
-    is instant for cacheTtlMs after the server was last heard about this session; then the server is asked. While it is away the answer
-    is what was last known, with sync.state "stale".
+    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
+    it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
+    away the answer is what was last known, with `sync.state` "stale".
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -138,8 +138,8 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
 def plue_session_list(runtime) -> OwnedText:
     """Return every session as a JSON array of infos, least recently updated first; [] when there are none.
 
-    Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked for its sessions of
-    the configured directory first, unless that was done within cacheTtlMs.
+    Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
+    sessions in the configured directory.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: BUSY; IO; INTEGRITY.
@@ -154,9 +154,10 @@ def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
     parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
-    archived (true or false); text (found in title or description, ignoring case). No server is asked. Order: sort "updated" (default),
+    archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
     "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
     nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+    No server is asked: this is what is known here.
 
     :param query_json: a JSON object, or NULL for the first 100 by time of update.
     :returns: free it with plue_free_json(); NULL on failure.
@@ -194,7 +195,7 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> St
 
     Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
     archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
-    only if they still hold. The server gets title and archived; the rest is kept here.
+    only if they still hold. The server gets title, metadata and archived, and `base` is compared with what it has now.
 
     :param patch_json: a JSON object; {} changes nothing and emits nothing.
     :returns: 0, or -1.
@@ -240,8 +241,8 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
 
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
-    this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a server
-    the running turn is ended; the flag shows even if the server cannot be told. Never waits behind other calls.
+    this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
+    server the turn that runs is ended; the flag shows even if the server cannot be told. It never waits behind other calls.
 
     :returns: 0 (the turn is known to have ended), or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -269,7 +270,8 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
     is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
     the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
-    A server that shares gives a `url` of its own, which is the `link` and has no secret; one that does not, or is away, leaves it to us.
+    A server that shares gives a `url` of its own, which is the `link`: there is no secret then. One that does not share, or
+    is away, leaves it to us.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
@@ -306,7 +308,8 @@ def plue_session_validate_share(runtime, session_id: Text, secret: Text) -> Stat
 def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
     """Synchronise with the server now: every session of the configured directory, as it is there.
 
-    Happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend: 0 at once.
+    That happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend:
+    0 at once.
 
     :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at once.
     :returns: 0, or -1.
@@ -318,9 +321,11 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
 @export(time="local", lane="read")
 def plue_session_sync_status(runtime) -> OwnedText:
-    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?:{"url"?,"pid"?,
+    "events","error"?}}.
 
-    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
+    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told;
+    `events` says whether it tells of changes by itself, or only when asked; `error`, why it is away.
     Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
 
     :returns: free it with plue_free_json(); NULL on failure.
