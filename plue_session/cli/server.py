@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 import time
 from urllib.parse import urlsplit
 
@@ -26,10 +27,18 @@ def examine(backend, environ):
     """Yield the findings about the server of `settings.backend`; `environ` is the environment that one of our own would get."""
     if backend.kind == "embedded":
         yield Finding("server", "ok", POINT)
-    elif backend.spawn:
-        yield from own(backend.spawn, environ)
-    else:
-        yield from attached(backend)
+        return
+    yield client()
+    yield from own(backend.spawn, environ) if backend.spawn else attached(backend)
+
+
+def client():
+    """Tell whether the package is there that the library talks to servers with."""
+    try:
+        from requests import __version__ as version
+    except ImportError as error:
+        return Finding("requests", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'requests>=2.31'")
+    return Finding("requests", "ok", version)
 
 
 # -- attached by URL ---------------------------------------------------------------------------------------------------

@@ -246,12 +246,11 @@ def test_list_and_info_show_what_was_last_known_while_the_server_is_away(shell, 
     assert "cannot be reached" in done.err and done.err.endswith("This is what was last known.\n") and done.err.count("\n") == 1
     assert [(info["title"], info["sync"]["state"]) for info in json.loads(done.out)] == [("Here", "stale")]
     assert "sync.state      stale\n" in shell("info", "ses_1").out
-    assert "ACCESS_DENIED" not in done.err and "plue_session_create" in shell("demo", code=1).err
 
 
 def answering(answers):
     """Return what a healthy server without a password answers, beside these: {path: JSON}."""
-    known = {"/global/health": {"healthy": True, "version": "1.18.33"}, "/session": [], "/session/status": {}, **answers}
+    known = {"/session": [], "/session/status": {}, **answers}
     return lambda method, target: reply(200, known[target.partition("?")[0]]) if target.partition("?")[0] in known else reply(404, b"{}")
 
 
@@ -319,6 +318,7 @@ def test_doctor_finds_a_used_store_well(shell, kept):
     found = findings(shell, 0)
     assert {finding["state"] for finding in found.values()} == {"ok"}
     assert "sessions 1, schema 2" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
 
 
@@ -428,10 +428,6 @@ def test_no_store_is_moved_that_is_sound_in_use_or_not_there(shell, kept, folder
 
 
 # -- doctor, with a server ---------------------------------------------------------------------------------------------
-def test_doctor_says_how_to_name_a_server(shell):
-    assert "PLUE_OPENCODE_URL" in findings(shell, 0)["server"]["text"]
-
-
 def test_doctor_finds_a_server_well(attached, client, server, project):
     client.create("found", soon(), directory=project)
     done = attached("doctor", "--json")
@@ -439,7 +435,7 @@ def test_doctor_finds_a_server_well(attached, client, server, project):
     assert found["server"]["text"] == f"OpenCode 1.18.33 at {server.place[0]}" and found["sessions"]["text"] == f"1 of {project}"
     assert "they arrive" in found["events"]["text"] and "with a password, as opencode" == found["access"]["text"]
     assert {found[check]["state"] for check in ("server", "access", "sessions", "events")} == {"ok"}
-    assert server.password not in done.out + done.err + attached("doctor").out
+    assert server.password not in done.out + done.err
 
 
 def test_doctor_names_refused_credentials_without_showing_them(shell, server, project, tmp_path):
@@ -457,17 +453,16 @@ def test_doctor_names_a_server_that_is_not_there_and_how_to_start_it(shell, proj
     found = findings(shell, 1)
     assert "cannot be reached" in found["server"]["text"] and f"opencode serve --hostname 127.0.0.1 --port {stub.port}" in found["server"]["remedy"]
     assert "store" in found and "events" not in found
-    attach(shell, tmp_path, "https://opencode.invalid", project)
-    assert "--port 443" in findings(shell, 1)["server"]["remedy"]
 
 
 def test_doctor_notes_a_strange_version_an_open_door_and_silence(shell, project, tmp_path):
     with Stub(answering({"/global/health": {"healthy": True, "version": "9.0"}})) as stub:
+        stub.well = False
         attach(shell, tmp_path, stub.url, project)
         found = findings(shell, 0, before="server.EVENTS = 0.3")
     assert "OpenCode 9.0" in found["server"]["text"] and "knows 1.18.x" in found["server"]["text"]
     assert "run commands" in found["access"]["text"] and "syncIntervalMs" in found["events"]["text"]
-    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"}
+    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"} and found["requests"]["state"] == "ok"
 
 
 def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
@@ -476,6 +471,7 @@ def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
         found = findings(shell, 1)
         assert "plue_session_list" in found["server"]["text"] and found["server"]["remedy"]
     with Stub(lambda method, target: reply(200, b"<html>", "text/html")) as stub:
+        stub.well = False
         attach(shell, tmp_path, stub.url, project)
         assert "not JSON" in findings(shell, 1)["server"]["text"]
 
@@ -486,10 +482,11 @@ def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
     spawn(env={"PATH": "/nowhere:/nothing"})
     found = findings(shell, 1)["command"]
     assert "looked in PATH (/nowhere:/nothing)" in found["text"] and "npm install -g opencode-ai" in found["remedy"]
-    spawn(command=["./bin/opencode"])
-    assert f"looked in {project}/./bin" in findings(shell, 1)["command"]["text"]
     spawn(command=["sh", "-c", "echo The port is taken. >&2; exit 3"])
     found = findings(shell, 1)
     assert found["command"]["text"].endswith("/sh") and found["guard"]["text"].endswith("/lib/plue-session-guard")
     assert "exit code 3" in found["server"]["text"] and "The port is taken." in found["server"]["text"] and f"cd {project} && sh" in found["server"]["remedy"]
-    assert "not executable" in findings(shell, 1, before="server.guard.PROGRAM = '/nowhere'")["guard"]["text"]
+    spawn(command=["./bin/opencode"])
+    found = findings(shell, 1, before="server.guard.PROGRAM, sys.modules['requests'] = '/nowhere', None")
+    assert f"looked in {project}/./bin" in found["command"]["text"] and "not executable" in found["guard"]["text"]
+    assert "pip install 'requests" in found["requests"]["remedy"]

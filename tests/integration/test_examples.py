@@ -24,7 +24,9 @@ def test_the_opencode_example_works_on_a_server_that_runs(plain, server, client,
 
 def test_the_opencode_example_says_that_there_is_no_server(plain, folder, tmp_path):
     program = plain.compile(support.ROOT / "examples" / "opencode.c")
-    done = support.run([program, "http://127.0.0.1:9"], env=support.environment(folder), cwd=tmp_path, code=1)
+    (tmp_path / "impatient.json").write_text('{"requestTimeoutMs": 100}')
+    env = support.environment(folder, PLUE_SESSION_CONFIG=tmp_path / "impatient.json")
+    done = support.run([program, "http://127.0.0.1:9"], env=env, cwd=tmp_path, code=1)
     assert "cannot be reached" in done.err and done.out == ""
 
 
