@@ -1,5 +1,6 @@
 """A request ends in time, whatever the server does, and says what happened."""
 
+import gc
 import gzip
 import socket
 import threading
@@ -272,6 +273,25 @@ def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else
     assert [request[1].partition("?")[0] for request in stub.requests] == ["/x", "/x", "/global/health", "/global/health", "/global/health", "/x"]
     stub.answers += [reply(200)]
     assert get(transport).status == 200 and len(stub.requests) == 7
+
+
+@pytest.mark.requirement("P-113")
+def test_a_closed_transport_has_closed_its_connections_without_the_collectors_help(stub, transport):
+    before, _ = open_sockets(stub), gc.disable()
+    try:
+        get(transport)
+        assert len(open_sockets(stub) - before) == 2  # with the twin that cuts it
+        transport.close()
+        transport._workers[0].thread.join(5)
+        assert not open_sockets(stub) - before
+    finally:
+        gc.enable()
+
+
+def open_sockets(stub):
+    """Return the descriptors of our sockets that are not the stub's."""
+    found = [each for each in gc.get_objects() if type(each) is socket.socket and each.fileno() >= 0]
+    return {each.fileno() for each in found if each.getsockname()[1] != stub.port}
 
 
 def test_a_server_that_stays_silent_is_a_timeout_and_nothing_was_sent(stub, transport):

@@ -137,6 +137,12 @@ class Adapter(HTTPAdapter):
     def build_response(self, req, resp):
         return resp
 
+    def close(self):
+        """Close the connection: the pool manager only forgets the pool, and the collector may never come by."""
+        if self.pool is not None:
+            self.pool.close()
+        super().close()
+
 
 def adapter(dial):
     """Return an adapter that keeps one connection, made by `dial(connection)`."""
