@@ -261,3 +261,10 @@ def test_the_search_for_a_python_takes_none_that_cannot_embed(tmp_path):
         done = support.run([search], env=clean(PYTHON=str(python)), code=1)
         assert says in done.err and "make run PYTHON=" in done.err and done.err.count("\n") == 1 and done.out == ""
     assert support.run([search], env=clean(PYTHON=sys.executable)).out.strip() == sys.executable
+
+
+def test_a_machine_without_npm_is_told_so_on_one_line(tmp_path):
+    for name in ("sh", "id", "valgrind", "cmake", "pkg-config", "g++", "cc", "node"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = support.run(["sh", support.ROOT / "scripts" / "tools.sh"], env={"PATH": str(tmp_path)}, code=1)
+    assert done.err == "The tests need npm: install them (Debian: sudo apt-get install npm), then try again.\n" and done.out == ""
