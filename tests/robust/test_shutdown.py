@@ -1,0 +1,168 @@
+"""A shutdown, and a start that fails, end in time and leave nothing: no thread, no descriptor, no process."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.robust import gate as gates
+from tests.robust.conftest import TORTURE
+from tests.robust.gate import Gate
+from tests.robust.host import Host, alive, eventually, outcome, processes_with
+from tests.robust.test_kills import STUBBORN
+
+TIMES = 20
+#: What plue_shutdown may take at most, and what a loaded machine may add.
+LIMIT, NOISE = 7.0, 1.5
+
+
+def warmed(host):
+    """What the library keeps for ever (Python, an idle control thread) is there after the first time."""
+    return sorted(host.descriptors()), host.threads()
+
+
+@pytest.mark.requirement("P-112", "O-005")
+def test_a_shutdown_takes_seven_seconds_at_most_whatever_the_server_does(spawned, repository, tmp_path, mark):
+    """One hangs (SIGSTOP), with calls in flight; one shrugs off every TERM."""
+    def hanging():
+        folder = tmp_path / "hanging"
+        folder.mkdir()
+        with Host(folder, {"dataDir": str(folder), "backend": spawned}) as host:
+            handle = host.session_create(None)
+            pid = host.status()["server"]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            calls = [host.start("session_create", None), host.start("session_update_title", handle, "x"), host.start("session_list"),
+                     host.start("session_abort", handle)]
+            threading.Event().wait(0.3)
+            shut(host, calls)
+            assert not alive(pid)
+
+    def stubborn():
+        folder = tmp_path / "stubborn"
+        folder.mkdir()
+        backend = {"kind": "opencode", "spawn": {"command": [sys.executable, "-c", STUBBORN], "directory": repository, "env": dict([mark.split("=")])}}
+        with Host(folder, {"dataDir": str(folder), "backend": backend}) as host:
+            calls = [host.start("session_create", None), host.start("session_list")]
+            threading.Event().wait(0.3)
+            shut(host, calls)
+
+    def shut(host, calls):
+        shutdown = host.start("shutdown")
+        codes = [outcome(call) for call in calls]
+        shutdown.result()
+        homecoming = max(call.at for call in calls) - (shutdown.at - shutdown.took)
+        report.append((codes, homecoming, shutdown.took))
+
+    def guarded(scene):
+        try:
+            scene()
+        except BaseException as error:
+            failures.append((scene.__name__, error))
+    report, failures = [], []
+    threads = [threading.Thread(target=guarded, args=(scene,)) for scene in (hanging, stubborn)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+    assert not failures and len(report) == 2
+    for codes, homecoming, took in report:
+        assert set(codes) == {"CLOSED"} and homecoming < 1 and took < LIMIT + NOISE
+    assert eventually(lambda: not processes_with(mark), 5)
+
+
+@pytest.mark.requirement("P-112")
+def test_a_shutdown_during_the_first_synchronisation_cuts_it(daemon, folder):
+    with Gate(daemon.url) as gate:
+        gate.rules.append((gates.of("GET"), gates.stall))
+        with Host(folder) as host:
+            config = json.dumps({"dataDir": str(folder), "backend": gate.backend(daemon)})
+            host.init(config)
+            gate.asked.get(timeout=5)
+            threads = host.threads()
+            shutdown = host.start("shutdown")
+            shutdown.result()
+            assert shutdown.took < 1 and host.threads() < threads
+
+
+@pytest.mark.requirement("X-005", "X-007", "P-113", "P-182")
+def test_twenty_lives_leave_no_thread_and_no_descriptor(daemon, folder):
+    config = json.dumps({"dataDir": str(folder), "backend": daemon.backend})
+    with Host(folder) as host:
+        def live(number):
+            host.init(config)
+            if number % 3:
+                host.session_destroy(host.session_open(session_id))
+                json.loads(host.session_list())
+            if number % 3 == 2:
+                assert eventually(lambda: host.status()["server"]["events"], 10)
+            if number % 5 == 4:
+                host.shutdown()
+            host.shutdown()
+        host.init(config)
+        session_id = host.session_get_id(host.session_create(None))
+        host.shutdown()
+        live(2)
+        assert host.threads() == 2 or eventually(lambda: settled(host), 3)
+        before = warmed(host)
+        resident = host.resident_kib()
+        for number in range(TIMES):
+            live(number)
+        assert eventually(lambda: warmed(host) == before, 5), (warmed(host), before)
+        assert host.resident_kib() - resident < 8192
+
+
+def settled(host):
+    """Return whether the number of threads has stopped to change."""
+    first = host.threads()
+    threading.Event().wait(0.3)
+    return host.threads() == first
+
+
+def taken_port():
+    server = socket.create_server(("127.0.0.1", 0))
+    return server, server.getsockname()[1]
+
+
+@pytest.mark.requirement("O-004", "T-09", "X-007")
+def test_a_server_that_cannot_be_spawned_says_why_and_leaves_nothing(spawned, opencode, repository, folder, mark):
+    listener, port = taken_port()
+    environment = spawned["spawn"]["env"]
+    cases = [
+        (["/nonexistent/opencode"], "IO", "/nonexistent/opencode cannot be run"),
+        ([opencode, "serve", "--hostname", "127.0.0.1", "--port", str(port)], "SERVER", "exit code 1"),
+        (["sh", "-c", "echo 'cannot read my configuration' >&2; exit 3", "sh"], "SERVER", "exit code 3); its last words: cannot read my configuration"),
+        (["sh", "-c", "sleep 200 & kill -9 $$", "sh"], "SERVER", "signal 9"),
+    ]
+    with listener, Host(folder) as host:
+        host.init(json.dumps({"dataDir": str(folder)}))
+        host.shutdown()
+        assert eventually(lambda: settled(host), 3)
+        before = warmed(host)
+        for command, code, text in cases:
+            backend = {"kind": "opencode", "spawn": {"command": command, "directory": repository, "env": environment}}
+            error = host.start("init", json.dumps({"dataDir": str(folder), "backend": backend})).failure()
+            assert (error.code, text in error.message) == (code, True), error
+        assert eventually(lambda: warmed(host) == before and not processes_with(mark), 8), (warmed(host), before, processes_with(mark))
+        # The host lives on, and so does the library.
+        host.init(json.dumps({"dataDir": str(folder)}))
+        assert host.session_create(None)
+        host.shutdown()
+
+
+@pytest.mark.requirement("O-004", "T-09")
+def test_a_server_that_prints_nothing_is_given_up_within_plue_inits_time(repository, folder, mark):
+    """In the suite the start is given up by its host; how long plue_init itself waits is seen in torture."""
+    backend = {"kind": "opencode", "spawn": {"command": ["sh", "-c", "sleep 300 & wait", "sh"], "directory": repository, "env": dict([mark.split("=")])}}
+    with Host(folder) as host:
+        starting = host.start("init", json.dumps({"dataDir": str(folder), "backend": backend}))
+        assert eventually(lambda: len(processes_with(mark)) >= 2)
+        if TORTURE:
+            error = starting.failure(40)
+            assert error.code == "TIMEOUT" and starting.took < 31 and "listen" in error.message
+            assert eventually(lambda: not processes_with(mark), 8)
+    assert eventually(lambda: not processes_with(mark), 10)
