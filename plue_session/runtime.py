@@ -1,6 +1,5 @@
 """Build and connect: from a configuration to a running library. Nothing is decided here but what belongs together."""
 
-import contextlib
 import os
 import time
 
@@ -151,15 +150,11 @@ class Runtime:
         if self.remote:
             self.sync.begin(self._away)
 
-    @contextlib.contextmanager
     def call(self, name, session, until):
-        """Give what one call of a host's works with: the services, bound to its deadline and to its right to go on."""
+        """Return a context manager that gives what one call of a host's works with: the services, bound to its deadline and to its
+        right to go on."""
         from plue_session.services.bound import Bound
-        call = self._calls.begin(name, session, until)
-        try:
-            yield Bound(self._remote, call)
-        finally:
-            self._calls.end(call)
+        return Bound(self._remote, name, session, until)
 
     def _tell_state(self, connected, reason):
         self._tell("sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason})

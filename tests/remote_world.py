@@ -56,11 +56,8 @@ class RemoteWorld:
 
     def do(self, work, session=None, seconds=5.0, name="test"):
         """Carry out `work(bound)` as one call of a host's."""
-        call = self.calls.begin(name, session, time.monotonic() + seconds)
-        try:
-            return work(Bound(self.remote, call))
-        finally:
-            self.calls.end(call)
+        with Bound(self.remote, name, session, time.monotonic() + seconds) as on:
+            return work(on)
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))

@@ -5,10 +5,18 @@ from plue_session.services.remote_sharing import RemoteSharing
 
 
 class Bound:
-    """What stands in the place of the runtime while one call is carried out with the server."""
+    """What stands in the place of the runtime while one call is carried out with the server; as a context manager, that long."""
 
-    def __init__(self, remote, call):
+    def __init__(self, remote, name, session, until):
+        self._calls = remote.calls
+        self._call = call = remote.calls.begin(name, session, until)
         self.sessions, self.sharing, self.sync = RemoteSessions(remote, call), RemoteSharing(remote, call), BoundSync(remote.sync, call)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._calls.end(self._call)
 
 
 class BoundSync:
