@@ -18,7 +18,7 @@ from plue_session.services.sharing import Sharing
 VARIABLES = ("PLUE_SESSION_CONFIG", "PLUE_SESSION_DATA_DIR", "PLUE_OPENCODE_URL", "OPENCODE_SERVER_USERNAME",
              "OPENCODE_SERVER_PASSWORD", "XDG_DATA_HOME")
 #: Seconds that plue_init waits for a server of our own, and for one that is attached and must be there.
-SPAWN, ATTACH = 29.0, 10.0
+SPAWN, ATTACH = 29.0, 3.0
 #: Seconds that it waits for one that may be away.
 GLANCE = 1.0
 #: Seconds that `close` waits for the server's end.
