@@ -1,7 +1,9 @@
 """An OpenCode server as the library's `Server`: attached by URL, or spawned and owned; called, and listened to."""
 
 import threading
+import time
 
+from plue_session import errors
 from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.guard import PROGRAM
@@ -65,7 +67,24 @@ class Server:
         if self._owned:
             self._owned.start(until)
         else:
-            health.await_health(self._locate(until), self._headers, until, self._stop)
+            self._look(until)
+
+    def _look(self, until):
+        """Wait for the attached server's health; not on this thread, because looking up a name cannot be bounded."""
+        failures = []
+
+        def look():
+            try:
+                health.await_health(self._locate(until), self._headers, until, self._stop)
+            except errors.PlueError as error:
+                failures.append(error)
+        thread = threading.Thread(target=look, name="plue-opencode-health", daemon=True)
+        thread.start()
+        thread.join(max(until - time.monotonic(), 0) + health.TRY)
+        if thread.is_alive():
+            raise errors.Timeout("the server's name cannot be looked up in time", "See that backend.url names it, and that names are resolved.")
+        if failures:
+            raise failures[0]
 
     def follow(self):
         """Begin to listen; returns at once."""
