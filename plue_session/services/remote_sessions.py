@@ -113,13 +113,13 @@ class RemoteSessions:
                 self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
             made = self._server.create(token, **self._way, directory=fields.get("directory"), title=fields.get("title"),
                                        parent_id=fields.get("parent_id"), metadata=metadata)
-            link = self._share_new(made) if remote.share_auto and made.parent_id is None else None
+            shared = self._share_new(made) if remote.share_auto and made.parent_id is None else None
             try:
-                session = self._commits.run(lambda unit: self._record(unit, made, token, fields, link))
+                session = self._commits.run(lambda unit: self._record(unit, made, token, fields, shared and shared.share_url))
             except errors.PlueError:
                 self._take_back(made)
                 raise
-        self._mirror.refreshed(session.id)
+            self._mirror.recorded(shared or made, session)
         return session
 
     def _record(self, unit, made, token, fields, link):
@@ -150,9 +150,9 @@ class RemoteSessions:
         return session
 
     def _share_new(self, made):
-        """Return the server's link for a new session, or None if it has none to give: then ours does."""
+        """Return the new session with the server's link, or None if it has none to give: then ours does."""
         try:
-            return self._server.share(made.id, **self._way, directory=made.directory).share_url
+            return self._server.share(made.id, **self._way, directory=made.directory)
         except (errors.Unsupported, errors.Connection, errors.Timeout):
             return None
 

@@ -25,19 +25,18 @@ class RemoteSharing:
             if session.share_url is not None and remote.store.share(session_id) is None:
                 return _answer(session.share_url)
             if not remote.sharing.is_shared(session_id) and remote.sync.connected:
-                url = self._ask(session)
-                if url is not None:
-                    remote.commits.run(lambda unit: self._record(unit, session_id, url))
-                    remote.mirror.refreshed(session_id)
-                    return _answer(url)
+                answer = self._ask(session)
+                if answer is not None:
+                    remote.mirror.recorded(answer, remote.commits.run(lambda unit: self._record(unit, session_id, answer.share_url)))
+                    return _answer(answer.share_url)
             return remote.sharing.create(session_id)
 
     def _ask(self, session):
-        """Return the server's link, or None if it gives none, or cannot be asked."""
+        """Return the session with the server's link, or None if it gives none, or cannot be asked."""
         now = time.monotonic()
         try:
             with self._remote.asking(session.id):
-                return self._remote.server.share(session.id, now + SHARE * (self._call.until - now), self._call.cancel, session.directory).share_url
+                return self._remote.server.share(session.id, now + SHARE * (self._call.until - now), self._call.cancel, session.directory)
         except (errors.Unsupported, errors.Connection, errors.Timeout):
             return None
 
@@ -47,6 +46,7 @@ class RemoteSharing:
         unit.store.drop_share(session_id)  # one of ours that has expired
         session.share_url, session.share_expires, session.unshared = url, None, False
         unit.save(session, "session.shared", {"id": session_id, "url": url})
+        return session
 
     def withdraw(self, session_id):
         """End the share: here at once, on the server as soon as it can be told (P-100). Not shared: nothing happens."""

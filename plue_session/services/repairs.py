@@ -47,7 +47,8 @@ class Repairs:
         """Tell the server that a share was withdrawn here (P-100)."""
         session = self._store.look(session_id)
         if session is not None and session.unshared:
-            self._mirror.take(self._server.unshare(session_id, until, cancel, session.directory))
+            answer = self._server.unshare(session_id, until, cancel, session.directory)
+            self._mirror.recorded(answer, self._mirror.take(answer))
 
     # -- aborts ----------------------------------------------------------------------------------------------------
     def abort_confirmed(self, session_id, until, cancel, directory):
