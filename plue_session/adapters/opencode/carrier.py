@@ -19,8 +19,8 @@ from urllib3.util import Timeout
 from plue_session import errors
 from plue_session.adapters.opencode.http import Reply
 
-#: Bytes that are read at a time.
-PIECE = 1 << 20
+#: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
+PIECE = 1 << 24
 _REACH = "See that the server runs and that backend.url names it, then try again."
 #: Says to requests that time is not its business: see `_Pool.seconds`.
 _OWN = Timeout()
@@ -186,18 +186,16 @@ def _body(response, most):
     length = response.headers.get("content-length", "")
     encoded = "content-encoding" in response.headers  # although it was not asked for
     source = urllib3.HTTPResponse(response, dict(response.headers), response.status, preload_content=False) if encoded else response
+    expected = int(length) if length.isdecimal() and not encoded else 0
     pieces, size = [], 0
-    while True:
-        piece = source.read(PIECE, decode_content=True) if encoded else source.read(PIECE)
-        if not piece:
-            break
+    while max(size, expected) <= most and (piece := source.read(PIECE, decode_content=True) if encoded else source.read(PIECE)):
         pieces.append(piece)
         size += len(piece)
-        if size > most:
-            raise errors.LimitExceeded(f"the server's answer has more than {most} bytes", "Ask for less at a time.")
+    if max(size, expected) > most:
+        raise errors.LimitExceeded(f"the server's answer has more than {most} bytes", "Ask for less at a time.")
     # http.client tells nobody that the connection ended early.
-    if length.isdecimal() and not encoded and size < int(length):
-        raise http.client.IncompleteRead(b"", int(length) - size)
+    if size < expected:
+        raise http.client.IncompleteRead(b"", expected - size)
     return b"".join(pieces)
 
 

@@ -21,9 +21,9 @@ class Survey:
         self.changed, self._hashes = [], {}
         for text_hash, data in _elements(body):
             session_id = data.get("id") if type(data) is dict else None
-            if type(session_id) is str and not shapes.nameable(session_id):
-                continue
-            if known.get(session_id) != text_hash:
+            if type(session_id) is not str or known.get(session_id) != text_hash:
+                if type(session_id) is str and not shapes.nameable(session_id):
+                    continue
                 self.changed.append(shapes.session(data))
             self._hashes[session_id] = text_hash
         self.ids = self._hashes.keys()
