@@ -26,9 +26,9 @@ def daemon(opencode, repository, isolated):
 @pytest.fixture(scope="session")
 def other(daemon, repository):
     """Another client of the server: what it sees and does is not the library's doing."""
-    client = Client(lambda until, cancel: daemon.url, repository, daemon.username, daemon.password)
-    yield Other(client)
-    client.close()
+    made = Other.of(daemon, repository)
+    yield made
+    made.close()
 
 
 class Other:
@@ -36,6 +36,13 @@ class Other:
 
     def __init__(self, client):
         self._client = client
+
+    @classmethod
+    def of(cls, daemon, directory):
+        return cls(Client(lambda until, cancel: daemon.url, directory, daemon.username, daemon.password))
+
+    def close(self):
+        self._client.close()
 
     def create(self, title="Elsewhere", **more):
         return self._client.create(uuid.uuid4().hex, soon(), title=title, **more).id
@@ -48,7 +55,10 @@ class Other:
 
     def titles(self):
         """Return what the server has, as {id: title}."""
-        return {session.id: session.title for session in self._client.list(soon(30))}
+        return {session.id: session.title for session in self.everything()}
+
+    def everything(self):
+        return self._client.list(soon(30))
 
     def prompt(self, session_id, text):
         """Have the server run a turn, and return the id of the message that began it."""
