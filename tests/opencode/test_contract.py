@@ -30,9 +30,9 @@ def real(server, repository, told):
 
 
 @pytest.fixture(params=["real", "twin"])
-def either(request, told):
+def either(request, real, told):
     if request.param == "real":
-        return request.getfixturevalue("real")
+        return real
     twin = ServerTwin()
     twin.tell = told.put
     return twin

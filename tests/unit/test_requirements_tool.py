@@ -83,17 +83,77 @@ def test_both(number):
 def test_absent():
     pytest.skip("the machine lacks it")
 '''
+#: As scripts/test.sh has it.
+WORKERS = ("-n2", "--max-worker-restart=0")
 
 
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["alone", "workers"])
 @pytest.mark.parametrize("ci, skipped", [("false", "skipped"), ("true", "failed")])
-def test_pytest_records_claims_and_outcomes_and_under_ci_a_skip_fails(tmp_path, ci, skipped):
-    (tmp_path / "conftest.py").write_bytes((support.ROOT / "tests" / "conftest.py").read_bytes())
+def test_pytest_records_claims_and_outcomes_and_under_ci_a_skip_fails(tmp_path, workers, ci, skipped):
     (tmp_path / "test_probe.py").write_text(PROBE)
     record = tmp_path / "record" / "proven.json"
-    done = support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path], code=1,
+    done = support.run([sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "-p", "tests.proofs", *workers, tmp_path], code=1,
                        env={"PLUE_PROVEN": str(record), "CI": ci, "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path)
     written = json.loads(record.read_text())
     one, two = "test_probe.py::test_both[1]", "test_probe.py::test_both[2]"
     assert written["ran"] and written["claims"] == {"P-001": [one, two], "P-002": [one, two], "X-001": ["test_probe.py::test_absent"]}
     assert written["outcomes"] == {one: "passed", two: "failed", "test_probe.py::test_absent": skipped}
     assert ("was skipped: under CI every test runs" in done.out) == (ci == "true")
+    assert f"FAILED {two}" in done.out
+
+
+DYING = '''
+import os
+import pytest
+
+@pytest.mark.requirement("P-001")
+def test_fatal():
+    os._exit(1)
+
+@pytest.mark.requirement("P-002")
+@pytest.mark.parametrize("number", range(4))
+def test_fine(number):
+    pass
+'''
+
+
+def test_a_worker_that_dies_fails_the_run_and_no_claim_is_lost(tmp_path):
+    (tmp_path / "test_probe.py").write_text(DYING)
+    record = tmp_path / "proven.json"
+    done = support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.proofs", *WORKERS, tmp_path], code=1,
+                       env={"PLUE_PROVEN": str(record), "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path, timeout=60)
+    written = json.loads(record.read_text())
+    assert written["claims"] == {"P-001": ["test_probe.py::test_fatal"], "P-002": [f"test_probe.py::test_fine[{number}]" for number in range(4)]}
+    assert written["outcomes"]["test_probe.py::test_fatal"] == "failed" and "crashed while running" in done.out
+
+
+SHARING = '''
+import os
+import pytest
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with open(os.environ["STARTED"], "a") as file:
+        file.write("server\\n")
+
+@pytest.fixture
+def client(server):
+    pass
+
+@pytest.mark.parametrize("number", range(6))
+def test_with(client, number):
+    pass
+
+@pytest.mark.parametrize("number", range(6))
+def test_without(number):
+    pass
+'''
+
+
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["alone", "workers"])
+def test_what_stands_on_one_server_runs_beside_it(tmp_path, workers):
+    (tmp_path / "test_probe.py").write_text(SHARING)
+    started = tmp_path / "started"
+    support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.spread", *workers, tmp_path],
+                env={"STARTED": str(started), "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path)
+    assert started.read_text() == "server\n"
