@@ -4,14 +4,16 @@ import base64
 import http.client
 import itertools
 import json
+import uuid
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests import support
 from tests.opencode.fixtures import soon
+from tests.opencode.stub import reply
 from tests.remote.hosts import Host
-from tests.remote.proxy import Proxy
+from tests.remote.proxy import Proxy, answering
 
 _numbers = itertools.count(1)
 
@@ -23,48 +25,98 @@ def plain():
 
 @pytest.fixture(scope="session")
 def connected(server, plain, repository, tmp_path_factory):
-    """`connected(url=None, **config)` starts a host whose sessions are the real server's; it ends with the run."""
+    """`connected(**config)` starts a host whose sessions are the real server's, which it reaches through `host.proxy`; it ends with the run.
+
+    With `direct` there is no proxy: the store's sessions belong to the server's own address.
+    """
     hosts = []
 
-    def start(url=None, folder=None, backend=None, **config):
+    def start(rules=(), folder=None, backend=None, direct=False, **config):
         folder = folder or tmp_path_factory.mktemp("store")
-        place = {"kind": "opencode", "url": url or server.url(soon()), "directory": repository, "username": server.username, "password": server.password}
+        proxy = None if direct else Proxy(server.url(soon()))
+        if proxy:
+            proxy.rules.extend(rules)
+        place = {"kind": "opencode", "url": proxy.url if proxy else server.url(soon()), "directory": repository,
+                 "username": server.username, "password": server.password}
         hosts.append(Host(plain, folder, dataDir=str(folder), backend={**place, **(backend or {})}, **config))
+        hosts[-1].proxy = proxy
         return hosts[-1]
     yield start
     for host in hosts:
         host.__exit__()
+        if host.proxy:
+            host.proxy.down()
 
 
-@pytest.fixture(scope="session")
-def line(server):
-    """The way from the library to the server. See `proxy`."""
-    with Proxy(server.url(soon())) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxy(line):
-    """The way from the library to the server, for one test: what it does to it ends with it."""
-    yield line
-    line.rules.clear()
-
-
-@pytest.fixture(scope="session")
-def quiet(connected, line):
-    """A host that asks the server for nothing by itself once it has begun: what is asked can be counted."""
-    host = connected(line.url, cacheTtlMs=600_000, syncIntervalMs=600_000, requestTimeoutMs=10_000)
+def in_step(host):
+    """Return the host once it has seen what there is, and hears what happens."""
     host.await_stream()
     host.call("session_sync", 10_000)
     return host
 
 
 @pytest.fixture(scope="session")
-def eager(connected, line):
+def quiet(connected):
+    """A host that asks the server for nothing by itself once it has begun: what is asked can be counted."""
+    return in_step(connected(cacheTtlMs=600_000, syncIntervalMs=600_000, requestTimeoutMs=10_000))
+
+
+@pytest.fixture(scope="session")
+def eager(connected):
     """A host to which everything that was known a moment ago is stale."""
-    host = connected(line.url, cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000)
-    host.await_stream()
+    return in_step(connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000))
+
+
+@pytest.fixture(scope="session")
+def strict(connected):
+    """As `eager`, but reads fail when the server cannot be asked."""
+    return in_step(connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000, offline="fail"))
+
+
+@pytest.fixture(scope="session")
+def deaf(connected):
+    """A host that hears nothing of what happens on the server: its event stream is refused. It does not ask by itself, either."""
+    host = connected([answering("GET", "/event", reply(404, b""))], cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000)
+    host.call("session_sync", 10_000)
     return host
+
+
+@pytest.fixture(scope="session")
+def polling(connected):
+    """A host that hears nothing, and looks often."""
+    return connected([answering("GET", "/event", reply(404, b""))], cacheTtlMs=600_000, syncIntervalMs=300, requestTimeoutMs=10_000)
+
+
+HOSTS = ("quiet", "eager", "strict", "deaf", "polling")
+
+
+@pytest.fixture(autouse=True)
+def from_here_on(request):
+    """Have hosts that several tests use take in all that the tests before have done."""
+    for name in {"quiet", "eager", "strict", "pair"} & set(request.fixturenames):
+        found = request.getfixturevalue(name)
+        for host in found if name == "pair" else [found]:
+            host.fence(request.getfixturevalue("client"))
+
+
+@pytest.fixture
+def proxy(request):
+    """The way from this test's host to the server. What the test has it do ends with it."""
+    name, = set(HOSTS) & set(request.fixturenames)
+    proxy = request.getfixturevalue(name).proxy
+    before = list(proxy.rules)
+    yield proxy
+    proxy.rules[:] = before
+
+
+@pytest.fixture(scope="session")
+def pair(connected, tmp_path_factory):
+    """Two processes on one store and one server."""
+    folder = tmp_path_factory.mktemp("shared")
+    hosts = [connected(folder=folder, direct=True, cacheTtlMs=600_000, syncIntervalMs=600_000) for _ in range(2)]
+    for host in hosts:
+        host.await_stream()
+    return hosts
 
 
 @pytest.fixture
@@ -101,3 +153,34 @@ def say(raw):
         assert status == 200
         return message["info"]["id"]
     return put
+
+
+class Turn:
+    """Turns that another client begins; the text is what tests/opencode/fake_llm.py does, and names the turn."""
+
+    def __init__(self, client, model):
+        self._client, self._model = client, model
+
+    def prompt(self, session_id, text, directory=None):
+        """Ask for a turn, and return its id."""
+        turn_id = f"msg_{uuid.uuid4().hex[:26]}"
+        self._client.prompt(session_id, turn_id, [{"type": "text", "text": text}], ("fake", "fake-model"), soon(60), directory=directory)
+        return turn_id
+
+    def begin(self, session_id, text, directory=None):
+        """Ask for a turn, and wait until its first word is out; return its id."""
+        turn_id = self.prompt(session_id, text, directory)
+        while self._model.started.get(timeout=60) != text:  # other tests' turns
+            pass
+        return turn_id
+
+    def await_end(self, text):
+        """Wait for its end; return "done" or "left"."""
+        while (ended := self._model.ended.get(timeout=60))[0] != text:
+            pass
+        return ended[1]
+
+
+@pytest.fixture
+def turn(client, model):
+    return Turn(client, model)

@@ -28,11 +28,18 @@ def say(**what):
 
 @prototypes.plue_event_callback
 def on_event(number, event, data):
-    at = time.monotonic()
-    say(event=json.loads(event), at=at)
+    say(event=number)
+
+
+def drain():
+    while (event := prototypes.take(plue, plue.plue_event_poll())) is not None:
+        yield json.loads(event)
 
 
 def perform(command):
+    if command["call"] == "drain":
+        say(id=command["id"], value=list(drain()), error=None, at=time.monotonic())
+        return
     name, arguments = "plue_" + command["call"], command["arguments"]
     arguments = [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
     if name == "plue_event_subscribe":

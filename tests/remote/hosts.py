@@ -15,6 +15,10 @@ HOST = Path(__file__).parent / "host.py"
 PATIENCE = 30.0
 
 
+#: The sessions that `Host.fence` uses: no test is about them.
+FENCES = set()
+
+
 class Failed(Exception):
     """A call failed: `code` is the error's name, `message` its text, `details` its details, `retryable` whether it is."""
 
@@ -89,7 +93,8 @@ class Host:
                                          stdout=subprocess.PIPE, env=support.environment(folder, **environ or {}))
         self.pid, self.config, self.folder = self._process.pid, json.dumps(config), folder
         self._numbers, self._waiting, self._writing = itertools.count(), {}, threading.Lock()
-        self._events, self._heard = [], threading.Condition()
+        self._events, self._draining = [], threading.Lock()
+        self._rung, self._heard = 0, threading.Condition()  # how many events the subscription has heard
         self._fence = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -101,10 +106,20 @@ class Host:
         return self
 
     def __exit__(self, *_):
+        """Shut the library down and end the process."""
+        if self._process.poll() is None:
+            self.start("shutdown", wait=False)
+        self._process.stdin.close()
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self.kill()
+
+    def kill(self):
+        """End the process at once."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        self._process.stdin.close()
         self._process.stdout.close()
 
     # -- calls -----------------------------------------------------------------------------------------------------
@@ -162,41 +177,46 @@ class Host:
         self.await_status(lambda status: status["server"]["events"])
 
     # -- events ----------------------------------------------------------------------------------------------------
-    @property
-    def fence_id(self):
-        """The session that `fence` uses, or None."""
-        return self._fence and self._fence.id
-
-    def mark(self):
-        """The place in the events up to which they have been heard."""
-        with self._heard:
+    def _drain(self):
+        with self._draining:
+            self._events += self.call("drain")
             return len(self._events)
 
+    def mark(self):
+        """The place in the events up to which they have been told."""
+        return self._drain()
+
     def since(self, mark, session_id=None):
-        """The events heard since, of one session or of all but the fence, as `(type, data)`."""
-        with self._heard:
-            events = self._events[mark:]
-        return [(event["type"], event["data"]) for event in events
-                if event.get("sessionId") != self.fence_id and session_id in (None, event.get("sessionId"))]
+        """What was told of sessions since, of one or of all but fences, as `(type, data)`."""
+        self._drain()
+        return [(event["type"], event["data"]) for event in self._events[mark:] if "sessionId" in event
+                and event["sessionId"] not in FENCES and session_id in (None, event["sessionId"])]
+
+    def said(self, mark, kind):
+        """The data of what was told since that concerns no session: "sync.state", "log"."""
+        self._drain()
+        return [event["data"] for event in self._events[mark:] if event["type"] == kind]
 
     def wait_for(self, kind, session_id=None, mark=0, **data):
-        """Wait for an event like this; return its data."""
+        """Wait until an event like this is told; return its data."""
         until = time.monotonic() + PATIENCE
-        with self._heard:
-            while True:
-                for event in self._events[mark:]:
-                    told = event["data"]
-                    if event["type"] == kind and session_id in (None, event.get("sessionId")) and data.items() <= told.items():
-                        return told
-                left = until - time.monotonic()
-                assert left > 0, f"no {kind} {data} was heard, but {[event for event in self._events[mark:]]}"
-                self._heard.wait(left)
+        while True:
+            with self._heard:
+                rung = self._rung
+            self._drain()
+            for event in self._events[mark:]:
+                if event["type"] == kind and session_id in (None, event.get("sessionId")) and data.items() <= event["data"].items():
+                    return event["data"]
+            assert time.monotonic() < until, f"no {kind} {data} was told, but {self._events[mark:]}"
+            with self._heard:
+                self._heard.wait_for(lambda: self._rung != rung, 0.5)
 
     def fence(self, client):
         """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our events."""
         from tests.opencode.fixtures import soon
         if self._fence is None:
             self._fence = client.create(f"fence-{self.pid}-{id(self)}", soon(), title="fence")
+            FENCES.add(self._fence.id)
         title, mark = f"fence {next(self._numbers)}", self.mark()
         client.update(self._fence.id, soon(), title=title)
         self.wait_for("session.updated", self._fence.id, mark, title=title)
@@ -206,7 +226,7 @@ class Host:
             said = json.loads(line)
             if "event" in said:
                 with self._heard:
-                    self._events.append(said["event"])
+                    self._rung += 1
                     self._heard.notify_all()
             else:
                 self._waiting.pop(said["id"]).arrive(said)

@@ -8,6 +8,7 @@ server. A connection on which something goes wrong is closed.
 
 import contextlib
 import http.client
+import json
 import re
 import socket
 import threading
@@ -56,11 +57,15 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.cut(self._connections)
+        self.cut_all()
 
     def cut_streams(self):
         """End every event stream."""
         self.cut(self._streams)
+
+    def cut_all(self):
+        """End every connection; new ones may come."""
+        self.cut(self._connections)
 
     def cut(self, connections):
         with self._lock:
@@ -73,6 +78,13 @@ class Proxy:
     def streams(self):
         return len(self._streams)
 
+    def tell(self, kind, **properties):
+        """Say something in every event stream, as if the server had said it."""
+        event = json.dumps({"id": "evt_forged", "type": kind, "properties": properties})
+        with self._lock:
+            for connection in self._streams:
+                connection.sendall(f"data: {event}\n\n".encode())
+
     # -- what was asked --------------------------------------------------------------------------------------------
     def mark(self):
         return len(self.requests)
@@ -84,13 +96,18 @@ class Proxy:
     # -- serving ---------------------------------------------------------------------------------------------------
     def forward(self, request):
         """Ask the server, and return the bytes of its answer."""
+        status, kind, headers, body = self.ask(request)
+        return reply(status, body, kind, headers)
+
+    def ask(self, request):
+        """Ask the server, and return the status, the media type, further headers and the body."""
         connection = http.client.HTTPConnection(self._server.hostname, self._server.port, timeout=60)
         try:
             connection.request(request.method, request.target, request.body or None, request.headers)
             answer = connection.getresponse()
             body = answer.read()
             kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() in ("x-next-cursor", "www-authenticate")]
-            return reply(answer.status, body, answer.headers.get("content-type", ""), kept)
+            return answer.status, answer.headers.get("content-type", ""), kept, body
         finally:
             connection.close()
 
@@ -139,8 +156,11 @@ class Proxy:
             server.request("GET", request.target, headers=request.headers)
             answer = server.getresponse()
             connection.sendall(f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\nConnection: close\r\n\r\n".encode())
+            rest = b""
             while (data := answer.read1(65536)):
-                connection.sendall(data)
+                whole, end, rest = (rest + data).rpartition(b"\n\n")  # whole events: others may come between them
+                with self._lock:
+                    connection.sendall(whole + end)
         finally:
             with self._lock:
                 self._streams.discard(connection)
@@ -198,3 +218,45 @@ class Gate:
         self.arrived.set()
         self._opened.wait(30)
         connection.sendall(answer or proxy.forward(request))
+
+
+class Sharing:
+    """A rule that makes the server one that shares, which the real one does only with the internet: `links` are those it has given.
+
+    What it `tells` of each share and of its end in the event stream: nothing, the state "after" it, or the one "before" it as well. The
+    server's own events of the session must have come by then.
+    """
+
+    def __init__(self, tells=()):
+        self.links, self._given, self._tells = {}, 0, tells
+
+    def __call__(self, request):
+        if request.path.endswith("/share"):
+            return self._share
+        return self._show if request.path.startswith("/session") and request.method != "DELETE" else None
+
+    def _share(self, proxy, connection, request):
+        session_id = request.path.split("/")[2]
+        asked = Request("GET", request.target.replace("/share", "", 1), request.headers, b"")
+        before = self._read(proxy, asked)[2]
+        if request.method == "POST":
+            self._given += 1
+            self.links.setdefault(session_id, f"https://share.example/{self._given}")
+        else:
+            self.links.pop(session_id, None)
+        status, kind, session = self._read(proxy, asked)
+        for state in self._tells:
+            proxy.tell("session.updated", sessionID=session_id, info=before if state == "before" else session)
+        connection.sendall(reply(status, session, kind))
+
+    def _read(self, proxy, request):
+        status, kind, _, body = proxy.ask(request)
+        data = json.loads(body)
+        for session in data if type(data) is list else [data]:
+            if type(session) is dict and session.get("id") in self.links:
+                session["share"] = {"url": self.links[session["id"]]}
+        return status, kind, data
+
+    def _show(self, proxy, connection, request):
+        status, kind, data = self._read(proxy, request)
+        connection.sendall(reply(status, data, kind))
