@@ -45,9 +45,13 @@ typedef struct slot {
     uint32_t next_free; /* under sessions_lock */
 } slot;
 
+/* How many ns a snapshot is as good as the server's word; -1: for ever. Read by every reader: in a cache line of its own. */
+static struct {
+    _Alignas(64) atomic_llong ns;
+} fresh_for = {-1};
+
 static _Atomic(slot *) chunks[CHUNKS];
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_llong fresh_for = -1; /* ns that a snapshot is as good as the server's word; -1: for ever */
 static uint32_t slots_used, free_slot = UINT32_MAX;
 static session **buckets, *pool;
 static size_t bucket_count, session_count;
@@ -338,7 +342,7 @@ void plue__session_fresh(const char *id, int64_t monotonic_ns)
 
 void plue__set_ttl(int64_t ns)
 {
-    atomic_store(&fresh_for, ns);
+    atomic_store(&fresh_for.ns, ns);
 }
 
 /* ---- for callers ---- */
@@ -375,7 +379,7 @@ static session *enter(plue_session_t session_handle, const char *operation)
 /* Must the server be asked about the session, whose lock is held? */
 static inline int is_stale(const session *of)
 {
-    int64_t most = atomic_load_explicit(&fresh_for, memory_order_relaxed);
+    int64_t most = atomic_load_explicit(&fresh_for.ns, memory_order_relaxed);
     return __builtin_expect(most >= 0, 0) && (!of->refreshed || plue_monotonic_ns() - of->refreshed > most);
 }
 
