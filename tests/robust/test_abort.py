@@ -14,7 +14,7 @@ from tests.robust.gate import Gate
 from tests.robust.host import Host, eventually, outcome
 
 #: How often the deciding scenario is run.
-TIMES = 200 if TORTURE else 12
+TIMES = 200 if TORTURE else 10
 numbers = itertools.count()
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.robust.conftest import TORTURE
 from tests.robust.host import Host, eventually, outcome
 
-ROUNDS = 200 if TORTURE else 20
+ROUNDS = 200 if TORTURE else 12
 THREADS = 8
 #: What calls may end with that meet a deletion, or an abort of their session.
 EXPECTED = {"OK", "NOT_FOUND", "ABORTED"}
@@ -178,22 +178,32 @@ def crowd(hosts, other, seed=1):
     final = on_server(other)
     for host in hosts:
         assert eventually(lambda host=host: known(host) == final, 10), differences(known(host), final)
-    return final, crowds
+    return final
 
 
 def differences(here, there):
     return {each: (here.get(each), there.get(each)) for each in here.keys() | there.keys() if here.get(each) != there.get(each)}
 
 
-@pytest.mark.requirement("P-075", "P-042")
-def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(attached, other):
-    final, _ = crowd([attached], other)
-    # The last event of all: what came before it has come.
-    mark = uuid.uuid4().hex
-    attached.session_create_with(json.dumps({"title": mark, "key": mark}))
-    story = []
-    assert eventually(lambda: story.extend(attached.heard()) or any(marked(attached, event, mark) for event in story))
-    check_story(story, final | known(attached))
+@pytest.mark.requirement("P-075", "P-114", "P-132")
+@pytest.mark.parametrize("build", ["plain", "thread"] if TORTURE else ["plain"])
+def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemon, other, folder, tmp_path, build):
+    """Also with ThreadSanitizer on both sides of the boundary."""
+    suppressions = tmp_path / "suppressions"
+    suppressions.write_text("race:libcrypto.so\n")  # which cleans up at exit() what threads, long ended, have written
+    with Host(folder, {"dataDir": str(folder), "backend": daemon.backend}, build,
+              TSAN_OPTIONS=f"halt_on_error=1:second_deadlock_stack=1:exitcode=66:suppressions={suppressions}") as host:
+        assert eventually(lambda: host.status()["server"]["events"])
+        final = crowd([host], other)
+        # The last event of all: what came before it has come.
+        mark = uuid.uuid4().hex
+        host.session_create_with(json.dumps({"title": mark, "key": mark}))
+        story = []
+        assert eventually(lambda: story.extend(host.heard()) or any(marked(host, event, mark) for event in story))
+        check_story(story, final | known(host))
+        host.shutdown()
+        host._process.stdin.close()
+        assert host.wait(20) == 0
 
 
 def marked(host, event, mark):
@@ -207,15 +217,3 @@ def test_two_processes_on_one_store_and_one_server_end_with_one_truth(daemon, ot
         for host in first, second:
             assert eventually(lambda host=host: host.status()["server"]["events"])
         crowd([first, second], other, seed=11)
-
-
-@pytest.mark.requirement("P-075")
-def test_the_same_under_thread_sanitizer(daemon, other, folder, tmp_path):
-    suppressions = tmp_path / "suppressions"
-    suppressions.write_text("race:libcrypto.so\n")  # which cleans up at exit() what threads, long ended, have written
-    with Host(folder, {"dataDir": str(folder), "backend": daemon.backend}, "thread",
-              TSAN_OPTIONS=f"halt_on_error=1:second_deadlock_stack=1:exitcode=66:suppressions={suppressions}") as host:
-        crowd([host], other, seed=21)
-        host.shutdown()
-        host._process.stdin.close()
-        assert host.wait(20) == 0

@@ -171,15 +171,6 @@ def ends(way, server, folder, mark):
     return time.monotonic() - ended
 
 
-@pytest.mark.requirement("O-007", "T-04")
-@pytest.mark.parametrize("way", ENDS if TORTURE else [kill], ids=lambda way: way.__name__)
-def test_nothing_of_a_spawned_server_outlives_its_host(spawned, tmp_path, mark, way):
-    for number in range(TIMES // 5 if TORTURE else 1):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        assert ends(way, spawned, folder, mark) < 10
-
-
 @pytest.mark.requirement("O-005", "O-007", "T-04")
 def test_nothing_of_a_stubborn_server_outlives_its_host_however_that_ends(repository, tmp_path, mark):
     """All ways at once."""
@@ -216,3 +207,13 @@ def test_a_forked_child_is_refused_and_keeps_nothing_alive(spawned, folder, mark
             assert alive(second["pid"])
         finally:
             os.kill(second["pid"], signal.SIGKILL)
+
+
+if TORTURE:
+    @pytest.mark.requirement("O-007", "T-04")
+    @pytest.mark.parametrize("way", ENDS, ids=lambda way: way.__name__)
+    def test_nothing_of_a_real_server_outlives_its_host(spawned, tmp_path, mark, way):
+        for number in range(TIMES // len(ENDS)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            assert ends(way, spawned, folder, mark) < 10

@@ -9,30 +9,28 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.opencode.fixtures import isolate
 from tests.robust.conftest import TORTURE, Other
-from tests.robust.daemon import Daemon
 from tests.robust.gate import Gate
 from tests.robust.host import Host, eventually, outcome
 
-COUNT = 5000 if TORTURE else 600
+COUNT = 5000 if TORTURE else 400
 #: KiB of memory that a session may cost here.
 EACH_KIB = 12
 
 
 @pytest.fixture
-def crowded(opencode, repository, model, tmp_path):
-    """`(daemon, ids)`: a server of its own with so many sessions, made over eight connections."""
-    root = tmp_path / "crowded"
-    root.mkdir()
-    daemon = Daemon(opencode, repository, isolate(root, model))
+def crowded(daemon, tmp_path):
+    """`(directory, ids)`: a directory with so many sessions, made over eight connections."""
+    directory = tmp_path / "crowded"
+    directory.mkdir()
+    directory = str(directory.resolve())
     ids, lock = [], threading.Lock()
 
     def fill(number):
         connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
         headers = {"content-type": "application/json", "authorization": "Basic " + b64encode(f"opencode:{daemon.password}".encode()).decode()}
         for each in range(number, COUNT, 8):
-            connection.request("POST", f"/session?directory={quote(repository, safe='')}", json.dumps({"title": f"Session {each}"}), headers)
+            connection.request("POST", f"/session?directory={quote(directory, safe='')}", json.dumps({"title": f"Session {each}"}), headers)
             made = json.loads(connection.getresponse().read())
             with lock:
                 ids.append(made["id"])
@@ -43,19 +41,18 @@ def crowded(opencode, repository, model, tmp_path):
     for thread in threads:
         thread.join(120)
     assert len(ids) == COUNT
-    yield daemon, ids
-    daemon.kill()
+    return directory, ids
 
 
 @pytest.mark.requirement("P-111", "P-114", "O-021", "O-066")
-def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(crowded, folder, repository, request):
-    daemon, ids = crowded
+def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(daemon, crowded, folder, request):
+    directory, ids = crowded
     with Gate(daemon.url) as gate, Host(folder) as host:
         host.init(json.dumps({"dataDir": str(folder / "small"), "store": "memory"}))
         host.shutdown()
         resident = host.resident_kib()
         began = time.monotonic()
-        host.init(json.dumps({"dataDir": str(folder), "backend": gate.backend(daemon)}))
+        host.init(json.dumps({"dataDir": str(folder), "backend": {**gate.backend(daemon), "directory": directory}}))
         # While the first synchronisation is at it, calls on one session are answered.
         handle = host.session_open(ids[COUNT // 2])
         waited = [host.start("session_update_title", handle, "renamed meanwhile")]
@@ -82,7 +79,7 @@ def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(crowded, folder, 
         grown = host.resident_kib() - resident
         assert grown < 30_000 + COUNT * EACH_KIB
         # What is deleted elsewhere goes here, too.
-        other = Other.of(daemon, repository)
+        other = Other.of(daemon, directory)
         doomed = ids[:100]
         host.subscribe()
         for session_id in doomed:
