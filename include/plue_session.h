@@ -138,17 +138,18 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * Start the library.
  *
  * Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
- * working directory), opens the store, and looks for the server or spawns it: then it may take up to 30 s, whatever
- * requestTimeoutMs is. A failed plue_init() leaves nothing behind and may be tried again.
+ * working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing behind
+ * and may be tried again.
  *
  * Configuration keys, all optional; an unknown one is an error that names it:
  *   dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
  *   store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
  *   backend      {"kind":"embedded"} (default): sessions live in the store, no server
- *                {"kind":"opencode","url","directory","username","password"}: on this OpenCode server; directory is
- *                the project, by default the working directory
- *                {"kind":"opencode","spawn":{"command":["opencode"],"directory","env"}}: on a server of our own, which
- *                is started again should it die, and ends with this process in any case
+ *                {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
+ *                directory is the project, by default the working directory
+ *                {"kind":"opencode","spawn":{"command" ["opencode"],"directory","env"}}: on a server of our own, with a
+ *                port and a password of its own; it is started again should it die, and ends with this process in any
+ *                case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
  *   requestTimeoutMs  how long a call may take, default 30000
  *   cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
  *   syncIntervalMs  every so often all sessions of the server are looked at, default 30000
@@ -170,7 +171,8 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *     server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
  *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s).
  * OpenCode: GET /global/health
- * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ * Takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is
+ *     away, three with offline "fail", at most 30 s when it is spawned.
  */
 PLUE_API int plue_init(const char *config_json);
 
@@ -201,8 +203,8 @@ PLUE_API const char *plue_get_version(void);
  * Describe the running library, for an about box or a bug report.
  *
  * @return {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
- *     "server":{"running","url"?}}; free it with plue_free_json(). `running`: the server answered when it was
- *     last asked.
+ *     "server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `running`: the server answered when
+ *     it was last asked; `pid`: of a server of our own.
  * Errors: NOT_INITIALIZED.
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.
@@ -262,7 +264,8 @@ PLUE_API void plue_free(void *memory);
  *
  * @param text UTF-8.
  * @return free it with plue_free_string().
- * Errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED; IO (no memory).
+ * Errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO
+ *     (no memory).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API char *plue_json_quote(const char *text);
@@ -276,7 +279,8 @@ PLUE_API char *plue_json_quote(const char *text);
  * After that its handles answer NOT_FOUND for ever and are still yours to destroy.
  *
  * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
- * the same store within 50 ms. A failed call changes nothing and emits no event.
+ * the same store within 50 ms. A failed call changes nothing and emits no event, but for what plue_session_abort() and
+ * plue_session_delete() say.
  *
  * With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
  * what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
@@ -304,9 +308,10 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *
  * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
- * description; role (the session starts with relay state CREATED; one live session per role); template;
- * provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
- * without symlinks). The server gets title, parentId, directory and metadata; the rest is kept here.
+ * description; role (the session starts with relay state CREATED; one live session per role); template (this version can
+ * define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata; the rest is
+ * kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
@@ -346,6 +351,8 @@ PLUE_API plue_session_t plue_session_open(const char *id_or_key);
 /**
  * Create a session that begins with a copy of this one's messages; its parentId is this one's id.
  *
+ * It is a session of its own: deleting the source leaves it, and its parentId then names a session that is gone.
+ *
  * @param message_id only what is before this message is copied; NULL copies all.
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM (NULL handle, empty id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
@@ -384,7 +391,7 @@ PLUE_API char *plue_session_get_info(plue_session_t session);
 PLUE_API char *plue_session_peek_info(plue_session_t session);
 
 /**
- * Return the session's id, such as "session_1763640000000".
+ * Return the session's id, such as "session_1763640000000", or with a server "ses_1b2c3d4e5f6aBcDeFgHiJkLmNo".
  *
  * @return free it with plue_free_string(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -506,7 +513,7 @@ PLUE_API int plue_session_abort(plue_session_t session);
 /**
  * End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
  *
- * @param turn_id as events and messages name it.
+ * @param turn_id the id of the user's message that began the turn, such as "msg_…".
  * @return 0, also when the turn is over already or unknown; -1.
  * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY;
  *     IO.
@@ -516,13 +523,13 @@ PLUE_API int plue_session_abort(plue_session_t session);
 PLUE_API int plue_session_abort_turn(plue_session_t session, const char *turn_id);
 
 /**
- * Share the session: {"url","secret","link","expiresAt"?}. A shared session returns the same share again.
+ * Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
  *
  * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
  * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
  * the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
- * A server that shares gives a `url` of its own, which is the `link`: there is no secret then. One that does not share, or
- * is away, leaves it to us.
+ * A server that shares gives a `url` of its own, which is the `link`: then there is neither secret nor end. One that does
+ * not share, or is away, leaves it to us.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's
@@ -572,11 +579,12 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
 PLUE_API int plue_session_sync(int timeout_ms);
 
 /**
- * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?:{"url"?,"pid"?,
- * "events","error"?}}.
+ * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
  *
- * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told;
- * `events` says whether it tells of changes by itself, or only when asked; `error`, why it is away.
+ * `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
+ * itself, else they are seen when it is asked; `error`: why it is away.
+ *
+ * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
  * Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
  *
  * @return free it with plue_free_json(); NULL on failure.
@@ -609,10 +617,18 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
  * was behind, or in another process, may hear of the deletion alone.
  *
- * session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
- * session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"};
- * sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and
- * sync.state tells that it is away or back. sync.state, library.* and log come to this process alone and are not kept.
+ * What `data` holds:
+ *   session.created      {"id","parentId"?}
+ *   session.updated      {"id","title"?}
+ *   session.deleted      {"id"}
+ *   session.shared       {"id","url"}
+ *   session.unshared     {"id"}
+ *   sync.state           {"connected","reason"?}
+ *   library.initialized  {"version"}
+ *   library.shutdown     {}
+ *   log                  {"level","message"}
+ * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
+ * sync.state, library.* and log come to this process alone and are not kept.
  * ======================================================================== */
 
 /**

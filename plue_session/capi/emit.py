@@ -25,7 +25,7 @@ CAPI = os.path.dirname(os.path.abspath(__file__))
 ABI = 0
 API_VERSION = 100 * int(__version__.split(".")[0]) + int(__version__.split(".")[1])
 SECTIONS = (library, sessions, events)
-PARAMETER, FIELD = re.compile(r"\{(\w+)\}"), re.compile(r":(param \w+|returns|errors|opencode):")
+PARAMETER, FIELD = re.compile(r"\{(\w+)\}"), re.compile(r":(param \w+|returns|errors|opencode|takes):")
 
 
 class Function:
@@ -39,6 +39,7 @@ class Function:
         self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
         self.result = TYPES[signature.return_annotation]
         self.prose, self.fields = _split(inspect.getdoc(function))
+        self.takes = self.fields.pop("takes", TIMES[self.time])
         documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
         if documented - {parameter for parameter, _ in self.parameters}:
             raise SystemExit(f"{name}: documents a parameter it does not have: {documented}")
@@ -101,7 +102,7 @@ def _describe(function):
     for key, text in function.fields.items():
         label = "@" + key if key.startswith("param") else {"returns": "@return", "errors": "Errors:", "opencode": "OpenCode:"}[key]
         lines.append(textwrap.fill(f"{label} {text}", 108, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False))
-    lines.append(textwrap.fill("Takes: " + TIMES[function.time], 108, subsequent_indent="    "))
+    lines.append(textwrap.fill("Takes: " + function.takes, 108, subsequent_indent="    "))
     return _comment("\n".join(lines)) + f"\nPLUE_API {function.prototype()};\n"
 
 
@@ -230,18 +231,30 @@ def take(library, address):
 '''
 
 
+def _markdown(prose):
+    """Return prose in which what is laid out by hand, indented lines and objects, stands in blocks of code."""
+    out, block = [], False
+    for line in prose.splitlines():
+        code = line.startswith(("  ", "{")) or block and line.startswith('"')
+        if code != block:
+            out += ["", "```"] if code else ["```", ""]
+            block = code
+        out.append(line)
+    return "\n".join(out + ["```"] * block)
+
+
 def reference():
     out = ["# Reference", "", "Generated from `plue_session/capi/surface` by `make header`; do not edit. The same text as in "
            "`include/plue_session.h`.", ""]
     for section in SECTIONS:
         doc = inspect.getdoc(section)
         title, _, rest = doc.partition("\n")
-        out += [f"## {title.rstrip('.')}", rest.strip(), ""]
+        out += [f"## {title.rstrip('.')}", "", _markdown(rest.strip()), ""]
         for function in functions():
             if function.module == section.__name__:
-                out += [f"### `{function.name}`", "", f"```c\n{function.prototype()};\n```", "", function.prose, ""]
+                out += [f"### `{function.name}`", "", f"```c\n{function.prototype()};\n```", "", _markdown(function.prose), ""]
                 out += [f"- {'**' + key.replace('param ', '') + '**'}: {text}" for key, text in function.fields.items()]
-                out += [f"- **takes**: {TIMES[function.time]}", ""]
+                out += [f"- **takes**: {function.takes}", ""]
     out += ["## Errors", "", "| Number | Name | Retryable | Meaning |", "|---|---|---|---|"]
     out += [f"| {e.number} | `PLUE_ERROR_{e.name}` | {'yes' if e.retryable else ''} | {e.about} |" for e in ERRORS]
     out += ["", "## Event numbers", "", "| Number | Type |", "|---|---|"]

@@ -11,10 +11,18 @@ and if the log no longer holds what it needs (see `replay`), it gets one event o
 its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
 was behind, or in another process, may hear of the deletion alone.
 
-session.created {"id","parentId"?}; session.updated {"id","title"?}; session.deleted {"id"}; session.shared {"id","url"};
-session.unshared {"id"}; library.initialized {"version"}; library.shutdown {}; log {"level","message"};
-sync.state {"connected","reason"?}. With a server the session events also tell of what other clients of it do, and
-sync.state tells that it is away or back. sync.state, library.* and log come to this process alone and are not kept.
+What `data` holds:
+  session.created      {"id","parentId"?}
+  session.updated      {"id","title"?}
+  session.deleted      {"id"}
+  session.shared       {"id","url"}
+  session.unshared     {"id"}
+  sync.state           {"connected","reason"?}
+  library.initialized  {"version"}
+  library.shutdown     {}
+  log                  {"level","message"}
+With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
+sync.state, library.* and log come to this process alone and are not kept.
 """
 
 from __future__ import annotations

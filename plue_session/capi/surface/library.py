@@ -14,17 +14,18 @@ def plue_init(config_json: OptionalJson) -> Status:
     """Start the library.
 
     Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
-    working directory), opens the store, and looks for the server or spawns it: then it may take up to 30 s, whatever
-    requestTimeoutMs is. A failed plue_init() leaves nothing behind and may be tried again.
+    working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing behind
+    and may be tried again.
 
     Configuration keys, all optional; an unknown one is an error that names it:
       dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
       store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
       backend      {"kind":"embedded"} (default): sessions live in the store, no server
-                   {"kind":"opencode","url","directory","username","password"}: on this OpenCode server; directory is
-                   the project, by default the working directory
-                   {"kind":"opencode","spawn":{"command":["opencode"],"directory","env"}}: on a server of our own, which
-                   is started again should it die, and ends with this process in any case
+                   {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
+                   directory is the project, by default the working directory
+                   {"kind":"opencode","spawn":{"command" ["opencode"],"directory","env"}}: on a server of our own, with a
+                   port and a password of its own; it is started again should it die, and ends with this process in any
+                   case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
       requestTimeoutMs  how long a call may take, default 30000
       cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
       syncIntervalMs  every so often all sessions of the server are looked at, default 30000
@@ -46,6 +47,8 @@ def plue_init(config_json: OptionalJson) -> Status:
         offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our credentials); SERVER (what
         answers there is no OpenCode); TIMEOUT (30 s).
     :opencode: GET /global/health
+    :takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is away, three with
+        offline "fail", at most 30 s when it is spawned.
     """
 
 
@@ -74,7 +77,8 @@ def plue_get_app_info(runtime) -> OwnedText:
     """Describe the running library, for an about box or a bug report.
 
     :returns: {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
-        "server":{"running","url"?}}; free it with plue_free_json(). `running`: the server answered when it was last asked.
+        "server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `running`: the server answered when it was last
+        asked; `pid`: of a server of our own.
     :errors: NOT_INITIALIZED.
     """
     return runtime.app_info()
@@ -128,5 +132,5 @@ def plue_json_quote(text: Text) -> OwnedText:
 
     :param text: UTF-8.
     :returns: free it with plue_free_string().
-    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED; IO (no memory).
+    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO (no memory).
     """

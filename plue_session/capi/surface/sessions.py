@@ -6,7 +6,8 @@ Each is freed with plue_session_destroy(), which leaves the session alone; plue_
 After that its handles answer NOT_FOUND for ever and are still yours to destroy.
 
 Every change is durable before its call returns, visible through every handle at once, and told to other processes on
-the same store within 50 ms. A failed call changes nothing and emits no event.
+the same store within 50 ms. A failed call changes nothing and emits no event, but for what plue_session_abort() and
+plue_session_delete() say.
 
 With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
 what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
@@ -43,9 +44,10 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
-    description; role (the session starts with relay state CREATED; one live session per role); template;
-    provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing folder, stored absolute and
-    without symlinks). The server gets title, parentId, directory and metadata; the rest is kept here.
+    description; role (the session starts with relay state CREATED; one live session per role); template (this version can
+    define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+    folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata; the rest is
+    kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
@@ -87,6 +89,8 @@ def plue_session_open(runtime, id_or_key: Text) -> NewSession:
 def plue_session_fork(runtime, session: SessionHandle, message_id: OptionalText) -> NewSession:
     """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
 
+    It is a session of its own: deleting the source leaves it, and its parentId then names a session that is gone.
+
     :param message_id: only what is before this message is copied; NULL copies all.
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM (NULL handle, empty id); BAD_HANDLE; NOT_FOUND (deleted, no such message); UNSUPPORTED
@@ -127,7 +131,7 @@ def plue_session_peek_info(session: SessionHandle) -> OwnedText:
 
 @export(time="instant")
 def plue_session_get_id(session: SessionHandle) -> OwnedText:
-    """Return the session's id, such as "session_1763640000000".
+    """Return the session's id, such as "session_1763640000000", or with a server "ses_1b2c3d4e5f6aBcDeFgHiJkLmNo".
 
     :returns: free it with plue_free_string(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -255,7 +259,7 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
 def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> Status:
     """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
 
-    :param turn_id: as events and messages name it.
+    :param turn_id: the id of the user's message that began the turn, such as "msg_…".
     :returns: 0, also when the turn is over already or unknown; -1.
     :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY; IO.
     :opencode: POST /session/{id}/abort
@@ -265,13 +269,13 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> S
 
 @export(time="remote", lane="commit")
 def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
-    """Share the session: {"url","secret","link","expiresAt"?}. A shared session returns the same share again.
+    """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
     is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
     the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
-    A server that shares gives a `url` of its own, which is the `link`: there is no secret then. One that does not share, or
-    is away, leaves it to us.
+    A server that shares gives a `url` of its own, which is the `link`: then there is neither secret nor end. One that does
+    not share, or is away, leaves it to us.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
@@ -321,11 +325,12 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
 @export(time="local", lane="read")
 def plue_session_sync_status(runtime) -> OwnedText:
-    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?:{"url"?,"pid"?,
-    "events","error"?}}.
+    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
 
-    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told;
-    `events` says whether it tells of changes by itself, or only when asked; `error`, why it is away.
+    `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
+    itself, else they are seen when it is asked; `error`: why it is away.
+
+    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
     Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
 
     :returns: free it with plue_free_json(); NULL on failure.
