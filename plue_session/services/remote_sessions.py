@@ -281,7 +281,7 @@ class RemoteSessions:
 
             def change(unit):
                 session = unit.find(session_id)
-                before = _shown(session) if session.rev != looked.rev else None
+                told, before = session.title, _shown(session) if session.rev != looked.rev else None
                 if "title" in patch:
                     session.titled = None
                 if answer is not None:
@@ -293,8 +293,9 @@ class RemoteSessions:
                     session.archived = sent["archived"]
                 data = {"id": session_id}
                 if "title" in patch:
-                    data["title"] = session.title
                     session.titled = unit.now if was_automatic else None
+                if "title" in patch or session.title != told:  # the answer may hold another client's
+                    data["title"] = session.title
                 if before == _shown(session):  # another process on the store has heard of it meanwhile, and told
                     unit.store.save(session)
                 else:

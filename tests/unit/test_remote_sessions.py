@@ -499,6 +499,17 @@ def test_an_update_of_an_unknown_session_is_asked_for_before_it_is_believed(worl
     assert world.info(session_id)["title"] == "Late"
 
 
+@pytest.mark.requirement("P-130")
+def test_a_title_that_an_answer_brings_is_told_with_the_change_that_brought_it(world):
+    session = world.create(title="Ours")
+    world.hold_back()
+    world.server.put(session.id, title="Another client's")
+    world.told.take()
+    world.do(lambda on: on.sessions.update(session.id, '{"metadata":{"a":1}}'), session.id)
+    world.deliver()
+    assert world.told.take() == [("session.updated", {"id": session.id, "title": "Another client's"})]
+
+
 @pytest.mark.requirement("P-019")
 def test_a_delete_that_the_server_refuses_leaves_all_as_it_was(world):
     parent = world.create()
