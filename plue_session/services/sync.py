@@ -17,7 +17,7 @@ STREAM_FIRST = 1.0
 BACK_OFF = 1.0, 30.0
 #: Seconds that one look, and one chore, may take at most.
 LOOK, CHORE = 30.0, 10.0
-#: Seconds that another process on the store has to record a session of which we have heard that it is making it.
+#: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard of it.
 SIBLING = 0.5
 #: Messages whose beginning was heard, so that each counts once.
 MOST_MESSAGES = 4_096
@@ -190,15 +190,16 @@ class Sync:
         """Take in what the server tells."""
         if change.session_id is None or self.turnstile.defer(change):
             return
-        if not self.mirror.has_ended(change.session_id) and self._is_siblings(change):  # told of once, by the one that knows its key and tags
+        if not self.mirror.has_ended(change.session_id) and self._is_being_made(change):  # told of once, by who knows its key, tags or source
             self.chore("look", change.session_id, self.look, SIBLING)
         else:
             self.release(change)
 
-    def _is_siblings(self, change):
-        """Return whether this is a new session that another process on the store is about to record."""
+    def _is_being_made(self, change):
+        """Return whether this is a new session that another process on the store, or a fork under way here, is about to record."""
         token = getattr(change.value, "token", None)
-        return token is not None and token.startswith(f"{self._store.store_id}-") and self._store.info(change.session_id) is None
+        made = token is not None and token.startswith(f"{self._store.store_id}-") or change.kind == "created" and self.turnstile.unnamed
+        return made and self._store.info(change.session_id) is None
 
     def release(self, change):
         """Take in what was told, now. What cannot be recorded is seen by the next look."""

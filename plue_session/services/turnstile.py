@@ -18,6 +18,7 @@ class Turnstile:
         self._release = release
         self._changed = threading.Condition()
         self._held = {}  # session id, or ("token", token): what was heard meanwhile
+        self.unnamed = 0  # how many creations are under way that no token tells
 
     @contextlib.contextmanager
     def hold(self, session_id, call, family=()):
@@ -47,15 +48,18 @@ class Turnstile:
 
     @contextlib.contextmanager
     def expect(self, token):
-        """Let what is heard of a session that carries `token` wait: its creation is under way here (O-029)."""
+        """Let what is heard of a session that carries `token` wait: its creation is under way here (O-029). None: see `unnamed`."""
         name = ("token", token)
         with self._changed:
+            self.unnamed += token is None
             mine = [] if name in self._held or token is None else [name]
             for each in mine:
                 self._held[each] = []
         try:
             yield
         finally:
+            with self._changed:
+                self.unnamed -= token is None
             self._let_go(mine)
 
     def defer(self, change):

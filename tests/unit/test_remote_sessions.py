@@ -171,6 +171,14 @@ def test_a_forks_parent_is_its_source_and_it_outlives_it(world):
     assert json.loads(world.store.list_text())[0]["id"] == fork.id
 
 
+def test_a_fork_of_another_clients_session_is_told_of_once_too(world):
+    source = world.elsewhere(title="Theirs")
+    world.told.take()
+    fork = world.do(lambda on: on.sessions.fork(source), source)
+    assert world.told.take() == [("session.created", {"id": fork.id, "parentId": source})]
+    assert world.chores() == ["look"] and world.told.take() == [] and not world.turnstile.unnamed
+
+
 # -- asking ----------------------------------------------------------------------------------------------------------------
 def test_a_stale_snapshot_is_asked_for_and_what_is_new_is_told(world):
     session = world.create(title="Old")
