@@ -126,7 +126,6 @@ def test_an_abort_with_nothing_running_succeeds_and_is_one_change(host, session)
     assert [event["type"] for event in heard if event.get("sessionId") == session_id] == ["session.updated"]
 
 
-@pytest.mark.requirement("P-150")
 def test_an_abort_touches_no_other_session(host, session, other, model):
     handle, session_id = session
     second = host.session_create_with('{"title":"Goes on"}')
@@ -198,7 +197,7 @@ def test_the_flag_stays_when_the_server_cannot_be_told(behind, other, model):
     assert model.ended.get(timeout=2)[1] == "left"
 
 
-@pytest.mark.requirement("P-152", "P-156")
+@pytest.mark.requirement("P-150", "P-156")
 def test_an_abort_ends_the_calls_of_other_threads_on_its_session_alone(behind, other, model):
     """Also when every thread that may wait for the server does: aborts have a lane of their own."""
     gate, host = behind
@@ -223,7 +222,6 @@ def test_an_abort_ends_the_calls_of_other_threads_on_its_session_alone(behind, o
     assert host.session_update_title(handles[0], "After") == 0 and other.titles()[first] == "After"
 
 
-@pytest.mark.requirement("P-153")
 def test_an_interrupted_call_leaves_the_session_usable_and_in_step(behind, other):
     gate, host = behind
     handle = host.session_create_with('{"title":"Before"}')
