@@ -23,11 +23,13 @@ import sys
 import sysconfig
 import tempfile
 import time
+from concurrent import futures
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path[:0] = [ROOT, HERE]
 
+import opencode  # noqa: E402
 import stores  # noqa: E402
 
 LIBRARY = os.path.join(ROOT, "plue_session", "lib", "libplue_session.so")
@@ -36,9 +38,9 @@ SORTS = ("updated", "created", "title", "artifactCount")
 
 #: What --quick leaves of each part: enough to see that it runs.
 FULL = {"rounds": 9, "slice_ms": 40, "calls": 2500, "starts": 15, "commit_rounds": 30, "commit_slice_ms": 50, "lists": 25,
-        "process_rounds": 4, "process_seconds": 2.0, "sessions": 100_000, "page_rounds": 15, "page_calls": 20, "changes": 150, "idle_seconds": 4}
+        "process_rounds": 4, "process_seconds": 2.0, "sessions": 100_000, "page_rounds": 15, "page_calls": 20, "changes": 150, "idle_seconds": 4, **opencode.FULL}
 QUICK = {"rounds": 3, "slice_ms": 10, "calls": 100, "starts": 3, "commit_rounds": 3, "commit_slice_ms": 20, "lists": 3,
-         "process_rounds": 1, "process_seconds": 0.4, "sessions": 12_000, "page_rounds": 3, "page_calls": 5, "changes": 10, "idle_seconds": 1}
+         "process_rounds": 1, "process_seconds": 0.4, "sessions": 12_000, "page_rounds": 3, "page_calls": 5, "changes": 10, "idle_seconds": 1, **opencode.QUICK}
 
 
 class Bench:
@@ -48,7 +50,7 @@ class Bench:
         self.folder, self.size = folder, size
         self.rows, self.facts = [], {}
         self.programs = {}
-        self.number = None
+        self.shared, self.ends = {}, contextlib.ExitStack()  # what parts have in common, and how it ends
 
     def place(self, name):
         """Return a folder in which nothing is yet."""
@@ -57,9 +59,14 @@ class Bench:
         os.makedirs(path)
         return path
 
+    @staticmethod
+    def environment():
+        """The environment of what is measured: without what would configure or trace the library."""
+        return {name: value for name, value in os.environ.items() if not name.startswith(("PLUE_", "OPENCODE_", "COVERAGE_", "PYTHON"))}
+
     def run(self, name, *arguments):
         """Run one of the C programs and return its lines as objects."""
-        done = subprocess.run([self.programs[name], *map(str, arguments)], env=environment(), stdout=subprocess.PIPE, text=True, timeout=600)
+        done = subprocess.run([self.programs[name], *map(str, arguments)], env=self.environment(), stdout=subprocess.PIPE, text=True, timeout=600)
         if done.returncode:
             raise SystemExit(f"benchmarks/{name}.c failed ({done.returncode})")
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -72,11 +79,6 @@ class Bench:
 
 
 # -- building ------------------------------------------------------------------------------------------------------
-def environment():
-    """The environment of what is measured: without what would configure or trace the library."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PLUE_", "OPENCODE_", "COVERAGE_", "PYTHON"))}
-
-
 def build():
     """Compile every C program beside this file and return name -> path."""
     if not os.path.exists(LIBRARY):
@@ -89,7 +91,8 @@ def build():
             continue
         name = name[:-2]
         # first.c opens its library itself: that is what it measures.
-        libraries = [] if name == "first" else ["-L" + os.path.dirname(LIBRARY), "-Wl,-rpath," + os.path.dirname(LIBRARY), "-lplue_session"]
+        # The stub is none of the library's.
+        libraries = [] if name in ("first", "stub") else ["-L" + os.path.dirname(LIBRARY), "-Wl,-rpath," + os.path.dirname(LIBRARY), "-lplue_session"]
         found[name] = os.path.join(PROGRAMS, name)
         subprocess.run([compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-I" + os.path.join(ROOT, "plue_session", "include"),
                         "-I" + sysconfig.get_path("include"), os.path.join(HERE, name + ".c"), "-o", found[name], *libraries, "-lpthread", "-ldl"],
@@ -231,7 +234,7 @@ class Reads:
     """A process of reads.c that answers commands."""
 
     def __init__(self, bench, folder):
-        self.process = subprocess.Popen([bench.programs["reads"], folder], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([bench.programs["reads"], folder], env=bench.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, command):
         self.process.stdin.write(command + "\n")
@@ -452,20 +455,35 @@ rates, ours divided by the peer's.
 """
 
 
+def measure(bench, parts, only):
+    """Run the parts that have `only` in their name."""
+    with bench.ends:
+        for part in parts:
+            if only in part.__name__:
+                part(bench)
+    return bench
+
+
 def main():
     parser = argparse.ArgumentParser(description="Measure the library against peers.")
     parser.add_argument("--quick", action="store_true", help="half a minute: does everything run?")
     parser.add_argument("--dir", default=os.path.join(ROOT, "build"), help="where the stores are put: the disk that is measured")
-    parser.add_argument("--only", default="", metavar="WORD", help="only parts with this in their name: " + ", ".join(part.__name__ for part in PARTS))
+    parser.add_argument("--only", default="", metavar="WORD", help="only parts with this in their name: " + ", ".join(part.__name__ for part in (*PARTS, *opencode.PARTS)))
     options = parser.parse_args()
     os.makedirs(options.dir, exist_ok=True)
     before = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as folder:
         bench = Bench(folder, QUICK if options.quick else FULL)
         bench.programs = build()
-        for part in PARTS:
-            if options.only in part.__name__:
-                part(bench)
+        if options.quick:  # no time is judged: the half that waits for a server runs beside the other
+            beside = Bench(folder, QUICK)
+            beside.programs = bench.programs
+            with futures.ThreadPoolExecutor(1) as pool:
+                done = pool.submit(measure, beside, opencode.PARTS, options.only)
+                measure(bench, PARTS, options.only)
+                bench.rows += done.result().rows
+        else:
+            measure(bench, (*PARTS, *opencode.PARTS), options.only)
         facts = machine(bench, before)
     text = report(bench, facts)
     print(text)

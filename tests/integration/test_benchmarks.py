@@ -17,6 +17,12 @@ ROWS += [f"4 processes on one store, {what}" for what in ("commits together", "c
 ROWS += ["memory per live session with its handle, 12,000", "memory per further handle to one session, 12,000"]
 ROWS += [f"query of 100 by {sort}, {page}, of 12,000" for sort in ("updated", "created", "title", "artifactCount") for page in ("first page", "page 6")]
 ROWS += ["update_title until another process's peek_info shows it", "idle process, switches and processor time per second"]
+CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
+ROWS += [f"{call}, OpenCode" for call in CALLS] + ["overhead over HTTP itself"]
+ROWS += [f"{call}, stub" for call in CALLS] + ["get_info, stub, connection kept"]
+ROWS += [f"a rename by another client until {what}" for what in ("it is told here", "peek_info shows it")] + ["abort of a turn that streams"]
+ROWS += ["plue_init until 50 sessions are here", "first list of 50, right after plue_init", "later list of 50, nothing changed", "later list of 50, one changed",
+         "resident memory with 50 sessions of a server", "plue_init that spawns a server"]
 
 
 def test_a_quick_run_prints_every_row(tmp_path):
