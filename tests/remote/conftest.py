@@ -24,70 +24,81 @@ def plain():
 
 
 @pytest.fixture(scope="session")
-def connected(server, plain, repository, tmp_path_factory):
-    """`connected(**config)` starts a host whose sessions are the real server's, which it reaches through `host.proxy`; it ends with the run.
+def begin(server, plain, repository, tmp_path_factory):
+    """`begin(**config)` starts a host whose sessions are the real server's, which it reaches through `host.proxy`; `end` ends it.
 
     With `direct` there is no proxy: the store's sessions belong to the server's own address.
     """
-    hosts = []
-
-    def start(rules=(), folder=None, backend=None, direct=False, **config):
+    def start(rules=(), folder=None, direct=False, **config):
         folder = folder or tmp_path_factory.mktemp("store")
         proxy = None if direct else Proxy(server.url(soon()))
         if proxy:
             proxy.rules.extend(rules)
-        place = {"kind": "opencode", "url": proxy.url if proxy else server.url(soon()), "directory": repository,
-                 "username": server.username, "password": server.password}
-        hosts.append(Host(plain, folder, dataDir=str(folder), backend={**place, **(backend or {})}, **config))
-        hosts[-1].proxy = proxy
-        return hosts[-1]
-    yield start
+        backend = {"kind": "opencode", "url": proxy.url if proxy else server.url(soon()), "directory": repository,
+                   "username": server.username, "password": server.password}
+        host = Host(plain, folder, dataDir=str(folder), backend=backend, **config)
+        host.proxy = proxy
+        return host
+    return start
+
+
+def end(hosts):
+    """End hosts, all at a time."""
+    for host in hosts:
+        host.end()
     for host in hosts:
         host.__exit__()
         if host.proxy:
             host.proxy.down()
 
 
-def in_step(host):
-    """Return the host once it has seen what there is, and hears what happens."""
-    host.await_stream()
-    host.call("session_sync", 10_000)
+@pytest.fixture
+def connected(begin):
+    """As `begin`; the hosts end with the test."""
+    hosts = []
+
+    def start(*arguments, **config):
+        hosts.append(begin(*arguments, **config))
+        return hosts[-1]
+    yield start
+    end(hosts)
+
+
+#: Hosts that many tests use. Without a word, and unless said otherwise, a host asks the server for nothing by itself once it is in step.
+HOSTS = {
+    "quiet": dict(cacheTtlMs=600_000),  # what it knows stays fresh: what is asked can be counted
+    "eager": dict(cacheTtlMs=0),  # everything that was known a moment ago is stale
+    "strict": dict(cacheTtlMs=0, offline="fail"),  # its reads fail when the server cannot be asked
+    "hurried": dict(cacheTtlMs=0, requestTimeoutMs=2_000),  # its calls have no time to lose
+    "deaf": dict(cacheTtlMs=0, rules=[answering("GET", "/event", reply(404, b""))]),  # it hears nothing of what happens on the server
+    "polling": dict(cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "/event", reply(404, b""))]),  # nor this one, which looks often
+}
+
+
+def shared(name):
+    @pytest.fixture(scope="session", name=name)
+    def host(begin):
+        made = begin(**{"syncIntervalMs": 600_000, "requestTimeoutMs": 10_000, **HOSTS[name]})
+        if "rules" not in HOSTS[name]:
+            made.await_stream()
+        made.call("session_sync", 10_000)
+        yield made
+        end([made])
     return host
 
 
-@pytest.fixture(scope="session")
-def quiet(connected):
-    """A host that asks the server for nothing by itself once it has begun: what is asked can be counted."""
-    return in_step(connected(cacheTtlMs=600_000, syncIntervalMs=600_000, requestTimeoutMs=10_000))
+quiet, eager, strict, hurried, deaf, polling = map(shared, HOSTS)
 
 
 @pytest.fixture(scope="session")
-def eager(connected):
-    """A host to which everything that was known a moment ago is stale."""
-    return in_step(connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000))
-
-
-@pytest.fixture(scope="session")
-def strict(connected):
-    """As `eager`, but reads fail when the server cannot be asked."""
-    return in_step(connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000, offline="fail"))
-
-
-@pytest.fixture(scope="session")
-def deaf(connected):
-    """A host that hears nothing of what happens on the server: its event stream is refused. It does not ask by itself, either."""
-    host = connected([answering("GET", "/event", reply(404, b""))], cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=10_000)
-    host.call("session_sync", 10_000)
-    return host
-
-
-@pytest.fixture(scope="session")
-def polling(connected):
-    """A host that hears nothing, and looks often."""
-    return connected([answering("GET", "/event", reply(404, b""))], cacheTtlMs=600_000, syncIntervalMs=300, requestTimeoutMs=10_000)
-
-
-HOSTS = ("quiet", "eager", "strict", "deaf", "polling")
+def pair(begin, tmp_path_factory):
+    """Two processes on one store and one server."""
+    folder = tmp_path_factory.mktemp("shared")
+    hosts = [begin(folder=folder, direct=True, cacheTtlMs=600_000, syncIntervalMs=600_000) for _ in range(2)]
+    for host in hosts:
+        host.await_stream()
+    yield hosts
+    end(hosts)
 
 
 @pytest.fixture(autouse=True)
@@ -102,21 +113,11 @@ def from_here_on(request):
 @pytest.fixture
 def proxy(request):
     """The way from this test's host to the server. What the test has it do ends with it."""
-    name, = set(HOSTS) & set(request.fixturenames)
+    name, = HOSTS.keys() & set(request.fixturenames)
     proxy = request.getfixturevalue(name).proxy
     before = list(proxy.rules)
     yield proxy
     proxy.rules[:] = before
-
-
-@pytest.fixture(scope="session")
-def pair(connected, tmp_path_factory):
-    """Two processes on one store and one server."""
-    folder = tmp_path_factory.mktemp("shared")
-    hosts = [connected(folder=folder, direct=True, cacheTtlMs=600_000, syncIntervalMs=600_000) for _ in range(2)]
-    for host in hosts:
-        host.await_stream()
-    return hosts
 
 
 @pytest.fixture

@@ -105,11 +105,16 @@ class Host:
     def __enter__(self):
         return self
 
+    def end(self):
+        """Begin to shut the library down and to end the process. Twice is harmless."""
+        if not self._process.stdin.closed:
+            if self._process.poll() is None:
+                self.start("shutdown", wait=False)
+            self._process.stdin.close()
+
     def __exit__(self, *_):
         """Shut the library down and end the process."""
-        if self._process.poll() is None:
-            self.start("shutdown", wait=False)
-        self._process.stdin.close()
+        self.end()
         try:
             self._process.wait(PATIENCE)
         finally:

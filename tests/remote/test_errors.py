@@ -97,10 +97,7 @@ def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_no
 
 
 @pytest.mark.requirement("P-161", "T-03", "P-132")
-def test_a_server_that_does_not_answer_costs_each_call_its_time_and_no_more(connected, client, say, title):
-    hurried = connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=2_000)
-    hurried.await_stream()
-    proxy = hurried.proxy
+def test_a_server_that_does_not_answer_costs_each_call_its_time_and_no_more(hurried, client, proxy, say, title):
     calls = {name: Call(hurried, client, f"{title} {name}", say) for name in ("create", "get_info", "update_title", "initialize", "delete", "fork")}
     before, mark = {name: call.snapshot() for name, call in calls.items()}, hurried.mark()
     for name, call in calls.items():

@@ -169,26 +169,27 @@ def test_two_processes_see_one_fork_and_its_parent(pair, client, title):
         assert [kind for kind, _ in host.since(mark)] in (["session.created"], ["session.created", "session.updated"])
 
 
-@pytest.mark.requirement("O-064", "P-132", "P-117")
-def test_what_another_server_on_the_same_database_does_is_found_by_looking(quiet, client, opencode, guard, repository, isolated, title):
-    second = OwnServer([opencode], repository, dict(os.environ), isolated, program=guard, back_off=(0.05, 0.2))
-    second.start(soon(60))
-    theirs = Client(second.url, repository, second.username, second.password, Heard())
-    try:
-        quiet.fence(client)
-        mark, session = quiet.mark(), quiet.create_with(title=title)
-        doomed = quiet.create_with(title=f"{title}, doomed")
-        theirs.update(session.id, soon(), title=f"{title} 2")
-        made = theirs.create(f"token {title}", soon(), title=f"{title}, made there")
-        theirs.delete(doomed.id, soon())
-        doomed_id = doomed.id
-        quiet.fence(client)
-        assert quiet.since(mark) == [("session.created", {"id": session.id}), ("session.created", {"id": doomed_id})]  # they share no events
-        quiet.call("session_sync", 10_000)
-        quiet.fence(client)
-        assert session.info()["title"] == f"{title} 2" and doomed.fails("get_info").code == "NOT_FOUND"
-        assert sorted(quiet.since(mark)[2:], key=str) == sorted([
-            ("session.updated", {"id": session.id, "title": f"{title} 2"}), ("session.created", {"id": made.id}), ("session.deleted", {"id": doomed_id})], key=str)
-    finally:
-        theirs.close()
-        second.stop()
+if os.environ.get("PLUE_TORTURE") == "1":  # it takes a server more; test_programs.py has a smaller one
+    @pytest.mark.requirement("O-064", "P-132", "P-117")
+    def test_what_another_server_on_the_same_database_does_is_found_by_looking(quiet, client, opencode, guard, repository, isolated, title):
+        second = OwnServer([opencode], repository, dict(os.environ), isolated, program=guard, back_off=(0.05, 0.2))
+        second.start(soon(60))
+        theirs = Client(second.url, repository, second.username, second.password, Heard())
+        try:
+            quiet.fence(client)
+            mark, session = quiet.mark(), quiet.create_with(title=title)
+            doomed = quiet.create_with(title=f"{title}, doomed")
+            theirs.update(session.id, soon(), title=f"{title} 2")
+            made = theirs.create(f"token {title}", soon(), title=f"{title}, made there")
+            theirs.delete(doomed.id, soon())
+            doomed_id = doomed.id
+            quiet.fence(client)
+            assert quiet.since(mark) == [("session.created", {"id": session.id}), ("session.created", {"id": doomed_id})]  # they share no events
+            quiet.call("session_sync", 10_000)
+            quiet.fence(client)
+            assert session.info()["title"] == f"{title} 2" and doomed.fails("get_info").code == "NOT_FOUND"
+            assert sorted(quiet.since(mark)[2:], key=str) == sorted([
+                ("session.updated", {"id": session.id, "title": f"{title} 2"}), ("session.created", {"id": made.id}), ("session.deleted", {"id": doomed_id})], key=str)
+        finally:
+            theirs.close()
+            second.stop()

@@ -37,17 +37,21 @@ def test_an_example_runs_unchanged_on_a_server_that_a_configuration_file_names(p
     assert client.get(info["id"], soon()).title == "My Coding Session" and info["directory"] == repository
 
 
-@pytest.mark.requirement("P-183", "P-181", "O-006")
-def test_an_example_runs_unchanged_on_a_server_of_its_own_which_ends_with_it(plain, opencode, isolated, tmp_path):
-    here = tmp_path / "project"
-    here.mkdir()
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"backend": {"kind": "opencode", "spawn": {"command": [opencode], "directory": str(here), "env": {
-        **isolated, "XDG_DATA_HOME": str(tmp_path / "data"), "OPENCODE_TEST_MARK": str(tmp_path)}}}}))
-    done = support.run([plain.compile(EXAMPLE)], cwd="/", env=support.environment(tmp_path, PLUE_SESSION_CONFIG=config))
+@pytest.mark.requirement("P-183", "P-181", "O-006", "O-064", "P-132")
+def test_an_example_runs_unchanged_on_a_server_of_its_own_which_ends_with_it(plain, quiet, client, opencode, isolated, repository, tmp_path):
+    config, mark = tmp_path / "config.json", quiet.mark()
+    config.write_text(json.dumps({"backend": {"kind": "opencode", "spawn": {
+        "command": [opencode], "directory": repository, "env": {**isolated, "OPENCODE_TEST_MARK": str(tmp_path)}}}}))
+    done = support.run([plain.compile(FIRST)], cwd="/", env=support.environment(tmp_path, PLUE_SESSION_CONFIG=config))
     info = json.loads(done.out.splitlines()[0].partition(": ")[2])
-    assert info["id"].startswith("ses_") and info["directory"] == str(here) and done.err == ""
+    assert info["id"].startswith("ses_") and info["directory"] == repository and done.err == ""
     assert not alive_with(f"OPENCODE_TEST_MARK={tmp_path}")
+    # Its database is that of our server, whose clients hear nothing of it, and find it by looking.
+    quiet.fence(client)
+    assert quiet.since(mark) == []
+    quiet.call("session_sync", 10_000)
+    quiet.fence(client)
+    assert quiet.since(mark) == [("session.created", {"id": info["id"]})] and quiet.list()[info["id"]]["title"] == "My Coding Session"
 
 
 def alive_with(variable):

@@ -53,12 +53,11 @@ def test_the_secret_of_a_link_is_in_its_answer_and_nowhere_else(connected, clien
 @pytest.mark.requirement("P-099", "P-161", "O-055")
 @pytest.mark.parametrize("answer", [reply(500, {"name": "UnknownError", "data": {"message": "sharing is disabled"}}), reply(500, {"_tag": "InternalServerError"}),
                                     reply(200, b"<html>", "text/html"), hang_up, stall], ids=["disabled", "offline", "web page", "hung up", "stalled"])
-def test_whatever_keeps_the_server_from_sharing_there_is_a_link(connected, title, answer):
-    host = connected(cacheTtlMs=600_000, requestTimeoutMs=2_000)
-    session = host.create_with(title=title)
-    host.proxy.rules.append(answering("POST", ".*/share", answer))
+def test_whatever_keeps_the_server_from_sharing_there_is_a_link(hurried, proxy, title, answer):
+    session = hurried.create_with(title=title)
+    proxy.rules.append(answering("POST", ".*/share", answer))
     share = shared(session)
-    assert share["secret"] and host.call("session_validate_share", session.id, share["secret"]) == 0
+    assert share["secret"] and hurried.call("session_validate_share", session.id, share["secret"]) == 0
 
 
 @pytest.mark.requirement("P-093", "P-098")
