@@ -1,6 +1,5 @@
 """One real server for this folder, which its tests may kill, a client of our own to watch it with, and hosts that hold the library."""
 
-import json
 import os
 import signal
 import uuid

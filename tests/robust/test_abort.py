@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import queue
 import threading
 import time
 

@@ -1,9 +1,7 @@
 """However a server stalls, each call ends within its time, what never waits goes on not waiting, and afterwards all is as before."""
 
-import contextlib
 import json
 import socket
-import subprocess
 import threading
 
 import pytest

@@ -75,7 +75,8 @@ class Storm:
         """Hold what was acknowledged against what there is, as {id: title}."""
         assert self.outcomes <= BECAUSE_OF_THE_KILL
         missing = {session_id for session_id in self.titles if session_id not in titles and session_id not in self.doomed}
-        wrong = {session_id: titles[session_id] for session_id, allowed in self.titles.items() if session_id in titles and titles[session_id] not in allowed}
+        wrong = {session_id: titles[session_id] for session_id, allowed in self.titles.items()
+                 if session_id in titles and titles[session_id] not in allowed}
         assert not missing and not wrong and not self.deleted & titles.keys()
 
 

@@ -53,7 +53,7 @@ def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(daemon, crowded, 
         resident = host.resident_kib()
         began = time.monotonic()
         host.init(json.dumps({"dataDir": str(folder), "backend": {**gate.backend(daemon), "directory": directory}}))
-        # While the first synchronisation is at it, calls on one session are answered.
+        # While the first synchronisation is under way, calls on one session are answered.
         handle = host.session_open(ids[COUNT // 2])
         waited = [host.start("session_update_title", handle, "renamed meanwhile")]
         while host.session_count(None) < COUNT and time.monotonic() - began < 60:
