@@ -15,7 +15,8 @@
  *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread. Beside the
  *   errors that a function lists, each may fail with NOT_INITIALIZED, FORKED or IO (no memory), and one that is not instant
  *   with CLOSED (the library shut down meanwhile), QUEUE_FULL (4096 calls wait already), BUSY (its time was up before it
- *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it).
+ *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it;
+ *   with a server also before it began: the message tells which).
  * Text.     UTF-8, NUL-terminated. Parameters are copied; each may have 64 MiB (else LIMIT_EXCEEDED). `char *` results are
  *   yours: free them with plue_free_json(), plue_free_string() or plue_free(), which are the same. `const char *` results
  *   belong to the library.
