@@ -15,6 +15,11 @@ TORTURE = os.environ.get("PLUE_TORTURE") == "1"
 MODEL = ("fake", "fake-model")
 
 
+def patience(seconds):
+    """Return what takes so long on a quiet machine, on this one as loaded as it is."""
+    return seconds * max(1.0, os.getloadavg()[0] / os.cpu_count())
+
+
 @pytest.fixture(scope="session")
 def daemon(opencode, repository, isolated):
     made = Daemon(opencode, repository, isolated)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.robust import gate as gates
-from tests.robust.conftest import TORTURE
+from tests.robust.conftest import TORTURE, patience
 from tests.robust.gate import Gate
 from tests.robust.host import Host, eventually, outcome
 
@@ -68,21 +68,23 @@ def is_aborted(host, handle):
 
 
 @pytest.mark.requirement("T-01", "P-020", "P-151", "P-155", "O-033")
-def test_an_abort_in_mid_stream_ends_the_turn_within_two_seconds_and_the_next_runs(host, session, other, model):
+def test_an_abort_in_mid_stream_ends_the_turn_within_two_seconds_and_the_next_runs(host, session, other, model, request):
     handle, session_id = session
-    slowest = 0
-    for number in range(TIMES):
+    took = []
+    for _ in range(TIMES):
         prompt, text = run(other, model, session_id)
         abort = host.start("session_abort", handle)
         abort.result()
-        slowest = max(slowest, abort.took)
+        took.append(abort.took)
         # What must hold when it returns, without waiting any more: status, the server's store and ours agree.
         assert not other.busy(session_id)
         answer = other.answer(session_id, prompt)
         assert answer.ended and answer.failure.name == "MessageAbortedError"
         assert is_aborted(host, handle) and json.loads(host.session_get_info(handle))["aborted"]
         assert model.ended.get(timeout=2) == (text, "left")
-    assert slowest < 2
+    assert max(took) < patience(2)
+    if TORTURE:
+        request.node.user_properties += [("aborts", TIMES), ("median s", sorted(took)[TIMES // 2]), ("slowest s", max(took))]
     answer = other.finished(session_id, other.prompt(session_id, "next [words=2]"))
     assert answer.failure is None and model.ended.get(timeout=5) == ("next [words=2]", "done")
 
