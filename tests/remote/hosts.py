@@ -95,7 +95,7 @@ class Host:
         self._numbers, self._waiting, self._writing = itertools.count(), {}, threading.Lock()
         self._events, self._draining = [], threading.Lock()
         self._rung, self._heard = 0, threading.Condition()  # how many events the subscription has heard
-        self._fence = None
+        self._fence, self._left = None, set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if init:
@@ -187,15 +187,20 @@ class Host:
             self._events += self.call("drain")
             return len(self._events)
 
+    def leave_behind(self):
+        """Be told no more of the sessions that were told of until now: they are other tests'."""
+        self._drain()
+        self._left = {event["sessionId"] for event in self._events if "sessionId" in event}
+
     def mark(self):
         """The place in the events up to which they have been told."""
         return self._drain()
 
     def since(self, mark, session_id=None):
-        """What was told of sessions since, of one or of all but fences, as `(type, data)`."""
+        """What was told of sessions since, of one or of all of this test's, as `(type, data)`."""
         self._drain()
         return [(event["type"], event["data"]) for event in self._events[mark:] if "sessionId" in event
-                and event["sessionId"] not in FENCES and session_id in (None, event["sessionId"])]
+                and event["sessionId"] not in FENCES | self._left and session_id in (None, event["sessionId"])]
 
     def said(self, mark, kind):
         """The data of what was told since that concerns no session: "sync.state", "log"."""
