@@ -12,6 +12,14 @@ export PLUE_TREE
 rm -rf build/coverage
 mkdir -p build/coverage
 
+# One worker per processor, up to four: more would wait for the disk. A worker that dies, or that is stuck in a test for five
+# minutes and then ended, ends the run.
+workers=$(nproc)
+if [ "$workers" -gt 1 ]; then
+    set -- -n "$((workers < 4 ? workers : 4))" --max-worker-restart=0 "$@"
+fi
+set -- -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true "$@"
+
 PLUE_COVERAGE_HOOK="$PLUE_COVERAGE_HOOK" COVERAGE_PROCESS_START="$COVERAGE_PROCESS_START" PLUE_PROVEN="$PLUE_PROVEN" \
     "$python" -m pytest "$@" || failed="the tests"
 # Whoever was killed has left half a file, or none: combine says so and takes the others.

@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -97,21 +96,10 @@ def under_thread(name, part, tmp_path):
 TOOLS = {"valgrind": under_valgrind, "address": under_address, "thread": under_thread}
 
 
-@pytest.fixture(scope="session")
-def slow_runs(request, tmp_path_factory):
-    """The runs under slow tools, two at a time: their tests wait for them."""
-    wanted = [item.callspec.params for item in request.session.items if item.originalname == "test_program_is_clean"]
-    with ThreadPoolExecutor(2) as pool:
-        runs = {(each["tool"], each["name"]): pool.submit(TOOLS[each["tool"]], each["name"], each["part"], tmp_path_factory.mktemp(each["name"]))
-                for each in wanted}
-        yield runs
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("name, part", cases())
-def test_program_is_clean(slow_runs, tool, name, part):
-    slow_runs[tool, name].result()
+def test_program_is_clean(tool, name, part, tmp_path):
+    TOOLS[tool](name, part, tmp_path)
 
 
 def test_header_is_strict_c99(folder):

@@ -1,7 +1,6 @@
 """Memory that runs out, and memory that many copy at once: c_tests/memory.c and c_tests/copies.c, as they are and sanitized."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,11 +20,7 @@ def test_program_holds(name, folder):
     support.run([program], env=support.environment(folder, watched=False, **some))
 
 
-def test_programs_are_clean(tmp_path):
-    def under(tool, name):
-        folder = tmp_path / f"{tool.__name__}-{name}"
-        folder.mkdir()
-        tool(name, 100 if TORTURE else 10, folder)
-    with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(under, tool, name) for tool in TOOLS for name in PROGRAMS]:
-            done.result()
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.__name__)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_is_clean(name, tool, tmp_path):
+    tool(name, 100 if TORTURE else 10, tmp_path)
