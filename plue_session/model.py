@@ -11,7 +11,8 @@ class Session:
     What follows is of use with a server only and never shown. `remote_updated` is the server's own time of update that was
     last applied here, None when none was; `token` is what a create carried to the server, by which it is found there when
     its answer was lost; `titled` is when a title was set here over an automatic one, None when none was; `unshared` is
-    whether it was withdrawn here and the server is yet to be told; `forked` is whether the parent is the session that this one is
+    whether it was withdrawn here and the server is yet to be told; `abort_mark` says where the transcript stood when the session was
+    aborted (rules/turns.py); `forked` is whether the parent is the session that this one is
     a copy of, which the server does not know and does not delete it with; `seen` is whether it was only seen on the server,
     not made here.
     """
@@ -21,7 +22,7 @@ class Session:
         "created", "updated", "archived", "ended", "version", "status", "aborted", "backend", "directory",
         "provider_id", "model_id", "role", "relay_state", "relay_messages", "relay_active", "residency",
         "message_count", "artifact_count", "share_url", "share_expires", "remote_updated", "token", "titled", "unshared",
-        "forked", "seen", "rev", "info",
+        "abort_mark", "forked", "seen", "rev", "info",
     )
 
     def __init__(self, number=None, id=None, key=None, parent_id=None, title="Untitled", description=None, tags=None,
@@ -29,7 +30,7 @@ class Session:
                  aborted=False, backend="embedded", directory=None, provider_id=None, model_id=None, role=None,
                  relay_state=None, relay_messages=0, relay_active=None, residency=None, message_count=0, artifact_count=0,
                  share_url=None, share_expires=None, remote_updated=None, token=None, titled=None, unshared=False,
-                 forked=False, seen=False, rev=0, info=""):
+                 abort_mark=None, forked=False, seen=False, rev=0, info=""):
         # Spelled out: a loop over __slots__ takes ten times as long, for each session that is read.
         self.number, self.id, self.key, self.parent_id, self.title = number, id, key, parent_id, title
         self.description, self.tags, self.metadata = description, [] if tags is None else tags, metadata
@@ -39,7 +40,7 @@ class Session:
         self.relay_state, self.relay_messages, self.relay_active = relay_state, relay_messages, relay_active
         self.residency, self.message_count, self.artifact_count = residency, message_count, artifact_count
         self.share_url, self.share_expires, self.remote_updated, self.token = share_url, share_expires, remote_updated, token
-        self.titled, self.unshared, self.forked, self.seen, self.rev, self.info = titled, unshared, forked, seen, rev, info
+        self.titled, self.unshared, self.abort_mark, self.forked, self.seen, self.rev, self.info = titled, unshared, abort_mark, forked, seen, rev, info
 
     def copy(self):
         twin = Session(*[getattr(self, name) for name in self.__slots__])

@@ -215,8 +215,8 @@ class Server:
         """Return the session. `NOT_FOUND` only if the server says so of this id."""
 
     def survey(self, before, until, cancel=None, directory=None):
-        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first), `changed`;
-        `forget(ids)` makes the next one tell those anew."""
+        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first), `changed`,
+        `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
 
     def status(self, until, cancel=None, directory=None):
         """Return `{id: …}` of the sessions that run a turn."""
@@ -230,6 +230,9 @@ class Server:
     # -- changing --------------------------------------------------------------------------------------------------
     def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
         """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
+
+    def find_created(self, token, until, cancel=None, directory=None):
+        """Return the session that was created with this token, or None."""
 
     def update(self, session_id, until, cancel=None, directory=None, **changes):
         """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it then is."""

@@ -124,7 +124,7 @@ class Runtime:
             on_state=lambda error: sync.on_state(error), on_lifeline=lifeline)
         self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
         mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
-        repairs = Repairs(server, self.commits, self.store, mirror, calls)
+        repairs = Repairs(server, self.commits, self.store, mirror, calls, sync.lag)
         turnstile = Turnstile(sync.release)
         sync.connect(mirror, turnstile, repairs)
         self._away = self._open(server)

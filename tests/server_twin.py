@@ -20,6 +20,7 @@ class Survey:
         self.known = {session.id: session for session in sessions}
         self.ids = set(self.known)
         self.changed = [session for session in sessions if known.get(session.id) != session]
+        self.unreadable = []
 
     def forget(self, session_ids):
         for session_id in session_ids:
@@ -97,6 +98,10 @@ class ServerTwin:
     def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
         self._begin("create", until, cancel, parent_id)
         return self._make("create", title, directory, parent_id, metadata or {}, token)
+
+    def find_created(self, token, until, cancel=None, directory=None):
+        self._begin("find_created", until, cancel)
+        return next((self._copy(name) for name, each in self.sessions.items() if each.token == token), None)
 
     def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
         self._begin("fork", until, cancel, session_id)

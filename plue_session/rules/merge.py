@@ -1,7 +1,7 @@
 """What the server says of a session, brought into our record of it."""
 
 from plue_session.model import Session
-from plue_session.rules.jsontext import dumps
+from plue_session.rules.jsontext import dumps, loads
 
 #: Ms for which a title set here over an automatic one is defended: that long after it, no first turn still makes titles (O-027).
 DEFENDED_MS = 120_000
@@ -37,7 +37,8 @@ def merge(session, remote, share, keep_title=False):
     session.directory = remote.directory or session.directory
     session.version = remote.version or session.version
     session.archived = remote.archived
-    session.metadata = dumps(remote.metadata)
+    if not _alike(loads(session.metadata), remote.metadata):
+        session.metadata = dumps(remote.metadata)
     session.updated = max(session.updated, remote.updated)
     if remote.share_url is None:
         session.unshared = False  # the server has heard of it
@@ -60,6 +61,17 @@ def merge(session, remote, share, keep_title=False):
             data["title"] = session.title
         events.insert(0, ("session.updated", data))
     return events
+
+
+def _alike(one, other):
+    """Return whether two JSON values are the same to a server that keeps numbers as doubles and objects in an order of its own."""
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if type(one) in (int, float) and type(other) in (int, float):
+        return one == other or abs(one) < 1 << 1023 and float(one) == float(other)
+    return type(one) is type(other) and one == other
 
 
 def _visible(session):

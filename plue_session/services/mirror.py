@@ -20,8 +20,9 @@ class Mirror:
 
     Two functions are called that must only take a note. `learned(session_id)`: the store knows more of a session than the last list
     said. `repair(kind, session_id, after)`: something is to be put right in so many seconds. "title": the server may have replaced a
-    title that was set here (O-027); "unshare": it has a share that was withdrawn here; "look": it is to be asked, for what it said may
-    have been overtaken; after None: no more.
+    title that was set here (O-027); "unshare": it has a share that was withdrawn here; "turn": one may have begun since the session was aborted;
+    "take back": it has a session that a failed call of ours made; "look": it is to be asked, for what it said may have been overtaken;
+    after None: no more.
 
     What was said is overtaken when the record has changed since, by another thread or another process on the store: the log's
     ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for before, does not
@@ -34,6 +35,7 @@ class Mirror:
         self._lock = threading.Lock()
         commits.changed = self._changed_here
         self._refreshed, self._revs, self._ended = {}, {}, {}
+        self._lost = {}  # tokens of creates that have failed, though the server may have done them
         self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
 
     def take(self, remote, since=None, heard=False):
@@ -45,6 +47,8 @@ class Mirror:
         if self.has_ended(remote.id):
             raise gone(remote.id)
         session = self._store.look(remote.id)
+        if session is None and self._is_lost(remote):
+            raise gone(remote.id)
         if session is None or self._would_change(session, remote):
             session = self._commits.run(lambda unit: self.merge(unit, remote, since, heard))
         else:
@@ -56,7 +60,7 @@ class Mirror:
         """Bring many up to date; return the ids of those that could not be, and why the first could not (None: all were)."""
         failed, reason = [], None
         for start in range(0, len(remotes), CHUNK):
-            chunk = [remote for remote in remotes[start:start + CHUNK] if not self.has_ended(remote.id)]
+            chunk = [remote for remote in remotes[start:start + CHUNK] if not self.has_ended(remote.id) and not self._is_lost(remote)]
             outcomes = self._commits.batch([lambda unit, remote=remote: self.merge(unit, remote, since) for remote in chunk])
             for remote, outcome in zip(chunk, outcomes):
                 if isinstance(outcome, Exception):
@@ -101,6 +105,8 @@ class Mirror:
             self._repair("title", remote.id, 0.0)
         if session.unshared and remote.share_url is not None:
             self._repair("unshare", remote.id, 0.0)
+        if session.aborted and remote.updated != session.remote_updated:
+            self._repair("turn", remote.id, 0.0)
         return merge.merge(session, remote, unit.store.share(remote.id), keep_title=contested)
 
     def adopted(self, unit, remote):
@@ -142,12 +148,40 @@ class Mirror:
                 # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
                 self._repair("look", remote.id, None if remote == answer else ECHO)
                 return
-        self.take(remote, heard=True)
+        if not self._is_lost(remote):
+            self.take(remote, heard=True)
 
     def end(self, session_id):
         """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
         for member in self._commits.run(lambda unit: families.erase(unit, session_id)) or [session_id]:
             self.ended(member)
+
+    def end_all(self, session_ids):
+        """Erase many; those that cannot be are left for the next look."""
+        for start in range(0, len(session_ids), CHUNK):
+            chunk = session_ids[start:start + CHUNK]
+            outcomes = self._commits.batch([lambda unit, session_id=session_id: families.erase(unit, session_id) for session_id in chunk])
+            for session_id, outcome in zip(chunk, outcomes):
+                if not isinstance(outcome, Exception):
+                    for member in outcome or [session_id]:
+                        self.ended(member)
+
+    # -- creates that failed ---------------------------------------------------------------------------------------
+    def lose(self, token):
+        """Note that a create has failed though the server may have done it: what it made is taken back when it is seen."""
+        with self._lock:
+            _remember(self._lost, token, True)
+
+    def find_lost(self, token):
+        """Forget that a create with this token has failed, and return whether one has."""
+        with self._lock:
+            return self._lost.pop(token, False)
+
+    def _is_lost(self, remote):
+        if remote.token not in self._lost:
+            return False
+        self._repair("take back", remote.id, 0.0)
+        return True
 
     def ended(self, session_id):
         """Note that a session has ended, for ever."""
@@ -170,6 +204,13 @@ class Mirror:
             _remember(self._refreshed, session_id, time.monotonic_ns())
         self._learned(session_id)
         self._publisher.fresh(session_id)
+
+    def confirmed(self, session_ids):
+        """Note the same of many that a list has just told."""
+        for session_id in session_ids:
+            with self._lock:
+                _remember(self._refreshed, session_id, time.monotonic_ns())
+            self._publisher.fresh(session_id)
 
     def last_refreshed(self, session_id):
         """Return when that was, in monotonic nanoseconds; 0: not lately."""

@@ -111,8 +111,7 @@ class RemoteSessions:
         with remote.asking(), remote.turnstile.expect(token):
             if "provider_id" in fields:
                 self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
-            made = self._server.create(token, **self._way, directory=fields.get("directory"), title=fields.get("title"),
-                                       parent_id=fields.get("parent_id"), metadata=metadata)
+            made = self._make(token, directory=fields.get("directory"), title=fields.get("title"), parent_id=fields.get("parent_id"), metadata=metadata)
             shared = self._share_new(made) if remote.share_auto and made.parent_id is None else None
             try:
                 session = self._commits.run(lambda unit: self._record(unit, made, token, fields, shared and shared.share_url))
@@ -121,6 +120,19 @@ class RemoteSessions:
                 raise
             self._mirror.recorded(shared or made, session)
         return session
+
+    def _make(self, token, **fields):
+        """Create a session on the server; one whose answer is lost for good is taken back when it turns up, for the call has failed."""
+        if self._mirror.find_lost(token):  # an earlier call with this key: what it made is this one's
+            found = self._server.find_created(token, **self._way)
+            if found is not None:
+                return found
+        try:
+            return self._server.create(token, **self._way, **fields)
+        except (errors.Connection, errors.Timeout, errors.Aborted, errors.Closed) as error:
+            if (error.details or {}).get("sent") is not False:
+                self._mirror.lose(token)
+            raise
 
     def _record(self, unit, made, token, fields, link):
         """Record a session that was made here, with what only we know of it."""
@@ -158,9 +170,10 @@ class RemoteSessions:
 
     def _take_back(self, made):
         """Delete a session that was made and cannot be recorded. If that fails too, the next look finds it."""
+        self._mirror.lose(made.token)
         with contextlib.suppress(errors.PlueError):
-            self._mirror.ended(made.id)
             self._server.delete(made.id, time.monotonic() + TAKE_BACK, directory=made.directory)
+            self._mirror.ended(made.id)
 
     def fork(self, session_id, message_id=None):
         """Copy the session up to a message (all of it when None); the copy's parent is the session (P-049)."""
@@ -322,8 +335,9 @@ class RemoteSessions:
         try:
             remote.local.abort(session_id)
             with remote.asking(session_id):
-                self._server.abort(session_id, **self._way, directory=session.directory)
-                remote.repairs.abort_confirmed(session_id, **self._way, directory=session.directory)
+                remote.repairs.mark_abort(session_id, **self._way, directory=session.directory)
+                if self._server.abort(session_id, **self._way, directory=session.directory):
+                    remote.repairs.mark_abort(session_id, **self._way, directory=session.directory)
         finally:
             remote.calls.end_abort(session_id)
 

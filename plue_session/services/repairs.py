@@ -1,20 +1,20 @@
 """What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw, abort flags
 that a new turn has made void. All run on the thread of `Sync`, as its chores."""
 
-from plue_session.rules import merge
+from plue_session.rules import merge, turns
 
 #: Newest messages that are looked at to learn when turns ran.
 NEWEST = 16
-#: Milliseconds by which a title of the server's making may come after the turn that it was made in.
-TRAILING_MS = 10_000
 
 
 class Repairs:
-    """Works on one server and the store that mirrors it. Each function is `work(session_id, until, cancel)`."""
+    """Works on one server and the store that mirrors it. Each function is `work(session_id, until, cancel)`.
 
-    def __init__(self, server, commits, store, mirror, calls):
-        self._server, self._commits, self._store, self._mirror, self._calls = server, commits, store, mirror, calls
-        self._aborted = {}  # session id: the id of its newest message, or None, when an abort was confirmed
+    `lag()` returns after how many ms what happens on the server is heard of at the latest.
+    """
+
+    def __init__(self, server, commits, store, mirror, calls, lag):
+        self._server, self._commits, self._store, self._mirror, self._calls, self._lag = server, commits, store, mirror, calls, lag
 
     def settle_title(self, session_id, until, cancel):
         """Put a title back that was set here and that the server has replaced by its automatic one; accept another client's (O-027).
@@ -28,10 +28,9 @@ class Repairs:
         if session is None or not merge.is_contested(session, remote, self._commits.clock()):
             self._mirror.take(remote, since)
             return
-        page, _ = self._server.messages(session_id, until, cancel, session.directory, limit=NEWEST)
-        overlaps = [message for message, _ in page if message.role == "assistant" and message.created <= session.titled + TRAILING_MS
-                    and (message.completed is None or message.completed + TRAILING_MS >= session.titled)]
-        if overlaps:
+        page, further = self._server.messages(session_id, until, cancel, session.directory, limit=NEWEST)
+        now = self._commits.clock() - self._lag()
+        if further is None and turns.may_have_made_title([message for message, _ in page], session.titled, now):
             remote = self._server.update(session_id, until, cancel, session.directory, title=session.title)
         self._commits.run(lambda unit: self._undefend(unit, session_id, session.titled))
         self._mirror.take(remote)
@@ -50,13 +49,22 @@ class Repairs:
             answer = self._server.unshare(session_id, until, cancel, session.directory)
             self._mirror.recorded(answer, self._mirror.take(answer))
 
+    def take_back(self, session_id, until, cancel):
+        """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing."""
+        self._server.delete(session_id, until, cancel)
+        self._mirror.ended(session_id)
+
     # -- aborts ----------------------------------------------------------------------------------------------------
-    def abort_confirmed(self, session_id, until, cancel, directory):
-        """Remember where the transcript stood when an abort had ended the turn: what comes later is a new one."""
-        newest = self._newest(session_id, until, cancel, directory)
-        self._aborted[session_id] = newest and newest.id
-        if len(self._aborted) > 1024:
-            del self._aborted[next(iter(self._aborted))]
+    def mark_abort(self, session_id, until, cancel, directory):
+        """Note where the transcript stands when the session is aborted: what comes later is a new turn (P-065)."""
+        mark = turns.message_mark(self._newest(session_id, until, cancel, directory))
+
+        def change(unit):
+            session = unit.store.find(session_id)
+            if session is not None and session.aborted and session.abort_mark != mark:
+                session.abort_mark = mark
+                unit.store.save(session)
+        self._commits.run(change)
 
     def clear_aborted(self, session_id, until, cancel):
         """Clear the abort flag if a turn has begun since (P-065)."""
@@ -64,19 +72,15 @@ class Repairs:
         if session is None or not session.aborted:
             return
         newest = self._newest(session_id, until, cancel, session.directory)
-        if newest is None:
-            return
-        # Without a memory of the abort (it was another process's) only a turn that runs is a new one for certain.
-        if newest.id != self._aborted[session_id] if session_id in self._aborted else not newest.ended:
-            self._commits.run(lambda unit: self._clear(unit, session_id))
+        self._commits.run(lambda unit: self._clear(unit, session_id, newest))
 
     def _newest(self, session_id, until, cancel, directory):
         """Return the newest message of the model's, or None."""
         page, _ = self._server.messages(session_id, until, cancel, directory, limit=NEWEST)
         return next((message for message, _ in reversed(page) if message.role == "assistant"), None)
 
-    def _clear(self, unit, session_id):
+    def _clear(self, unit, session_id, newest):
         session = unit.store.find(session_id)
-        if session is not None and session.aborted and not self._calls.is_aborting(session_id):
-            session.aborted = False
+        if session is not None and session.aborted and not self._calls.is_aborting(session_id) and turns.began_since(session.abort_mark, newest):
+            session.aborted, session.abort_mark = False, None
             unit.save(session, "session.updated", {"id": session_id})

@@ -2,7 +2,7 @@
 
 from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound, Unsupported
 from plue_session.model import Query, Session
-from plue_session.rules import directories, ids, patches, queries
+from plue_session.rules import directories, ids, patches, queries, turns
 from plue_session.rules.jsontext import quote
 from plue_session.services import families
 
@@ -146,7 +146,10 @@ class Sessions:
         """Set the abort flag. It clears when the next turn starts; set already, nothing happens."""
         def change(unit):
             session = unit.find(session_id)
-            if not session.aborted:
+            session.abort_mark = turns.abort_mark(unit.now)
+            if session.aborted:
+                unit.store.save(session)
+            else:
                 session.aborted = True
                 unit.save(session, "session.updated", {"id": session_id})
         self._commits.run(change)

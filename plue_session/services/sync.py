@@ -19,6 +19,8 @@ BACK_OFF = 1.0, 30.0
 LOOK, CHORE = 30.0, 10.0
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard of it.
 SIBLING = 0.5
+#: Missing sessions that one look asks for, and how often a chore that fails is tried.
+MISSING, TRIES = 256, 5
 #: Messages whose beginning was heard, so that each counts once.
 MOST_MESSAGES = 4_096
 
@@ -32,14 +34,14 @@ class Sync:
         self.log, self._tell, self._clock = log, tell, clock
         self.mirror = self.turnstile = self.repairs = None  # see `connect`
         self._changed = threading.Condition()
-        self._chores, self._later, self._begun = {}, {}, {}  # to do; when the server is back; messages whose beginning was heard
+        self._chores, self._later, self._tries, self._begun = {}, {}, {}, {}  # to do; later; how often tried; messages heard to begin
         self._asked = self._done = 0  # rounds: asked for, ended
         self._round_error = None
         self._streaming = None  # None: not known yet
         self._stopping = False
         self._cancel = Cancel()
         self._surveys, self._looking = {}, threading.Lock()
-        self.connected, self._reason, self._last_sync = True, None, None
+        self.connected, self._reason, self._failed, self._last_sync = True, None, None, None
         self._thread = threading.Thread(target=self._run, name="plue-sync", daemon=True)
 
     def connect(self, mirror, turnstile, repairs):
@@ -98,8 +100,8 @@ class Sync:
         """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON."""
         with self._changed:
             server = {**self._server.where(), "events": bool(self._streaming)}  # "events": whether it tells, or must be asked
-            if self._reason is not None:
-                server["error"] = self._reason
+            if self._failed is not None or self._reason is not None:
+                server["error"] = self._failed or self._reason
             status = {"connected": self.connected, "pending": 0, "conflicts": [], "server": server}
             if self._last_sync is not None:
                 status["lastSync"] = self._last_sync
@@ -122,6 +124,10 @@ class Sync:
             if held or failed:
                 survey.forget(held + failed)
             self._surveys[directory] = survey
+            for odd in survey.unreadable:
+                self.log.write("warning", f"sync: the server's session {odd} cannot be read and is left out")
+            behind = {*held, *failed}
+            self.mirror.confirmed([each for each in self._publisher.known_ids() if each in survey.ids and each not in behind])
             if reason is not None:
                 raise reason
             return survey.ids
@@ -155,7 +161,8 @@ class Sync:
             with self._changed:
                 self._chores.pop((kind, session_id), None)
             return
-        works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "look": self.look}
+        works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "turn": self.repairs.clear_aborted,
+                 "take back": self.repairs.take_back, "look": self.look}
         self.chore(kind, session_id, works[kind], after)
 
     def trouble(self, error):
@@ -171,6 +178,10 @@ class Sync:
             when = time.monotonic() + after
             self._chores[kind, session_id] = work, min(when, self._chores.get((kind, session_id), (work, when))[1])
             self._changed.notify_all()
+
+    def lag(self):
+        """Return after how many ms what happens on the server is heard of at the latest."""
+        return 0 if self._streaming else int(self._interval * 1000)
 
     # -- what the event stream calls -------------------------------------------------------------------------------
     def snapshot(self):
@@ -291,12 +302,15 @@ class Sync:
         """Look at everything: P-114. Who is missing from the list is asked for by name before it is taken for gone (P-117)."""
         try:
             self._look_around(until)
-        except (errors.Connection, errors.Timeout, errors.AccessDenied, errors.Server) as error:
-            self.contact(error)
+        except errors.PlueError as error:
+            with self._changed:
+                self._failed = error.cause
+            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)):
+                self.contact(error)
             raise
         self.contact()
         with self._changed:
-            self._last_sync = self._clock()
+            self._last_sync, self._failed = self._clock(), None
         if self._store.wants_maintenance():
             self._store.maintain()
 
@@ -306,16 +320,30 @@ class Sync:
         elsewhere = {directory for _, directory in known if directory not in (None, self._server.directory)}
         for directory in sorted(elsewhere):
             found = found | self.survey(until, cancel, directory)
-        for session_id, _ in known:
-            if session_id not in found and not self.turnstile.is_held(session_id):
-                self.look(session_id, until, cancel)
-        for session_id in self._server.status(until, cancel):
-            session = self._store.look(session_id)
-            if session is not None and session.aborted:
-                self.chore("turn", session_id, self.repairs.clear_aborted)
+        missing = [session_id for session_id, _ in known if session_id not in found and not self.turnstile.is_held(session_id)]
+        self._look_for(missing[:MISSING])
+        if len(missing) > MISSING:  # the rest by the next look, which comes at once: chores have their turn in between
+            with self._changed:
+                self._asked += 1
         with self._changed:
             self._chores.update({name: (work, 0.0) for name, work in self._later.items()})
             self._later.clear()
+
+    def _look_for(self, session_ids):
+        """Ask for sessions that a list lacks, and erase those that the server says it does not have."""
+        gone = []
+        try:
+            for session_id in session_ids:
+                since = self.mirror.now()
+                try:
+                    remote = self._server.get(session_id, time.monotonic() + CHORE, self._cancel)
+                except errors.NotFound:
+                    gone.append(session_id)
+                else:
+                    if not self.turnstile.is_held(session_id, remote.token):
+                        self.mirror.take(remote, since)
+        finally:
+            self.mirror.end_all(gone)
 
     def _work(self, chores):
         for (kind, session_id), work in chores.items():
@@ -323,10 +351,16 @@ class Sync:
                 return
             try:
                 work(session_id, time.monotonic() + CHORE, self._cancel)
-            except (errors.Connection, errors.Timeout) as error:  # tried again after the next look that finds the server
+            except errors.NotFound:  # there is nothing left to be put right
+                self._tries.pop((kind, session_id), None)
+            except errors.PlueError as error:  # tried again after the next look that finds the server
                 self.log.write("warning", error.message(f"sync {kind}"))
-                with self._changed:
-                    self._later[kind, session_id] = work
-            except errors.PlueError as error:
-                self.log.write("warning", error.message(f"sync {kind}"))
-
+                tries = self._tries.get((kind, session_id), 0) + 1
+                if kind == "unshare" or tries < TRIES:
+                    with self._changed:
+                        self._later[kind, session_id] = work
+                        self._tries[kind, session_id] = tries
+                else:
+                    self._tries.pop((kind, session_id), None)
+            else:
+                self._tries.pop((kind, session_id), None)

@@ -14,7 +14,7 @@ FIELDS = {
     "status": "suspended", "aborted": True, "backend": "embedded", "directory": "/x", "provider_id": "p", "model_id": "m",
     "role": "r", "relay_state": "ACTIVE", "relay_messages": 3, "relay_active": 15, "residency": "resident",
     "message_count": 4, "artifact_count": 5, "share_url": "https://x/share/y", "share_expires": 16, "rev": 17,
-    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "forked": True, "seen": True, "info": '{"id":"session_10"}',
+    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "abort_mark": "msg_1", "forked": True, "seen": True, "info": '{"id":"session_10"}',
 }
 
 

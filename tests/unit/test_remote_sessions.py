@@ -159,6 +159,69 @@ def test_an_unknown_provider_makes_no_session(world):
     assert world.server.sessions == {}
 
 
+@pytest.mark.requirement("P-176")
+def test_what_a_create_made_whose_answer_is_lost_for_good_is_taken_back(world):
+    world.hold_back()
+
+    def lost():
+        raise errors.Timeout("the server did not answer", details={"sent": True})
+    world.server.during["create"] = lost
+    unchanged_by(world, errors.Timeout, lambda on: on.sessions.create())
+    made, = world.server.sessions
+    with pytest.raises(errors.NotFound):
+        world.do(lambda on: on.sessions.open(made))
+    world.deliver()
+    world.look()
+    assert world.store.look(made) is None and world.told.take() == []
+    assert "take back" in world.chores() and world.server.sessions == {}
+
+
+@pytest.mark.requirement("P-176")
+def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
+    def lost():
+        raise errors.Timeout("the server did not answer", details={"sent": True})
+    world.hold_back()
+    world.server.during["create"] = lost
+    unchanged_by(world, errors.Timeout, lambda on: on.sessions.get_or_create("key"))
+    found = world.do(lambda on: on.sessions.get_or_create("key"))
+    assert list(world.server.sessions) == [found.id] and found.key == "key"
+    world.deliver()
+    world.look()
+    assert world.told.take() == [("session.created", {"id": found.id})] and world.chores() == []
+
+
+def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
+    def other():
+        made = world.server.create("other", time.monotonic() + 5)
+        world.commits.run(lambda unit: world.mirror.merge(unit, made))
+        world.commits.run(lambda unit: give(unit, made.id))
+
+    def give(unit, session_id):
+        session = unit.find(session_id)
+        session.key = "key"
+        unit.save(session, "session.updated", {"id": session_id})
+    world.server.during["create"] = other
+    world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
+    with pytest.raises(errors.AlreadyExists):
+        world.create(key="key")
+    assert len(world.server.sessions) == 2
+    world.look()
+    assert "take back" in world.chores() and len(world.server.sessions) == 1
+    assert [each["key"] for each in json.loads(world.store.list_text())] == ["key"]
+
+
+@pytest.mark.requirement("P-123")
+def test_metadata_stays_as_it_was_given_though_the_server_writes_it_otherwise(world):
+    given = '{"2":1,"1":2.0,"n":12345678901234567890,"deep":[-0.0,true]}'
+    session = world.create(metadata=json.loads(given))
+    text = world.store.look(session.id).metadata
+    world.told.take()
+    world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, True]})
+    assert world.told.take() == [] and world.store.look(session.id).metadata == text
+    world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, 1]})
+    assert len(world.told.take()) == 1 and world.info(session)["metadata"]["deep"] == [0, 1]
+
+
 @pytest.mark.requirement("P-049", "O-054")
 def test_a_forks_parent_is_its_source_and_it_outlives_it(world):
     source = world.create(title="S", metadata={"a": 1})
@@ -465,6 +528,26 @@ def test_another_clients_rename_outside_of_a_turn_is_accepted(world):
     assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
 
 
+@pytest.mark.requirement("P-120")
+def test_another_clients_rename_after_a_turn_that_began_after_ours_is_accepted(world):
+    session = world.do(lambda on: on.sessions.create())
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.server.message(session.id, "msg_1", created=world.now + 5_000, completed=world.now + 6_000)
+    world.now += 8_000
+    world.server.put(session.id, title="Theirs")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+
+
+def test_another_clients_rename_long_after_the_first_turn_is_accepted(world):
+    session = world.do(lambda on: on.sessions.create())
+    world.sync.on_state(None)
+    world.server.message(session.id, "msg_1", created=world.now - 100, completed=world.now + 1_000)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.now += 60_000
+    world.server.put(session.id, title="Theirs")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
+
+
 def test_a_title_over_one_of_somebodys_is_not_defended(world):
     session = world.create(title="Given")
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
@@ -599,9 +682,51 @@ def test_without_events_a_look_clears_it(world):
     world.hold_back()
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
     world.server.message(session.id, "msg_1", ended=False)
-    world.server.busy[session.id] = {"type": "busy"}
+    world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)  # as each turn does
     world.look()
     assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+@pytest.mark.requirement("P-021", "P-065")
+@pytest.mark.parametrize("error", [AWAY, errors.Server("the server answered 500", details=ANSWERED)])
+def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, error):
+    session = world.create()
+    world.server.message(session.id, "msg_1", ended=False)
+    world.server.fail["abort"] = error
+    with pytest.raises(type(error)):
+        world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)
+    world.look()
+    assert "turn" in world.chores() and world.info(session)["aborted"]
+    world.server.message(session.id, "msg_2")
+    assert world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1) is None
+    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+def test_an_abort_that_learned_nothing_goes_by_the_time(world):
+    session = world.create()
+    world.server.fail["messages"] = AWAY
+    with pytest.raises(errors.Connection):
+        world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    for message, created, aborted in (("msg_1", world.now - 5000, True), ("msg_2", world.now + 5000, False)):
+        world.server.message(session.id, message, ended=False, created=created)
+        world.chores()
+        assert world.info(session)["aborted"] is aborted
+
+
+@pytest.mark.requirement("P-065", "P-184")
+def test_a_turn_while_nobody_watched_clears_it_at_the_next_start(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    session = first.create()
+    first.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    first.store.close()
+    first.server.tell = lambda change: None
+    first.server.message(session.id, "msg_1")
+    first.server.put(session.id, updated=first.server.sessions[session.id].updated + 1)
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    second.look()
+    assert second.chores() == ["turn"] and not second.info(session)["aborted"]
+    second.store.close()
 
 
 def test_a_turn_is_not_named_by_anything(world):

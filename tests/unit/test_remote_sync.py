@@ -8,6 +8,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode.survey import Survey
+from plue_session.services.sync import MISSING, TRIES
 from tests.remote_world import RemoteWorld, in_thread
 from tests.server_twin import ServerTwin
 from tests.unit.test_opencode_shapes import SESSION
@@ -128,6 +129,39 @@ def test_one_session_that_cannot_be_recorded_does_not_keep_the_others_out(world)
     assert titles(world) == ["Bad", "One", "Two"]
 
 
+@pytest.mark.requirement("P-114")
+def test_of_very_many_that_are_missing_some_are_asked_for_at_a_time(world):
+    for number in range(MISSING + 10):
+        world.elsewhere(title=str(number))
+    world.hold_back()
+    world.server.sessions.clear()
+    world.told.take()
+    world.look()
+    assert len(world.told.take()) == MISSING and world.sync._asked == 1 and world.sync.connected
+    world.look()
+    assert titles(world) == []
+
+
+@pytest.mark.requirement("P-061")
+def test_a_list_makes_the_snapshots_that_it_confirms_young(world):
+    held, other = world.create(), world.create()
+    world.told.held = [held.id]
+    world.told.calls.clear()
+    world.do(lambda on: on.sessions.list())
+    assert [call for call in world.told.calls if call[0] == "fresh"] == [("fresh", held.id)]
+    assert world.mirror.last_refreshed(held.id) > world.mirror.last_refreshed(other.id)
+
+
+def test_a_server_that_answers_nonsense_is_not_away_and_what_it_answered_is_shown(world):
+    world.server.fail["survey"] = errors.Server("the server answered 500")
+    with pytest.raises(errors.Server):
+        world.look()
+    status = json.loads(world.sync.status())
+    assert status["connected"] and status["server"]["error"] == "the server answered 500"
+    world.look()
+    assert "error" not in json.loads(world.sync.status())["server"]
+
+
 def test_list_answers_what_the_server_has_now(world):
     world.hold_back()
     world.elsewhere(title="New")
@@ -172,7 +206,7 @@ def test_a_failed_look_is_shown_and_the_next_one_comes(running):
 
 
 def test_a_defect_in_a_look_is_logged_and_does_not_end_the_thread(running):
-    running.server.fail["status"] = lambda: 1 / 0
+    running.server.fail["survey"] = lambda: 1 / 0
     until(lambda: any("ZeroDivisionError" in line for _, line in running.log.lines))
     running.do(lambda on: on.sync.run(5000), seconds=5)
 
@@ -233,13 +267,24 @@ def test_chores_that_miss_the_server_are_done_when_it_is_back(world):
     assert world.chores() == ["look"] and len(done) == 2
 
 
-def test_a_chore_that_fails_for_good_is_logged(world):
+def test_a_chore_that_fails_is_tried_again_and_not_for_ever(world):
     def work(session_id, until, cancel):
         raise errors.Server("no")
     world.sync.chore("look", "ses_x", work)
-    world.chores()
+    rounds = 0
+    while world.chores():
+        world.look()
+        rounds += 1
+    assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._tries == {}
+
+
+def test_a_chore_that_has_nothing_left_to_put_right_is_done(world):
+    def work(session_id, until, cancel):
+        raise errors.NotFound("gone", session=session_id)
+    world.sync.chore("title", "ses_x", work)
+    assert world.chores() == ["title"]
     world.look()
-    assert world.chores() == [] and world.log.lines == [("warning", "sync look: no.")]
+    assert world.chores() == [] and world.log.lines == []
 
 
 def test_an_event_that_cannot_be_recorded_is_made_up_for_by_the_next_look(world):
@@ -341,16 +386,20 @@ def test_the_share_follows_the_servers(world):
 
 
 @pytest.mark.requirement("P-100")
-def test_a_share_that_the_server_does_not_withdraw_is_gone_here_and_withdrawn_later(world):
+@pytest.mark.parametrize("why", [AWAY, errors.Server("the server answered 500")])
+def test_a_share_that_the_server_does_not_withdraw_is_gone_here_and_withdrawn_later(world, why):
     world.server.shares = True
     session = world.create()
     share(world, session)
     world.told.take()
-    world.server.fail["unshare"] = AWAY
+    world.server.fail["unshare"] = why
     unshare(world, session)
     assert "share" not in world.info(session) and world.told.take() == [("session.unshared", {"id": session.id})]
     world.server.put(session.id, metadata={"touched": 1})  # the server still shows it
     assert "share" not in world.info(session)
+    world.server.fail["unshare"] = why
+    assert "unshare" in world.chores() and world.server.sessions[session.id].share_url
+    world.look()
     assert "unshare" in world.chores()
     assert world.server.sessions[session.id].share_url is None and not world.store.look(session.id).unshared
     assert share(world, session)["url"] == f"https://share.example/{session.id}"
@@ -394,6 +443,18 @@ def test_a_survey_tells_what_has_changed_since_the_one_before():
     assert [each.id for each in Survey(body(one, {**two, "title": "x"}), renamed).changed] == ["ses_one"]
     assert Survey(b" [ ] ").changed == [] and not Survey(b"[]").ids
     assert sorted(Survey(body(one, {"id": "../x"}, {"id": ""})).ids) == ["ses_one"]
+
+
+@pytest.mark.requirement("O-026")
+@pytest.mark.parametrize("odd", [{"time": {"created": 1.5, "updated": 2}}, {"time": 5}, {"metadata": "deep"}])
+@pytest.mark.parametrize("depth", [200, 5_000])
+def test_a_session_that_cannot_be_read_costs_itself_alone(odd, depth):
+    text = json.dumps([{**SESSION, "id": "ses_one"}, {**SESSION, "id": "ses_odd", **odd}, {**SESSION, "id": "ses_two"}])
+    text = text.replace('"deep"', '{"a":"]}",' * 0 + '{"a":' * depth + '"}]"' + "}" * depth).encode()
+    survey = Survey(text)
+    assert [each.id for each in survey.changed] == ["ses_one", "ses_two"] and survey.unreadable == ["ses_odd"] and "ses_odd" in survey.ids
+    again = Survey(text + b" ", survey)
+    assert (again.changed, again.unreadable) == ([], [])
 
 
 @pytest.mark.parametrize("bad", [b"{}", b"", b"[", b"[1", b"[{}]", b"[1]", b"[]x", b"[{},]", b"null", b"[" * 100_000, body({})[:-1], body({}) + b","])

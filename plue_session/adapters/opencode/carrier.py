@@ -17,7 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 
 from plue_session import errors
-from plue_session.adapters.opencode.http import Reply
+from plue_session.adapters.opencode.http import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24
@@ -43,12 +43,12 @@ class Dropped(Exception):
             return errors.Connection(f"no trusted connection to the server ({cause.reason or cause})",
                                      "See that backend.url names a server whose certificate this machine trusts.", details=details)
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Timeout(f"the server did not answer {call} in time", "Try again, or raise requestTimeoutMs.", details=details)
+            return errors.Timeout(f"the server did not answer {call} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.", details=details)
         if isinstance(cause, (ConnectionError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
             how = ("in the middle of the answer" if self.begun else "without an answer") if exchange.sent else "before it was asked"
             reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
             doing = f"the server ended the connection {how} to {call}" if exchange.sent else "the server cannot be reached"
-            return errors.Connection(f"{doing}{reason}", _REACH, details=details)
+            return errors.Connection(f"{doing}{reason}{unknown(exchange)}", _REACH, details=details)
         if isinstance(cause, OSError):
             return errors.Connection(f"the server cannot be reached ({cause.strerror or cause})", _REACH, details=details)
         return errors.Server(f"what the server answered {call} is not HTTP", "See that backend.url is an OpenCode server.", details=details)

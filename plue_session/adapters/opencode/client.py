@@ -21,6 +21,8 @@ EVERYTHING = 1_000_000
 EXPLANATION = 0.1
 #: Seconds between two looks for a session whose creation was not answered.
 LOOK_AGAIN = 0.25
+#: Seconds kept for that, of those that a create may take.
+FINDING = 2.0
 KEEP = object()  # "do not change this"
 
 
@@ -136,7 +138,7 @@ class Client:
         """
         if directory is not None:
             directory = directories.canonical(directory)
-        body = {"metadata": {**(metadata or {}), shapes.TOKEN: token}}
+        body = {"metadata": {**_own(metadata or {}), shapes.TOKEN: token}}
         if title is not None:
             body["title"] = title
         if parent_id is not None:
@@ -146,8 +148,10 @@ class Client:
             except errors.NotFound as error:
                 raise errors.NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.",
                                       details=error.details) from None
+        # So much of the time is kept for finding it if the answer does not come.
+        reserve = min(FINDING, (until - time.monotonic()) / 4)
         try:
-            return shapes.session(self._call("POST", "/session", directory, until, cancel, body=body, resend=False))
+            return shapes.session(self._call("POST", "/session", directory, until - reserve, cancel, body=body, resend=False))
         except (errors.Connection, errors.Timeout) as error:
             if not (error.details or {}).get("sent"):
                 raise
@@ -178,7 +182,7 @@ class Client:
         if title is not KEEP:
             body["title"] = title
         if metadata is not KEEP:
-            body["metadata"] = metadata if token is None else {**metadata, shapes.TOKEN: token}
+            body["metadata"] = _own(metadata) if token is None else {**_own(metadata), shapes.TOKEN: token}
         if archived is not KEEP:
             body["time"] = {"archived": archived or 0}
         if not body:
@@ -337,6 +341,13 @@ def _path(session_id, rest=""):
     if not shapes.nameable(ids.session_id(session_id)):
         raise errors.NotFound("the server has no session with an id of this form", "List the sessions to see what there is.", session=session_id)
     return f"/session/{session_id}{rest}"
+
+
+def _own(metadata):
+    """Return the caller's metadata; one name in it is ours."""
+    if shapes.TOKEN in metadata:
+        raise errors.InvalidParam(f'metadata."{shapes.TOKEN}" is the library\'s own', "Choose another name.")
+    return metadata
 
 
 def _message_id(message_id):

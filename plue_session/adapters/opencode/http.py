@@ -104,7 +104,7 @@ class Transport:
                 cancel.unwatch(wake)
         if exchange.outcome is None:
             self._give_up(exchange, errors.Timeout(
-                f"the server did not answer {method} {path} in time", "Try again, or raise requestTimeoutMs.",
+                f"the server did not answer {method} {path} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.",
                 details={"sent": exchange.sent}))
         if isinstance(exchange.outcome, BaseException):
             raise exchange.outcome
@@ -291,6 +291,11 @@ def headers(username, password):
         # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
         made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode()).decode()
     return made
+
+
+def unknown(exchange):
+    """Say that a change may have been made, if it may: the end of a message about an exchange without an answer."""
+    return "; whether it took effect is not known yet" if exchange.method != "GET" and exchange.sent else ""
 
 
 def _closed():

@@ -10,6 +10,7 @@ import re
 
 from plue_session import errors
 from plue_session.rules import ids
+from plue_session.rules.jsontext import MAX_DEPTH
 
 #: Where a create's token lies in the session's metadata on the server (P-176).
 TOKEN = "plue_session"
@@ -88,6 +89,16 @@ def clean(value):
     return value
 
 
+def is_deep(value):
+    """Return whether a JSON value is nested deeper than we could write it."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for each in level if type(each) in (dict, list) for part in (each.values() if type(each) is dict else each)]
+        if not level:
+            return False
+    return True
+
+
 def _object(value, what):
     if type(value) is not dict:
         raise malformed(what, "it is not an object")
@@ -123,7 +134,10 @@ def session(data):
         raise malformed(what, "its id is not one")
     model = data.get("model") if type(data.get("model")) is dict else {}
     share = data.get("share") if type(data.get("share")) is dict else {}
-    metadata = clean(data["metadata"]) if type(data.get("metadata")) is dict else {}
+    metadata = data["metadata"] if type(data.get("metadata")) is dict else {}
+    if is_deep(metadata):
+        raise malformed(what, f"its metadata is nested deeper than {MAX_DEPTH}")
+    metadata = clean(metadata)
     token = metadata.pop(TOKEN, None)
     title = _text(data.get("title"))
     return RemoteSession(

@@ -21,8 +21,8 @@ ROLLBACK TO part;
 -- name: find
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, forked, seen,
-       rev, info, title_fold, search
+       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, abort_mark,
+       forked, seen, rev, info, title_fold, search
 FROM session WHERE scope = ? AND id = ?;
 
 -- name: total

@@ -11,7 +11,7 @@ COLUMNS = (
     "number", "id", "key", "parent_id", "title", "description", "tags", "metadata", "created", "updated", "archived",
     "ended", "version", "status", "aborted", "backend", "directory", "provider_id", "model_id", "role", "relay_state",
     "relay_messages", "relay_active", "residency", "message_count", "artifact_count", "share_url", "share_expires",
-    "remote_updated", "token", "titled", "unshared", "forked", "seen", "rev", "info", "title_fold", "search",
+    "remote_updated", "token", "titled", "unshared", "abort_mark", "forked", "seen", "rev", "info", "title_fold", "search",
 )
 NUMBER, TAGS, STATUS, SEEN = (COLUMNS.index(name) for name in ("number", "tags", "status", "seen"))
 
@@ -33,7 +33,7 @@ def row(session, old=None):
             s.created, s.updated, s.archived, s.ended, s.version, s.status, 1 if s.aborted else 0, s.backend,
             s.directory, s.provider_id, s.model_id, s.role, s.relay_state, s.relay_messages, s.relay_active, s.residency,
             s.message_count, s.artifact_count, s.share_url, s.share_expires, s.remote_updated, s.token, s.titled,
-            1 if s.unshared else None, 1 if s.forked else None, 1 if s.seen else None, s.rev, s.info, fold, search)
+            1 if s.unshared else None, s.abort_mark, 1 if s.forked else None, 1 if s.seen else None, s.rev, s.info, fold, search)
 
 
 def session(row):
@@ -42,7 +42,7 @@ def session(row):
     (s.number, s.id, s.key, s.parent_id, s.title, s.description, tags, s.metadata, s.created, s.updated, s.archived,
      s.ended, s.version, s.status, aborted, s.backend, s.directory, s.provider_id, s.model_id, s.role, s.relay_state,
      s.relay_messages, s.relay_active, s.residency, s.message_count, s.artifact_count, s.share_url, s.share_expires,
-     s.remote_updated, s.token, s.titled, unshared, forked, seen, s.rev, s.info, _, _) = row
+     s.remote_updated, s.token, s.titled, unshared, s.abort_mark, forked, seen, s.rev, s.info, _, _) = row
     s.tags = tags_of(tags)
     s.aborted, s.unshared, s.forked, s.seen = aborted == 1, unshared == 1, forked == 1, seen == 1
     return s

@@ -7,6 +7,7 @@ ALTER TABLE session ADD COLUMN remote_updated INTEGER;   -- the server's time of
 ALTER TABLE session ADD COLUMN token TEXT;               -- what a create carried, to be found by when its answer is lost
 ALTER TABLE session ADD COLUMN titled INTEGER;           -- when a title was set here over an automatic one
 ALTER TABLE session ADD COLUMN unshared INTEGER;         -- 1: withdrawn here, the server is yet to be told
+ALTER TABLE session ADD COLUMN abort_mark TEXT;          -- where the transcript stood when the session was aborted
 ALTER TABLE session ADD COLUMN forked INTEGER;           -- 1: the parent is the session it is a copy of: it outlives that one
 ALTER TABLE session ADD COLUMN seen INTEGER;             -- 1: only seen on the server; scope.active does not count these
 

@@ -1,0 +1,40 @@
+"""What messages say of turns: whether one has begun since an abort, whether one can have made a title."""
+
+#: Milliseconds by which two clocks, ours and the server's, may differ.
+SKEW_MS = 2_000
+#: Milliseconds by which a title of the server's making may come after the turn that it was made in.
+TRAILING_MS = 10_000
+
+
+def abort_mark(now):
+    """Return the mark of an abort whose transcript is not known (yet): the time, ms."""
+    return f"at {now}"
+
+
+def message_mark(message):
+    """Return the mark of an abort after which `message` (None: none) was the model's newest."""
+    return message.id if message is not None else ""
+
+
+def began_since(mark, newest):
+    """Return whether `newest`, the model's newest message or None, is of a turn that began after the abort with this mark."""
+    if newest is None:
+        return False
+    if mark is None:
+        return not newest.ended
+    if mark.startswith("at "):
+        return newest.created > int(mark[3:]) + SKEW_MS
+    return newest.id != mark
+
+
+def may_have_made_title(messages, titled, now):
+    """Return whether the server can have made a title after ours was set at `titled`, to be heard of by `now` (all ms).
+
+    It makes one during the first turn of a session whose title is automatic then: ours must have come in between.
+    `messages` are the session's, oldest first.
+    """
+    answers = [message for message in messages if message.role == "assistant"]
+    if not answers or answers[0].created > titled + SKEW_MS:
+        return False
+    end = answers[0].completed
+    return end is None or titled <= end + TRAILING_MS and now <= end + TRAILING_MS
