@@ -124,8 +124,8 @@ class Runtime:
             on_state=lambda error: sync.on_state(error), on_lifeline=lifeline)
         self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
         mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
-        repairs = Repairs(server, self.commits, self.store, mirror, calls, sync.lag)
         turnstile = Turnstile(sync.release)
+        repairs = Repairs(server, self.commits, self.store, mirror, turnstile, calls, sync.lag)
         sync.connect(mirror, turnstile, repairs)
         self._away = self._open(server)
         self._remote = Remote(server, self.commits, self.store, self.sessions, self.sharing, mirror, turnstile, sync, repairs, calls, self.settings)
@@ -135,6 +135,9 @@ class Runtime:
     def _open(self, server):
         """Return why the server is away, if it may be, or None."""
         spawned, may_be_away = self.settings.backend.spawn, self.settings.offline == "queue"
+        if spawned:  # a server takes seconds to start, the HTTP client a tenth of one to import
+            import threading
+            threading.Thread(target=self._import, name="plue-import", daemon=True).start()
         try:
             server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)))
         except (Connection, Timeout, ServerError) as error:
@@ -144,6 +147,10 @@ class Runtime:
                 raise error if isinstance(error, ServerError) else Connection(error.cause, error.remedy, details=error.details) from None
             return error
         return None
+
+    @staticmethod
+    def _import():
+        from plue_session.adapters.opencode import carrier  # noqa: F401
 
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""

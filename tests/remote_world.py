@@ -46,8 +46,8 @@ class RemoteWorld:
         self.sync = Sync(self.server, self.store, self.told, self.calls, self.settings, self.log,
                          lambda connected, reason: self.states.append((connected, reason)), lambda: self.now)
         self.mirror = Mirror(self.commits, self.store, self.told, "0.1.0", self.sync.repair, self.sync.learned)
-        self.repairs = Repairs(self.server, self.commits, self.store, self.mirror, self.calls, self.sync.lag)
         self.turnstile = Turnstile(self.sync.release)
+        self.repairs = Repairs(self.server, self.commits, self.store, self.mirror, self.turnstile, self.calls, self.sync.lag)
         self.sync.connect(self.mirror, self.turnstile, self.repairs)
         self.remote = Remote(self.server, self.commits, self.store, local, self.sharing, self.mirror, self.turnstile, self.sync, self.repairs,
                              self.calls, self.settings)

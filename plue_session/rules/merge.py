@@ -20,14 +20,14 @@ def is_contested(session, remote, now):
     return session.titled is not None and remote.title != session.title and now - session.titled < DEFENDED_MS
 
 
-def merge(session, remote, share, keep_title=False):
+def merge(session, remote, share, keep_title=False, heard=False):
     """Bring `session` to what `remote` says and return the events that tell of it, as `(kind, data)`; none if nobody can see a change.
 
-    An older state than the one merged last is ignored, one of the same age counts: a rename does not make a session younger (P-122,
-    O-024). What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the session's
+    What is `heard`, and older than what was merged last, is ignored; one of the same age counts: a rename does not make a session
+    younger (P-122, O-024). The answer to a question counts whatever its age: a server's clock may be set back. What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the session's
     local `Share` or None; the server's link comes first.
     """
-    if session.remote_updated is not None and remote.updated < session.remote_updated:
+    if heard and session.remote_updated is not None and remote.updated < session.remote_updated:
         return []
     session.remote_updated = remote.updated
     before, shared = _visible(session), (session.share_url, session.share_expires)

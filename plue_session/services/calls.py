@@ -10,12 +10,12 @@ GRACE = 0.5
 
 
 class Call:
-    """One operation of a host's: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`."""
+    """One operation, of a host's or of our own: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`."""
 
     __slots__ = ("name", "session", "until", "cancel")
 
-    def __init__(self, name, session, until):
-        self.name, self.session, self.until, self.cancel = name, session, until, Cancel()
+    def __init__(self, name, session, until, cancel=None):
+        self.name, self.session, self.until, self.cancel = name, session, until, cancel or Cancel()
 
 
 class Calls:

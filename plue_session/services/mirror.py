@@ -49,7 +49,7 @@ class Mirror:
         session = self._store.look(remote.id)
         if session is None and self._is_lost(remote):
             raise gone(remote.id)
-        if session is None or self._would_change(session, remote):
+        if session is None or self._would_change(session, remote, heard):
             session = self._commits.run(lambda unit: self.merge(unit, remote, since, heard))
         else:
             self._merged(session)
@@ -77,11 +77,11 @@ class Mirror:
             if session.share_url is not None:
                 unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
         elif since is not None and session.rev > since or heard and session.rev != self._revs.get(session.id):
-            if self._would_change(session, remote):
+            if self._would_change(session, remote, heard):
                 self._repair("look", session.id, 0.0)
             return session
         else:
-            for kind, data in self.bring(unit, session, remote):
+            for kind, data in self.bring(unit, session, remote, heard):
                 unit.save(session, kind, data, touch=False)
             unit.store.save(session)
         self._merged(session)
@@ -98,7 +98,7 @@ class Mirror:
         with self._lock:
             _remember(self._revs, session.id, session.rev)
 
-    def bring(self, unit, session, remote):
+    def bring(self, unit, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
         contested = merge.is_contested(session, remote, unit.now)
         if contested:
@@ -107,7 +107,7 @@ class Mirror:
             self._repair("unshare", remote.id, 0.0)
         if session.aborted and remote.updated != session.remote_updated:
             self._repair("turn", remote.id, 0.0)
-        return merge.merge(session, remote, unit.store.share(remote.id), keep_title=contested)
+        return merge.merge(session, remote, unit.store.share(remote.id), contested, heard)
 
     def adopted(self, unit, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
@@ -121,10 +121,10 @@ class Mirror:
         """Store a new record; it is told of once (O-029)."""
         unit.insert(session, {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id})
 
-    def _would_change(self, session, remote):
+    def _would_change(self, session, remote, heard):
         """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the writer."""
         twin = session.copy()
-        events = merge.merge(twin, remote, self._store.share(session.id))
+        events = merge.merge(twin, remote, self._store.share(session.id), heard=heard)
         return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
 
     def recorded(self, answer, session):

@@ -41,6 +41,7 @@ class Remote:
         """Note what the failures of the calls inside mean: the server is away, or the session is no more."""
         try:
             yield
+            self.sync.answered()
         except errors.NotFound as error:
             if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
                 self.sync.chore("look", session_id, self.sync.look)
@@ -111,7 +112,7 @@ class RemoteSessions:
         with remote.asking(), remote.turnstile.expect(token):
             if "provider_id" in fields:
                 self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
-            made = self._make(token, directory=fields.get("directory"), title=fields.get("title"), parent_id=fields.get("parent_id"), metadata=metadata)
+            made = self._make(token, key is not None and token == self._token_of(key), directory=fields.get("directory"), title=fields.get("title"), parent_id=fields.get("parent_id"), metadata=metadata)
             shared = self._share_new(made) if remote.share_auto and made.parent_id is None else None
             try:
                 session = self._commits.run(lambda unit: self._record(unit, made, token, fields, shared and shared.share_url))
@@ -121,9 +122,10 @@ class RemoteSessions:
             self._mirror.recorded(shared or made, session)
         return session
 
-    def _make(self, token, **fields):
+    def _make(self, token, keyed, **fields):
         """Create a session on the server; one whose answer is lost for good is taken back when it turns up, for the call has failed."""
-        if self._mirror.find_lost(token):  # an earlier call with this key: what it made is this one's
+        # An earlier call with this key, of ours or of a process that has died: what it made is this one's.
+        if self._mirror.find_lost(token) or keyed and not self._remote.sync.has_looked:
             found = self._server.find_created(token, **self._way)
             if found is not None:
                 return found

@@ -52,11 +52,8 @@ class RemoteSharing:
         """End the share: here at once, on the server as soon as it can be told (P-100). Not shared: nothing happens."""
         remote = self._remote
         with remote.turnstile.hold(session_id, self._call):
-            session = remote.look(session_id)
-            if session.share_url is not None and remote.store.share(session_id) is None:
-                remote.commits.run(lambda unit: self._mark(unit, session_id))
-            remote.sharing.withdraw(session_id)
-            if not remote.look(session_id).unshared:
+            remote.look(session_id)
+            if not remote.commits.run(lambda unit: self._withdraw(unit, session_id)):
                 return
         if remote.sync.connected:
             until = min(self._call.until, time.monotonic() + WITHDRAW)
@@ -67,11 +64,13 @@ class RemoteSharing:
                 remote.sync.log.write("warning", error.message("plue_session_unshare"))
         remote.sync.repair("unshare", session_id)
 
-    @staticmethod
-    def _mark(unit, session_id):
+    def _withdraw(self, unit, session_id):
+        """End the share here and return whether the server is to be told."""
         session = unit.find(session_id)
-        session.unshared = True
-        unit.store.save(session)
+        if session.share_url is not None and unit.store.share(session_id) is None:
+            session.unshared = True
+        self._remote.sharing.withdraw_in(unit, session)
+        return session.unshared
 
     def validate(self, session_id, secret):
         """Return if `secret` opens the session's share. One of the server's has no secret."""

@@ -2,6 +2,7 @@
 that a new turn has made void. All run on the thread of `Sync`, as its chores."""
 
 from plue_session.rules import merge, turns
+from plue_session.services.calls import Call
 
 #: Newest messages that are looked at to learn when turns ran.
 NEWEST = 16
@@ -13,8 +14,9 @@ class Repairs:
     `lag()` returns after how many ms what happens on the server is heard of at the latest.
     """
 
-    def __init__(self, server, commits, store, mirror, calls, lag):
-        self._server, self._commits, self._store, self._mirror, self._calls, self._lag = server, commits, store, mirror, calls, lag
+    def __init__(self, server, commits, store, mirror, turnstile, calls, lag):
+        self._server, self._commits, self._store, self._mirror = server, commits, store, mirror
+        self._turnstile, self._calls, self._lag = turnstile, calls, lag
 
     def settle_title(self, session_id, until, cancel):
         """Put a title back that was set here and that the server has replaced by its automatic one; accept another client's (O-027).
@@ -44,10 +46,11 @@ class Repairs:
 
     def withdraw_share(self, session_id, until, cancel):
         """Tell the server that a share was withdrawn here (P-100)."""
-        session = self._store.look(session_id)
-        if session is not None and session.unshared:
-            answer = self._server.unshare(session_id, until, cancel, session.directory)
-            self._mirror.recorded(answer, self._mirror.take(answer))
+        with self._turnstile.hold(session_id, Call("unshare", session_id, until, cancel)):
+            session = self._store.look(session_id)
+            if session is not None and session.unshared:
+                answer = self._server.unshare(session_id, until, cancel, session.directory)
+                self._mirror.recorded(answer, self._mirror.take(answer))
 
     def take_back(self, session_id, until, cancel):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing."""

@@ -41,14 +41,16 @@ class Sharing:
 
     def withdraw(self, session_id):
         """End the session's share; its secret is refused at once. Not shared: nothing happens."""
-        def change(unit):
-            session = unit.find(session_id)
-            if unit.store.share(session_id) is None and session.share_url is None:
-                return
-            unit.store.drop_share(session_id)
-            session.share_url = session.share_expires = None
-            unit.save(session, "session.unshared", {"id": session_id})
-        self._commits.run(change)
+        self._commits.run(lambda unit: self.withdraw_in(unit, unit.find(session_id)))
+
+    @staticmethod
+    def withdraw_in(unit, session):
+        """End the share in this change."""
+        if unit.store.share(session.id) is None and session.share_url is None:
+            return
+        unit.store.drop_share(session.id)
+        session.share_url = session.share_expires = None
+        unit.save(session, "session.unshared", {"id": session.id})
 
     def validate(self, session_id, secret):
         """Return if `secret` opens the session's share, else fail with `ACCESS_DENIED`.

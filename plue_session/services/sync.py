@@ -19,6 +19,8 @@ BACK_OFF = 1.0, 30.0
 LOOK, CHORE = 30.0, 10.0
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard of it.
 SIBLING = 0.5
+#: The kinds of changes that are of interest.
+HEARD = frozenset(("created", "session", "deleted", "message"))
 #: Missing sessions that one look asks for, and how often a chore that fails is tried.
 MISSING, TRIES = 256, 5
 #: Messages whose beginning was heard, so that each counts once.
@@ -91,8 +93,9 @@ class Sync:
                     if left <= 0:
                         raise errors.Timeout("the synchronisation is not done in time; it goes on", "See plue_session_sync_status().")
                     self._changed.wait(left)
-                if self._round_error is not None:
-                    raise self._round_error
+                error = self._round_error
+                if error is not None:  # one of its own for each who waits
+                    raise type(error)(error.cause, error.remedy, session=error.session, details=error.details)
         finally:
             call.cancel.unwatch(wake)
 
@@ -102,7 +105,8 @@ class Sync:
             server = {**self._server.where(), "events": bool(self._streaming)}  # "events": whether it tells, or must be asked
             if self._failed is not None or self._reason is not None:
                 server["error"] = self._failed or self._reason
-            status = {"connected": self.connected, "pending": 0, "conflicts": [], "server": server}
+            pending = sum(kind == "unshare" for kind, _ in {**self._chores, **self._later})
+            status = {"connected": self.connected, "pending": pending, "conflicts": [], "server": server}
             if self._last_sync is not None:
                 status["lastSync"] = self._last_sync
         return dumps(status)
@@ -172,6 +176,19 @@ class Sync:
                 self._asked += 1
                 self._changed.notify_all()
 
+    def answered(self):
+        """Note that a call has reached the server: if it was away, look soon whether it is back."""
+        if not self.connected:
+            with self._changed:
+                if self._asked == self._done:
+                    self._asked += 1
+                    self._changed.notify_all()
+
+    @property
+    def has_looked(self):
+        """Whether the store has been compared with the server since the start."""
+        return self._last_sync is not None
+
     def chore(self, kind, session_id, work, after=0.0):
         """Have `work(session_id, until, cancel)` done on the thread of this, in so many seconds; once, however often it is asked for."""
         with self._changed:
@@ -199,7 +216,7 @@ class Sync:
 
     def apply(self, change):
         """Take in what the server tells."""
-        if change.session_id is None or self.turnstile.defer(change):
+        if change.kind not in HEARD or change.kind != "message" and self.turnstile.defer(change):
             return
         if not self.mirror.has_ended(change.session_id) and self._is_being_made(change):  # told of once, by who knows its key, tags or source
             self.chore("look", change.session_id, self.look, SIBLING)

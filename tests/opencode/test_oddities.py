@@ -182,3 +182,41 @@ def test_health_of_the_real_server_needs_its_password(server):
         health.probe(url, {}, 5)
     from plue_session.adapters.opencode.http import Transport
     assert health.probe(url, Transport(url, server.username, server.password).headers, 5) == "1.18.33"
+
+
+@pytest.mark.parametrize("call", ["get", "update", "share", "unshare"])
+def test_an_answer_about_another_session_is_not_taken_for_it(stub, client, call):
+    stub.answers.append(reply(200, {**SESSION, "id": "ses_b", "share": {"url": "https://s"}}))
+    with pytest.raises(errors.Server, match="ses_b"):
+        getattr(client, call)("ses_a", soon(), **({"title": "x"} if call == "update" else {}))
+
+
+def test_the_one_name_in_metadata_that_is_ours_is_refused_before_anything_is_sent(stub, client):
+    for call in (lambda: client.create("tok", soon(), metadata={"plue_session": "mine"}),
+                 lambda: client.update("ses_a", soon(), metadata={"plue_session": "mine"})):
+        with pytest.raises(errors.InvalidParam, match="plue_session"):
+            call()
+    assert stub.requests == []
+
+
+@pytest.mark.requirement("P-176")
+def test_of_the_time_of_a_create_some_is_kept_for_finding_it(stub, client):
+    stub.answers += [stub.stall(), reply(200, [made("tok")])]
+    assert client.create("tok", soon(2)).id == "ses_a"
+
+
+@pytest.mark.requirement("P-185")
+def test_a_change_without_an_answer_says_that_its_effect_is_not_known(stub, client):
+    stub.answers += [stub.stall(), stub.hang_up(), stub.stall()]
+    with pytest.raises(errors.Timeout, match="not known yet"):
+        client.update("ses_a", soon(0.3), title="x")
+    with pytest.raises(errors.PlueError) as caught:
+        client.delete("ses_a", soon(0.3))
+    assert "not known yet" in caught.value.cause
+
+
+def test_metadata_that_is_too_deep_is_the_servers_fault_and_named(stub, client):
+    deep = json.loads('{"a":' * 300 + "1" + "}" * 300)
+    stub.answers.append(reply(200, {**SESSION, "metadata": deep}))
+    with pytest.raises(errors.Server, match="deeper than 128"):
+        client.get("ses_a", soon())

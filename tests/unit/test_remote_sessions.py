@@ -10,6 +10,7 @@ from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import EVENTS
 from plue_session.services import calls
+from plue_session.services.bound import Bound
 from tests.remote_world import RemoteWorld, in_thread
 
 AWAY = errors.Connection("the server cannot be reached")
@@ -190,6 +191,18 @@ def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
     assert world.told.take() == [("session.created", {"id": found.id})] and world.chores() == []
 
 
+@pytest.mark.requirement("P-176")
+def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    with Bound(first.remote, "test", None, time.monotonic() + 5) as on:
+        token = on.sessions._token_of("key")
+    orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    assert second.do(lambda on: on.sessions.get_or_create("key")).id == orphan.id and len(first.server.sessions) == 1
+    second.store.close()
+
+
 def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
     def other():
         made = world.server.create("other", time.monotonic() + 5)
@@ -295,6 +308,15 @@ def test_a_change_that_meets_no_session_has_it_looked_for(world):
     del world.server.sessions[session.id]
     unchanged_by(world, errors.NotFound, lambda on: on.sessions.update_title(session.id, "x"), session.id)
     assert world.chores() == ["look"] and world.store.look(session.id) is None
+
+
+def test_an_answer_counts_though_the_servers_clock_was_set_back(world):
+    session = world.create(title="T")
+    world.hold_back()
+    world.server.put(session.id, title="U", updated=world.server.sessions[session.id].updated - 1000)
+    world.deliver()
+    assert world.info(session)["title"] == "T"  # an event may be a late one
+    assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["title"] == "U"
 
 
 def test_open_asks_for_what_is_not_known_and_for_nothing_else(world):

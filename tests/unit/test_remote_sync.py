@@ -325,6 +325,26 @@ def test_a_read_that_finds_out_first_answers_the_same_and_has_it_looked_at(world
     assert world.sync._asked == 1
 
 
+def test_a_call_that_succeeds_while_it_is_away_has_it_looked_at(world):
+    world.sync.contact(AWAY)
+    world.create()
+    assert world.sync._asked == 1
+    world.look()
+    assert world.sync.connected
+
+
+def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
+    world.server.shares = True
+    session = world.create()
+    share(world, session)
+    world.sync.contact(AWAY)
+    unshare(world, session)
+    assert json.loads(world.sync.status())["pending"] == 1
+    world.look()
+    world.chores()
+    assert json.loads(world.sync.status())["pending"] == 0 and world.server.sessions[session.id].share_url is None
+
+
 def test_with_offline_fail_reads_fail(tmp_path):
     world = RemoteWorld({"offline": "fail"})
     session = world.create()

@@ -61,7 +61,7 @@ class Client:
                 if session.id == session_id:
                     return session
             reply.status = 404
-        return shapes.session(self._read(call, reply, session_id))
+        return _the(session_id, shapes.session(self._read(call, reply, session_id)))
 
     def list(self, until, cancel=None, directory=None, roots=False):
         """Return every session of the directory, children and archived ones included, in no order that means anything.
@@ -187,7 +187,7 @@ class Client:
             body["time"] = {"archived": archived or 0}
         if not body:
             return self.get(session_id, until, cancel, directory)
-        return shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id))
+        return _the(session_id, shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id)))
 
     def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
         """Copy the session up to `message_id` (all of it when None) and return the copy, which is a root (O-054).
@@ -207,7 +207,7 @@ class Client:
         OpenCode: POST /session/{id}/share.
         """
         try:
-            session = shapes.session(self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id))
+            session = _the(session_id, shapes.session(self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id)))
         except errors.Server as error:
             raise errors.Unsupported(f"the server does not share sessions: {error.cause}", "Enable sharing in OpenCode's configuration.",
                                      session=session_id, details=error.details) from None
@@ -217,7 +217,7 @@ class Client:
 
     def unshare(self, session_id, until, cancel=None, directory=None):
         """Withdraw the server's share; none there is success. OpenCode: DELETE /session/{id}/share."""
-        return shapes.session(self._call("DELETE", _path(session_id, "/share"), directory, until, cancel, session=session_id))
+        return _the(session_id, shapes.session(self._call("DELETE", _path(session_id, "/share"), directory, until, cancel, session=session_id)))
 
     def delete(self, session_id, until, cancel=None, directory=None):
         """Delete the session and its descendants. What runs in them must have been ended (`Turns.delete`).
@@ -341,6 +341,13 @@ def _path(session_id, rest=""):
     if not shapes.nameable(ids.session_id(session_id)):
         raise errors.NotFound("the server has no session with an id of this form", "List the sessions to see what there is.", session=session_id)
     return f"/session/{session_id}{rest}"
+
+
+def _the(session_id, session):
+    """Return the session if it is the one that was asked for."""
+    if session.id != session_id:
+        raise shapes.malformed("a session", f"it is {session.id}, not the one that was asked for")
+    return session
 
 
 def _own(metadata):

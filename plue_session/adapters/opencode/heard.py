@@ -14,7 +14,6 @@ class Heard:
         self._changed = threading.Condition()
         self._count = 0
         self._failures = {}  # session id: (monotonic time, text)
-        self._ended = {}  # message id: True
         #: whether there is a stream to hear from; else waiting is polling
         self.connected = False
 
@@ -22,17 +21,11 @@ class Heard:
         """Take a `Change`; harmless for those of no interest."""
         if change.kind == "failed":
             self._remember(self._failures, change.session_id, (time.monotonic(), change.value.text or change.value.name))
-        elif change.kind == "message" and change.value.ended:
-            self._remember(self._ended, change.value.id, True)
         elif change.kind not in ("idle", "status", "deleted", "message"):
             return
         with self._changed:
             self._count += 1
             self._changed.notify_all()
-
-    def ended(self, message_id):
-        """Return whether the message was heard to be complete or failed."""
-        return message_id in self._ended
 
     def failure(self, session_id, since, seconds):
         """Return the text of a `session.error` of the session heard after `since` (monotonic), waiting for it so long; or None.
