@@ -55,7 +55,7 @@ def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
 
 
 def test_a_create_that_is_not_answered_in_time_can_be_found_later(stub, client):
-    stub.answers += [stub.stall(), reply(200, [made("tok")])]
+    stub.answers += [stub.stall(), stub.stall(), reply(200, [made("tok")])]
     with pytest.raises(errors.Timeout) as caught:
         client.create("tok", soon(0.2))
     assert caught.value.details["sent"] and client.find_created("tok", soon()).id == "ses_a"

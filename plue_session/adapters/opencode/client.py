@@ -207,10 +207,11 @@ class Client:
         OpenCode: POST /session/{id}/share.
         """
         try:
-            session = _the(session_id, shapes.session(self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id)))
+            data = self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id)
         except errors.Server as error:
             raise errors.Unsupported(f"the server does not share sessions: {error.cause}", "Enable sharing in OpenCode's configuration.",
                                      session=session_id, details=error.details) from None
+        session = _the(session_id, shapes.session(data))
         if session.share_url is None:
             raise errors.Unsupported("the server gave no link for its share", "Enable sharing in OpenCode's configuration.", session=session_id)
         return session
