@@ -113,7 +113,8 @@ class Runtime:
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
         from plue_session.services.mirror import Mirror
-        from plue_session.services.remote_sessions import Remote, RemoteSessions
+        from plue_session.services.remote import Remote
+        from plue_session.services.remote_sessions import RemoteSessions
         from plue_session.services.remote_sharing import RemoteSharing
         from plue_session.services.repairs import Repairs
         from plue_session.services.sync import Sync

@@ -11,7 +11,7 @@ from plue_session.services.bound import Bound
 from plue_session.services.calls import Calls
 from plue_session.services.commits import Commits
 from plue_session.services.mirror import Mirror
-from plue_session.services.remote_sessions import Remote
+from plue_session.services.remote import Remote
 from plue_session.services.repairs import Repairs
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
@@ -79,8 +79,8 @@ class RemoteWorld:
     def chores(self):
         """Do what is to be done behind the callers' backs, also what has time, and return its kinds."""
         with self.sync._changed:
-            due, self.sync._chores = self.sync._chores, {}
-        self.sync._work({name: work for name, (work, _) in due.items()})
+            due = self.sync._chores.take(everything=True)
+        self.sync._work(due)
         return sorted(kind for kind, _ in due)
 
     def look(self):

@@ -21,36 +21,6 @@ TAKE_BACK = 2.0
 SHARED_FIELDS = ("title", "metadata", "archived")
 
 
-class Remote:
-    """What all calls of one backend share: the server and what mirrors it. `local` and `sharing` are the services of the store."""
-
-    def __init__(self, server, commits, store, local, sharing, mirror, turnstile, sync, repairs, calls, settings):
-        self.server, self.commits, self.store, self.local, self.sharing = server, commits, store, local, sharing
-        self.mirror, self.turnstile, self.sync, self.repairs, self.calls = mirror, turnstile, sync, repairs, calls
-        self.limit, self.share_auto, self.answers_stale = settings.limits.active_sessions, settings.share.auto, settings.offline == "queue"
-
-    def look(self, session_id):
-        """Return the record of a session, or fail with NOT_FOUND."""
-        session = self.store.look(session_id)
-        if session is None:
-            raise gone(session_id)
-        return session
-
-    @contextlib.contextmanager
-    def asking(self, session_id=None):
-        """Note what the failures of the calls inside mean: the server is away, or the session is no more."""
-        try:
-            yield
-            self.sync.answered()
-        except errors.NotFound as error:
-            if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
-                self.sync.chore("look", session_id, self.sync.look)
-            raise
-        except (errors.Connection, errors.Timeout) as error:
-            self.sync.trouble(error)
-            raise
-
-
 class RemoteSessions:
     """The sessions of `remote`, for one `call`; None for what needs no server."""
 

@@ -10,6 +10,7 @@ import time
 from plue_session import errors
 from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
+from plue_session.services.chores import Chores
 
 #: Seconds that the first look waits for the event stream's own, which then is the first.
 STREAM_FIRST = 1.0
@@ -21,8 +22,8 @@ LOOK, CHORE = 30.0, 10.0
 SIBLING = 0.5
 #: The kinds of changes that are of interest.
 HEARD = frozenset(("created", "session", "deleted", "message"))
-#: Missing sessions that one look asks for, and how often a chore that fails is tried.
-MISSING, TRIES = 256, 5
+#: Missing sessions that one look asks for.
+MISSING = 256
 #: Messages whose beginning was heard, so that each counts once.
 MOST_MESSAGES = 4_096
 
@@ -36,7 +37,8 @@ class Sync:
         self.log, self._tell, self._clock = log, tell, clock
         self.mirror = self.turnstile = self.repairs = None  # see `connect`
         self._changed = threading.Condition()
-        self._chores, self._later, self._tries, self._begun = {}, {}, {}, {}  # to do; later; how often tried; messages heard to begin
+        self._chores = Chores(log, stubborn=("unshare",))
+        self._begun = {}  # messages that were heard to begin
         self._asked = self._done = 0  # rounds: asked for, ended
         self._round_error = None
         self._streaming = None  # None: not known yet
@@ -105,8 +107,7 @@ class Sync:
             server = {**self._server.where(), "events": bool(self._streaming)}  # "events": whether it tells, or must be asked
             if self._failed is not None or self._reason is not None:
                 server["error"] = self._failed or self._reason
-            pending = sum(kind == "unshare" for kind, _ in {**self._chores, **self._later})
-            status = {"connected": self.connected, "pending": pending, "conflicts": [], "server": server}
+            status = {"connected": self.connected, "pending": self._chores.count("unshare"), "conflicts": [], "server": server}
             if self._last_sync is not None:
                 status["lastSync"] = self._last_sync
         return dumps(status)
@@ -163,7 +164,7 @@ class Sync:
         """Note that something of a session is to be put right in so many seconds; None: no more (see `Mirror`)."""
         if after is None:
             with self._changed:
-                self._chores.pop((kind, session_id), None)
+                self._chores.drop(kind, session_id)
             return
         works = {"title": self.repairs.settle_title, "unshare": self.repairs.withdraw_share, "turn": self.repairs.clear_aborted,
                  "take back": self.repairs.take_back, "look": self.look}
@@ -192,8 +193,7 @@ class Sync:
     def chore(self, kind, session_id, work, after=0.0):
         """Have `work(session_id, until, cancel)` done on the thread of this, in so many seconds; once, however often it is asked for."""
         with self._changed:
-            when = time.monotonic() + after
-            self._chores[kind, session_id] = work, min(when, self._chores.get((kind, session_id), (work, when))[1])
+            self._chores.add(kind, session_id, work, after)
             self._changed.notify_all()
 
     def lag(self):
@@ -275,33 +275,28 @@ class Sync:
     # -- the thread ------------------------------------------------------------------------------------------------
     def _run(self):
         self._publisher.adopt()
-        first, back_off = time.monotonic() + min(STREAM_FIRST, self._interval), BACK_OFF[0]
-        due = first
+        due, first, back_off = time.monotonic() + min(STREAM_FIRST, self._interval), True, BACK_OFF[0]
         while True:
             with self._changed:
-                while not (self._stopping or self._asked > self._done) and (left := min([due, *self._times()]) - time.monotonic()) > 0:
+                while not self._stopping and self._asked == self._done:
+                    left = min([due, *self._chores.times()]) - time.monotonic()
+                    if left <= 0:
+                        break
                     self._changed.wait(left)
                 if self._stopping:
                     return
-                now = time.monotonic()
-                chores = {name: work for name, (work, when) in self._chores.items() if when <= now}
-                for name in chores:
-                    del self._chores[name]
-                number = self._asked
-                wanted = number > self._done or time.monotonic() >= due and not (due == first and self._last_sync)
+                chores, number = self._chores.take(), self._asked
             self._work(chores)
-            if wanted:
+            is_due = time.monotonic() >= due
+            if number > self._done or is_due and not (first and self.has_looked):  # the stream's own look may have been the first
                 error = self._guarded_round()
                 with self._changed:
                     self._done, self._round_error = max(self._done, number), error
                     self._changed.notify_all()
                 back_off = BACK_OFF[0] if error is None else min(back_off * 2, BACK_OFF[1])
-            if wanted or time.monotonic() >= due:
-                due = time.monotonic() + min(self._interval, self._interval if self.connected else back_off)
-
-    def _times(self):
-        """Return when the chores are due."""
-        return [when for _, when in self._chores.values()]
+                is_due = True
+            if is_due:
+                due, first = time.monotonic() + (self._interval if self.connected else min(self._interval, back_off)), False
 
     def _guarded_round(self):
         try:
@@ -343,8 +338,7 @@ class Sync:
             with self._changed:
                 self._asked += 1
         with self._changed:
-            self._chores.update({name: (work, 0.0) for name, work in self._later.items()})
-            self._later.clear()
+            self._chores.bring_back()
 
     def _look_for(self, session_ids):
         """Ask for sessions that a list lacks, and erase those that the server says it does not have."""
@@ -363,21 +357,9 @@ class Sync:
             self.mirror.end_all(gone)
 
     def _work(self, chores):
-        for (kind, session_id), work in chores.items():
+        for name, work in chores.items():
             if self._stopping:
                 return
-            try:
-                work(session_id, time.monotonic() + CHORE, self._cancel)
-            except errors.NotFound:  # there is nothing left to be put right
-                self._tries.pop((kind, session_id), None)
-            except errors.PlueError as error:  # tried again after the next look that finds the server
-                self.log.write("warning", error.message(f"sync {kind}"))
-                tries = self._tries.get((kind, session_id), 0) + 1
-                if kind == "unshare" or tries < TRIES:
-                    with self._changed:
-                        self._later[kind, session_id] = work
-                        self._tries[kind, session_id] = tries
-                else:
-                    self._tries.pop((kind, session_id), None)
-            else:
-                self._tries.pop((kind, session_id), None)
+            if self._chores.do(name, work, time.monotonic() + CHORE, self._cancel):
+                with self._changed:
+                    self._chores.postpone(name, work)

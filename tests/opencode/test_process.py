@@ -22,7 +22,7 @@ from plue_session.adapters.opencode.process import OwnServer
 from tests.opencode.fixtures import ROOT, soon
 
 #: How often servers and hosts are killed: `make torture` asks for more.
-TIMES = 50 if os.environ.get("PLUE_TORTURE") else 5
+TIMES = 50 if os.environ.get("PLUE_TORTURE") else 2
 
 #: A program that prints what a server prints, and then what the test wants: `sh -c FAKE sh …` ignores "serve …".
 LISTENS = "echo 'Warning: OPENCODE_SERVER_PASSWORD is not set'; echo 'opencode server listening on http://127.0.0.1:4321'; "

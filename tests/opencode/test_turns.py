@@ -13,7 +13,7 @@ from plue_session.cancel import Cancel
 from tests.opencode.fixtures import soon
 
 #: How often the deciding scenario is run with events; without them a quarter of it. `make torture` asks for more.
-TIMES = 200 if os.environ.get("PLUE_TORTURE") else 20
+TIMES = 200 if os.environ.get("PLUE_TORTURE") else 8
 MODEL = ("fake", "fake-model")
 
 

@@ -405,6 +405,7 @@ def test_an_abort_ends_what_runs_and_the_next_turn_clears_the_flag(quiet, client
     turn.begin(session.id, f"[words=1] {title}, again")
     assert turn.await_end(f"[words=1] {title}, again") == "done"
     quiet.wait_for("session.updated", session.id, mark)
+    quiet.fence(client)  # more than the flag may have changed, and been told first
     assert session.peek()["aborted"] is False
 
 

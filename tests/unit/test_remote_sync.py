@@ -8,7 +8,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode.survey import Survey
-from plue_session.services.sync import MISSING, TRIES
+from plue_session.services.chores import TRIES
+from plue_session.services.sync import MISSING
 from tests.remote_world import RemoteWorld, in_thread
 from tests.server_twin import ServerTwin
 from tests.unit.test_opencode_shapes import SESSION
@@ -275,7 +276,7 @@ def test_a_chore_that_fails_is_tried_again_and_not_for_ever(world):
     while world.chores():
         world.look()
         rounds += 1
-    assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._tries == {}
+    assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._chores._tries == {}
 
 
 def test_a_chore_that_has_nothing_left_to_put_right_is_done(world):

@@ -1,0 +1,86 @@
+"""What is committed, told to the C side: snapshots for handles, events for queues."""
+
+from _thread import allocate_lock
+from time import monotonic_ns
+
+from plue_session.model import EVENTS
+from plue_session.rules.info import stale
+from plue_session.rules.jsontext import quote
+
+
+def head_of(kind, session_id, cursor):
+    """Return the bytes of an event up to where its sequence number goes."""
+    subject = f',"sessionId":{quote(session_id)}' if session_id else ""
+    return f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
+
+
+class Publisher:
+    """The publisher port on the C side (ports.Publisher), for one generation of the library."""
+
+    def __init__(self, ffi, lib, generation):
+        self._ffi, self._lib, self._generation = ffi, lib, generation
+        self._store = None  # with a server: what snapshots are read from again when it goes or comes back
+        self._away = False
+        self._showing = allocate_lock()
+
+    def adopt(self):
+        """Call this first on a thread of the runtime's that publishes: after a shutdown that has left it behind it cannot."""
+        self._lib.plue__adopt(self._generation)
+
+    def known(self, session_id):
+        return bool(self._lib.plue__session_known(session_id.encode()))
+
+    def known_ids(self):
+        ids = self._lib.plue__session_ids()
+        if not ids:
+            raise MemoryError
+        try:
+            return self._ffi.string(ids).decode().split()
+        finally:
+            self._lib.plue__free(ids)
+
+    def snapshot(self, session_id, rev, info):
+        if self._store:
+            with self._showing:
+                self._show(session_id, rev, info)
+        else:
+            self._show(session_id, rev, info)
+
+    def _show(self, session_id, rev, info):
+        if self._away:
+            info = stale(info)
+        data = info.encode("utf-8", "replace")
+        self._lib.plue__session_publish(session_id.encode(), rev, data, len(data))
+
+    def follow(self, store):
+        """Sessions live on a server, of which the store holds what was last known."""
+        self._store = store
+
+    def away(self, flag):
+        """The server is away, or back: show it in every session. Until it is back every snapshot says so."""
+        with self._showing:
+            changed, self._away = self._away != flag, flag
+        if changed and self._store:
+            for session_id in self.known_ids():
+                with self._showing:  # whoever has read the session before us has shown it before us
+                    found = self._store.info(session_id)
+                    if found:
+                        self._show(session_id, *found)
+
+    def fresh(self, session_id):
+        """The server was asked about the session just now."""
+        self._lib.plue__session_fresh(session_id.encode(), monotonic_ns())
+
+    def gone(self, session_id):
+        self._lib.plue__session_gone(session_id.encode())
+
+    def event(self, row, cursor):
+        head, tail = head_of(row.kind, row.session_id, cursor), row.tail.encode("utf-8", "replace")
+        self._lib.plue__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
+
+    def transient(self, kind, session_id, tail, cursor):
+        head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "replace")
+        self._lib.plue__event_publish(0, kind, head, len(head), data, len(data))
+
+    def lost(self, log_id):
+        self._lib.plue__event_lost(log_id)
