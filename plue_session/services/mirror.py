@@ -35,7 +35,8 @@ class Mirror:
         self._lock = threading.Lock()
         commits.changed = self._changed_here
         self._refreshed, self._revs, self._ended = {}, {}, {}
-        self._lost = {}  # tokens of creates that have failed, though the server may have done them
+        self._lost = {}  # ids of sessions, and tokens of creates, that failed calls have left on the server
+        self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
         self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
 
     def take(self, remote, since=None, heard=False):
@@ -167,18 +168,24 @@ class Mirror:
                         self.ended(member)
 
     # -- creates that failed ---------------------------------------------------------------------------------------
-    def lose(self, token):
-        """Note that a create has failed though the server may have done it: what it made is taken back when it is seen."""
+    def lose(self, name):
+        """Note that a call has failed though the server has done what it asked, or may have: the session with this id or token is
+        taken back when it is seen. Nobody else may have used the token."""
         with self._lock:
-            _remember(self._lost, token, True)
+            _remember(self._lost, name, True)
 
-    def find_lost(self, token):
-        """Forget that a create with this token has failed, and return whether one has."""
+    def tried(self, token):
+        """Note that a create with a token that others may use, too, has failed in this way."""
         with self._lock:
-            return self._lost.pop(token, False)
+            _remember(self._tried, token, True)
+
+    def was_tried(self, token):
+        """Forget that, and return whether it was so."""
+        with self._lock:
+            return self._tried.pop(token, False)
 
     def _is_lost(self, remote):
-        if remote.token not in self._lost:
+        if remote.id not in self._lost and remote.token not in self._lost:
             return False
         self._repair("take back", remote.id, 0.0)
         return True

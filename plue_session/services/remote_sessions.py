@@ -95,7 +95,7 @@ class RemoteSessions:
     def _make(self, token, keyed, **fields):
         """Create a session on the server; one whose answer is lost for good is taken back when it turns up, for the call has failed."""
         # An earlier call with this key, of ours or of a process that has died: what it made is this one's.
-        if self._mirror.find_lost(token) or keyed and not self._remote.sync.has_looked:
+        if keyed and (self._mirror.was_tried(token) or not self._remote.sync.has_looked):
             found = self._server.find_created(token, **self._way)
             if found is not None:
                 return found
@@ -103,7 +103,7 @@ class RemoteSessions:
             return self._server.create(token, **self._way, **fields)
         except (errors.Connection, errors.Timeout, errors.Aborted, errors.Closed) as error:
             if (error.details or {}).get("sent") is not False:
-                self._mirror.lose(token)
+                (self._mirror.tried if keyed else self._mirror.lose)(token)
             raise
 
     def _record(self, unit, made, token, fields, link):
@@ -142,7 +142,7 @@ class RemoteSessions:
 
     def _take_back(self, made):
         """Delete a session that was made and cannot be recorded. If that fails too, the next look finds it."""
-        self._mirror.lose(made.token)
+        self._mirror.lose(made.id)
         with contextlib.suppress(errors.PlueError):
             self._server.delete(made.id, time.monotonic() + TAKE_BACK, directory=made.directory)
             self._mirror.ended(made.id)

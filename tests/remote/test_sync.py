@@ -80,7 +80,7 @@ def test_a_failed_look_is_logged_shown_in_the_status_and_not_the_last(polling, c
         error = polling.fails("session_sync", 10_000)
         assert error.code == "SERVER" and "database is asleep" in error.message and error.details["status"] == 500
         status = polling.status()
-        assert status["connected"] is False and "database is asleep" in status["server"]["error"] and status["lastSync"]
+        assert status["connected"] is True and "database is asleep" in status["server"]["error"] and status["lastSync"]  # it did answer
         polling.wait_for("log", None, mark)
         assert [data for data in polling.said(mark, "log") if data["level"] == "warning" and "database is asleep" in data["message"]]
     finally:
@@ -88,7 +88,7 @@ def test_a_failed_look_is_logged_shown_in_the_status_and_not_the_last(polling, c
     polling.await_status(lambda status: status["connected"] and "error" not in status["server"])
     theirs = client.create(f"token {title}", soon(), title=title)
     polling.wait_for("session.created", theirs.id, mark)
-    assert [data["connected"] for data in polling.said(mark, "sync.state")] == [False, True]
+    assert polling.said(mark, "sync.state") == []
 
 
 # -- the server is away ------------------------------------------------------------------------------------------------

@@ -112,8 +112,11 @@ def test_one_session_per_key_also_for_threads_that_race(world):
 
 
 def test_one_session_per_key_also_when_another_process_is_faster(world):
+    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+        token = on.sessions._token_of("key")
+
     def other():
-        made = world.server.create("other", time.monotonic() + 5)
+        made = world.server.create(token, time.monotonic() + 5)
         world.commits.run(lambda unit: world.mirror.merge(unit, made))
         world.commits.run(lambda unit: give(unit, made.id))
 
@@ -124,6 +127,9 @@ def test_one_session_per_key_also_when_another_process_is_faster(world):
     world.server.during["create"] = other
     found = world.do(lambda on: on.sessions.get_or_create("key"))
     assert found.key == "key" and list(world.server.sessions) == [found.id]  # the second one was taken back
+    world.look()
+    world.chores()
+    assert list(world.server.sessions) == [found.id]  # and not the first, though both have the same token
 
 
 def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
