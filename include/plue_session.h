@@ -311,8 +311,8 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
  * description; role (the session starts with relay state CREATED; one live session per role); template (this version can
  * define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
- * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata; the rest is
- * kept here.
+ * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
+ * "plue_session" is the library's own name); the rest is kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
@@ -407,7 +407,7 @@ PLUE_API char *plue_session_get_id(plue_session_t session);
  * sessions in the configured directory.
  *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: BUSY; IO; INTEGRITY.
+ * Errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (the server's list has more than 64 MB).
  * OpenCode: GET /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -583,7 +583,7 @@ PLUE_API int plue_session_sync(int timeout_ms);
  * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
  *
  * `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
- * itself, else they are seen when it is asked; `error`: why it is away.
+ * itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
  *
  * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
  * Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.

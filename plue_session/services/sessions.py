@@ -206,7 +206,7 @@ def is_free(session, provider_id, model_id):
     """Return whether the session is bound to no pair yet, False if to this one; another one is `CONFLICT`."""
     bound = session.provider_id, session.model_id
     if session.provider_id is not None and bound != (provider_id, model_id):
-        raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}", "Use configure to change it.",
+        raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}", "Create another session for the other pair.",
                        session=session.id)
     return session.provider_id is None
 

@@ -46,8 +46,8 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
     description; role (the session starts with relay state CREATED; one live session per role); template (this version can
     define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
-    folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata; the rest is
-    kept here.
+    folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
+    "plue_session" is the library's own name); the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
@@ -146,7 +146,7 @@ def plue_session_list(runtime) -> OwnedText:
     sessions in the configured directory.
 
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: BUSY; IO; INTEGRITY.
+    :errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (the server's list has more than 64 MB).
     :opencode: GET /session
     """
     return runtime.sessions.list()
@@ -328,7 +328,7 @@ def plue_session_sync_status(runtime) -> OwnedText:
     """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
 
     `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
-    itself, else they are seen when it is asked; `error`: why it is away.
+    itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
 
     `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
     Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
