@@ -97,11 +97,12 @@ def test_a_server_that_ends_the_connection_after_each_answer_is_asked_on_a_new_o
     lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nX: "),
 ], ids=["silence", "half a header", "half a body", "a body byte by byte", "a header byte by byte"])
 def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, transport, answer):
-    stub.answers += [answer(stub), reply(200, b"{}")]
+    stub.answers += [reply(200), answer(stub), reply(200, b"{}")]
+    get(transport)  # which imports what it takes, and connects
     began = time.monotonic()
     with pytest.raises(errors.Timeout, match="GET /x in time") as caught:
-        get(transport, 0.2)
-    assert ended_in(0.5, began) and caught.value.details == {"sent": True}
+        get(transport, 0.4)
+    assert ended_in(1.5, began) and caught.value.details == {"sent": True}
     stub.ended.get(timeout=5)
     assert get(transport).status == 200
 
