@@ -255,7 +255,11 @@ class Worker:
                     self._assure(exchange, carrier)
                 exchange.sent = True
                 return carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
+            except errors.LimitExceeded:
+                self._wire.cut()
+                raise
             except carrier.Dropped as error:
+                self._wire.cut()  # it is closed, but for its twin: the server would not hear of it before the next request
                 transport.doubted = True
                 if again and not self._dialled and exchange.outcome is None:
                     again = False
