@@ -76,7 +76,8 @@ HOSTS = {
 
 
 def shared(name):
-    @pytest.fixture(scope="session", name=name)
+    # One that looks often takes the server a third of a processor: it ends with the test.
+    @pytest.fixture(scope="function" if "syncIntervalMs" in HOSTS[name] else "session", name=name)
     def host(begin):
         made = begin(**{"syncIntervalMs": 600_000, "requestTimeoutMs": 10_000, **HOSTS[name]})
         if "rules" not in HOSTS[name]:
