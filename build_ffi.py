@@ -107,7 +107,8 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
              "-fno-omit-frame-pointer"]
     flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
-    link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete",
+    # now: to look a symbol up at its first call takes 3 KB of the caller's stack, which may be the least that a thread can have.
+    link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete", "-Wl,-z,now",
             f"-Wl,--version-script={os.path.join(generated, 'exports.map')}"]
     link += [f"-fsanitize={sanitize}"] if sanitize else ["-Wl,-z,defs"]
     ffi.set_source(
