@@ -1,5 +1,6 @@
 """A request ends in time, whatever the server does, and says what happened."""
 
+import contextlib
 import gc
 import gzip
 import socket
@@ -291,8 +292,13 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
 
 def open_sockets(stub):
     """Return the descriptors of our sockets that are not the stub's. (Others of this process may be of another family.)"""
-    found = [each for each in gc.get_objects() if type(each) is socket.socket and each.fileno() >= 0]
-    return {each.fileno() for each in found if each.family == socket.AF_INET and each.getsockname()[1] != stub.port}
+    found = set()
+    for each in gc.get_objects():
+        if type(each) is socket.socket and each.family == socket.AF_INET:
+            with contextlib.suppress(OSError):  # closed meanwhile, by a thread of another test's
+                if each.getsockname()[1] != stub.port:
+                    found.add(each.fileno())
+    return found
 
 
 def test_a_server_that_stays_silent_is_a_timeout_and_nothing_was_sent(stub, transport):
