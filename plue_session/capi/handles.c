@@ -6,9 +6,9 @@
  * moved or freed, so a lookup needs no lock.
  *
  * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock of
- * its own. Readers count themselves as its users and copy it outside of any lock: it may be megabytes. Session memory is
- * pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy locks a session that may have
- * become another one's, sees that its handle is gone, and leaves.
+ * its own. Readers copy a short one at once; of a long one, which may be megabytes, they count themselves as users and copy
+ * it outside of any lock. Session memory is pooled and keeps its type for ever: a reader that lost a race against
+ * plue_session_destroy locks a session that may have become another one's, sees that its handle is gone, and leaves.
  */
 #include "core.h"
 
@@ -16,6 +16,8 @@
 #include <string.h>
 
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
+/* Bytes of a snapshot up to which a copy takes no longer than to count its users. */
+enum { SHORT = 4096 };
 #define LAST_SERIAL (UINT64_MAX >> (SLOT_BITS + 4))
 
 typedef struct snapshot {
@@ -393,12 +395,20 @@ static inline char *read_info(plue_session_t handle, const char *operation, int 
     ask = ask && is_stale(of);
     char *id = ask ? strdup(of->id) : NULL;
     snapshot *info = ask ? NULL : of->info;
-    if (info)
-        atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&of->lock);
-    char *copy = info ? plue_own(info->text, info->length) : id;
-    drop_snapshot(info);
-    if (!info && !ask)
+    char *copy = id;
+    int known = info != NULL;
+    if (__builtin_expect(known && info->length <= SHORT, 1)) {
+        copy = plue_own(info->text, info->length);
+        pthread_mutex_unlock(&of->lock);
+    } else {
+        if (info)
+            atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
+        pthread_mutex_unlock(&of->lock);
+        if (info)
+            copy = plue_own(info->text, info->length);
+        drop_snapshot(info);
+    }
+    if (!known && !ask)
         plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
     if (!copy)
         plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
