@@ -66,6 +66,39 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
     assert len(stub.connections) == 1
 
 
+def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew_by_another_thread(stub, transport, monkeypatch):
+    sent, dialled = [], []
+    send, connect = http.Worker._perform, connection.Wire.connect
+    monkeypatch.setattr(http.Worker, "_perform", lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1])
+    monkeypatch.setattr(connection.Wire, "connect", lambda self, *where: (dialled.append(threading.current_thread().name), connect(self, *where))[1])
+    stub.answers += [reply(200), reply(200), reply(200, headers=["Connection: close"]), reply(200)]
+    for _ in range(4):
+        get(transport)
+    worker, me = "plue-opencode-http", threading.current_thread().name
+    assert sent == [worker, me, me, me, worker]  # the third was the connection's last
+    assert dialled == [worker, worker] and len(stub.requests) == 4
+
+
+def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_has_used(stub, monkeypatch):
+    monkeypatch.setattr(http, "MOST", 1)
+    transport, arrived = http.Transport(stub.url), threading.Event()
+    stub.answers += [reply(200), lambda connection: (arrived.wait(5), connection.sendall(reply(200, b"1"))), reply(200, b"2")]
+    get(transport)
+    bodies = []
+    threads = [threading.Thread(target=lambda: bodies.append(get(transport).body)) for _ in range(2)]
+    threads[0].start()
+    stub.asked.get(timeout=5)
+    stub.asked.get(timeout=5)
+    threads[1].start()
+    while not transport._waiting:
+        time.sleep(0.001)
+    arrived.set()
+    for thread in threads:
+        thread.join(5)
+    transport.close()
+    assert bodies == [b"1", b"2"] and len(stub.connections) == 1
+
+
 def test_a_request_and_its_body_come_in_one_piece(stub, transport):
     pieces = []
     stub.answers.append(reply(200))
@@ -294,7 +327,7 @@ def open_sockets(stub):
     """Return the descriptors of our sockets that are not the stub's. (Others of this process may be of another family.)"""
     found = set()
     for each in gc.get_objects():
-        if type(each) is socket.socket and each.family == socket.AF_INET:
+        if isinstance(each, socket.socket) and each.family == socket.AF_INET:
             with contextlib.suppress(OSError):  # closed meanwhile, by a thread of another test's
                 if each.getsockname()[1] != stub.port:
                     found.add(each.fileno())

@@ -7,6 +7,7 @@ find out anew for each request is found out once: four fifths of the time per re
 import http.client
 import socket
 import ssl
+import time
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -17,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 
 from plue_session import errors
+from plue_session.adapters.opencode.connection import TimedSocket
 from plue_session.adapters.opencode.http import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
@@ -58,16 +60,18 @@ class _Pool:
     """Sends one request over the one connection. urllib3 keeps it, connects it and secures it; its own way of asking, with retries,
     redirects and proxies that are not wanted here, takes three times the processor's time, and sends a body in a packet of its own.
 
-    `seconds` is set before each request: what it may take to send, and each read."""
+    `until` is set before each request: the monotonic time at which it ends."""
 
-    seconds = None
+    until = 0.0
 
     def urlopen(self, method, url, body=None, headers=None, **_):
         connection = self._get_conn()  # connected no longer if the server has dropped it meanwhile
         try:
             if connection.sock is None:
                 connection.connect()
-            connection.sock.settimeout(self.seconds)
+            connection.sock.settimeout(max(self.until - time.monotonic(), 0.001))  # to send; with TLS, each read
+            if isinstance(connection.sock, TimedSocket):
+                connection.sock.until = self.until
             lines = [f"{method} {url} HTTP/1.1", f"Host: {_authority(connection)}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
             try:
                 connection.sock.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
@@ -160,7 +164,6 @@ def perform(made, exchange, base, headers, most):
 
     Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
     """
-    import time
     request = requests.PreparedRequest()
     request.method, request.url, request.body = exchange.method, base, exchange.body
     request.target = exchange.target
@@ -170,7 +173,7 @@ def perform(made, exchange, base, headers, most):
     begun = False
     try:
         pool = made.find_pool(request)
-        pool.seconds = max(exchange.until - time.monotonic(), 0.001)
+        pool.until = exchange.until
         response = made.send(request, stream=True, timeout=_OWN)
         begun = True
         try:

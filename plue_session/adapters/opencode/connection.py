@@ -9,6 +9,20 @@ import threading
 import time
 
 
+class TimedSocket(socket.socket):
+    """A socket whose reads end, all together, at `until` (seconds of the monotonic clock; None: never), however often a byte comes."""
+
+    until = None
+
+    def recv_into(self, *arguments):
+        if self.until is not None:
+            left = self.until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self.settimeout(left)
+        return super().recv_into(*arguments)
+
+
 class Wire:
     """A connection to be; `connect` may be called once. Thread-safe where it says so."""
 
@@ -18,7 +32,7 @@ class Wire:
         self._cut = False
 
     def connect(self, host, port, until):
-        """Return a connected socket, or raise `OSError`. `until` is in seconds of the monotonic clock.
+        """Return a connected `TimedSocket`, or raise `OSError`. `until` is in seconds of the monotonic clock.
 
         Each address of the host gets its share of the time that is left. The name lookup cannot be bounded or woken:
         who must not wait for it waits on another thread.
@@ -26,7 +40,7 @@ class Wire:
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         for place, (family, kind, protocol, _, address) in enumerate(addresses):
             seconds = (until - time.monotonic()) / (len(addresses) - place)
-            sock = socket.socket(family, kind, protocol)
+            sock = TimedSocket(family, kind, protocol)
             try:
                 self._hold(sock)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,8 +1,10 @@
 """Requests that end in time: a caller waits for a worker's answer, its own deadline, or whoever cancels it.
 
 Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
-server that sends a byte now and then renews every read's deadline. So requests runs on threads of this module, and who
-gives up leaves: the socket is cut from outside and the worker comes back by itself.
+server that sends a byte now and then renews every read's deadline. So connections are made by threads of this module, and
+who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection that was kept, each
+read ends at the deadline (`connection.Wire`), and nothing is left that cannot be cut: there the caller's thread sends and reads
+itself, for to wake another one and to be woken by it takes longer than all else.
 """
 
 import base64
@@ -35,13 +37,13 @@ class Reply:
 
 
 class Exchange:
-    """One request on its way, settled once: by its worker, or by whoever gives up first."""
+    """One request on its way, settled once: by who performs it, or by whoever gives up first. `here`: its caller performs it."""
 
-    __slots__ = ("method", "target", "body", "resend", "until", "sent", "worker", "outcome", "_lock", "_done")
+    __slots__ = ("method", "target", "body", "resend", "until", "sent", "worker", "here", "outcome", "_lock", "_done")
 
     def __init__(self, method, target, body, resend, until):
         self.method, self.target, self.body, self.resend, self.until = method, target, body, resend, until
-        self.sent, self.worker, self.outcome = False, None, None
+        self.sent, self.worker, self.here, self.outcome = False, None, False, None
         self._lock, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
 
@@ -57,6 +59,10 @@ class Exchange:
     def wait(self, seconds):
         """Wait until it is settled, at most so long; returns whether it is."""
         return self._done.acquire(timeout=max(seconds, 0))
+
+
+class _Elsewhere(Exception):
+    """What is to be done is not for the caller's thread: the kept connection is no more."""
 
 
 class Transport:
@@ -93,13 +99,13 @@ class Transport:
             cancel.check()
         self._submit(exchange)
         if cancel is None:
-            exchange.wait(until - time.monotonic())
+            self._await(exchange)
         else:
             def wake():
                 self._give_up(exchange, cancel.error)
             cancel.watch(wake)
             try:
-                exchange.wait(until - time.monotonic())
+                self._await(exchange)
             finally:
                 cancel.unwatch(wake)
         if exchange.outcome is None:
@@ -124,6 +130,12 @@ class Transport:
         for worker in workers:
             worker.thread.join(max(until - time.monotonic(), 0))
 
+    @staticmethod
+    def _await(exchange):
+        if exchange.here:
+            exchange.worker.perform_here(exchange)
+        exchange.wait(exchange.until - time.monotonic())
+
     def _give_up(self, exchange, error):
         """Settle with `error`, and cut the connection if a worker is at it."""
         if not exchange.settle(error):
@@ -135,7 +147,8 @@ class Transport:
             exchange.worker.cut(exchange)
 
     def _submit(self, exchange):
-        """Hand the exchange to the worker that was busy last, whose connection is warm; to a new one; or let it wait."""
+        """Hand the exchange to the worker that was busy last, whose connection is warm, or lend that to the caller; hand it to a
+        new worker; or let it wait."""
         with self._lock:
             if self._closed:
                 raise _closed()
@@ -148,7 +161,9 @@ class Transport:
                 self._waiting.append(exchange)
                 return
             exchange.worker = worker
-        worker.take(exchange)
+            exchange.here = worker.kept and not self.doubted
+        if not exchange.here:
+            worker.take(exchange)
 
     def next(self, worker):
         """Return the exchange that waits longest, or None: then the worker is idle."""
@@ -168,14 +183,16 @@ class Transport:
 
 
 class Worker:
-    """A thread with one kept connection. `cut` may be called from any thread."""
+    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any thread."""
 
     def __init__(self, transport):
-        self._transport = transport
+        self._transport, self._plain = transport, transport.base.startswith("http:")  # reads of TLS have no deadline of their own
         self._lock = threading.Lock()
         self._given, self._exchange, self._wire = None, None, Wire()
         self._wake = threading.Semaphore(0)
         self._adapter = None
+        #: an answer was read to its end: most likely its connection waits for the next request
+        self.kept = False
         self._dialled = self._asking = False  # connected for what is performed now; to ask whether the server is well
         self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
         self.thread.start()
@@ -184,6 +201,22 @@ class Worker:
         """Be given work while idle."""
         self._given = exchange
         self._wake.release()
+        if self._transport.closed:  # the thread may have ended before it saw this
+            exchange.settle(_closed())
+
+    def perform_here(self, exchange):
+        """Serve an exchange on its caller's thread, while the worker's own idles; to connect is left to that."""
+        try:
+            self._serve(exchange)
+        except _Elsewhere:
+            exchange.here = False
+            self.take(exchange)
+            return
+        waiting = self._transport.next(self)
+        if waiting is not None:
+            self.take(waiting)
+        if self._transport.closed:
+            self._hang_up()
 
     def cut(self, exchange):
         """Cut the connection if it serves `exchange`."""
@@ -208,6 +241,10 @@ class Worker:
                 exchange = self._transport.next(self)
             if self._transport.closed:
                 break
+        self._hang_up()
+
+    def _hang_up(self):
+        """Close the connection; twice is harmless."""
         self._wire.release()
         if self._adapter is not None:
             self._adapter.close()
@@ -222,6 +259,10 @@ class Worker:
             else:
                 try:
                     exchange.settle(self._perform(exchange))
+                except _Elsewhere:
+                    with self._lock:
+                        self._exchange = None
+                    raise
                 except BaseException as error:  # nothing may keep its caller waiting
                     exchange.settle(error)
         with self._lock:
@@ -231,6 +272,8 @@ class Worker:
         """Connect for urllib3; the connection it makes is the worker's only one."""
         exchange = self._exchange
         exchange.sent = False
+        if exchange.here:
+            raise _Elsewhere
         self._wire.release()
         wire = Wire()
         with self._lock:
@@ -253,8 +296,10 @@ class Worker:
                 self._dialled = transport.doubted
                 if self._dialled:
                     self._assure(exchange, carrier)
-                exchange.sent = True
-                return carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
+                exchange.sent, self.kept = True, False
+                reply = carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
+                self.kept = self._plain
+                return reply
             except errors.LimitExceeded:
                 self._wire.cut()
                 raise
@@ -262,7 +307,9 @@ class Worker:
                 self._wire.cut()  # it is closed, but for its twin: the server would not hear of it before the next request
                 transport.doubted = True
                 if again and not self._dialled and exchange.outcome is None:
-                    again = False
+                    exchange.resend = again = False
+                    if exchange.here:
+                        raise _Elsewhere from None
                     continue
                 raise error.translated(exchange) from None
 
