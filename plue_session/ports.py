@@ -101,6 +101,9 @@ class Store:
     def look(self, session_id):
         """Return the `Session` (a copy, the caller's own) with this id, or None: `find` for readers."""
 
+    def look_at_children(self, session_id):
+        """Return the ids of the sessions whose parent is `session_id`: `children` for readers."""
+
     def id_of_key(self, key):
         """Return the id of the session with this key, or None."""
 

@@ -88,8 +88,7 @@ class MemoryStore:
         return min(found, key=_SORTS["created"]).copy() if found else None
 
     def children(self, session_id):
-        found = [session for session in self._tables["session"].values() if session.parent_id == session_id and not session.forked]
-        return [session.id for session in sorted(found, key=lambda session: session.number)]
+        return _children(self._tables, session_id)
 
     def active_count(self):
         return sum(session.status in ACTIVE and not session.seen for session in self._tables["session"].values())
@@ -163,6 +162,10 @@ class MemoryStore:
         with self._lock:
             session = self._live()["session"].get(session_id)
         return session and session.copy()
+
+    def look_at_children(self, session_id):
+        with self._lock:
+            return _children(self._live(), session_id)
 
     def id_of_key(self, key):
         with self._lock:
@@ -282,6 +285,11 @@ def _put(rows, key, row):
 
 def _copy(share):
     return share and Share(share.session_id, share.share_id, share.url, share.created, share.expires)
+
+
+def _children(tables, session_id):
+    found = [session for session in tables["session"].values() if session.parent_id == session_id and not session.forked]
+    return [session.id for session in sorted(found, key=lambda session: session.number)]
 
 
 def _role(session):

@@ -1,15 +1,15 @@
 """A session and what descends from it: what goes when the session goes."""
 
 
-def members(store, session_id):
+def members(children, session_id):
     """Return the ids of the session and its descendants, parents before children; forks are their own masters and stay.
 
-    Works on the writer side of the store.
+    `children(id)` tells those of one session: of the store's writer's side, or of its readers'.
     """
     family = {session_id: None}  # in order, each once: parents set elsewhere might form a cycle
     queue = [session_id]
     for parent in queue:
-        fresh = [child for child in store.children(parent) if child not in family]
+        fresh = [child for child in children(parent) if child not in family]
         family.update(dict.fromkeys(fresh))
         queue += fresh
     return queue
@@ -19,7 +19,7 @@ def erase(unit, session_id):
     """Erase the session, if it is there, and its descendants, children before parents, with one `session.deleted` each."""
     if unit.store.find(session_id) is None:
         return []
-    family = members(unit.store, session_id)
+    family = members(unit.store.children, session_id)
     for member in reversed(family):
         unit.erase(member)
     return family

@@ -324,7 +324,7 @@ class RemoteSessions:
         """End what runs, delete on the server, then erase the session and its descendants in one commit (P-146)."""
         remote = self._remote
         session = remote.look(session_id)
-        family = self._commits.run(lambda unit: families.members(unit.store, session_id))
+        family = families.members(remote.store.look_at_children, session_id)
         with remote.turnstile.hold(session_id, self._call, family):
             try:
                 with remote.asking():

@@ -222,6 +222,7 @@ def test_children_are_listed_oldest_first(store):
     with transaction(store):
         assert store.children("session_1") == ["session_20", "session_30"]
         assert store.children("session_40") == []
+    assert store.look_at_children("session_1") == ["session_20", "session_30"] and store.look_at_children("session_40") == []
 
 
 @pytest.mark.requirement("P-042")

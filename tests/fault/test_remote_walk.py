@@ -26,7 +26,7 @@ class Store(FaultyStore):
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
-        if name not in (*FALLIBLE, "look", "ids", "find_token"):
+        if name not in (*FALLIBLE, "look", "look_at_children", "ids", "find_token"):
             return method
 
         def call(*arguments):

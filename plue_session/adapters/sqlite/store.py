@@ -217,6 +217,9 @@ class SqliteStore:
         found = self._read(_FIND, (self._scope, session_id))
         return rows.session(found[0]) if found else None
 
+    def look_at_children(self, session_id):
+        return [row[0] for row in self._read(_SQL["children"], (self._scope, session_id))]
+
     def id_of_key(self, key):
         found = self._read(_SQL["id_of_key"], (self._scope, key))
         return found[0][0] if found else None
