@@ -11,6 +11,7 @@ from plue_session import errors
 from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
 from plue_session.services.chores import Chores
+from plue_session.services.surveys import Surveys
 
 #: Seconds that the first look waits for the event stream's own, which then is the first.
 STREAM_FIRST = 1.0
@@ -35,7 +36,7 @@ class Sync:
         self._server, self._store, self._publisher, self._calls = server, store, publisher, calls
         self._interval = settings.sync_interval_ms / 1000
         self.log, self._tell, self._clock = log, tell, clock
-        self.mirror = self.turnstile = self.repairs = None  # see `connect`
+        self.mirror = self.turnstile = self.repairs = self._surveys = None  # see `connect`
         self._changed = threading.Condition()
         self._chores = Chores(log, stubborn=("unshare",))
         self._begun = {}  # messages that were heard to begin
@@ -44,13 +45,13 @@ class Sync:
         self._streaming = None  # None: not known yet
         self._stopping = False
         self._cancel = Cancel()
-        self._surveys, self._looking = {}, threading.Lock()
         self.connected, self._reason, self._failed, self._last_sync = True, None, None, None
         self._thread = threading.Thread(target=self._run, name="plue-sync", daemon=True)
 
     def connect(self, mirror, turnstile, repairs):
         """Name those that need it as much as it needs them."""
         self.mirror, self.turnstile, self.repairs = mirror, turnstile, repairs
+        self._surveys = Surveys(self._server, self._store, self._publisher, mirror, turnstile, self.log)
 
     # -- life ------------------------------------------------------------------------------------------------------
     def begin(self, reason=None):
@@ -113,36 +114,12 @@ class Sync:
         return dumps(status)
 
     def survey(self, until, cancel, directory=None):
-        """Look at all sessions of one directory and record what has changed; return their ids.
-
-        The library's own directory (None) is mirrored whole; of another one only the sessions that we know.
-        """
-        if not self._looking.acquire(timeout=max(until - time.monotonic(), 0)):
-            raise errors.Timeout("other calls listed the sessions all the time", "Try again.")
-        try:
-            cancel.check()
-            since = self.mirror.now()
-            survey = self._server.survey(self._surveys.get(directory), until, cancel, directory)
-            changed = survey.changed if directory is None else [each for each in survey.changed if self._store.look(each.id)]
-            held = [each.id for each in changed if self.turnstile.is_held(each.id, each.token)]
-            failed, reason = self.mirror.take_all([each for each in changed if each.id not in held], since)
-            if held or failed:
-                survey.forget(held + failed)
-            self._surveys[directory] = survey
-            for odd in survey.unreadable:
-                self.log.write("warning", f"sync: the server's session {odd} cannot be read and is left out")
-            behind = {*held, *failed}
-            self.mirror.confirmed([each for each in self._publisher.known_ids() if each in survey.ids and each not in behind])
-            if reason is not None:
-                raise reason
-            return survey.ids
-        finally:
-            self._looking.release()
+        """Look at all sessions of one directory and record what has changed; return their ids (see `Surveys.look`)."""
+        return self._surveys.look(until, cancel, directory)
 
     def learned(self, session_id):
         """Note that the store knows more of a session than the last survey: the next one compares it anew."""
-        for survey in list(self._surveys.values()):
-            survey.forget((session_id,))
+        self._surveys.learned(session_id)
 
     def server(self):
         """Return what is known of the server: `{"running","url"?,"pid"?}`."""

@@ -8,6 +8,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode.survey import Survey
+from plue_session.cancel import Cancel
 from plue_session.services.chores import TRIES
 from plue_session.services.sync import MISSING
 from tests.remote_world import RemoteWorld, in_thread
@@ -167,6 +168,59 @@ def test_list_answers_what_the_server_has_now(world):
     world.hold_back()
     world.elsewhere(title="New")
     assert [each["title"] for each in json.loads(world.do(lambda on: on.sessions.list()))] == ["New"]
+
+
+def surveys(world):
+    return [each[0] for each in world.server.asked].count("survey")
+
+
+def hold_survey(world):
+    """Have the next survey wait; returns the events that it has been asked for, and that it may go on."""
+    entered, go = threading.Event(), threading.Event()
+    world.server.during["survey"] = lambda: (entered.set(), go.wait(5))
+    return entered, go
+
+
+def test_lists_that_come_during_a_look_share_the_next_one(world):
+    world.hold_back()
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    rest = [in_thread(lambda: world.do(lambda on: on.sessions.list())) for _ in range(6)]
+    until(lambda: len(world.calls._running) == 7)
+    threading.Event().wait(0.05)  # for the last to wait
+    world.elsewhere(title="Meanwhile")
+    go.set()
+    first()
+    assert all("Meanwhile" in list_text.decode() for list_text in (each() for each in rest))
+    assert surveys(world) == 2
+
+
+def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    with pytest.raises(errors.Timeout, match="listed"):
+        world.sync.survey(time.monotonic() + 0.05, Cancel())
+    cancel = Cancel()
+    waiting = in_thread(lambda: world.sync.survey(time.monotonic() + 5, cancel))
+    cancel.set(errors.Aborted("aborted"))
+    assert isinstance(waiting(1), errors.Aborted)
+    go.set()
+    assert isinstance(first(), bytes) and surveys(world) == 1
+
+
+def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    entered.wait(5)
+    second = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    third = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    threading.Event().wait(0.05)
+    world.server.fail["survey"] = AWAY
+    go.set()
+    found = [first(), second(), third()]
+    assert [isinstance(each, errors.Connection) for each in found].count(True) == 1 and not any(each for each in found if not isinstance(each, Exception))
 
 
 # -- the thread ------------------------------------------------------------------------------------------------------------

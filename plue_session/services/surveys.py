@@ -1,0 +1,85 @@
+"""Looking at all sessions that the server has in a directory: one look at a time, and who asks meanwhile shares the next."""
+
+import threading
+import time
+
+from plue_session import errors
+
+
+class Surveys:
+    """Thread-safe. `mirror` records what has changed, but for what `turnstile` holds."""
+
+    def __init__(self, server, store, publisher, mirror, turnstile, log):
+        self._server, self._store, self._publisher, self._log = server, store, publisher, log
+        self._mirror, self._turnstile = mirror, turnstile
+        self._changed = threading.Condition()
+        self._looking = False
+        self._begun = {}  # directory: how many looks have begun
+        self._done = {}  # directory: (the number of the last that has succeeded, the ids it found)
+        self._last = {}  # directory: what that was told
+
+    def look(self, until, cancel, directory=None):
+        """Look at all sessions of one directory and record what has changed; return their ids.
+
+        The library's own directory (None) is mirrored whole; of another one only the sessions that we know. What is returned was
+        so after this call began: a look that is under way by then does not count, but the one after it is made for all who wait.
+        """
+        number, ids = self._wait(until, cancel, directory)
+        if number is None:
+            return ids
+        try:
+            ids = self._look(until, cancel, directory)
+            with self._changed:
+                self._done[directory] = number, ids
+            return ids
+        finally:
+            with self._changed:
+                self._looking = False
+                self._changed.notify_all()
+
+    def learned(self, session_id):
+        """Note that the store knows more of a session than the last look: the next one compares it anew."""
+        for survey in list(self._last.values()):
+            survey.forget((session_id,))
+
+    def _wait(self, until, cancel, directory):
+        """Wait for another's look that began after now: `(None, ids)`. Or for the right to look oneself: `(its number, None)`."""
+        def wake():
+            with self._changed:
+                self._changed.notify_all()
+        cancel.watch(wake)
+        try:
+            with self._changed:
+                wanted = self._begun.get(directory, 0) + 1
+                while True:
+                    cancel.check()
+                    number, ids = self._done.get(directory, (0, None))
+                    if number >= wanted:
+                        return None, ids
+                    if not self._looking:
+                        self._looking = True
+                        self._begun[directory] = self._begun.get(directory, 0) + 1
+                        return self._begun[directory], None
+                    left = until - time.monotonic()
+                    if left <= 0:
+                        raise errors.Timeout("other calls listed the sessions all the time", "Try again.")
+                    self._changed.wait(left)
+        finally:
+            cancel.unwatch(wake)
+
+    def _look(self, until, cancel, directory):
+        mirror, since = self._mirror, self._mirror.now()
+        survey = self._server.survey(self._last.get(directory), until, cancel, directory)
+        changed = survey.changed if directory is None else [each for each in survey.changed if self._store.look(each.id)]
+        held = [each.id for each in changed if self._turnstile.is_held(each.id, each.token)]
+        failed, reason = mirror.take_all([each for each in changed if each.id not in held], since)
+        if held or failed:
+            survey.forget(held + failed)
+        self._last[directory] = survey
+        for odd in survey.unreadable:
+            self._log.write("warning", f"sync: the server's session {odd} cannot be read and is left out")
+        behind = {*held, *failed}
+        mirror.confirmed([each for each in self._publisher.known_ids() if each in survey.ids and each not in behind])
+        if reason is not None:
+            raise reason
+        return survey.ids
