@@ -6,6 +6,7 @@
  *     start               milliseconds that plue_init took
  *     ours WHAT COUNT     microseconds of each of so many calls of the library
  *     peer WHAT COUNT     the same of what those calls send, through libcurl: get, list, update, create, delete, child
+ *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY: it is one of its requests
  *     anew WHAT COUNT     the same on a new connection each time
  *     settle SECONDS      wait: what a call leaves to be done, is done
  *     renames COUNT       of so many renames by another client: three lines, microseconds from the request until its event was read
@@ -17,7 +18,7 @@
  *     touch               rename one of them by HTTP
  *     resident            bytes
  *
- * URL is "-" for an embedded backend. DIRECTORY and OTHER are encoded as in a URL. What the peer changes is in OTHER: the library need not hear of it, nor the server tell.
+ * URL is "-" for an embedded backend. DIRECTORY and OTHER are encoded as in a URL. What the peer changes is in OTHER: the library need not hear of it.
  */
 #include "http.h"
 #include "plue_session.h"
@@ -191,7 +192,7 @@ static void *peeking(void *unused)
     return unused;
 }
 
-static int event_socket(void)
+static int event_socket(const char *of)
 {
     char host[256], port[16], request[4096];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
@@ -203,11 +204,28 @@ static int event_socket(void)
         die(server_url, "cannot be reached");
     freeaddrinfo(found);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    int length = snprintf(request, sizeof request, "GET /event?directory=%s HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: %s\r\nAccept: text/event-stream\r\n\r\n", directory,
+    int length = snprintf(request, sizeof request, "GET /event?directory=%s HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: %s\r\nAccept: text/event-stream\r\n\r\n", of,
                           host, port, server_authorization);
     if (write(fd, request, (size_t)length) != length)
         die(server_url, "cannot be written to");
     return fd;
+}
+
+static void *following(void *unused)
+{
+    char buffer[65536];
+    int fd = event_socket(other);
+    while (read(fd, buffer, sizeof buffer) > 0)
+        ;
+    close(fd);
+    return unused;
+}
+
+static void follow(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, following, NULL) || pthread_detach(thread))
+        die("follow", "no thread");
 }
 
 static void *listening(void *socket)
@@ -241,7 +259,7 @@ static void renames(int count)
 {
     samples wire = make_samples((size_t)count), callback = make_samples((size_t)count), peek = make_samples((size_t)count);
     pthread_t peeker, listener;
-    int fd = event_socket();
+    int fd = event_socket(directory);
     strcpy(seen.title, "nothing yet");
     atomic_store(&seen.peek, 1);
     uint32_t subscription = plue_event_subscribe(on_event, NULL);
@@ -391,6 +409,9 @@ int main(int count, char **argument)
             printf("\n");
         } else if (sscanf(line, "settle %63s", what) == 1) {
             sleep_ns((int64_t)(atof(what) * 1e9));
+            printf("0\n");
+        } else if (!strcmp(line, "follow\n")) {
+            follow();
             printf("0\n");
         } else if (sscanf(line, "renames %d", &number) == 1) {
             have_sessions();

@@ -193,13 +193,15 @@ def opencode_calls(bench):
     overheads = {}
     with program(bench, real.url, real.one, real.other, backend=real.backend(real.one)) as process:
         process.ask(f"fill {bench.size['listed']}")
+        process.ask("follow")
         for what, _, _ in CALLS:  # the server's JIT compiler is done with a route after some hundreds of requests
             process.ask(f"peer {what} {bench.size['warm']}")
         for what, name, goal in CALLS:
             ours, peer, ratios = in_turns(process, what, bench.size["remote_rounds"], bench.size["remote_calls"])
             overheads[name] = median(ours) - median(peer)
-            bench.row(f"{name}, OpenCode", f"libcurl: {REQUESTS[what]}", times(ours), times(peer), median(ratios), span(ratios), f"≤ {goal}" if goal else "",
-                      median(ratios) <= goal if goal else None)
+            ratio = median(ours) / median(peer)  # of the rounds' ratios each one depends on where its calls fell in the server's slots
+            bench.row(f"{name}, OpenCode", f"libcurl: {REQUESTS[what]}", times(ours), times(peer), ratio, span(ratios), f"≤ {goal}" if goal else "",
+                      ratio <= goal if goal else None)
     name, most = max(overheads.items(), key=lambda item: item[1])
     bench.row("overhead over HTTP itself", "libcurl: the same requests", shown(most), "0 ms", None, "", "< 10 ms", most < 10_000, f"the most of all calls: {name}")
 
@@ -216,6 +218,7 @@ def opencode_stub(bench):
         url = f"http://127.0.0.1:{stub.stdout.readline().strip()}"
         with program(bench, url, one, other, backend={"kind": "opencode", "url": url, "directory": one}) as process:
             process.ask(f"fill {bench.size['listed']}")
+            process.ask("follow")
             process.ask("settle 0.3")
             for what, name, _ in CALLS if mode == "keep" else CALLS[:1]:
                 ours, peer, ratios = in_turns(process, what, bench.size["remote_rounds"], bench.size["stub_calls"])
@@ -324,5 +327,5 @@ def opencode_spawn(bench):
 
 
 PARTS = (opencode_calls, opencode_stub, opencode_seen, opencode_turns, opencode_many, opencode_spawn)
-FULL = {"listed": 100, "warm": 150, "remote_rounds": 12, "remote_calls": 25, "stub_calls": 100, "renames": 150, "turns": 15, "many": 5000, "many_rounds": 3, "many_lists": 5, "spawns": 4}
+FULL = {"listed": 100, "warm": 150, "remote_rounds": 20, "remote_calls": 25, "stub_calls": 100, "renames": 150, "turns": 15, "many": 5000, "many_rounds": 3, "many_lists": 5, "spawns": 4}
 QUICK = {"listed": 10, "warm": 1, "remote_rounds": 1, "remote_calls": 3, "stub_calls": 10, "renames": 3, "turns": 1, "many": 50, "many_rounds": 1, "many_lists": 1, "spawns": 1}
