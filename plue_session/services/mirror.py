@@ -154,8 +154,6 @@ class Mirror:
 
     def end(self, session_id):
         """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
-        if self.has_ended(session_id) and self._store.info(session_id) is None:
-            return
         for member in self._commits.run(lambda unit: families.erase(unit, session_id)) or [session_id]:
             self.ended(member)
 

@@ -329,6 +329,7 @@ class RemoteSessions:
             try:
                 with remote.asking():
                     self._server.delete(session_id, **self._way, directory=session.directory)
+                self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
                 self._mirror.end(session_id)
                 raise gone(session_id) from None
@@ -336,7 +337,6 @@ class RemoteSessions:
                 for member in family:  # what became of them is asked for, not guessed
                     remote.sync.chore("look", member, remote.sync.look)
                 raise
-            self._mirror.end(session_id)
 
 
 def _shown(session):

@@ -2,18 +2,23 @@
 
 import threading
 import time
+from collections import deque
 
 from plue_session import errors
 
 
+class Crowded(errors.Timeout):
+    """Others were looking all the time: it says nothing of the server."""
+
+
 class Surveys:
-    """Thread-safe. `mirror` records what has changed, but for what `turnstile` holds."""
+    """Thread-safe; in order, so that who lists again and again keeps nobody from looking at another directory. `mirror` records what has changed, but for what `turnstile` holds."""
 
     def __init__(self, server, store, publisher, mirror, turnstile, log):
         self._server, self._store, self._publisher, self._log = server, store, publisher, log
         self._mirror, self._turnstile = mirror, turnstile
         self._changed = threading.Condition()
-        self._looking = False
+        self._looking, self._queue = False, deque()
         self._begun = {}  # directory: how many looks have begun
         self._done = {}  # directory: (the number of the last that has succeeded, the ids it found)
         self._last = {}  # directory: what that was told
@@ -50,22 +55,26 @@ class Surveys:
         cancel.watch(wake)
         try:
             with self._changed:
-                wanted = self._begun.get(directory, 0) + 1
+                wanted, ticket = self._begun.get(directory, 0) + 1, object()
+                self._queue.append(ticket)
                 while True:
                     cancel.check()
                     number, ids = self._done.get(directory, (0, None))
                     if number >= wanted:
                         return None, ids
-                    if not self._looking:
+                    if not self._looking and self._queue[0] is ticket:
                         self._looking = True
                         self._begun[directory] = self._begun.get(directory, 0) + 1
                         return self._begun[directory], None
                     left = until - time.monotonic()
                     if left <= 0:
-                        raise errors.Timeout("other calls listed the sessions all the time", "Try again.")
+                        raise Crowded("other calls listed the sessions all the time", "Try again.")
                     self._changed.wait(left)
         finally:
             cancel.unwatch(wake)
+            with self._changed:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
 
     def _look(self, until, cancel, directory):
         mirror, since = self._mirror, self._mirror.now()

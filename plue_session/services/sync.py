@@ -11,7 +11,7 @@ from plue_session import errors
 from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
 from plue_session.services.chores import Chores
-from plue_session.services.surveys import Surveys
+from plue_session.services.surveys import Crowded, Surveys
 
 #: Seconds that the first look waits for the event stream's own, which then is the first.
 STREAM_FIRST = 1.0
@@ -294,7 +294,7 @@ class Sync:
         except errors.PlueError as error:
             with self._changed:
                 self._failed = error.cause
-            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)):
+            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)) and not isinstance(error, Crowded):
                 self.contact(error)
             raise
         self.contact()

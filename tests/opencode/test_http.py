@@ -141,6 +141,28 @@ def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, tran
     assert get(transport).status == 200
 
 
+@pytest.mark.requirement("O-065")
+def test_a_change_that_may_be_sent_twice_is_not_when_its_time_is_up_and_says_that_it_was_sent(stub, transport):
+    for _ in range(10):
+        stub.answers += [reply(200), stub.stall()]
+        get(transport)
+        with pytest.raises(errors.Timeout, match="not known") as caught:
+            transport.send("PATCH", "/x", {}, b"{}", time.monotonic() + 0.05, resend=True)
+        assert caught.value.details == {"sent": True}
+        stub.ended.get(timeout=5)
+    assert [request[0] for request in stub.requests] == ["GET", "PATCH"] * 10
+
+
+@pytest.mark.requirement("O-065")
+def test_a_change_whose_second_attempt_is_refused_was_sent_all_the_same(stub, transport):
+    stub.answers += [reply(200), lambda connection: (stub._listener.close(), stub.hang_up()(connection))]
+    get(transport)
+    stub._listener.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(errors.Connection) as caught:
+        transport.send("PATCH", "/x", {}, b"{}", time.monotonic() + 5, resend=True)
+    assert caught.value.details == {"sent": True}
+
+
 def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         fillers = []

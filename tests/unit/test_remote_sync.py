@@ -210,6 +210,37 @@ def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
     assert isinstance(first(), bytes) and surveys(world) == 1
 
 
+def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
+    """Where woken threads had to be quicker than it, the library's own looks had none, and the server was said to be away."""
+    world.elsewhere(title="One")
+    whole, over = world.server.survey, threading.Event()
+    world.server.survey = lambda *given, **more: (over.wait(0.002), whole(*given, **more))[1]
+
+    def list_on():
+        while not over.is_set():
+            world.do(lambda on: on.sessions.list())
+    threads = [in_thread(list_on) for _ in range(2)]
+    known = world.store.ids
+    world.store.ids = lambda: [*known(), ("ses_elsewhere", "/elsewhere")]
+    try:
+        for _ in range(20):
+            world.look()  # fails when its five seconds are over
+    finally:
+        over.set()
+    assert [each() for each in threads] == [None, None] and world.states == []
+
+
+def test_a_look_that_had_no_turn_says_nothing_of_the_server(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    with pytest.raises(errors.Timeout, match="listed"):
+        world.sync._round(time.monotonic() + 0.05)
+    assert world.sync.connected and world.states == []
+    go.set()
+    first()
+
+
 def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
     entered, go = hold_survey(world)
     first = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))

@@ -3,7 +3,7 @@
 Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
 server that sends a byte now and then renews every read's deadline. So connections are made by threads of this module, and
 who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection that was kept, each
-read ends at the deadline (`connection.Wire`), and nothing is left that cannot be cut: there the caller's thread sends and reads
+read ends at the deadline (`connection.TimedSocket`), and nothing is left that cannot be cut: there the caller's thread sends and reads
 itself, for to wake another one and to be woken by it takes longer than all else.
 """
 
@@ -37,13 +37,14 @@ class Reply:
 
 
 class Exchange:
-    """One request on its way, settled once: by who performs it, or by whoever gives up first. `here`: its caller performs it."""
+    """One request on its way, settled once: by who performs it, or by whoever gives up first. `sent`: the server may have got it;
+    `again`: and this is the second attempt; `here`: its caller performs it."""
 
-    __slots__ = ("method", "target", "body", "resend", "until", "sent", "worker", "here", "outcome", "_lock", "_done")
+    __slots__ = ("method", "target", "body", "resend", "until", "sent", "again", "worker", "here", "outcome", "_lock", "_done")
 
     def __init__(self, method, target, body, resend, until):
         self.method, self.target, self.body, self.resend, self.until = method, target, body, resend, until
-        self.sent, self.worker, self.here, self.outcome = False, None, False, None
+        self.sent, self.again, self.worker, self.here, self.outcome = False, False, None, False, None
         self._lock, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()
 
@@ -59,6 +60,10 @@ class Exchange:
     def wait(self, seconds):
         """Wait until it is settled, at most so long; returns whether it is."""
         return self._done.acquire(timeout=max(seconds, 0))
+
+
+#: What a worker does next when there is nothing more to do, ever.
+_OVER = object()
 
 
 class _Elsewhere(Exception):
@@ -166,10 +171,10 @@ class Transport:
             worker.take(exchange)
 
     def next(self, worker):
-        """Return the exchange that waits longest, or None: then the worker is idle."""
+        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now. `_OVER`: end it."""
         with self._lock:
             if self._closed:
-                return None
+                return _OVER
             if self._waiting:
                 exchange = self._waiting.popleft()
                 exchange.worker = worker
@@ -212,11 +217,11 @@ class Worker:
             exchange.here = False
             self.take(exchange)
             return
-        waiting = self._transport.next(self)
-        if waiting is not None:
-            self.take(waiting)
-        if self._transport.closed:
+        following = self._transport.next(self)
+        if following is _OVER:
             self._hang_up()
+        elif following is not None:
+            self.take(following)
 
     def cut(self, exchange):
         """Cut the connection if it serves `exchange`."""
@@ -236,15 +241,21 @@ class Worker:
         while True:
             self._wake.acquire()
             exchange, self._given = self._given, None
-            while exchange is not None:
+            if exchange is None:  # woken by `end`
+                break
+            while exchange is not None and exchange is not _OVER:
                 self._serve(exchange)
                 exchange = self._transport.next(self)
-            if self._transport.closed:
+            if exchange is _OVER:
                 break
         self._hang_up()
 
     def _hang_up(self):
-        """Close the connection; twice is harmless."""
+        """Close the connection, whoever may still use it; twice is harmless."""
+        with self._lock:
+            if self._exchange is not None:
+                self._exchange.settle(_closed())
+            self._wire.cut()
         self._wire.release()
         if self._adapter is not None:
             self._adapter.close()
@@ -271,7 +282,7 @@ class Worker:
     def dial(self, connection):
         """Connect for urllib3; the connection it makes is the worker's only one."""
         exchange = self._exchange
-        exchange.sent = False
+        exchange.sent = exchange.again
         if exchange.here:
             raise _Elsewhere
         self._wire.release()
@@ -281,7 +292,7 @@ class Worker:
         if exchange.outcome is not None:
             raise ConnectionAbortedError("cut")
         sock = wire.connect(connection.host, connection.port, exchange.until)
-        self._dialled, exchange.sent = True, not self._asking
+        self._dialled, exchange.sent = True, exchange.again or not self._asking
         return sock
 
     def _perform(self, exchange):
@@ -293,10 +304,10 @@ class Worker:
         again = exchange.resend
         while True:
             try:
-                self._dialled = transport.doubted
+                self._dialled, self.kept = transport.doubted, False
                 if self._dialled:
                     self._assure(exchange, carrier)
-                exchange.sent, self.kept = True, False
+                exchange.sent = True
                 reply = carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
                 self.kept = self._plain
                 return reply
@@ -306,8 +317,8 @@ class Worker:
             except carrier.Dropped as error:
                 self._wire.cut()  # it is closed, but for its twin: the server would not hear of it before the next request
                 transport.doubted = True
-                if again and not self._dialled and exchange.outcome is None:
-                    exchange.resend = again = False
+                if again and not self._dialled and exchange.outcome is None and time.monotonic() < exchange.until:
+                    exchange.resend, exchange.again, again = False, True, False
                     if exchange.here:
                         raise _Elsewhere from None
                     continue
