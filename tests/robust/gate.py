@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import queue
+import select
 import socket
 import threading
 import time
@@ -209,9 +210,11 @@ def refuse(status, body=None):
 
 
 def delay(seconds):
-    """Pass the request on so much later."""
+    """Pass the request on so much later, if its client is still there: what comes after the change that was made in its place would undo that."""
     def action(gate, connection, forward):
         gate.released.wait(seconds)
+        if select.select([connection], [], [], 0)[0] and not connection.recv(1, socket.MSG_PEEK):
+            raise OSError("the client has left")
         connection.sendall(forward())
     return action
 

@@ -49,7 +49,8 @@ class Dropped(Exception):
         if isinstance(cause, (ConnectionError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
             how = ("in the middle of the answer" if self.begun else "without an answer") if exchange.sent else "before it was asked"
             reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
-            doing = f"the server ended the connection {how} to {call}" if exchange.sent else "the server cannot be reached"
+            reached = exchange.sent and not isinstance(cause, ConnectionRefusedError)  # that may be of a second attempt
+            doing = f"the server ended the connection {how} to {call}" if reached else "the server cannot be reached"
             return errors.Connection(f"{doing}{reason}{unknown(exchange)}", _REACH, details=details)
         if isinstance(cause, OSError):
             return errors.Connection(f"the server cannot be reached ({cause.strerror or cause})", _REACH, details=details)
