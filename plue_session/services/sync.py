@@ -291,10 +291,12 @@ class Sync:
         """Look at everything: P-114. Who is missing from the list is asked for by name before it is taken for gone (P-117)."""
         try:
             self._look_around(until)
+        except Crowded:
+            raise
         except errors.PlueError as error:
             with self._changed:
                 self._failed = error.cause
-            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)) and not isinstance(error, Crowded):
+            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)):
                 self.contact(error)
             raise
         self.contact()

@@ -90,7 +90,9 @@ def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_
     stub.asked.get(timeout=5)
     stub.asked.get(timeout=5)
     threads[1].start()
+    until = time.monotonic() + 5
     while not transport._waiting:
+        assert time.monotonic() < until
         time.sleep(0.001)
     arrived.set()
     for thread in threads:

@@ -111,20 +111,23 @@ def test_one_session_per_key_also_for_threads_that_race(world):
     assert len(world.server.sessions) == 1
 
 
+def take_key(world, token):
+    """Have another process create a session and give it the key."""
+    made = world.server.create(token, time.monotonic() + 5)
+
+    def give(unit):
+        session = unit.find(made.id)
+        session.key = "key"
+        unit.save(session, "session.updated", {"id": made.id})
+    world.commits.run(lambda unit: world.mirror.merge(unit, made))
+    world.commits.run(give)
+
+
 def test_one_session_per_key_also_when_another_process_is_faster(world):
     with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
         token = on.sessions._token_of("key")
 
-    def other():
-        made = world.server.create(token, time.monotonic() + 5)
-        world.commits.run(lambda unit: world.mirror.merge(unit, made))
-        world.commits.run(lambda unit: give(unit, made.id))
-
-    def give(unit, session_id):
-        session = unit.find(session_id)
-        session.key = "key"
-        unit.save(session, "session.updated", {"id": session_id})
-    world.server.during["create"] = other
+    world.server.during["create"] = lambda: take_key(world, token)
     found = world.do(lambda on: on.sessions.get_or_create("key"))
     assert found.key == "key" and list(world.server.sessions) == [found.id]  # the second one was taken back
     world.look()
@@ -210,16 +213,7 @@ def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a
 
 
 def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
-    def other():
-        made = world.server.create("other", time.monotonic() + 5)
-        world.commits.run(lambda unit: world.mirror.merge(unit, made))
-        world.commits.run(lambda unit: give(unit, made.id))
-
-    def give(unit, session_id):
-        session = unit.find(session_id)
-        session.key = "key"
-        unit.save(session, "session.updated", {"id": session_id})
-    world.server.during["create"] = other
+    world.server.during["create"] = lambda: take_key(world, "other")
     world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
     with pytest.raises(errors.AlreadyExists):
         world.create(key="key")

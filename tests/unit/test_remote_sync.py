@@ -236,7 +236,7 @@ def test_a_look_that_had_no_turn_says_nothing_of_the_server(world):
     entered.wait(5)
     with pytest.raises(errors.Timeout, match="listed"):
         world.sync._round(time.monotonic() + 0.05)
-    assert world.sync.connected and world.states == []
+    assert world.sync.connected and world.states == [] and "error" not in json.loads(world.sync.status())["server"]
     go.set()
     first()
 
