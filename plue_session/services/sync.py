@@ -224,7 +224,8 @@ class Sync:
                 return
             self.mirror.heard(change.value)
         elif kind == "deleted":
-            self.mirror.end(session_id)
+            if not self.mirror.has_ended(session_id):  # the echo of a delete of ours needs no turn of the writer
+                self.mirror.end(session_id)
         elif kind == "message" and change.value.role == "assistant" and not change.value.ended:
             self._turn_began(session_id, change.value.id)
 
