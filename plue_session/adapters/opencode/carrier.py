@@ -1,7 +1,7 @@
 """The part of `http` that needs requests, which takes 100 ms to import: imported by the first worker, never before.
 
-`HTTPAdapter.send` is used without a `requests.Session`: no environment, no redirects, no cookies, no netrc. What it and urllib3
-find out anew for each request is found out once: four fifths of the time per request.
+requests and urllib3 make the connections: addresses, TLS, the certificates that are trusted; no environment, no redirects, no
+cookies, no netrc. What passes over a connection is written and read here, with http.client (see `answers`).
 """
 
 import http.client
@@ -15,17 +15,15 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import Timeout
 
 from plue_session import errors
+from plue_session.adapters.opencode.answers import Answer
 from plue_session.adapters.opencode.connection import TimedSocket
 from plue_session.adapters.opencode.http import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24
 _REACH = "See that the server runs and that backend.url names it, then try again."
-#: Says to requests that time is not its business: see `_Pool.seconds`.
-_OWN = Timeout()
 
 
 class Dropped(Exception):
@@ -57,51 +55,10 @@ class Dropped(Exception):
         return errors.Server(f"what the server answered {call} is not HTTP", "See that backend.url is an OpenCode server.", details=details)
 
 
-class _Pool:
-    """Sends one request over the one connection. urllib3 keeps it, connects it and secures it; its own way of asking, with retries,
-    redirects and proxies that are not wanted here, takes three times the processor's time, and sends a body in a packet of its own.
+class Carrier:
+    """One kept connection to the server at `base`, made by `dial(connection)`; each request carries `headers`. For one thread at a time."""
 
-    `until` is set before each request: the monotonic time at which it ends."""
-
-    until = 0.0
-
-    def urlopen(self, method, url, body=None, headers=None, **_):
-        connection = self._get_conn()  # connected no longer if the server has dropped it meanwhile
-        try:
-            if connection.sock is None:
-                connection.connect()
-            connection.sock.settimeout(max(self.until - time.monotonic(), 0.001))  # to send; with TLS, each read
-            if isinstance(connection.sock, TimedSocket):
-                connection.sock.until = self.until
-            lines = [f"{method} {url} HTTP/1.1", f"Host: {_authority(connection)}", *(f"{name}: {value}" for name, value in headers.items()), "\r\n"]
-            try:
-                connection.sock.sendall("\r\n".join(lines).encode("latin-1") + (body or b""))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # a server may answer before it has read everything
-            response = connection.response_class(connection.sock, method=method)
-            response.begin()
-        except BaseException:
-            connection.close()
-            self._put_conn(connection)
-            raise
-        response.connection = connection
-        return response
-
-    def give_back(self, response):
-        """Keep the connection for the next request, if the server does and the answer was read to its end."""
-        connection = response.connection
-        if response.will_close or not response.isclosed():
-            response.close()
-            connection.close()
-        self._put_conn(connection)
-
-
-class Adapter(HTTPAdapter):
-    """Keeps one connection, to one server, made by `dial(connection)`."""
-
-    def __init__(self, dial):
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
+    def __init__(self, dial, base, headers):
         class Plain(HTTPConnection):
             def _new_conn(self):
                 return dial(self)
@@ -110,80 +67,91 @@ class Adapter(HTTPAdapter):
             def _new_conn(self):
                 return dial(self)
 
-        class PlainPool(_Pool, HTTPConnectionPool):
+        class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
 
-        class SecurePool(_Pool, HTTPSConnectionPool):
+        class SecurePool(HTTPSConnectionPool):
             ConnectionCls = Secure
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-        self.pool = self.prefix = None
+        self._base, self._lines = base, "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._adapter.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self._pool = self._prefix = None
 
-    def find_pool(self, request):
-        """Return the pool of the one connection. What requests finds out anew for each request is always the same here."""
-        if self.pool is None:
-            find = getattr(super(), "get_connection_with_tls_context", None)  # requests 2.31 does not have it
-            self.pool = find(request, True) if find else super().get_connection(request.url)
-            super().cert_verify(self.pool, request.url, True, None)
-            self.prefix = quote(urlsplit(request.url).path, safe="/%:@!$&'()*+,;=~")
-        return self.pool
+    def perform(self, exchange, most):
+        """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond `most` bytes.
 
-    def get_connection_with_tls_context(self, request, *_, **__):
-        return self.pool
+        Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
+        """
+        begun = False
+        try:
+            if self._pool is None:
+                self._find_pool()
+            connection = self._pool._get_conn()  # connected no longer if the server has dropped it meanwhile
+            try:
+                answer = self._ask(connection, exchange)
+                begun = True
+                body = _body(answer, most)
+                keep = not answer.will_close and answer.isclosed()  # it was read to its end
+            except BaseException:
+                keep = False
+                raise
+            finally:
+                if not keep:
+                    connection.close()
+                self._pool._put_conn(connection)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise Dropped(_root(error), begun) from None
+        return Reply(answer.status, answer.headers, body)
 
-    def get_connection(self, *_):
-        return self.pool
+    def _find_pool(self):
+        """Have requests make the pool, with the certificates that it trusts."""
+        request = requests.Request("GET", self._base).prepare()
+        find = getattr(self._adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
+        pool = find(request, True) if find else self._adapter.get_connection(request.url)
+        self._adapter.cert_verify(pool, request.url, True, None)
+        self._prefix = quote(urlsplit(request.url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._pool = pool
 
-    def cert_verify(self, *_):
-        pass
+    def _ask(self, connection, exchange):
+        """Send the request and return its `Answer`, of which the body is still to be read.
 
-    def request_url(self, request, proxies):
-        return self.prefix + request.target
-
-    def build_response(self, req, resp):
-        return resp
+        Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted here, it takes three
+        times the processor's time, and sends a body in a packet of its own.
+        """
+        if connection.sock is None:
+            connection.connect()
+        connection.sock.settimeout(max(exchange.until - time.monotonic(), 0.001))  # to send; with TLS, each read
+        if isinstance(connection.sock, TimedSocket):
+            connection.sock.until = exchange.until
+        body, kind = exchange.body or b"", ""
+        if exchange.body is not None:
+            kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        elif exchange.method in ("POST", "PATCH"):
+            kind = "Content-Length: 0\r\n"
+        head = f"{exchange.method} {self._prefix}{exchange.target} HTTP/1.1\r\nHost: {_authority(connection)}\r\n{self._lines}{kind}\r\n"
+        try:
+            connection.sock.sendall(head.encode("latin-1") + body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a server may answer before it has read everything
+        answer = Answer(connection.sock, method=exchange.method)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
     def close(self):
         """Close the connection: the pool manager only forgets the pool, and the collector may never come by."""
-        if self.pool is not None:
-            self.pool.close()
-        super().close()
-
-
-def adapter(dial):
-    """Return an adapter that keeps one connection, made by `dial(connection)`."""
-    return Adapter(dial)
+        if self._pool is not None:
+            self._pool.close()
+        self._adapter.close()
 
 
 def _authority(connection):
     """Return what names the server in a request: its port only where it is not the usual one."""
     host = f"[{connection.host.partition('%')[0]}]" if ":" in connection.host else connection.host
     return host if connection.port == connection.default_port else f"{host}:{connection.port}"
-
-
-def perform(made, exchange, base, headers, most):
-    """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond `most` bytes.
-
-    Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
-    """
-    request = requests.PreparedRequest()
-    request.method, request.url, request.body = exchange.method, base, exchange.body
-    request.target = exchange.target
-    request.headers = dict(headers)
-    if exchange.body is not None or exchange.method in ("POST", "PATCH"):
-        request.headers["Content-Length"] = str(len(exchange.body or b""))
-    begun = False
-    try:
-        pool = made.find_pool(request)
-        pool.until = exchange.until
-        response = made.send(request, stream=True, timeout=_OWN)
-        begun = True
-        try:
-            body = _body(response, most)
-        finally:
-            pool.give_back(response)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-        raise Dropped(_root(error), begun) from None
-    return Reply(response.status, response.headers, body)
 
 
 def _body(response, most):

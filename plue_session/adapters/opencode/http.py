@@ -8,10 +8,11 @@ itself, for to wake another one and to be woken by it takes longer than all else
 """
 
 import base64
+import functools
 import threading
 import time
 from collections import deque
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from plue_session import errors
 from plue_session.adapters.opencode.connection import Wire
@@ -62,6 +63,11 @@ class Exchange:
         return self._done.acquire(timeout=max(seconds, 0))
 
 
+@functools.lru_cache(maxsize=256)
+def _encoded(text):
+    return quote(text, safe="")
+
+
 #: What a worker does next when there is nothing more to do, ever.
 _OVER = object()
 
@@ -88,8 +94,8 @@ class Transport:
 
     def target(self, path, query):
         """Return the request target: `path` with `query` (a dict; None values are left out), encoded as UTF-8."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return f"{path}?{urlencode(given, quote_via=quote, safe='')}" if given else path
+        given = "&".join([f"{name}={_encoded(str(value))}" for name, value in query.items() if value is not None])
+        return f"{path}?{given}" if given else path
 
     def send(self, method, path, query, body, until, cancel=None, resend=False):
         """Send a request and return the `Reply`, whatever its status.
@@ -195,7 +201,7 @@ class Worker:
         self._lock = threading.Lock()
         self._given, self._exchange, self._wire = None, None, Wire()
         self._wake = threading.Semaphore(0)
-        self._adapter = None
+        self._carrier = None
         #: an answer was read to its end: most likely its connection waits for the next request
         self.kept = False
         self._dialled = self._asking = False  # connected for what is performed now; to ask whether the server is well
@@ -257,8 +263,8 @@ class Worker:
                 self._exchange.settle(_closed())
             self._wire.cut()
         self._wire.release()
-        if self._adapter is not None:
-            self._adapter.close()
+        if self._carrier is not None:
+            self._carrier.close()
 
     def _serve(self, exchange):
         with self._lock:
@@ -298,9 +304,8 @@ class Worker:
     def _perform(self, exchange):
         from plue_session.adapters.opencode import carrier
         transport = self._transport
-        if self._adapter is None:
-            self._adapter = carrier.adapter(self.dial)
-        sent = transport.headers if exchange.body is None else {**transport.headers, "Content-Type": "application/json"}
+        if self._carrier is None:
+            self._carrier = carrier.Carrier(self.dial, transport.base, transport.headers)
         again = exchange.resend
         while True:
             try:
@@ -308,7 +313,7 @@ class Worker:
                 if self._dialled:
                     self._assure(exchange, carrier)
                 exchange.sent = True
-                reply = carrier.perform(self._adapter, exchange, transport.base, sent, MAX_ANSWER)
+                reply = self._carrier.perform(exchange, MAX_ANSWER)
                 self.kept = self._plain
                 return reply
             except errors.LimitExceeded:
@@ -333,7 +338,7 @@ class Worker:
             while True:
                 question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
                 try:
-                    carrier.perform(self._adapter, question, transport.base, transport.headers, MAX_ANSWER)
+                    self._carrier.perform(question, MAX_ANSWER)
                 except carrier.Dropped as error:
                     is_silent = isinstance(error.translated(question), errors.Timeout)
                     if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
