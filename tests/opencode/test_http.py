@@ -295,6 +295,7 @@ def test_nobody_listening_is_a_connection_error_at_once(stub):
     (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection, "in the middle of the answer"),
     (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), errors.Connection, "in the middle"),
     (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), errors.Connection, "in the middle"),
+    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Type: applic"), errors.Connection, "without an answer"),
     (lambda stub: stub.hang_up(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), errors.Server, "not HTTP"),
     (lambda stub: stub.hang_up(b"\x00\xff" * 100), errors.Server, "not HTTP"),
 ])

@@ -1,0 +1,76 @@
+"""The head of an HTTP answer, read from a real socket, and held to what http.client makes of the same bytes."""
+
+import http.client
+import socket
+
+import pytest
+
+from plue_session.adapters.opencode.answers import LONGEST, MOST, Answer
+
+
+def read(kind, data, method="GET"):
+    """Return the answer that `kind` makes of `data`, after which the connection ends, with its head and its body read."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        answer = kind(ours, method=method)
+        try:
+            answer.begin()
+            answer.seen = answer.read()
+        finally:
+            answer.close()
+        return answer
+
+
+HEADS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",  # a server that forgets the returns
+    b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 9\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\n\r\nto the end",
+    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nto the end",
+    b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nto the end",
+    b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nCONTENT-TYPE:text/html ; charset=utf-8\r\ncontent-length:  2 \r\n\r\n<>",
+    b"HTTP/1.1 200 OK\r\nX: first\r\nContent-Length: 2\r\nX: second\r\n\r\n{}",
+)
+
+
+@pytest.mark.parametrize("data", HEADS)
+def test_a_head_is_read_as_http_client_reads_it(data):
+    ours, theirs = read(Answer, data), read(http.client.HTTPResponse, data)
+    for name in ("status", "reason", "version", "chunked", "will_close", "seen"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.headers.keys() == {name.lower() for name in theirs.headers}
+    assert {name: theirs.headers[name].strip() for name in ours.headers} == ours.headers
+
+
+def test_the_answer_to_head_has_no_body():
+    assert read(Answer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD").seen == b""
+
+
+def test_a_header_that_is_folded_is_one_and_a_line_that_is_none_is_passed_over():
+    answer = read(Answer, b"HTTP/1.1 200 OK\r\nX: one\r\n\ttwo\r\nnonsense\r\n lost\r\nContent-Length: 2\r\n\r\n{}")
+    assert answer.headers == {"x": "one two", "content-length": "2"}
+    assert answer.seen == b"{}"
+
+
+@pytest.mark.parametrize("data, error", [
+    (b"", http.client.RemoteDisconnected),
+    (b"SSH-2.0-OpenSSH\r\n", http.client.BadStatusLine),
+    (b"HTTP/2.0 200 OK\r\n\r\n", http.client.UnknownProtocol),
+    (b"HTTP/1.1 200 OK\r\nContent-Type: app", http.client.IncompleteRead),
+    (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", http.client.IncompleteRead),
+    (b"HTTP/1.1 200 OK\r\nX: " + b"y" * LONGEST + b"\r\n\r\n", http.client.LineTooLong),
+    (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: y\r\n" % number for number in range(MOST + 1)) + b"\r\n", http.client.HTTPException),
+])
+def test_a_head_that_is_none_has_no_end_or_is_too_long_is_an_error(data, error):
+    with pytest.raises(error):
+        read(Answer, data)
