@@ -10,7 +10,7 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import connection, http
+from plue_session.adapters.opencode import connection, http, worker
 from plue_session.cancel import Cancel
 from tests.opencode.stub import Stub, reply
 
@@ -68,15 +68,15 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
 
 def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew_by_another_thread(stub, transport, monkeypatch):
     sent, dialled = [], []
-    send, connect = http.Worker._perform, connection.Wire.connect
-    monkeypatch.setattr(http.Worker, "_perform", lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1])
+    send, connect = worker.Worker._perform, connection.Wire.connect
+    monkeypatch.setattr(worker.Worker, "_perform", lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1])
     monkeypatch.setattr(connection.Wire, "connect", lambda self, *where: (dialled.append(threading.current_thread().name), connect(self, *where))[1])
     stub.answers += [reply(200), reply(200), reply(200, headers=["Connection: close"]), reply(200)]
     for _ in range(4):
         get(transport)
-    worker, me = "plue-opencode-http", threading.current_thread().name
-    assert sent == [worker, me, me, me, worker]  # the third was the connection's last
-    assert dialled == [worker, worker] and len(stub.requests) == 4
+    other, me = "plue-opencode-http", threading.current_thread().name
+    assert sent == [other, me, me, me, other]  # the third was the connection's last
+    assert dialled == [other, other] and len(stub.requests) == 4
 
 
 def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_has_used(stub, monkeypatch):
@@ -307,7 +307,7 @@ def test_a_broken_answer_is_an_error_that_says_so(stub, transport, answer, kind,
 
 
 def test_an_answer_that_is_too_large_is_refused_before_it_is_read(stub, transport, monkeypatch):
-    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(worker, "MAX_ANSWER", 1000)
     stub.answers += [reply(200, b" " * 1000), reply(200, b" " * 1001), reply(200)]
     assert len(get(transport).body) == 1000
     with pytest.raises(errors.LimitExceeded, match="1000 bytes"):

@@ -1,4 +1,4 @@
-"""The part of `http` that needs requests, which takes 100 ms to import: imported by the first worker, never before.
+"""The part of a worker that needs requests, which takes 100 ms to import: imported by the first one, never before.
 
 requests and urllib3 make the connections: addresses, TLS, the certificates that are trusted; no environment, no redirects, no
 cookies, no netrc. What passes over a connection is written and read here, with http.client (see `answers`).
@@ -19,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from plue_session import errors
 from plue_session.adapters.opencode.answers import Answer
 from plue_session.adapters.opencode.connection import TimedSocket
-from plue_session.adapters.opencode.http import Reply, unknown
+from plue_session.adapters.opencode.exchange import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24

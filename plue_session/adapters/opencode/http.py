@@ -1,7 +1,7 @@
 """Requests that end in time: a caller waits for a worker's answer, its own deadline, or whoever cancels it.
 
 Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
-server that sends a byte now and then renews every read's deadline. So connections are made by threads of this module, and
+server that sends a byte now and then renews every read's deadline. So connections are made by threads of our own (`worker`), and
 who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection that was kept, each
 read ends at the deadline (`connection.TimedSocket`), and nothing is left that cannot be cut: there the caller's thread sends and reads
 itself, for to wake another one and to be woken by it takes longer than all else.
@@ -15,65 +15,18 @@ from collections import deque
 from urllib.parse import quote
 
 from plue_session import errors
-from plue_session.adapters.opencode.connection import Wire
+from plue_session.adapters.opencode.exchange import Exchange, closed, unknown
+from plue_session.adapters.opencode.worker import OVER, Worker
 
 #: Requests in parallel, each with a kept connection of its own: the server is single-threaded (O-066).
 MOST = 8
-#: Bytes of the largest answer: some 150,000 sessions.
-MAX_ANSWER = 64_000_000
 #: Seconds that `close` waits for workers; one inside a name lookup is left behind.
 CLOSING = 0.1
-#: Seconds that a server in doubt has to say that it is well; twice as many the next time.
-WELL = 0.25
-
-
-class Reply:
-    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes)."""
-
-    __slots__ = ("status", "type", "headers", "body")
-
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-        self.type = headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-class Exchange:
-    """One request on its way, settled once: by who performs it, or by whoever gives up first. `sent`: the server may have got it;
-    `again`: and this is the second attempt; `here`: its caller performs it."""
-
-    __slots__ = ("method", "target", "body", "resend", "until", "sent", "again", "worker", "here", "outcome", "_lock", "_done")
-
-    def __init__(self, method, target, body, resend, until):
-        self.method, self.target, self.body, self.resend, self.until = method, target, body, resend, until
-        self.sent, self.again, self.worker, self.here, self.outcome = False, False, None, False, None
-        self._lock, self._done = threading.Lock(), threading.Lock()
-        self._done.acquire()
-
-    def settle(self, outcome):
-        """Set the outcome, a `Reply` or an error; returns whether it was the first."""
-        with self._lock:
-            if self.outcome is not None:
-                return False
-            self.outcome = outcome
-        self._done.release()
-        return True
-
-    def wait(self, seconds):
-        """Wait until it is settled, at most so long; returns whether it is."""
-        return self._done.acquire(timeout=max(seconds, 0))
 
 
 @functools.lru_cache(maxsize=256)
 def _encoded(text):
     return quote(text, safe="")
-
-
-#: What a worker does next when there is nothing more to do, ever.
-_OVER = object()
-
-
-class _Elsewhere(Exception):
-    """What is to be done is not for the caller's thread: the kept connection is no more."""
 
 
 class Transport:
@@ -134,7 +87,7 @@ class Transport:
             waiting, self._waiting = self._waiting, deque()
             workers, self._idle = list(self._workers), []
         for exchange in waiting:
-            exchange.settle(_closed())
+            exchange.settle(closed())
         until = time.monotonic() + CLOSING
         for worker in workers:
             worker.end()
@@ -162,7 +115,7 @@ class Transport:
         new worker; or let it wait."""
         with self._lock:
             if self._closed:
-                raise _closed()
+                raise closed()
             if self._idle:
                 worker = self._idle.pop()
             elif len(self._workers) < MOST:
@@ -177,10 +130,10 @@ class Transport:
             worker.take(exchange)
 
     def next(self, worker):
-        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now. `_OVER`: end it."""
+        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now. `OVER`: end it."""
         with self._lock:
             if self._closed:
-                return _OVER
+                return OVER
             if self._waiting:
                 exchange = self._waiting.popleft()
                 exchange.worker = worker
@@ -193,164 +146,6 @@ class Transport:
         return self._closed
 
 
-class Worker:
-    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any thread."""
-
-    def __init__(self, transport):
-        self._transport, self._plain = transport, transport.base.startswith("http:")  # reads of TLS have no deadline of their own
-        self._lock = threading.Lock()
-        self._given, self._exchange, self._wire = None, None, Wire()
-        self._wake = threading.Semaphore(0)
-        self._carrier = None
-        #: an answer was read to its end: most likely its connection waits for the next request
-        self.kept = False
-        self._dialled = self._asking = False  # connected for what is performed now; to ask whether the server is well
-        self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
-        self.thread.start()
-
-    def take(self, exchange):
-        """Be given work while idle."""
-        self._given = exchange
-        self._wake.release()
-        if self._transport.closed:  # the thread may have ended before it saw this
-            exchange.settle(_closed())
-
-    def perform_here(self, exchange):
-        """Serve an exchange on its caller's thread, while the worker's own idles; to connect is left to that."""
-        try:
-            self._serve(exchange)
-        except _Elsewhere:
-            exchange.here = False
-            self.take(exchange)
-            return
-        following = self._transport.next(self)
-        if following is _OVER:
-            self._hang_up()
-        elif following is not None:
-            self.take(following)
-
-    def cut(self, exchange):
-        """Cut the connection if it serves `exchange`."""
-        with self._lock:
-            if self._exchange is exchange:
-                self._wire.cut()
-
-    def end(self):
-        """End the thread, cutting what it does."""
-        with self._lock:
-            if self._exchange is not None:
-                self._exchange.settle(_closed())
-            self._wire.cut()
-        self._wake.release()
-
-    def _run(self):
-        while True:
-            self._wake.acquire()
-            exchange, self._given = self._given, None
-            if exchange is None:  # woken by `end`
-                break
-            while exchange is not None and exchange is not _OVER:
-                self._serve(exchange)
-                exchange = self._transport.next(self)
-            if exchange is _OVER:
-                break
-        self._hang_up()
-
-    def _hang_up(self):
-        """Close the connection, whoever may still use it; twice is harmless."""
-        with self._lock:
-            if self._exchange is not None:
-                self._exchange.settle(_closed())
-            self._wire.cut()
-        self._wire.release()
-        if self._carrier is not None:
-            self._carrier.close()
-
-    def _serve(self, exchange):
-        with self._lock:
-            self._exchange = exchange
-        # Who gave up before this line finds no exchange of its own to cut: then there is nothing to begin.
-        if exchange.outcome is None:
-            if self._transport.closed:
-                exchange.settle(_closed())
-            else:
-                try:
-                    exchange.settle(self._perform(exchange))
-                except _Elsewhere:
-                    with self._lock:
-                        self._exchange = None
-                    raise
-                except BaseException as error:  # nothing may keep its caller waiting
-                    exchange.settle(error)
-        with self._lock:
-            self._exchange = None
-
-    def dial(self, connection):
-        """Connect for urllib3; the connection it makes is the worker's only one."""
-        exchange = self._exchange
-        exchange.sent = exchange.again
-        if exchange.here:
-            raise _Elsewhere
-        self._wire.release()
-        wire = Wire()
-        with self._lock:
-            self._wire = wire
-        if exchange.outcome is not None:
-            raise ConnectionAbortedError("cut")
-        sock = wire.connect(connection.host, connection.port, exchange.until)
-        self._dialled, exchange.sent = True, exchange.again or not self._asking
-        return sock
-
-    def _perform(self, exchange):
-        from plue_session.adapters.opencode import carrier
-        transport = self._transport
-        if self._carrier is None:
-            self._carrier = carrier.Carrier(self.dial, transport.base, transport.headers)
-        again = exchange.resend
-        while True:
-            try:
-                self._dialled, self.kept = transport.doubted, False
-                if self._dialled:
-                    self._assure(exchange, carrier)
-                exchange.sent = True
-                reply = self._carrier.perform(exchange, MAX_ANSWER)
-                self.kept = self._plain
-                return reply
-            except errors.LimitExceeded:
-                self._wire.cut()
-                raise
-            except carrier.Dropped as error:
-                self._wire.cut()  # it is closed, but for its twin: the server would not hear of it before the next request
-                transport.doubted = True
-                if again and not self._dialled and exchange.outcome is None and time.monotonic() < exchange.until:
-                    exchange.resend, exchange.again, again = False, True, False
-                    if exchange.here:
-                        raise _Elsewhere from None
-                    continue
-                raise error.translated(exchange) from None
-
-    def _assure(self, exchange, carrier):
-        """Ask on new connections whether the server is well, until it answers anything: one that is just starting accepts connections,
-        never answers what is asked on them, and takes it from the next (O-001, O-002). `Dropped` when it cannot be reached, or not in time."""
-        transport, patience = self._transport, WELL
-        self._asking = True
-        try:
-            while True:
-                question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
-                try:
-                    self._carrier.perform(question, MAX_ANSWER)
-                except carrier.Dropped as error:
-                    is_silent = isinstance(error.translated(question), errors.Timeout)
-                    if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
-                        raise
-                    patience *= 2
-                else:
-                    transport.doubted = False
-                    return
-        finally:
-            self._asking = False
-
-
 def headers(username, password):
     """Return the headers of every request; they hold the credentials, if there is a password."""
     made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
@@ -358,12 +153,3 @@ def headers(username, password):
         # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
         made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode()).decode()
     return made
-
-
-def unknown(exchange):
-    """Say that a change may have been made, if it may: the end of a message about an exchange without an answer."""
-    return "; whether it took effect is not known yet" if exchange.method != "GET" and exchange.sent else ""
-
-
-def _closed():
-    return errors.Closed("the connection to the server was closed meanwhile", "Call plue_init again.")
