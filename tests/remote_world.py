@@ -4,7 +4,9 @@ import json
 import threading
 import time
 
-from plue_session import config
+import pytest
+
+from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
 from plue_session.services.bound import Bound
@@ -19,6 +21,10 @@ from plue_session.services.sync import Sync
 from plue_session.services.turnstile import Turnstile
 from tests.recording import RecordingPublisher
 from tests.server_twin import START, ServerTwin
+
+#: How a server that cannot be reached, and one that answers nonsense, fail.
+AWAY = errors.Connection("the server cannot be reached")
+ANSWERED = {"status": 500, "server": "no"}
 
 
 class Quiet:
@@ -109,3 +115,28 @@ def in_thread(work):
         assert not thread.is_alive()
         return outcome[0]
     return result
+
+
+def asked(world):
+    names, world.server.asked[:] = [each[0] for each in world.server.asked], []
+    return names
+
+
+def unchanged_by(world, error, work, session=None, match=""):
+    """Check that a call fails so, changes nothing here and tells nobody; return the error."""
+    before, _ = world.store.list_text(), world.told.take()
+    with pytest.raises(error, match=match or None) as caught:
+        world.do(work, session)
+    assert world.store.list_text() == before and world.told.take() == []
+    return caught.value
+
+
+def until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.005)
+
+
+def titles(world):
+    return sorted(each["title"] for each in json.loads(world.store.list_text()))

@@ -1,0 +1,140 @@
+"""What ports.Store promises of the log, and of what is erased and shared."""
+
+import pytest
+
+from plue_session.model import LogRow, Query, Share
+from tests.contract.stored import ids, log, put, session, transaction
+
+
+# -- erasing and shares --------------------------------------------------------------------------------------------
+@pytest.mark.requirement("P-146")
+def test_erasing_removes_record_tags_share_and_events_but_no_one_elses(store):
+    put(store, session(10, key="k", role="r", relay_state="READY", tags=["t"]), session(11, tags=["t"]))
+    log(store, "session_10", "session_11", "session_10")
+    with transaction(store):
+        store.put_share(Share("session_10", "s10", "u", 1, 2))
+        store.put_share(Share("session_11", "s11", "u", 1, 2))
+        store.erase("session_10")
+        assert store.find("session_10") is None
+        assert store.find_role("r") is None
+    assert store.info("session_10") is None
+    assert store.share("session_10") is None
+    assert store.share("session_11").share_id == "s11"
+    assert store.count(Query(tags=("t",))) == 1
+    assert ids(store) == [2]
+    with transaction(store):
+        store.insert(session(12, key="k", role="r", relay_state="READY"))
+    assert store.check() == []
+
+
+def test_erasing_what_is_not_there_is_harmless(store):
+    with transaction(store):
+        store.erase("session_10")
+    assert store.log_state() == (0, 0)
+
+
+def test_log_ids_are_not_used_again_after_the_newest_row_was_erased(store):
+    put(store, session(10))
+    log(store, "session_10", "session_10")
+    with transaction(store):
+        store.erase("session_10")
+        assert store.last_log_id() == 2
+    assert store.log_state() == (0, 2)
+    with transaction(store):
+        assert store.last_log_id() == 2
+        store.append(LogRow(3, "session_10", 2, 0, ","))
+    assert ids(store) == [3]
+    assert store.log_state() == (0, 3)
+
+
+def test_an_erasing_that_is_undone_leaves_the_log_as_it_was(store):
+    put(store, session(10))
+    log(store, "session_10", "session_10")
+    with transaction(store):
+        store.savepoint()
+        store.append(LogRow(3, "session_10", 1, 0, ","))
+        store.erase("session_10")
+        assert store.last_log_id() == 3
+        store.undo()
+        assert store.last_log_id() == 2
+    assert ids(store) == [1, 2]
+    assert store.log_state() == (0, 2)
+
+
+def test_a_share_is_stored_replaced_and_dropped(store):
+    put(store, session(10))
+    with transaction(store):
+        assert store.share("session_10") is None
+        store.put_share(Share("session_10", "first", "u1", 1, 2))
+        store.put_share(Share("session_10", "second", "u2", 3, None))
+    share = store.share("session_10")
+    assert (share.session_id, share.share_id, share.url, share.created, share.expires) == ("session_10", "second", "u2", 3, None)
+    with transaction(store):
+        store.drop_share("session_10")
+        store.drop_share("session_10")
+        assert store.share("session_10") is None
+    assert store.share("session_10") is None
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+def test_events_are_read_after_an_id_in_order_and_up_to_a_limit(store):
+    with transaction(store):
+        for number, session_id in enumerate(["a", None, "b", "a"], 1):
+            store.append(LogRow(number, session_id, number + 5, number * 10, f',"n":{number}}}'))
+    rows = store.events_after(1, 2)
+    assert [(row.id, row.session_id, row.kind, row.time, row.tail) for row in rows] == [
+        (2, None, 7, 20, ',"n":2}'), (3, "b", 8, 30, ',"n":3}')]
+    assert ids(store) == [1, 2, 3, 4]
+    assert store.events_after(4, 10) == []
+
+
+def test_trimming_keeps_the_newest_rows_of_each_named_session(store):
+    log(store, "a", "b", "a", None, "a", None, "b", "a")
+    with transaction(store):
+        store.trim(2, 0, ["a", None, "unknown"])
+    assert ids(store) == [2, 4, 5, 6, 7, 8]
+    assert store.log_state() == (3, 8)
+
+
+def test_trimming_by_age_drops_old_rows_but_never_the_newest_of_all(store):
+    log(store, "a", "b", time=10)
+    log(store, "a", time=20)
+    with transaction(store):
+        store.trim(100, 20, [])
+    assert ids(store) == [3]
+    assert store.log_state() == (2, 3)
+    with transaction(store):
+        store.trim(0, 99, ["a"])
+    assert ids(store) == [3]
+    assert store.log_state() == (2, 3)
+
+
+def test_trimming_by_age_is_bounded_and_gets_there_in_the_end(store):
+    with transaction(store):
+        for number in range(1, 2502):
+            store.append(LogRow(number, "a", 1, 5, ","))
+    left = []
+    for _ in range(3):
+        with transaction(store):
+            store.trim(9999, 6, [])
+        left.append(len(ids(store)))
+    assert left == [1501, 501, 1]
+    assert store.log_state() == (2500, 2501)
+
+
+def test_erasing_does_not_raise_the_floor(store):
+    put(store, session(10))
+    log(store, "session_10", "b", "b")
+    with transaction(store):
+        store.erase("session_10")
+    assert store.log_state() == (0, 3)
+    with transaction(store):
+        store.trim(1, 0, ["b"])
+        store.trim(1, 0, ["b"])
+    assert store.log_state() == (2, 3)
+
+
+def test_trimming_an_empty_log_changes_nothing(store):
+    with transaction(store):
+        store.trim(1, 99, ["a"])
+    assert store.log_state() == (0, 0)

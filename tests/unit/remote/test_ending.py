@@ -1,0 +1,196 @@
+"""Ending sessions and their turns on a server."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.services import calls
+from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
+
+
+@pytest.mark.requirement("P-146", "O-031")
+@pytest.mark.parametrize("events", ["in time", "late"])
+def test_delete_erases_the_family_in_one_go_and_tells_once_each(world, events):
+    parent = world.create()
+    child = world.create(parentId=parent.id)
+    world.told.take()
+    if events == "late":
+        world.hold_back()
+    world.do(lambda on: on.sessions.delete(parent.id), parent.id)
+    world.deliver()
+    assert world.told.take() == [("session.deleted", {"id": child.id}), ("session.deleted", {"id": parent.id})]
+
+
+@pytest.mark.requirement("O-032")
+def test_what_is_heard_of_a_deleted_session_does_not_bring_it_back(world):
+    session = world.create()
+    world.hold_back()
+    world.server.put(session.id, title="Late")
+    world.server.tell, late = world.sync.apply, world.held_back[0]
+    world.do(lambda on: on.sessions.delete(session.id), session.id)
+    world.sync.apply(late)
+    assert world.chores() == [] and world.store.look(session.id) is None
+
+
+def test_an_update_of_an_unknown_session_is_asked_for_before_it_is_believed(world):
+    world.hold_back()
+    session_id = world.elsewhere()
+    world.held_back.clear()
+    world.server.tell = world.sync.apply
+    world.server.put(session_id, title="Late")
+    assert world.store.look(session_id) is None and world.chores() == ["look"]
+    assert world.info(session_id)["title"] == "Late"
+
+
+@pytest.mark.requirement("P-130")
+def test_a_title_that_an_answer_brings_is_told_with_the_change_that_brought_it(world):
+    session = world.create(title="Ours")
+    world.hold_back()
+    world.server.put(session.id, title="Another client's")
+    world.told.take()
+    world.do(lambda on: on.sessions.update(session.id, '{"metadata":{"a":1}}'), session.id)
+    world.deliver()
+    assert world.told.take() == [("session.updated", {"id": session.id, "title": "Another client's"})]
+
+
+@pytest.mark.requirement("P-019")
+def test_a_delete_that_the_server_refuses_leaves_all_as_it_was(world):
+    parent = world.create()
+    world.create(parentId=parent.id)
+    world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
+    unchanged_by(world, errors.Server, lambda on: on.sessions.delete(parent.id), parent.id)
+    assert world.chores() == ["look", "look"] and len(json.loads(world.store.list_text())) == 2
+
+
+def test_a_delete_after_another_clients_says_that_the_session_is_gone(world):
+    session = world.create()
+    world.hold_back()
+    world.server.delete(session.id, time.monotonic() + 5)
+    with pytest.raises(errors.NotFound):
+        world.do(lambda on: on.sessions.delete(session.id), session.id)
+    assert world.store.look(session.id) is None
+
+
+@pytest.mark.requirement("P-020", "P-021")
+def test_the_flag_is_set_before_the_server_is_asked_and_stays_if_that_fails(world):
+    session = world.create()
+    world.told.take()
+    seen = []
+    world.server.during["abort"] = lambda: seen.append(world.info(session)["aborted"])
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    assert seen == [True] and world.told.take() == [("session.updated", {"id": session.id})]
+    other = world.create()
+    world.server.fail["abort"] = AWAY
+    with pytest.raises(errors.Connection):
+        world.do(lambda on: on.sessions.abort(other.id), other.id, name="plue_session_abort")
+    assert world.info(other)["aborted"] and not world.calls.is_aborting(other.id)
+
+
+@pytest.mark.requirement("P-156")
+def test_an_abort_ends_the_calls_that_are_blocked_on_the_session_and_no_others(world, monkeypatch):
+    monkeypatch.setattr(calls, "GRACE", 0.05)
+    session, other = world.create(), world.create()
+    inside, go = threading.Barrier(3), threading.Event()
+
+    def blocked(session_id):
+        call = world.calls.begin("plue_session_update_title", session_id, time.monotonic() + 10)
+        woken = threading.Event()
+        call.cancel.watch(woken.set)
+        inside.wait()
+        woken.wait(1)
+        world.calls.end(call)
+        return call.cancel.error
+    ended, untouched = in_thread(lambda: blocked(session.id)), in_thread(lambda: blocked(other.id))
+    inside.wait()
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    assert isinstance(ended(), errors.Aborted) and untouched() is None
+    go.set()
+
+
+@pytest.mark.requirement("P-065")
+def test_the_flag_clears_when_a_turn_begins_and_not_by_what_comes_late(world):
+    session = world.create()
+    world.server.message(session.id, "msg_1", ended=False)
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.server.message(session.id, "msg_1", ended=False)
+    world.server.message(session.id, "msg_1")
+    assert "turn" not in world.chores() and world.info(session)["aborted"]
+    world.told.take()
+    world.server.message(session.id, "msg_2", ended=False)
+    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+    assert world.told.take() == [("session.updated", {"id": session.id})]
+
+
+def test_a_turn_that_began_and_ended_before_anyone_looked_clears_it_too(world):
+    session = world.create()
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.server.message(session.id, "msg_2", ended=False)
+    world.server.message(session.id, "msg_2")
+    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+def test_without_events_a_look_clears_it(world):
+    session = world.create()
+    world.hold_back()
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.server.message(session.id, "msg_1", ended=False)
+    world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)  # as each turn does
+    world.look()
+    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+@pytest.mark.requirement("P-021", "P-065")
+@pytest.mark.parametrize("error", [AWAY, errors.Server("the server answered 500", details=ANSWERED)])
+def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, error):
+    session = world.create()
+    world.server.message(session.id, "msg_1", ended=False)
+    world.server.fail["abort"] = error
+    with pytest.raises(type(error)):
+        world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)
+    world.look()
+    assert "turn" in world.chores() and world.info(session)["aborted"]
+    world.server.message(session.id, "msg_2")
+    assert world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1) is None
+    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+def test_an_abort_that_learned_nothing_goes_by_the_time(world):
+    session = world.create()
+    world.server.fail["messages"] = AWAY
+    with pytest.raises(errors.Connection):
+        world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    for message, created, aborted in (("msg_1", world.now - 5000, True), ("msg_2", world.now + 5000, False)):
+        world.server.message(session.id, message, ended=False, created=created)
+        world.chores()
+        assert world.info(session)["aborted"] is aborted
+
+
+@pytest.mark.requirement("P-065", "P-184")
+def test_a_turn_while_nobody_watched_clears_it_at_the_next_start(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    session = first.create()
+    first.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    first.store.close()
+    first.server.tell = lambda change: None
+    first.server.message(session.id, "msg_1")
+    first.server.put(session.id, updated=first.server.sessions[session.id].updated + 1)
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    second.look()
+    assert second.chores() == ["turn"] and not second.info(session)["aborted"]
+    second.store.close()
+
+
+def test_a_turn_is_not_named_by_anything(world):
+    session = world.create()
+    world.server.asked.clear()
+    for turn in ("", "a/b", "x" * 101, "é"):
+        with pytest.raises(errors.InvalidParam):
+            world.do(lambda on: on.sessions.abort_turn(session.id, turn), session.id)
+    assert asked(world) == []
+    world.do(lambda on: on.sessions.abort_turn(session.id, "msg_1"), session.id)
+    assert asked(world) == ["abort"] and not world.info(session)["aborted"]

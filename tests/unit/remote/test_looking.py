@@ -1,0 +1,221 @@
+"""Keeping the store in step by looking at all that the server has."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from plue_session import errors
+from plue_session.cancel import Cancel
+from plue_session.services.sync import MISSING
+from tests.remote_world import AWAY, in_thread, titles, until
+
+
+@pytest.mark.requirement("P-114")
+def test_a_look_adds_changes_and_removes(world):
+    world.hold_back()
+    kept, gone = world.elsewhere(title="Kept"), world.elsewhere(title="Gone")
+    world.look()
+    assert titles(world) == ["Gone", "Kept"]
+    world.told.take()
+    world.server.put(kept, title="Renamed")
+    del world.server.sessions[gone]
+    world.elsewhere(title="New")
+    world.look()
+    assert titles(world) == ["New", "Renamed"]
+    assert sorted(kind for kind, _ in world.told.take()) == ["session.created", "session.deleted", "session.updated"]
+    world.look()
+    assert world.told.take() == []
+
+
+@pytest.mark.requirement("P-117")
+def test_who_is_missing_from_a_list_is_asked_for_by_name(world):
+    session = world.create()
+    whole = world.server.survey
+    world.server.survey = lambda *given, **more: forgetful(whole(*given, **more), session.id)
+    world.look()
+    assert world.store.look(session.id) is not None and ("get", session.id) in world.server.asked
+
+
+def forgetful(survey, session_id):
+    survey.ids.discard(session_id)
+    survey.changed = [each for each in survey.changed if each.id != session_id]
+    return survey
+
+
+@pytest.mark.requirement("O-023")
+def test_of_other_directories_only_what_we_know_is_kept_in_step(world, tmp_path):
+    ours = world.create(directory=str(tmp_path), title="Ours")
+    world.hold_back()
+    world.elsewhere(directory=str(tmp_path), title="Theirs")
+    world.server.put(ours.id, title="Renamed")
+    world.look()
+    assert titles(world) == ["Renamed"]
+
+
+def test_what_is_being_changed_here_is_left_to_the_change(world):
+    session = world.create(title="T")
+
+    def meanwhile():
+        world.look()
+        assert titles(world) == ["T"]
+    world.server.during["update"] = meanwhile
+    world.do(lambda on: on.sessions.update_title(session.id, "U"), session.id)
+    world.hold_back()
+    world.server.put(session.id, title="V")
+    world.look()
+    assert titles(world) == ["V"]
+
+
+def test_a_change_back_that_no_event_told_is_seen_by_the_next_look(world):
+    """The list says what the last list said, but the store has learned something else in between."""
+    session = world.create(title="A")
+    world.look()
+    world.do(lambda on: on.sessions.update_title(session.id, "B"), session.id)
+    world.hold_back()
+    world.server.put(session.id, title="A")
+    world.look()
+    assert titles(world) == ["A"]
+
+
+def test_one_session_that_cannot_be_recorded_does_not_keep_the_others_out(world):
+    insert = world.store.insert
+
+    def failing(session):
+        if session.title == "Bad":
+            raise errors.StoreIo("no")
+        insert(session)
+    world.hold_back()
+    for title in ("One", "Bad", "Two"):
+        world.elsewhere(title=title)
+    world.store.insert = failing
+    with pytest.raises(errors.StoreIo):
+        world.look()
+    assert titles(world) == ["One", "Two"]
+    world.store.insert = insert
+    world.look()
+    assert titles(world) == ["Bad", "One", "Two"]
+
+
+@pytest.mark.requirement("P-114")
+def test_of_very_many_that_are_missing_some_are_asked_for_at_a_time(world):
+    for number in range(MISSING + 10):
+        world.elsewhere(title=str(number))
+    world.hold_back()
+    world.server.sessions.clear()
+    world.told.take()
+    world.look()
+    assert len(world.told.take()) == MISSING and world.sync._asked == 1 and world.sync.connected
+    world.look()
+    assert titles(world) == []
+
+
+@pytest.mark.requirement("P-061")
+def test_a_list_makes_the_snapshots_that_it_confirms_young(world):
+    held, other = world.create(), world.create()
+    world.told.held = [held.id]
+    world.told.calls.clear()
+    world.do(lambda on: on.sessions.list())
+    assert [call for call in world.told.calls if call[0] == "fresh"] == [("fresh", held.id)]
+    assert world.mirror.last_refreshed(held.id) > world.mirror.last_refreshed(other.id)
+
+
+def test_a_server_that_answers_nonsense_is_not_away_and_what_it_answered_is_shown(world):
+    world.server.fail["survey"] = errors.Server("the server answered 500")
+    with pytest.raises(errors.Server):
+        world.look()
+    status = json.loads(world.sync.status())
+    assert status["connected"] and status["server"]["error"] == "the server answered 500"
+    world.look()
+    assert "error" not in json.loads(world.sync.status())["server"]
+
+
+def test_list_answers_what_the_server_has_now(world):
+    world.hold_back()
+    world.elsewhere(title="New")
+    assert [each["title"] for each in json.loads(world.do(lambda on: on.sessions.list()))] == ["New"]
+
+
+def surveys(world):
+    return [each[0] for each in world.server.asked].count("survey")
+
+
+def hold_survey(world):
+    """Have the next survey wait; returns the events that it has been asked for, and that it may go on."""
+    entered, go = threading.Event(), threading.Event()
+    world.server.during["survey"] = lambda: (entered.set(), go.wait(5))
+    return entered, go
+
+
+def test_lists_that_come_during_a_look_share_the_next_one(world):
+    world.hold_back()
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    rest = [in_thread(lambda: world.do(lambda on: on.sessions.list())) for _ in range(6)]
+    until(lambda: len(world.calls._running) == 7)
+    threading.Event().wait(0.05)  # for the last to wait
+    world.elsewhere(title="Meanwhile")
+    go.set()
+    first()
+    assert all("Meanwhile" in list_text.decode() for list_text in (each() for each in rest))
+    assert surveys(world) == 2
+
+
+def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    with pytest.raises(errors.Timeout, match="listed"):
+        world.sync.survey(time.monotonic() + 0.05, Cancel())
+    cancel = Cancel()
+    waiting = in_thread(lambda: world.sync.survey(time.monotonic() + 5, cancel))
+    cancel.set(errors.Aborted("aborted"))
+    assert isinstance(waiting(1), errors.Aborted)
+    go.set()
+    assert isinstance(first(), bytes) and surveys(world) == 1
+
+
+def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
+    """Where woken threads had to be quicker than it, the library's own looks had none, and the server was said to be away."""
+    world.elsewhere(title="One")
+    whole, over = world.server.survey, threading.Event()
+    world.server.survey = lambda *given, **more: (over.wait(0.002), whole(*given, **more))[1]
+
+    def list_on():
+        while not over.is_set():
+            world.do(lambda on: on.sessions.list())
+    threads = [in_thread(list_on) for _ in range(2)]
+    known = world.store.ids
+    world.store.ids = lambda: [*known(), ("ses_elsewhere", "/elsewhere")]
+    try:
+        for _ in range(20):
+            world.look()  # fails when its five seconds are over
+    finally:
+        over.set()
+    assert [each() for each in threads] == [None, None] and world.states == []
+
+
+def test_a_look_that_had_no_turn_says_nothing_of_the_server(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
+    entered.wait(5)
+    with pytest.raises(errors.Timeout, match="listed"):
+        world.sync._round(time.monotonic() + 0.05)
+    assert world.sync.connected and world.states == [] and "error" not in json.loads(world.sync.status())["server"]
+    go.set()
+    first()
+
+
+def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
+    entered, go = hold_survey(world)
+    first = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    entered.wait(5)
+    second = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    third = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    threading.Event().wait(0.05)
+    world.server.fail["survey"] = AWAY
+    go.set()
+    found = [first(), second(), third()]
+    assert [isinstance(each, errors.Connection) for each in found].count(True) == 1 and not any(each for each in found if not isinstance(each, Exception))

@@ -1,0 +1,230 @@
+"""Making sessions on a server: told of once, found again when an answer is lost, taken back when they cannot be recorded."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.services.bound import Bound
+from tests.remote_world import ANSWERED, RemoteWorld, asked, in_thread, unchanged_by
+
+
+@pytest.mark.requirement("P-071", "O-029")
+@pytest.mark.parametrize("when", ["before the answer", "after the answer", "never"])
+def test_a_new_session_is_told_of_once_whenever_its_event_comes(world, when):
+    if when != "before the answer":
+        world.hold_back()
+    session = world.create(title="One", key="k", tags=["a"])
+    if when == "after the answer":
+        world.deliver()
+    assert world.told.take() == [("session.created", {"id": session.id})]
+    info = world.info(session)
+    assert (info["title"], info["key"], info["tags"], info["backend"], info["sync"]["state"]) == ("One", "k", ["a"], "opencode", "synced")
+
+
+def test_what_another_process_has_heard_of_first_is_told_of_once(world):
+    """The other one has the same store, and its own stream."""
+    def other():
+        made = next(iter(world.server.sessions.values()))
+        world.commits.run(lambda unit: world.mirror.merge(unit, made))
+    world.hold_back()
+    world.server.during["create"] = other
+    session = world.do(lambda on: on.sessions.create())
+    assert world.told.take() == [("session.created", {"id": session.id})]
+    assert not world.store.look(session.id).seen
+
+
+def test_options_that_only_we_keep_are_told_when_another_process_was_first(world):
+    def other():
+        world.commits.run(lambda unit: world.mirror.merge(unit, next(iter(world.server.sessions.values()))))
+    world.hold_back()
+    world.server.during["create"] = other
+    session = world.create(tags=["a"])
+    assert world.told.take() == [("session.created", {"id": session.id}), ("session.updated", {"id": session.id})]
+
+
+@pytest.mark.requirement("P-031")
+@pytest.mark.parametrize("work", [
+    lambda on: on.sessions.create("ses_../x"), lambda on: on.sessions.create_with('{"tittle":""}'), lambda on: on.sessions.create_with("{"),
+    lambda on: on.sessions.create_with('{"key":"ses_1"}'), lambda on: on.sessions.get_or_create("a/b"), lambda on: on.sessions.open("../x"),
+    lambda on: on.sessions.create_with('{"directory":"relative"}'), lambda on: on.sessions.open("ses_%2f"), lambda on: on.sessions.query("[]")])
+def test_bad_parameters_never_reach_the_network(world, work):
+    with pytest.raises((errors.InvalidParam, errors.JsonParse)):
+        world.do(work)
+    assert world.server.asked == []
+
+
+def test_a_taken_key_a_live_role_and_the_limit_are_seen_before_the_server_is_asked():
+    world = RemoteWorld({"limits": {"activeSessions": 2}})
+    first = world.create(key="k", role="r")
+    world.server.asked.clear()
+    assert first.id in str(unchanged_by(world, errors.AlreadyExists, lambda on: on.sessions.create_with('{"key":"k"}')).cause)
+    unchanged_by(world, errors.AlreadyExists, lambda on: on.sessions.create_with('{"role":"r"}'))
+    world.create()
+    unchanged_by(world, errors.LimitExceeded, lambda on: on.sessions.create(), match="activeSessions")
+    assert asked(world) == ["create"]
+
+
+def test_sessions_only_seen_on_the_server_do_not_count_for_the_limit():
+    world = RemoteWorld({"limits": {"activeSessions": 1}})
+    world.elsewhere()
+    world.look()
+    world.create()
+    unchanged_by(world, errors.LimitExceeded, lambda on: on.sessions.create())
+
+
+def test_one_session_per_key_also_for_threads_that_race(world):
+    barrier = threading.Barrier(8)
+
+    def race():
+        barrier.wait()
+        return world.do(lambda on: on.sessions.get_or_create("key")).id
+    assert len({result() for result in [in_thread(race) for _ in range(8)]}) == 1
+    assert len(world.server.sessions) == 1
+
+
+def take_key(world, token):
+    """Have another process create a session and give it the key."""
+    made = world.server.create(token, time.monotonic() + 5)
+
+    def give(unit):
+        session = unit.find(made.id)
+        session.key = "key"
+        unit.save(session, "session.updated", {"id": made.id})
+    world.commits.run(lambda unit: world.mirror.merge(unit, made))
+    world.commits.run(give)
+
+
+def test_one_session_per_key_also_when_another_process_is_faster(world):
+    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+        token = on.sessions._token_of("key")
+
+    world.server.during["create"] = lambda: take_key(world, token)
+    found = world.do(lambda on: on.sessions.get_or_create("key"))
+    assert found.key == "key" and list(world.server.sessions) == [found.id]  # the second one was taken back
+    world.look()
+    world.chores()
+    assert list(world.server.sessions) == [found.id]  # and not the first, though both have the same token
+
+
+def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
+    world.commits.run, run = None, world.commits.run
+    with pytest.raises(TypeError):  # the process dies after the server has answered
+        world.hold_back()
+        world.server.during["create"] = lambda: None
+        session_call = world.calls.begin("test", None, time.monotonic() + 5)
+        from plue_session.services.remote_sessions import RemoteSessions
+        sessions = RemoteSessions(world.remote, session_call)
+        sessions._create({}, sessions._token_of("key"))
+    world.calls.end(session_call)
+    world.commits.run = run
+    world.look()
+    orphan, = world.server.sessions
+    assert world.do(lambda on: on.sessions.get_or_create("key")).id == orphan
+    assert len(world.server.sessions) == 1 and not world.store.look(orphan).seen
+
+
+def test_a_session_that_cannot_be_recorded_is_taken_back(world):
+    def full():
+        raise errors.StoreIo("the disk is full")
+    insert = world.store.insert
+    world.store.insert = lambda session: full()
+    unchanged_by(world, errors.StoreIo, lambda on: on.sessions.create())
+    world.store.insert = insert
+    assert world.server.sessions == {}
+    world.look()
+    assert json.loads(world.store.list_text()) == []
+
+
+def test_an_unknown_provider_makes_no_session(world):
+    unchanged_by(world, errors.ProviderInit, lambda on: on.sessions.create_with('{"provider":{"providerId":"x","modelId":"y"}}'))
+    assert world.server.sessions == {}
+
+
+@pytest.mark.requirement("P-176")
+def test_what_a_create_made_whose_answer_is_lost_for_good_is_taken_back(world):
+    world.hold_back()
+
+    def lost():
+        raise errors.Timeout("the server did not answer", details={"sent": True})
+    world.server.during["create"] = lost
+    unchanged_by(world, errors.Timeout, lambda on: on.sessions.create())
+    made, = world.server.sessions
+    with pytest.raises(errors.NotFound):
+        world.do(lambda on: on.sessions.open(made))
+    world.deliver()
+    world.look()
+    assert world.store.look(made) is None and world.told.take() == []
+    assert "take back" in world.chores() and world.server.sessions == {}
+
+
+@pytest.mark.requirement("P-176")
+def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
+    def lost():
+        raise errors.Timeout("the server did not answer", details={"sent": True})
+    world.hold_back()
+    world.server.during["create"] = lost
+    unchanged_by(world, errors.Timeout, lambda on: on.sessions.get_or_create("key"))
+    found = world.do(lambda on: on.sessions.get_or_create("key"))
+    assert list(world.server.sessions) == [found.id] and found.key == "key"
+    world.deliver()
+    world.look()
+    assert world.told.take() == [("session.created", {"id": found.id})] and world.chores() == []
+
+
+@pytest.mark.requirement("P-176")
+def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    with Bound(first.remote, "test", None, time.monotonic() + 5) as on:
+        token = on.sessions._token_of("key")
+    orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    assert second.do(lambda on: on.sessions.get_or_create("key")).id == orphan.id and len(first.server.sessions) == 1
+    second.store.close()
+
+
+def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
+    world.server.during["create"] = lambda: take_key(world, "other")
+    world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
+    with pytest.raises(errors.AlreadyExists):
+        world.create(key="key")
+    assert len(world.server.sessions) == 2
+    world.look()
+    assert "take back" in world.chores() and len(world.server.sessions) == 1
+    assert [each["key"] for each in json.loads(world.store.list_text())] == ["key"]
+
+
+@pytest.mark.requirement("P-123")
+def test_metadata_stays_as_it_was_given_though_the_server_writes_it_otherwise(world):
+    given = '{"2":1,"1":2.0,"n":12345678901234567890,"deep":[-0.0,true]}'
+    session = world.create(metadata=json.loads(given))
+    text = world.store.look(session.id).metadata
+    world.told.take()
+    world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, True]})
+    assert world.told.take() == [] and world.store.look(session.id).metadata == text
+    world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, 1]})
+    assert len(world.told.take()) == 1 and world.info(session)["metadata"]["deep"] == [0, 1]
+
+
+@pytest.mark.requirement("P-049", "O-054")
+def test_a_forks_parent_is_its_source_and_it_outlives_it(world):
+    source = world.create(title="S", metadata={"a": 1})
+    fork = world.do(lambda on: on.sessions.fork(source.id), source.id)
+    assert (fork.parent_id, fork.title, fork.metadata) == (source.id, "S (fork #1)", '{"a":1}')
+    assert world.told.take()[1:] == [("session.created", {"id": fork.id, "parentId": source.id})]
+    world.look()
+    assert world.info(fork)["parentId"] == source.id
+    world.do(lambda on: on.sessions.delete(source.id), source.id)
+    assert json.loads(world.store.list_text())[0]["id"] == fork.id
+
+
+def test_a_fork_of_another_clients_session_is_told_of_once_too(world):
+    source = world.elsewhere(title="Theirs")
+    world.told.take()
+    fork = world.do(lambda on: on.sessions.fork(source), source)
+    assert world.told.take() == [("session.created", {"id": fork.id, "parentId": source})]
+    assert world.chores() == ["look"] and world.told.take() == [] and not world.turnstile.unnamed

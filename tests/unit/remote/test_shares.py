@@ -1,0 +1,110 @@
+"""Shares with a server: its own link when it gives one, else ours."""
+
+import json
+
+import pytest
+
+from plue_session import errors
+from tests.remote_world import AWAY, RemoteWorld
+
+
+def share(world, session):
+    return json.loads(world.do(lambda on: on.sharing.create(session.id), session.id))
+
+
+def unshare(world, session):
+    world.do(lambda on: on.sharing.withdraw(session.id), session.id)
+
+
+@pytest.mark.requirement("P-099", "P-098", "P-102")
+def test_the_servers_link_is_used_when_it_gives_one(world):
+    world.server.shares = True
+    session = world.create()
+    world.told.take()
+    url = f"https://share.example/{session.id}"
+    assert share(world, session) == share(world, session) == {"url": url, "link": url}
+    assert world.info(session)["share"] == {"url": url}
+    assert world.told.take() == [("session.shared", {"id": session.id, "url": url})]
+    with pytest.raises(errors.AccessDenied):
+        world.do(lambda on: on.sharing.validate(session.id, ""))
+
+
+@pytest.mark.requirement("P-099")
+@pytest.mark.parametrize("why", ["refused", "away", "known to be away"])
+def test_else_ours_is(world, why):
+    world.server.shares = why == "away"
+    session = world.create()
+    if why == "away":
+        world.server.fail["share"] = AWAY
+    if why == "known to be away":
+        world.sync.contact(AWAY)
+    made = share(world, session)
+    assert made["link"] == f"{made['url']}#{made['secret']}" and share(world, session) == made
+    world.do(lambda on: on.sharing.validate(session.id, made["secret"]))
+    if why != "known to be away":
+        world.look()
+    assert world.info(session)["share"]["url"] == made["url"]  # the server knows of none, and takes none away
+
+
+@pytest.mark.requirement("P-050")
+def test_the_share_follows_the_servers(world):
+    session = world.create()
+    world.told.take()
+    world.server.put(session.id, share_url="https://s/1")
+    assert world.info(session)["share"] == {"url": "https://s/1"}
+    world.server.put(session.id, share_url=None)
+    assert "share" not in world.info(session)
+    assert world.told.take() == [("session.shared", {"id": session.id, "url": "https://s/1"}), ("session.unshared", {"id": session.id})]
+
+
+@pytest.mark.requirement("P-100")
+@pytest.mark.parametrize("why", [AWAY, errors.Server("the server answered 500")])
+def test_a_share_that_the_server_does_not_withdraw_is_gone_here_and_withdrawn_later(world, why):
+    world.server.shares = True
+    session = world.create()
+    share(world, session)
+    world.told.take()
+    world.server.fail["unshare"] = why
+    unshare(world, session)
+    assert "share" not in world.info(session) and world.told.take() == [("session.unshared", {"id": session.id})]
+    world.server.put(session.id, metadata={"touched": 1})  # the server still shows it
+    assert "share" not in world.info(session)
+    world.server.fail["unshare"] = why
+    assert "unshare" in world.chores() and world.server.sessions[session.id].share_url
+    world.look()
+    assert "unshare" in world.chores()
+    assert world.server.sessions[session.id].share_url is None and not world.store.look(session.id).unshared
+    assert share(world, session)["url"] == f"https://share.example/{session.id}"
+
+
+def test_a_share_is_withdrawn_on_the_server_at_once_when_it_can_be(world):
+    world.server.shares = True
+    session = world.create()
+    share(world, session)
+    unshare(world, session)
+    unshare(world, session)
+    assert world.server.sessions[session.id].share_url is None and world.chores() == []
+    assert [each[0] for each in world.server.asked].count("unshare") == 1
+
+
+@pytest.mark.requirement("P-051")
+def test_share_auto_shares_roots_and_not_children():
+    world = RemoteWorld({"share": {"auto": True}})
+    ours = world.create()
+    child = world.create(parentId=ours.id)
+    assert world.info(ours)["share"]["url"].startswith("http://localhost:4780/share/") and "share" not in world.info(child)
+    world.server.shares = True
+    theirs = world.create()
+    assert world.info(theirs)["share"] == {"url": f"https://share.example/{theirs.id}"}
+
+
+def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
+    world.server.shares = True
+    session = world.create()
+    share(world, session)
+    world.sync.contact(AWAY)
+    unshare(world, session)
+    assert json.loads(world.sync.status())["pending"] == 1
+    world.look()
+    world.chores()
+    assert json.loads(world.sync.status())["pending"] == 0 and world.server.sessions[session.id].share_url is None

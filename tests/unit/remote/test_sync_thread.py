@@ -1,0 +1,143 @@
+"""The thread that looks, and does what must not keep others waiting."""
+
+import json
+import threading
+
+import pytest
+
+from plue_session import errors
+from plue_session.services.chores import TRIES
+from tests.remote_world import AWAY, in_thread, titles, until
+
+
+@pytest.mark.requirement("P-110", "P-111", "P-184")
+def test_without_events_the_state_follows_by_looking(running):
+    running.hold_back()
+    session = running.elsewhere(title="One")
+    until(lambda: titles(running) == ["One"])
+    running.server.put(session, title="Two")
+    until(lambda: titles(running) == ["Two"])
+
+
+def test_the_streams_own_snapshot_is_the_first_look(world):
+    world.sync.begin()
+    world.sync.snapshot()
+    world.sync.on_state(None)
+    assert json.loads(world.sync.status()) == {"connected": True, "pending": 0, "conflicts": [], "lastSync": world.now,
+                                               "server": {"url": "http://twin", "events": True}}
+    threading.Event().wait(1.2)
+    assert [each[0] for each in world.server.asked].count("survey") == 1
+    world.sync.on_state(AWAY)  # what was told while nobody listened is looked for at once
+    until(lambda: [each[0] for each in world.server.asked].count("survey") == 2)
+    world.sync.end()
+    world.sync.join(5)
+
+
+@pytest.mark.requirement("P-115")
+def test_a_failed_look_is_shown_and_the_next_one_comes(running):
+    until(lambda: running.sync._last_sync)
+    running.server.fail["survey"] = AWAY
+    until(lambda: not running.sync.connected)
+    status = json.loads(running.sync.status())
+    assert not status["connected"] and status["server"]["error"] == "the server cannot be reached"
+    until(lambda: running.sync.connected)
+    assert running.states == [(False, "the server cannot be reached"), (True, None)]
+    assert [call for call in running.told.calls if call[0] == "away"] == [("away", True), ("away", False)]
+    assert any(level == "warning" and "away" in line for level, line in running.log.lines)
+
+
+def test_a_defect_in_a_look_is_logged_and_does_not_end_the_thread(running):
+    running.server.fail["survey"] = lambda: 1 / 0
+    until(lambda: any("ZeroDivisionError" in line for _, line in running.log.lines))
+    running.do(lambda on: on.sync.run(5000), seconds=5)
+
+
+def test_sync_waits_for_a_look_that_began_after_it(running):
+    entered, go = threading.Event(), threading.Event()
+
+    def slow():
+        entered.set()
+        go.wait(5)
+    running.server.during["survey"] = slow
+    entered.wait(5)
+    running.hold_back()
+    waiting = in_thread(lambda: running.do(lambda on: on.sync.run(5000), seconds=5))
+    running.elsewhere(title="Late")
+    go.set()
+    assert waiting() is None and titles(running) == ["Late"]
+
+
+def test_sync_with_no_time_only_asks_and_with_too_little_says_so(world):
+    world.do(lambda on: on.sync.run(0))
+    with pytest.raises(errors.Timeout, match="goes on"):
+        world.do(lambda on: on.sync.run(10), seconds=0.02)
+
+
+def test_sync_fails_as_the_look_does_and_when_the_library_stops(world):
+    world.sync._interval = 60
+    world.server.fail["survey"] = AWAY
+    waiting = in_thread(lambda: world.do(lambda on: on.sync.run(5000), seconds=5))
+    until(lambda: world.sync._asked)
+    world.sync.begin()
+    assert isinstance(waiting(), errors.Connection)
+    stuck, go = threading.Event(), threading.Event()
+    world.server.during["survey"] = lambda: stuck.set() or go.wait(5)
+    waiting = in_thread(lambda: world.do(lambda on: on.sync.run(5000), seconds=5))
+    stuck.wait(5)
+    world.calls.close()
+    assert isinstance(waiting(), errors.Closed)
+    with pytest.raises(errors.Closed):
+        world.do(lambda on: on.sync.run(1))
+    world.sync.end()
+    go.set()
+    world.sync.join(5)
+
+
+def test_chores_that_miss_the_server_are_done_when_it_is_back(world):
+    session = world.create()
+    done = []
+
+    def work(session_id, until, cancel):
+        done.append(session_id)
+        if len(done) == 1:
+            raise AWAY
+    world.sync.chore("look", session.id, work)
+    world.chores()
+    assert world.chores() == [] and len(done) == 1
+    world.look()
+    assert world.chores() == ["look"] and len(done) == 2
+
+
+def test_a_chore_that_fails_is_tried_again_and_not_for_ever(world):
+    def work(session_id, until, cancel):
+        raise errors.Server("no")
+    world.sync.chore("look", "ses_x", work)
+    rounds = 0
+    while world.chores():
+        world.look()
+        rounds += 1
+    assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._chores._tries == {}
+
+
+def test_a_chore_that_has_nothing_left_to_put_right_is_done(world):
+    def work(session_id, until, cancel):
+        raise errors.NotFound("gone", session=session_id)
+    world.sync.chore("title", "ses_x", work)
+    assert world.chores() == ["title"]
+    world.look()
+    assert world.chores() == [] and world.log.lines == []
+
+
+def test_an_event_that_cannot_be_recorded_is_made_up_for_by_the_next_look(world):
+    session = world.create(title="A")
+    world.look()
+    run = world.commits.run
+
+    def full(change):
+        raise errors.StoreIo("the disk is full")
+    world.commits.run = full
+    world.server.put(session.id, title="B")
+    world.commits.run = run
+    assert titles(world) == ["A"] and "disk is full" in world.log.lines[-1][1]
+    world.look()
+    assert titles(world) == ["B"]
