@@ -15,6 +15,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import is_connection_dropped
 
 from plue_session import errors
 from plue_session.adapters.opencode.answers import Answer
@@ -75,7 +76,7 @@ class Carrier:
         self._base, self._lines = base, "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._adapter.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-        self._pool = self._prefix = None
+        self._connection = self._prefix = None
 
     def perform(self, exchange, most):
         """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond `most` bytes.
@@ -84,33 +85,29 @@ class Carrier:
         """
         begun = False
         try:
-            if self._pool is None:
-                self._find_pool()
-            connection = self._pool._get_conn()  # connected no longer if the server has dropped it meanwhile
+            if self._connection is None:
+                self._prepare()
+            keep = False
             try:
-                answer = self._ask(connection, exchange)
+                answer = self._ask(self._connection, exchange)
                 begun = True
                 body = _body(answer, most)
                 keep = not answer.will_close and answer.isclosed()  # it was read to its end
-            except BaseException:
-                keep = False
-                raise
             finally:
                 if not keep:
-                    connection.close()
-                self._pool._put_conn(connection)
+                    self._connection.close()
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             raise Dropped(_root(error), begun) from None
         return Reply(answer.status, answer.headers, body)
 
-    def _find_pool(self):
-        """Have requests make the pool, with the certificates that it trusts."""
+    def _prepare(self):
+        """Have requests prepare a connection, with the certificates that it trusts; nothing is connected yet."""
         request = requests.Request("GET", self._base).prepare()
         find = getattr(self._adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
         pool = find(request, True) if find else self._adapter.get_connection(request.url)
         self._adapter.cert_verify(pool, request.url, True, None)
         self._prefix = quote(urlsplit(request.url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-        self._pool = pool
+        self._connection = pool._new_conn()
 
     def _ask(self, connection, exchange):
         """Send the request and return its `Answer`, of which the body is still to be read.
@@ -118,6 +115,8 @@ class Carrier:
         Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted here, it takes three
         times the processor's time, and sends a body in a packet of its own.
         """
+        if connection.sock is not None and is_connection_dropped(connection):
+            connection.close()
         if connection.sock is None:
             connection.connect()
         connection.sock.settimeout(max(exchange.until - time.monotonic(), 0.001))  # to send; with TLS, each read
@@ -142,9 +141,9 @@ class Carrier:
         return answer
 
     def close(self):
-        """Close the connection: the pool manager only forgets the pool, and the collector may never come by."""
-        if self._pool is not None:
-            self._pool.close()
+        """Close the connection: the collector may never come by."""
+        if self._connection is not None:
+            self._connection.close()
         self._adapter.close()
 
 
