@@ -7,6 +7,8 @@
  *     ours WHAT COUNT     microseconds of each of so many calls of the library
  *     peer WHAT COUNT     the same of what those calls send, through libcurl: get, list, update, create, delete, child
  *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY: it is one of its requests
+ *     record PATH         open the file into which `kept` writes
+ *     kept WHAT COUNT     the same as `peer`, and what was answered is recorded: 300 bytes appended, fdatasync
  *     anew WHAT COUNT     the same on a new connection each time
  *     settle SECONDS      wait: what a call leaves to be done, is done
  *     renames COUNT       of so many renames by another client: three lines, microseconds from the request until its event was read
@@ -23,6 +25,7 @@
 #include "http.h"
 #include "plue_session.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -95,6 +98,7 @@ static void pause_before_call(void)
 
 static plue_session_t next_session; /* what `delete` is about, made before its time begins */
 static char next_id[64];
+static int record = -1; /* the file of `kept` */
 
 static double ours(const char *what, int number)
 {
@@ -127,8 +131,9 @@ static double ours(const char *what, int number)
     return took;
 }
 
-static double peers(const char *what, int number)
+static double peers(const char *what, int number, int kept)
 {
+    static const char answer[300];
     char title[64], path[128], id[64], body[256];
     if (!strcmp(what, "delete"))
         raw_create(peer, other, next_id);
@@ -155,6 +160,8 @@ static double peers(const char *what, int number)
         ask(peer, "DELETE", path, other, NULL);
     } else
         die("peer", what);
+    if (kept && (write(record, answer, sizeof answer) != sizeof answer || fdatasync(record)))
+        die("kept", "the record cannot be written");
     return (double)(now_ns() - from) / 1000;
 }
 
@@ -399,16 +406,22 @@ int main(int count, char **argument)
             begun = now_ns();
             need_done(plue_init(argument[6]), "plue_init");
             printf("%.3f\n", (double)(now_ns() - begun) / 1e6);
-        } else if ((!strncmp(line, "ours", 4) || !strncmp(line, "peer", 4) || !strncmp(line, "anew", 4)) && sscanf(line + 4, "%63s %d", what, &number) == 2) {
+        } else if ((!strncmp(line, "ours", 4) || !strncmp(line, "peer", 4) || !strncmp(line, "anew", 4) || !strncmp(line, "kept", 4)) && sscanf(line + 4, "%63s %d", what, &number) == 2) {
             if (strcmp(what, "list") && strcmp(server_url, "-"))
                 have_sessions();
             connect_anew(peer, line[0] == 'a');
             for (int i = 0; i < number; i++)
-                printf("%s%.1f", i ? " " : "", line[0] == 'o' ? ours(what, i) : peers(what, i));
+                printf("%s%.1f", i ? " " : "", line[0] == 'o' ? ours(what, i) : peers(what, i, line[0] == 'k'));
             connect_anew(peer, 0);
             printf("\n");
         } else if (sscanf(line, "settle %63s", what) == 1) {
             sleep_ns((int64_t)(atof(what) * 1e9));
+            printf("0\n");
+        } else if (!strncmp(line, "record ", 7)) {
+            line[strcspn(line, "\n")] = 0;
+            record = open(line + 7, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+            if (record < 0)
+                die("record", line + 7);
             printf("0\n");
         } else if (!strcmp(line, "follow\n")) {
             follow();
