@@ -64,7 +64,7 @@ class Mirror:
             chunk = [remote for remote in remotes[start:start + CHUNK] if not self.has_ended(remote.id) and not self._is_lost(remote)]
             outcomes = self._commits.batch([lambda unit, remote=remote: self.merge(unit, remote, since) for remote in chunk])
             for remote, outcome in zip(chunk, outcomes):
-                if isinstance(outcome, Exception):
+                if isinstance(outcome, Exception) and not self.has_ended(remote.id):
                     failed.append(remote.id)
                     reason = reason or outcome
         return failed, reason
@@ -73,6 +73,8 @@ class Mirror:
         """Bring one session up to date within a change, and return its record; see `take`."""
         session = unit.store.find(remote.id)
         if session is None:
+            if self.has_ended(remote.id):  # while the change waited for its turn
+                raise gone(remote.id)
             session = self.adopted(unit, remote)
             self.insert(unit, session)
             if session.share_url is not None:
@@ -154,18 +156,29 @@ class Mirror:
 
     def end(self, session_id):
         """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
-        for member in self._commits.run(lambda unit: families.erase(unit, session_id)) or [session_id]:
-            self.ended(member)
+        outcome, = self._end([session_id])
+        if isinstance(outcome, Exception):
+            raise outcome
 
     def end_all(self, session_ids):
         """Erase many; those that cannot be are left for the next look."""
         for start in range(0, len(session_ids), CHUNK):
-            chunk = session_ids[start:start + CHUNK]
-            outcomes = self._commits.batch([lambda unit, session_id=session_id: families.erase(unit, session_id) for session_id in chunk])
-            for session_id, outcome in zip(chunk, outcomes):
-                if not isinstance(outcome, Exception):
-                    for member in outcome or [session_id]:
-                        self.ended(member)
+            self._end(session_ids[start:start + CHUNK])
+
+    def _end(self, session_ids):
+        noted = [[] for _ in session_ids]
+
+        def erase(unit, session_id, noted):
+            for member in families.erase(unit, session_id) or [session_id]:
+                if not self.has_ended(member):
+                    noted.append(member)
+                    self.ended(member)  # before the commit: whoever has the next turn must not bring it back
+        outcomes = self._commits.batch([lambda unit, each=each: erase(unit, *each) for each in zip(session_ids, noted)])
+        with self._lock:
+            for outcome, members in zip(outcomes, noted):
+                for member in members if isinstance(outcome, Exception) else ():
+                    self._ended.pop(member, None)
+        return outcomes
 
     # -- creates that failed ---------------------------------------------------------------------------------------
     def lose(self, name):

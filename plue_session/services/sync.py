@@ -224,7 +224,8 @@ class Sync:
                 return
             self.mirror.heard(change.value)
         elif kind == "deleted":
-            if not self.mirror.has_ended(session_id):  # the echo of a delete of ours needs no turn of the writer
+            # The echo of a delete of ours needs no turn of the writer, unless somebody has recorded the session meanwhile.
+            if not self.mirror.has_ended(session_id) or self._store.look(session_id) is not None:
                 self.mirror.end(session_id)
         elif kind == "message" and change.value.role == "assistant" and not change.value.ended:
             self._turn_began(session_id, change.value.id)

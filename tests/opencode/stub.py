@@ -24,9 +24,9 @@ def reply(status, body=b"", content_type="application/json", headers=(), length=
 
 
 class Stub:
-    """Listens on a port of its own; each connection is served by a thread, request by request."""
+    """Listens on a port of its own; each connection is served by a thread, request by request. `tls`: the context of a server."""
 
-    def __init__(self, default=None):
+    def __init__(self, default=None, tls=None):
         self.answers, self.requests, self.connections = [], [], []
         self.default = default
         self.well = True  # say so when asked for /global/health, beside everything else
@@ -35,7 +35,8 @@ class Stub:
         self.released = threading.Event()  # ends what stalls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        self._tls = tls
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self):
@@ -58,11 +59,15 @@ class Stub:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections.append(connection)
+            if not self._tls:
+                self.connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
         with contextlib.suppress(OSError, ValueError):
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self.connections.append(connection)
             file = connection.makefile("rb")
             while (line := file.readline()):
                 method, target, _ = line.decode().split(" ", 2)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import connection, http, worker
+from plue_session.adapters.opencode import connection, health, http, worker
 from plue_session.cancel import Cancel
 from tests.opencode.stub import Stub, reply
 
@@ -117,6 +117,38 @@ def test_an_answer_that_is_compressed_although_nobody_asked_is_read(stub, transp
     assert get(transport).body == b"a" * 3_000_000
     assert get(transport).body == b"{}"
     assert len(stub.connections) == 1
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"a" * 1000, mtime=0)[:-9], b"no gzip"], ids=["cut", "none"])
+def test_a_compressed_answer_that_is_cut_or_is_none_is_an_error(stub, transport, data):
+    stub.answers += [stub.hang_up(reply(200, data, headers=["Content-Encoding: gzip"], length=len(data) + 9)), reply(200)]
+    with pytest.raises(errors.PlueError):
+        get(transport)
+    assert get(transport).status == 200
+
+
+def test_an_answer_that_has_no_body_although_it_tells_a_length_is_complete(stub, transport):
+    stub.answers += [reply(304, length=5), reply(200)]
+    assert [get(transport).status for _ in range(2)] == [304, 200] and len(stub.connections) == 1
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a/../b", "/%2e%2e/b", "/%7Eme", "/a%2fb"])
+def test_the_path_of_the_url_is_sent_as_it_is_by_requests_and_by_the_question_for_health(stub, path):
+    transport, stub.well = http.Transport(stub.url + path), False
+    stub.answers += [reply(200), reply(200, {"healthy": True})]
+    get(transport)
+    health.probe(stub.url + path, {}, 5)
+    assert [target for _, target, _, _ in stub.requests] == [f"{path.rstrip('/')}/x?directory=%2Fd", f"{path.rstrip('/')}/global/health"]
+    transport.close()
+
+
+@pytest.mark.parametrize("url", ["http://[zz]:1", "http://h:1;x", "http://\u00ff\u2603..x:1"])
+def test_a_url_that_names_no_server_is_an_error_and_nothing_was_sent(url):
+    transport = http.Transport(url)
+    with pytest.raises(errors.PlueError) as caught:
+        get(transport)
+    assert caught.value.details == {"sent": False}
+    transport.close()
 
 
 def test_a_server_that_ends_the_connection_after_each_answer_is_asked_on_a_new_one(stub, transport):
@@ -344,6 +376,30 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
         transport.close()
         transport._workers[0].thread.join(5)
         assert not open_sockets(stub) - before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("answer, error", [
+    (lambda stub: reply(200, b" " * 2000), errors.LimitExceeded),
+    (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
+    (lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
+    (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\n"), errors.Timeout),
+    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection),
+])
+@pytest.mark.requirement("P-113")
+def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(stub, transport, monkeypatch, answer, error):
+    monkeypatch.setattr(worker, "MAX_ANSWER", 1000)
+    before, kept, _ = open_sockets(stub), [], gc.disable()
+    try:
+        for _ in range(3):
+            stub.answers += [reply(200), answer(stub)]
+            assert get(transport).status == 200
+            with pytest.raises(error) as caught:
+                get(transport, 0.2)
+            kept.append(caught.value)  # whoever keeps the error does not keep the socket
+        get(transport)
+        assert len(open_sockets(stub) - before) == 2
     finally:
         gc.enable()
 

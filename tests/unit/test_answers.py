@@ -52,12 +52,19 @@ def test_a_head_is_read_as_http_client_reads_it(data):
     assert {name: theirs.headers[name].strip() for name in ours.headers} == ours.headers
 
 
+def test_interim_answers_are_passed_over_and_a_change_of_protocol_ends_the_connection():
+    answer = read(Answer, b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    assert (answer.status, answer.headers, answer.seen) == (200, {"content-length": "2"}, b"{}")
+    answer = read(Answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\nbytes of it")
+    assert (answer.status, answer.seen, answer.will_close) == (101, b"", True)
+
+
 def test_the_answer_to_head_has_no_body():
     assert read(Answer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD").seen == b""
 
 
 def test_a_header_that_is_folded_is_one_and_a_line_that_is_none_is_passed_over():
-    answer = read(Answer, b"HTTP/1.1 200 OK\r\nX: one\r\n\ttwo\r\nnonsense\r\n lost\r\nContent-Length: 2\r\n\r\n{}")
+    answer = read(Answer, b"HTTP/1.1 200 OK\r\nX: one\r\n\ttwo\r\nnonsense\r\n lost\r\nContent-Length:\r\n 2\r\n\r\n{}")
     assert answer.headers == {"x": "one two", "content-length": "2"}
     assert answer.seen == b"{}"
 

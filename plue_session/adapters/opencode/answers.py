@@ -15,7 +15,7 @@ class Answer(HTTPResponse):
     def begin(self):
         """Read the head, interim ones included."""
         version, status, reason = self._read_status()
-        while status == 100:
+        while 100 <= status < 200 and status != 101:
             _read_head(self.fp)
             version, status, reason = self._read_status()
         if not version.startswith("HTTP/1."):
@@ -25,11 +25,11 @@ class Answer(HTTPResponse):
         self.chunked, self.chunk_left = headers.get("transfer-encoding", "").lower() == "chunked", None
         length = headers.get("content-length", "")
         self.length = int(length) if length.isdecimal() and not self.chunked else None
-        if status in (204, 304) or status < 200 or self._method == "HEAD":
+        if status in (101, 204, 304) or self._method == "HEAD":
             self.length = 0
         kept = headers.get("connection", "").lower()
         # Without a length the body ends with the connection.
-        self.will_close = "close" in kept or self.version == 10 and "keep-alive" not in kept or self.length is None and not self.chunked
+        self.will_close = status == 101 or "close" in kept or self.version == 10 and "keep-alive" not in kept or self.length is None and not self.chunked
 
 
 def _read_head(stream):
@@ -46,7 +46,7 @@ def _read_head(stream):
         text = line.decode("latin-1")
         if text[0] in " \t":
             if name is not None:
-                headers[name] += " " + text.strip()
+                headers[name] = f"{headers[name]} {text.strip()}".strip()
             continue
         name, colon, value = text.partition(":")
         name = name.strip().lower()

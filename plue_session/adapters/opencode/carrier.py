@@ -1,12 +1,12 @@
 """The part of a worker that needs requests, which takes 100 ms to import: imported by the first one, never before.
 
-requests and urllib3 make the connections: addresses, TLS, the certificates that are trusted; no environment, no redirects, no
-cookies, no netrc. What passes over a connection is written and read here, with http.client (see `answers`).
+requests and urllib3 make the connections and secure them; no environment, no redirects, no cookies, no netrc. What passes over a
+connection is written and read here, with http.client (see `answers`).
 """
 
+import functools
 import http.client
 import socket
-import ssl
 import time
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +19,7 @@ from urllib3.util.connection import is_connection_dropped
 
 from plue_session import errors
 from plue_session.adapters.opencode.answers import Answer
-from plue_session.adapters.opencode.connection import TimedSocket
+from plue_session.adapters.opencode.connection import TimedSocket, tls_context, untrusted
 from plue_session.adapters.opencode.exchange import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
@@ -40,9 +40,8 @@ class Dropped(Exception):
         cause = self.cause
         if isinstance(cause, socket.gaierror):
             return errors.Connection(f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details)
-        if isinstance(cause, ssl.SSLError):
-            return errors.Connection(f"no trusted connection to the server ({cause.reason or cause})",
-                                     "See that backend.url names a server whose certificate this machine trusts.", details=details)
+        if (error := untrusted(cause, details)) is not None:
+            return error
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Timeout(f"the server did not answer {call} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.", details=details)
         if isinstance(cause, (ConnectionError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
@@ -83,16 +82,18 @@ class Carrier:
 
         Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
         """
-        begun = False
+        begun = keep = False
         try:
             if self._connection is None:
                 self._prepare()
-            keep = False
             try:
                 answer = self._ask(self._connection, exchange)
                 begun = True
-                body = _body(answer, most)
-                keep = not answer.will_close and answer.isclosed()  # it was read to its end
+                try:
+                    body = _body(answer, most)
+                    keep = not answer.will_close and answer.isclosed()  # it was read to its end
+                finally:
+                    answer.close()  # it holds the socket, too
             finally:
                 if not keep:
                     self._connection.close()
@@ -101,13 +102,14 @@ class Carrier:
         return Reply(answer.status, answer.headers, body)
 
     def _prepare(self):
-        """Have requests prepare a connection, with the certificates that it trusts; nothing is connected yet."""
+        """Have requests prepare a connection; nothing is connected yet."""
         request = requests.Request("GET", self._base).prepare()
         find = getattr(self._adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
         pool = find(request, True) if find else self._adapter.get_connection(request.url)
-        self._adapter.cert_verify(pool, request.url, True, None)
-        self._prefix = quote(urlsplit(request.url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._prefix = quote(urlsplit(self._base).path, safe="/%:@!$&'()*+,;=~")
         self._connection = pool._new_conn()
+        if request.url.startswith("https:"):
+            self._connection.ssl_context = tls_context()
 
     def _ask(self, connection, exchange):
         """Send the request and return its `Answer`, of which the body is still to be read.
@@ -128,6 +130,7 @@ class Carrier:
         elif exchange.method in ("POST", "PATCH"):
             kind = "Content-Length: 0\r\n"
         head = f"{exchange.method} {self._prefix}{exchange.target} HTTP/1.1\r\nHost: {_authority(connection)}\r\n{self._lines}{kind}\r\n"
+        exchange.sent = True
         try:
             connection.sock.sendall(head.encode("latin-1") + body)
         except (BrokenPipeError, ConnectionResetError):
@@ -153,20 +156,21 @@ def _authority(connection):
     return host if connection.port == connection.default_port else f"{host}:{connection.port}"
 
 
-def _body(response, most):
-    length = response.headers.get("content-length", "")
-    encoded = "content-encoding" in response.headers  # although it was not asked for
-    source = urllib3.HTTPResponse(response, dict(response.headers), response.status, preload_content=False) if encoded else response
-    expected = int(length) if length.isdecimal() and not encoded else 0
+def _body(answer, most):
+    if "content-encoding" in answer.headers:  # although it was not asked for
+        source = urllib3.HTTPResponse(answer, answer.headers, answer.status, preload_content=False)
+        read, expected = functools.partial(source.read, decode_content=True), 0
+    else:
+        read, expected = answer.read, answer.length or 0
     pieces, size = [], 0
-    while max(size, expected) <= most and (piece := source.read(PIECE, decode_content=True) if encoded else source.read(PIECE)):
+    while max(size, expected) <= most and (piece := read(PIECE)):
         pieces.append(piece)
         size += len(piece)
     if max(size, expected) > most:
         raise errors.LimitExceeded(f"the server's answer has more than {most} bytes", "Ask for less at a time.")
     # http.client tells nobody that the connection ended early.
-    if size < expected:
-        raise http.client.IncompleteRead(b"", expected - size)
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(pieces)
 
 

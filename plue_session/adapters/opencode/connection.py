@@ -5,8 +5,11 @@ does not wake it, and its number may be someone else's by then. Hence a twin of 
 """
 
 import socket
+import sys
 import threading
 import time
+
+from plue_session import errors
 
 
 class TimedSocket(socket.socket):
@@ -78,3 +81,23 @@ class Wire:
             twin, self._twin = self._twin, None
         if twin is not None:
             twin.close()
+
+
+def tls_context():
+    """Return the TLS context of every connection to a server: it trusts what the machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+    name other places, as for every user of OpenSSL), and what certifi lists, for machines that have no list."""
+    import ssl
+    import certifi
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def untrusted(error, details=None):
+    """Return the `PlueError` for an error of TLS's; None for any other."""
+    ssl = sys.modules.get("ssl")  # takes long to import, and where it is not there, it has not failed
+    if ssl is None or not isinstance(error, ssl.SSLError):
+        return None
+    why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or str(error)
+    return errors.Connection(f"no trusted connection to the server ({why})",
+                             "See that backend.url names a server whose certificate this machine trusts.", details=details)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.connection import Wire
+from plue_session.adapters.opencode.connection import Wire, tls_context, untrusted
 
 #: Seconds that one try of `await_health` takes at most.
 TRY = 0.25
@@ -29,8 +29,7 @@ def probe(url, headers, seconds):
         until = time.monotonic() + seconds
         sock = wire.connect(parts.hostname, parts.port or (443 if secure else 80), until)
         if secure:
-            import ssl
-            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
+            sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
         connection = http.client.HTTPConnection(parts.hostname, parts.port)
         connection.sock = sock
         sock.settimeout(max(until - time.monotonic(), 0.001))
@@ -40,7 +39,7 @@ def probe(url, headers, seconds):
     except TimeoutError:
         raise errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.") from None
     except (OSError, http.client.HTTPException) as error:
-        raise errors.Connection(f"the server cannot be reached ({getattr(error, 'strerror', None) or type(error).__name__})",
+        raise untrusted(error) or errors.Connection(f"the server cannot be reached ({getattr(error, 'strerror', None) or type(error).__name__})",
                                 "See that it runs and that backend.url names it.") from None
     finally:
         if connection:

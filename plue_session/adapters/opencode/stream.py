@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from plue_session import errors
 from plue_session.adapters.opencode import events, shapes
-from plue_session.adapters.opencode.connection import Wire
+from plue_session.adapters.opencode.connection import Wire, tls_context, untrusted
 from plue_session.rules import sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
@@ -84,7 +84,7 @@ class Stream:
             except errors.PlueError as failure:
                 error = failure
             except (OSError, http.client.HTTPException) as failure:
-                error = errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
+                error = untrusted(failure) or errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
                                           "It is connected again by itself.")
             self._put(error)
             if time.monotonic() - began > self._silence:
@@ -113,8 +113,7 @@ class Stream:
             sock = wire.connect(parts.hostname, parts.port or (443 if secure else 80), time.monotonic() + CONNECT)
             connection.sock = sock
             if secure:
-                import ssl
-                connection.sock = sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
+                connection.sock = sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
             sock.settimeout(min(ANSWER, self._silence))
             connection.request("GET", f"{parts.path.rstrip('/')}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
             answer = connection.getresponse()

@@ -30,7 +30,7 @@ class Worker:
         self._carrier = None
         #: an answer was read to its end: most likely its connection waits for the next request
         self.kept = False
-        self._dialled = self._asking = False  # connected for what is performed now; to ask whether the server is well
+        self._dialled = False  # connected for what is performed now
         self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
         self.thread.start()
 
@@ -114,7 +114,6 @@ class Worker:
     def dial(self, connection):
         """Connect for urllib3; the connection it makes is the worker's only one."""
         exchange = self._exchange
-        exchange.sent = exchange.again
         if exchange.here:
             raise _Elsewhere
         self._wire.release()
@@ -124,7 +123,7 @@ class Worker:
         if exchange.outcome is not None:
             raise ConnectionAbortedError("cut")
         sock = wire.connect(connection.host, connection.port, exchange.until)
-        self._dialled, exchange.sent = True, exchange.again or not self._asking
+        self._dialled = True
         return sock
 
     def _perform(self, exchange):
@@ -134,11 +133,11 @@ class Worker:
             self._carrier = carrier.Carrier(self.dial, transport.base, transport.headers)
         again = exchange.resend
         while True:
+            exchange.sent = exchange.again
             try:
                 self._dialled, self.kept = transport.doubted, False
                 if self._dialled:
                     self._assure(exchange, carrier)
-                exchange.sent = True
                 reply = self._carrier.perform(exchange, MAX_ANSWER)
                 self.kept = self._plain
                 return reply
@@ -159,19 +158,15 @@ class Worker:
         """Ask on new connections whether the server is well, until it answers anything: one that is just starting accepts connections,
         never answers what is asked on them, and takes it from the next (O-001, O-002). `Dropped` when it cannot be reached, or not in time."""
         transport, patience = self._transport, WELL
-        self._asking = True
-        try:
-            while True:
-                question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
-                try:
-                    self._carrier.perform(question, MAX_ANSWER)
-                except carrier.Dropped as error:
-                    is_silent = isinstance(error.translated(question), errors.Timeout)
-                    if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
-                        raise
-                    patience *= 2
-                else:
-                    transport.doubted = False
-                    return
-        finally:
-            self._asking = False
+        while True:
+            question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
+            try:
+                self._carrier.perform(question, MAX_ANSWER)
+            except carrier.Dropped as error:
+                is_silent = isinstance(error.translated(question), errors.Timeout)
+                if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
+                    raise
+                patience *= 2
+            else:
+                transport.doubted = False
+                return

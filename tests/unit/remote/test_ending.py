@@ -7,6 +7,7 @@ import time
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.services import calls
 from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
@@ -23,6 +24,38 @@ def test_delete_erases_the_family_in_one_go_and_tells_once_each(world, events):
     world.do(lambda on: on.sessions.delete(parent.id), parent.id)
     world.deliver()
     assert world.told.take() == [("session.deleted", {"id": child.id}), ("session.deleted", {"id": parent.id})]
+
+
+@pytest.mark.requirement("O-032")
+def test_what_waits_for_its_turn_while_a_session_ends_does_not_bring_it_back(world, monkeypatch):
+    session = world.create()
+    remote, known, commit = world.server.get(session.id, time.monotonic() + 5), [], world.store.commit
+    monkeypatch.setattr(world.store, "commit", lambda: (known.append(world.mirror.has_ended(session.id)), commit()))
+    world.do(lambda on: on.sessions.delete(session.id), session.id)
+    assert known[0] is True  # before anybody else can have the turn
+    world.told.take()
+    with pytest.raises(errors.NotFound):
+        world.commits.run(lambda unit: world.mirror.merge(unit, remote))
+    assert world.mirror.take_all([remote], None) == ([], None)
+    assert world.store.info(session.id) is None and world.told.take() == []
+
+
+def test_a_session_whose_end_cannot_be_recorded_has_not_ended(world, monkeypatch):
+    session = world.create()
+    with monkeypatch.context() as full:
+        full.setattr(world.store, "commit", lambda: (_ for _ in ()).throw(errors.StoreIo("the disk is full", "Make room.")))
+        with pytest.raises(errors.StoreIo):
+            world.do(lambda on: on.sessions.delete(session.id), session.id)
+    assert not world.mirror.has_ended(session.id) and world.store.info(session.id) is not None
+    world.chores()
+    assert world.store.info(session.id) is None
+
+
+def test_the_servers_word_that_a_session_has_ended_erases_what_was_recorded_of_it_meanwhile(world):
+    session = world.create()
+    world.mirror.ended(session.id)
+    world.sync.apply(Change("deleted", session.id, None))
+    assert world.store.info(session.id) is None
 
 
 @pytest.mark.requirement("O-032")
