@@ -29,15 +29,15 @@ class Request:
 
 
 class Proxy:
-    """Listens on a port of its own; each connection is served by a thread."""
+    """Listens on a port of its own; each connection is served by a thread. `tls`: the context of a server, for https."""
 
-    def __init__(self, url):
-        self._server = urlsplit(url)
+    def __init__(self, url, tls=None):
+        self._server, self._tls = urlsplit(url), tls
         self.requests, self.rules = [], []
         self._connections, self._streams, self._lock = set(), set(), threading.Lock()
         self._listener, self.port = None, 0
         self.up()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
         return self
@@ -120,6 +120,11 @@ class Proxy:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        if self._tls:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:  # who does not trust us leaves
+                return
         with self._lock:
             self._connections.add(connection)
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
