@@ -2,8 +2,8 @@
 
     python scripts/requirements.py [--missing]
 
-Reads docs/requirements.md and what the last `make test` recorded in build/proven.json; without a record it asks pytest
-which tests claim what, and says so. Exit 1 when a claim names no requirement, or a test that claims one did not pass.
+Reads docs/requirements.md and what the last `make test` recorded in build/proven.json, and in proven-after.json of what is judged
+when all has run; without a record it asks pytest which tests claim what, and says so. Exit 1 when a claim names no requirement, or a test that claims one did not pass.
 """
 
 import json
@@ -15,7 +15,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENT = os.path.join(ROOT, "docs", "requirements.md")
-RECORD = os.path.join(ROOT, "build", "proven.json")
+RECORD, AFTER = (os.path.join(ROOT, "build", name) for name in ("proven.json", "proven-after.json"))
 ROW = re.compile(r"\|([A-Z]-\d{3}|T-\d{2})\|(?:(must|should)\|)?")
 
 
@@ -53,12 +53,31 @@ def judge(requirements, record):
     return lines, problems
 
 
+def read_record():
+    """Return what the last run recorded, or None; without the tests that come after it if they did not run."""
+    found = _load(RECORD)
+    after = found and _load(AFTER)
+    if after:
+        for name, tests in after["claims"].items():
+            found["claims"].setdefault(name, []).extend(tests)
+        found["outcomes"].update(after["outcomes"])
+    return found
+
+
+def _load(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
 def collect():
     """Ask pytest which tests claim what, without running any."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "claims.json")
         done = subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], cwd=ROOT,
-                              env={**os.environ, "PLUE_PROVEN": path}, capture_output=True, text=True)
+                              env={**os.environ, "PLUE_PROVEN": path, "PLUE_AFTER": "1"}, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"The tests cannot be collected:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         with open(path, encoding="utf-8") as file:
@@ -68,11 +87,7 @@ def collect():
 def main(arguments):
     with open(DOCUMENT, encoding="utf-8") as file:
         requirements = read_requirements(file.read())
-    try:
-        with open(RECORD, encoding="utf-8") as file:
-            record = json.load(file)
-    except FileNotFoundError:
-        record = collect()
+    record = read_record() or collect()
     lines, problems = judge(requirements, record)
     for line in lines[:-1]:
         if "--missing" not in arguments or not re.search("PROVEN", line):

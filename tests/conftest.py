@@ -9,6 +9,9 @@ import pytest
 #: The ledger's half, who runs what when several workers do, and one OpenCode server for all folders.
 pytest_plugins = ["tests.proofs", "tests.spread", "tests.opencode.fixtures"]
 
+#: What judges the run as a whole comes after it: see scripts/test.sh.
+collect_ignore = [] if "PLUE_AFTER" in os.environ else ["after"]
+
 #: The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("plue", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("plue")

@@ -25,11 +25,14 @@ DOCUMENT = """
 @pytest.fixture
 def ledger(tmp_path, monkeypatch, capsys):
     """Run the tool over `DOCUMENT` and a record; returns exit code, output and errors."""
-    def run(record, *arguments):
+    def run(record, *arguments, after=None):
         (tmp_path / "requirements.md").write_text(DOCUMENT)
         (tmp_path / "proven.json").write_text(json.dumps(record))
         monkeypatch.setattr(tool, "DOCUMENT", tmp_path / "requirements.md")
         monkeypatch.setattr(tool, "RECORD", tmp_path / "proven.json")
+        monkeypatch.setattr(tool, "AFTER", tmp_path / "after.json")
+        if after:
+            (tmp_path / "after.json").write_text(json.dumps(after))
         code = tool.main(list(arguments))
         told = capsys.readouterr()
         return code, told.out.splitlines(), told.err
@@ -42,6 +45,13 @@ def test_a_requirement_is_proven_by_tests_that_passed(ledger):
         "P-001 must PROVEN by 2 tests", "P-002 should PROVEN by 1 test", "O-001 must … MISSING", "T-01 must … MISSING",
         "1 of 3 musts and 1 of 1 shoulds are proven."], "")
     assert ledger(record, "--missing")[1][:-1] == ["O-001 must … MISSING", "T-01 must … MISSING"]
+
+
+@pytest.mark.parametrize("outcome, code, line", [("passed", 0, "P-001 must PROVEN by 2 tests"), ("failed", 1, "P-001 must FAILED: 1 of 2 tests did not pass, first b")])
+def test_what_is_judged_when_all_has_run_counts_too(ledger, outcome, code, line):
+    record, after = ({"ran": True, "claims": {"P-001": [name]}, "outcomes": {name: how}} for name, how in (("a", "passed"), ("b", outcome)))
+    found, lines, _ = ledger(record, after=after)
+    assert (found, lines[0]) == (code, line)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped", None])
