@@ -1,0 +1,99 @@
+"""The way of one call to the server and back: its JSON, or the error that its answer means."""
+
+import threading
+import time
+
+from plue_session import errors
+from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode.http import Transport
+from plue_session.rules import directories
+from plue_session.rules.jsontext import dumps
+
+#: Seconds that a 500 waits for the `session.error` that explains it.
+EXPLANATION = 0.1
+
+
+class Caller:
+    """One server and one directory. Thread-safe.
+
+    `locate(until, cancel)` returns the server's URL, waiting for one that is being restarted. `directory` is canonical;
+    every request names it, or the session's own (O-011). `heard` is what the event stream says (`Heard`).
+    """
+
+    def __init__(self, locate, directory, username=None, password=None, heard=None):
+        self.directory = directories.canonical(directory)
+        self._locate, self._credentials, self.heard = locate, (username, password), heard
+        self._lock = threading.Lock()
+        self._transport, self._url, self._closed = None, None, False
+
+    def close(self):
+        """Cut what is under way (`CLOSED`), within 100 ms. Twice is harmless."""
+        with self._lock:
+            self._closed, transport = True, self._transport
+        if transport:
+            transport.close()
+
+    def _exchange(self, method, path, directory, query, body, until, cancel, resend):
+        url = self._locate(until, cancel)
+        with self._lock:
+            if self._closed:
+                raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
+            old = None
+            if url != self._url:  # our own server has been restarted on another port
+                old, self._url, self._transport = self._transport, url, Transport(url, *self._credentials)
+            transport = self._transport
+        if old:
+            old.close()
+        data = None if body is None else dumps(body).encode()
+        return transport.send(method, path, {"directory": directory or self.directory, **query}, data, until, cancel, resend)
+
+    def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
+        """Send, and return the parsed JSON of a 2xx answer (None if it may be `empty`)."""
+        began = time.monotonic()
+        try:
+            reply = self._exchange(method, path, directory, query or {}, body, until, cancel, resend)
+            return None if empty and 200 <= reply.status < 300 else self._read(f"{method} {path}", reply, session)
+        except errors.PlueError as error:
+            error.session = error.session or session
+            self._explain(error, session, began)
+            raise
+
+    def _read(self, call, reply, session):
+        try:
+            return shapes.parse(self._accept(call, reply, session))
+        except ValueError as problem:
+            error = shapes.malformed(f"an answer to {call}", str(problem)[:100])
+        error.session = session
+        raise error
+
+    @staticmethod
+    def _accept(call, reply, session):
+        """Return the body of a 2xx answer in JSON; raise what any other one means."""
+        if not 200 <= reply.status < 300:
+            error = shapes.refusal(call, reply.status, reply.type, reply.body)
+        elif reply.type != "application/json":
+            error = shapes.not_json(call, reply.status, reply.type)
+        else:
+            return reply.body
+        error.session = session
+        raise error
+
+    def _explain(self, error, session, began):
+        """Put the text of `session.error` where the server said no more than 500 (O-014)."""
+        if self.heard and session and type(error) is errors.Server and (error.details or {}).get("status") == 500:
+            text = self.heard.failure(session, began, EXPLANATION)
+            if text:
+                error.details["reason"] = text[:shapes.EXCERPT]
+                error.cause = f"{error.cause} ({text[:shapes.EXCERPT]})"
+
+    @staticmethod
+    def _pause(seconds, until, cancel):
+        woken = threading.Event()
+        if cancel is not None:
+            cancel.watch(woken.set)
+        try:
+            woken.wait(max(min(seconds, until - time.monotonic()), 0))
+        finally:
+            if cancel is not None:
+                cancel.unwatch(woken.set)
+                cancel.check()
