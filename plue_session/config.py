@@ -232,7 +232,23 @@ def _http_url(value, path):
     host, colon, port = authority.rpartition(":")
     if colon and not authority.endswith("]") and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         raise InvalidParam(f"{path} has no host, or a port that none can have", "Write it as http://127.0.0.1:4096.")
+    if not _is_host(authority if authority.endswith("]") or not colon else host):
+        raise InvalidParam(f"{path} names a host that none can have", "Write it as http://127.0.0.1:4096 or http://[::1]:4096.")
     return value
+
+
+def _is_host(host):
+    if host.startswith("["):
+        from socket import AF_INET6, inet_pton  # the embedded store needs none of it
+        try:
+            return host.endswith("]") and bool(inet_pton(AF_INET6, host[1:-1].partition("%")[0]))
+        except OSError:
+            return False
+    try:
+        host = host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        return False
+    return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
 
 
 def _base_url(value, path):

@@ -249,8 +249,8 @@ class Server:
     def unshare(self, session_id, until, cancel=None, directory=None):
         """Withdraw the server's share, if there is one, and return the session."""
 
-    def delete(self, session_id, until, cancel=None, directory=None):
-        """End what runs in the session and its descendants, and delete them."""
+    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
+        """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete them."""
 
     def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
         """End the turn that runs, if it is the one named; return whether there was one, after its end."""

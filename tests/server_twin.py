@@ -101,7 +101,7 @@ class ServerTwin:
 
     def find_created(self, token, until, cancel=None, directory=None):
         self._begin("find_created", until, cancel)
-        return next((self._copy(name) for name, each in self.sessions.items() if each.token == token), None)
+        return next((self._copy(name) for name, each in self.sessions.items() if each.token == token and not each.is_fork), None)
 
     def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
         self._begin("fork", until, cancel, session_id)
@@ -139,7 +139,7 @@ class ServerTwin:
         self.put(session_id, share_url=None)
         return self._end("unshare", self._copy(session_id))
 
-    def delete(self, session_id, until, cancel=None, directory=None):
+    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
         self._begin("delete", until, cancel, session_id)
         for child in [each.id for each in self.sessions.values() if each.parent_id == session_id]:
             self.delete(child, until)

@@ -115,8 +115,8 @@ class Mirror:
     def adopted(self, unit, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
         session = merge.adopt(remote, unit.store.next_number(unit.now), self._version)
-        if session.token is not None and unit.store.find_token(session.token) is not None:
-            session.token = None  # a fork has its source's
+        if session.token is not None and (remote.is_fork or unit.store.find_token(session.token) is not None):
+            session.token = None  # a fork has its source's, who may have ended
         return session
 
     @staticmethod
@@ -198,7 +198,7 @@ class Mirror:
             return self._tried.pop(token, False)
 
     def _is_lost(self, remote):
-        if remote.id not in self._lost and remote.token not in self._lost:
+        if remote.id not in self._lost and (remote.is_fork or remote.token not in self._lost):
             return False
         self._repair("take back", remote.id, 0.0)
         return True

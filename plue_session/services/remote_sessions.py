@@ -325,10 +325,11 @@ class RemoteSessions:
         remote = self._remote
         session = remote.look(session_id)
         family = families.members(remote.store.look_at_children, session_id)
+        elsewhere = {member.directory for each in family[1:] if (member := remote.store.look(each))} - {session.directory, None}
         with remote.turnstile.hold(session_id, self._call, family):
             try:
                 with remote.asking():
-                    self._server.delete(session_id, **self._way, directory=session.directory)
+                    self._server.delete(session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere))
                 self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
                 self._mirror.end(session_id)

@@ -142,7 +142,7 @@ def test_our_own_servers_return_ends_the_pause(stub):
 
 @pytest.mark.parametrize("answer, state", [
     (reply(401, content_type=None), "ACCESS_DENIED"), (reply(200, b"<html>", "text/html"), "SERVER"), (reply(200, b"{}"), "SERVER"),
-    (reply(404), "NOT_FOUND"), (b"SSH-2.0\r\n\r\n", "CONNECTION")])
+    (reply(404), "SERVER"), (b"SSH-2.0\r\n\r\n", "CONNECTION")])
 def test_what_is_no_event_stream_is_a_state_that_says_so(stub, answer, state):
     stub.default = lambda method, target: answer
     with Follower(stub.url) as follower:

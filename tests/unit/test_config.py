@@ -234,6 +234,8 @@ def test_the_argument_may_choose_another_place_than_the_file(tmp_path):
     ({**OPENCODE, "url": "ftp://h"}, "backend.url is not a URL"), ({**OPENCODE, "url": 1}, "backend.url must be"),
     ({**OPENCODE, "url": "http://h:0"}, "backend.url has no host, or a port"),
     ({**OPENCODE, "url": "http://:80"}, "backend.url has no host"),
+    *(({**OPENCODE, "url": f"http://{host}"}, "backend.url names a host that none can have")
+      for host in ("[::1", "[zz]:1", "a..b:1", "a" * 64, "\u00e9" * 64, ".x")),
     ({**OPENCODE, "url": "http://h:99999"}, "backend.url has no host"),
     ({**OPENCODE, "directory": "relative"}, "backend.directory is not an absolute path"),
     ({**OPENCODE, "directory": "/no/such"}, "backend.directory /no/such cannot be used"),

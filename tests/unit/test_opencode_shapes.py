@@ -98,8 +98,8 @@ def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure
     (500, {"name": "UnknownError", "data": {"message": "Unexpected server error.", "ref": "err_1"}}, errors.Server, "Unexpected server error.",
      {"error": "UnknownError", "ref": "err_1"}),
     (500, {"_tag": "InternalServerError"}, errors.Server, "InternalServerError", {"error": "InternalServerError"}),
-    (404, b"", errors.NotFound, "", {}), (500, b"", errors.Server, "", {}), (401, b"", errors.AccessDenied, "", {}),
-    (404, b"404 Not Found", errors.NotFound, "404 Not Found", {}), (502, b"<html>Bad Gateway</html>", errors.Server, "a web page", {}),
+    (404, b"", errors.Server, "", {}), (500, b"", errors.Server, "", {}), (401, b"", errors.AccessDenied, "", {}),
+    (404, b"404 Not Found", errors.Server, "404 Not Found", {}), (404, {"message": "no Route matched"}, errors.Server, "no Route matched", {}), (502, b"<html>Bad Gateway</html>", errors.Server, "a web page", {}),
     (400, b"[1]", errors.InvalidParam, "[1]", {}), (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}), (302, b"", errors.Server, "", {}),
     (500, b"\xff\xfe" * 5000, errors.Server, None, {}), (413, b"", errors.LimitExceeded, "", {})])
 def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text, details):

@@ -7,8 +7,8 @@ connection is written and read here, with http.client (see `answers`).
 import functools
 import http.client
 import socket
+import ssl
 import time
-from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
@@ -19,7 +19,7 @@ from urllib3.util.connection import is_connection_dropped
 
 from plue_session import errors
 from plue_session.adapters.opencode.answers import Answer
-from plue_session.adapters.opencode.connection import TimedSocket, tls_context, untrusted
+from plue_session.adapters.opencode.connection import TimedSocket, prefix, tls_context, untrusted
 from plue_session.adapters.opencode.exchange import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
@@ -40,11 +40,11 @@ class Dropped(Exception):
         cause = self.cause
         if isinstance(cause, socket.gaierror):
             return errors.Connection(f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details)
-        if (error := untrusted(cause, details)) is not None:
+        if not exchange.sent and (error := untrusted(cause, details)) is not None:
             return error
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return errors.Timeout(f"the server did not answer {call} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.", details=details)
-        if isinstance(cause, (ConnectionError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
+        if isinstance(cause, (ConnectionError, ssl.SSLError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
             how = ("in the middle of the answer" if self.begun else "without an answer") if exchange.sent else "before it was asked"
             reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
             reached = exchange.sent and not isinstance(cause, ConnectionRefusedError)  # that may be of a second attempt
@@ -106,7 +106,7 @@ class Carrier:
         request = requests.Request("GET", self._base).prepare()
         find = getattr(self._adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
         pool = find(request, True) if find else self._adapter.get_connection(request.url)
-        self._prefix = quote(urlsplit(self._base).path, safe="/%:@!$&'()*+,;=~")
+        self._prefix = prefix(self._base)
         self._connection = pool._new_conn()
         if request.url.startswith("https:"):
             self._connection.ssl_context = tls_context()

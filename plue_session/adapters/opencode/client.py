@@ -39,7 +39,7 @@ class Client(Caller):
             for session in self.list(until, cancel, directory):
                 if session.id == session_id:
                     return session
-            reply.status = 404
+            raise errors.NotFound(f"the server has no session {session_id}", "List the sessions to see what there is.", session=session_id, details={"status": 404})
         return _the(session_id, shapes.session(self._read(call, reply, session_id)))
 
     def list(self, until, cancel=None, directory=None, roots=False):
@@ -147,8 +147,8 @@ class Client(Caller):
         raise lost
 
     def find_created(self, token, until, cancel=None, directory=None):
-        """Return the session that was created with `token`, or None."""
-        return next((session for session in self.list(until, cancel, directory) if session.token == token), None)
+        """Return the session that was created with `token`, or None; a fork has its source's, and is none."""
+        return next((session for session in self.list(until, cancel, directory) if session.token == token and not session.is_fork), None)
 
     def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None):
         """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not of

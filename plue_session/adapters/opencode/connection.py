@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from urllib.parse import quote, urlsplit
 
 from plue_session import errors
 
@@ -81,6 +82,11 @@ class Wire:
             twin, self._twin = self._twin, None
         if twin is not None:
             twin.close()
+
+
+def prefix(url):
+    """Return the path of a server's URL as it begins each request: what no URL may hold is encoded, nothing else changed."""
+    return quote(urlsplit(url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
 
 
 def tls_context():

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.connection import Wire, tls_context, untrusted
+from plue_session.adapters.opencode.connection import Wire, prefix, tls_context, untrusted
 
 #: Seconds that one try of `await_health` takes at most.
 TRY = 0.25
@@ -33,12 +33,12 @@ def probe(url, headers, seconds):
         connection = http.client.HTTPConnection(parts.hostname, parts.port)
         connection.sock = sock
         sock.settimeout(max(until - time.monotonic(), 0.001))
-        connection.request("GET", parts.path.rstrip("/") + "/global/health", headers=headers)
+        connection.request("GET", prefix(url) + "/global/health", headers=headers)
         answer = connection.getresponse()
         body = answer.read(65536)
     except TimeoutError:
         raise errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that cannot be one
         raise untrusted(error) or errors.Connection(f"the server cannot be reached ({getattr(error, 'strerror', None) or type(error).__name__})",
                                 "See that it runs and that backend.url names it.") from None
     finally:

@@ -14,6 +14,7 @@ from plue_session.rules.jsontext import MAX_DEPTH
 
 #: Where a create's token lies in the session's metadata on the server (P-176).
 TOKEN = "plue_session"
+_FORK = re.compile(r" \(fork #\d+\)\Z")
 #: Characters of the server's text that an error repeats.
 EXCERPT = 500
 
@@ -32,6 +33,11 @@ class RemoteSession:
         return isinstance(other, RemoteSession) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     __hash__ = None
+
+    @property
+    def is_fork(self):
+        """Whether its title is one that the server gives to forks, which have their source's metadata, `token` included (O-054)."""
+        return _FORK.search(self.title) is not None
 
 
 class RemoteMessage:
@@ -253,6 +259,8 @@ def refusal(call, status, content_type, body):
         details["error"] = name[:EXCERPT]
     details["server"] = text = (text or "")[:EXCERPT]
     kind = _CODES.get(status, errors.Server)
+    if kind is errors.NotFound and not name:  # something on the way has no route to the server: that says nothing of a session (P-117)
+        kind = errors.Server
     said = f": {_line(text)}" if text else " without a word"
     cause = f"the server answered {status} to {call}{said}"
     if kind is errors.AccessDenied:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from plue_session import errors
 from plue_session.adapters.opencode import events, shapes
-from plue_session.adapters.opencode.connection import Wire, tls_context, untrusted
+from plue_session.adapters.opencode.connection import Wire, prefix, tls_context, untrusted
 from plue_session.rules import sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
@@ -83,7 +83,7 @@ class Stream:
                 error = errors.Connection("the server ended the event stream", "It is connected again by itself.")
             except errors.PlueError as failure:
                 error = failure
-            except (OSError, http.client.HTTPException) as failure:
+            except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: a URL that cannot be one
                 error = untrusted(failure) or errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
                                           "It is connected again by itself.")
             self._put(error)
@@ -101,7 +101,8 @@ class Stream:
 
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /event."""
-        parts = urlsplit(self._locate(time.monotonic() + CONNECT, None))
+        url = self._locate(time.monotonic() + CONNECT, None)
+        parts = urlsplit(url)
         secure = parts.scheme == "https"
         wire = Wire()
         with self._changed:
@@ -115,7 +116,7 @@ class Stream:
             if secure:
                 connection.sock = sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
             sock.settimeout(min(ANSWER, self._silence))
-            connection.request("GET", f"{parts.path.rstrip('/')}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
+            connection.request("GET", f"{prefix(url)}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
             answer = connection.getresponse()
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status != 200:

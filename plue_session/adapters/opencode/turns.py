@@ -66,24 +66,37 @@ class Turns:
             if time.monotonic() >= look.until:
                 raise errors.Timeout("the server did not end the turn in time", "Try again; the session stays aborted.", session=look.session_id)
 
-    def delete(self, session_id, until, cancel=None, directory=None):
+    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
         """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run on
-        and fail in the database (O-030). OpenCode: DELETE /session/{id}."""
-        directory = directory or self._directory(session_id, until, cancel)
-        busy = self._client.status(until, cancel, directory)
+        and fail in the database (O-030). `elsewhere`: in which other directories descendants are. `NOT_FOUND` means the
+        session itself. OpenCode: DELETE /session/{id}."""
+        directory, busy = directory or self._directory(session_id, until, cancel), set()
+        for each in dict.fromkeys((directory, *elsewhere)):  # each directory knows what runs in it, and no more (O-057)
+            busy.update(self._client.status(until, cancel, each))
         if busy:
-            for each in self._family(session_id, until, cancel, directory):
+            for each, where in self._family(session_id, until, cancel, directory).items():
                 if each in busy:
-                    self.abort(each, until, cancel, directory)
+                    try:
+                        self.abort(each, until, cancel, where)
+                    except errors.NotFound:  # another client was faster
+                        if each == session_id:
+                            raise
         self._client.delete(session_id, until, cancel, directory)
 
     def _family(self, session_id, until, cancel, directory):
-        family, left = [], [session_id]
+        """Return `{id: directory}` of the session and its descendants."""
+        family, left = {}, [(session_id, directory)]
         while left:
-            each = left.pop()
-            if each not in family:
-                family.append(each)
-                left += [child.id for child in self._client.children(each, until, cancel, directory)]
+            each, where = left.pop()
+            if each in family:
+                continue
+            family[each] = where
+            try:
+                left += [(child.id, child.directory) for child in self._client.children(each, until, cancel, where)]
+            except errors.NotFound:
+                if each == session_id:
+                    raise
+                del family[each]
         return family
 
     def _directory(self, session_id, until, cancel):
@@ -96,7 +109,7 @@ class _Look:
 
     def __init__(self, client, heard, session_id, until, cancel, directory):
         self.client, self.heard, self.session_id, self.until, self.cancel, self.directory = client, heard, session_id, until, cancel, directory
-        self.begun, self.idle_since = False, None
+        self.begun, self.idle_since, self.seen = False, None, None
 
     def busy(self):
         return self.session_id in self.client.status(self.until, self.cancel, self.directory)
@@ -133,8 +146,12 @@ class _Look:
             return False
 
     def _trailed(self):
-        """Idle, but the message is open: give its end the time it may take, then take it for cut off by a crash (O-048)."""
-        self.idle_since = self.idle_since or time.monotonic()
+        """Idle, but the message is open: give its end the time it may take, then take it for cut off by a crash (O-048). One that
+        still grows belongs to a turn of another server on the same database, which this one cannot end."""
+        page, _ = self.client.messages(self.session_id, self.until, self.cancel, self.directory, limit=1)
+        seen = [(message.id, parts) for message, parts in page]
+        if self.idle_since is None or seen != self.seen:
+            self.idle_since, self.seen = time.monotonic(), seen
         return time.monotonic() - self.idle_since > TRAILING
 
     def until_true(self, condition, until):
