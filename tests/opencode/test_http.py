@@ -142,6 +142,15 @@ def test_the_path_of_the_url_is_sent_as_it_is_by_requests_and_by_the_question_fo
     transport.close()
 
 
+def test_a_path_that_no_url_may_hold_is_encoded_alike_everywhere(stub):
+    transport, stub.well = http.Transport(stub.url + "/pr\u00e9 x/"), False
+    stub.answers += [reply(200), reply(200, {"healthy": True})]
+    get(transport)
+    health.probe(stub.url + "/pr\u00e9 x/", {}, 5)
+    assert [target for _, target, _, _ in stub.requests] == ["/pr%C3%A9%20x/x?directory=%2Fd", "/pr%C3%A9%20x/global/health"]
+    transport.close()
+
+
 @pytest.mark.parametrize("url", ["http://[zz]:1", "http://h:1;x", "http://\u00ff\u2603..x:1"])
 def test_a_url_that_names_no_server_is_an_error_and_nothing_was_sent(url):
     transport = http.Transport(url)

@@ -71,6 +71,18 @@ def test_where_the_route_is_missing_a_session_is_read_from_the_list(stub, client
     assert "limit=1000000" in stub.requests[1][1]
 
 
+@pytest.mark.requirement("P-117")
+@pytest.mark.parametrize("answer", [reply(404, b"404 page not found", "text/plain"), reply(404, b"", None), reply(404, b"<html>not found</html>", "text/html"),
+                                    reply(404, {"message": "no Route matched with those values"})], ids=["text", "empty", "page", "gateway"])
+def test_a_404_of_something_on_the_way_is_not_an_absence(stub, client, answer):
+    for call in (lambda: client.get("ses_a", soon()), lambda: client.update("ses_a", soon(), title="x"), lambda: client.delete("ses_a", soon()),
+                 lambda: client.children("ses_a", soon()), lambda: client.status(soon())):
+        stub.answers[:] = [answer] * 3
+        with pytest.raises(errors.Server) as caught:
+            call()
+        assert caught.value.details["status"] == 404
+
+
 def test_a_failure_of_the_read_is_not_an_absence(stub, client):
     for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Server), (stub.stall(), errors.Timeout)):
         stub.answers[:] = [answer]

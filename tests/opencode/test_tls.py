@@ -1,5 +1,6 @@
 """Over https: whom we trust, and that all else is as over http. `tls/server.pem` is for "localhost", signed by `tls/authority.pem`."""
 
+import os
 import socket
 import ssl
 import threading
@@ -77,6 +78,17 @@ def test_a_server_that_speaks_no_tls_is_an_error_that_says_so():
             get(transport)
         assert caught.value.details == {"sent": False}
         transport.close()
+
+
+def test_a_secured_connection_that_breaks_once_the_request_was_sent_does_not_speak_of_trust(secure, trusted, transport):
+    def garble(connection):
+        with socket.socket(fileno=os.dup(connection.fileno())) as raw:
+            raw.sendall(b"this is no record of TLS")
+        raise OSError
+    secure.answers += [garble]
+    with pytest.raises(errors.Connection, match="the server ended the connection without an answer.*not known") as caught:
+        transport.send("PATCH", "/session/ses_a", {}, b"{}", time.monotonic() + 5)
+    assert caught.value.details == {"sent": True}
 
 
 @pytest.mark.requirement("T-03")

@@ -162,6 +162,37 @@ def test_a_busy_session_is_aborted_before_it_is_deleted(client, turns, session, 
         client.get(child.id, soon())
 
 
+@pytest.mark.requirement("O-030", "P-117")
+def test_a_descendant_that_another_client_deletes_meanwhile_is_not_taken_for_the_session(client, turns, session, model, monkeypatch):
+    child = client.create(uuid.uuid4().hex, soon(), parent_id=session.id)
+    prompt(client, session, f"parent {session.id} [wait]")
+    model.started.get(timeout=10)
+    children, asked = client.children, []
+
+    def others(session_id, *arguments):
+        found = children(session_id, *arguments)
+        if not asked:
+            client.delete(child.id, soon())
+        asked.append(session_id)
+        return found
+    monkeypatch.setattr(client, "children", others)
+    turns.delete(session.id, soon())
+    assert asked == [session.id] and model.ended.get(timeout=2)[1] == "left"
+    with pytest.raises(errors.NotFound):
+        client.get(session.id, soon())
+
+
+@pytest.mark.requirement("O-030", "P-146")
+def test_what_runs_in_another_directory_is_aborted_before_its_parent_is_deleted(client, turns, session, model, tmp_path):
+    child = client.create(uuid.uuid4().hex, soon(), directory=str(tmp_path), parent_id=session.id)
+    client.prompt(child.id, "msg_" + uuid.uuid4().hex[:26], [{"type": "text", "text": f"elsewhere {child.id} [wait]"}], MODEL, soon(), directory=child.directory)
+    model.started.get(timeout=20)
+    turns.delete(session.id, soon(), elsewhere=[child.directory])
+    assert model.ended.get(timeout=2)[1] == "left" and child.id not in client.status(soon(), directory=child.directory)
+    with pytest.raises(errors.NotFound):
+        client.get(child.id, soon())
+
+
 def test_an_abort_that_waits_can_be_cancelled(client, turns, session, model, monkeypatch):
     prompt(client, session, "stubborn [wait]")
     model.started.get(timeout=10)

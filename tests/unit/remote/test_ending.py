@@ -40,6 +40,16 @@ def test_what_waits_for_its_turn_while_a_session_ends_does_not_bring_it_back(wor
     assert world.store.info(session.id) is None and world.told.take() == []
 
 
+@pytest.mark.requirement("O-030")
+def test_a_delete_names_the_directories_in_which_descendants_may_run(world, monkeypatch, tmp_path):
+    parent = world.create()
+    world.create(parentId=world.create(parentId=parent.id, directory=str(tmp_path)).id)
+    named, delete = [], world.server.delete
+    monkeypatch.setattr(world.server, "delete", lambda *names, elsewhere=(), **way: (named.append(elsewhere), delete(*names, **way)))
+    world.do(lambda on: on.sessions.delete(parent.id), parent.id)
+    assert named[0] == [str(tmp_path)]  # the others are the twin's own
+
+
 def test_a_session_whose_end_cannot_be_recorded_has_not_ended(world, monkeypatch):
     session = world.create()
     with monkeypatch.context() as full:

@@ -187,6 +187,31 @@ def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a
     second.store.close()
 
 
+@pytest.mark.requirement("P-176", "O-054")
+def test_a_fork_is_not_taken_for_what_a_create_with_the_sources_key_made(world):
+    source = world.do(lambda on: on.sessions.get_or_create("main"))
+    ours = world.do(lambda on: on.sessions.fork(source.id), source.id)
+    theirs = world.server.fork(source.id, time.monotonic() + 5)
+    world.do(lambda on: on.sessions.delete(source.id), source.id)
+    world.server.fork(theirs.id, time.monotonic() + 5)
+    world.chores()
+    found = world.do(lambda on: on.sessions.get_or_create("main"))
+    assert found.id not in {source.id, ours.id, theirs.id} and found.title.startswith("New session") and found.key == "main"
+    assert world.store.find(theirs.id).token is None
+
+
+@pytest.mark.requirement("P-176", "O-054")
+def test_a_process_that_starts_does_not_take_a_fork_for_what_a_create_made(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    source = first.do(lambda on: on.sessions.get_or_create("main"))
+    fork = first.do(lambda on: on.sessions.fork(source.id), source.id)
+    first.do(lambda on: on.sessions.delete(source.id), source.id)
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    assert second.do(lambda on: on.sessions.get_or_create("main")).id not in {source.id, fork.id}
+    second.store.close()
+
+
 def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
     world.server.during["create"] = lambda: take_key(world, "other")
     world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
