@@ -3,7 +3,8 @@
     python scripts/requirements.py [--missing]
 
 Reads docs/requirements.md and what the last `make test` recorded in build/proven.json, and in proven-after.json of what is judged
-when all has run; without a record it asks pytest which tests claim what, and says so. Exit 1 when a claim names no requirement, or a test that claims one did not pass.
+when all has run; without a record it asks pytest which tests claim what, and says so. Exit 1 when a claim names no requirement, or
+a test that claims one did not pass.
 """
 
 import json

@@ -12,7 +12,10 @@ class Crowded(errors.Timeout):
 
 
 class Surveys:
-    """Thread-safe; in order, so that who lists again and again keeps nobody from looking at another directory. `mirror` records what has changed, but for what `turnstile` holds."""
+    """Thread-safe; in order, so that who lists again and again keeps nobody from looking at another directory.
+
+    `mirror` records what has changed, but for what `turnstile` holds.
+    """
 
     def __init__(self, server, store, publisher, mirror, turnstile, log):
         self._server, self._store, self._publisher, self._log = server, store, publisher, log

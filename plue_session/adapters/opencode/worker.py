@@ -63,11 +63,14 @@ class Worker:
 
     def end(self):
         """End the thread, cutting what it does."""
+        self._cut_off()
+        self._wake.release()
+
+    def _cut_off(self):
         with self._lock:
             if self._exchange is not None:
                 self._exchange.settle(closed())
             self._wire.cut()
-        self._wake.release()
 
     def _run(self):
         while True:
@@ -84,10 +87,7 @@ class Worker:
 
     def _hang_up(self):
         """Close the connection, whoever may still use it; twice is harmless."""
-        with self._lock:
-            if self._exchange is not None:
-                self._exchange.settle(closed())
-            self._wire.cut()
+        self._cut_off()
         self._wire.release()
         if self._carrier is not None:
             self._carrier.close()

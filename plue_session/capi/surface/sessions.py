@@ -230,7 +230,8 @@ def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
     All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
-    first; should it then refuse, the sessions are as before, without these turns.
+    first (not those that another server on the same database runs: see plue_session_abort); should it then refuse, the
+    sessions are as before, without these turns.
 
     :returns: 0, or -1 (nothing was erased).
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
@@ -246,9 +247,10 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
-    server the turn that runs is ended; the flag shows even if the server cannot be told. It never waits behind other calls.
+    server the turn that it runs is ended; the flag shows even if the server cannot be told. It never waits behind other calls.
+    What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
 
-    :returns: 0 (the turn is known to have ended), or -1.
+    :returns: 0 (the server's turn is known to have ended), or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
     :opencode: POST /session/{id}/abort
     """
