@@ -20,7 +20,7 @@
 #include <sys/inotify.h>
 #endif
 
-enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, RARELY_MS = 5000 };
+enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, OWN_PAUSE_MS = 10, RARELY_MS = 5000 };
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
@@ -66,20 +66,23 @@ static int64_t newest_row(const watch *mine)
     return newest;
 }
 
-/* Wake the writer when the newest row of the log is none that this process has published. */
-static void look(watch *mine)
+/* Wake the writer when the newest row of the log is none that this process has published; return whether it was. */
+static int look(watch *mine)
 {
     int64_t newest = newest_row(mine);
-    if (newest == mine->seen || newest <= plue_published())
-        return;
-    /* Our own writer tells of its commit a moment before it has published it. */
-    struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
-    (void)poll(&stop, 1, OWN_MS);
-    newest = newest_row(mine);
+    if (newest == mine->seen)
+        return 1;
     if (newest > plue_published()) {
-        mine->seen = newest;
-        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
+        /* Our own writer tells of its commit a moment before it has published it. */
+        struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
+        (void)poll(&stop, 1, OWN_MS);
+        newest = newest_row(mine);
     }
+    if (newest <= plue_published())
+        return 0;
+    mine->seen = newest;
+    plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
+    return 1;
 }
 
 static void *watch_main(void *argument)
@@ -96,10 +99,13 @@ static void *watch_main(void *argument)
             continue;
         }
         drain(mine);
-        look(mine);
-        /* Under steady writing, one look for several commits. */
+        int news = look(mine);
+        /*
+         * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each change, so
+         * while it is busy there is less to find out here, and each look would take it a wake-up of this thread.
+         */
         wait[1].fd = -1;
-        (void)poll(wait, 1, PAUSE_MS);
+        (void)poll(wait, 1, news ? PAUSE_MS : OWN_PAUSE_MS);
     }
     release(mine);
     pthread_mutex_lock(&ended_lock);
