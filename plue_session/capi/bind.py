@@ -262,6 +262,9 @@ class Boundary:
         lib, runtime = self.lib, self.runtime
         commits, store = runtime.commits, runtime.store
         take = self.taker(lane, generation)
+
+        def near():
+            lib.plue__near(lane)
         while True:
             signal = lib.plue__wait(lane, generation)
             if not signal:
@@ -272,7 +275,7 @@ class Boundary:
                 def jobs():
                     requests.extend(take())
                     return [lambda unit, request=request: self.joined(request, handles) for request in requests]
-                outcomes = commits.batch([], jobs)
+                outcomes = commits.batch([], jobs, near)
                 if len(outcomes) != len(requests):  # the store could not even be locked
                     requests.extend(take())
                     outcomes = outcomes[-1:] * len(requests)

@@ -4,12 +4,15 @@
 #include "lanes.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plue_tables.h"
 
+#define NAP_NS INT64_C(120000)
+#define AWAKE_NS INT64_C(300000)
 enum { LONGEST_TEXT = 64 << 20, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 
 static atomic_int timeout_ms = 30000;
@@ -75,6 +78,30 @@ static const char *reason(int code, int lane, int state)
                  : "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs.";
 }
 
+/*
+ * Waking a thread takes the kernel about as long as all that the library does around a commit, and takes it from both sides. So a
+ * caller that waits for the writer alone sleeps for less than a commit takes and is then awake for a while, as it is when the
+ * writer says that the end is near; after that it sleeps like everybody. It yields to whoever else wants the processor.
+ */
+static void stay_awake(request *made, lane *in)
+{
+    int64_t until = plue_monotonic_ns() + AWAKE_NS;
+    atomic_store_explicit(&made->near, NEAR, memory_order_relaxed);
+    pthread_mutex_unlock(&in->lock);
+    while (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR && plue_monotonic_ns() < until)
+        sched_yield();
+    pthread_mutex_lock(&in->lock);
+    atomic_store_explicit(&made->near, OVER, memory_order_relaxed);
+}
+
+static void nap(request *made, lane *in)
+{
+    struct timespec at;
+    plue_deadline(&at, plue_monotonic_ns() + NAP_NS);
+    if (pthread_cond_timedwait(&made->ended, &in->lock, &at) == ETIMEDOUT && made->state == STARTED)
+        stay_awake(made, in);
+}
+
 /* Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. */
 static request *pass(request *made, const plue_call *call, int to, int64_t deadline)
 {
@@ -101,9 +128,15 @@ static request *pass(request *made, const plue_call *call, int to, int64_t deadl
     atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
     pthread_cond_signal(&in->arrived);
 
+    if (to == PLUE_LANE_COMMIT && in->pending.count + in->started.count == 1)
+        nap(made, in);
     while (made->state < DONE) {
         struct timespec at;
         plue_deadline(&at, made->leave_at);
+        if (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR) {
+            stay_awake(made, in);
+            continue;
+        }
         if (pthread_cond_timedwait(&made->ended, &in->lock, &at) != ETIMEDOUT || made->state == DONE || plue_monotonic_ns() < made->leave_at)
             continue;
         if (made->state == STARTED && to == PLUE_LANE_COMMIT && !made->leave_code && made->leave_at < deadline + COMMIT_GRACE_MS * MS) {

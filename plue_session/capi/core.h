@@ -144,6 +144,7 @@ void plue__remote(int remote);
 int plue__wait(int lane, int generation);
 int plue__take(int lane, int generation, plue_request **requests, int room);
 void plue__wake(int lane, int signal);
+void plue__near(int lane);
 void plue__finish_text(plue_request *request, const char *text, size_t length);
 int plue__finish_number(plue_request *request, int number);
 int plue__finish_session(plue_request *request, uintptr_t handle);

@@ -139,6 +139,19 @@ void plue__wake(int index, int signal)
     pthread_mutex_unlock(&in->lock);
 }
 
+/* What was taken from the lane is about to end: a caller that waits alone, and sleeps, is woken while the library tells what is new. */
+void plue__near(int index)
+{
+    lane *in = &plue_lanes[index];
+    pthread_mutex_lock(&in->lock);
+    request *only = in->started.count == 1 ? in->started.first : NULL;
+    if (only && atomic_load_explicit(&only->near, memory_order_relaxed) != NEAR) {
+        atomic_store_explicit(&only->near, NEAR, memory_order_relaxed);
+        pthread_cond_signal(&only->ended);
+    }
+    pthread_mutex_unlock(&in->lock);
+}
+
 /* End a request that was taken. When the caller has left, its result has nowhere to go. */
 static int finish(request *done)
 {
@@ -148,6 +161,7 @@ static int finish(request *done)
     if (!abandoned) {
         plue_list_detach(&in->started, done);
         done->state = DONE;
+        atomic_store_explicit(&done->near, OVER, memory_order_relaxed);
         pthread_cond_signal(&done->ended);
     }
     pthread_mutex_unlock(&in->lock);

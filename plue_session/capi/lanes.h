@@ -5,6 +5,7 @@
 #include "core.h"
 
 enum { PENDING, STARTED, DONE, ABANDONED };
+enum { FAR, NEAR, OVER }; /* its end: far, near and awaited by a thread that does not sleep, not awaited in this way */
 #define MS INT64_C(1000000)
 
 typedef struct request request;
@@ -13,6 +14,7 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int lane, state;
+    atomic_int near; /* FAR, NEAR, OVER; written under the lane's lock */
     int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */

@@ -51,15 +51,16 @@ class Commits:
             raise outcome
         return outcome
 
-    def batch(self, jobs, take_more=None):
+    def batch(self, jobs, take_more=None, durable=None):
         """Run `jobs` (each called with the unit), commit once, publish; return a result or an exception for each.
 
         `take_more`, when given, is called once the store is ours: jobs that arrived while we waited join the group.
+        `durable`, when given, is called once the group is, before anybody hears of it; it must only take a note.
         """
         with self._lock:
             self._owner = get_ident()
             try:
-                return self._batch(jobs, take_more)
+                return self._batch(jobs, take_more, durable)
             finally:
                 self._unit = self._owner = None
 
@@ -69,7 +70,7 @@ class Commits:
             if self._missed or self.store.log_state()[1] > self._published:
                 self._publish_foreign()
 
-    def _batch(self, jobs, take_more):
+    def _batch(self, jobs, take_more, durable):
         outcomes = []
         effects = []
         store = self.store
@@ -92,6 +93,8 @@ class Commits:
             store.rollback()
             count = max(len(jobs), len(outcomes), 1)
             return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (count - len(outcomes))
+        if durable:
+            durable()
         if foreign or self._missed:
             try:
                 self._publish_foreign(last)
