@@ -39,8 +39,8 @@ class Locks:
         try:
             for name in (TURN, HOLD):
                 self.fds.append(_open_lock(data_dir, name))
-            self._turn, hold = self.fds
-            _hold(hold, os.path.join(data_dir, HOLD))
+            self._turn, self._hold = self.fds
+            _hold(self._hold, os.path.join(data_dir, HOLD))
         except errors.PlueError:
             self.close()
             raise
@@ -51,7 +51,9 @@ class Locks:
         `OSError` when the folder was removed meanwhile: what would be written could never be found again.
         """
         fcntl.flock(self._turn, fcntl.LOCK_EX)
-        if os.fstat(self._turn).st_nlink == 0:
+        # Not of the file that each commit writes to: on a file whose times were asked for, the kernel changes them with the
+        # next write, and on some file systems that inode then goes to the disk with the WAL, as another write to wait for.
+        if os.fstat(self._hold).st_nlink == 0:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
             raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
 
