@@ -113,21 +113,23 @@ def test_several_scopes_share_the_file_and_its_ids_but_see_their_own_sessions(op
     same = dict(key="k", role="r", relay_state="READY", tags=["t"])
     assert add(one, 1000, **same) == 1000
     assert add(two, 1000, **same) == 1001
-    two.begin()
-    two.insert(Session(number=two.next_number(0), id="session_1000", created=1, updated=1, info="[]"))
-    two.put_share(Share("session_1000", "s2", "u", 1, None))
-    assert two.active_count() == 2
-    two.commit()
+    for store, share in ((one, "s1"), (two, "s2")):
+        store.begin()
+        store.insert(Session(number=store.next_number(0), id="ses_a", created=1, updated=1, info="[]"))
+        store.put_share(Share("ses_a", share, "u", 1, None))
+        assert store.active_count() == 2
+        store.commit()
     assert (one.count(Query(tags=("t",))), two.count(Query(tags=("t",)))) == (1, 1)
     assert [row.id for row in one.events_after(0, 9)] == [1]
     assert [row.id for row in two.events_after(0, 9)] == [2]
     assert one.log_state() == two.log_state() == (0, 2)
     one.begin()
-    one.erase("session_1000")
+    one.erase("ses_a")
+    assert one.active_count() == 1
     one.commit()
-    assert two.info("session_1000") == (0, "[]")
-    assert two.share("session_1000").share_id == "s2"
-    assert one.share("session_1000") is None
+    assert two.info("ses_a") == (0, "[]")
+    assert two.share("ses_a").share_id == "s2"
+    assert one.info("ses_a") is None and one.share("ses_a") is None
     assert one.check() == []
 
 
@@ -230,6 +232,7 @@ def test_check_finds_what_does_not_fit_together(opened):
     number = add(store, metadata="{", tags=["t"])
     store.begin()
     store.put_share(Share("session_7", "s", "u", 1, None))
+    assert store.active_count() == 1
     store.commit()
     store._connections._writer.execute("INSERT INTO session_tag (tag, number) VALUES ('x', 5)")
     store._connections._writer.execute("UPDATE scope SET active = 9")

@@ -63,11 +63,15 @@ def translate(error, path):
 def taken(error, session):
     """Return ALREADY_EXISTS for a `sqlite3.IntegrityError` met when `session` was stored: says what of it is taken."""
     text = str(error)  # "UNIQUE constraint failed: session.scope, session.key"
-    for field, remedy in _TAKEN.items():
+    for field in _TAKEN:
         if text.endswith("session." + field):
-            value = getattr(session, field)
-            return errors.AlreadyExists(f"the {field} {value!r} is taken", remedy, details={"field": field, "value": value})
+            return is_taken(field, getattr(session, field))
     return translate(error, "")
+
+
+def is_taken(field, value):
+    """Return ALREADY_EXISTS for a session whose `field` would have a value that another one has."""
+    return errors.AlreadyExists(f"the {field} {value!r} is taken", _TAKEN[field], details={"field": field, "value": value})
 
 
 def system(error, path, doing):

@@ -23,7 +23,7 @@ DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql")
+MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql")
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.
@@ -261,13 +261,13 @@ def _migrate(path, version):
 
 
 def _apply(connection, version):
-    for number, name in enumerate(MIGRATIONS[version:], version + 1):
-        script = queries.read("migrations/" + name)
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
-        except sqlite3.Error:
-            connection.rollback()
-            raise
+    """Run the migrations after `version`, all or none."""
+    scripts = "\n".join(queries.read("migrations/" + name) for name in MIGRATIONS[version:])
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{scripts}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
+    except sqlite3.Error:
+        connection.rollback()
+        raise
 
 
 def _open_lock(data_dir, name):

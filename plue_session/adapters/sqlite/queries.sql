@@ -19,11 +19,12 @@ RELEASE part;
 ROLLBACK TO part;
 
 -- name: find
+-- By the number that is in the id, or by the index of the ids that have none. `info`, below, likewise.
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
        residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, abort_mark,
        forked, seen, rev, info, title_fold, search
-FROM session WHERE scope = ? AND id = ?;
+FROM session WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
 
 -- name: total
 SELECT count(*) FROM session;
@@ -44,10 +45,19 @@ SELECT id FROM session WHERE scope = ? AND parent_id = ? AND forked IS NULL ORDE
 SELECT active FROM scope WHERE name = ?;
 
 -- name: count_active
-INSERT INTO scope (name, active) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET active = active + excluded.active;
+SELECT count(*) FROM session WHERE scope = ? AND status IN ('active', 'suspended') AND seen IS NULL;
+
+-- name: begin_counting
+INSERT INTO scope (name, active) VALUES (?, ?);
+
+-- name: gain_active
+UPDATE scope SET active = active + ? WHERE name = ?;
 
 -- name: largest_number
-SELECT seq FROM sqlite_sequence WHERE name = 'session';
+SELECT max(ifnull((SELECT max(number) FROM session), 0), (SELECT value FROM meta WHERE name = 'retired'));
+
+-- name: retire_number
+UPDATE meta SET value = max(value, ?) WHERE name = 'retired';
 
 -- name: erase_session
 DELETE FROM session WHERE number = ?;
@@ -102,7 +112,8 @@ UPDATE meta SET value = max(value, ?) WHERE name = 'floor';
 SELECT value FROM meta WHERE name = 'store_id';
 
 -- name: info
-SELECT rev, info FROM session WHERE scope = ? AND id = ?;
+SELECT rev, info FROM session
+WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
 
 -- name: ids
 SELECT id, directory FROM session WHERE scope = ?;
@@ -122,8 +133,8 @@ SELECT id, info, metadata, tags FROM session;
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
 
 -- name: stray_shares
-SELECT 'share without session ' || session_id FROM share WHERE NOT EXISTS (
-  SELECT 1 FROM session WHERE session.scope = share.scope AND session.id = share.session_id) LIMIT 100;
+SELECT 'share without session ' || session_id FROM share
+WHERE (scope, session_id) NOT IN (SELECT scope, id FROM session) LIMIT 100;
 
 -- name: miscounted
 SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM scope WHERE active <> (

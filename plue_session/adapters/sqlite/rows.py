@@ -16,6 +16,8 @@ COLUMNS = (
 NUMBER, TAGS, STATUS, SEEN = (COLUMNS.index(name) for name in ("number", "tags", "status", "seen"))
 
 _TITLE, _DESCRIPTION, _FOLD, _SEARCH = (COLUMNS.index(name) for name in ("title", "description", "title_fold", "search"))
+#: What an id of the store's own begins with; its number follows.
+_MADE = "session_"
 _EVERY = range(len(COLUMNS))
 _new = Session.__new__
 _inserts, _updates = {}, {}
@@ -46,6 +48,12 @@ def session(row):
     s.tags = tags_of(tags)
     s.aborted, s.unshared, s.forked, s.seen = aborted == 1, unshared == 1, forked == 1, seen == 1
     return s
+
+
+def number_in(session_id):
+    """Return the number that an id is made of, None if there is none."""
+    number = session_id[len(_MADE):]
+    return int(number) if session_id.startswith(_MADE) and number.isdecimal() and len(number) <= 18 else None
 
 
 def tags_of(text):

@@ -25,7 +25,7 @@ _BEGIN, _COMMIT, _SAVEPOINT, _RELEASE, _UNDO, _DATA_VERSION, _FIND, _APPEND = (
 class SqliteStore:
     """A `ports.Store` in `data_dir`/sessions.db for the sessions of one `scope`; the ids of the log span all scopes.
 
-    What the writer has read or written it keeps in mind (`_rows`, `_last`, `_number`, `_active`) for as long as SQLite's
+    What the writer has read or written it keeps in mind (`_rows`, `_last`, `_number`, `_counted`, `_active`) for as long as SQLite's
     data_version says that nobody else has written; what is undone it forgets.
     """
 
@@ -41,7 +41,7 @@ class SqliteStore:
         self._failed = None  # why SQLite ended the transaction by itself
         self._data_version = None
         self._rows, self._touched = {}, []
-        self._last = self._number = self._active = self._mark = None
+        self._last = self._number = self._counted = self._active = self._mark = None
         self._gained = 0
         try:
             self.store_id = self._read(_SQL["store_id"])[0][0]
@@ -62,14 +62,14 @@ class SqliteStore:
         if version != self._data_version:
             self._data_version = version
             self._rows.clear()
-            self._last = self._number = self._active = None
+            self._last = self._number = self._counted = self._active = None
 
     def commit(self):
         try:
             if self._failed:
                 raise self._failed
-            if self._gained:
-                self._write(_SQL["count_active"], (self._scope, self._gained))
+            if self._gained and self._is_counted():
+                self._write(_SQL["gain_active"], (self._gained, self._scope))
             self._write(_COMMIT)
         except errors.PlueError:
             self.rollback()
@@ -85,7 +85,7 @@ class SqliteStore:
         if self._owner is None:
             return
         self._forget(0)
-        self._last = self._number = self._active = self._failed = self._owner = None
+        self._last = self._number = self._counted = self._active = self._failed = self._owner = None
         self._gained = 0
         self._connections.leave()
 
@@ -103,10 +103,8 @@ class SqliteStore:
         self._change(_RELEASE)
         touched, gained = self._mark
         self._forget(touched)
-        if self._active is not None:
-            self._active -= self._gained - gained
         self._gained = gained
-        self._last = self._number = None
+        self._last = self._number = self._counted = self._active = None
 
     def written(self):
         return self._connections.total_changes()
@@ -131,18 +129,22 @@ class SqliteStore:
         return [row[0] for row in self._change(_SQL["children"], (self._scope, session_id)).fetchall()]
 
     def active_count(self):
-        if self._active is None:
-            found = self._change(_SQL["active_count"], (self._scope,)).fetchone()
-            self._active = (found[0] if found else 0) + self._gained
+        if self._active is None and self._is_counted():
+            self._active = self._change(_SQL["active_count"], (self._scope,)).fetchone()[0] + self._gained
+        elif self._active is None:  # from now on they are
+            self._active = self._change(_SQL["count_active"], (self._scope,)).fetchone()[0]
+            self._change(_SQL["begin_counting"], (self._scope, self._active - self._gained))
+            self._counted = True
         return self._active
 
     def next_number(self, now_ms):
         if self._number is None:
-            found = self._change(_SQL["largest_number"]).fetchone()
-            self._number = found[0] if found else 0
+            self._number = self._change(_SQL["largest_number"]).fetchone()[0]
         return max(now_ms, self._number + 1)
 
     def insert(self, session):
+        if rows.number_in(session.id) not in (None, session.number):  # it is, or will be, another's: no index would tell
+            raise failures.is_taken("id", session.id)
         new = rows.row(session)
         self._put(session, rows.insert(new, self._scope))
         self._keep(session.id, new)
@@ -172,6 +174,7 @@ class SqliteStore:
         if row is not None:
             self._put_tags(row[rows.NUMBER], rows.tags_of(row[rows.TAGS]), ())
             self._change(_SQL["erase_session"], (row[rows.NUMBER],))
+            self._change(_SQL["retire_number"], (row[rows.NUMBER],))
             self._gain(-_counts(row))
             self._rows.pop(session_id, None)
         self.drop_share(session_id)
@@ -210,11 +213,11 @@ class SqliteStore:
 
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):
-        found = self._read(_SQL["info"], (self._scope, session_id))
+        found = self._read(_SQL["info"], (self._scope, session_id, rows.number_in(session_id)))
         return found[0] if found else None
 
     def look(self, session_id):
-        found = self._read(_FIND, (self._scope, session_id))
+        found = self._read(_FIND, (self._scope, session_id, rows.number_in(session_id)))
         return rows.session(found[0]) if found else None
 
     def look_at_children(self, session_id):
@@ -293,7 +296,7 @@ class SqliteStore:
     def _row(self, session_id):
         row = self._rows.get(session_id)
         if row is None:
-            row = self._change(_FIND, (self._scope, session_id)).fetchone()
+            row = self._change(_FIND, (self._scope, session_id, rows.number_in(session_id))).fetchone()
             if row is not None:
                 self._know(session_id, row)
         return row
@@ -314,8 +317,14 @@ class SqliteStore:
             self._rows.pop(session_id, None)
         del self._touched[mark:]
 
+    def _is_counted(self):
+        """Return whether the scope's active sessions are counted: only if somebody has asked how many there are."""
+        if self._counted is None:
+            self._counted = self._change(_SQL["active_count"], (self._scope,)).fetchone() is not None
+        return self._counted
+
     def _gain(self, count):
-        """Note that there are so many more active sessions; the table is told once, before the commit."""
+        """Note that there are so many more active sessions; the table, if it counts them, is told once, before the commit."""
         self._gained += count
         if self._active is not None:
             self._active += count
