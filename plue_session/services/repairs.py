@@ -33,9 +33,21 @@ class Repairs:
         page, further = self._server.messages(session_id, until, cancel, session.directory, limit=NEWEST)
         now = self._commits.clock() - self._lag()
         if further is None and turns.may_have_made_title([message for message, _ in page], session.titled, now):
-            remote = self._server.update(session_id, until, cancel, session.directory, title=session.title)
-        self._commits.run(lambda unit: self._undefend(unit, session_id, session.titled))
-        self._mirror.take(remote)
+            self._put_back(session_id, session.titled, until, cancel)
+        else:
+            self._commits.run(lambda unit: self._undefend(unit, session_id, session.titled))
+            self._mirror.take(remote, since)
+
+    def _put_back(self, session_id, titled, until, cancel):
+        """Set the title that was set here at `titled` once more, as a change of ours like any other: what comes late of the one that
+        it replaces is not shown. If it was set anew meanwhile, there is nothing to put back."""
+        with self._turnstile.hold(session_id, Call("update_title", session_id, until, cancel)):
+            session = self._store.look(session_id)
+            if session is None or session.titled != titled:
+                return
+            answer = self._server.update(session_id, until, cancel, session.directory, title=session.title)
+            self._commits.run(lambda unit: self._undefend(unit, session_id, titled))
+            self._mirror.recorded(answer, self._mirror.take(answer))
 
     @staticmethod
     def _undefend(unit, session_id, titled):

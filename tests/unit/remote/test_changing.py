@@ -137,6 +137,36 @@ def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_
     assert world.info(session)["title"] == "Theirs"
 
 
+@pytest.mark.requirement("O-027", "P-044")
+def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_back(world):
+    session = world.do(lambda on: on.sessions.create())
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.told.take()
+    world.server.put(session.id, title="A title")
+    world.hold_back()
+    world.server.put(session.id, title="A title", updated=world.now + 5)  # the turn goes on
+    assert world.chores() == ["title"]
+    world.deliver()
+    assert world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    world.server.put(session.id, title="Theirs")  # a wish, and no state on the way: it is shown at once
+    assert [data["title"] for _, data in world.told.take() if "title" in data] == ["Theirs"]
+
+
+def test_a_title_set_here_while_the_last_one_is_judged_is_kept(world):
+    session = world.do(lambda on: on.sessions.create())
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.server.put(session.id, title="A title")
+    world.now += 1
+
+    def again():
+        world.do(lambda on: on.sessions.update_title(session.id, "Newer"), session.id)
+    world.server.during["messages"] = again
+    assert world.chores() == ["title"]
+    assert world.info(session)["title"] == "Newer" == world.server.sessions[session.id].title
+
+
 def test_another_clients_rename_outside_of_a_turn_is_accepted(world):
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
