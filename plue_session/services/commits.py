@@ -42,6 +42,11 @@ class Commits:
         #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if that is undone
         self.changed = None
 
+    @property
+    def published(self):
+        """The newest log id that was told here."""
+        return self._published
+
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
         if self._owner == get_ident():

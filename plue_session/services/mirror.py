@@ -110,7 +110,7 @@ class Mirror:
             self._repair("unshare", remote.id, 0.0)
         if session.aborted and remote.updated != session.remote_updated:
             self._repair("turn", remote.id, 0.0)
-        return merge.merge(session, remote, unit.store.share(remote.id), contested, heard)
+        return merge.merge(session, remote, self._share(unit.store, session), contested, heard)
 
     def adopted(self, unit, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
@@ -127,8 +127,13 @@ class Mirror:
     def _would_change(self, session, remote, heard):
         """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the writer."""
         twin = session.copy()
-        events = merge.merge(twin, remote, self._store.share(session.id), heard=heard)
+        events = merge.merge(twin, remote, self._share(self._store, session), heard=heard)
         return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
+
+    @staticmethod
+    def _share(store, session):
+        """Return the session's share of ours, or None: the record of one that has a share has a link."""
+        return None if session.share_url is None else store.share(session.id)
 
     def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new (P-123).
@@ -215,8 +220,9 @@ class Mirror:
 
     # -- freshness -------------------------------------------------------------------------------------------------
     def now(self):
-        """Return where the store is now, as `since` counts it: the newest log id."""
-        return self._store.log_state()[1]
+        """Return where the store is now, as `since` counts it: the newest log id that was told here. Another process's may be newer by
+        a moment; then what is asked for now counts as overtaken by it, and is asked for anew should it differ."""
+        return self._commits.published
 
     def refreshed(self, session_id):
         """Note that the session's record is what the server says now."""
