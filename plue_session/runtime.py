@@ -158,11 +158,11 @@ class Runtime:
         if self.remote:
             self.sync.begin(self._away)
 
-    def call(self, name, session, until):
+    def call(self, name, session, until, made=None):
         """Return a context manager that gives what one call of a host's works with: the services, bound to its deadline and to its
-        right to go on."""
+        right to go on; `made` as in `services.calls.Call`."""
         from plue_session.services.bound import Bound
-        return Bound(self._remote, name, session, until)
+        return Bound(self._remote, name, session, until, made)
 
     def _tell_state(self, connected, reason):
         self._tell("sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason})

@@ -152,6 +152,11 @@ class Boundary:
             raise errors.StoreIo("no memory, or no handle, is left", "Destroy handles that are not needed.")
         return handle
 
+    def hold(self, handles, session):
+        """Make a handle for `handles`, a dict by session id, unless it has one: a change may run twice."""
+        if session.id not in handles:
+            handles[session.id] = self.acquire(session)
+
     def finish(self, request, outcome):
         """End a request with its result, or with the error that `outcome` is."""
         lib = self.lib
@@ -336,16 +341,19 @@ class Boundary:
         take = self.taker(lane, generation, 1)
         while lib.plue__wait(lane, generation):
             for request in take():
-                operation = OPERATIONS[request.operation]
+                operation, handles = OPERATIONS[request.operation], {}
                 try:
                     session = self.ffi.string(request.session).decode() if request.session else None
                     until = (request.until - min(HEAD_START, request.span // 10)) / 1e9
-                    with runtime.call(operation.name, session, until) as bound:
+                    with runtime.call(operation.name, session, until, lambda made, handles=handles: self.hold(handles, made)) as bound:
                         outcome = operation.function(bound, *self.arguments(request, operation))
                     if operation.kind == "session":
-                        outcome = self.opened((self.acquire(outcome), outcome))
+                        handle = handles.pop(outcome if isinstance(outcome, str) else outcome.id, None)
+                        outcome = (handle, outcome) if handle else self.opened((self.acquire(outcome), outcome))
                 except BaseException as error:
                     outcome = error
+                for handle in handles.values():  # to what was undone
+                    lib.plue__session_release(handle)
                 self.finish(request, outcome)
                 if runtime.store.wants_maintenance():
                     lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)

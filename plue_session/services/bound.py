@@ -7,9 +7,9 @@ from plue_session.services.remote_sharing import RemoteSharing
 class Bound:
     """What stands in the place of the runtime while one call is carried out with the server; as a context manager, that long."""
 
-    def __init__(self, remote, name, session, until):
+    def __init__(self, remote, name, session, until, made=None):
         self._calls = remote.calls
-        self._call = call = remote.calls.begin(name, session, until)
+        self._call = call = remote.calls.begin(name, session, until, made)
         self.sessions, self.sharing, self.sync = RemoteSessions(remote, call), RemoteSharing(remote, call), BoundSync(remote.sync, call)
 
     def __enter__(self):

@@ -10,12 +10,16 @@ GRACE = 0.5
 
 
 class Call:
-    """One operation, of a host's or of our own: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`."""
+    """One operation, of a host's or of our own: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`.
 
-    __slots__ = ("name", "session", "until", "cancel")
+    `made(session)` is called with a session that the operation makes, inside the change that records it and perhaps twice: who
+    takes hold of it there misses nothing of what is told of it.
+    """
 
-    def __init__(self, name, session, until, cancel=None):
-        self.name, self.session, self.until, self.cancel = name, session, until, cancel or Cancel()
+    __slots__ = ("name", "session", "until", "cancel", "made")
+
+    def __init__(self, name, session, until, cancel=None, made=None):
+        self.name, self.session, self.until, self.cancel, self.made = name, session, until, cancel or Cancel(), made or _unnoticed
 
 
 class Calls:
@@ -27,9 +31,9 @@ class Calls:
         self._aborting = {}  # session id: how many aborts are under way
         self._closed = False
 
-    def begin(self, name, session, until):
+    def begin(self, name, session, until, made=None):
         """Register a call; `CLOSED` when the library is shutting down."""
-        call = Call(name, session, until)
+        call = Call(name, session, until, made=made)
         with self._changed:
             if self._closed:
                 raise _closed()
@@ -77,6 +81,10 @@ class Calls:
                 call.cancel.set(errors.Aborted(
                     "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
                     "Make the call again if it is still wanted.", session=session_id))
+
+
+def _unnoticed(session):
+    """Nobody takes hold of what is made."""
 
 
 def _closed():

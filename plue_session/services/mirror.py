@@ -145,17 +145,20 @@ class Mirror:
         self._merged(session)
         self.refreshed(answer.id)
 
-    def heard(self, remote):
-        """Bring a session up to date that the event stream has told of."""
+    def is_echo(self, remote):
+        """Return whether what the event stream has told of a session is the echo of a change of ours, and tells nothing new."""
         with self._lock:
             answer, until = self._echoes.get(remote.id, (None, 0))
             echo = time.monotonic() < until
             if not echo or remote == answer:
                 self._echoes.pop(remote.id, None)
-            if echo:
-                # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
-                self._repair("look", remote.id, None if remote == answer else ECHO)
-                return
+        if echo:
+            # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
+            self._repair("look", remote.id, None if remote == answer else ECHO)
+        return echo
+
+    def heard(self, remote):
+        """Bring a session up to date that the event stream has told of."""
         if not self._is_lost(remote):
             self.take(remote, heard=True)
 

@@ -131,6 +131,7 @@ class RemoteSessions:
             unit.save(session, "session.shared", {"id": session.id, "url": link})
         elif self._remote.share_auto and session.parent_id is None and session.share_url is None:
             self._remote.sharing.share_in(unit, session)
+        self._call.made(session)
         return session
 
     def _share_new(self, made):
@@ -168,6 +169,7 @@ class RemoteSessions:
                     unit.save(session, "session.updated", {"id": session.id})
                 else:
                     self._mirror.insert(unit, session)
+                self._call.made(session)
                 return session
             session = self._commits.run(record)
         self._mirror.refreshed(session.id)

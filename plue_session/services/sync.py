@@ -217,7 +217,7 @@ class Sync:
     def _apply(self, change):
         kind, session_id = change.kind, change.session_id
         if kind in ("created", "session"):
-            if self.mirror.has_ended(session_id):
+            if self.mirror.has_ended(session_id) or self.mirror.is_echo(change.value):
                 return
             if kind == "session" and self._store.look(session_id) is None:  # of a session that was deleted, perhaps (O-032)
                 self.chore("look", session_id, self.look)
