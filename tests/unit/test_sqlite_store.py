@@ -235,7 +235,7 @@ def test_check_finds_what_does_not_fit_together(opened):
     assert store.active_count() == 1
     store.commit()
     store._connections._writer.execute("INSERT INTO session_tag (tag, number) VALUES ('x', 5)")
-    store._connections._writer.execute("UPDATE scope SET active = 9")
+    store._connections._writer.execute("UPDATE counted SET active = 9")
     assert store.check() == ["tag without session 5", "share without session session_7",
                              "scope embedded counts 9 active sessions", f"session session_{number}: not JSON: {{"]
 

@@ -497,3 +497,21 @@ def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monke
     os.close(holder)
     assert not [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}").startswith(folder)]
     SqliteStore(folder, "embedded").close()
+
+
+def test_a_checkpoint_that_fails_after_a_commit_is_no_failure_of_it(opened, monkeypatch):
+    store, other = opened(), opened()
+    add(store)
+    connections, told = store._connections, []
+
+    def full(sql, values=()):
+        assert "checkpoint" in sql
+        raise errors.StoreIo("database or disk is full")
+    connections._unfinished = True
+    monkeypatch.setattr(connections, "write", full)
+    monkeypatch.setattr(connections._locks, "ring", told.append)
+    number = add(store)
+    assert other.info(f"session_{number}") and told == [2]  # others are told before that, too
+    monkeypatch.undo()
+    assert connections.wal_is_long() is False
+    assert add(store) == number + 1

@@ -123,14 +123,17 @@ class Connections:
 
     # -- housekeeping --------------------------------------------------------------------------------------------
     def committed(self, log_id):
-        """Count a commit, tell other processes of its newest log row, and end a checkpoint that was made beside us."""
+        """Count a commit, tell other processes of its newest log row, and end a checkpoint that was made beside us.
+
+        The commit is made: what fails here is no failure of it.
+        """
         self._commits += 1
-        if self._unfinished:  # now nobody writes, and little is left
-            self._unfinished = False
-            self.write(_CHECKPOINT)
         try:
             self._locks.ring(log_id)
-        except OSError:  # the bytes are there to be overwritten: only a disk that fails gets here, and says so elsewhere
+            if self._unfinished:  # now nobody writes, and little is left
+                self._unfinished = False
+                self.write(_CHECKPOINT)
+        except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so, and the next checkpoint does it all
             self._commits += LOOK_SELDOM
 
     def wal_is_long(self):

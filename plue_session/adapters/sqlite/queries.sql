@@ -42,16 +42,16 @@ SELECT id FROM session WHERE scope = ? AND token = ? ORDER BY created, number LI
 SELECT id FROM session WHERE scope = ? AND parent_id = ? AND forked IS NULL ORDER BY number;
 
 -- name: active_count
-SELECT active FROM scope WHERE name = ?;
+SELECT active FROM counted WHERE name = ?;
 
 -- name: count_active
 SELECT count(*) FROM session WHERE scope = ? AND status IN ('active', 'suspended') AND seen IS NULL;
 
 -- name: begin_counting
-INSERT INTO scope (name, active) VALUES (?, ?);
+INSERT INTO counted (name, active) VALUES (?, ?);
 
 -- name: gain_active
-UPDATE scope SET active = active + ? WHERE name = ?;
+UPDATE counted SET active = active + ? WHERE name = ?;
 
 -- name: largest_number
 SELECT max(ifnull((SELECT max(number) FROM session), 0), (SELECT value FROM meta WHERE name = 'retired'));
@@ -137,5 +137,5 @@ SELECT 'share without session ' || session_id FROM share
 WHERE (scope, session_id) NOT IN (SELECT scope, id FROM session) LIMIT 100;
 
 -- name: miscounted
-SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM scope WHERE active <> (
-  SELECT count(*) FROM session WHERE session.scope = scope.name AND status IN ('active', 'suspended') AND seen IS NULL);
+SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM counted WHERE active <> (
+  SELECT count(*) FROM session WHERE session.scope = counted.name AND status IN ('active', 'suspended') AND seen IS NULL);

@@ -42,7 +42,7 @@ class SqliteStore:
         self._data_version = None
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
-        self._gained = 0
+        self._gained, self._asked = 0, False
         try:
             self.store_id = self._read(_SQL["store_id"])[0][0]
         except errors.PlueError:
@@ -68,7 +68,9 @@ class SqliteStore:
         try:
             if self._failed:
                 raise self._failed
-            if self._gained and self._is_counted():
+            if self._asked and not self._is_counted():
+                self._write(_SQL["begin_counting"], (self._scope, self.active_count()))
+            elif self._gained and self._is_counted():
                 self._write(_SQL["gain_active"], (self._gained, self._scope))
             self._write(_COMMIT)
         except errors.PlueError:
@@ -76,7 +78,8 @@ class SqliteStore:
             raise
         if self._last is not None:
             self._connections.committed(self._last)
-        self._gained = 0
+        self._counted = self._asked or self._counted
+        self._gained, self._asked = 0, False
         self._touched.clear()
         self._owner = None
         self._connections.leave()
@@ -86,7 +89,7 @@ class SqliteStore:
             return
         self._forget(0)
         self._last = self._number = self._counted = self._active = self._failed = self._owner = None
-        self._gained = 0
+        self._gained, self._asked = 0, False
         self._connections.leave()
 
     def savepoint(self):
@@ -131,10 +134,9 @@ class SqliteStore:
     def active_count(self):
         if self._active is None and self._is_counted():
             self._active = self._change(_SQL["active_count"], (self._scope,)).fetchone()[0] + self._gained
-        elif self._active is None:  # from now on they are
+        elif self._active is None:
             self._active = self._change(_SQL["count_active"], (self._scope,)).fetchone()[0]
-            self._change(_SQL["begin_counting"], (self._scope, self._active - self._gained))
-            self._counted = True
+            self._asked = True  # from the commit on they are counted, also if what was asked for is refused
         return self._active
 
     def next_number(self, now_ms):

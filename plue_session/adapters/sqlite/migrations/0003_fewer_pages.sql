@@ -2,9 +2,12 @@
 --
 --   sqlite_sequence, where AUTOINCREMENT keeps the largest number ever used. It is the largest one in the table, unless that was
 --   erased: meta.retired says which was, and is written when a session is erased.
---   scope, where the active sessions are counted, which only a configured limit asks for: a scope has a row from the first time
---   that it is asked for, and is counted from then on.
+--   scope, where the active sessions are counted, which only a configured limit asks for: now table counted, in which a scope has a row
+--   from the first time that it is asked for.
 --   session_id, for an id that is made of the number is found by it.
+--
+-- A process that runs the library of before would go on to give numbers that are taken. It cannot: its creates and deletes miss table
+-- scope and fail, with nothing changed, until it is started anew. What else it does goes on.
 
 INSERT INTO meta (name, value) VALUES ('retired', ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'session'), 0));
 
@@ -64,3 +67,5 @@ CREATE INDEX session_title ON session (scope, title_fold);
 CREATE INDEX session_artifacts ON session (scope, artifact_count);
 CREATE INDEX session_parent ON session (scope, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX session_token ON session (scope, token, created) WHERE token IS NOT NULL;
+
+ALTER TABLE scope RENAME TO counted;
