@@ -198,7 +198,7 @@ class Server:
     #: the directory that its lists are of
     directory = ""
 
-    def open(self, until):
+    def open(self, until, given_up=None):
         """See that it is there, or start one of our own."""
 
     def follow(self):

@@ -34,10 +34,10 @@ class Runtime:
     """The running library: settings, store, services, and the server if there is one.
 
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
-    descriptors that a forked child must close.
+    descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more.
     """
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None):
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None):
         self.settings = config.load(config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None})
         self.publisher = publisher
         self.library_path = library_path
@@ -49,6 +49,7 @@ class Runtime:
         self.sync, self._server, self._closing = NoServer(), None, None
         self.log = None
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
+        self._given_up = given_up
         self.store, keys = open_store(self.settings, scope_of(self.settings.backend, self._environ))
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
@@ -140,7 +141,7 @@ class Runtime:
             import threading
             threading.Thread(target=self._import, name="plue-import", daemon=True).start()
         try:
-            server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)))
+            server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)), self._given_up)
         except (Connection, Timeout, ServerError) as error:
             if spawned:
                 raise

@@ -59,7 +59,7 @@ class ServerTwin:
         return shapes.RemoteSession(**{name: getattr(of, name) for name in of.__slots__})
 
     # -- the port ------------------------------------------------------------------------------------------------------
-    def open(self, until):
+    def open(self, until, given_up=None):
         self._begin("open", until)
 
     def follow(self):

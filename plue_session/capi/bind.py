@@ -231,7 +231,7 @@ class Boundary:
             (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
         self.publisher = Publisher(self.ffi, lib, generation)
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
-                               environ=environ, lifeline=lifeline)
+                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.plue__leaving()))
         try:
             lib.plue__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.plue__set_ttl(self.runtime.cache_ttl_ns)

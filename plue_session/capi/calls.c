@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "plue_tables.h"
 
@@ -65,12 +66,15 @@ static const char *reason(int code, int lane, int state)
     if (lane == PLUE_LANE_CONTROL)
         return begun ? "it could not be ended in time: the disk or the server is slow. Try again."
                      : "an earlier plue_init() or plue_shutdown() is still at it. Try again.";
+    begun = begun && lane != PLUE_LANE_READ; /* to read, or to parse what is to be written, changes nothing */
     if (code == PLUE_ERROR_ABORTED)
         return begun ? "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state. Make the call again if it is still wanted."
                      : "plue_session_abort() interrupted it; nothing was changed. Make the call again if it is still wanted.";
     if (code == PLUE_ERROR_CLOSED)
         return begun ? "the library shut down during the call. Call plue_init() again."
                      : "the library shut down during the call; nothing was changed. Call plue_init() again.";
+    if (lane == PLUE_LANE_READ && state != PENDING)
+        return "no answer in time; nothing was changed. Try again, or raise requestTimeoutMs.";
     if (lane >= PLUE_LANE_REMOTE)
         return begun ? "the server gave no answer in time; whether it took effect will be seen in the session's state. Try again, or allow more time (requestTimeoutMs)."
                      : "the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try again, or allow more time (requestTimeoutMs).";
@@ -81,16 +85,35 @@ static const char *reason(int code, int lane, int state)
 /*
  * Waking a thread takes the kernel about as long as all that the library does around a commit, and takes it from both sides. So a
  * caller that waits for the writer alone sleeps for less than a commit takes and is then awake for a while, as it is when the
- * writer says that the end is near; after that it sleeps like everybody. It yields to whoever else wants the processor.
+ * writer says that the end is near; after that it sleeps like everybody. It yields to whoever else wants the processor. A thread
+ * with real-time priority would yield to nobody, and with one processor the writer would wait for it: neither stays awake.
  */
+static int may_stay_awake(void)
+{
+    static atomic_int processors;
+    int count = atomic_load_explicit(&processors, memory_order_relaxed), ordinary = 1;
+#ifdef __linux__
+    ordinary = sched_getscheduler(0) == SCHED_OTHER;
+    cpu_set_t allowed;
+    if (!count)
+        count = sched_getaffinity(0, sizeof allowed, &allowed) ? 1 : CPU_COUNT(&allowed);
+#endif
+    if (!count)
+        count = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    atomic_store_explicit(&processors, count, memory_order_relaxed);
+    return count > 1 && ordinary;
+}
+
 static void stay_awake(request *made, lane *in)
 {
-    int64_t until = plue_monotonic_ns() + AWAKE_NS;
-    atomic_store_explicit(&made->near, NEAR, memory_order_relaxed);
-    pthread_mutex_unlock(&in->lock);
-    while (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR && plue_monotonic_ns() < until)
-        sched_yield();
-    pthread_mutex_lock(&in->lock);
+    if (may_stay_awake()) {
+        int64_t until = plue_monotonic_ns() + AWAKE_NS;
+        atomic_store_explicit(&made->near, NEAR, memory_order_relaxed);
+        pthread_mutex_unlock(&in->lock);
+        while (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR && plue_monotonic_ns() < until)
+            sched_yield();
+        pthread_mutex_lock(&in->lock);
+    }
     atomic_store_explicit(&made->near, OVER, memory_order_relaxed);
 }
 

@@ -176,6 +176,7 @@ int plue__watch(const char *folder, const char *file);
 void plue__watch_stop(void);
 
 /* state.c, boot.c */
+int plue__leaving(void);
 const char *plue__environment(const char *name);
 char **plue__environment_block(void);
 void plue__adopt(int generation);

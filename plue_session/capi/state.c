@@ -18,6 +18,7 @@ atomic_int plue_state = PLUE_STOPPED;
 atomic_int plue_forked;
 atomic_int plue_generation;
 static pthread_mutex_t lifecycle_lock = PTHREAD_MUTEX_INITIALIZER; /* one plue_init or plue_shutdown at a time */
+static atomic_int leaving; /* how many plue_shutdown wait for a plue_init that runs */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static atomic_int fork_fds[FDS]; /* fd + 1: shared locks that a forked child must not keep alive */
 
@@ -118,6 +119,12 @@ int plue_spawn(void *(*run)(void *), void *argument)
     if (failed)
         free(made);
     return failed ? -1 : 0;
+}
+
+/* Does somebody wait for plue_init to end, to shut down? Then it need not wait for a server to start. */
+int plue__leaving(void)
+{
+    return atomic_load(&leaving) > 0;
 }
 
 const char *plue__environment(const char *name)
@@ -269,7 +276,9 @@ void plue_shutdown(void)
     }
     void *interpreter = NULL;
     int released = plue_release_interpreter(&interpreter);
+    atomic_fetch_add(&leaving, 1);
     pthread_mutex_lock(&lifecycle_lock);
+    atomic_fetch_sub(&leaving, 1);
     if (atomic_load(&plue_state) == PLUE_RUNNING)
         stop();
     pthread_mutex_unlock(&lifecycle_lock);

@@ -172,3 +172,20 @@ def test_a_server_that_never_says_that_it_listens_is_ended_with_who_waits_for_it
             assert error.code == "TIMEOUT" and starting.took < 31 and "listen" in error.message
             assert eventually(lambda: not processes_with(mark), 8)
     assert eventually(lambda: not processes_with(mark), 10)
+
+
+@pytest.mark.requirement("P-112")
+def test_a_shutdown_while_the_server_is_started_need_not_wait_for_it(repository, folder, mark):
+    backend = spawning(["sh", "-c", "sleep 300 & wait", "sh"], repository, mark)
+    with Host(folder) as host:
+        starting = host.start("init", json.dumps({"dataDir": str(folder), "backend": backend}))
+        assert eventually(lambda: len(processes_with(mark)) >= 2)
+        shutdown = host.start("shutdown")
+        error = starting.failure(20)
+        assert error.code == "CLOSED" and "shut down" in error.message
+        shutdown.result()
+        assert shutdown.took < LIMIT + NOISE
+        assert eventually(lambda: not processes_with(mark), 5)
+        host.init(json.dumps({"dataDir": str(folder)}))
+        assert host.session_create(None)
+        host.shutdown()

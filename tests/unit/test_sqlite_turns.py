@@ -486,6 +486,25 @@ def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
         add(store)
 
 
+def test_what_others_would_not_hear_of_is_refused_their_lock_file_is_another_one(opened, folder):
+    store = opened()
+    add(store)
+    os.unlink(os.path.join(folder, files.TURN))
+    add(opened())
+    with pytest.raises(errors.StoreIo, match="was removed"):
+        add(store)
+
+
+def test_without_proc_a_removed_folder_is_noticed_too(opened, folder, monkeypatch):
+    store = opened()
+    add(store)
+    monkeypatch.setattr(files.os, "readlink", lambda path: open(path + "/nowhere"))
+    add(store)
+    shutil.rmtree(folder)
+    with pytest.raises(errors.StoreIo, match="was removed"):
+        add(store)
+
+
 @pytest.mark.requirement("T-09", "X-007")
 def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.05)

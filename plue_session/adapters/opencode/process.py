@@ -13,6 +13,8 @@ import time
 from plue_session import errors
 from plue_session.adapters.opencode.guard import PROGRAM, Guarded
 
+#: Seconds between two questions whether somebody still waits for the server to start.
+GLANCE = 0.1
 #: Seconds until a server must listen (1.3 to 3.2 were measured).
 START = 30.0
 #: A server that lived so long has not failed to start: the next one is started soon. Seconds.
@@ -58,22 +60,26 @@ class OwnServer:
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.starts = 0  # how many times it has listened
 
-    def start(self, until):
+    def start(self, until, given_up=None):
         """Spawn the server and return its URL once it listens; `until` is in seconds of the monotonic clock.
 
         Fails with `IO` (the command cannot be run), `SERVER` (it ended before it listened: the end of its stderr is in the
-        message) or `TIMEOUT`; then nothing is left of it.
+        message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left of it.
         """
         self._thread = threading.Thread(target=self._run, name="plue-opencode-server", daemon=True)
         self._thread.start()
-        try:
-            return self.url(until)
-        except errors.Timeout:
-            self.stop()
-            raise errors.Timeout("the server does not listen in time", "See whether it starts in a terminal, or raise requestTimeoutMs.") from None
-        except errors.PlueError:
-            self._thread.join(10)
-            raise
+        while True:
+            try:
+                return self.url(min(until, time.monotonic() + GLANCE) if given_up else until)
+            except (errors.Timeout, errors.Connection):
+                given = given_up is not None and given_up()
+                if given or time.monotonic() >= until:
+                    self.stop()
+                    raise (errors.Closed("the library was shut down before the server listened", "Call plue_init again.") if given else errors.Timeout(
+                        "the server does not listen in time", "See whether it starts in a terminal, or raise requestTimeoutMs.")) from None
+            except errors.PlueError:
+                self._thread.join(10)
+                raise
 
     def url(self, until, cancel=None):
         """Return the URL of the running server, waiting for a restart: `CONNECTION` at the end, `TIMEOUT` before it ever ran."""

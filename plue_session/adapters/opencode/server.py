@@ -58,14 +58,15 @@ class Server:
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
         self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
 
-    def open(self, until):
-        """Spawn the server, or see that it is there; returns at `until` (monotonic seconds) at the latest.
+    def open(self, until, given_up=None):
+        """Spawn the server, or see that it is there; returns at `until` (monotonic seconds) at the latest. One that is spawned is
+        stopped again, and `CLOSED`, as soon as `given_up()`.
 
         Attached: `CONNECTION`, `TIMEOUT` and `SERVER` say that it is away, and it may be followed all the same;
         `ACCESS_DENIED` will not go away. Spawned: any failure is final, and nothing is left of it.
         """
         if self._owned:
-            self._owned.start(until)
+            self._owned.start(until, given_up)
         else:
             self._look(until)
 

@@ -39,8 +39,8 @@ class Locks:
         try:
             for name in (TURN, HOLD):
                 self.fds.append(_open_lock(data_dir, name))
-            self._turn, self._hold = self.fds
-            _hold(self._hold, os.path.join(data_dir, HOLD))
+            self._turn, hold = self.fds
+            _hold(hold, os.path.join(data_dir, HOLD))
         except errors.PlueError:
             self.close()
             raise
@@ -48,12 +48,11 @@ class Locks:
     def take_turn(self):
         """Wait until no other process writes. The kernel queues the waiters: none starves.
 
-        `OSError` when the folder was removed meanwhile: what would be written could never be found again.
+        `OSError` when the file, or its folder, was removed meanwhile: what would be written could never be found again, or others would
+        not hear of it.
         """
         fcntl.flock(self._turn, fcntl.LOCK_EX)
-        # Not of the file that each commit writes to: on a file whose times were asked for, the kernel changes them with the
-        # next write, and on some file systems that inode then goes to the disk with the WAL, as another write to wait for.
-        if os.fstat(self._hold).st_nlink == 0:
+        if _is_removed(self._turn):
             fcntl.flock(self._turn, fcntl.LOCK_UN)
             raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
 
@@ -276,6 +275,18 @@ def _open_lock(data_dir, name):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise failures.system(error, path, "open") from error
+
+
+def _is_removed(fd):
+    """Return whether the file has no name any more.
+
+    Not by fstat: on a file whose times were asked for, the kernel changes them with the next write, and on some file systems that inode
+    then goes to the disk with the WAL, as another write to wait for.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").endswith(f"{TURN} (deleted)")
+    except OSError:  # another system, or no /proc
+        return os.fstat(fd).st_nlink == 0
 
 
 def _hold(fd, path):
