@@ -129,7 +129,7 @@ class Settings:
 class Runtime:
     remote = True
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ, lifeline):
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ, lifeline, given_up):
         self.publisher, self.environ, self.lifeline = publisher, environ, lifeline
         config = json.loads(config_json)
         self.settings, self.cache_ttl_ns = Settings(config["requestTimeoutMs"]), config["cacheTtlMs"] * 1_000_000
@@ -146,7 +146,7 @@ class Runtime:
         self.publisher.away(True)
 
     @contextlib.contextmanager
-    def call(self, name, session, until):
+    def call(self, name, session, until, made):
         call = Call(self, session, until)
         self.running.add(call)
         try:
