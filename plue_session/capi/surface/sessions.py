@@ -247,7 +247,8 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
-    server the turn that it runs is ended; the flag shows even if the server cannot be told. It never waits behind other calls.
+    server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
+    other call to the server is waited for.
     What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
 
     :returns: 0 (the server's turn is known to have ended), or -1.
