@@ -10,19 +10,14 @@ import sys
 from time import monotonic_ns
 
 from plue_session import errors
-from plue_session.capi.publish import Publisher, head_of
+from plue_session.capi.publish import Publisher
+from plue_session.capi.refill import Refilling
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
-from plue_session.model import EVENT_NUMBER
-from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps
 
 #: Requests that are taken at a time: with the callers that wait in threads, also the size of a group commit.
 BATCH = 256
-#: Log rows read at a time to refill a queue.
-REFILL_PAGE = 256
-#: Queues there can be at most: the subscriptions and the default queue.
-QUEUES = 65
 #: Parsed texts that are kept for the writer: as many as may wait for it. What is no longer here it parses itself.
 PARSED = 4096
 #: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
@@ -315,13 +310,13 @@ class Boundary:
     def read(self, lane, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib = self.lib
-        take = self.taker(lane, generation, 1)
+        take, refilling = self.taker(lane, generation, 1), Refilling(self.ffi, lib, self.runtime)
         while True:
             signal = lib.plue__wait(lane, generation)
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_WAKE:
-                self.guarded(self.refill)
+                self.guarded(refilling.refill)
             if signal & lib.PLUE_SIGNAL_REQUESTS:
                 for request in take():
                     if request.parse:
@@ -378,32 +373,3 @@ class Boundary:
             work()
         except Exception as error:
             self.runtime.log.write("warning", translate(error).message(work.__name__))
-
-    # -- refilling -------------------------------------------------------------------------------------------------
-    def refill(self):
-        """Fill the event queues that have fallen behind from the log."""
-        tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
-        for place in range(self.lib.plue__event_behind(tokens, after, QUEUES)):
-            self.refill_queue(tokens[place], after[place])
-
-    def refill_queue(self, token, after):
-        store, lib = self.runtime.store, self.lib
-        while True:
-            rows = store.events_after(after, REFILL_PAGE)
-            floor, last = store.log_state()  # after the rows: what was trimmed before they were read is below the floor
-            if floor > after:
-                if self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last)):
-                    return
-                after = last
-                continue
-            for row in rows:
-                if self.push(token, row.id, row.kind, row.session_id, row.tail):
-                    return  # full again
-                after = row.id
-            if not rows and lib.plue__event_refilled(token, after):
-                return
-
-    def push(self, token, log_id, kind, session_id, tail):
-        head = head_of(kind, session_id, cursors.render(self.runtime.store.store_id, log_id, session_id))
-        tail = tail.encode("utf-8", "replace")
-        return self.lib.plue__event_refill(token, log_id, kind, head, len(head), tail, len(tail))

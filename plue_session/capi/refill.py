@@ -1,0 +1,47 @@
+"""Event queues that have fallen behind, filled again from the log."""
+
+from plue_session.capi.publish import head_of
+from plue_session.model import EVENT_NUMBER
+from plue_session.rules import cursors
+
+#: Log rows read at a time.
+PAGE = 256
+#: Queues there can be at most: the subscriptions and the default queue.
+QUEUES = 65
+
+
+class Refilling:
+    """What the C side's queues get from the log of the runtime's store."""
+
+    def __init__(self, ffi, lib, runtime):
+        self.ffi, self.lib, self.runtime, self.store = ffi, lib, runtime, runtime.store
+
+    def refill(self):
+        """Fill every queue that is behind, as far as it has room."""
+        tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
+        for place in range(self.lib.plue__event_behind(tokens, after, QUEUES)):
+            self.refill_queue(tokens[place], after[place])
+
+    def refill_queue(self, token, after):
+        """Fill one queue, from the event after log id `after`; what was trimmed is a gap."""
+        store, lib = self.store, self.lib
+        while True:
+            rows = store.events_after(after, PAGE)
+            floor, last = store.log_state()  # after the rows: what was trimmed before they were read is below the floor
+            if floor > after:
+                if self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last)):
+                    return
+                after = last
+                continue
+            for row in rows:
+                if self.push(token, row.id, row.kind, row.session_id, row.tail):
+                    return  # full again
+                after = row.id
+            if not rows and lib.plue__event_refilled(token, after):
+                return
+
+    def push(self, token, log_id, kind, session_id, tail):
+        """Append an event to the queue; returns whether that is full."""
+        head = head_of(kind, session_id, cursors.render(self.store.store_id, log_id, session_id))
+        tail = tail.encode("utf-8", "replace")
+        return self.lib.plue__event_refill(token, log_id, kind, head, len(head), tail, len(tail))
