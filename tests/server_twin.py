@@ -99,9 +99,10 @@ class ServerTwin:
         self._begin("create", until, cancel, parent_id)
         return self._make("create", title, directory, parent_id, metadata or {}, token)
 
-    def find_created(self, token, until, cancel=None, directory=None):
+    def find_created(self, token, until, cancel=None, directory=None, title=None):
         self._begin("find_created", until, cancel)
-        return next((self._copy(name) for name, each in self.sessions.items() if each.token == token and not each.is_fork), None)
+        there = (self._copy(name) for name, each in self.sessions.items() if each.token == token and (each.title == title or not each.is_fork))
+        return self._end("find_created", next(there, None))
 
     def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
         self._begin("fork", until, cancel, session_id)

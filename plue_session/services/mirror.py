@@ -35,7 +35,7 @@ class Mirror:
         self._lock = threading.Lock()
         commits.changed = self._changed_here
         self._refreshed, self._revs, self._ended = {}, {}, {}
-        self._lost = {}  # ids of sessions, and tokens of creates, that failed calls have left on the server
+        self._lost = {}  # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
         self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
         self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
 
@@ -189,11 +189,16 @@ class Mirror:
         return outcomes
 
     # -- creates that failed ---------------------------------------------------------------------------------------
-    def lose(self, name):
-        """Note that a call has failed though the server has done what it asked, or may have: the session with this id or token is
-        taken back when it is seen. Nobody else may have used the token."""
+    def lose(self, name, title=None):
+        """Note that a call has failed though the server has done what it asked, or may have: the session with this id, or with this
+        token and title, is taken back when it is seen. Nobody else may have used the token."""
         with self._lock:
-            _remember(self._lost, name, True)
+            _remember(self._lost, name, title)
+
+    def keep(self, session_id):
+        """Note that a session that was lost has become somebody's."""
+        with self._lock:
+            self._lost.pop(session_id, None)
 
     def tried(self, token):
         """Note that a create with a token that others may use, too, has failed in this way."""
@@ -206,7 +211,8 @@ class Mirror:
             return self._tried.pop(token, False)
 
     def _is_lost(self, remote):
-        if remote.id not in self._lost and (remote.is_fork or remote.token not in self._lost):
+        # A fork has its source's token; what was asked for by a title like a fork's is none.
+        if remote.id not in self._lost and (remote.token not in self._lost or remote.is_fork and self._lost[remote.token] != remote.title):
             return False
         self._repair("take back", remote.id, 0.0)
         return True

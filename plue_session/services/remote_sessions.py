@@ -13,6 +13,7 @@ from plue_session.rules import ids, info, patches
 from plue_session.rules.jsontext import loads
 from plue_session.services import families
 from plue_session.services.mirror import gone
+from plue_session.services.remote_sharing import SHARE
 from plue_session.services.sessions import check_pair, check_room, check_turn, is_free, wanted
 
 #: Seconds in which a session that could not be recorded is taken back from the server.
@@ -82,36 +83,49 @@ class RemoteSessions:
         with remote.asking(), remote.turnstile.expect(token):
             if "provider_id" in fields:
                 self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
-            made = self._make(token, key is not None and token == self._token_of(key), directory=fields.get("directory"), title=fields.get("title"), parent_id=fields.get("parent_id"), metadata=metadata)
-            shared = self._share_new(made) if remote.share_auto and made.parent_id is None else None
+            keyed = key is not None and token == self._token_of(key)
+            made = self._find_made(token) if keyed else None
+            found = made is not None
+            if not found:
+                made = self._make(token, keyed, directory=fields.get("directory"), title=fields.get("title"), parent_id=fields.get("parent_id"), metadata=metadata)
             try:
-                session = self._commits.run(lambda unit: self._record(unit, made, token, fields, shared and shared.share_url))
+                shared = self._share_new(made) if remote.share_auto and made.parent_id is None else None
+                session, recorded = self._commits.run(lambda unit: self._record(unit, made, token, fields, shared and shared.share_url))
             except errors.PlueError:
-                self._take_back(made)
+                if not found:  # else it may be of a process that is about to record it
+                    self._take_back(made)
                 raise
-            self._mirror.recorded(shared or made, session)
+            if recorded:
+                self._mirror.recorded(shared or made, session)
         return session
+
+    def _find_made(self, token):
+        """Return what an earlier call with this key has made, of ours or of a process that has died: it is this one's. None: nothing."""
+        if self._mirror.was_tried(token) or not self._remote.sync.has_looked:
+            return self._server.find_created(token, **self._way)
+        return None
 
     def _make(self, token, keyed, **fields):
         """Create a session on the server; one whose answer is lost for good is taken back when it turns up, for the call has failed."""
-        # An earlier call with this key, of ours or of a process that has died: what it made is this one's.
-        if keyed and (self._mirror.was_tried(token) or not self._remote.sync.has_looked):
-            found = self._server.find_created(token, **self._way)
-            if found is not None:
-                return found
         try:
             return self._server.create(token, **self._way, **fields)
         except (errors.Connection, errors.Timeout, errors.Aborted, errors.Closed) as error:
             if (error.details or {}).get("sent") is not False:
-                (self._mirror.tried if keyed else self._mirror.lose)(token)
+                if keyed:
+                    self._mirror.tried(token)
+                else:
+                    self._mirror.lose(token, fields["title"])
             raise
 
     def _record(self, unit, made, token, fields, link):
-        """Record a session that was made here, with what only we know of it."""
+        """Record a session that was made here, with what only we know of it; return it, and whether that had to be done."""
         store = unit.store
-        check_room(store, self._remote.limit, fields.get("key"), fields.get("role"))
         session = store.find(made.id)  # another process on the store may have heard of it first (O-029)
         known = session is not None
+        if known and session.key is not None and session.key == fields.get("key"):  # or has found it by its token, and was faster
+            self._call.made(session)
+            return session, False
+        check_room(store, self._remote.limit, fields.get("key"), fields.get("role"))
         if not known:
             session = self._mirror.adopted(unit, made)
         session.seen, session.token = False, token
@@ -132,21 +146,23 @@ class RemoteSessions:
         elif self._remote.share_auto and session.parent_id is None and session.share_url is None:
             self._remote.sharing.share_in(unit, session)
         self._call.made(session)
-        return session
+        return session, True
 
     def _share_new(self, made):
-        """Return the new session with the server's link, or None if it has none to give: then ours does."""
+        """Return the new session with the server's link, or None if it gives none, for whatever reason: then ours does."""
+        now = time.monotonic()
         try:
-            return self._server.share(made.id, **self._way, directory=made.directory)
-        except (errors.Unsupported, errors.Connection, errors.Timeout):
+            return self._server.share(made.id, now + SHARE * (self._call.until - now), self._call.cancel, directory=made.directory)
+        except (errors.Aborted, errors.Closed):
+            raise
+        except errors.PlueError:
             return None
 
     def _take_back(self, made):
         """Delete a session that was made and cannot be recorded. If that fails too, the next look finds it."""
         self._mirror.lose(made.id)
         with contextlib.suppress(errors.PlueError):
-            self._server.delete(made.id, time.monotonic() + TAKE_BACK, directory=made.directory)
-            self._mirror.ended(made.id)
+            self._remote.repairs.take_back(made.id, time.monotonic() + TAKE_BACK, directory=made.directory)
 
     def fork(self, session_id, message_id=None):
         """Copy the session up to a message (all of it when None); the copy's parent is the session (P-049)."""

@@ -64,9 +64,15 @@ class Repairs:
                 answer = self._server.unshare(session_id, until, cancel, session.directory)
                 self._mirror.recorded(answer, self._mirror.take(answer))
 
-    def take_back(self, session_id, until, cancel):
-        """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing."""
-        self._server.delete(session_id, until, cancel)
+    def take_back(self, session_id, until, cancel=None, directory=None):
+        """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.
+
+        Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token (P-176).
+        """
+        if self._commits.run(lambda unit: (session := unit.store.find(session_id)) is not None and not session.seen):
+            self._mirror.keep(session_id)
+            return
+        self._server.delete(session_id, until, cancel, directory)
         self._mirror.ended(session_id)
 
     # -- aborts ----------------------------------------------------------------------------------------------------

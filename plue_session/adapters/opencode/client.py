@@ -137,7 +137,7 @@ class Client(Caller):
             lost = error
         while time.monotonic() < until:
             try:
-                found = self.find_created(token, until, cancel, directory)
+                found = self.find_created(token, until, cancel, directory, title)
             except (errors.Connection, errors.Timeout):
                 self._pause(LOOK_AGAIN, until, cancel)
             else:
@@ -146,9 +146,11 @@ class Client(Caller):
                 break
         raise lost
 
-    def find_created(self, token, until, cancel=None, directory=None):
-        """Return the session that was created with `token`, or None; a fork has its source's, and is none."""
-        return next((session for session in self.list(until, cancel, directory) if session.token == token and not session.is_fork), None)
+    def find_created(self, token, until, cancel=None, directory=None, title=None):
+        """Return the session that was created with `token`, or None. A fork has its source's, and is none; by its title it is known,
+        unless that is the very `title` that was asked for."""
+        return next((session for session in self.list(until, cancel, directory)
+                     if session.token == token and (session.title == title or not session.is_fork)), None)
 
     def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None):
         """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not of

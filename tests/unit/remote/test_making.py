@@ -9,7 +9,8 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.services.bound import Bound
-from tests.remote_world import ANSWERED, RemoteWorld, asked, in_thread, unchanged_by
+from plue_session.services.remote_sessions import RemoteSessions
+from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
 
 @pytest.mark.requirement("P-071", "O-029")
@@ -88,13 +89,17 @@ def test_one_session_per_key_also_for_threads_that_race(world):
 
 def take_key(world, token):
     """Have another process create a session and give it the key."""
-    made = world.server.create(token, time.monotonic() + 5)
+    give_key(world, world.server.create(token, time.monotonic() + 5))
 
+
+def give_key(world, made):
+    """Have another process record a session as the one with the key."""
     def give(unit):
-        session = unit.find(made.id)
-        session.key = "key"
+        session = unit.store.find(made.id) or world.mirror.adopted(unit, made)
+        if not unit.store.find(made.id):
+            world.mirror.insert(unit, session)
+        session.key, session.seen, session.token = "key", False, made.token
         unit.save(session, "session.updated", {"id": made.id})
-    world.commits.run(lambda unit: world.mirror.merge(unit, made))
     world.commits.run(give)
 
 
@@ -110,13 +115,69 @@ def test_one_session_per_key_also_when_another_process_is_faster(world):
     assert list(world.server.sessions) == [found.id]  # and not the first, though both have the same token
 
 
+@pytest.mark.requirement("P-176")
+@pytest.mark.parametrize("found", ["before it would be made", "for the one whose answer was lost"])
+def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_the_answer(world, found):
+    """Both find it by the token that they share: whoever records it second must not take it back from the first."""
+    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+        token = on.sessions._token_of("key")
+    if found == "before it would be made":
+        world.server.during["find_created"] = lambda: give_key(world, theirs)
+        theirs = world.server.create(token, time.monotonic() + 5)
+    else:
+        world.look()
+        world.server.during["create"] = lambda: give_key(world, next(iter(world.server.sessions.values())))
+    session = world.do(lambda on: on.sessions.get_or_create("key"))
+    world.look()
+    world.chores()
+    assert list(world.server.sessions) == [session.id] and world.store.look(session.id).key == "key"
+    assert [kind for kind, _ in world.told.take()].count("session.created") == 1
+
+
+def test_what_was_found_and_not_made_is_not_taken_back_whatever_fails(world):
+    """It is of a process that is about to record it."""
+    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+        theirs = world.server.create(on.sessions._token_of("key"), time.monotonic() + 5)
+    world.store.save = world.store.insert = lambda session: (_ for _ in ()).throw(errors.StoreIo("the disk is full"))
+    with pytest.raises(errors.StoreIo):
+        world.do(lambda on: on.sessions.get_or_create("key"))
+    world.chores()
+    assert list(world.server.sessions) == [theirs.id]
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(world, when):
+    """It was made here and could not be recorded; the other one has found it by the token."""
+    world.look()
+    commit, failed = world.store.commit, []
+
+    def full():
+        if world.server.sessions and not failed:
+            failed.append(True)
+            raise errors.StoreIo("the disk is full")
+        commit()
+    world.store.commit = full
+    if when == "at once":
+        world.mirror.lose = lambda name, *more: give_key(world, next(iter(world.server.sessions.values())))
+    else:
+        world.server.fail["delete"] = AWAY
+    world.server.tell = lambda change: None
+    with pytest.raises(errors.StoreIo):
+        world.do(lambda on: on.sessions.get_or_create("key"))
+    theirs, = world.server.sessions.values()
+    if when == "later":
+        give_key(world, theirs)
+    world.look()
+    world.chores()
+    assert list(world.server.sessions) == [theirs.id] and world.store.look(theirs.id).key == "key"
+
+
 def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
     world.commits.run, run = None, world.commits.run
     with pytest.raises(TypeError):  # the process dies after the server has answered
         world.hold_back()
         world.server.during["create"] = lambda: None
         session_call = world.calls.begin("test", None, time.monotonic() + 5)
-        from plue_session.services.remote_sessions import RemoteSessions
         sessions = RemoteSessions(world.remote, session_call)
         sessions._create({}, sessions._token_of("key"))
     world.calls.end(session_call)
@@ -159,6 +220,19 @@ def test_what_a_create_made_whose_answer_is_lost_for_good_is_taken_back(world):
     world.look()
     assert world.store.look(made) is None and world.told.take() == []
     assert "take back" in world.chores() and world.server.sessions == {}
+
+
+@pytest.mark.requirement("P-176")
+def test_a_lost_create_with_a_title_like_a_forks_is_taken_back_too(world):
+    world.hold_back()
+
+    def lost():
+        raise errors.Timeout("the server did not answer", details={"sent": True})
+    world.server.during["create"] = lost
+    unchanged_by(world, errors.Timeout, lambda on: on.sessions.create_with('{"title":"Plan (fork #1)"}'))
+    world.deliver()
+    world.look()
+    assert world.told.take() == [] and "take back" in world.chores() and world.server.sessions == {}
 
 
 @pytest.mark.requirement("P-176")

@@ -1,11 +1,12 @@
 """Shares with a server: its own link when it gives one, else ours."""
 
 import json
+import time
 
 import pytest
 
 from plue_session import errors
-from tests.remote_world import AWAY, RemoteWorld
+from tests.remote_world import AWAY, RemoteWorld, unchanged_by
 
 
 def share(world, session):
@@ -96,6 +97,29 @@ def test_share_auto_shares_roots_and_not_children():
     world.server.shares = True
     theirs = world.create()
     assert world.info(theirs)["share"] == {"url": f"https://share.example/{theirs.id}"}
+
+
+@pytest.mark.requirement("P-051", "P-099")
+@pytest.mark.parametrize("error", [errors.Busy("409"), errors.InvalidParam("400"), errors.AccessDenied("401"), errors.NotFound("404"), AWAY])
+def test_share_auto_shares_by_itself_what_the_server_refuses_to_share(error):
+    world = RemoteWorld({"share": {"auto": True}})
+    world.server.fail["share"] = error
+    session = world.create()
+    assert world.info(session)["share"]["url"].startswith("http://localhost:4780/share/")
+
+
+def test_a_create_that_ends_while_it_shares_has_made_nothing():
+    world = RemoteWorld({"share": {"auto": True}})
+    world.server.fail["share"] = errors.Closed("the library shut down")
+    unchanged_by(world, errors.Closed, lambda on: on.sessions.create())
+    assert world.server.sessions == {}
+
+
+def test_share_auto_leaves_a_call_time_for_a_share_of_ours():
+    world, given = RemoteWorld({"share": {"auto": True}}), []
+    world.server.share = lambda session_id, until, *more, **way: given.append(until - time.monotonic())
+    world.do(lambda on: on.sessions.create())
+    assert 2 < given[0] < 3
 
 
 def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
