@@ -17,7 +17,12 @@ def adopt(remote, number, version):
 
 def is_contested(session, remote, now):
     """Return whether the title may have been replaced by the server itself, which no caller should see (O-027)."""
-    return session.titled is not None and remote.title != session.title and now - session.titled < DEFENDED_MS
+    return remote.title != session.title and is_defended(session, now)
+
+
+def is_defended(session, now):
+    """Return whether the title was set here over an automatic one, so lately that the server may still replace it."""
+    return session.titled is not None and now - session.titled < DEFENDED_MS
 
 
 def merge(session, remote, share, keep_title=False, heard=False):

@@ -2,6 +2,8 @@
 
 #: Milliseconds by which two clocks, ours and the server's, may differ.
 SKEW_MS = 2_000
+#: Milliseconds from the beginning of a turn in which a title that comes may be the server's, whatever came before it.
+NAMING_MS = 10_000
 #: Milliseconds by which a title of the server's making may come after the turn that it was made in.
 TRAILING_MS = 10_000
 
@@ -33,8 +35,18 @@ def may_have_made_title(messages, titled, now):
     It makes one during the first turn of a session whose title is automatic then: ours must have come in between.
     `messages` are the session's, oldest first.
     """
-    answers = [message for message in messages if message.role == "assistant"]
+    answers = _answers(messages)
     if not answers or answers[0].created > titled + SKEW_MS:
         return False
     end = answers[0].completed
     return end is None or titled <= end + TRAILING_MS and now <= end + TRAILING_MS
+
+
+def may_be_making_title(messages, now):
+    """Return whether the first turn is so young that the server may still be making its title."""
+    answers = _answers(messages)
+    return bool(answers) and now <= answers[0].created + NAMING_MS
+
+
+def _answers(messages):
+    return [message for message in messages if message.role == "assistant"]

@@ -94,12 +94,12 @@ class Mirror:
         """Follow a change of this process's: it overtakes nothing that the server said before."""
         with self._lock:
             if self._revs.get(session_id) == rev:
-                _remember(self._revs, session_id, new)
+                remember(self._revs, session_id, new)
 
     def _merged(self, session):
         """Note up to which of its changes the record is what the server told us."""
         with self._lock:
-            _remember(self._revs, session.id, session.rev)
+            remember(self._revs, session.id, session.rev)
 
     def bring(self, unit, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
@@ -141,7 +141,7 @@ class Mirror:
         The server tells of a change of several fields field by field, with states that were never asked for.
         """
         with self._lock:
-            _remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
+            remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
         self._merged(session)
         self.refreshed(answer.id)
 
@@ -193,7 +193,7 @@ class Mirror:
         """Note that a call has failed though the server has done what it asked, or may have: the session with this id, or with this
         token and title, is taken back when it is seen. Nobody else may have used the token."""
         with self._lock:
-            _remember(self._lost, name, title)
+            remember(self._lost, name, title)
 
     def keep(self, session_id):
         """Note that a session that was lost has become somebody's."""
@@ -203,7 +203,7 @@ class Mirror:
     def tried(self, token):
         """Note that a create with a token that others may use, too, has failed in this way."""
         with self._lock:
-            _remember(self._tried, token, True)
+            remember(self._tried, token, True)
 
     def was_tried(self, token):
         """Forget that, and return whether it was so."""
@@ -220,7 +220,7 @@ class Mirror:
     def ended(self, session_id):
         """Note that a session has ended, for ever."""
         with self._lock:
-            _remember(self._ended, session_id, True)
+            remember(self._ended, session_id, True)
             self._refreshed.pop(session_id, None)
 
     def has_ended(self, session_id):
@@ -236,7 +236,7 @@ class Mirror:
     def refreshed(self, session_id):
         """Note that the session's record is what the server says now."""
         with self._lock:
-            _remember(self._refreshed, session_id, time.monotonic_ns())
+            remember(self._refreshed, session_id, time.monotonic_ns())
         self._learned(session_id)
         self._publisher.fresh(session_id)
 
@@ -244,7 +244,7 @@ class Mirror:
         """Note the same of many that a list has just told."""
         for session_id in session_ids:
             with self._lock:
-                _remember(self._refreshed, session_id, time.monotonic_ns())
+                remember(self._refreshed, session_id, time.monotonic_ns())
             self._publisher.fresh(session_id)
 
     def last_refreshed(self, session_id):
@@ -257,7 +257,7 @@ def gone(session_id):
     return errors.NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
 
 
-def _remember(memory, key, value):
+def remember(memory, key, value):
     """Note the newest thing about a session; the oldest notes are forgotten."""
     memory.pop(key, None)
     memory[key] = value

@@ -9,7 +9,7 @@ import os
 import time
 
 from plue_session import errors
-from plue_session.rules import ids, info, patches
+from plue_session.rules import ids, info, merge, patches
 from plue_session.rules.jsontext import loads
 from plue_session.services import families
 from plue_session.services.mirror import gone
@@ -285,6 +285,8 @@ class RemoteSessions:
             def change(unit):
                 session = unit.find(session_id)
                 told, before = session.title, _shown(session) if session.rev != looked.rev else None
+                # Over one that is being defended: since then, for a turn that began meanwhile found no automatic title.
+                titled = session.titled if merge.is_defended(session, unit.now) else unit.now if was_automatic else None
                 if "title" in patch:
                     session.titled = None
                 if answer is not None:
@@ -296,7 +298,7 @@ class RemoteSessions:
                     session.archived = sent["archived"]
                 data = {"id": session_id}
                 if "title" in patch:
-                    session.titled = unit.now if was_automatic else None
+                    session.titled = titled
                 if "title" in patch or session.title != told:  # the answer may hold another client's
                     data["title"] = session.title
                 if before == _shown(session):  # another process on the store has heard of it meanwhile, and told

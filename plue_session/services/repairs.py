@@ -3,6 +3,7 @@ that a new turn has made void. All run on the thread of `Sync`, as its chores.""
 
 from plue_session.rules import merge, turns
 from plue_session.services.calls import Call
+from plue_session.services.mirror import remember
 
 #: Newest messages that are looked at to learn when turns ran.
 NEWEST = 16
@@ -17,12 +18,14 @@ class Repairs:
     def __init__(self, server, commits, store, mirror, turnstile, calls, lag):
         self._server, self._commits, self._store, self._mirror = server, commits, store, mirror
         self._turnstile, self._calls, self._lag = turnstile, calls, lag
+        self._put = {}  # session id: since when the title is defended that was put back
 
     def settle_title(self, session_id, until, cancel):
         """Put a title back that was set here and that the server has replaced by its automatic one; accept another client's (O-027).
 
-        The server makes a title during the first turn of a session that has an automatic one: only a rename that falls into a
-        turn can have been overwritten.
+        The server makes one title, during the first turn of a session that has an automatic one: only a rename that falls into a
+        turn can have been overwritten. Nothing tells its title from another client's. So while the turn is young, each is put back
+        that comes: were it once only, another client's would use that up, and the server's win. Later one is, unless one was before.
         """
         since = self._mirror.now()
         remote = self._server.get(session_id, until, cancel)
@@ -31,22 +34,27 @@ class Repairs:
             self._mirror.take(remote, since)
             return
         page, further = self._server.messages(session_id, until, cancel, session.directory, limit=NEWEST)
-        now = self._commits.clock() - self._lag()
-        if further is None and turns.may_have_made_title([message for message, _ in page], session.titled, now):
-            self._put_back(session_id, session.titled, until, cancel)
+        now, messages = self._commits.clock() - self._lag(), [message for message, _ in page]
+        young = turns.may_be_making_title(messages, now)
+        first = young or self._put.get(session_id) != session.titled
+        if further is None and first and turns.may_have_made_title(messages, session.titled, now):
+            self._put_back(session_id, session.titled, young, until, cancel)
         else:
             self._commits.run(lambda unit: self._undefend(unit, session_id, session.titled))
             self._mirror.take(remote, since)
 
-    def _put_back(self, session_id, titled, until, cancel):
+    def _put_back(self, session_id, titled, defend, until, cancel):
         """Set the title that was set here at `titled` once more, as a change of ours like any other: what comes late of the one that
-        it replaces is not shown. If it was set anew meanwhile, there is nothing to put back."""
+        it replaces is not shown. `defend`: also against a further one. No longer defended: there is nothing to put back."""
         with self._turnstile.hold(session_id, Call("update_title", session_id, until, cancel)):
             session = self._store.look(session_id)
             if session is None or session.titled != titled:
                 return
             answer = self._server.update(session_id, until, cancel, session.directory, title=session.title)
-            self._commits.run(lambda unit: self._undefend(unit, session_id, titled))
+            if defend:
+                remember(self._put, session_id, titled)
+            else:
+                self._commits.run(lambda unit: self._undefend(unit, session_id, titled))
             self._mirror.recorded(answer, self._mirror.take(answer))
 
     @staticmethod

@@ -123,6 +123,7 @@ def test_initialize_asks_whether_the_pair_is_there_and_writes_nothing(world):
 # -- the automatic title ---------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("O-027", "P-044")
 def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_shown(world):
+    world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
     world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
@@ -132,13 +133,62 @@ def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_
     assert world.chores() == ["title"]
     assert world.server.sessions[session.id].title == "Mine" and world.info(session)["title"] == "Mine"
     assert [data for _, data in world.told.take() if "title" in data] == []
-    world.now += 1000
+    world.now += 11_000
     world.server.put(session.id, title="Theirs")  # once: the server makes one title
-    assert world.info(session)["title"] == "Theirs"
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+
+
+@pytest.mark.requirement("O-027", "P-044")
+@pytest.mark.parametrize("second", ["Newer", "Mine"])
+def test_a_title_set_over_one_that_is_defended_is_defended_like_it(world, second):
+    session = world.do(lambda on: on.sessions.create())
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.now += 500
+    world.do(lambda on: on.sessions.update_title(session.id, second), session.id)
+    world.server.put(session.id, title="A title")
+    assert world.info(session)["title"] == second
+    assert world.chores() == ["title"] and world.server.sessions[session.id].title == second == world.info(session)["title"]
+
+
+def test_a_title_set_twice_before_the_first_turn_is_not_defended_against_other_clients(world):
+    """A turn that finds a title that is not automatic makes none."""
+    session = world.do(lambda on: on.sessions.create())
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.now += 20_000
+    world.server.message(session.id, "msg_1", ended=False, created=world.now)
+    world.now += 1_000
+    world.do(lambda on: on.sessions.update_title(session.id, "Newer"), session.id)
+    world.server.put(session.id, title="Theirs")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
+
+
+@pytest.mark.requirement("O-027", "P-044")
+def test_the_automatic_title_does_not_win_because_another_client_renamed_first(world):
+    session = world.do(lambda on: on.sessions.create())
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    for title in ("Theirs", "A title"):
+        world.now += 2_000
+        world.server.put(session.id, title=title)
+        assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+
+
+def test_a_title_that_comes_late_in_the_first_turn_is_put_back_once(world):
+    world.sync.on_state(None)
+    session = world.do(lambda on: on.sessions.create())
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.now += 30_000
+    world.server.put(session.id, title="A title")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    world.server.put(session.id, title="Theirs")
+    assert world.chores() == [] and world.info(session)["title"] == "Theirs"
 
 
 @pytest.mark.requirement("O-027", "P-044")
 def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_back(world):
+    world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
     world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
@@ -149,7 +199,9 @@ def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_
     assert world.chores() == ["title"]
     world.deliver()
     assert world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
-    world.server.put(session.id, title="Theirs")  # a wish, and no state on the way: it is shown at once
+    world.now += 11_000
+    world.server.put(session.id, title="Theirs")  # a wish, and no state on the way
+    assert world.chores() == ["title"]
     assert [data["title"] for _, data in world.told.take() if "title" in data] == ["Theirs"]
 
 
