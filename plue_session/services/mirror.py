@@ -26,7 +26,7 @@ class Mirror:
 
     What was said is overtaken when the record has changed since, by another thread or another process on the store: the log's
     ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for before, does not
-    bring them back (O-032).
+    bring them back (O-032). One that was missing only, not deleted, may turn up again: when the right server runs again.
     """
 
     def __init__(self, commits, store, publisher, version, repair, learned):
@@ -34,7 +34,8 @@ class Mirror:
         self._repair, self._learned = repair, learned
         self._lock = threading.Lock()
         commits.changed = self._changed_here
-        self._refreshed, self._revs, self._ended = {}, {}, {}
+        self._refreshed, self._revs = {}, {}
+        self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._lost = {}  # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
         self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
         self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
@@ -57,11 +58,12 @@ class Mirror:
         self.refreshed(remote.id)
         return session
 
-    def take_all(self, remotes, since):
-        """Bring many up to date; return the ids of those that could not be, and why the first could not (None: all were)."""
+    def take_all(self, remotes, since, asked=0.0):
+        """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those that could not be,
+        and why the first could not (None: all were)."""
         failed, reason = [], None
         for start in range(0, len(remotes), CHUNK):
-            chunk = [remote for remote in remotes[start:start + CHUNK] if not self.has_ended(remote.id) and not self._is_lost(remote)]
+            chunk = [remote for remote in remotes[start:start + CHUNK] if not self._stays_ended(remote.id, asked) and not self._is_lost(remote)]
             outcomes = self._commits.batch([lambda unit, remote=remote: self.merge(unit, remote, since) for remote in chunk])
             for remote, outcome in zip(chunk, outcomes):
                 if isinstance(outcome, Exception) and not self.has_ended(remote.id):
@@ -162,30 +164,33 @@ class Mirror:
         if not self._is_lost(remote):
             self.take(remote, heard=True)
 
-    def end(self, session_id):
-        """Erase a session that the server no longer has, and its descendants. Unknown or erased before: nothing happens."""
-        outcome, = self._end([session_id])
+    def end(self, session_id, missing=False):
+        """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or erased before:
+        nothing happens."""
+        outcome, = self._end([session_id], missing)
         if isinstance(outcome, Exception):
             raise outcome
 
     def end_all(self, session_ids):
-        """Erase many; those that cannot be are left for the next look."""
+        """Erase many that the server does not have; those that cannot be are left for the next look."""
         for start in range(0, len(session_ids), CHUNK):
-            self._end(session_ids[start:start + CHUNK])
+            self._end(session_ids[start:start + CHUNK], True)
 
-    def _end(self, session_ids):
+    def _end(self, session_ids, missing):
         noted = [[] for _ in session_ids]
 
         def erase(unit, session_id, noted):
             for member in families.erase(unit, session_id) or [session_id]:
                 if not self.has_ended(member):
                     noted.append(member)
-                    self.ended(member)  # before the commit: whoever has the next turn must not bring it back
+                    self.ended(member, missing)  # before the commit: whoever has the next turn must not bring it back
         outcomes = self._commits.batch([lambda unit, each=each: erase(unit, *each) for each in zip(session_ids, noted)])
         with self._lock:
             for outcome, members in zip(outcomes, noted):
                 for member in members if isinstance(outcome, Exception) else ():
                     self._ended.pop(member, None)
+        for member in [member for members in noted for member in members] if missing else ():
+            self._learned(member)  # a list that is the same as the last one may have it all the same
         return outcomes
 
     # -- creates that failed ---------------------------------------------------------------------------------------
@@ -217,11 +222,19 @@ class Mirror:
         self._repair("take back", remote.id, 0.0)
         return True
 
-    def ended(self, session_id):
-        """Note that a session has ended, for ever."""
+    def ended(self, session_id, missing=False):
+        """Note that a session has ended, for ever; `missing`: until a list has it that is asked for from now on."""
         with self._lock:
-            remember(self._ended, session_id, True)
+            remember(self._ended, session_id, time.monotonic() if missing else None)
             self._refreshed.pop(session_id, None)
+
+    def _stays_ended(self, session_id, asked):
+        """Return whether a session has ended, also for a list that was asked for at `asked`."""
+        with self._lock:
+            since = self._ended.get(session_id)
+            if since is not None and since < asked:
+                del self._ended[session_id]
+        return self.has_ended(session_id)
 
     def has_ended(self, session_id):
         """Return whether the session is known to have ended."""

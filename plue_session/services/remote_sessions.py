@@ -217,7 +217,7 @@ class RemoteSessions:
             with remote.asking():
                 found = self._server.get(session_id, **self._way, directory=known.directory)
         except errors.NotFound:
-            self._mirror.end(session_id)
+            self._mirror.end(session_id, missing=True)
             raise gone(session_id) from None
         except (errors.Connection, errors.Timeout):
             if not remote.answers_stale:
@@ -352,7 +352,7 @@ class RemoteSessions:
                     self._server.delete(session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere))
                 self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
-                self._mirror.end(session_id)
+                self._mirror.end(session_id, missing=True)
                 raise gone(session_id) from None
             except errors.PlueError:
                 for member in family:  # what became of them is asked for, not guessed

@@ -4,12 +4,14 @@ One thread looks, and does what else must not keep a caller or the event stream 
 thread of its own; what it tells comes in through `apply`. Where nothing is heard, looking is enough (P-184).
 """
 
+import contextlib
 import threading
 import time
 
 from plue_session import errors
 from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
+from plue_session.services.census import Census, Doubtful
 from plue_session.services.chores import Chores
 from plue_session.services.surveys import Crowded, Surveys
 
@@ -23,8 +25,6 @@ LOOK, CHORE = 30.0, 10.0
 SIBLING = 0.5
 #: The kinds of changes that are of interest.
 HEARD = frozenset(("created", "session", "deleted", "message"))
-#: Missing sessions that one look asks for.
-MISSING = 256
 #: Messages whose beginning was heard, so that each counts once.
 MOST_MESSAGES = 4_096
 
@@ -36,7 +36,7 @@ class Sync:
         self._server, self._store, self._publisher, self._calls = server, store, publisher, calls
         self._interval = settings.sync_interval_ms / 1000
         self.log, self._tell, self._clock = log, tell, clock
-        self.mirror = self.turnstile = self.repairs = self._surveys = None  # see `connect`
+        self.mirror = self.turnstile = self.repairs = self._surveys = self._census = None  # see `connect`
         self._changed = threading.Condition()
         self._chores = Chores(log, stubborn=("unshare",))
         self._begun = {}  # messages that were heard to begin
@@ -52,6 +52,7 @@ class Sync:
         """Name those that need it as much as it needs them."""
         self.mirror, self.turnstile, self.repairs = mirror, turnstile, repairs
         self._surveys = Surveys(self._server, self._store, self._publisher, mirror, turnstile, self.log)
+        self._census = Census(self._server, self._store, self._surveys, mirror, turnstile)
 
     # -- life ------------------------------------------------------------------------------------------------------
     def begin(self, reason=None):
@@ -133,6 +134,8 @@ class Sync:
             reason = None if connected else error.cause
             changed, self.connected, self._reason = connected != self.connected, connected, reason
         if changed:
+            if not connected:
+                self._census.lost()
             self._publisher.away(not connected)
             self._tell(connected, reason)
             self.log.write("info" if connected else "warning", "the server is back" if connected else f"the server is away: {reason}")
@@ -181,13 +184,15 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap."""
         self._publisher.adopt()
-        self._round(time.monotonic() + LOOK)
+        with contextlib.suppress(Doubtful):  # which status tells; of what is made there the stream tells
+            self._round(time.monotonic() + LOOK)
 
     def on_state(self, error):
         """Hear that the stream is connected (None) or lost. Without it the next look is due now."""
         with self._changed:
             lost, self._streaming = self._streaming is not False and error is not None, error is None
             if lost:
+                self._census.lost()
                 self._asked += 1
             self._changed.notify_all()
 
@@ -246,7 +251,7 @@ class Sync:
         try:
             remote = self._server.get(session_id, until, cancel)
         except errors.NotFound:
-            self.mirror.end(session_id)
+            self.mirror.end(session_id, missing=True)
         else:
             if not self.turnstile.is_held(session_id, remote.token):
                 self.mirror.take(remote, since)
@@ -298,7 +303,7 @@ class Sync:
         except errors.PlueError as error:
             with self._changed:
                 self._failed = error.cause
-            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied)):
+            if isinstance(error, (errors.Connection, errors.Timeout, errors.AccessDenied, Doubtful)):
                 self.contact(error)
             raise
         self.contact()
@@ -308,34 +313,10 @@ class Sync:
             self._store.maintain()
 
     def _look_around(self, until):
-        cancel, known = self._cancel, self._store.ids()
-        found = self.survey(until, cancel)
-        elsewhere = {directory for _, directory in known if directory not in (None, self._server.directory)}
-        for directory in sorted(elsewhere):
-            found = found | self.survey(until, cancel, directory)
-        missing = [session_id for session_id, _ in known if session_id not in found and not self.turnstile.is_held(session_id)]
-        self._look_for(missing[:MISSING])
-        if len(missing) > MISSING:  # the rest by the next look, which comes at once: chores have their turn in between
-            with self._changed:
-                self._asked += 1
+        further = self._census.take(until, self._cancel)
         with self._changed:
+            self._asked += further  # the rest by the next look, which comes at once: chores have their turn in between
             self._chores.bring_back()
-
-    def _look_for(self, session_ids):
-        """Ask for sessions that a list lacks, and erase those that the server says it does not have."""
-        gone = []
-        try:
-            for session_id in session_ids:
-                since = self.mirror.now()
-                try:
-                    remote = self._server.get(session_id, time.monotonic() + CHORE, self._cancel)
-                except errors.NotFound:
-                    gone.append(session_id)
-                else:
-                    if not self.turnstile.is_held(session_id, remote.token):
-                        self.mirror.take(remote, since)
-        finally:
-            self.mirror.end_all(gone)
 
     def _work(self, chores):
         for name, work in chores.items():

@@ -8,7 +8,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.cancel import Cancel
-from plue_session.services.sync import MISSING
+from plue_session.services import census
+from plue_session.services.census import MISSING
 from tests.remote_world import AWAY, in_thread, titles, until
 
 
@@ -103,12 +104,104 @@ def test_of_very_many_that_are_missing_some_are_asked_for_at_a_time(world):
     for number in range(MISSING + 10):
         world.elsewhere(title=str(number))
     world.hold_back()
-    world.server.sessions.clear()
+    kept = world.elsewhere(title="Kept")
+    world.look()
+    world.server.sessions = {kept: world.server.sessions[kept]}
     world.told.take()
     world.look()
     assert len(world.told.take()) == MISSING and world.sync._asked == 1 and world.sync.connected
     world.look()
+    assert titles(world) == ["Kept"]
+
+
+@pytest.mark.requirement("P-114", "P-117")
+def test_a_server_that_has_none_of_our_sessions_is_taken_for_another_one_for_a_minute(world, monkeypatch):
+    world.sync.snapshot()
+    world.sync.on_state(None)
+    keyed, _ = world.create(key="k", tags=["t"]), world.create()
+    world.sync.on_state(AWAY)
+    world.told.take()
+    right, world.server.sessions = world.server.sessions, {}
+    theirs = world.elsewhere(title="Of the wrong one")
+    for _ in range(2):
+        with pytest.raises(errors.Server, match="none of the 2 sessions"):
+            world.look()
+    status = json.loads(world.sync.status())
+    assert not status["connected"] and "none of the" in status["server"]["error"]
+    assert json.loads(world.do(lambda on: on.sessions.get_info(keyed.id), keyed.id))["sync"]["state"] == "stale"  # and not NOT_FOUND
+    world.sync.snapshot()  # the stream is all right
+    world.server.sessions = right
+    world.look()
+    assert json.loads(world.sync.status())["connected"] and world.store.look(theirs) is None
+    assert world.info(keyed)["key"] == "k" and world.do(lambda on: on.sessions.get_or_create("k")).id == keyed.id
+    monkeypatch.setattr(census, "DOUBT", 0.0)
+    world.server.sessions = {}
+    with pytest.raises(errors.Server, match="none of the 2"):
+        world.look()
+    world.look()
+    assert titles(world) == [] and json.loads(world.sync.status())["connected"]
+
+
+def test_of_two_that_look_at_the_wrong_server_at_the_same_time_none_erases(world):
+    """The stream's snapshot, and the look that its loss has asked for."""
+    world.create(), world.create()
+    world.server.sessions = {}
+
+    def meanwhile():
+        with pytest.raises(errors.Server, match="none"):
+            world.look()
+    world.server.during["survey"] = lambda: world.server.fail.update(get=lambda: world.server.fail.update(get=meanwhile))
+    with pytest.raises(errors.Server, match="none"):
+        world.look()
+    assert len(titles(world)) == 2
+
+
+def test_while_not_all_were_asked_for_none_is_taken_for_gone_where_no_other_is_there(world):
+    world.create(), world.create()
+    world.server.sessions = {}
+    world.server.fail["get"] = AWAY
+    with pytest.raises(errors.Connection):
+        world.look()
+    assert len(titles(world)) == 2
+    with pytest.raises(errors.Server, match="none"):
+        world.look()
+
+
+@pytest.mark.requirement("P-114", "O-032")
+def test_a_session_that_was_missing_is_one_again_when_a_later_look_finds_it(world):
+    session = world.create(title="T")
+    world.create(title="C", parentId=session.id)
+    world.hold_back()
+    world.look()
+    right, world.server.sessions = world.server.sessions, {}
+    with pytest.raises(errors.NotFound):
+        world.do(lambda on: on.sessions.get_info(session.id), session.id)
     assert titles(world) == []
+    world.server.sessions = right  # and the list is what it was before, to the byte
+    world.look()
+    assert titles(world) == ["C", "T"]
+
+
+@pytest.mark.requirement("O-032")
+@pytest.mark.parametrize("how", ["deleted", "missing"])
+def test_a_list_that_was_asked_for_before_its_end_brings_no_session_back(world, how):
+    session = world.create(title="T")
+    world.hold_back()
+
+    def meanwhile():
+        if how == "deleted":
+            world.do(lambda on: on.sessions.delete(session.id), session.id)
+        else:
+            world.mirror.end(session.id, missing=True)
+    world.server.during["survey"] = meanwhile
+    world.server.put(session.id, title="U")
+    copy = dict(world.server.sessions)
+    world.look()
+    assert titles(world) == []
+    if how == "deleted":  # for ever
+        world.server.sessions = copy
+        world.look()
+        assert titles(world) == []
 
 
 @pytest.mark.requirement("P-061")
