@@ -31,6 +31,6 @@ class Remote:
             if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
                 self.sync.chore("look", session_id, self.sync.look)
             raise
-        except (errors.Connection, errors.Timeout) as error:
+        except (errors.Connection, errors.Timeout, errors.AccessDenied) as error:
             self.sync.trouble(error)
             raise

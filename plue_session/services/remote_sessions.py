@@ -211,7 +211,7 @@ class RemoteSessions:
         remote = self._remote
         known = remote.look(session_id)
         if remote.answers_stale and not remote.sync.connected:
-            return info.stale(known.info)
+            return self._stale(known)
         since = self._mirror.now()
         try:
             with remote.asking():
@@ -222,10 +222,14 @@ class RemoteSessions:
         except (errors.Connection, errors.Timeout):
             if not remote.answers_stale:
                 raise
-            return info.stale(known.info)
+            return self._stale(known)
         if remote.turnstile.is_held(session_id):  # a change of ours is on its way: its answer is the newer one
             return remote.look(session_id).info
         return self._mirror.take(found, since).info
+
+    def _stale(self, known):
+        self._remote.sync.answered_stale()
+        return info.stale(known.info)
 
     def list(self):
         """Return the infos of all sessions, after a look at the server's. Away: what was last known."""
@@ -238,11 +242,15 @@ class RemoteSessions:
             except (errors.Connection, errors.Timeout):
                 if not remote.answers_stale:
                     raise
+        if shown:
+            remote.sync.answered_stale()
         return remote.local.list(shown)
 
     def query(self, query_json=None):
         """Return a page of matching sessions, as the store knows them."""
-        return self._remote.local.query(query_json, None if self._remote.sync.connected else info.stale)
+        if not (connected := self._remote.sync.connected):
+            self._remote.sync.answered_stale()
+        return self._remote.local.query(query_json, None if connected else info.stale)
 
     def count(self, query_json=None):
         """Return how many sessions match, as the store knows them."""

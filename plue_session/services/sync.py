@@ -19,6 +19,8 @@ from plue_session.services.surveys import Crowded, Surveys
 STREAM_FIRST = 1.0
 #: Seconds from a failed look to the next: from the first to the longest. syncIntervalMs is the upper bound.
 BACK_OFF = 1.0, 30.0
+#: Seconds between two looks for a server that is away, for those who are answered stale.
+SOON = 1.0
 #: Seconds that one look, and one chore, may take at most.
 LOOK, CHORE = 30.0, 10.0
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard of it.
@@ -41,7 +43,8 @@ class Sync:
         self._chores = Chores(log, stubborn=("unshare",))
         self._begun = {}  # messages that were heard to begin
         self._asked = self._done = 0  # rounds: asked for, ended
-        self._round_error = None
+        self._looked = 0.0  # when the last round ended, in monotonic seconds
+        self._round_error = self._logged = None
         self._streaming = None  # None: not known yet
         self._stopping = False
         self._cancel = Cancel()
@@ -151,7 +154,7 @@ class Sync:
         self.chore(kind, session_id, works[kind], after)
 
     def trouble(self, error):
-        """Note that a call could not reach the server: look soon whether it is away."""
+        """Note that a call could not reach the server, or was not let in: look soon, so that status tells."""
         with self._changed:
             if self.connected and self._asked == self._done:
                 self._asked += 1
@@ -164,6 +167,11 @@ class Sync:
                 if self._asked == self._done:
                     self._asked += 1
                     self._changed.notify_all()
+
+    def answered_stale(self):
+        """Note that a read had to do with what was last known: look soon whether the server is back, but at most once in `SOON`."""
+        if not self.connected and time.monotonic() - self._looked >= SOON:
+            self.answered()
 
     @property
     def has_looked(self):
@@ -275,7 +283,7 @@ class Sync:
             if number > self._done or is_due and not (first and self.has_looked):  # the stream's own look may have been the first
                 error = self._guarded_round()
                 with self._changed:
-                    self._done, self._round_error = max(self._done, number), error
+                    self._done, self._round_error, self._looked = max(self._done, number), error, time.monotonic()
                     self._changed.notify_all()
                 back_off = BACK_OFF[0] if error is None else min(back_off * 2, BACK_OFF[1])
                 is_due = True
@@ -286,12 +294,14 @@ class Sync:
         try:
             self._round(time.monotonic() + LOOK)
         except errors.PlueError as error:
-            if not self._stopping:
-                self.log.write("warning", error.message("sync"))
+            if not self._stopping and error.message("sync") != self._logged:  # once: a server that is away may be looked for each second
+                self._logged = error.message("sync")
+                self.log.write("warning", self._logged)
             return error
         except Exception as error:  # a defect of ours: it must be seen, and not end the thread
             self.log.write("error", f"sync: internal error, {type(error).__name__}: {error}. Please report it.")
             return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+        self._logged = None
         return None
 
     def _round(self, until):

@@ -1,11 +1,13 @@
 """A server that is away."""
 
 import json
+import threading
 
 import pytest
 
 from plue_session import errors
-from tests.remote_world import AWAY, RemoteWorld
+from plue_session.services import sync
+from tests.remote_world import AWAY, RemoteWorld, unchanged_by, until
 
 
 @pytest.mark.requirement("P-161")
@@ -27,6 +29,41 @@ def test_a_read_that_finds_out_first_answers_the_same_and_has_it_looked_at(world
     world.server.fail.update(get=AWAY, survey=AWAY)
     assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["sync"]["state"] == "stale"
     assert json.loads(world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "stale"
+    assert world.sync._asked == 1
+
+
+@pytest.mark.requirement("P-161")
+@pytest.mark.parametrize("read", [lambda on, each: on.sessions.get_info(each), lambda on, each: on.sessions.list(), lambda on, each: on.sessions.query()])
+def test_a_read_that_is_answered_stale_has_the_server_looked_for_at_most_once_a_second(running, read, monkeypatch):
+    """The looks by themselves come ever more rarely: a host that reads would be told the old state for half a minute."""
+    until(lambda: running.sync.has_looked)
+    running.sync._interval = 60
+    session = running.create()
+
+    def away():
+        running.server.fail["survey"] = away
+        raise AWAY
+    running.server.fail["survey"] = away
+    monkeypatch.setattr(sync, "BACK_OFF", (60.0, 60.0))
+    with pytest.raises(errors.Connection):
+        running.do(lambda on: on.sync.run(5000))
+    running.sync._looked -= sync.SOON
+    before = len(running.server.asked)
+    for _ in range(5):
+        running.do(lambda on: read(on, session.id), session.id)
+        threading.Event().wait(0.05)
+    assert running.server.asked[before:] == [("survey",)]
+    assert len([line for level, line in running.log.lines if line.startswith("sync:")]) == 1
+    running.server.fail.clear()
+    running.sync._looked -= sync.SOON
+    running.do(lambda on: read(on, session.id), session.id)
+    until(lambda: running.sync.connected)
+
+
+def test_a_call_that_is_not_let_in_has_status_tell_so(world):
+    world.create()
+    world.server.fail["create"] = errors.AccessDenied("the server answered 401")
+    unchanged_by(world, errors.AccessDenied, lambda on: on.sessions.create())
     assert world.sync._asked == 1
 
 
