@@ -86,8 +86,9 @@ class RemoteWorld:
         """Do what is to be done behind the callers' backs, also what has time, and return its kinds."""
         with self.sync._changed:
             due = self.sync._chores.take(everything=True)
+        kinds = sorted(kind for kind, _ in due)
         self.sync._work(due)
-        return sorted(kind for kind, _ in due)
+        return kinds
 
     def look(self):
         """Look at everything once."""

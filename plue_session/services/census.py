@@ -34,7 +34,7 @@ class Census:
         missing = [session_id for session_id, _ in known if session_id not in found and not self._turnstile.is_held(session_id)]
         # What has become known since the server was lost may be of the wrong one itself.
         base = {session_id for session_id, _ in known if self._base is None or session_id in self._base}
-        alien = len(base) > 1 and base.issubset(missing)
+        alien = len(base) > 1 and base.isdisjoint(found)
         since = self._none_since  # as it is now: another one may be looking, and find the same
         if not alien:
             self._none_since = None

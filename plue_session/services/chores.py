@@ -6,24 +6,28 @@ from plue_session import errors
 
 #: How often a chore that fails is tried.
 TRIES = 5
+#: Seconds until one that has failed again is tried: from the second time to the longest.
+BACK_OFF = 2.0, 60.0
 
 
 class Chores:
     """A queue by time. Not thread-safe: `Sync` has the lock, but for `do`, which its thread alone calls, without it.
 
     A chore is named by its kind and the session's id; its work is `work(session_id, until, cancel)`. One of a `stubborn` kind is
-    tried for ever. What has failed waits until `bring_back`.
+    tried for ever. What has failed waits until `bring_back`, and each time longer: the server may be there, and not answer this.
     """
 
     def __init__(self, log, stubborn):
         self._log, self._stubborn = log, stubborn
         self._waiting = {}  # name: (work, when it is due)
+        self._doing = {}  # name: work
         self._failed = {}  # name: work
-        self._tries = {}
+        self._tries, self._earliest = {}, {}
 
     def add(self, kind, session_id, work, after=0.0):
         """Have the work done in so many seconds; if it waits already, once, at the earlier time."""
-        when, name = time.monotonic() + after, (kind, session_id)
+        name = kind, session_id
+        when = max(time.monotonic() + after, self._earliest.get(name, 0.0))
         self._waiting[name] = work, min(when, self._waiting.get(name, (work, when))[1])
 
     def drop(self, kind, session_id):
@@ -35,21 +39,28 @@ class Chores:
         return [when for _, when in self._waiting.values()]
 
     def take(self, everything=False):
-        """Return `{name: work}` of what is due, or of all, and forget it."""
+        """Return `{name: work}` of what is due, or of all: it is being done, until `done` or `give_back`."""
         now = time.monotonic()
         due = {name: work for name, (work, when) in self._waiting.items() if everything or when <= now}
         for name in due:
             del self._waiting[name]
+        self._doing.update(due)
         return due
+
+    def give_back(self, chores):
+        """Have what was taken done later: there was no time."""
+        for name, work in chores.items():
+            del self._doing[name]
+            self._waiting.setdefault(name, (work, 0.0))
 
     def bring_back(self):
         """Have what has failed done again."""
-        self._waiting.update({name: (work, 0.0) for name, work in self._failed.items()})
+        self._waiting.update({name: (work, self._earliest.get(name, 0.0)) for name, work in self._failed.items()})
         self._failed.clear()
 
     def count(self, kind):
         """Return how many of a kind are yet to be done."""
-        return sum(each == kind for each, _ in self._waiting.keys() | self._failed.keys())
+        return sum(each == kind for each, _ in self._waiting.keys() | self._doing.keys() | self._failed.keys())
 
     def do(self, name, work, until, cancel):
         """Do a chore, and return whether it has to be tried again."""
@@ -60,14 +71,19 @@ class Chores:
             again = False
         except errors.PlueError as error:
             self._log.write("warning", error.message(f"sync {kind}"))
-            self._tries[name] = self._tries.get(name, 0) + 1
+            tries = self._tries[name] = self._tries.get(name, 0) + 1
+            if tries > 1:
+                self._earliest[name] = time.monotonic() + min(BACK_OFF[0] * 2 ** min(tries - 2, 16), BACK_OFF[1])
             again = kind in self._stubborn or self._tries[name] < TRIES
         else:
             again = False
         if not again:
             self._tries.pop(name, None)
+            self._earliest.pop(name, None)
         return again
 
-    def postpone(self, name, work):
-        """Keep a chore that has failed for `bring_back`."""
-        self._failed[name] = work
+    def done(self, name, again):
+        """Note that a chore was done; `again`: that it has failed, and is kept for `bring_back`."""
+        work = self._doing.pop(name)
+        if again:
+            self._failed[name] = work

@@ -21,8 +21,8 @@ STREAM_FIRST = 1.0
 BACK_OFF = 1.0, 30.0
 #: Seconds between two looks for a server that is away, for those who are answered stale.
 SOON = 1.0
-#: Seconds that one look, and one chore, may take at most.
-LOOK, CHORE = 30.0, 10.0
+#: Seconds that one look, and one chore, may take at most; and those that chores may take from a look that waits.
+LOOK, CHORE, CHORES = 30.0, 3.0, 1.0
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard of it.
 SIBLING = 0.5
 #: The kinds of changes that are of interest.
@@ -278,7 +278,7 @@ class Sync:
                 if self._stopping:
                     return
                 chores, number = self._chores.take(), self._asked
-            self._work(chores)
+            self._work(chores, due)
             is_due = time.monotonic() >= due
             if number > self._done or is_due and not (first and self.has_looked):  # the stream's own look may have been the first
                 error = self._guarded_round()
@@ -328,10 +328,16 @@ class Sync:
             self._asked += further  # the rest by the next look, which comes at once: chores have their turn in between
             self._chores.bring_back()
 
-    def _work(self, chores):
-        for name, work in chores.items():
-            if self._stopping:
-                return
-            if self._chores.do(name, work, time.monotonic() + CHORE, self._cancel):
-                with self._changed:
-                    self._chores.postpone(name, work)
+    def _work(self, chores, due=float("inf")):
+        """Do chores, until a look that is asked for, or due, has waited for too long."""
+        began = time.monotonic()
+        while chores and not self._stopping:
+            name, work = next(iter(chores.items()))
+            again = self._chores.do(name, work, time.monotonic() + CHORE, self._cancel)
+            del chores[name]
+            with self._changed:
+                self._chores.done(name, again)
+                now = time.monotonic()
+                if now - began >= CHORES and (self._asked != self._done or now >= due):
+                    self._chores.give_back(chores)
+                    return

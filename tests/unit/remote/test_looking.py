@@ -142,6 +142,14 @@ def test_a_server_that_has_none_of_our_sessions_is_taken_for_another_one_for_a_m
     assert titles(world) == [] and json.loads(world.sync.status())["connected"]
 
 
+def test_a_session_that_is_being_changed_does_not_make_the_wrong_server_the_right_one(world):
+    session = world.create(), world.create()
+    world.server.sessions = {}
+    with world.turnstile.hold(session[0].id, world.calls.begin("test", None, time.monotonic() + 5)), pytest.raises(errors.Server, match="none"):
+        world.look()
+    assert len(titles(world)) == 2
+
+
 def test_of_two_that_look_at_the_wrong_server_at_the_same_time_none_erases(world):
     """The stream's snapshot, and the look that its loss has asked for."""
     world.create(), world.create()

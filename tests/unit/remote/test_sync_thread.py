@@ -2,10 +2,12 @@
 
 import json
 import threading
+import time
 
 import pytest
 
 from plue_session import errors
+from plue_session.services import sync
 from plue_session.services.chores import TRIES
 from tests.remote_world import AWAY, in_thread, titles, until
 
@@ -117,6 +119,40 @@ def test_a_chore_that_fails_is_tried_again_and_not_for_ever(world):
         world.look()
         rounds += 1
     assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._chores._tries == {}
+
+
+def test_chores_that_stall_do_not_keep_a_look_waiting_and_come_ever_more_rarely(running, monkeypatch):
+    """A server that does not answer one request answers others: four of these kept the synchronisation from all for 40 seconds."""
+    monkeypatch.setattr(sync, "CHORE", 0.2)
+    monkeypatch.setattr(sync, "CHORES", 0.1)
+    begun, pending = [], []
+
+    def stall(session_id, until_then, cancel):
+        begun.append(session_id)
+        pending.append(json.loads(running.sync.status())["pending"])
+        assert until_then - time.monotonic() < 0.21
+        threading.Event().wait(0.2)
+        raise errors.Timeout("the server did not answer in time")
+    for number in range(4):
+        running.sync.chore("unshare", f"ses_{number}", stall)
+    until(lambda: begun)
+    for _ in range(3):
+        start = time.monotonic()
+        running.do(lambda on: on.sync.run(5000), seconds=5)
+        assert time.monotonic() - start < 0.75
+    until(lambda: len(begun) == 8)  # each twice; the third time has to wait
+    threading.Event().wait(0.3)
+    assert len(begun) == 8 and set(pending) == {4}
+
+
+def test_what_is_asked_for_again_does_not_come_before_its_time(world):
+    def work(session_id, until, cancel):
+        raise errors.Server("no")
+    for _ in range(2):
+        world.sync.chore("unshare", "ses_x", work)
+        world.chores()
+    world.sync.chore("unshare", "ses_x", work)
+    assert world.sync._chores.times()[0] > time.monotonic() + 1 and json.loads(world.sync.status())["pending"] == 1
 
 
 def test_a_chore_that_has_nothing_left_to_put_right_is_done(world):
