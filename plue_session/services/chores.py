@@ -32,7 +32,9 @@ class Chores:
 
     def drop(self, kind, session_id):
         """Forget a chore that is no longer needed."""
-        self._waiting.pop((kind, session_id), None)
+        name = kind, session_id
+        for each in (self._waiting, self._tries, self._earliest):
+            each.pop(name, None)
 
     def times(self):
         """Return when the chores are due, in monotonic seconds."""

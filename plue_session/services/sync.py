@@ -277,8 +277,9 @@ class Sync:
                     self._changed.wait(left)
                 if self._stopping:
                     return
-                chores, number = self._chores.take(), self._asked
+                chores = self._chores.take()
             self._work(chores, due)
+            number = self._asked  # now, for it may have been asked for while chores were done
             is_due = time.monotonic() >= due
             if number > self._done or is_due and not (first and self.has_looked):  # the stream's own look may have been the first
                 error = self._guarded_round()

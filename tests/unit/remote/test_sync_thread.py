@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.services import sync
+from plue_session.services import chores, sync
 from plue_session.services.chores import TRIES
 from tests.remote_world import AWAY, in_thread, titles, until
 
@@ -125,24 +125,32 @@ def test_chores_that_stall_do_not_keep_a_look_waiting_and_come_ever_more_rarely(
     """A server that does not answer one request answers others: four of these kept the synchronisation from all for 40 seconds."""
     monkeypatch.setattr(sync, "CHORE", 0.2)
     monkeypatch.setattr(sync, "CHORES", 0.1)
-    begun, pending = [], []
+    monkeypatch.setattr(chores, "BACK_OFF", (60.0, 60.0))
+    until(lambda: running.sync.has_looked)
+    running.sync._interval = 60
+    running.do(lambda on: on.sync.run(5000), seconds=5)
+    order, pending, survey = [], [], running.server.survey
+    running.server.survey = lambda *given, **more: (order.append("look"), survey(*given, **more))[1]
 
     def stall(session_id, until_then, cancel):
-        begun.append(session_id)
+        order.append(session_id)
         pending.append(json.loads(running.sync.status())["pending"])
         assert until_then - time.monotonic() < 0.21
         threading.Event().wait(0.2)
         raise errors.Timeout("the server did not answer in time")
     for number in range(4):
         running.sync.chore("unshare", f"ses_{number}", stall)
-    until(lambda: begun)
-    for _ in range(3):
-        start = time.monotonic()
+    until(lambda: len(order) == 1)
+    running.do(lambda on: on.sync.run(5000), seconds=5)
+    assert order[1] == "look"
+    until(lambda: len(order) > 2)  # the next one has begun
+    running.do(lambda on: on.sync.run(5000), seconds=5)
+    assert order[:2] + order[3:4] == ["ses_0", "look", "look"]
+    while len(order) - order.count("look") < 8:
         running.do(lambda on: on.sync.run(5000), seconds=5)
-        assert time.monotonic() - start < 0.75
-    until(lambda: len(begun) == 8)  # each twice; the third time has to wait
-    threading.Event().wait(0.3)
-    assert len(begun) == 8 and set(pending) == {4}
+    for _ in range(3):  # each was done twice; the third time has to wait
+        running.do(lambda on: on.sync.run(5000), seconds=5)
+    assert len(order) - order.count("look") == 8 and max(pending) == 4
 
 
 def test_what_is_asked_for_again_does_not_come_before_its_time(world):
