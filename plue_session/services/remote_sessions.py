@@ -191,8 +191,9 @@ class RemoteSessions(Making):
         try:
             remote.local.abort(session_id)
             with remote.asking(session_id):
-                remote.repairs.mark_abort(session_id, **self._way, directory=session.directory)
-                if self._server.abort(session_id, **self._way, directory=session.directory):
+                try:  # nothing is asked before it: whatever that met, the turn would run on
+                    self._server.abort(session_id, **self._way, directory=session.directory)
+                finally:  # a turn that may run on is no new one
                     remote.repairs.mark_abort(session_id, **self._way, directory=session.directory)
         finally:
             remote.calls.end_abort(session_id)

@@ -1,12 +1,19 @@
 """What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw, abort flags
 that a new turn has made void. All run on the thread of `Sync`, as its chores."""
 
+import time
+
+from plue_session import errors
 from plue_session.rules import merge, turns
 from plue_session.services.calls import Call
 from plue_session.services.mirror import remember
 
 #: Newest messages that are looked at to learn when turns ran.
 NEWEST = 16
+#: So many are enough as a rule to find the model's newest.
+NEWEST_FIRST = 2
+#: Seconds that it may take to learn where the transcript of an aborted session stands.
+MARKING = 1.0
 
 
 class Repairs:
@@ -85,8 +92,12 @@ class Repairs:
 
     # -- aborts ----------------------------------------------------------------------------------------------------
     def mark_abort(self, session_id, until, cancel, directory):
-        """Note where the transcript stands when the session is aborted: what comes later is a new turn (P-065)."""
-        mark = turns.message_mark(self._newest(session_id, until, cancel, directory))
+        """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). Where it cannot be
+        read, the time of the abort must do."""
+        try:
+            mark = turns.message_mark(self._newest(session_id, min(until, time.monotonic() + MARKING), cancel, directory))
+        except (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout):
+            return
 
         def change(unit):
             session = unit.store.find(session_id)
@@ -104,9 +115,14 @@ class Repairs:
         self._commits.run(lambda unit: self._clear(unit, session_id, newest))
 
     def _newest(self, session_id, until, cancel, directory):
-        """Return the newest message of the model's, or None."""
-        page, _ = self._server.messages(session_id, until, cancel, directory, limit=NEWEST)
-        return next((message for message, _ in reversed(page) if message.role == "assistant"), None)
+        """Return the newest message of the model's, or None. Many prompts may have come after it, and each may be long."""
+        limit, before = NEWEST_FIRST, None
+        while True:
+            page, before = self._server.messages(session_id, until, cancel, directory, limit=limit, before=before)
+            found = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
+            if found is not None or before is None:
+                return found
+            limit = NEWEST
 
     def _clear(self, unit, session_id, newest):
         session = unit.store.find(session_id)

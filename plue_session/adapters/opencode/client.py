@@ -238,18 +238,29 @@ class Client(Caller):
         """
         self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False)
 
-    def refuse_permissions(self, session_id, until, cancel=None, directory=None):
-        """Refuse what the session's turns have asked for: a turn that was ended asks no more, but the server keeps its question (O-037).
+    def refuse_permissions(self, session_id, is_over, until, cancel=None, directory=None):
+        """Refuse what a turn that was ended has asked for: it asks no more, but the server keeps its question (O-037).
+        `is_over(message_id)` tells the messages of turns that have ended from those of one that runs by now. While that one asks,
+        nothing is refused: the server takes a refusal for all that the session asks (measured), and a question too many harms nobody.
 
         OpenCode: GET /permission, POST /permission/{id}/reply.
         """
         asked = self._call("GET", "/permission", directory, until, cancel)
-        for each in asked if type(asked) is list else ():
-            if type(each) is dict and each.get("sessionID") == session_id and shapes.is_permission(each.get("id")):
+        asked = [each for each in asked if type(each) is dict and each.get("sessionID") == session_id] if type(asked) is list else []
+        if not all(is_over(_asking(each)) for each in asked):
+            return
+        for each in asked:
+            if shapes.is_permission(each.get("id")):
                 try:
                     self._call("POST", f"/permission/{each['id']}/reply", directory, until, cancel, body={"reply": "reject"}, resend=False)
                 except errors.NotFound:
-                    pass  # answered meanwhile, or ended with its turn after all
+                    pass  # answered meanwhile, by the refusal of another one, or ended with its turn after all
+
+
+def _asking(permission):
+    """Return the id of the message that asks for a permission; "" where it does not say."""
+    message_id = permission["tool"].get("messageID") if type(permission.get("tool")) is dict else None
+    return message_id if type(message_id) is str else ""
 
 
 def _path(session_id, rest=""):

@@ -4,8 +4,10 @@ import time
 
 from plue_session import errors
 
-#: Newest messages among which the running one is looked for.
-NEWEST = 8
+#: Messages that are asked for at first, and then at a time, to find the model's newest: prompts may be queued behind it.
+NEWEST, FURTHER = 2, 16
+#: Seconds that each look before an abort may take, and at most a quarter of what is left: the abort is sent in any case.
+BEFORE = 2.0
 #: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the first
 #: turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
 BEGINNING = 0.5
@@ -16,6 +18,10 @@ TRAILING = 1.0
 AGAIN = 1.0
 #: Seconds between two looks: from the first to the longest.
 LOOKS = 0.02, 0.2
+#: Seconds that refusing what an ended turn had asked may take: its end is certain without it.
+REFUSING = 1.0
+#: What can be wrong with one answer of a server that runs a turn all the same.
+UNREADABLE = (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout)
 
 
 class Turns:
@@ -30,41 +36,75 @@ class Turns:
 
         Ended: its assistant message is completed or failed, and the session is idle or at a turn that began later, which is
         not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no event tells the
-        end of a retry but idle (O-035). A session that is deleted meanwhile has ended. `TIMEOUT` when the end is not seen
-        in time. OpenCode: POST /session/{id}/abort, GET /session/status, GET /session/{id}/message.
+        end of a retry but idle (O-035). A session that is deleted meanwhile has ended. Where the transcript cannot be read, the
+        status alone decides, and the abort is sent once, for a second one could meet a later turn; with a `turn_id` it is not
+        sent, for whose turn runs is not known. What the looks met, or `TIMEOUT`, when the end is not seen in time.
+        OpenCode: POST /session/{id}/abort, GET /session/status, GET /session/{id}/message.
         """
-        look = _Look(self._client, self._heard, session_id, until, cancel, directory or self._directory(session_id, until, cancel))
+        look = _Look(self._client, self._heard, session_id, until, cancel, directory or self._directory(session_id, until, cancel),
+                     patient=turn_id is not None)
         try:
-            ended = self._abort(look, turn_id)
-            if ended:
-                self._client.refuse_permissions(session_id, until, cancel, look.directory)
-            return ended
-        except errors.NotFound as error:
+            if not self._is_to_be_ended(look, turn_id):
+                return False
+            if not look.is_over:
+                self._end(look)
+        except errors.NotFound:
             if look.begun:  # deleted while we were at it
                 return True
-            raise error
+            raise
+        self._refuse_permissions(look)
+        return True
 
-    def _abort(self, look, turn_id=None):
-        turn = look.running()
-        if turn is None:
-            if not look.busy() or turn_id is not None and look.asked() != turn_id:
-                return False
-            look.until_true(lambda: look.running() is not None or not look.busy(), min(look.until, time.monotonic() + BEGINNING))
-            turn = look.running()
-            if turn is None and not look.busy():
-                return True
-        if turn_id is not None and turn is not None and turn.parent_id != turn_id:
-            return False
-        look.begun = True
+    @staticmethod
+    def _is_to_be_ended(look, turn_id):
+        """Find the turn that runs, for `look`; returns whether it is one to be ended."""
+        try:
+            if not look.find():
+                if not look.busy(look.soon()):
+                    return False
+                # The model's message is about to begin.
+                look.until_true(lambda: look.find() or not look.busy(look.soon()), min(look.until, time.monotonic() + BEGINNING))
+                look.is_over = look.turn is None and not look.busy(look.soon())
+        except UNREADABLE:
+            if turn_id is not None:
+                raise
+            look.turn = look.prompt = None
+        if turn_id is not None:
+            return look.prompt == turn_id
+        if look.prompt is not None:
+            return True
+        try:
+            return look.busy(look.soon())
+        except UNREADABLE:
+            return True  # it may run
+
+    def _end(self, look):
+        """Send the abort and await the end of the turn."""
         while True:
-            try:
-                self._client.stop_turn(look.session_id, look.until, look.cancel, look.directory)
-            except (errors.Connection, errors.Timeout):
-                pass  # whether it arrived shows below; a server that died has ended the turn
-            if look.until_true(lambda: look.over(turn), min(look.until, time.monotonic() + AGAIN)):
-                return True
-            if time.monotonic() >= look.until:
+            now = time.monotonic()
+            if look.prompt is not None or not look.begun:  # a second one could meet a later turn where nobody knows which one runs
+                look.begun = True
+                try:
+                    self._client.stop_turn(look.session_id, now + (look.until - now) / 2, look.cancel, look.directory)
+                except (errors.Connection, errors.Timeout) as error:
+                    # Whether it arrived shows below; a server that died has ended the turn.
+                    if look.prompt is None and not (error.details or {}).get("sent", True):
+                        raise
+            if look.until_true(look.over, min(look.until, time.monotonic() + AGAIN)):
+                return
+            is_late = time.monotonic() >= look.until
+            if look.failure is not None and (is_late or look.prompt is None and not look.answered):
+                raise look.failure
+            if is_late:
                 raise errors.Timeout("the server did not end the turn in time", "Try again; the session stays aborted.", session=look.session_id)
+
+    def _refuse_permissions(self, look):
+        """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its questions."""
+        until = min(look.until, time.monotonic() + REFUSING)
+        try:
+            self._client.refuse_permissions(look.session_id, lambda message_id: look.asks_no_more(message_id, until), until, look.cancel, look.directory)
+        except (errors.NotFound, *UNREADABLE):
+            return  # who answers such a question later changes nothing
 
     def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
         """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run on
@@ -105,48 +145,93 @@ class Turns:
 
 
 class _Look:
-    """One abort's view of one session."""
+    """One abort's view of one session: `turn` is the model's open message, `prompt` the id of the user's that it answers, or None
+    where the transcript cannot be read."""
 
-    def __init__(self, client, heard, session_id, until, cancel, directory):
+    def __init__(self, client, heard, session_id, until, cancel, directory, patient):
         self.client, self.heard, self.session_id, self.until, self.cancel, self.directory = client, heard, session_id, until, cancel, directory
-        self.begun, self.idle_since = False, None
+        self.patient = patient
+        self.turn = self.prompt = self.failure = self.idle_since = None
+        self.begun = self.is_over = self.answered = False
 
-    def busy(self):
-        return self.session_id in self.client.status(self.until, self.cancel, self.directory)
+    def soon(self):
+        """Return until when a look may take before the abort is sent; who must know whose turn it is has all the time."""
+        now = time.monotonic()
+        return self.until if self.patient else now + min(BEFORE, (self.until - now) / 4)
 
-    def running(self):
-        """Return the newest assistant message if it has not ended, else None."""
-        page, _ = self.client.messages(self.session_id, self.until, self.cancel, self.directory, limit=NEWEST)
-        newest = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
-        return None if newest is None or newest.ended else newest
+    def busy(self, until=None):
+        is_busy = self.session_id in self.client.status(until or self.until, self.cancel, self.directory)
+        if is_busy:
+            self.idle_since = None
+        return is_busy
 
-    def asked(self):
-        """Return the id of the newest message of the user's, or None."""
-        page, _ = self.client.messages(self.session_id, self.until, self.cancel, self.directory, limit=NEWEST)
-        return next((message.id for message, _ in reversed(page) if message.role == "user"), None)
+    def find(self):
+        """Find the turn that runs, or the prompt of the one that would; returns whether its message is there."""
+        newest, asked = self._newest(self.soon())
+        self.turn = None if newest is None or newest.ended else newest
+        self.prompt = asked if self.turn is None else self.turn.parent_id
+        return self.turn is not None
 
-    def ended(self, turn):
-        """Return whether the message has ended, or was removed."""
+    def _newest(self, until):
+        """Return the newest assistant message, or None, and the id of the newest message of the user's."""
+        asked = before = None
+        limit = NEWEST
+        while True:
+            page, before = self.client.messages(self.session_id, until, self.cancel, self.directory, limit=limit, before=before)
+            for message, _ in reversed(page):
+                if message.role == "assistant":
+                    return message, asked or message.parent_id
+                if message.role == "user":
+                    asked = asked or message.id
+            if before is None:
+                return None, asked
+            limit = FURTHER
+
+    def asks_no_more(self, message_id, until):
+        """Return whether the message is of the turn that was ended, or has ended itself."""
         try:
-            return self.client.message(self.session_id, turn.id, self.until, self.cancel, self.directory).ended
+            message = self.client.message(self.session_id, message_id, until, self.cancel, self.directory)
         except errors.NotFound:
             return True
+        except errors.InvalidParam:
+            return False
+        return message.ended or self.prompt is not None and message.parent_id == self.prompt
 
-    def over(self, turn):
+    def over(self):
         """Return whether the turn is over, as the server's store and its status say. No answer says nothing."""
         try:
-            if turn is not None and not self.ended(turn):
-                return not self.busy() and self._trailed()
-            if not self.busy():
-                return True
-            # Busy with what? A message that began later, of another prompt, is a turn that we must not wait for.
-            running = self.running()
-            return turn is not None and running is not None and running.parent_id != turn.parent_id
-        except (errors.Connection, errors.Timeout):
+            is_over = self._over()
+        except UNREADABLE as error:
+            if time.monotonic() < self.until:  # else it had no time to learn anything
+                self.failure = error
+            return False
+        self.answered, self.failure = True, None
+        return is_over
+
+    def _over(self):
+        if self.prompt is None or self.turn is not None and not self._ended():
+            return not self.busy() and self._trailed()
+        if not self.busy():
+            return True
+        # Busy with what? With a prompt that came later, and that we must neither wait for nor touch?
+        newest, asked = self._newest(self.until)
+        if newest is None or newest.ended:
+            return asked != self.prompt
+        if newest.parent_id == self.prompt:
+            self.turn = newest
+        return newest.parent_id != self.prompt
+
+    def _ended(self):
+        """Return whether the message has ended, or was removed; one that cannot be read has not."""
+        try:
+            return self.client.message(self.session_id, self.turn.id, self.until, self.cancel, self.directory).ended
+        except errors.NotFound:
+            return True
+        except (errors.Server, errors.LimitExceeded):
             return False
 
     def _trailed(self):
-        """Idle, but the message is open: give its end the time it may take, then take it for cut off by a crash (O-048). A turn
+        """Idle, but the message is open, or cannot be read: give its end the time it may take, then take it for cut off by a crash (O-048). A turn
         that another server on the same database runs looks the same from here."""
         self.idle_since = self.idle_since or time.monotonic()
         return time.monotonic() - self.idle_since > TRAILING

@@ -205,8 +205,7 @@ def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, erro
 def test_an_abort_that_learned_nothing_goes_by_the_time(world):
     session = world.create()
     world.server.fail["messages"] = AWAY
-    with pytest.raises(errors.Connection):
-        world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")  # that it ended is certain all the same
     for message, created, aborted in (("msg_1", world.now - 5000, True), ("msg_2", world.now + 5000, False)):
         world.server.message(session.id, message, ended=False, created=created)
         world.chores()
