@@ -188,6 +188,25 @@ def test_a_defect_of_who_is_called_is_told_and_does_not_end_the_following(stub, 
         follower.until(where)
 
 
+@pytest.mark.requirement("X-013")
+@pytest.mark.parametrize("where", ["locate", "on_state"])
+def test_a_defect_in_either_thread_is_no_print_and_does_not_end_the_following(stub, where, capfd):
+    defects = [AttributeError("x"), TypeError("y")]
+    stub.default = lambda method, target: reply(401, content_type=None) if where == "on_state" and defects else stub.stall(HEAD + chunk(CONNECTED))
+
+    def broken(*told):
+        if defects:
+            raise defects.pop()
+        return stub.url if where == "locate" else follower.state(*told)
+    follower = Follower(stub.url)
+    setattr(follower.stream, f"_{where}", broken)
+    with follower:
+        if where == "locate":
+            assert follower.next() == "down UNKNOWN"
+        follower.until("up")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.requirement("O-060")
 def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapshot(stub, monkeypatch):
     monkeypatch.setattr(module, "MOST_WAITING", 100)

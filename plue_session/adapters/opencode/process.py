@@ -6,6 +6,7 @@ for anything else, so that the server can never block on a full pipe (O-003).
 
 import os
 import random
+import re
 import select
 import threading
 import time
@@ -25,6 +26,9 @@ BACK_OFF = 0.2, 30.0
 CHECK, CHECKS = 10.0, 3
 #: Bytes of stderr that are kept for errors.
 TAIL = 4096
+
+#: A URL that a server may listen on, with its port.
+_PLACE = re.compile(r"https?://(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?(?:/\S*)?", re.ASCII)
 
 #: What keeps OpenCode from downloading: npm packages for plugins (63 MB), itself, the list of models (O-006).
 ENVIRONMENT = {"npm_config_offline": "true", "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
@@ -152,6 +156,8 @@ class OwnServer:
                 failure = self._once()
             except errors.PlueError as error:
                 failure = error
+            except Exception as error:  # a defect must be seen by who asks for the server, and not by Python on the host's stderr
+                failure = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
             if self._stopping or not self.starts:
                 break
             if time.monotonic() - began > STEADY:
@@ -204,7 +210,7 @@ class _Watch:
 
     def __init__(self, owner, process):
         self.owner, self.process = owner, process
-        self.url, self.printed, self.tail = None, b"", b""
+        self.url, self.refused, self.printed, self.tail = None, None, b"", b""
         self.stopped = self.announced = False
         self.failed_checks = 0  # in a row
 
@@ -215,7 +221,7 @@ class _Watch:
             poll.register(fd, select.POLLIN)
         due = time.monotonic() + START  # when to give up, or to check, next
         while not process.gone:
-            if not self.stopped and (owner._stopping or self.failed_checks >= CHECKS):
+            if not self.stopped and (owner._stopping or self.refused or self.failed_checks >= CHECKS):
                 self.stopped = True
                 process.stop()
             for fd, _ in poll.poll(max(due - time.monotonic(), 0) * 1000):
@@ -239,6 +245,9 @@ class _Watch:
             os.set_blocking(fd, False)
             while self.read(fd):
                 pass
+        if self.refused:
+            return errors.Server(f"the command says that it listens on {self.refused}, which is no URL of a server",
+                                 "See that backend.spawn.command starts OpenCode.", details={"stdout": self.refused})
         said = " ".join(self.tail.decode("utf-8", "replace").split()) or "nothing"
         when = "ended" if self.url else "ended before it listened"
         return errors.Server(f"the server {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
@@ -249,7 +258,7 @@ class _Watch:
         def check():
             try:
                 self.owner._check(self.url)
-            except errors.PlueError:
+            except Exception:  # whatever it met, the server is not known to be well; three in a row are told by its end
                 self.failed_checks += 1
             else:
                 self.failed_checks = 0
@@ -264,7 +273,7 @@ class _Watch:
             return False
         if fd == self.process.stderr:
             self.tail = (self.tail + data)[-TAIL:]
-        elif self.url is None:
+        elif self.url is None and self.refused is None:
             self.printed = (self.printed + data)[-65536:]
             self.look_for_url()
         return bool(data)
@@ -275,7 +284,12 @@ class _Watch:
         for line in lines:
             _, found, url = line.partition(b"server listening on ")
             if found and url.startswith((b"http://", b"https://")):
-                self.url = url.decode("ascii", "replace").strip()
+                url = url.strip().decode("ascii", "backslashreplace")
+                place = _PLACE.fullmatch(url)
+                if place and 0 < int(place.group(1) or 80) < 65536:
+                    self.url = url
+                else:
+                    self.refused = "".join(char if char.isprintable() else " " for char in url[:200])
                 return
 
 

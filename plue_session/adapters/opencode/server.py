@@ -79,6 +79,8 @@ class Server:
                 health.await_health(self._locate(until), self._headers, until, self._stop)
             except errors.PlueError as error:
                 failures.append(error)
+            except Exception as error:  # else Python would print it on the host's stderr, and the server be taken for well
+                failures.append(errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it."))
         thread = threading.Thread(target=look, name="plue-opencode-health", daemon=True)
         thread.start()
         thread.join(max(until - time.monotonic(), 0) + health.TRY)

@@ -86,6 +86,8 @@ class Stream:
             except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: a URL that cannot be one
                 error = untrusted(failure) or errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
                                           "It is connected again by itself.")
+            except Exception as failure:  # a defect is told like any other loss, and does not end the following
+                error = _internal(failure)
             self._put(error)
             if time.monotonic() - began > self._silence:
                 delay = self._back_off[0]
@@ -155,15 +157,15 @@ class Stream:
                 item = self._waiting.popleft()
                 if isinstance(item, bytes):
                     self._bytes -= len(item)
-            if isinstance(item, errors.PlueError):
-                self._tell(False, item)
-                continue
             try:
-                self._take(item)
+                if isinstance(item, errors.PlueError):
+                    self._tell(False, item)
+                else:
+                    self._take(item)
             except errors.PlueError as error:
                 self._lose(error)
             except Exception as error:  # a defect above must not end the following for ever: begin anew
-                self._lose(errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it."))
+                self._lose(_internal(error))
 
     def _take(self, item):
         change = None if item is _AGAIN else events.read(item)
@@ -175,11 +177,19 @@ class Stream:
 
     def _lose(self, error):
         """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
-        self._tell(False, error)
         self._wire.cut()
+        try:
+            self._tell(False, error)
+        except Exception:  # the defect is in who is told, and there is nobody else: it is told again next time
+            return
 
     def _tell(self, connected, error):
         """Tell of a change of state; a server that stays away is told of once."""
         if connected != self.connected or not self._told:
-            self.connected, self._told = connected, True
+            self.connected, self._told = connected, False
             self._on_state(error)
+            self._told = True
+
+
+def _internal(error):
+    return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
