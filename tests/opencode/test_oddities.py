@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -54,6 +55,24 @@ def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
     assert client.create("tok", soon()).id == "ses_a"
 
 
+@pytest.mark.requirement("O-065")
+def test_what_a_gateway_says_of_a_server_that_is_away_is_no_word_of_the_servers(stub, client):
+    """It may have passed the request on: a create is looked for, but not for long, and a delete is sent again."""
+    away = reply(502, b"<html>Bad Gateway</html>", "text/html")
+    stub.answers += [away, away, reply(200, [made("tok")])]
+    assert client.create("tok", soon()).id == "ses_a"
+    stub.answers += [away, reply(404, {"name": "NotFoundError"})]
+    client.delete("ses_a", soon())
+    stub.default = lambda method, target: away
+    began = time.monotonic()
+    for call in (lambda: client.create("tok", soon(30)), lambda: client.update("ses_a", soon(30), title="x"), lambda: client.delete("ses_a", soon(30)),
+                 lambda: client.get("ses_a", soon(30)), lambda: client.survey(None, soon(30))):
+        with pytest.raises(errors.Connection) as caught:
+            call()
+        assert caught.value.details == {"status": 502, "server": "a web page", "sent": True}
+    assert time.monotonic() - began < 6
+
+
 def test_a_create_that_is_not_answered_in_time_can_be_found_later(stub, client):
     stub.default = lambda method, target: stub.stall()  # also what looks for it, should there be time for that
     with pytest.raises(errors.Timeout) as caught:
@@ -85,7 +104,7 @@ def test_a_404_of_something_on_the_way_is_not_an_absence(stub, client, answer):
 
 
 def test_a_failure_of_the_read_is_not_an_absence(stub, client):
-    for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Server), (stub.stall(), errors.Timeout)):
+    for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Connection), (stub.stall(), errors.Timeout)):
         stub.answers[:] = [answer]
         with pytest.raises(kind):
             client.get("ses_a", soon(0.3))

@@ -99,7 +99,9 @@ def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure
      {"error": "UnknownError", "ref": "err_1"}),
     (500, {"_tag": "InternalServerError"}, errors.Server, "InternalServerError", {"error": "InternalServerError"}),
     (404, b"", errors.Server, "", {}), (500, b"", errors.Server, "", {}), (401, b"", errors.AccessDenied, "", {}),
-    (404, b"404 Not Found", errors.Server, "404 Not Found", {}), (404, {"message": "no Route matched"}, errors.Server, "no Route matched", {}), (502, b"<html>Bad Gateway</html>", errors.Server, "a web page", {}),
+    (404, b"404 Not Found", errors.Server, "404 Not Found", {}), (404, {"message": "no Route matched"}, errors.Server, "no Route matched", {}), 
+    (502, b"<html>Bad Gateway</html>", errors.Connection, "a web page", {"sent": True}), (504, b"", errors.Connection, "", {"sent": True}),
+    (503, {"message": "no upstream"}, errors.Connection, "no upstream", {"sent": True}), (503, {"_tag": "ServiceUnavailable"}, errors.Server, "ServiceUnavailable", {}),
     (400, b"[1]", errors.InvalidParam, "[1]", {}), (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}), (302, b"", errors.Server, "", {}),
     (500, b"\xff\xfe" * 5000, errors.Server, None, {}), (413, b"", errors.LimitExceeded, "", {})])
 def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text, details):

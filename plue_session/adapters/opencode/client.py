@@ -135,6 +135,8 @@ class Client(Caller):
             if not (error.details or {}).get("sent"):
                 raise
             lost = error
+        if "status" in lost.details:  # something on the way answers for the server: it may be away for long
+            until = min(until, time.monotonic() + FINDING)
         while time.monotonic() < until:
             try:
                 found = self.find_created(token, until, cancel, directory, title)

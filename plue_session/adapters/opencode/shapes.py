@@ -229,7 +229,10 @@ _REMEDIES = {
     errors.InvalidParam: "Correct the parameter that the server names.",
     errors.LimitExceeded: "Send less in one call.",
     errors.Server: "Look into the server's log; see that backend.url is an OpenCode server.",
+    errors.Connection: "See that the server behind it runs, then try again.",
 }
+#: What something on the way answers when the server behind it is down, or takes too long.
+_GATEWAY = (502, 503, 504)
 _CODES = {400: errors.InvalidParam, 401: errors.AccessDenied, 403: errors.AccessDenied, 404: errors.NotFound, 409: errors.Busy,
           413: errors.LimitExceeded, 422: errors.InvalidParam}
 
@@ -238,7 +241,8 @@ def refusal(call, status, content_type, body):
     """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…".
 
     The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message and,
-    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185).
+    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185). A gateway's word that the server is away is
+    `CONNECTION`, with `sent`: it may have passed the request on.
     """
     details = {"status": status}
     text = name = None
@@ -261,8 +265,12 @@ def refusal(call, status, content_type, body):
     kind = _CODES.get(status, errors.Server)
     if kind is errors.NotFound and not name:  # something on the way has no route to the server: that says nothing of a session (P-117)
         kind = errors.Server
+    if status in _GATEWAY and not name:
+        kind, details["sent"] = errors.Connection, True
     said = f": {_line(text)}" if text else " without a word"
     cause = f"the server answered {status} to {call}{said}"
+    if kind is errors.Connection and not call.startswith("GET "):
+        cause += "; whether it took effect is not known yet"
     if kind is errors.AccessDenied:
         cause = f"the server refuses the username and password ({status} to {call})"
     remedy = _REMEDIES[kind]
