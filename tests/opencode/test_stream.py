@@ -150,10 +150,12 @@ def test_what_is_no_event_stream_is_a_state_that_says_so(stub, answer, state):
 
 
 @pytest.mark.requirement("O-062")
-def test_an_event_that_is_too_large_costs_the_connection(stub):
-    stub.answers += [HEAD + chunk(CONNECTED) + chunk(b"data: " + b"x" * 10_000_001), stub.stall(HEAD + chunk(CONNECTED))]
+def test_an_event_that_is_too_large_is_skipped_and_costs_a_snapshot_not_the_connection(stub):
+    large = chunk(b"data: " + b"x" * 10_000_001) + chunk(b"\n\n")
+    stub.answers += [stub.stall(HEAD + chunk(CONNECTED) + chunk(idle(1)) + large + chunk(idle(2)))]
     with Follower(stub.url) as follower:
-        assert [follower.next() for _ in range(4)] == ["snapshot", "up", "down LIMIT_EXCEEDED", "snapshot"]
+        assert [follower.next() for _ in range(5)] == ["snapshot", "up", "idle ses_1", "snapshot", "idle ses_2"]
+    assert len(stub.requests) == 1
 
 
 def test_a_snapshot_that_fails_is_tried_again_with_a_new_connection(stub):

@@ -1,12 +1,12 @@
 """Server-sent events are cut by the standard's rules, wherever the bytes happen to be split."""
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plue_session.errors import LimitExceeded
 from plue_session.rules import sse
 
 #: A turn as OpenCode 1.18.33 streams it, shortened; texts hold what other parsers stumble over.
@@ -87,14 +87,42 @@ def test_an_event_is_delivered_with_its_last_byte():
 
 
 @pytest.mark.requirement("O-062")
-def test_an_event_of_ten_megabytes_passes_and_a_longer_one_is_refused():
+def test_an_event_of_ten_megabytes_passes_and_a_longer_one_is_skipped():
     body = b"x" * sse.MAX_EVENT
     pieces = [body[place:place + 65536] for place in range(0, len(body), 65536)]
     assert parse(b"data: " + body + b"\n\n") == [body]
-    for stream in ([b"data: ", body, b"y\n\n"], [b"data: ", *pieces, b"y"], [b"data: a\n\ndata: " + body + b"y\n\ndata: b\n\n"],
-                   [b"data: " + piece + b"\n" for piece in [*pieces, b"y"]], [b": ", *pieces, b"y"]):
-        with pytest.raises(LimitExceeded, match="10000000 bytes"):
-            parse(*stream)
+    for stream in ([b"data: ", body, b"y\n\n"], [b"data: ", *pieces, b"y", b"\n", b"\n"], [b"data: ", *pieces, b"y\r", b"\n\r\n"],
+                   [b"data: " + piece + b"\n" for piece in [*pieces, b"y"]] + [b"\n"], [b": ", *pieces, b"y", b"\ndata: c\n\n"],
+                   [b"data: ", *pieces, b"y\ndata: c", b"\ndata: d\n", b"e", b"\n\n"], [b"data: " + body + b"y\ndata: c\n\n"]):
+        assert parse(b"data: a\n\n", *stream, b"data: b\n\n") == [b"a", None, b"b"]
+    assert parse(b"data: a\n\ndata: " + body + b"y\n\ndata: b\n\n") == [b"a", None, b"b"]
+
+
+@pytest.mark.requirement("O-062")
+def test_what_is_skipped_is_not_kept():
+    parser, piece = sse.Parser(), b"x" * 1_000_000
+    assert parser.feed(b"data: ") == []
+    tracemalloc.start()
+    for _ in range(100):
+        assert parser.feed(bytes(piece[:-1]) + b"y") == []
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * sse.MAX_EVENT and kept < 2_000_000
+    assert parser.feed(b"\n\ndata: b\n\n") == [None, b"b"]
+
+
+@pytest.mark.requirement("O-062")
+@given(st.lists(st.sampled_from([b"data: ", b"data:", b"xxxx", b"xxxxxxxxx", b"\n", b"\r", b"\n\n", b"\r\n", b"\n\ndata: "]), max_size=40), st.lists(st.integers(0, 60), max_size=6))
+def test_wherever_one_is_cut_the_events_around_a_skipped_one_are_told(pieces, cuts):
+    stream = b"data: a\n\n" + b"".join(pieces) + b"\n\ndata: b\n\n"
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "MAX_EVENT", 20)
+        found = parse(*(stream[start:end] for start, end in zip(places, places[1:])))
+    short = [block for block in re.sub(b"\r\n|\r", b"\n", stream).split(b"\n\n") if len(block) <= 20]
+    whole = [event for block in short for event in reference(block + b"\n\n")]
+    assert found[0] == b"a" and found[-1] == b"b" and not [event for event in whole if event not in found]
+    assert all(event is None or event in reference(stream) and len(event) <= 20 for event in found)
 
 
 @pytest.mark.requirement("O-062")

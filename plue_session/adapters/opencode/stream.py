@@ -130,7 +130,7 @@ class Stream:
             # read1: anything that waits for a full buffer would hold the first event back for seconds.
             while (data := answer.read1(65536)):
                 for event in parser.feed(data):
-                    self._put(event)
+                    self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
         finally:
             connection.close()
             wire.release()
@@ -143,6 +143,8 @@ class Stream:
                 if len(self._waiting) >= MOST_WAITING or self._bytes > MOST_BYTES:
                     self._waiting.clear()
                     self._bytes, item = 0, _AGAIN
+            elif item is _AGAIN and self._waiting and self._waiting[-1] is _AGAIN:
+                return
             self._waiting.append(item)
             self._changed.notify_all()
 
