@@ -207,6 +207,26 @@ def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
         health.await_health(stub.url, {}, soon(60), stop)
 
 
+@pytest.mark.parametrize("answer, text", [(reply(200, {"ok": True}), 'does not say "healthy": true'), (reply(200, {"healthy": False}), 'does not say "healthy": true'),
+                                          (reply(200, b"[]"), 'does not say "healthy": true'), (reply(200, b'{"healthy"'), "Expecting"), (PAGE, "with text/html, not JSON")])
+def test_what_is_wrong_with_an_answer_about_health_is_said(stub, answer, text):
+    stub.well, stub.default = False, lambda method, target: answer
+    with pytest.raises(errors.Server, match=text):
+        health.probe(stub.url, {}, 5)
+
+
+@pytest.mark.requirement("O-012")
+def test_a_change_that_is_answered_by_nothing_is_done_and_by_a_web_page_is_not(stub, client):
+    calls = (lambda: client.delete("ses_a", soon()), lambda: client.stop_turn("ses_a", soon()), lambda: client.prompt("ses_a", "msg_1", [{}], ("p", "m"), soon()))
+    for call in calls:
+        for answer in (reply(204, b"", None), reply(200, b"", None), reply(202, True)):
+            stub.answers[:] = [answer]
+            call()
+        stub.answers[:] = [PAGE]
+        with pytest.raises(errors.Server, match="not JSON"):
+            call()
+
+
 @pytest.mark.requirement("O-009")
 def test_health_of_the_real_server_needs_its_password(server):
     url = server.url(soon())

@@ -48,11 +48,11 @@ class Caller:
         return transport.send(method, path, {"directory": directory or self.directory, **query}, data, until, cancel, resend)
 
     def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
-        """Send, and return the parsed JSON of a 2xx answer (None if it may be `empty`)."""
+        """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty` (O-012)."""
         began = time.monotonic()
         try:
             reply = self._exchange(method, path, directory, query or {}, body, until, cancel, resend)
-            return None if empty and 200 <= reply.status < 300 else self._read(f"{method} {path}", reply, session)
+            return None if empty and 200 <= reply.status < 300 and not reply.body else self._read(f"{method} {path}", reply, session)
         except errors.PlueError as error:
             error.session = error.session or session
             self._explain(error, session, began)

@@ -211,7 +211,7 @@ class Client(Caller):
         path, sent = _path(session_id), False
         while True:
             try:
-                self._call("DELETE", path, directory, until, cancel, session=session_id, resend=False)
+                self._call("DELETE", path, directory, until, cancel, session=session_id, resend=False, empty=True)
                 return
             except errors.NotFound:
                 if not sent:
@@ -238,7 +238,7 @@ class Client(Caller):
 
         OpenCode: POST /session/{id}/abort.
         """
-        self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False)
+        self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False, empty=True)
 
     def refuse_permissions(self, session_id, is_over, until, cancel=None, directory=None):
         """Refuse what a turn that was ended has asked for: it asks no more, but the server keeps its question (O-037).
@@ -254,7 +254,7 @@ class Client(Caller):
         for each in asked:
             if shapes.is_permission(each.get("id")):
                 try:
-                    self._call("POST", f"/permission/{each['id']}/reply", directory, until, cancel, body={"reply": "reject"}, resend=False)
+                    self._call("POST", f"/permission/{each['id']}/reply", directory, until, cancel, body={"reply": "reject"}, resend=False, empty=True)
                 except errors.NotFound:
                     pass  # answered meanwhile, by the refusal of another one, or ended with its turn after all
 
