@@ -80,7 +80,7 @@ def _flat(value, path=""):
 
 
 def watch(options):
-    """Print events until Ctrl-C, until there were enough, or until the time is up."""
+    """Print events until Ctrl-C (130, as of every command), until there were enough, or until the time is up."""
     deadline = time.monotonic() + options.timeout if options.timeout else None
     with Host(dataDir=options.data_dir) as host:
         events, count = host.events(), 0
@@ -93,8 +93,6 @@ def watch(options):
         except queue.Empty:
             if options.count:
                 raise Failure(f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout).") from None
-        except KeyboardInterrupt:
-            pass  # the ordinary end
     return 0
 
 

@@ -269,10 +269,11 @@ def test_watch_as_text_is_a_line_per_event(shell):
     assert "session.created" in first and second.endswith('{"title": "My Coding Session"}')
 
 
-def test_interrupting_watch_is_its_ordinary_end(shell):
+def test_an_interrupted_watch_ends_quietly_with_130_as_the_help_says(shell):
+    assert "130 interrupted" in shell("watch", "--help").out
     watching = shell.start("watch")
     watching.send_signal(signal.SIGINT)
-    assert watching.communicate(timeout=60) == ("", "") and watching.returncode == 0
+    assert watching.communicate(timeout=60) == ("", "") and watching.returncode == 130
 
 
 def test_watch_ends_when_the_time_is_up(shell):
