@@ -217,7 +217,8 @@ def test_what_is_wrong_with_an_answer_about_health_is_said(stub, answer, text):
 
 @pytest.mark.requirement("O-012")
 def test_a_change_that_is_answered_by_nothing_is_done_and_by_a_web_page_is_not(stub, client):
-    calls = (lambda: client.delete("ses_a", soon()), lambda: client.stop_turn("ses_a", soon()), lambda: client.prompt("ses_a", "msg_1", [{}], ("p", "m"), soon()))
+    calls = (lambda: client.delete("ses_a", soon()), lambda: client.stop_turn("ses_a", soon()),
+             lambda: client.prompt("ses_a", "msg_1", [{}], ("p", "m"), soon()))
     for call in calls:
         for answer in (reply(204, b"", None), reply(200, b"", None), reply(202, True)):
             stub.answers[:] = [answer]

@@ -72,7 +72,7 @@ def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_no
     answer, code, details = ODDITIES[oddity]
     call = Call(strict, client, title, say)
     for name, (begin, method, path) in call.ways.items():
-        if name == "delete" and oddity in ("another type", "wrong shape"):
+        if name == "delete" and oddity in ("another type", "wrong shape", "200, empty"):
             continue  # that it was deleted is in the status
         before, mark = call.snapshot(), strict.mark()
         proxy.rules.append(answering(method, path, answer))

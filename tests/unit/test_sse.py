@@ -112,7 +112,8 @@ def test_what_is_skipped_is_not_kept():
 
 
 @pytest.mark.requirement("O-062")
-@given(st.lists(st.sampled_from([b"data: ", b"data:", b"xxxx", b"xxxxxxxxx", b"\n", b"\r", b"\n\n", b"\r\n", b"\n\ndata: "]), max_size=40), st.lists(st.integers(0, 60), max_size=6))
+@given(st.lists(st.sampled_from([b"data: ", b"data:", b"xxxx", b"xxxxxxxxx", b"\n", b"\r", b"\n\n", b"\r\n", b"\n\ndata: "]), max_size=40),
+       st.lists(st.integers(0, 60), max_size=6))
 def test_wherever_one_is_cut_the_events_around_a_skipped_one_are_told(pieces, cuts):
     stream = b"data: a\n\n" + b"".join(pieces) + b"\n\ndata: b\n\n"
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]

@@ -51,8 +51,9 @@ def probe(url, headers, seconds):
     try:
         data = shapes.parse(body)
     except ValueError as error:
-        is_json = kind == "application/json"
-        raise (shapes.malformed("an answer to GET /global/health", str(error)[:100]) if is_json else shapes.not_json("GET /global/health", answer.status, kind)) from None
+        if kind == "application/json":
+            raise shapes.malformed("an answer to GET /global/health", str(error)[:100]) from None
+        raise shapes.not_json("GET /global/health", answer.status, kind) from None
     if type(data) is not dict or data.get("healthy") is not True:
         raise shapes.malformed("an answer to GET /global/health", 'it does not say "healthy": true')
     return shapes.clean(str(data.get("version", "")))
