@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -200,6 +201,24 @@ def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, erro
     world.server.message(session.id, "msg_2")
     assert world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1) is None
     assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+
+
+@pytest.mark.requirement("P-065")
+def test_prompts_behind_the_aborted_turn_do_not_hide_its_message(world, monkeypatch):
+    """They lie between it and the end of the transcript, on other pages: the flag would clear with the next look."""
+    session = world.create()
+    world.server.message(session.id, "msg_1")
+    said, whole = world.server.said[session.id]["msg_1"], world.server.messages
+
+    def paged(session_id, until, cancel=None, directory=None, limit=100, before=None):
+        whole(session_id, until, cancel, directory)
+        prompts = [SimpleNamespace(id=f"msg_q{number}", role="user") for number in range(20)]
+        end = 21 if before is None else int(before)
+        start = max(end - limit, 0)
+        return [(message, []) for message in [said, *prompts][start:end]], str(start) if start else None
+    monkeypatch.setattr(world.server, "messages", paged)
+    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
+    assert world.store.look(session.id).abort_mark == "msg_1"
 
 
 def test_an_abort_that_learned_nothing_goes_by_the_time(world):
