@@ -1,4 +1,4 @@
-"""The SQLite store among others: turns to write, foreign locks, full disks, kills, and the write-ahead log."""
+"""The SQLite store among others: turns to write, foreign locks, full disks, and kills."""
 
 import fcntl
 import os
@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import connections, files, store as store_module
-from plue_session.adapters.sqlite.store import SqliteStore, hold_exclusively
+from plue_session.adapters.sqlite import files, store as store_module
+from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Query
 from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
@@ -324,160 +324,6 @@ def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened,
     assert store.check() == []
 
 
-# -- the WAL -------------------------------------------------------------------------------------------------------
-def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opened, monkeypatch):
-    monkeypatch.setattr(connections, "LONG_WAL", 200_000)
-    store, other = opened(), opened()
-    wanted = 0
-    for _ in range(128):
-        add(store, description="x" * 2000)
-        wanted += store.wants_maintenance()
-    assert wanted >= 1
-    long = os.path.getsize(store.path + "-wal")
-    assert long >= 200_000
-    copied = os.path.getsize(store.path)
-    store.maintain()
-    assert os.path.getsize(store.path) > copied
-    assert not store.wants_maintenance()
-    for _ in range(3):
-        add(store)
-    assert os.path.getsize(store.path + "-wal") <= 204_000  # cut to the length it is to keep, and written from its beginning
-    assert other.count(Query()) == 131
-
-
-def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, monkeypatch):
-    monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
-    store = opened()
-    looks = []
-    for _ in range(5):
-        for count in range(1, 5000):
-            add(store, description="x" * 20_000)
-            if store.wants_maintenance():
-                break
-        store.maintain()
-        looks.append(count)
-    assert all(connections.LOOK_OFTEN <= count <= 2 * connections.LOOK_OFTEN for count in looks)
-
-
-def test_when_a_reader_holds_an_old_view_the_writers_are_held_back_once_and_go_on(opened):
-    store = opened()
-    reader = sqlite3.connect(store.path, isolation_level=None)
-    add(store)
-    reader.execute("BEGIN")
-    assert reader.execute("SELECT count(*) FROM session").fetchone() == (1,)
-    add(store)
-    store.maintain()
-    add(store)
-    assert reader.execute("SELECT count(*) FROM session").fetchone() == (1,)
-    reader.close()
-    assert store.count(Query()) == 3
-
-
-def test_a_store_without_a_wal_wants_no_maintenance(opened):
-    store = opened()
-    os.unlink(store.path + "-wal")
-    assert store.wants_maintenance() is False
-
-
-def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(opened, monkeypatch):
-    monkeypatch.setattr(connections, "IDLE_READERS", 2)
-    store = opened()
-    gate = threading.Barrier(5)
-    real = store._connections._connect
-
-    def together(*pragmas):
-        connection = real(*pragmas)
-        gate.wait()
-        return connection
-    held = [store._connections._idle.pop() for _ in range(len(store._connections._idle))]
-    store._connections._connect = together
-    threads = [threading.Thread(target=store.log_state) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(store._connections._idle) == 2
-    for connection in held:
-        store._connections._disconnect(connection)
-
-
-def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, folder):
-    store = opened()
-    add(store)
-    reader = store._connections._idle[-1]
-
-    class Slow:
-        def execute(self, sql, values):
-            store.close()
-            return reader.execute(sql, values)
-
-        def close(self):
-            reader.close()
-    store._connections._idle[-1] = Slow()
-    assert store.count(Query()) == 1
-    assert store.lock_fds() == []
-    hold_exclusively(folder).close()
-
-
-def test_under_steady_writing_the_wal_is_begun_anew_again_and_again(opened, monkeypatch):
-    monkeypatch.setattr(connections, "LONG_WAL", 500_000)
-    store = opened()
-    wanted, ended = threading.Event(), threading.Event()
-
-    def maintain():
-        while not ended.is_set():
-            wanted.wait()
-            wanted.clear()
-            store.maintain()
-    keeper = threading.Thread(target=maintain)
-    keeper.start()
-    for _ in range(2000):
-        add(store)
-        if store.wants_maintenance():
-            wanted.set()
-    ended.set()
-    wanted.set()
-    keeper.join()
-    assert os.path.getsize(store.path + "-wal") < 20 * 500_000  # left alone it would be some 80 MB
-
-
-def test_a_checkpoint_does_not_wait_for_whoever_writes(opened):
-    store, other = opened(), opened()
-    add(store)
-    other.begin()
-    store.maintain()
-    other.rollback()
-    assert store.count(Query()) == 1
-
-
-def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folder):
-    store = opened()
-    real = store._connections._connect
-
-    class Failing:
-        def __init__(self, connection):
-            self.close = connection.close
-
-        def execute(self, sql):
-            raise sqlite3.OperationalError("disk I/O error")
-    store._connections._connect = lambda *pragmas: Failing(real(*pragmas))
-    with pytest.raises(errors.StoreIo):
-        store.maintain()
-    store.close()
-    hold_exclusively(folder).close()
-
-
-def test_a_connection_that_cannot_be_opened_fails_the_read_alone(opened, monkeypatch):
-    store = opened()
-    held = store._connections._idle.pop()
-    with monkeypatch.context() as patched:
-        patched.setattr(files, "connect", lambda path: sqlite3.connect("/nowhere/at/all"))
-        with pytest.raises(errors.StoreIo, match="unable to open"):
-            store.count(Query())
-    store._connections._disconnect(held)
-    assert store.count(Query()) == 0
-
-
 def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
     store = opened()
     add(store)
@@ -516,21 +362,3 @@ def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monke
     os.close(holder)
     assert not [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}").startswith(folder)]
     SqliteStore(folder, "embedded").close()
-
-
-def test_a_checkpoint_that_fails_after_a_commit_is_no_failure_of_it(opened, monkeypatch):
-    store, other = opened(), opened()
-    add(store)
-    connections, told = store._connections, []
-
-    def full(sql, values=()):
-        assert "checkpoint" in sql
-        raise errors.StoreIo("database or disk is full")
-    connections._unfinished = True
-    monkeypatch.setattr(connections, "write", full)
-    monkeypatch.setattr(connections._locks, "ring", told.append)
-    number = add(store)
-    assert other.info(f"session_{number}") and told == [2]  # others are told before that, too
-    monkeypatch.undo()
-    assert connections.wal_is_long() is False
-    assert add(store) == number + 1
