@@ -252,5 +252,6 @@ class Server:
     def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
         """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete them."""
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
-        """End the turn that runs, if it is the one named; return whether there was one, after its end."""
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
+        """End the turn that runs, if it is the one named; return whether there was one, after its end. `seen(message_id)` is called
+        with the model's newest message as of then, "" if there is none, where that is known."""

@@ -148,8 +148,10 @@ class ServerTwin:
         self.tell(Change("deleted", session_id))
         return self._end("delete", None)
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
         self._begin("abort", until, cancel, session_id)
+        if seen:
+            seen(next(reversed(self.said.get(session_id, {})), ""))
         return self._end("abort", self.busy.pop(session_id, None) is not None)
 
     def _begin(self, name, until, cancel=None, session_id=None):

@@ -3,6 +3,7 @@
 import time
 
 from plue_session import errors
+from plue_session.services.surveys import Crowded
 
 #: Missing sessions that one look asks for.
 MISSING = 256
@@ -21,16 +22,25 @@ class Census:
 
     def __init__(self, server, store, surveys, mirror, turnstile):
         self._server, self._store, self._surveys, self._mirror, self._turnstile = server, store, surveys, mirror, turnstile
-        self._base = None  # ids of those that were known when the server was lost, until it is found again; None: all that are known
+        self._base = None  # ids of those that the server had when last looked at, or that were known when it was lost; None: all that are known
+        self._is_lost = False  # since then it has not been found again
+        self._place = 0  # how many of those missing the last look has found there
         self._none_since = None  # since when the server has none of these
 
     def take(self, until, cancel):
         """Look at everything, and return whether some of those missing are yet to be asked for: by the next one."""
         known = self._store.ids()
-        found = self._surveys.look(until, cancel)
         elsewhere = {directory for _, directory in known if directory not in (None, self._server.directory)}
-        for directory in sorted(elsewhere):
-            found = found | self._surveys.look(until, cancel, directory)
+        try:
+            found = self._surveys.look(until, cancel)
+            for directory in sorted(elsewhere):
+                found = found | self._surveys.look(until, cancel, directory)
+        except Crowded:
+            raise
+        except (errors.Connection, errors.Timeout):  # what is found after this may be another one, or the right one at its start
+            self._none_since = None
+            self._doubt({session_id for session_id, _ in known})
+            raise
         missing = [session_id for session_id, _ in known if session_id not in found and not self._turnstile.is_held(session_id)]
         # What has become known since the server was lost may be of the wrong one itself.
         base = {session_id for session_id, _ in known if self._base is None or session_id in self._base}
@@ -38,23 +48,37 @@ class Census:
         since = self._none_since  # as it is now: another one may be looking, and find the same
         if not alien:
             self._none_since = None
-        elif since is not None and time.monotonic() - since < DOUBT:
-            raise _doubtful(base)
-        there, gone, error = self._ask_for(missing[:MISSING], cancel)
+        else:
+            self._doubt(base)  # before anything can fail: what this look has recorded may be of the wrong one
+            if since is not None and time.monotonic() - since < DOUBT:
+                raise _doubtful(base)
+        place = self._place if self._place < len(missing) else 0
+        there, gone, error = self._ask_for(missing[place:place + MISSING], cancel)
         if alien and since is None and not there:
             if error is None:
-                self._none_since, self._base, error = time.monotonic(), base, _doubtful(base)
+                self._none_since, error = time.monotonic(), _doubtful(base)
             raise error
         self._mirror.end_all(gone)
         if error is not None:
             raise error
-        self._base = None
-        return len(missing) > MISSING
+        further = place + MISSING < len(missing)
+        self._place = place + MISSING - len(gone) if further else 0
+        self._base, self._is_lost, self._none_since = {each for each, _ in self._store.ids() if each in found}, False, None
+        return further
 
     def lost(self):
         """Note that the server is lost: another one may be found in its place."""
-        if self._base is None:
-            self._base = {session_id for session_id, _ in self._store.ids()}
+        if not self._is_lost:
+            self._doubt({session_id for session_id, _ in self._store.ids()})
+
+    def _doubt(self, base):
+        if not self._is_lost:
+            self._base, self._is_lost = base, True
+
+    @property
+    def in_doubt(self):
+        """Whether it is not known if the server is the right one: that it lacks a session says nothing."""
+        return self._is_lost or self._none_since is not None
 
     def _ask_for(self, session_ids, cancel):
         """Ask for sessions that a list lacks; return whether the server has any, those that it says it has not, and what has cut this short."""

@@ -77,6 +77,9 @@ class Chores:
             if tries > 1:
                 self._earliest[name] = time.monotonic() + min(BACK_OFF[0] * 2 ** min(tries - 2, 16), BACK_OFF[1])
             again = kind in self._stubborn or self._tries[name] < TRIES
+        except Exception as error:  # a defect of ours: it must be seen, and not end the thread
+            self._log.write("error", f"sync {kind}: internal error, {type(error).__name__}: {error}. Please report it.")
+            again = False
         else:
             again = False
         if not again:

@@ -73,7 +73,7 @@ class RemoteSessions(Making):
             with remote.asking():
                 found = self._server.get(session_id, **self._way, directory=known.directory)
         except errors.NotFound:
-            self._mirror.end(session_id, missing=True)
+            remote.sync.missing(session_id)
             raise gone(session_id) from None
         except (errors.Connection, errors.Timeout):
             if not remote.answers_stale:
@@ -190,11 +190,12 @@ class RemoteSessions(Making):
         remote.calls.begin_abort(session_id)
         try:
             remote.local.abort(session_id)
+            seen = []
             with remote.asking(session_id):
                 try:  # nothing is asked before it: whatever that met, the turn would run on
-                    self._server.abort(session_id, **self._way, directory=session.directory)
+                    self._server.abort(session_id, **self._way, directory=session.directory, seen=seen.append)
                 finally:  # a turn that may run on is no new one
-                    remote.repairs.mark_abort(session_id, **self._way, directory=session.directory)
+                    remote.repairs.mark_abort(session_id, **self._way, directory=session.directory, mark=seen[0] if seen else None)
         finally:
             remote.calls.end_abort(session_id)
 

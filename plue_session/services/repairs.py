@@ -91,13 +91,14 @@ class Repairs:
         self._mirror.ended(session_id)
 
     # -- aborts ----------------------------------------------------------------------------------------------------
-    def mark_abort(self, session_id, until, cancel, directory):
-        """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). Where it cannot be
-        read, the time of the abort must do."""
-        try:
-            mark = turns.message_mark(self._newest(session_id, min(until, time.monotonic() + MARKING), cancel, directory))
-        except (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout):
-            return
+    def mark_abort(self, session_id, until, cancel, directory, mark=None):
+        """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). `mark`: the model's
+        newest message is known. Where it is not, and cannot be read, the time of the abort must do."""
+        if mark is None:
+            try:
+                mark = turns.message_mark(self._newest(session_id, min(until, time.monotonic() + MARKING), cancel, directory))
+            except (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout):
+                return
 
         def change(unit):
             session = unit.store.find(session_id)

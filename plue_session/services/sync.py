@@ -60,6 +60,7 @@ class Sync:
     # -- life ------------------------------------------------------------------------------------------------------
     def begin(self, reason=None):
         """Begin to look and to listen; `reason` is the error when the server is known to be away. Returns at once."""
+        self._census.lost()  # not compared since the start: what is known now tells the right server from another one
         if reason is not None:
             self.contact(reason)
         self._thread.start()
@@ -199,10 +200,13 @@ class Sync:
         """Hear that the stream is connected (None) or lost. Without it the next look is due now."""
         with self._changed:
             lost, self._streaming = self._streaming is not False and error is not None, error is None
+        try:
             if lost:
                 self._census.lost()
-                self._asked += 1
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._asked += lost
+                self._changed.notify_all()
 
     def apply(self, change):
         """Take in what the server tells."""
@@ -225,6 +229,9 @@ class Sync:
             self._apply(change)
         except errors.PlueError as error:
             self.log.write("warning", error.message("sync"))
+            self.learned(change.session_id)
+        except Exception as error:  # a defect of ours: it must not leave the session held for ever (`Turnstile`)
+            self.log.write("error", f"sync: internal error, {type(error).__name__}: {error}. Please report it.")
             self.learned(change.session_id)
 
     def _apply(self, change):
@@ -259,10 +266,20 @@ class Sync:
         try:
             remote = self._server.get(session_id, until, cancel)
         except errors.NotFound:
-            self.mirror.end(session_id, missing=True)
+            self.missing(session_id)
         else:
             if not self.turnstile.is_held(session_id, remote.token):
                 self.mirror.take(remote, since)
+
+    def missing(self, session_id):
+        """Erase a session that the server says it does not have; while it may be the wrong server, leave that to a look."""
+        if not self._census.in_doubt:
+            self.mirror.end(session_id, missing=True)
+            return
+        with self._changed:
+            if self._asked == self._done:
+                self._asked += 1
+                self._changed.notify_all()
 
     # -- the thread ------------------------------------------------------------------------------------------------
     def _run(self):

@@ -50,6 +50,23 @@ def test_a_create_that_did_not_happen_fails_and_is_not_sent_again(stub, client):
     assert caught.value.details["sent"] and [request[0] for request in stub.requests] == ["POST", "GET"]
 
 
+@pytest.mark.requirement("P-176")
+@pytest.mark.parametrize("answer", [reply(500), PAGE, reply(200, b"[")], ids=["bare 500", "page", "cut"])
+def test_a_lost_create_stays_lost_whatever_looking_for_it_meets(stub, client, answer):
+    stub.answers.append(stub.hang_up())
+    stub.default = lambda method, target: answer
+    with pytest.raises(errors.Connection) as caught:
+        client.create("tok", soon(1))
+    assert caught.value.details["sent"] and len(stub.requests) > 2  # it may still be found
+
+
+def test_a_delete_while_the_server_is_being_restarted_says_so():
+    def locate(until, cancel=None):
+        raise errors.Connection("the server is being restarted", "Try again.")
+    with pytest.raises(errors.Connection, match="restarted"):
+        Client(locate, "/").delete("ses_a", soon(1))
+
+
 def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
     stub.answers += [stub.hang_up(), stub.hang_up(), stub.hang_up(), reply(200, [made("tok")])]
     assert client.create("tok", soon()).id == "ses_a"

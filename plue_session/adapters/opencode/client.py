@@ -140,7 +140,7 @@ class Client(Caller):
         while time.monotonic() < until:
             try:
                 found = self.find_created(token, until, cancel, directory, title)
-            except (errors.Connection, errors.Timeout):
+            except (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded, errors.AccessDenied):
                 self._pause(LOOK_AGAIN, until, cancel)
             else:
                 if found:
@@ -218,7 +218,7 @@ class Client(Caller):
                     raise
                 return
             except errors.Connection as error:
-                if sent or not error.details.get("sent"):
+                if sent or not (error.details or {}).get("sent"):
                     raise
                 sent = True
 

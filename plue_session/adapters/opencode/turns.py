@@ -30,9 +30,10 @@ class Turns:
     def __init__(self, client, heard):
         self._client, self._heard = client, heard
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None):
+    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
         """End the turn that the session runs now, and return whether there was one. Returns only after its end. With a
-        `turn_id`, which is the id of the user's message that began it, only if it is that one.
+        `turn_id`, which is the id of the user's message that began it, only if it is that one. `seen(message_id)` is called with the
+        model's newest message as of then ("": there is none) if that is known: by now there may be one of the next turn.
 
         Ended: its assistant message is completed or failed, and the session is idle or at a turn that began later, which is
         not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no event tells the
@@ -45,9 +46,13 @@ class Turns:
                      patient=turn_id is not None)
         try:
             if not self._is_to_be_ended(look, turn_id):
+                if seen and look.newest is not None:
+                    seen(look.newest)
                 return False
             if not look.is_over:
                 self._end(look)
+            if seen and look.turn is not None:
+                seen(look.turn.id)
         except errors.NotFound:
             if look.begun:  # deleted while we were at it
                 return True
@@ -68,7 +73,7 @@ class Turns:
         except UNREADABLE:
             if turn_id is not None:
                 raise
-            look.turn = look.prompt = None
+            look.turn = look.prompt = look.newest = None
         if turn_id is not None:
             return look.prompt == turn_id
         if look.prompt is not None:
@@ -151,7 +156,7 @@ class _Look:
     def __init__(self, client, heard, session_id, until, cancel, directory, patient):
         self.client, self.heard, self.session_id, self.until, self.cancel, self.directory = client, heard, session_id, until, cancel, directory
         self.patient = patient
-        self.turn = self.prompt = self.failure = self.idle_since = None
+        self.turn = self.prompt = self.newest = self.failure = self.idle_since = None
         self.begun = self.is_over = self.answered = False
 
     def soon(self):
@@ -168,6 +173,7 @@ class _Look:
     def find(self):
         """Find the turn that runs, or the prompt of the one that would; returns whether its message is there."""
         newest, asked = self._newest(self.soon())
+        self.newest = newest.id if newest else ""
         self.turn = None if newest is None or newest.ended else newest
         self.prompt = asked if self.turn is None else self.turn.parent_id
         return self.turn is not None

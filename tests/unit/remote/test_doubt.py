@@ -1,0 +1,168 @@
+"""A server that has none of our sessions may be another one in the right one's place: nothing is erased for it, whoever asks it."""
+
+import json
+
+import pytest
+
+from plue_session import errors
+from plue_session.services import census
+from tests.remote_world import AWAY, RemoteWorld, until
+from tests.server_twin import ServerTwin
+
+
+def keyed(world, count=3):
+    """Make sessions with keys, and let one look confirm them."""
+    made = [world.do(lambda on, number=number: on.sessions.get_or_create(f"k{number}")) for number in range(count)]
+    world.look()
+    return made
+
+
+def wrong(world, count=0):
+    """Put another server, with sessions of its own, in the place of the right one."""
+    other = ServerTwin()
+    for _ in range(count):
+        other.create(None, 1e12)
+    for session in other.sessions.values():
+        session.id, session.directory = session.id.replace("ses_", "ses_w"), world.server.directory
+    world.server.sessions = {session.id: session for session in other.sessions.values()}
+
+
+def restarted(world):
+    """Another life of the library on the same store, as it begins."""
+    again = RemoteWorld(store=world.store, server=world.server)
+    again.sync._census.lost()
+    return again
+
+
+def look(world):
+    """Look, and let that fail."""
+    try:
+        world.look()
+    except errors.PlueError:
+        return
+    pytest.fail("the look found the server right")
+
+
+CALLS = {"update_title": lambda on, session: on.sessions.update_title(session, "x"), "abort": lambda on, session: on.sessions.abort(session),
+         "get_info": lambda on, session: on.sessions.get_info(session), "fork": lambda on, session: on.sessions.fork(session)}
+
+
+@pytest.mark.requirement("P-117")
+@pytest.mark.parametrize("looked", [True, False])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_the_wrong_server_answers_404_erases_nothing(call, looked):
+    world = RemoteWorld({"offline": "fail"})
+    session = keyed(world)[0].id
+    wrong(world)
+    world.sync.on_state(AWAY)
+    if looked:
+        look(world)
+    with pytest.raises(errors.NotFound):
+        world.do(lambda on: CALLS[call](on, session))
+    world.chores()
+    assert world.store.look(session).key == "k0"
+
+
+@pytest.mark.parametrize("first", [lambda world: world.create(title="what a host does first"), lambda world: world.do(lambda on: on.sessions.list()),
+                                   lambda world: world.server.fail.update(get=errors.Server("500"))], ids=["create", "list", "failure"])
+def test_what_is_recorded_of_the_wrong_server_since_the_start_does_not_make_it_the_right_one(world, first):
+    session = keyed(world)[0].id
+    wrong(world, 2)
+    again = restarted(world)
+    first(again)
+    look(again)
+    look(again)
+    assert again.store.look(session).key == "k0"
+
+
+def test_without_events_a_create_on_the_wrong_server_does_not_make_it_the_right_one(world):
+    session = keyed(world)[0].id
+    wrong(world)
+    world.create(title="on the wrong one")
+    look(world)
+    assert world.store.look(session).key == "k0"
+
+
+def test_a_minute_of_doubt_begins_anew_after_an_outage(world, monkeypatch):
+    session = keyed(world)[0].id
+    wrong(world)
+    look(world)
+    monkeypatch.setattr(census, "DOUBT", 0.0)
+    world.server.fail["survey"] = AWAY
+    look(world)
+    look(world)  # found for the first moment
+    assert world.store.look(session).key == "k0"
+
+
+def test_a_server_that_has_lost_all_is_believed_in_the_end(world, monkeypatch):
+    session = keyed(world)[0].id
+    wrong(world)
+    look(world)
+    monkeypatch.setattr(census, "DOUBT", 0.0)
+    world.look()
+    assert world.store.look(session) is None
+    assert json.loads(world.store.list_text()) == []
+
+
+# -- what else a look and its chores must bear -------------------------------------------------------------------------
+def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each(monkeypatch):
+    world = RemoteWorld()
+    monkeypatch.setattr(census, "MISSING", 8)
+    for number in range(30):
+        world.create(title=str(number))
+
+    class Capped(ServerTwin):
+        def survey(self, *arguments, **named):
+            whole = self.sessions
+            self.sessions = dict(list(whole.items())[:10])
+            try:
+                return super().survey(*arguments, **named)
+            finally:
+                self.sessions = whole
+    world.server.__class__ = Capped
+    world.server.asked.clear()
+    world.sync.begin()
+    until(lambda: len({each[1] for each in world.server.asked if each[0] == "get"}) == 20)
+    until(lambda: world.sync._done == world.sync._asked)
+    world.sync.end()
+    world.sync.join(5)
+    assert sum(each[0] == "survey" for each in world.server.asked) <= 5
+
+
+def test_a_defect_in_a_chore_is_logged_and_does_not_end_the_thread(running):
+    def bad(*_):
+        raise AttributeError("a defect")
+    done = []
+    running.sync.chore("look", "ses_1", bad)
+    until(lambda: any("a defect" in line for _, line in running.log.lines))
+    running.sync.chore("look", "ses_2", lambda *_: done.append(1))
+    until(lambda: done)
+
+
+def test_a_defect_in_what_is_heard_does_not_hold_its_session_for_ever(world, monkeypatch):
+    session = world.create(title="a")
+
+    def defect(remote):
+        raise RuntimeError("a defect")
+    with monkeypatch.context() as patched:
+        patched.setattr(world.mirror, "is_echo", defect)
+        world.do(lambda on: on.sessions.update_title(session.id, "b"))
+    world.do(lambda on: on.sessions.update_title(session.id, "c"), seconds=1)
+    assert world.info(session)["title"] == "c" and any("a defect" in line for _, line in world.log.lines)
+
+
+@pytest.mark.requirement("P-065")
+def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(world):
+    session = world.create(title="a")
+    world.server.busy[session.id] = {"type": "busy"}
+    world.server.message(session.id, "msg_1", ended=False)
+
+    def queued():  # a prompt that waited runs at once
+        world.server.message(session.id, "msg_1", ended=True)
+        world.server.message(session.id, "msg_2", ended=False)
+    world.server.during["abort"] = queued
+    world.do(lambda on: on.sessions.abort(session.id))
+    assert world.info(session)["aborted"]
+    world.server.message(session.id, "msg_2", ended=False)
+    world.chores()
+    assert not world.info(session)["aborted"]
