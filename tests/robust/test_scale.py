@@ -14,9 +14,8 @@ from tests.robust.gate import Gate
 from tests.robust.host import Host, eventually, outcome
 
 COUNT = 5000 if TORTURE else 400
-#: KiB of memory that a session may cost here. Most of it is the allocator's: it keeps an arena for each thread that has read the list,
-#: and how many have is up to the kernel (74 to 111 MB were measured for 5,000).
-EACH_KIB = 20
+#: KiB of memory that a session may cost here.
+EACH_KIB = 12
 
 
 @pytest.fixture
