@@ -218,7 +218,7 @@ class RemoteSessions(Making):
                     self._server.delete(session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere))
                 self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
-                self._mirror.end(session_id, missing=True)
+                remote.sync.missing(session_id)
                 raise gone(session_id) from None
             except errors.PlueError:
                 for member in family:  # what became of them is asked for, not guessed

@@ -44,7 +44,8 @@ def look(world):
 
 
 CALLS = {"update_title": lambda on, session: on.sessions.update_title(session, "x"), "abort": lambda on, session: on.sessions.abort(session),
-         "get_info": lambda on, session: on.sessions.get_info(session), "fork": lambda on, session: on.sessions.fork(session)}
+         "get_info": lambda on, session: on.sessions.get_info(session), "fork": lambda on, session: on.sessions.fork(session),
+         "delete": lambda on, session: on.sessions.delete(session)}
 
 
 @pytest.mark.requirement("P-117")
