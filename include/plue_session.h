@@ -170,7 +170,8 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
  *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no
  *     server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
- *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s).
+ *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); CLOSED (another thread called
+ *     plue_shutdown() meanwhile).
  * OpenCode: GET /global/health
  * Takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is
  *     away, three with offline "fail", at most 30 s when it is spawned.
@@ -180,7 +181,7 @@ PLUE_API int plue_init(const char *config_json);
 /**
  * Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
  *
- * Calls in flight on other threads return CLOSED. Every handle is freed; the same value is BAD_HANDLE for ever. Text
+ * Calls in flight on other threads return CLOSED, also a plue_init() that waits for the server it spawned. Every handle is freed; the same value is BAD_HANDLE for ever. Text
  * that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
  * works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
  * is durable already.
