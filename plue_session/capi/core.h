@@ -126,6 +126,7 @@ char *plue_ask_info(char *session_id); /* from the server; takes the id, which i
 
 /* ---- lanes.c ---- */
 extern atomic_int plue_away; /* sessions live on a server: what may ask it has lanes of its own */
+extern atomic_int plue_commits; /* how often our own writer has committed for callers */
 int plue_lanes_open(int generation);                 /* starts the lanes' threads */
 void plue_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
 int plue_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */

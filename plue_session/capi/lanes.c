@@ -17,6 +17,7 @@ enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has
 
 lane plue_lanes[PLUE_LANE_COUNT];
 atomic_int plue_away;
+atomic_int plue_commits;
 static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
 static const int lane_threads[PLUE_LANE_COUNT] = {1, 1, 2, 6, 4}; /* a server's answer is waited for: several at a time */
 
@@ -143,6 +144,7 @@ void plue__wake(int index, int signal)
 void plue__near(int index)
 {
     lane *in = &plue_lanes[index];
+    atomic_fetch_add_explicit(&plue_commits, 1, memory_order_relaxed);
     pthread_mutex_lock(&in->lock);
     request *only = in->started.count == 1 ? in->started.first : NULL;
     if (only && atomic_load_explicit(&only->near, memory_order_relaxed) != NEAR) {

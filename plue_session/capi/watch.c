@@ -25,6 +25,7 @@ enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, OWN_PAUSE_MS = 10, RARELY_MS = 50
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
     int64_t seen;            /* the id that the writer was woken for last */
+    int commits;             /* those of our own writer when it was last asked for */
     atomic_int stopped, references;
 } watch;
 
@@ -66,23 +67,28 @@ static int64_t newest_row(const watch *mine)
     return newest;
 }
 
-/* Wake the writer when the newest row of the log is none that this process has published; return whether it was. */
-static int look(watch *mine)
+/* Wake the writer when the newest row of the log is none that this process has published. */
+static void look(watch *mine)
 {
     int64_t newest = newest_row(mine);
-    if (newest == mine->seen)
-        return 1;
+    if (newest == mine->seen || newest <= plue_published())
+        return;
+    /* Our own writer tells of its commit a moment before it has published it. */
+    struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
+    (void)poll(&stop, 1, OWN_MS);
+    newest = newest_row(mine);
     if (newest > plue_published()) {
-        /* Our own writer tells of its commit a moment before it has published it. */
-        struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
-        (void)poll(&stop, 1, OWN_MS);
-        newest = newest_row(mine);
+        mine->seen = newest;
+        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
     }
-    if (newest <= plue_published())
-        return 0;
-    mine->seen = newest;
-    plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
-    return 1;
+}
+
+/* Has our own writer committed since the last time? */
+static int own_writer_is_busy(watch *mine)
+{
+    int before = mine->commits;
+    mine->commits = atomic_load_explicit(&plue_commits, memory_order_relaxed);
+    return mine->commits != before;
 }
 
 static void *watch_main(void *argument)
@@ -99,13 +105,13 @@ static void *watch_main(void *argument)
             continue;
         }
         drain(mine);
-        int news = look(mine);
+        look(mine);
         /*
          * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each change, so
          * while it is busy there is less to find out here, and each look would take it a wake-up of this thread.
          */
         wait[1].fd = -1;
-        (void)poll(wait, 1, news ? PAUSE_MS : OWN_PAUSE_MS);
+        (void)poll(wait, 1, own_writer_is_busy(mine) ? OWN_PAUSE_MS : PAUSE_MS);
     }
     release(mine);
     pthread_mutex_lock(&ended_lock);
