@@ -1,0 +1,196 @@
+"""plue-session doctor: what is wrong with library, store and server, and how to mend it."""
+
+import json
+import os
+import signal
+import sqlite3
+import sys
+
+import pytest
+
+from tests.integration.shell import answering, attach, attached, configure, demonstrated, kept, project, shell  # noqa: F401
+from tests.opencode.fixtures import soon
+from tests.opencode.stub import Stub, reply
+
+
+# -- doctor ------------------------------------------------------------------------------------------------------------
+def findings(shell, code, **options):
+    return {finding["check"]: finding for finding in shell.json("doctor", code=code, **options)["findings"]}
+
+
+def test_doctor_finds_a_used_store_well(shell, kept):
+    found = findings(shell, 0)
+    assert {finding["state"] for finding in found.values()} == {"ok"}
+    assert "sessions 1, schema 3" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
+    assert shell("doctor").out.endswith("All is well.\n")
+
+
+def test_doctor_makes_nothing(shell, folder):
+    assert findings(shell, 0)["store"]["text"].startswith("none yet")
+    assert list(folder.iterdir()) == []
+    shell.store = str(folder / "new")
+    assert findings(shell, 0)["data"]["state"] == "note" and not (folder / "new").exists()
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize("harm, says", [
+    (lambda path: path.write_bytes(b"What is this? " * 400), "is damaged"),
+    (lambda path: sqlite3.connect(path).execute("PRAGMA application_id = 1").connection.close(), "is not a store of this library"),
+    (lambda path: path.unlink(), "it is missing, yet"),
+    (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(), "has schema version 99"),
+    (lambda path: path.write_bytes(b""), "nothing was overwritten"),
+], ids=["noise", "foreign", "missing", "newer", "empty"])
+def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says):
+    harm(folder / "sessions.db")
+    if says == "it is missing, yet":
+        (folder / "sessions.db-wal").write_bytes(b"x")
+    found = findings(shell, 1)["store"]
+    assert found["state"] == "problem" and says in found["text"] and found["remedy"]
+    assert "1 problem found." in shell("doctor", code=1).out
+
+
+def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
+    (folder / "share.key").chmod(0o644)
+    folder.chmod(0o755)
+    found = findings(shell, 1)
+    assert "chmod 600" in found["share key"]["remedy"] and found["data"]["state"] == "note"
+    found = findings(shell, 1, env={"PLUE_SESSION_CONFIG": "/nowhere"})
+    assert "PLUE_SESSION_CONFIG" in found["config"]["text"] and "store" not in found
+    shell.store = str(folder / "share.key")
+    assert "is not a folder" in findings(shell, 1)["data"]["text"]
+    before = f"host.library_path = lambda: {str(tmp_path / 'none.so')!r}"
+    assert "there is no library" in findings(shell, 1, before=before)["library"]["text"]
+    before = 'sys.modules["_cffi_backend"] = None'
+    assert "pip install" in findings(shell, 1, before=before)["cffi"]["remedy"]
+
+
+def test_doctor_tells_old_from_new(shell, kept, tmp_path):
+    newer = 'doctor.files.MIGRATIONS += ("0002_next.sql",)'
+    assert "brought up to" in findings(shell, 0, before=newer)["store"]["text"]
+    assert "has version 0.1.0, the package around it 9" in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
+    assert "Free some space" in findings(shell, 1, before="doctor.LITTLE_SPACE = 1 << 60")["space"]["remedy"]
+    assert "cannot be read" in findings(shell, 1, before="doctor.os.access = lambda *_: False")["data"]["text"]
+    assert "none yet; the library makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
+
+
+def test_doctor_without_a_file_to_look_at(shell, tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"store": "memory"}')
+    assert "store" not in findings(shell, 0, env={"PLUE_SESSION_CONFIG": str(settings)})
+    assert "not a file" in shell("doctor", "--new-store", code=1, env={"PLUE_SESSION_CONFIG": str(settings)}).err
+
+
+def test_doctor_says_why_the_library_does_not_start(shell):
+    before = "def refuse(**config): raise host.Failure('plue_init: no Python 3.9 runtime. Install it.')\ndoctor.Host = refuse"
+    assert findings(shell, 1, before=before)["start"]["text"].startswith("plue_init: no Python")
+
+
+def test_doctor_finds_damage_that_opening_does_not(shell, kept, folder):
+    with sqlite3.connect(folder / "sessions.db") as database:
+        database.execute("UPDATE session SET info = '{'")
+    database.close()
+    assert "not JSON" in findings(shell, 1)["store"]["text"]
+
+
+def test_doctor_sees_who_uses_the_store(shell, kept):
+    watching = shell.start("watch")
+    assert f"process {watching.pid} (python" in findings(shell, 0)["in use"]["text"]
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=60)
+    assert findings(shell, 0)["in use"]["state"] == "ok"
+
+
+def test_a_damaged_store_is_moved_aside_and_a_new_one_begins(shell, kept, folder):
+    noise = b"What is this? " * 400
+    (folder / "sessions.db").write_bytes(noise)
+    assert "plue-session doctor --new-store" in shell("list", code=1).err
+    moved = shell.json("doctor", "--new-store")["movedTo"]
+    assert os.path.dirname(moved) == str(folder) and ".corrupt-" in moved
+    with open(moved, "rb") as file:
+        assert file.read() == noise
+    assert shell.json("list") == []
+    (folder / "sessions.db").write_bytes(noise)
+    assert "Moved the damaged store to" in shell("doctor", "--new-store").out
+
+
+def test_no_store_is_moved_that_is_sound_in_use_or_not_there(shell, kept, folder):
+    assert "is sound; nothing was moved" in shell("doctor", "--new-store", code=1).err
+    watching = shell.start("watch")
+    with sqlite3.connect(folder / "sessions.db") as database:
+        database.execute("UPDATE session SET info = '{'")
+    database.close()
+    assert "is open. End every process that uses it" in shell("doctor", "--new-store", code=1).err
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=60)
+    assert shell.json("doctor", "--new-store")["damage"].endswith("{")
+    assert "there is no store" in shell("doctor", "--new-store", code=1).err
+    shell.store = str(folder / "nothing")
+    assert "there is no store" in shell("doctor", "--new-store", code=1).err
+    done = shell("doctor", "--new-store", code=1, env={"PLUE_SESSION_CONFIG": "/nowhere"})
+    assert done.err.count("\n") == 1
+
+
+# -- doctor, with a server ---------------------------------------------------------------------------------------------
+def test_doctor_finds_a_server_well(attached, client, server, project):
+    client.create("found", soon(), directory=project)
+    done = attached("doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(done.out)["findings"]}
+    assert found["server"]["text"] == f"OpenCode 1.18.33 at {server.place[0]}" and found["sessions"]["text"] == f"1 of {project}"
+    assert "they arrive" in found["events"]["text"] and "with a password, as opencode" == found["access"]["text"]
+    assert {found[check]["state"] for check in ("server", "access", "sessions", "events")} == {"ok"}
+    assert server.password not in done.out + done.err
+
+
+def test_doctor_names_refused_credentials_without_showing_them(shell, server, project, tmp_path):
+    for given, says in (({"password": "not this one"}, "refuses the configured username and password"), ({}, "it wants a password, and none")):
+        attach(shell, tmp_path, server.place[0], project, **given)
+        done = shell("doctor", code=1)
+        assert says in done.out and "OPENCODE_SERVER_PASSWORD" in done.out and "not this one" not in done.out + done.err
+        assert "1 problem found." in done.out
+
+
+def test_doctor_names_a_server_that_is_not_there_and_how_to_start_it(shell, project, tmp_path):
+    with Stub() as stub:
+        pass
+    attach(shell, tmp_path, stub.url, project)
+    found = findings(shell, 1)
+    assert "cannot be reached" in found["server"]["text"] and f"opencode serve --hostname 127.0.0.1 --port {stub.port}" in found["server"]["remedy"]
+    assert "store" in found and "events" not in found
+
+
+def test_doctor_notes_a_strange_version_an_open_door_and_silence(shell, project, tmp_path):
+    with Stub(answering({"/global/health": {"healthy": True, "version": "9.0"}})) as stub:
+        stub.well = False
+        attach(shell, tmp_path, stub.url, project)
+        found = findings(shell, 0, before="server.EVENTS = 0.3")
+    assert "OpenCode 9.0" in found["server"]["text"] and "knows 1.18.x" in found["server"]["text"]
+    assert "run commands" in found["access"]["text"] and "syncIntervalMs" in found["events"]["text"]
+    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"} and found["requests"]["state"] == "ok"
+
+
+def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
+    with Stub(answering({"/session": {"a": "page"}})) as stub:
+        attach(shell, tmp_path, stub.url, project)
+        found = findings(shell, 1)
+        assert "plue_session_list" in found["server"]["text"] and found["server"]["remedy"]
+    with Stub(lambda method, target: reply(200, b"<html>", "text/html")) as stub:
+        stub.well = False
+        attach(shell, tmp_path, stub.url, project)
+        assert "not JSON" in findings(shell, 1)["server"]["text"]
+
+
+def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
+    def spawn(**given):
+        configure(shell, tmp_path, backend={"kind": "opencode", "spawn": {"directory": project, **given}})
+    spawn(env={"PATH": "/nowhere:/nothing"})
+    found = findings(shell, 1)["command"]
+    assert "looked in PATH (/nowhere:/nothing)" in found["text"] and "npm install -g opencode-ai" in found["remedy"]
+    spawn(command=["sh", "-c", "echo The port is taken. >&2; exit 3"])
+    found = findings(shell, 1)
+    assert found["command"]["text"].endswith("/sh") and found["guard"]["text"].endswith("/lib/plue-session-guard")
+    assert "exit code 3" in found["server"]["text"] and "The port is taken." in found["server"]["text"] and f"cd {project} && sh" in found["server"]["remedy"]
+    spawn(command=["./bin/opencode"])
+    found = findings(shell, 1, before="server.guard.PROGRAM, sys.modules['requests'] = '/nowhere', None")
+    assert f"looked in {project}/./bin" in found["command"]["text"] and "not executable" in found["guard"]["text"]
+    assert "pip install 'requests" in found["requests"]["remedy"]
