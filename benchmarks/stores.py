@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import sqlite3
 
 from plue_session.runtime import Runtime
@@ -40,13 +41,25 @@ def fill(folder, count):
             "tags": ["benchmark", f"team-{number % 13}"], "metadata": {"ticket": number, "branch": f"work/{number}"}}))
         if number % 2:
             runtime.sessions.update_title(session.id, session.title + ", again")
-    for first in range(0, count, GROUP):
-        group = range(first, min(first + GROUP, count))
-        outcomes = runtime.commits.batch([lambda unit, number=number: make(number) for number in group])
-        for outcome in outcomes:
+    _in_groups(runtime, make, range(count))
+    runtime.close()
+
+
+def shuffle(folder):
+    """Change every session of a store, in no order: from now on a list goes to and fro."""
+    runtime = opened(folder)
+    sessions = json.loads(b"[%b]" % runtime.sessions.list())
+    random.Random(1).shuffle(sessions)
+    _in_groups(runtime, lambda session: runtime.sessions.update_title(session["id"], session["title"] + "!"), sessions)
+    runtime.close()
+
+
+def _in_groups(runtime, work, of):
+    """Do some work for each of many, a thousand in a commit."""
+    for first in range(0, len(of), GROUP):
+        for outcome in runtime.commits.batch([lambda unit, each=each: work(each) for each in of[first:first + GROUP]]):
             if isinstance(outcome, Exception):
                 raise outcome
-    runtime.close()
 
 
 def fill_keyed(folder, keys):
@@ -57,15 +70,22 @@ def fill_keyed(folder, keys):
     return numbers
 
 
-class Recorder(sqlite3.Connection):
-    """A connection that writes down what it is asked to do."""
-
-    tape = None
+class Recording(sqlite3.Cursor):
+    """A cursor that writes down what it is asked to do."""
 
     def execute(self, sql, values=()):
         if Recorder.tape is not None:
             Recorder.tape.append((sql, tuple(values)))
         return super().execute(sql, values)
+
+
+class Recorder(sqlite3.Connection):
+    """A connection with such cursors."""
+
+    tape = None
+
+    def cursor(self, factory=Recording):
+        return super().cursor(factory)
 
 
 def record(folder, path):

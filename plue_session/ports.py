@@ -110,9 +110,9 @@ class Store:
     def ids(self):
         """Return `(id, directory)` of all sessions, in any order."""
 
-    def list_text(self):
-        """Return the info of all sessions as one JSON array in UTF-8 bytes, by (updated, number) ascending. Bytes, not
-        text: a long list is neither decoded nor encoded on its way from the store to the caller."""
+    def infos(self):
+        """Return the info of all sessions, with commas between them, in UTF-8 bytes, by (updated, number) ascending. Bytes,
+        not text: a long list is neither decoded nor encoded on its way from the store to the caller."""
 
     def page(self, query):
         """Return `(list of info texts, next)`: at most `query.limit` sessions that match, in order; `next` is the
@@ -161,8 +161,8 @@ class Publisher:
     def gone(self, session_id):
         """The session was deleted: its handles answer NOT_FOUND for ever."""
 
-    def event(self, row, cursor):
-        """Hand a `LogRow` to every queue that is not behind; rows come in the order of their ids."""
+    def event(self, row, store_id):
+        """Hand a `LogRow` to every queue that is not behind, with a cursor of that store; rows come in the order of their ids."""
 
     def transient(self, kind, session_id, tail, cursor):
         """Hand an event that is not stored to every queue that is not behind."""

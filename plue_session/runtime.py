@@ -175,7 +175,7 @@ class Runtime:
         store_id = self.store.store_id
         return (f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"trimmed",'
                 f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
-                f'"latestRevision":{last},"sessions":{self.store.list_text().decode()}}}}}')
+                f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}')
 
     def _tell(self, kind, data):
         """Send an event that is not stored."""

@@ -27,8 +27,8 @@ class RecordingPublisher:
         self.calls.append(("gone", session_id))
         self.infos.pop(session_id, None)
 
-    def event(self, row, cursor):
-        self.calls.append(("event", row, cursor))
+    def event(self, row, store_id):
+        self.calls.append(("event", row, store_id))
 
     def transient(self, kind, session_id, tail, cursor):
         self.calls.append(("transient", kind, session_id, tail, cursor))

@@ -125,10 +125,10 @@ def asked(world):
 
 def unchanged_by(world, error, work, session=None, match=""):
     """Check that a call fails so, changes nothing here and tells nobody; return the error."""
-    before, _ = world.store.list_text(), world.told.take()
+    before, _ = world.store.infos(), world.told.take()
     with pytest.raises(error, match=match or None) as caught:
         world.do(work, session)
-    assert world.store.list_text() == before and world.told.take() == []
+    assert world.store.infos() == before and world.told.take() == []
     return caught.value
 
 
@@ -140,4 +140,4 @@ def until(condition, seconds=5):
 
 
 def titles(world):
-    return sorted(each["title"] for each in json.loads(world.store.list_text()))
+    return sorted(each["title"] for each in json.loads(b"[%b]" % world.store.infos()))

@@ -43,8 +43,8 @@ class World:
 
     def unchanged_by(self, error, call, *arguments, match=""):
         """Check that the call fails so, tells nobody anything and changes nothing; return the error."""
-        before, _ = self.store.list_text(), self.told.take()
+        before, _ = self.store.infos(), self.told.take()
         with pytest.raises(error, match=match or None) as caught:
             call(*arguments)
-        assert self.store.list_text() == before and self.told.calls == []
+        assert self.store.infos() == before and self.told.calls == []
         return caught.value

@@ -174,8 +174,8 @@ class MemoryStore:
     def ids(self):
         return [(session.id, session.directory) for session in self._sessions()]
 
-    def list_text(self):
-        return f"[{','.join([s.info for s in sorted(self._sessions(), key=_SORTS['updated'])])}]".encode()
+    def infos(self):
+        return ",".join([s.info for s in sorted(self._sessions(), key=_SORTS["updated"])]).encode()
 
     def page(self, query):
         place = _SORTS[query.sort]

@@ -152,20 +152,22 @@ class Boundary:
         if session.id not in handles:
             handles[session.id] = self.acquire(session)
 
-    def finish(self, request, outcome):
-        """End a request with its result, or with the error that `outcome` is."""
+    def finish(self, request, outcome, shown=None):
+        """End a request with its result, or with the error that `outcome` is. What became of a session after log id `shown` was told to
+        its handles already."""
         lib = self.lib
         operation = OPERATIONS[request.operation]
         if request.parsed:
             self.parsed.pop(request.parsed, None)
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
-        elif operation.kind == "text":
+        elif operation.kind in ("text", "array"):
             data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "replace")
-            lib.plue__finish_text(request, data, len(data))
+            lib.plue__finish_text(request, data, len(data), operation.kind == "array")
         elif operation.kind == "session":
             handle, session = outcome
-            self.publisher.snapshot(session.id, session.rev, session.info)
+            if shown is None or session.rev <= shown:
+                self.publisher.snapshot(session.id, session.rev, session.info)
             runtime = self.runtime
             if runtime and runtime.remote:
                 lib.plue__session_fresh(session.id.encode(), runtime.refreshed(session.id))
@@ -270,7 +272,7 @@ class Boundary:
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_REQUESTS:
-                requests, handles = [], []
+                requests, handles, shown = [], [], commits.published
 
                 def jobs():
                     requests.extend(take())
@@ -284,7 +286,7 @@ class Boundary:
                     if handle not in kept:
                         lib.plue__session_release(handle)
                 for request, outcome in zip(requests, outcomes):
-                    self.finish(request, outcome)
+                    self.finish(request, outcome, shown)
                 if self.parsed:
                     self.forget_parsed()
                 if store.wants_maintenance():

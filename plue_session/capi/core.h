@@ -146,7 +146,7 @@ int plue__wait(int lane, int generation);
 int plue__take(int lane, int generation, plue_request **requests, int room);
 void plue__wake(int lane, int signal);
 void plue__near(int lane);
-void plue__finish_text(plue_request *request, const char *text, size_t length);
+void plue__finish_text(plue_request *request, const char *text, size_t length, int array);
 int plue__finish_number(plue_request *request, int number);
 int plue__finish_session(plue_request *request, uintptr_t handle);
 void plue__finish_error(plue_request *request, int code, const char *message, const char *details);
@@ -166,6 +166,7 @@ void plue__set_ttl(int64_t ns);
 
 /* queues.c */
 void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
+int plue__event_pass(int64_t id);
 void plue__event_lost(int64_t id);
 int plue__event_behind(uint64_t *queues, int64_t *after, int room);
 int plue__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);

@@ -174,13 +174,20 @@ static int finish(request *done)
     return abandoned ? -1 : 0;
 }
 
-void plue__finish_text(plue_request *view, const char *text, size_t length)
+/* `array`: the text is what stands between the brackets of one. It may be long, and is copied once less if they are set here. */
+void plue__finish_text(plue_request *view, const char *text, size_t length, int array)
 {
     request *done = (request *)view;
-    done->text = malloc(length + 1);
+    done->text = malloc(length + 3);
     if (done->text) {
-        memcpy(done->text, text, length);
-        done->text[length] = 0;
+        char *to = done->text;
+        if (array)
+            *to++ = '[';
+        memcpy(to, text, length);
+        to += length;
+        if (array)
+            *to++ = ']';
+        *to = 0;
     }
     finish(done);
 }

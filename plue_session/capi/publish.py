@@ -4,6 +4,7 @@ from _thread import allocate_lock
 from time import monotonic_ns
 
 from plue_session.model import EVENTS
+from plue_session.rules.cursors import render
 from plue_session.rules.info import stale
 from plue_session.rules.jsontext import quote
 
@@ -74,8 +75,11 @@ class Publisher:
     def gone(self, session_id):
         self._lib.plue__session_gone(session_id.encode())
 
-    def event(self, row, cursor):
-        head, tail = head_of(row.kind, row.session_id, cursor), row.tail.encode("utf-8", "replace")
+    def event(self, row, store_id):
+        if self._lib.plue__event_pass(row.id):  # nobody waits for it: it is not even put together
+            return
+        head = head_of(row.kind, row.session_id, render(store_id, row.id, row.session_id))
+        tail = row.tail.encode("utf-8", "replace")
         self._lib.plue__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
 
     def transient(self, kind, session_id, tail, cursor):

@@ -165,6 +165,19 @@ void plue__event_publish(int64_t id, int kind, const char *head, size_t head_len
     pthread_mutex_unlock(&plue_queues_lock);
 }
 
+/* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue does. */
+int plue__event_pass(int64_t id)
+{
+    pthread_mutex_lock(&plue_queues_lock);
+    const plue_queue *waits = queues;
+    while (waits && (waits->closing || waits->behind))
+        waits = waits->next;
+    if (!waits && !plue_outdated())
+        published = id;
+    pthread_mutex_unlock(&plue_queues_lock);
+    return !waits;
+}
+
 /* The log went on to `id` in a way that cannot be told event by event: every queue has to look for itself. */
 void plue__event_lost(int64_t id)
 {

@@ -33,6 +33,7 @@ TYPES = {
     # results
     "NewSession": Crossing("plue_session_t", "c_void_p", run="plue_run_session", failure="NULL", kind="session"),
     "OwnedText": Crossing("char *", "c_void_p", run="plue_run_text", failure="NULL", kind="text"),
+    "OwnedArray": Crossing("char *", "c_void_p", run="plue_run_text", failure="NULL", kind="array"),  # of its elements with commas
     "StaticText": Crossing("const char *", "c_char_p", failure="NULL"),
     "Status": Crossing("int", "c_int", run="plue_run_status", failure="-1", kind="status"),
     "Count": Crossing("int", "c_int", run="plue_run_count", failure="-1", kind="count"),

@@ -10,7 +10,7 @@ import os
 
 from plue_session.errors import NotFound
 from plue_session.model import EVENT_NUMBER, LogRow
-from plue_session.rules import cursors, info
+from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, quote
 
 #: Rows read from the log at a time when another process has written.
@@ -28,7 +28,7 @@ class Commits:
         self.store = store
         self.publisher = publisher
         self.clock = clock
-        self._replay = replay_limit, replay_age_ms
+        self._replay, self._many = (replay_limit, replay_age_ms), replay_limit // 8
         self._lock = allocate_lock()
         self._unit = None
         self._owner = None
@@ -38,7 +38,7 @@ class Commits:
         self._process = os.urandom(5).hex()
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
-        self._counts = {}  # events of a session since its last trim
+        self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
         #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if that is undone
         self.changed = None
 
@@ -157,12 +157,12 @@ class Commits:
             return
         self._since_trim = 0
         limit, age = self._replay
-        busy = [session_id for session_id, events in self._counts.items() if events > limit // 8]
+        busy, self._busy = self._busy, set()
         for session_id in busy:
-            del self._counts[session_id]
+            self._counts.pop(session_id, None)
         if len(self._counts) > TRIM_SESSIONS:  # the quieter half is left to its age
             self._counts = dict(sorted(self._counts.items(), key=lambda item: item[1])[len(self._counts) // 2:])
-        self.store.trim(limit, self.clock() - age, busy)
+        self.store.trim(limit, self.clock() - age, list(busy))
 
     # -- telling ---------------------------------------------------------------------------------------------------
     def _publish(self, effects):
@@ -172,12 +172,14 @@ class Commits:
                 publisher.gone(row.session_id)
             elif rev_info[1] is not None:
                 publisher.snapshot(row.session_id, *rev_info)
-            publisher.event(row, cursors.render(store_id, row.id, row.session_id))
+            publisher.event(row, store_id)
             self._published = row.id
             if rev_info is None:
                 self._counts.pop(row.session_id, None)
             else:
-                self._counts[row.session_id] = self._counts.get(row.session_id, 0) + 1
+                self._counts[row.session_id] = events = self._counts.get(row.session_id, 0) + 1
+                if events > self._many:
+                    self._busy.add(row.session_id)
 
     def _publish_foreign(self, until=None):
         while True:
@@ -192,7 +194,7 @@ class Commits:
                 return
             for row in rows:
                 self._refresh(row.session_id)
-                self.publisher.event(row, cursors.render(self.store.store_id, row.id, row.session_id))
+                self.publisher.event(row, self.store.store_id)
                 self._published = row.id
 
     def _resynchronise(self, until):

@@ -91,11 +91,11 @@ class Sessions:
         return found
 
     def list(self, shown=None):
-        """Return the info of every session, as a JSON array in UTF-8 bytes; `shown(info)`, if given, is how each is shown."""
+        """Return the info of every session, with commas between them, in UTF-8 bytes; `shown(info)`, if given, is how each is shown."""
         if shown is None:
-            return self._store.list_text()
+            return self._store.infos()
         infos, _ = self._store.page(Query(limit=EVERYTHING))
-        return f"[{','.join(map(shown, infos))}]".encode("utf-8", "replace")
+        return ",".join(map(shown, infos)).encode("utf-8", "replace")
 
     def query(self, query_json=None, shown=None):
         """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as for `list`."""

@@ -9,7 +9,7 @@ from tests.contract.stored import numbers, put, session, transaction
 @pytest.mark.requirement("A-016")
 def test_the_list_is_a_json_array_by_update_then_number(store):
     put(store, session(1, updated=30), session(2, updated=10), session(3, updated=10))
-    assert store.list_text() == b'[{"id":"session_2"},{"id":"session_3"},{"id":"session_1"}]'
+    assert store.infos() == b'{"id":"session_2"},{"id":"session_3"},{"id":"session_1"}'
     assert numbers(store.page(Query())[0]) == [2, 3, 1]
 
 

@@ -122,6 +122,16 @@ def test_trimming_by_age_is_bounded_and_gets_there_in_the_end(store):
     assert store.log_state() == (2500, 2501)
 
 
+def test_old_rows_behind_young_ones_of_a_clock_that_was_set_back_are_dropped_in_the_end(store):
+    with transaction(store):
+        for number, time in enumerate([50] * 20 + [5] * 20 + [50], 1):
+            store.append(LogRow(number, "a", 1, time, ","))
+    for _ in range(20):
+        with transaction(store):
+            store.trim(9999, 6, [])
+    assert ids(store) == [*range(1, 21), 41]
+
+
 def test_erasing_does_not_raise_the_floor(store):
     put(store, session(10))
     log(store, "session_10", "b", "b")

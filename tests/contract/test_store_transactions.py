@@ -17,7 +17,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.append(LogRow(1, "session_10", 0, 0, ","))
     assert store.info("session_10") is store.look("session_10") is None
     assert store.id_of_key("k") is None
-    assert store.list_text() == b"[]"
+    assert store.infos() == b""
     assert store.ids() == []
     assert store.page(Query()) == ([], None)
     assert store.count(Query(tags=("t",))) == 0
@@ -26,7 +26,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.commit()
     assert store.info("session_10") == (0, '{"id":"session_10"}')
     assert store.id_of_key("k") == "session_10"
-    assert store.list_text() == b'[{"id":"session_10"}]'
+    assert store.infos() == b'{"id":"session_10"}'
     assert store.count(Query(tags=("t",))) == 1
     assert ids(store) == [1]
     assert store.log_state() == (0, 1)
@@ -91,7 +91,7 @@ def test_undo_drops_its_part_and_keeps_the_neighbours(store):
         store.insert(session(12))
         store.append(LogRow(store.last_log_id() + 1, "session_12", 0, 0, ","))
         store.release()
-    assert store.list_text() == b'[{"id":"session_10"},{"id":"session_11"},{"id":"session_12"}]'
+    assert store.infos() == b'{"id":"session_10"},{"id":"session_11"},{"id":"session_12"}'
     assert [(row.id, row.session_id) for row in store.events_after(0, 9)] == [(1, "session_11"), (2, "session_12")]
     assert store.id_of_key("k") == "session_11"
 
@@ -157,7 +157,7 @@ def test_everything_but_closing_again_is_refused_after_close(store):
     store.close()
     store.close()
     assert store.lock_fds() == []
-    for use in (store.begin, store.list_text, store.log_state, store.maintain, store.check, lambda: store.share("x"),
+    for use in (store.begin, store.infos, store.log_state, store.maintain, store.check, lambda: store.share("x"),
                 store.ids, lambda: store.info("x"), lambda: store.page(Query()), lambda: store.events_after(0, 1)):
         with pytest.raises(errors.Closed):
             use()

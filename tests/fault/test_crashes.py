@@ -68,8 +68,7 @@ def stored(folder):
     store = SqliteStore(str(folder), "embedded")
     try:
         assert store.check() == []
-        text = store.list_text()
-        infos = json.loads(text)
+        infos = json.loads(b"[%b]" % store.infos())
         sound_log(folder)
         return {info["key"]: info["title"] for info in infos}
     finally:

@@ -17,7 +17,7 @@ from tests.world import World
 #: What may fail. Going back (rollback) may not: ports.Store promises so.
 FALLIBLE = ("begin", "commit", "savepoint", "release", "undo", "find", "find_key", "find_role", "children", "active_count", "next_number",
             "insert", "save", "erase", "share", "put_share", "drop_share", "last_log_id", "append", "trim", "info", "id_of_key",
-            "list_text", "page", "count", "events_after", "log_state", "find_token", "look", "look_at_children", "ids")
+            "infos", "page", "count", "events_after", "log_state", "find_token", "look", "look_at_children", "ids")
 NEVER = 1 << 60
 
 
@@ -78,7 +78,7 @@ class Scenario:
             lambda: sharing.withdraw(root),
             lambda: sessions.open("keyed"),
             lambda: sessions.open(root),
-            lambda: json.loads(sessions.list()),
+            lambda: json.loads(b"[%b]" % sessions.list()),
             lambda: json.loads(sessions.query('{"tags":["a"],"limit":1}')),
             lambda: sessions.count('{"status":"active"}'),
             self.fail_half_way,
@@ -95,7 +95,7 @@ class Scenario:
         self.world.commits.run(change)
 
     def state(self):
-        return text(self.inner.list_text()), self.inner.log_state()[1]
+        return text(self.inner.infos()), self.inner.log_state()[1]
 
     def run(self):
         """Make every step; one that fails must fail as the port did or for want of what a failed one should have made."""
@@ -216,10 +216,10 @@ def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
     class Deaf(RecordingPublisher):
         deaf = False
 
-        def event(self, row, cursor):
+        def event(self, row, store_id):
             if self.deaf:
                 raise MemoryError
-            super().event(row, cursor)
+            super().event(row, store_id)
     scenario = Scenario(opened())
     deaf = Deaf()
     scenario.world.commits.publisher = deaf

@@ -131,17 +131,17 @@ def test_open_finds_by_id_and_by_key_and_creates_nothing(world):
 
 @pytest.mark.requirement("P-010")
 def test_the_list_has_every_session_by_updated(world):
-    assert world.sessions.list() == b"[]"
+    assert world.sessions.list() == b""
     first, second = world.sessions.create(), world.sessions.create()
     world.now += 5
     world.sessions.update_title(first.id, "later")
-    assert [info["id"] for info in json.loads(world.sessions.list())] == [second.id, first.id]
+    assert [info["id"] for info in json.loads(b"[%b]" % world.sessions.list())] == [second.id, first.id]
 
 
 @pytest.mark.requirement("P-047")
 def test_list_and_query_show_what_get_info_shows(world):
     session = world.sessions.create_with('{"description":"d","tags":["t"]}')
-    assert json.loads(world.sessions.list()) == json.loads(world.sessions.query())["sessions"] == [world.info(session)]
+    assert json.loads(b"[%b]" % world.sessions.list()) == json.loads(world.sessions.query())["sessions"] == [world.info(session)]
 
 
 @given(st.lists(st.text(max_size=3), max_size=7), st.sampled_from(["title", "updated", "created"]), st.sampled_from(["asc", "desc"]), st.integers(1, 4))
@@ -239,11 +239,11 @@ def test_a_patch_is_one_change_with_one_event(world):
 
 def test_a_patch_that_sets_nothing_is_no_event(world):
     session = world.sessions.create()
-    before, _ = world.store.list_text(), world.told.take()
+    before, _ = world.store.infos(), world.told.take()
     world.now += 1
     for patch in ("{}", '{"base":{"title":"Untitled"}}'):
         world.sessions.update(session.id, patch)
-    assert world.store.list_text() == before and world.told.calls == []
+    assert world.store.infos() == before and world.told.calls == []
     world.unchanged_by(NotFound, world.sessions.update, "session_1", "{}")
 
 
@@ -290,7 +290,7 @@ def test_delete_erases_descendants_before_their_parents(world):
     assert {kind for kind, _ in events} == {"session.deleted"} and len(events) == 4
     order = [data["id"] for _, data in events]
     assert order.index(leaf.id) < order.index(left.id) < order.index(root.id) > order.index(right.id)
-    assert [info["id"] for info in json.loads(world.sessions.list())] == [other.id] and world.store.share(leaf.id) is None
+    assert [info["id"] for info in json.loads(b"[%b]" % world.sessions.list())] == [other.id] and world.store.share(leaf.id) is None
 
 
 @pytest.mark.requirement("P-078")
@@ -309,4 +309,4 @@ def test_a_cycle_of_parents_ends(world):
     second = world.sessions.create(first.id)
     world.set(first.id, parent_id=second.id)
     world.sessions.delete(first.id)
-    assert world.sessions.list() == b"[]" and len(world.told.take()) == 2
+    assert world.sessions.list() == b"" and len(world.told.take()) == 2

@@ -82,7 +82,7 @@ def hold_nothing_lost(store, store_id):
         (3, "session_1000", TAIL), (4, "session_1001", TAIL), (5, None, TAIL)]
     assert store.share("session_1000").share_id == "s"
     assert [store.count(query) for query in (Query(), Query(tags=("t",)), Query(tags=("ü",)), Query(text="ä fi"))] == [60, 2, 1, 1]
-    assert store.list_text().decode() == "[" + ",".join(each.info for each in RECORDS) + "]"
+    assert store.infos().decode() == ",".join(each.info for each in RECORDS)
     store.begin()
     assert [values(store.find(each.id)) for each in RECORDS] == list(map(values, RECORDS))
     assert (store.find_key("k").number, store.find_role("r").number, store.find_token("t")) == (1000, 1000, None)

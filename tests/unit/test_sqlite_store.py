@@ -51,7 +51,7 @@ def test_the_store_is_one_database_that_only_its_owner_can_read(opened, tmp_path
 def test_no_descriptor_survives_exec_and_the_lock_files_can_be_named(opened):
     store = opened()
     add(store)
-    store.list_text()
+    store.infos()
     assert len(store.lock_fds()) == 2
     for fd in store.lock_fds():
         assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
@@ -68,7 +68,7 @@ def test_closing_closes_every_descriptor(folder):
     def descriptors():
         return sorted(link for link in map(os.path.realpath, (f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd"))) if folder in link)
     store = SqliteStore(folder, "embedded")
-    threads = [threading.Thread(target=store.list_text) for _ in range(4)]
+    threads = [threading.Thread(target=store.infos) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -98,6 +98,9 @@ WHERE session_id IS ?1 AND scope = ?2 AND id < (SELECT max(id) FROM log)
   AND id <= (SELECT id FROM log WHERE session_id IS ?1 AND scope = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)
 RETURNING id;
 
+-- name: oldest
+SELECT min(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
+
 -- name: trim_old
 -- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back.
 DELETE FROM log
@@ -119,8 +122,8 @@ WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id
 SELECT id, directory FROM session WHERE scope = ?;
 
 -- name: list
--- One row, for Python's sqlite3 gives the interpreter lock away for each. The order is that of the named index, which is
--- (scope, updated, number); to say so by an ordered subquery takes twice as long. The contract tests hold it.
+-- One row, for Python's sqlite3 gives the interpreter lock away for each. The order is that of the named index, which ends with the
+-- number as each does; to say so by an ordered subquery takes twice as long. The contract tests hold it.
 SELECT group_concat(info, ',') FROM session INDEXED BY session_updated WHERE scope = ?;
 
 -- name: events_after

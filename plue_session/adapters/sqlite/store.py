@@ -10,8 +10,9 @@ from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # n
 from plue_session.model import LogRow, Share
 from plue_session.rules.jsontext import loads
 
-#: Rows that `trim` looks at for their age, each time.
-TRIM_ROWS = 1000
+#: Rows that `trim` looks at for their age, each time; if the first few of them are young it saves itself the others, but for now and
+#: then: a clock that was set back leaves old rows behind young ones.
+TRIM_ROWS, FIRST_ROWS, NOW_AND_THEN = 1000, 8, 16
 #: Session rows that the writer keeps in mind from one transaction to the next.
 KNOWN_ROWS = 1024
 
@@ -42,7 +43,7 @@ class SqliteStore:
         self._data_version = None
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
-        self._gained, self._asked = 0, False
+        self._gained, self._asked, self._trims = 0, False, 0
         try:
             self.store_id = self._read(_SQL["store_id"])[0][0]
         except errors.PlueError:
@@ -209,7 +210,10 @@ class SqliteStore:
         removed = []
         for session_id in sessions:
             removed += self._change(_SQL["trim_session"], (session_id, self._scope, limit)).fetchall()
-        removed += self._change(_SQL["trim_old"], (older_than_ms, TRIM_ROWS)).fetchall()
+        self._trims += 1
+        oldest = self._change(_SQL["oldest"], (FIRST_ROWS,)).fetchone()[0]
+        if oldest is not None and oldest < older_than_ms or self._trims % NOW_AND_THEN == 0:
+            removed += self._change(_SQL["trim_old"], (older_than_ms, TRIM_ROWS)).fetchall()
         if removed:
             self._change(_SQL["raise_floor"], max(removed))
 
@@ -232,9 +236,8 @@ class SqliteStore:
     def ids(self):
         return self._read(_SQL["ids"], (self._scope,))
 
-    def list_text(self):
-        infos = self._read(_SQL["list"], (self._scope,), bytes)[0][0]
-        return b"[%b]" % (infos or b"")
+    def infos(self):
+        return self._read(_SQL["list"], (self._scope,), bytes)[0][0] or b""
 
     def page(self, query):
         found = self._read(*pages.page(query, self._scope))

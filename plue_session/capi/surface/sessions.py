@@ -139,7 +139,7 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
 
 
 @export(time="remote", lane="read")
-def plue_session_list(runtime) -> OwnedText:
+def plue_session_list(runtime) -> OwnedArray:
     """Return every session as a JSON array of infos, least recently updated first; [] when there are none.
 
     Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its

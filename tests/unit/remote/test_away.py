@@ -16,19 +16,19 @@ def test_away_reads_answer_what_was_last_known_and_say_so(world):
     world.sync.contact(AWAY)
     world.server.asked.clear()
     info = json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))
-    listed, = json.loads(world.do(lambda on: on.sessions.list()))
+    listed, = json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))
     page, = json.loads(world.do(lambda on: on.sessions.query()))["sessions"]
     assert {each["sync"]["state"] for each in (info, listed, page)} == {"stale"} and info["title"] == "T"
     assert world.server.asked == []
     world.sync.contact()
-    assert json.loads(world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "synced"
+    assert json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "synced"
 
 
 def test_a_read_that_finds_out_first_answers_the_same_and_has_it_looked_at(world):
     session = world.create()
     world.server.fail.update(get=AWAY, survey=AWAY)
     assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["sync"]["state"] == "stale"
-    assert json.loads(world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "stale"
+    assert json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "stale"
     assert world.sync._asked == 1
 
 

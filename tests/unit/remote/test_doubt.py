@@ -102,7 +102,7 @@ def test_a_server_that_has_lost_all_is_believed_in_the_end(world, monkeypatch):
     monkeypatch.setattr(census, "DOUBT", 0.0)
     world.look()
     assert world.store.look(session) is None
-    assert json.loads(world.store.list_text()) == []
+    assert json.loads(b"[%b]" % world.store.infos()) == []
 
 
 # -- what else a look and its chores must bear -------------------------------------------------------------------------

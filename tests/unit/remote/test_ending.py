@@ -107,7 +107,7 @@ def test_a_delete_that_the_server_refuses_leaves_all_as_it_was(world):
     world.create(parentId=parent.id)
     world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
     unchanged_by(world, errors.Server, lambda on: on.sessions.delete(parent.id), parent.id)
-    assert world.chores() == ["look", "look"] and len(json.loads(world.store.list_text())) == 2
+    assert world.chores() == ["look", "look"] and len(json.loads(b"[%b]" % world.store.infos())) == 2
 
 
 def test_a_delete_after_another_clients_says_that_the_session_is_gone(world):

@@ -235,7 +235,7 @@ def test_a_server_that_answers_nonsense_is_not_away_and_what_it_answered_is_show
 def test_list_answers_what_the_server_has_now(world):
     world.hold_back()
     world.elsewhere(title="New")
-    assert [each["title"] for each in json.loads(world.do(lambda on: on.sessions.list()))] == ["New"]
+    assert [each["title"] for each in json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))] == ["New"]
 
 
 def surveys(world):
