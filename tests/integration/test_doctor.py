@@ -21,7 +21,7 @@ def findings(shell, code, **options):
 def test_doctor_finds_a_used_store_well(shell, kept):
     found = findings(shell, 0)
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    assert "sessions 1, schema 3" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert "sessions 1, schema 4" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
     assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 
 import pytest
 
@@ -328,6 +329,7 @@ def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
     store = opened()
     add(store)
     shutil.rmtree(folder)
+    time.sleep(files.LOOK)
     with pytest.raises(errors.StoreIo, match="the data folder was removed"):
         add(store)
 
@@ -347,6 +349,7 @@ def test_without_proc_a_removed_folder_is_noticed_too(opened, folder, monkeypatc
     monkeypatch.setattr(files.os, "readlink", lambda path: open(path + "/nowhere"))
     add(store)
     shutil.rmtree(folder)
+    time.sleep(files.LOOK)
     with pytest.raises(errors.StoreIo, match="was removed"):
         add(store)
 

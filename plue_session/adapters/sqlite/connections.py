@@ -46,7 +46,7 @@ class Connections:
             # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
             self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}",
                                          "cache_size = -8192")
-            self._execute = self._writer.execute
+            self._execute = self._writer.cursor().execute  # one for all: a result is read before the next statement
         except errors.PlueError:
             self.close()
             raise
@@ -158,7 +158,8 @@ class Connections:
         connection = self._connect("wal_autocheckpoint = 0")
         try:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
-            fitting = commits * LONG_WAL // (max(length, 1) * files.PAGE_SIZE)
+            size, = connection.execute("PRAGMA page_size").fetchone()  # a store of before has larger ones
+            fitting = commits * LONG_WAL // (max(length, 1) * size)
             self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
             # Only a WAL that is copied to its end at the moment of the next commit is begun anew. Whoever writes meanwhile
             # prevents that, so the writer copies the little that is left itself, between two commits.

@@ -23,19 +23,22 @@ DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql")
+MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql")
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.
 PATIENCE = 5.0
-PAGE_SIZE = 4096
+#: Seconds between two looks whether the lock file is still there.
+LOOK = 0.002
+#: Bytes of a page of a new store. Half of SQLite's usual one: each commit writes some ten pages, few of them full.
+PAGE_SIZE = 2048
 
 
 class Locks:
     """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
 
     def __init__(self, data_dir):
-        self.fds = []
+        self.fds, self._look_at = [], 0.0
         try:
             for name in (TURN, HOLD):
                 self.fds.append(_open_lock(data_dir, name))
@@ -49,12 +52,16 @@ class Locks:
         """Wait until no other process writes. The kernel queues the waiters: none starves.
 
         `OSError` when the file, or its folder, was removed meanwhile: what would be written could never be found again, or others would
-        not hear of it.
+        not hear of it. Who writes without a pause looks each `LOOK` seconds: a removal counts as made after what came so soon.
         """
         fcntl.flock(self._turn, fcntl.LOCK_EX)
-        if _is_removed(self._turn):
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
-            raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK
+            if _is_removed(self._turn):
+                self._look_at = 0.0
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
+                raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
 
     def take_turn_soon(self, path):
         """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting for ever."""

@@ -4,6 +4,8 @@ Python's sqlite3 spends its time per column read and per value bound, most of al
 index of which a column is named. So an insert leaves out what is NULL and an update names what has changed.
 """
 
+from operator import itemgetter
+
 from plue_session.model import Session
 from plue_session.rules.jsontext import dumps, loads
 
@@ -19,6 +21,12 @@ _TITLE, _DESCRIPTION, _FOLD, _SEARCH = (COLUMNS.index(name) for name in ("title"
 #: What an id of the store's own begins with; its number follows.
 _MADE = "session_"
 _EVERY = range(len(COLUMNS))
+#: Places of the columns that may be NULL, and of those that never are.
+_OPTIONAL = tuple([COLUMNS.index(name) for name in (
+    "key", "parent_id", "description", "archived", "ended", "version", "directory", "provider_id", "model_id", "role", "relay_state",
+    "relay_active", "residency", "share_url", "share_expires", "remote_updated", "token", "titled", "unshared", "abort_mark", "forked", "seen")])
+_REQUIRED = tuple([place for place in _EVERY if place not in _OPTIONAL])
+_required = itemgetter(*_REQUIRED)
 _new = Session.__new__
 _inserts, _updates = {}, {}
 
@@ -63,12 +71,12 @@ def tags_of(text):
 
 def insert(new, scope):
     """Return `(sql, values)` that insert a row."""
-    given = tuple([place for place in _EVERY if new[place] is not None])
+    given = tuple([place for place in _OPTIONAL if new[place] is not None])
     sql = _inserts.get(given)
     if sql is None:
-        names = ", ".join(COLUMNS[place] for place in given)
-        sql = _inserts[given] = f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * len(given)})"
-    return sql, [scope, *[new[place] for place in given]]
+        names = ", ".join(COLUMNS[place] for place in (*_REQUIRED, *given))
+        sql = _inserts[given] = f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * (len(_REQUIRED) + len(given))})"
+    return sql, (scope, *_required(new), *[new[place] for place in given])
 
 
 def update(old, new):
