@@ -12,7 +12,7 @@ ROWS += ["dlopen to first session, a new store", "dlopen to first session, a sto
          "network modules imported or mapped by then"]
 for operation in ("create", "update_title"):
     ROWS += [f"{operation}, 1 caller"] * 2 + [f"{operation}, 64 callers"] * 2 + [f"time of {operation}, 64 callers at a stretch"]
-ROWS += ["list of 10,000 sessions"] * 2
+ROWS += ["list of 10,000 sessions"] * 2 + ["list of 10,000 sessions, changed in no order"] * 2
 ROWS += [f"4 processes on one store, {what}" for what in ("commits together", "commits together", "worst wait", "least / most commits")]
 ROWS += ["memory per live session with its handle, 12,000", "memory per further handle to one session, 12,000"]
 ROWS += [f"query of 100 by {sort}, {page}, of 12,000" for sort in ("updated", "created", "title", "artifactCount") for page in ("first page", "page 6")]
