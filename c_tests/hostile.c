@@ -1,6 +1,5 @@
 /* Hosts that make it hard: argv[1] says how. Each ends with 0 and has printed nothing, unless it says what is wrong. */
-#include "check.h"
-#include "json.h"
+#include "everything.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,62 +11,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 extern char **environ;
-
-static atomic_int heard_events;
-
-static void on_event(uint8_t type, const char *event, void *data)
-{
-    (void)type;
-    (void)data;
-    CHECK(event[0] == '{');
-    atomic_fetch_add(&heard_events, 1);
-}
-
-/* Every function once, on a thread with any stack. */
-static void *use_everything(void *unused)
-{
-    uint32_t subscription = plue_event_subscribe(on_event, NULL);
-    plue_session_t session = plue_session_create(NULL), other = plue_session_create_with("{\"title\":\"t\",\"tags\":[\"a\"]}"), same;
-    char *id = plue_session_get_id(session), *share, *secret, *quoted = plue_json_quote("q\n");
-    CHECK(subscription && session && other && id && quoted);
-    CHECK(plue_session_update_title(session, "title") == 0 && plue_session_update(session, "{\"description\":\"d\"}") == 0);
-    CHECK(plue_session_initialize(session, "p", "m") == 0 && plue_session_abort(session) == 0);
-    share = plue_session_create_share(session);
-    CHECK(share && (secret = json_text(share, "secret")) != NULL);
-    CHECK(plue_session_validate_share(id, secret) == 0 && plue_session_unshare(session) == 0);
-    CHECK_ERROR(plue_session_validate_share(id, secret) == -1, PLUE_ERROR_ACCESS_DENIED);
-    CHECK((same = plue_session_open(id)) != NULL);
-    CHECK_ERROR(!plue_session_open("session_1"), PLUE_ERROR_NOT_FOUND);
-    CHECK_ERROR(!plue_session_create_with("{"), PLUE_ERROR_JSON_PARSE);
-    CHECK_ERROR(!plue_session_get_info((plue_session_t)(uintptr_t)77), PLUE_ERROR_BAD_HANDLE);
-    CHECK(strlen(plue_get_last_error_json()) > 2 && strlen(plue_get_last_error()) > 2);
-    char *texts[] = {plue_session_get_info(same), plue_session_peek_info(same), plue_session_list(), plue_session_query("{\"limit\":1}"),
-                     plue_get_app_info(), plue_event_poll()};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        CHECK(texts[i] != NULL);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        plue_free(texts[i]);
-    CHECK(plue_session_count(NULL) >= 2 && plue_session_delete(other) == 0);
-    plue_session_destroy(session);
-    plue_session_destroy(other);
-    plue_session_destroy(same);
-    plue_event_unsubscribe(subscription);
-    plue_free(id);
-    plue_free(share);
-    plue_free(quoted);
-    free(secret);
-    return unused;
-}
-
-static void use(void)
-{
-    start("");
-    use_everything(NULL);
-    plue_shutdown();
-}
 
 /* plue_init() must fail with argv[2] and say argv[3]; the host lives on, and a sound configuration works, unless argv[4]. */
 static void fail_to_start(char **arguments)
@@ -327,153 +272,6 @@ static void storm(void)
     plue_shutdown();
 }
 
-static _Atomic int go_on = 1;
-
-static void *keep_busy(void *unused)
-{
-    while (atomic_load(&go_on)) {
-        plue_session_t session = plue_session_create(NULL);
-        plue_session_update_title(session, "busy");
-        plue_free(plue_session_list());
-        plue_session_delete(session);
-        plue_session_destroy(session);
-        plue_free(plue_event_poll());
-    }
-    return unused;
-}
-
-static int in_child(const char *program)
-{
-    /* Whatever another thread held at the fork, nothing here may wait: the alarm would kill. */
-    signal(SIGALRM, SIG_DFL);
-    alarm(10);
-    plue_session_t any = (plue_session_t)(uintptr_t)0x19;
-#define FORKED(call) CHECK_ERROR(call, PLUE_ERROR_FORKED)
-    FORKED(plue_init(NULL) == -1);
-    FORKED(!plue_get_app_info());
-    FORKED(!plue_json_quote("a"));
-    FORKED(!plue_session_create(NULL));
-    FORKED(!plue_session_create_with("{}"));
-    FORKED(!plue_session_get_or_create("a"));
-    FORKED(!plue_session_open("a"));
-    FORKED(!plue_session_get_info(any));
-    FORKED(!plue_session_peek_info(any));
-    FORKED(!plue_session_get_id(any));
-    FORKED(!plue_session_list());
-    FORKED(!plue_session_query(NULL));
-    FORKED(plue_session_count(NULL) == -1);
-    FORKED(plue_session_update_title(any, "a") == -1);
-    FORKED(plue_session_update(any, "{}") == -1);
-    FORKED(plue_session_initialize(any, "a", "b") == -1);
-    FORKED(plue_session_delete(any) == -1);
-    FORKED(plue_session_abort(any) == -1);
-    FORKED(plue_session_abort_turn(any, "a") == -1);
-    FORKED(!plue_session_fork(any, NULL));
-    FORKED(plue_session_sync(0) == -1);
-    FORKED(plue_session_sync(-1) == -1);
-    FORKED(!plue_session_sync_status());
-    FORKED(!plue_session_create_share(any));
-    FORKED(plue_session_unshare(any) == -1);
-    FORKED(plue_session_validate_share("session_1", "a") == -1);
-    FORKED(plue_event_subscribe(on_event, NULL) == 0);
-    FORKED(!plue_event_poll());
-    plue_event_unsubscribe(1);
-    plue_session_destroy(any);
-    plue_shutdown();
-    plue_free((char *)"x");
-    CHECK(plue_get_version()[0] == '0' && json_valid(plue_get_last_error_json()) && strstr(plue_get_last_error(), "exec"));
-    if (program) {
-        execl(program, program, "use", NULL);
-        return 3;
-    }
-    return 0;
-}
-
-static void wait_for(pid_t child)
-{
-    int status;
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static void forked(char **arguments)
-{
-    pid_t child = fork(); /* before the library was used, a child is a process like any other */
-    if (child == 0) {
-        use();
-        _exit(0);
-    }
-    wait_for(child);
-    start("");
-    plue_session_t session = plue_session_create(NULL);
-    char *info = plue_session_get_info(session);
-    pthread_t busy[4];
-    for (int i = 0; i < 4; i++)
-        busy[i] = run(keep_busy, NULL);
-    for (int i = 0; i < 30; i++) {
-        child = fork();
-        if (child == 0) {
-            plue_free(info);
-            _exit(in_child(i % 10 ? NULL : arguments[0]));
-        }
-        wait_for(child);
-    }
-    atomic_store(&go_on, 0);
-    for (int i = 0; i < 4; i++)
-        end(busy[i]);
-    plue_free(info);
-    use_everything(NULL);
-    CHECK(plue_session_update_title(session, "the parent goes on") == 0);
-    child = fork();
-    if (child == 0)
-        exit(in_child(NULL)); /* with all exit handlers */
-    wait_for(child);
-    plue_shutdown();
-    child = fork(); /* the library is stopped, but Python is there */
-    if (child == 0)
-        _exit(in_child(NULL));
-    wait_for(child);
-}
-
-/* A forked child outlives its parent: it must not keep the store locked. Prints both pids, then waits to be killed. */
-static void orphan(void)
-{
-    start("");
-    CHECK(plue_session_create(NULL));
-    pid_t child = fork();
-    if (child == 0) {
-        pause();
-        _exit(0);
-    }
-    printf("%d\n", (int)child);
-    fflush(stdout);
-    pause();
-}
-
-static void *exit_from_thread(void *unused)
-{
-    (void)unused;
-    exit(0);
-}
-
-static int leave_in_the_middle(const char *how)
-{
-    start("");
-    CHECK(plue_event_subscribe(on_event, NULL));
-    for (int i = 0; i < 8; i++)
-        run(keep_busy, NULL);
-    pause_ms(50);
-    if (!strcmp(how, "exit"))
-        exit(0);
-    if (!strcmp(how, "_exit"))
-        _exit(0);
-    if (!strcmp(how, "thread")) {
-        run(exit_from_thread, NULL);
-        pthread_exit(NULL);
-    }
-    return 0;
-}
-
 /* Write until the store is full, and see that the calls fail, that the host lives, and that room is all that was missing. */
 static void until_full(int limited)
 {
@@ -539,12 +337,6 @@ int main(int count, char **arguments)
         interrupted();
     else if (!strcmp(how, "storm"))
         storm();
-    else if (!strcmp(how, "forked"))
-        forked(arguments);
-    else if (!strcmp(how, "orphan"))
-        orphan();
-    else if (!strcmp(how, "leave"))
-        return leave_in_the_middle(arguments[2]);
     else if (!strcmp(how, "limited"))
         until_full(1);
     else if (!strcmp(how, "full"))

@@ -1,4 +1,4 @@
-"""Hosts that make it hard (c_tests/hostile.c): the library works or says why not, prints nothing, and the host lives on."""
+"""Hosts that make it hard (c_tests/hostile.c, c_tests/forks.c): the library works or says why not, prints nothing, and the host lives on."""
 
 import contextlib
 import fcntl
@@ -25,6 +25,11 @@ MODULES = ("json", "sqlite3", "threading", "encodings", "sitecustomize", "usercu
 @pytest.fixture(scope="module")
 def hostile(plain):
     return plain.compile(support.PROGRAMS / "hostile.c")
+
+
+@pytest.fixture(scope="module")
+def forking(plain):
+    return plain.compile(support.PROGRAMS / "forks.c")
 
 
 @pytest.fixture
@@ -121,8 +126,8 @@ def test_interrupted_system_calls_are_no_failures(hostile, folder):
 
 
 @pytest.mark.requirement("X-015")
-def test_forked_children_are_refused_and_never_hang(hostile, folder):
-    host(hostile, "forked", folder)
+def test_forked_children_are_refused_and_never_hang(forking, folder):
+    host(forking, "forked", folder)
 
 
 def lock(file):
@@ -134,8 +139,8 @@ def lock(file):
 
 
 @pytest.mark.requirement("X-015")
-def test_forked_child_does_not_keep_the_store_of_its_dead_parent(hostile, folder):
-    parent = subprocess.Popen([hostile, "orphan"], env=support.environment(folder), stdout=subprocess.PIPE)
+def test_forked_child_does_not_keep_the_store_of_its_dead_parent(forking, folder):
+    parent = subprocess.Popen([forking, "orphan"], env=support.environment(folder), stdout=subprocess.PIPE)
     child = int(parent.stdout.readline())
     try:
         parent.kill()
@@ -153,9 +158,9 @@ def test_forked_child_does_not_keep_the_store_of_its_dead_parent(hostile, folder
 
 
 @pytest.mark.parametrize("how", ["exit", "_exit", "return", "thread"])
-def test_host_may_end_with_calls_in_flight(hostile, folder, how):
+def test_host_may_end_with_calls_in_flight(forking, folder, how):
     for _ in range(5):
-        host(hostile, "leave", folder, how)
+        host(forking, "leave", folder, how)
 
 
 @pytest.mark.requirement("T-09", "P-163")

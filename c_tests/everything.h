@@ -1,0 +1,63 @@
+/* Hosts that use all of the library: once, and often. */
+#ifndef EVERYTHING_H
+#define EVERYTHING_H
+
+#include "check.h"
+#include "json.h"
+
+#include <stdatomic.h>
+
+static atomic_int heard_events;
+
+static inline void on_event(uint8_t type, const char *event, void *data)
+{
+    (void)type;
+    (void)data;
+    CHECK(event[0] == '{');
+    atomic_fetch_add(&heard_events, 1);
+}
+
+/* Every function once, on a thread with any stack. */
+static inline void *use_everything(void *unused)
+{
+    uint32_t subscription = plue_event_subscribe(on_event, NULL);
+    plue_session_t session = plue_session_create(NULL), other = plue_session_create_with("{\"title\":\"t\",\"tags\":[\"a\"]}"), same;
+    char *id = plue_session_get_id(session), *share, *secret, *quoted = plue_json_quote("q\n");
+    CHECK(subscription && session && other && id && quoted);
+    CHECK(plue_session_update_title(session, "title") == 0 && plue_session_update(session, "{\"description\":\"d\"}") == 0);
+    CHECK(plue_session_initialize(session, "p", "m") == 0 && plue_session_abort(session) == 0);
+    share = plue_session_create_share(session);
+    CHECK(share && (secret = json_text(share, "secret")) != NULL);
+    CHECK(plue_session_validate_share(id, secret) == 0 && plue_session_unshare(session) == 0);
+    CHECK_ERROR(plue_session_validate_share(id, secret) == -1, PLUE_ERROR_ACCESS_DENIED);
+    CHECK((same = plue_session_open(id)) != NULL);
+    CHECK_ERROR(!plue_session_open("session_1"), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_create_with("{"), PLUE_ERROR_JSON_PARSE);
+    CHECK_ERROR(!plue_session_get_info((plue_session_t)(uintptr_t)77), PLUE_ERROR_BAD_HANDLE);
+    CHECK(strlen(plue_get_last_error_json()) > 2 && strlen(plue_get_last_error()) > 2);
+    char *texts[] = {plue_session_get_info(same), plue_session_peek_info(same), plue_session_list(), plue_session_query("{\"limit\":1}"),
+                     plue_get_app_info(), plue_event_poll()};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        CHECK(texts[i] != NULL);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        plue_free(texts[i]);
+    CHECK(plue_session_count(NULL) >= 2 && plue_session_delete(other) == 0);
+    plue_session_destroy(session);
+    plue_session_destroy(other);
+    plue_session_destroy(same);
+    plue_event_unsubscribe(subscription);
+    plue_free(id);
+    plue_free(share);
+    plue_free(quoted);
+    free(secret);
+    return unused;
+}
+
+static inline void use(void)
+{
+    start("");
+    use_everything(NULL);
+    plue_shutdown();
+}
+
+#endif

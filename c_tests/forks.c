@@ -1,0 +1,169 @@
+/* Hosts that fork, or end in the middle: argv[1] says how. Each ends with 0 and has printed nothing, unless it says what is wrong. */
+#include "everything.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static _Atomic int go_on = 1;
+
+static void *keep_busy(void *unused)
+{
+    while (atomic_load(&go_on)) {
+        plue_session_t session = plue_session_create(NULL);
+        plue_session_update_title(session, "busy");
+        plue_free(plue_session_list());
+        plue_session_delete(session);
+        plue_session_destroy(session);
+        plue_free(plue_event_poll());
+    }
+    return unused;
+}
+
+static int in_child(const char *program)
+{
+    /* Whatever another thread held at the fork, nothing here may wait: the alarm would kill. */
+    signal(SIGALRM, SIG_DFL);
+    alarm(10);
+    plue_session_t any = (plue_session_t)(uintptr_t)0x19;
+#define FORKED(call) CHECK_ERROR(call, PLUE_ERROR_FORKED)
+    FORKED(plue_init(NULL) == -1);
+    FORKED(!plue_get_app_info());
+    FORKED(!plue_json_quote("a"));
+    FORKED(!plue_session_create(NULL));
+    FORKED(!plue_session_create_with("{}"));
+    FORKED(!plue_session_get_or_create("a"));
+    FORKED(!plue_session_open("a"));
+    FORKED(!plue_session_get_info(any));
+    FORKED(!plue_session_peek_info(any));
+    FORKED(!plue_session_get_id(any));
+    FORKED(!plue_session_list());
+    FORKED(!plue_session_query(NULL));
+    FORKED(plue_session_count(NULL) == -1);
+    FORKED(plue_session_update_title(any, "a") == -1);
+    FORKED(plue_session_update(any, "{}") == -1);
+    FORKED(plue_session_initialize(any, "a", "b") == -1);
+    FORKED(plue_session_delete(any) == -1);
+    FORKED(plue_session_abort(any) == -1);
+    FORKED(plue_session_abort_turn(any, "a") == -1);
+    FORKED(!plue_session_fork(any, NULL));
+    FORKED(plue_session_sync(0) == -1);
+    FORKED(plue_session_sync(-1) == -1);
+    FORKED(!plue_session_sync_status());
+    FORKED(!plue_session_create_share(any));
+    FORKED(plue_session_unshare(any) == -1);
+    FORKED(plue_session_validate_share("session_1", "a") == -1);
+    FORKED(plue_event_subscribe(on_event, NULL) == 0);
+    FORKED(!plue_event_poll());
+    plue_event_unsubscribe(1);
+    plue_session_destroy(any);
+    plue_shutdown();
+    plue_free((char *)"x");
+    CHECK(plue_get_version()[0] == '0' && json_valid(plue_get_last_error_json()) && strstr(plue_get_last_error(), "exec"));
+    if (program) {
+        execl(program, program, "use", NULL);
+        return 3;
+    }
+    return 0;
+}
+
+static void wait_for(pid_t child)
+{
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void forked(char **arguments)
+{
+    pid_t child = fork(); /* before the library was used, a child is a process like any other */
+    if (child == 0) {
+        use();
+        _exit(0);
+    }
+    wait_for(child);
+    start("");
+    plue_session_t session = plue_session_create(NULL);
+    char *info = plue_session_get_info(session);
+    pthread_t busy[4];
+    for (int i = 0; i < 4; i++)
+        busy[i] = run(keep_busy, NULL);
+    for (int i = 0; i < 30; i++) {
+        child = fork();
+        if (child == 0) {
+            plue_free(info);
+            _exit(in_child(i % 10 ? NULL : arguments[0]));
+        }
+        wait_for(child);
+    }
+    atomic_store(&go_on, 0);
+    for (int i = 0; i < 4; i++)
+        end(busy[i]);
+    plue_free(info);
+    use_everything(NULL);
+    CHECK(plue_session_update_title(session, "the parent goes on") == 0);
+    child = fork();
+    if (child == 0)
+        exit(in_child(NULL)); /* with all exit handlers */
+    wait_for(child);
+    plue_shutdown();
+    child = fork(); /* the library is stopped, but Python is there */
+    if (child == 0)
+        _exit(in_child(NULL));
+    wait_for(child);
+}
+
+/* A forked child outlives its parent: it must not keep the store locked. Prints both pids, then waits to be killed. */
+static void orphan(void)
+{
+    start("");
+    CHECK(plue_session_create(NULL));
+    pid_t child = fork();
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    printf("%d\n", (int)child);
+    fflush(stdout);
+    pause();
+}
+
+static void *exit_from_thread(void *unused)
+{
+    (void)unused;
+    exit(0);
+}
+
+static int leave_in_the_middle(const char *how)
+{
+    start("");
+    CHECK(plue_event_subscribe(on_event, NULL));
+    for (int i = 0; i < 8; i++)
+        run(keep_busy, NULL);
+    pause_ms(50);
+    if (!strcmp(how, "exit"))
+        exit(0);
+    if (!strcmp(how, "_exit"))
+        _exit(0);
+    if (!strcmp(how, "thread")) {
+        run(exit_from_thread, NULL);
+        pthread_exit(NULL);
+    }
+    return 0;
+}
+
+int main(int count, char **arguments)
+{
+    CHECK(count >= 2);
+    const char *how = arguments[1];
+    if (!strcmp(how, "use"))
+        use();
+    else if (!strcmp(how, "forked"))
+        forked(arguments);
+    else if (!strcmp(how, "orphan"))
+        orphan();
+    else if (!strcmp(how, "leave"))
+        return leave_in_the_middle(arguments[2]);
+    else
+        CHECK(!"a way that this program knows");
+    return 0;
+}
