@@ -285,6 +285,8 @@ class Boundary:
                 for handle in handles:
                     if handle not in kept:
                         lib.plue__session_release(handle)
+                if not commits.told_all:
+                    shown = None
                 for request, outcome in zip(requests, outcomes):
                     self.finish(request, outcome, shown)
                 if self.parsed:

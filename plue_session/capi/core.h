@@ -154,7 +154,7 @@ void plue__finish_error(plue_request *request, int code, const char *message, co
 /* calls.c */
 void plue__set_timeout(int milliseconds);
 
-/* handles.c: snapshots */
+/* handles.c, snapshots.c */
 uintptr_t plue__session_acquire(const char *id);
 void plue__session_release(uintptr_t handle);
 int plue__session_known(const char *id);

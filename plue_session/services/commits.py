@@ -47,6 +47,11 @@ class Commits:
         """The newest log id that was told here."""
         return self._published
 
+    @property
+    def told_all(self):
+        """Whether all up to that was told: nothing failed meanwhile that is yet to be made up for."""
+        return not self._missed
+
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
         if self._owner == get_ident():
