@@ -1,6 +1,7 @@
 """What all calls to one server share."""
 
 import contextlib
+import threading
 
 from plue_session import errors
 from plue_session.services.mirror import gone
@@ -12,6 +13,7 @@ class Remote:
     def __init__(self, server, commits, store, local, sharing, mirror, turnstile, sync, repairs, calls, settings):
         self.server, self.commits, self.store, self.local, self.sharing = server, commits, store, local, sharing
         self.mirror, self.turnstile, self.sync, self.repairs, self.calls = mirror, turnstile, sync, repairs, calls
+        self.listing = threading.Lock()  # the text of thousands is put together by one at a time: it takes milliseconds, and megabytes
         self.limit, self.share_auto, self.answers_stale = settings.limits.active_sessions, settings.share.auto, settings.offline == "queue"
 
     def look(self, session_id):

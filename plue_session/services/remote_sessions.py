@@ -100,7 +100,8 @@ class RemoteSessions(Making):
                     raise
         if shown:
             remote.sync.answered_stale()
-        return remote.local.list(shown)
+        with remote.listing:
+            return remote.local.list(shown)
 
     def query(self, query_json=None):
         """Return a page of matching sessions, as the store knows them."""

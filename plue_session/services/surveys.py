@@ -82,7 +82,9 @@ class Surveys:
     def _look(self, until, cancel, directory):
         mirror, since, asked = self._mirror, self._mirror.now(), time.monotonic()
         survey = self._server.survey(self._last.get(directory), until, cancel, directory)
-        changed = survey.changed if directory is None else [each for each in survey.changed if self._store.look(each.id)]
+        changed, survey.changed = survey.changed, []  # of thousands: they are not kept until the next look
+        if directory is not None:
+            changed = [each for each in changed if self._store.look(each.id)]
         held = [each.id for each in changed if self._turnstile.is_held(each.id, each.token)]
         failed, reason = mirror.take_all([each for each in changed if each.id not in held], since, asked)
         if held or failed:

@@ -68,7 +68,8 @@ def test_a_store_without_a_wal_wants_no_maintenance(opened):
 
 
 def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(opened, monkeypatch):
-    monkeypatch.setattr(connections, "IDLE_READERS", 2)
+    monkeypatch.setattr(connections, "WARM_READERS", 1)
+    monkeypatch.setattr(connections, "COOL_READERS", 1)
     store = opened()
     gate = threading.Barrier(5)
     real = store._connections._connect
@@ -77,14 +78,18 @@ def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(
         connection = real(*pragmas)
         gate.wait()
         return connection
-    held = [store._connections._idle.pop() for _ in range(len(store._connections._idle))]
+    held, told = [store._connections._warm.pop()], []
+    assert not store._connections._warm + store._connections._cool
     store._connections._connect = together
-    threads = [threading.Thread(target=store.log_state) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: told.append(store.log_state())) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store._connections._idle) == 2
+    assert (len(store._connections._warm), len(store._connections._cool)) == (1, 1)
+    held += store._connections._warm
+    store._connections._warm.clear()
+    assert told == [(0, 0)] * 5 and store.log_state() == (0, 0)  # also on one whose pages were let go
     for connection in held:
         store._connections._disconnect(connection)
 
@@ -92,7 +97,7 @@ def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(
 def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, folder):
     store = opened()
     add(store)
-    reader = store._connections._idle[-1]
+    reader = store._connections._warm[-1]
 
     class Slow:
         def execute(self, sql, values):
@@ -101,7 +106,7 @@ def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, f
 
         def close(self):
             reader.close()
-    store._connections._idle[-1] = Slow()
+    store._connections._warm[-1] = Slow()
     assert store.count(Query()) == 1
     assert store.lock_fds() == []
     hold_exclusively(folder).close()
@@ -157,7 +162,7 @@ def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folde
 
 def test_a_connection_that_cannot_be_opened_fails_the_read_alone(opened, monkeypatch):
     store = opened()
-    held = store._connections._idle.pop()
+    held = store._connections._warm.pop()
     with monkeypatch.context() as patched:
         patched.setattr(files, "connect", lambda path: sqlite3.connect("/nowhere/at/all"))
         with pytest.raises(errors.StoreIo, match="unable to open"):

@@ -12,8 +12,8 @@ from plue_session.adapters.sqlite import failures, files
 LONG_WAL = 16 << 20
 #: Commits between two looks at the WAL's length, at least and at most.
 LOOK_OFTEN, LOOK_SELDOM = 64, 4096
-#: Reading connections kept open while nobody reads.
-IDLE_READERS = 8
+#: Reading connections kept open while nobody reads: with the pages that they have read, and beyond those without.
+WARM_READERS, COOL_READERS = 2, 6
 
 # No foreign_keys: the store's statements keep the tables together, and `check` looks for strays.
 _PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on", "trusted_schema = off")
@@ -31,14 +31,14 @@ class Connections:
         data_dir = os.path.abspath(data_dir)
         self.path = os.path.join(data_dir, files.DATABASE)
         self._wal = self.path + "-wal"
-        self._gate = allocate_lock()  # guards what follows, but for _idle, whose pop and append are atomic
+        self._gate = allocate_lock()  # guards what follows, but for _warm and _cool, whose pop and append are atomic
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
         self._writer = None
-        self._idle = []
+        self._warm, self._cool = [], []
         files.make_folder(data_dir)
         self._locks = files.Locks(data_dir)
         try:
@@ -104,22 +104,38 @@ class Connections:
     # -- readers -------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str):
         """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8."""
-        try:
-            reader = self._idle.pop()
-        except IndexError:
-            reader = self._connect("query_only = on", "cache_size = -8192")
+        reader = self._reader()
         try:
             reader.text_factory = text
             return reader.execute(sql, values).fetchall()
         except (Error, MemoryError) as error:
             raise failures.translate(error, self.path) from error
         finally:
-            if len(self._idle) < IDLE_READERS:
-                self._idle.append(reader)
-            else:
-                self._disconnect(reader)
+            self._leave_reader(reader)
             if self._closed:
                 self._retire()
+
+    def _reader(self):
+        for idle in (self._warm, self._cool):
+            try:
+                return idle.pop()
+            except IndexError:  # that was empty, or another thread was faster
+                continue
+        return self._connect("query_only = on", "cache_size = -8192")
+
+    def _leave_reader(self, reader):
+        """Keep a connection that is not used any more, or close it. After many have read at a time, most are not needed soon."""
+        if len(self._warm) < WARM_READERS:
+            self._warm.append(reader)
+            return
+        try:
+            if len(self._cool) < COOL_READERS:
+                reader.execute("PRAGMA shrink_memory")
+                self._cool.append(reader)
+                return
+        except (Error, MemoryError):
+            pass  # then it is not kept
+        self._disconnect(reader)
 
     # -- housekeeping --------------------------------------------------------------------------------------------
     def committed(self, log_id):
@@ -176,12 +192,13 @@ class Connections:
         self._retire()
 
     def _retire(self):
-        while self._idle:
-            try:
-                reader = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            self._disconnect(reader)
+        for idle in (self._warm, self._cool):
+            while idle:
+                try:
+                    reader = idle.pop()
+                except IndexError:  # another thread was faster
+                    break
+                self._disconnect(reader)
         with self._gate:
             writer = None
             if not self._writing:
