@@ -89,10 +89,11 @@ class Store:
     def append(self, row):
         """Append a `LogRow` whose id is `last_log_id() + 1`."""
 
-    def trim(self, limit, older_than_ms, sessions):
+    def trim(self, limit, older_than_ms, sessions, now_ms=None):
         """Trim the log: per session of `sessions` keep the newest `limit` rows; of all rows drop a bounded number of
-        those with `time < older_than_ms`. The newest row of the whole log always stays. Remember the largest id
-        trimmed, see `log_floor`."""
+        those with `time < older_than_ms`, or as far ahead of `now_ms`: the clock was set back. Old rows behind
+        young ones may stay until those are old. The newest row of the whole log always stays. Remember the largest
+        id trimmed, see `log_floor`."""
 
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):

@@ -179,10 +179,9 @@ class Runtime:
 
     def _tell(self, kind, data):
         """Send an event that is not stored."""
-        _, last = self.store.log_state()
         self.publisher.transient(
             EVENT_NUMBER[kind], None, f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{dumps(data)}}}',
-            cursors.render(self.store.store_id, last, None))
+            cursors.render(self.store.store_id, self.commits.published, None))
 
     def _tell_log(self, level, message):
         self._tell("log", {"level": level, "message": message})

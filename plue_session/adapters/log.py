@@ -3,7 +3,7 @@
 import os
 import time
 
-from plue_session.errors import StoreIo
+from plue_session.errors import PlueError, StoreIo
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,7 +22,7 @@ class Log:
                 raise StoreIo(f"the log file {path} cannot be opened: {error.strerror}", "Correct log.file, or leave it out.") from None
 
     def write(self, level, message):
-        """Log one record. A file that cannot be written loses the line, never the caller's work."""
+        """Log one record. A file that cannot be written loses the line, an event that cannot be sent is lost, never the caller's work."""
         if LEVELS.index(level) < self._least:
             return
         if self._fd is not None:
@@ -34,7 +34,10 @@ class Log:
             except OSError:  # a full disk must not turn a warning into a failure
                 self._fd, fd = None, self._fd
                 os.close(fd)
-        self._tell(level, message)
+        try:
+            self._tell(level, message)
+        except (PlueError, OSError, MemoryError):  # most likely what there is to tell of has a part in it
+            return
 
     def close(self):
         """Close the file. Twice is harmless."""

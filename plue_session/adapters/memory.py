@@ -141,16 +141,17 @@ class MemoryStore:
         self._set("log", row.id, LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
         self._set("counter", "last", row.id)
 
-    def trim(self, limit, older_than_ms, sessions):
+    def trim(self, limit, older_than_ms, sessions, now_ms=None):
         rows, newest = self._tables["log"], self.last_log_id()
-        removed = {row.id for row in islice(rows.values(), TRIM_ROWS) if row.time < older_than_ms}
+        beyond = float("inf") if now_ms is None else 2 * now_ms - older_than_ms
+        removed = {row.id for row in islice(rows.values(), TRIM_ROWS) if row.time < older_than_ms or row.time > beyond}
         for session_id in sessions:
             own = sorted(self._logged.get(session_id, ()))
             removed.update(own[:max(0, len(own) - max(0, limit))])
         removed.discard(newest)
         for log_id in removed:
             self._set("log", log_id, None)
-        self._set("counter", "floor", max(removed, default=0) or self._tables["counter"]["floor"])
+        self._set("counter", "floor", max(self._tables["counter"]["floor"], *removed, 0))
 
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):

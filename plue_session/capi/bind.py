@@ -153,8 +153,8 @@ class Boundary:
             handles[session.id] = self.acquire(session)
 
     def finish(self, request, outcome, shown=None):
-        """End a request with its result, or with the error that `outcome` is. What became of a session after log id `shown` was told to
-        its handles already."""
+        """End a request with its result, or with the error that `outcome` is. A session that was changed after log id `shown` has
+        been shown to its handles already."""
         lib = self.lib
         operation = OPERATIONS[request.operation]
         if request.parsed:
@@ -163,6 +163,10 @@ class Boundary:
             self.refuse(request, operation.name, outcome)
         elif operation.kind in ("text", "array"):
             data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "replace")
+            if data is outcome and not lib.plue_is_utf8(data, len(data)):  # it comes from the store as it is
+                self.refuse(request, operation.name, errors.Integrity(
+                    "the store is damaged: what it holds of a session is not UTF-8", "`plue-session doctor` says more; keep a copy of the store."))
+                return
             lib.plue__finish_text(request, data, len(data), operation.kind == "array")
         elif operation.kind == "session":
             handle, session = outcome
@@ -272,7 +276,7 @@ class Boundary:
             if not signal:
                 return
             if signal & lib.PLUE_SIGNAL_REQUESTS:
-                requests, handles, shown = [], [], commits.published
+                requests, handles = [], []
 
                 def jobs():
                     requests.extend(take())
@@ -285,10 +289,8 @@ class Boundary:
                 for handle in handles:
                     if handle not in kept:
                         lib.plue__session_release(handle)
-                if not commits.told_all:
-                    shown = None
                 for request, outcome in zip(requests, outcomes):
-                    self.finish(request, outcome, shown)
+                    self.finish(request, outcome, commits.told_since)
                 if self.parsed:
                     self.forget_parsed()
                 if store.wants_maintenance():

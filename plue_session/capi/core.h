@@ -75,7 +75,6 @@ char *plue_own(const char *text, size_t length); /* a copy the caller may free; 
 int plue_own_block(void *block);                 /* 0 when `block` (from malloc) now counts as the caller's */
 
 /* ---- text.c ---- */
-int plue_is_utf8(const char *text, size_t length);
 void plue_make_utf8(char *text); /* replaces what is not by question marks */
 char *plue_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
 
@@ -163,6 +162,9 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
 void plue__session_gone(const char *id);
 void plue__session_fresh(const char *id, int64_t monotonic_ns);
 void plue__set_ttl(int64_t ns);
+
+/* text.c */
+int plue_is_utf8(const char *text, size_t length);
 
 /* queues.c */
 void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);

@@ -48,9 +48,9 @@ class Commits:
         return self._published
 
     @property
-    def told_all(self):
-        """Whether all up to that was told: nothing failed meanwhile that is yet to be made up for."""
-        return not self._missed
+    def told_since(self):
+        """The log id after which all that the last group changed was told; None when something could not be."""
+        return None if self._missed else self._last
 
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
@@ -167,7 +167,8 @@ class Commits:
             self._counts.pop(session_id, None)
         if len(self._counts) > TRIM_SESSIONS:  # the quieter half is left to its age
             self._counts = dict(sorted(self._counts.items(), key=lambda item: item[1])[len(self._counts) // 2:])
-        self.store.trim(limit, self.clock() - age, list(busy))
+        now = self.clock()
+        self.store.trim(limit, now - age, list(busy), now)
 
     # -- telling ---------------------------------------------------------------------------------------------------
     def _publish(self, effects):

@@ -122,14 +122,42 @@ def test_trimming_by_age_is_bounded_and_gets_there_in_the_end(store):
     assert store.log_state() == (2500, 2501)
 
 
-def test_old_rows_behind_young_ones_of_a_clock_that_was_set_back_are_dropped_in_the_end(store):
+@pytest.mark.requirement("L-172")
+def test_rows_of_a_clock_that_was_ahead_keep_no_others(store):
+    """An hour ahead for a while: those rows are dropped, for they would be young for an hour, and then the old ones behind them are."""
     with transaction(store):
-        for number, time in enumerate([50] * 20 + [5] * 20 + [50], 1):
+        for number, time in enumerate([5000] * 20 + [100] * 20 + [150] * 20, 1):
             store.append(LogRow(number, "a", 1, time, ","))
+    with transaction(store):
+        store.trim(9999, 140, [], 160)
+    assert ids(store) == [*range(41, 61)]
+
+
+@pytest.mark.requirement("L-172")
+def test_rows_that_are_young_stay_however_often_it_is_looked(store):
+    with transaction(store):
+        for number in range(1, 41):
+            store.append(LogRow(number, "a", 1, 150, ","))
     for _ in range(20):
         with transaction(store):
-            store.trim(9999, 6, [])
-    assert ids(store) == [*range(1, 21), 41]
+            store.trim(9999, 140, [], 160)
+    assert ids(store) == [*range(1, 41)]
+    with transaction(store):
+        store.trim(9999, 151, [], 171)
+    assert ids(store) == [40]
+
+
+@pytest.mark.requirement("L-169")
+def test_the_floor_never_falls(store):
+    with transaction(store):
+        for number, (name, time) in enumerate([("a", 5), ("b", 50), ("b", 50), ("b", 50), ("a", 50)], 1):
+            store.append(LogRow(number, name, 1, time, ","))
+    with transaction(store):
+        store.trim(1, 0, ["b"])
+    assert store.log_state() == (3, 5)
+    with transaction(store):
+        store.trim(9999, 6, [])
+    assert ids(store) == [4, 5] and store.log_state() == (3, 5)
 
 
 def test_erasing_does_not_raise_the_floor(store):

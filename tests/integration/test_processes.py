@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import sqlite3
 import statistics
 import threading
 import time
@@ -67,6 +68,44 @@ def test_changes_reach_snapshots_and_callbacks_of_the_other_process(plain, folde
         delay, worst, snapshot = statistics.median(delays), max(delays), statistics.median(snapshots)
         record_property("To the other process", f"callback median {delay * 1000:.1f} ms, worst {worst * 1000:.1f} ms; snapshot median {snapshot * 1000:.1f} ms")
         assert delay < 0.05 and snapshot < 0.05 and worst < 2
+
+
+@pytest.mark.requirement("P-147")
+def test_a_log_that_turns_to_garbage_is_an_error_of_each_call_and_ends_no_thread_of_the_librarys(plain, folder):
+    with Peer(plain, folder) as one:
+        for _ in range(50):
+            one.session_create(None)
+    with Peer(plain, folder) as one:
+        session = one.session_create(None)
+        with sqlite3.connect(folder / "sessions.db") as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            root, = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'log'").fetchone()
+            size, = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute("UPDATE meta SET value = value WHERE name = 'floor'")  # so that all read anew
+        with sqlite3.connect(folder / "sessions.db") as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with open(folder / "sessions.db", "r+b") as file:
+            file.seek((root - 1) * size)
+            file.write(b"\xa5" * size)
+        with open(folder / "sessions.lock", "r+b") as file:  # somebody has written: the library looks
+            file.write((10**9).to_bytes(8, "little"))
+        time.sleep(0.2)
+        for _ in range(3):
+            assert one.start("session_create", None).failure().code == "INTEGRITY"
+            assert one.start("session_update_title", session, "x").failure().code == "INTEGRITY"
+
+
+@pytest.mark.requirement("X-009", "P-147")
+def test_an_info_that_is_not_utf8_is_never_handed_out(plain, folder):
+    with Peer(plain, folder) as one:
+        for _ in range(3):
+            one.session_create(None)
+        with sqlite3.connect(folder / "sessions.db") as connection:
+            connection.execute("UPDATE session SET info = CAST(replace(CAST(info AS BLOB), CAST('Untitled' AS BLOB), x'556e74ff746c6564') AS TEXT) "
+                               "WHERE number = (SELECT max(number) FROM session)")
+        connection.close()
+        for call in (("session_list",), ("session_query", None)):
+            assert one.start(*call).failure().code == "INTEGRITY"
 
 
 @pytest.mark.requirement("P-078")

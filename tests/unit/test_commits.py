@@ -227,6 +227,23 @@ def test_what_could_not_be_read_of_the_others_is_made_up_for_and_fails_nobody(wo
     assert world.told.calls == []
 
 
+def test_a_session_that_was_found_and_then_deleted_by_another_process_does_not_count_as_shown(world):
+    """Its rev is newer than what was told here, but no event of it is in the log any more that would have shown it."""
+    other = second_writer(world)
+    session_id = other.run(create)
+    found, = world.commits.batch([lambda unit: unit.find(session_id)], durable=lambda: other.run(lambda unit: unit.erase(session_id)))
+    assert ("snapshot", session_id) not in [call[:2] for call in world.told.calls]
+    assert found.rev <= world.commits.told_since
+    made = world.commits.run(create)
+    assert world.store.info(made)[0] > world.commits.told_since and ("snapshot", made) in [call[:2] for call in world.told.calls]
+
+
+def test_when_something_could_not_be_told_nothing_counts_as_shown(world):
+    world.told.event = fail_with(MemoryError())
+    world.commits.run(create)
+    assert world.commits.told_since is None
+
+
 @pytest.mark.requirement("L-172")
 def test_the_log_of_a_busy_session_is_kept_near_its_limit(build):
     world = build({"replay": {"limit": 16}})

@@ -68,3 +68,14 @@ def test_a_disk_that_fills_up_costs_the_line_and_not_the_work(open_log, told):
     log.write("info", "one")
     log.write("info", "two")
     assert told == [("info", "one"), ("info", "two")]
+
+
+@pytest.mark.parametrize("problem", [StoreIo("the disk fails"), MemoryError(), OSError(24, "no descriptor is left")])
+def test_an_event_that_cannot_be_sent_costs_the_event_and_not_the_work(tmp_path, problem):
+    """The lane of a library thread that met the trouble, and tells of it, must go on."""
+    def tell(level, message):
+        raise problem
+    log = Log("info", str(tmp_path / "log"), tell)
+    log.write("warning", "what is the matter")
+    log.close()
+    assert "what is the matter" in (tmp_path / "log").read_text()

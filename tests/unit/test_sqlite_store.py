@@ -147,6 +147,12 @@ def remark(path, pragma):
     database.close()
 
 
+def garble(path, word):
+    with open(path, "rb") as file:
+        place = file.read().index(word)
+    overwrite(path, place + 3, b"\xff")
+
+
 DAMAGE = {
     "not a database": lambda path: write(path, b"These are not the pages you are looking for.\n" * 200),
     "a few bytes": lambda path: write(path, b"SQLite"),
@@ -154,6 +160,7 @@ DAMAGE = {
     "truncated": lambda path: os.truncate(path, 8192),
     "truncated in the first page": lambda path: os.truncate(path, 700),
     "an overwritten page": lambda path: overwrite(path, 4096, b"\xff" * 4096),
+    "a name that is no text": lambda path: garble(path, b"session_title"),
     "another program's database": lambda path: remark(path, "application_id = 7"),
     "an empty foreign database": lambda path: (os.unlink(path), remark(path, "user_version = 0"), remark(path, "encoding = 'UTF-8'"),
                                                sqlite3.connect(path).execute("CREATE TABLE t (x)")),
@@ -178,6 +185,7 @@ def test_a_damaged_store_is_refused_and_not_one_byte_of_it_is_changed(opened, fo
         assert store.path in raised.value.cause
         assert "plue-session doctor --new-store" in raised.value.remedy
     assert contents(folder) == before
+    files.hold_exclusively(folder).close()  # nobody keeps it
 
 
 @pytest.mark.requirement("P-147")

@@ -187,3 +187,14 @@ def test_a_checkpoint_that_fails_after_a_commit_is_no_failure_of_it(opened, monk
     monkeypatch.undo()
     assert connections.wal_is_long() is False
     assert add(store) == number + 1
+
+
+@pytest.mark.requirement("X-007")
+def test_nothing_is_open_after_the_end_also_when_the_writer_has_ended_a_checkpoint(opened, folder):
+    store = opened()
+    add(store)
+    store.maintain()
+    add(store)  # which copies the last frames
+    store.close()
+    open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+    assert not [path for path in open_files if path.startswith(str(folder))]

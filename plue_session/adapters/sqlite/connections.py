@@ -31,13 +31,13 @@ class Connections:
         data_dir = os.path.abspath(data_dir)
         self.path = os.path.join(data_dir, files.DATABASE)
         self._wal = self.path + "-wal"
-        self._gate = allocate_lock()  # guards what follows, but for _warm and _cool, whose pop and append are atomic
+        self._gate = allocate_lock()  # guards what follows; _warm and _cool as they grow, a pop is atomic
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
-        self._writer = None
+        self._writer = self._cursor = None
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
         self._locks = files.Locks(data_dir)
@@ -46,8 +46,9 @@ class Connections:
             # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
             self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}",
                                          "cache_size = -8192")
-            self._execute = self._writer.cursor().execute  # one for all: a result is read before the next statement
-        except errors.PlueError:
+            self._cursor = self._writer.cursor()  # one for all statements: what one returns is read before the next
+            self._execute = self._cursor.execute
+        except BaseException:
             self.close()
             raise
 
@@ -98,7 +99,7 @@ class Connections:
         """Run a statement on the writer's connection and return its cursor."""
         try:
             return self._execute(sql, values)
-        except (Error, MemoryError) as error:
+        except failures.RAISED as error:
             raise failures.translate(error, self.path) from error
 
     # -- readers -------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Connections:
         try:
             reader.text_factory = text
             return reader.execute(sql, values).fetchall()
-        except (Error, MemoryError) as error:
+        except failures.RAISED as error:
             raise failures.translate(error, self.path) from error
         finally:
             self._leave_reader(reader)
@@ -125,16 +126,18 @@ class Connections:
 
     def _leave_reader(self, reader):
         """Keep a connection that is not used any more, or close it. After many have read at a time, most are not needed soon."""
-        if len(self._warm) < WARM_READERS:
-            self._warm.append(reader)
-            return
+        with self._gate:
+            if len(self._warm) < WARM_READERS:
+                self._warm.append(reader)
+                return
         try:
+            reader.execute("PRAGMA shrink_memory")
+        except failures.RAISED:  # it reads all the same
+            pass
+        with self._gate:
             if len(self._cool) < COOL_READERS:
-                reader.execute("PRAGMA shrink_memory")
                 self._cool.append(reader)
                 return
-        except (Error, MemoryError):
-            pass  # then it is not kept
         self._disconnect(reader)
 
     # -- housekeeping --------------------------------------------------------------------------------------------
@@ -148,7 +151,7 @@ class Connections:
             self._locks.ring(log_id)
             if self._unfinished:  # now nobody writes, and little is left
                 self._unfinished = False
-                self.write(_CHECKPOINT)
+                self.write(_CHECKPOINT).fetchall()  # a row that is not read would keep the files open when all is closed
         except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so, and the next checkpoint does it all
             self._commits += LOOK_SELDOM
 
@@ -204,6 +207,8 @@ class Connections:
             if not self._writing:
                 writer, self._writer = self._writer, None
         if writer:
+            if self._cursor is not None:
+                self._cursor.close()
             self._disconnect(writer)
         self._settle()
 
@@ -229,7 +234,7 @@ class Connections:
             connection = files.connect(self.path)
             for pragma in _PRAGMAS + pragmas:
                 connection.execute("PRAGMA " + pragma)
-        except (Error, MemoryError) as error:
+        except failures.RAISED as error:
             self._disconnect(connection)
             raise failures.translate(error, self.path) from error
         return connection

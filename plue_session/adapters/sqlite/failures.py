@@ -8,6 +8,9 @@ from plue_session import errors
 NEW_STORE = "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store."
 _SPACE = "Check the disk's free space, quota and permissions, then try again."
 
+#: What Python's sqlite3 raises: the last when a message of SQLite's quotes what is damaged.
+RAISED = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+
 # Primary result codes, https://www.sqlite.org/rescode.html
 _DAMAGED = (11, 26)  # CORRUPT, NOTADB
 _LOCKED = (5, 6)  # BUSY, LOCKED
@@ -39,7 +42,9 @@ def code(error):
 
 
 def translate(error, path):
-    """Return the library's error for a `sqlite3.Error` or a `MemoryError` of the store at `path`."""
+    """Return the library's error for one that is `RAISED` by the store at `path`."""
+    if isinstance(error, UnicodeDecodeError):
+        return damaged(path, "a text in it is not UTF-8")
     if isinstance(error, sqlite3.IntegrityError):
         return errors.AlreadyExists(f"the store holds such a record already ({error})", "Use another one.")
     if isinstance(error, sqlite3.DataError):
@@ -52,12 +57,17 @@ def translate(error, path):
         return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
     number = code(error)
     if number in _DAMAGED:
-        return errors.Integrity(f"the store {path} is damaged ({error}); nothing was overwritten", NEW_STORE)
+        return damaged(path, error)
     if number in _LOCKED:
         return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
     if number == 1:  # our SQL is constant: if it does not fit, then the tables are not those that we made
         return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
     return errors.StoreIo(f"the store {path} cannot be read or written: {error}{_reason(path, number)}", _SPACE)
+
+
+def damaged(path, why):
+    """Return the error for a store that holds what cannot be."""
+    return errors.Integrity(f"the store {path} is damaged ({why}); nothing was overwritten", NEW_STORE)
 
 
 def taken(error, session):

@@ -44,7 +44,7 @@ class Locks:
                 self.fds.append(_open_lock(data_dir, name))
             self._turn, hold = self.fds
             _hold(hold, os.path.join(data_dir, HOLD))
-        except errors.PlueError:
+        except BaseException:
             self.close()
             raise
 
@@ -195,7 +195,7 @@ def inspect(path):
             return _inspect(connection, path)
         finally:
             connection.close()
-    except (sqlite3.Error, MemoryError) as error:
+    except failures.RAISED as error:
         raise failures.translate(error, path) from error
 
 
@@ -250,7 +250,7 @@ def _create(path):
         _sync(os.path.dirname(path))
     except OSError as error:
         raise failures.system(error, path, "create") from error
-    except (sqlite3.Error, MemoryError) as error:
+    except failures.RAISED as error:
         raise failures.translate(error, path) from error
 
 
@@ -262,7 +262,7 @@ def _migrate(path, version):
             _apply(connection, version)
         finally:
             connection.close()
-    except (sqlite3.Error, MemoryError) as error:
+    except failures.RAISED as error:
         raise failures.translate(error, path) from error
 
 

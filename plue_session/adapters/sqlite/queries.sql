@@ -98,14 +98,14 @@ WHERE session_id IS ?1 AND scope = ?2 AND id < (SELECT max(id) FROM log)
   AND id <= (SELECT id FROM log WHERE session_id IS ?1 AND scope = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)
 RETURNING id;
 
--- name: oldest
-SELECT min(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
+-- name: first_times
+SELECT min(time), max(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
 
 -- name: trim_old
 -- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back.
 DELETE FROM log
 WHERE id IN (SELECT id FROM (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
-             WHERE time < ?1)
+             WHERE time < ?1 OR time > ?3)
 RETURNING id;
 
 -- name: raise_floor

@@ -10,9 +10,11 @@ from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # n
 from plue_session.model import LogRow, Share
 from plue_session.rules.jsontext import loads
 
-#: Rows that `trim` looks at for their age, each time; if the first few of them are young it saves itself the others, but for now and
-#: then: a clock that was set back leaves old rows behind young ones.
-TRIM_ROWS, FIRST_ROWS, NOW_AND_THEN = 1000, 8, 16
+#: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not of the future: a
+#: clock that was set back leaves old rows behind those.
+TRIM_ROWS, FIRST_ROWS = 1000, 8
+#: Later than any time.
+FAR = 1 << 62
 #: Session rows that the writer keeps in mind from one transaction to the next.
 KNOWN_ROWS = 1024
 
@@ -43,10 +45,10 @@ class SqliteStore:
         self._data_version = None
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
-        self._gained, self._asked, self._trims = 0, False, 0
+        self._gained, self._asked = 0, False
         try:
             self.store_id = self._read(_SQL["store_id"])[0][0]
-        except errors.PlueError:
+        except BaseException:
             self.close()
             raise
 
@@ -206,14 +208,14 @@ class SqliteStore:
         self._change(_APPEND, (row.id, row.session_id, row.kind, row.time, row.tail, self._scope))
         self._last = row.id
 
-    def trim(self, limit, older_than_ms, sessions):
+    def trim(self, limit, older_than_ms, sessions, now_ms=None):
         removed = []
         for session_id in sessions:
             removed += self._change(_SQL["trim_session"], (session_id, self._scope, limit)).fetchall()
-        self._trims += 1
-        oldest = self._change(_SQL["oldest"], (FIRST_ROWS,)).fetchone()[0]
-        if oldest is not None and oldest < older_than_ms or self._trims % NOW_AND_THEN == 0:
-            removed += self._change(_SQL["trim_old"], (older_than_ms, TRIM_ROWS)).fetchall()
+        oldest, newest = self._change(_SQL["first_times"], (FIRST_ROWS,)).fetchone()
+        if oldest is not None and (now_ms is None or oldest < older_than_ms or newest > now_ms):
+            beyond = 2 * now_ms - older_than_ms if now_ms is not None else FAR
+            removed += self._change(_SQL["trim_old"], (older_than_ms, TRIM_ROWS, beyond)).fetchall()
         if removed:
             self._change(_SQL["raise_floor"], max(removed))
 

@@ -7,7 +7,7 @@
 --   session_id, for an id that is made of the number is found by it.
 --
 -- A process that runs the library of before would go on to give numbers that are taken. It cannot: its creates and deletes miss table
--- scope and fail, with nothing changed, until it is started anew. What else it does goes on.
+-- scope and fail, with nothing changed, until it is started anew, and with them what shares a commit with one. What else it does goes on.
 
 INSERT INTO meta (name, value) VALUES ('retired', ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'session'), 0));
 
