@@ -147,14 +147,21 @@ def _backend(given, environ):
     if "spawn" in backend:
         values["spawn"] = Settings(_spawn(backend["spawn"]))
     else:
-        values["directory"] = directories.canonical(backend.get("directory", os.getcwd()), "backend.directory")
+        values["directory"] = directories.canonical(backend["directory"] if "directory" in backend else _here(), "backend.directory")
         values["url"] = values["url"].rstrip("/")
     return values
 
 
+def _here():
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise InvalidParam(f"no directory is named, and the working directory cannot be used: {error.strerror}", "Name one, or start elsewhere.") from None
+
+
 def _spawn(spawn):
     return {"command": spawn.get("command", ["opencode"]), "env": spawn.get("env", {}),
-            "directory": directories.canonical(spawn.get("directory", os.getcwd()), "backend.spawn.directory")}
+            "directory": directories.canonical(spawn["directory"] if "directory" in spawn else _here(), "backend.spawn.directory")}
 
 
 def _check_spawn(value, path):

@@ -24,3 +24,12 @@ def canonical(path, what="directory"):
     except ValueError:  # a NUL in the path, or a name that is not UTF-8
         raise InvalidParam(f"{what} is not a path in UTF-8 without NUL", _REMEDY) from None
     return real
+
+
+def for_query(path):
+    """Return the name as it is put into a query, before that is encoded: the server decodes what it gets twice (measured), so that "%41" in
+    a name would become "A"."""
+    if "%" not in path:
+        return path
+    from urllib.parse import unquote
+    return path if unquote(path) == path else path.replace("%", "%25")

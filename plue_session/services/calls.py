@@ -58,7 +58,7 @@ class Calls:
         """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE` seconds."""
         with self._changed:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
-            blocked = [call for call in self._running if call.session == session_id and not call.name.startswith("plue_session_abort")]
+            blocked = [call for call in self._running if call.session == session_id and call.name != "plue_session_abort"]
         if blocked:
             timer = threading.Timer(GRACE, self._interrupt, (session_id, blocked))
             timer.daemon = True

@@ -100,7 +100,7 @@ class Making:
         """Create a session on the server; one whose answer is lost for good is taken back when it turns up, for the call has failed."""
         try:
             return self._server.create(token, **self._way, **fields)
-        except (errors.Connection, errors.Timeout, errors.Aborted, errors.Closed) as error:
+        except (errors.Connection, errors.Timeout, errors.Aborted, errors.Closed, errors.Server, errors.AccessDenied, errors.LimitExceeded) as error:
             if (error.details or {}).get("sent") is not False:
                 if keyed:
                     self._mirror.tried(token)

@@ -22,7 +22,7 @@ class RemoteSharing:
         remote = self._remote
         with remote.turnstile.hold(session_id, self._call):
             session = remote.look(session_id)
-            if session.share_url is not None and remote.store.share(session_id) is None:
+            if _is_servers(session, remote.store.share(session_id)):
                 return _answer(session.share_url)
             if not remote.sharing.is_shared(session_id) and remote.sync.connected:
                 answer = self._ask(session)
@@ -67,7 +67,7 @@ class RemoteSharing:
     def _withdraw(self, unit, session_id):
         """End the share here and return whether the server is to be told."""
         session = unit.find(session_id)
-        if session.share_url is not None and unit.store.share(session_id) is None:
+        if _is_servers(session, unit.store.share(session_id)):
             session.unshared = True
         self._remote.sharing.withdraw_in(unit, session)
         return session.unshared
@@ -75,6 +75,11 @@ class RemoteSharing:
     def validate(self, session_id, secret):
         """Return if `secret` opens the session's share. One of the server's has no secret."""
         self._remote.sharing.validate(session_id, secret)
+
+
+def _is_servers(session, share):
+    """Return whether the link that the session shows is the server's; `share` is the one of ours, or None, and may be there beside it."""
+    return session.share_url is not None and (share is None or share.url != session.share_url)
 
 
 def _answer(url):

@@ -272,8 +272,9 @@ class Sync:
                 self.mirror.take(remote, since)
 
     def missing(self, session_id):
-        """Erase a session that the server says it does not have; while it may be the wrong server, leave that to a look."""
-        if not self._census.in_doubt:
+        """Erase a session that the server says it does not have; while it may be the wrong server, leave that to a look. Without an event
+        stream nothing tells that one was replaced by another."""
+        if self._streaming is not False and not self._census.in_doubt:
             self.mirror.end(session_id, missing=True)
             return
         with self._changed:

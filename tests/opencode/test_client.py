@@ -42,7 +42,7 @@ def test_without_a_title_the_servers_own_is_shown(client):
 def test_a_child_knows_its_parent(client, session):
     child = client.create(token(), soon(), parent_id=session.id)
     assert child.parent_id == session.id and child.title.startswith("Child session - ")
-    assert [each.id for each in client.children(session.id, soon())] == [child.id]
+    assert [each.id for each in client.children(session.id, soon()).changed] == [child.id]
 
 
 @pytest.mark.requirement("O-018")

@@ -1,5 +1,6 @@
 """What a real server will not do on demand: lost replies, missing routes, web pages, wrong types, bare failures."""
 
+import base64
 import json
 import threading
 import time
@@ -130,12 +131,76 @@ def test_a_failure_of_the_read_is_not_an_absence(stub, client):
 @pytest.mark.requirement("O-012")
 @pytest.mark.parametrize("answer", [PAGE, reply(200, b"{}", None), reply(200, b"", None), reply(200, b"{", "application/json"),
                                     reply(200, b"\xff\xfe", "application/json"), reply(200, b"[" * 5000, "application/json"), reply(200, {"a": 1}),
-                                    reply(200, [1]), reply(200, b'[{"id":"ses_a","time":5}]'), reply(204, b"", None), reply(302, b"", None)])
+                                    reply(200, [1]), reply(200, b'[{"title":"no id"}]'), reply(204, b"", None), reply(302, b"", None)])
 def test_what_is_not_the_json_that_was_asked_for_is_a_server_error(stub, client, answer):
     stub.answers.append(answer)
     with pytest.raises(errors.Server) as caught:
         client.list(soon())
     assert len(caught.value.message("plue_session_list")) < 1000
+
+
+DEEP = {**SESSION, "id": "ses_odd", "metadata": json.loads("[" * 200 + "]" * 200)}
+DEEP["metadata"] = {"a": DEEP["metadata"]}
+
+
+def test_a_session_that_cannot_be_read_costs_itself_alone(stub, client):
+    """It is in no list, a lost create is found all the same, and the children of one that is deleted are known by their ids."""
+    odd = [{"id": "ses_odd", "time": 5}, DEEP]
+    for each in odd:
+        stub.answers += [reply(200, [each, SESSION]), stub.hang_up(), reply(200, [each, made("tok")]), reply(200, [each, SESSION])]
+        assert [session.id for session in client.list(soon())] == ["ses_a"]
+        assert client.create("tok", soon()).id == "ses_a"
+        children = client.children("ses_p", soon())
+        assert [child.id for child in children.changed] == ["ses_a"] and children.unreadable == ["ses_odd"]
+
+
+@pytest.mark.requirement("P-116", "P-117")
+def test_a_session_that_cannot_be_read_is_not_taken_for_gone_where_the_route_is_missing(stub, client):
+    stub.answers += [PAGE, reply(200, [{"id": "ses_odd", "time": 5}])]
+    with pytest.raises(errors.Server, match="cannot be read"):
+        client.get("ses_odd", soon())
+
+
+GARBLED = [PAGE, reply(200, b'{"id":"ses_a","ti', "application/json"), reply(200, b"", None), reply(204, b"", None)]
+
+
+@pytest.mark.requirement("P-176", "O-012")
+@pytest.mark.parametrize("answer", [*GARBLED, reply(500, {"name": "UnknownError"})])
+def test_a_create_whose_answer_is_of_no_use_is_found_by_its_token(stub, client, answer):
+    stub.answers += [answer, reply(200, [made("tok")])]
+    assert client.create("tok", soon()).id == "ses_a"
+    stub.answers += [answer, reply(200, [SESSION])]
+    with pytest.raises(errors.Server):
+        client.create("tok", soon())
+    assert [request[0] for request in stub.requests] == ["POST", "GET"] * 2
+
+
+@pytest.mark.requirement("O-012")
+@pytest.mark.parametrize("answer", GARBLED)
+def test_a_change_whose_answer_is_of_no_use_is_looked_for(stub, client, answer):
+    stub.answers += [answer, reply(200, {**SESSION, "title": "x"})]
+    assert client.update("ses_a", soon(), title="x").title == "x"
+    stub.answers += [answer, reply(200, SESSION)]
+    with pytest.raises(errors.Server) as caught:
+        client.update("ses_a", soon(), title="x")
+    assert "whether it took effect is not known yet" in caught.value.cause
+    stub.answers[:] = [reply(200, b"{", "application/json"), reply(404, {"name": "NotFoundError"})]
+    client.delete("ses_a", soon())
+    stub.answers[:] = [PAGE, reply(200, SESSION)]
+    with pytest.raises(errors.Server) as caught:
+        client.delete("ses_a", soon())
+    assert "whether it took effect is not known yet" in caught.value.cause
+
+
+@pytest.mark.requirement("O-011", "T-08")
+@pytest.mark.parametrize("name, sent", [("plain", "plain"), ("100% done", "100%25%20done"), ("x%41y", "x%252541y"), ("a%2Fb", "a%25252Fb")])
+def test_a_directory_is_the_same_one_after_the_server_has_decoded_its_name_twice(stub, tmp_path, name, sent):
+    (tmp_path / name).mkdir()
+    client = Client(lambda until, cancel: stub.url, str(tmp_path / name), heard=Heard())
+    stub.answers.append(reply(200, []))
+    client.list(soon())
+    client.close()
+    assert stub.requests[0][1].partition("directory=")[2].partition("&")[0].endswith("%2F" + sent)
 
 
 @pytest.mark.requirement("O-012")
@@ -290,3 +355,14 @@ def test_metadata_that_is_too_deep_is_the_servers_fault_and_named(stub, client):
     stub.answers.append(reply(200, {**SESSION, "metadata": deep}))
     with pytest.raises(errors.Server, match="deeper than 128"):
         client.get("ses_a", soon())
+
+
+@pytest.mark.requirement("O-009", "T-09")
+def test_a_password_of_any_bytes_is_sent_as_it_is(stub):
+    """As the environment may hold it: what is not UTF-8 stands there as lone surrogates."""
+    client = Client(lambda until, cancel: stub.url, "/", None, b"\xff\xfe".decode("utf-8", "surrogateescape"), heard=Heard())
+    stub.answers.append(reply(200, []))
+    client.list(soon())
+    client.close()
+    sent = next(value for name, value in stub.requests[0][2].items() if name.lower() == "authorization")
+    assert base64.b64decode(sent.removeprefix("Basic ")) == b"opencode:\xff\xfe"

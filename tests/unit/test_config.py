@@ -205,6 +205,15 @@ def test_a_server_is_spawned(tmp_path, monkeypatch):
     assert plain(spawn) == {"command": ["a", ""], "env": {"K": "v"}, "directory": "/"}
 
 
+def test_a_working_directory_that_is_gone_matters_only_where_no_directory_is_named(monkeypatch):
+    monkeypatch.setattr(os, "getcwd", lambda: open("/nowhere/at/all"))
+    for backend in (OPENCODE, {"kind": "opencode", "spawn": {}}):
+        with pytest.raises(InvalidParam, match="no directory is named, and the working directory cannot be used"):
+            load({"backend": backend})
+    assert load({"backend": {**OPENCODE, "directory": "/"}}).backend.directory == "/"
+    assert load({"backend": {"kind": "opencode", "spawn": {"directory": "/"}}}).backend.spawn.directory == "/"
+
+
 def test_the_variables_choose_a_server():
     environ = {"PLUE_OPENCODE_URL": "https://env/", "OPENCODE_SERVER_USERNAME": "eu", "OPENCODE_SERVER_PASSWORD": "ep"}
     chosen = load(environ=environ).backend

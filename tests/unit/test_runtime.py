@@ -97,6 +97,11 @@ def test_sessions_belong_to_a_server_and_a_directory_however_these_are_spelled(t
     assert scope(url="http://localhost:4096", directory=there) != scope(url="http://localhost:4096", directory="/")
 
 
+def test_a_place_that_is_not_utf8_can_be_stored(tmp_path):
+    odd = scope(environ={"XDG_DATA_HOME": b"/tmp/\xff".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)})
+    assert odd.encode() and odd != scope(environ={"XDG_DATA_HOME": b"/tmp/\xfe".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)})
+
+
 def test_what_a_spawned_server_has_depends_on_where_it_keeps_it(tmp_path):
     def spawned(environ=None, **env):
         return scope(environ, spawn={"directory": str(tmp_path), "env": env})

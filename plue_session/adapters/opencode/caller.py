@@ -45,7 +45,7 @@ class Caller:
         if old:
             old.close()
         data = None if body is None else dumps(body).encode()
-        return transport.send(method, path, {"directory": directory or self.directory, **query}, data, until, cancel, resend)
+        return transport.send(method, path, {"directory": directories.for_query(directory or self.directory), **query}, data, until, cancel, resend)
 
     def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
         """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty` (O-012)."""
@@ -55,6 +55,8 @@ class Caller:
             return None if empty and 200 <= reply.status < 300 and not reply.body else self._read(f"{method} {path}", reply, session)
         except errors.PlueError as error:
             error.session = error.session or session
+            if type(error) is errors.Server and method != "GET" and 200 <= (error.details or {}).get("status", 200) < 300:
+                error.cause += "; whether it took effect is not known yet"
             self._explain(error, session, began)
             raise
 

@@ -5,6 +5,7 @@ Each call takes `until` (seconds of the monotonic clock) and `cancel` (a `Cancel
 `/session` family is used: `/api/session` can neither rename nor delete (O-010).
 """
 
+import contextlib
 import time
 
 from plue_session import errors
@@ -36,19 +37,26 @@ class Client(Caller):
         reply = self._exchange("GET", path, directory, {}, None, until, cancel, True)
         # A missing route is a web page, or an error that is not JSON; a missing session is a 404 in JSON.
         if reply.type != "application/json" and (reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body):
-            for session in self.list(until, cancel, directory):
+            survey = self._everything(until, cancel, directory)
+            for session in survey.changed:
                 if session.id == session_id:
                     return session
+            if session_id in survey.ids:
+                raise shapes.malformed("a session", "what the list says of it cannot be read")
             raise errors.NotFound(f"the server has no session {session_id}", "List the sessions to see what there is.", session=session_id, details={"status": 404})
         return _the(session_id, shapes.session(self._read(call, reply, session_id)))
 
     def list(self, until, cancel=None, directory=None, roots=False):
-        """Return every session of the directory, children and archived ones included, in no order that means anything.
+        """Return every session of the directory that can be read, children and archived ones included, in no order that means anything.
 
         OpenCode: GET /session. It has no cursor, and neither its search nor `start` is of use (O-022, O-024).
         """
+        return self._everything(until, cancel, directory, roots).changed
+
+    def _everything(self, until, cancel, directory, roots=False):
         query = {"limit": EVERYTHING, "roots": "true" if roots else None}
-        return shapes.sessions(self._call("GET", "/session", directory, until, cancel, query=query))
+        reply = self._exchange("GET", "/session", directory, query, None, until, cancel, True)
+        return Survey(self._accept("GET /session", reply, None))
 
     def survey(self, before, until, cancel=None, directory=None):
         """Return a `Survey` of every session of the directory, told apart from the one `before` (None: the first).
@@ -60,8 +68,10 @@ class Client(Caller):
         return Survey(self._accept("GET /session", reply, None), before)
 
     def children(self, session_id, until, cancel=None, directory=None):
-        """Return the direct children. OpenCode: GET /session/{id}/children."""
-        return shapes.sessions(self._call("GET", _path(session_id, "/children"), directory, until, cancel, session=session_id))
+        """Return a `Survey` of the direct children. OpenCode: GET /session/{id}/children."""
+        path = _path(session_id, "/children")
+        reply = self._exchange("GET", path, directory, {}, None, until, cancel, True)
+        return Survey(self._accept(f"GET {path}", reply, session_id))
 
     def status(self, until, cancel=None, directory=None):
         """Return `{id: {"type": "busy"|"retry", …}}` of one directory's sessions; idle ones are absent (O-057).
@@ -135,7 +145,9 @@ class Client(Caller):
             if not (error.details or {}).get("sent"):
                 raise
             lost = error
-        if "status" in lost.details:  # something on the way answers for the server: it may be away for long
+        except errors.Server as error:  # it has heard of it, and what it answers is of no use
+            lost = error
+        if type(lost) is errors.Server or "status" in lost.details:  # or something on the way answers for it: it may be away for long
             until = min(until, time.monotonic() + FINDING)
         while time.monotonic() < until:
             try:
@@ -170,7 +182,16 @@ class Client(Caller):
             body["time"] = {"archived": archived or 0}
         if not body:
             return self.get(session_id, until, cancel, directory)
-        return _the(session_id, shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id)))
+        try:
+            return _the(session_id, shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id)))
+        except errors.Server as error:
+            if not _is_garbled(error):
+                raise
+            with contextlib.suppress(errors.PlueError):
+                found = self.get(session_id, until, cancel, directory)
+                if title in (KEEP, found.title) and metadata in (KEEP, found.metadata) and (archived is KEEP or (found.archived or 0) == (archived or 0)):
+                    return found
+            raise
 
     def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
         """Copy the session up to `message_id` (all of it when None) and return the copy, which is a root (O-054).
@@ -221,6 +242,20 @@ class Client(Caller):
                 if sent or not (error.details or {}).get("sent"):
                     raise
                 sent = True
+            except errors.Server as error:
+                if _is_garbled(error) and self._is_gone(session_id, until, cancel, directory):
+                    return
+                raise
+
+    def _is_gone(self, session_id, until, cancel, directory):
+        """Return whether the server says that it does not have the session; no word of it says nothing."""
+        try:
+            self.get(session_id, until, cancel, directory)
+        except errors.NotFound:
+            return True
+        except errors.PlueError:
+            return False
+        return False
 
     def prompt(self, session_id, message_id, parts, model, until, cancel=None, directory=None):
         """Have the server run a turn. `message_id` ("msg…") is chosen by the caller: sending again runs no second turn
@@ -270,6 +305,11 @@ def _path(session_id, rest=""):
     if not shapes.nameable(ids.session_id(session_id)):
         raise errors.NotFound("the server has no session with an id of this form", "List the sessions to see what there is.", session=session_id)
     return f"/session/{session_id}{rest}"
+
+
+def _is_garbled(error):
+    """Return whether the server has said yes, in a way that cannot be read."""
+    return 200 <= (error.details or {}).get("status", 200) < 300
 
 
 def _the(session_id, session):

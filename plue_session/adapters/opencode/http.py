@@ -151,5 +151,5 @@ def headers(username, password):
     made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
     if password:
         # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
-        made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode()).decode()
+        made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode("utf-8", "surrogateescape")).decode()
     return made

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from plue_session import errors
 from plue_session.adapters.opencode import events, shapes
 from plue_session.adapters.opencode.connection import Wire, prefix, tls_context, untrusted
-from plue_session.rules import sse
+from plue_session.rules import directories, sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
 SILENCE = 30.0
@@ -118,7 +118,7 @@ class Stream:
             if secure:
                 connection.sock = sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
             sock.settimeout(min(ANSWER, self._silence))
-            connection.request("GET", f"{prefix(url)}/event?directory={quote(self._directory, safe='')}", headers=self._headers)
+            connection.request("GET", f"{prefix(url)}/event?directory={quote(directories.for_query(self._directory), safe='')}", headers=self._headers)
             answer = connection.getresponse()
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status != 200:

@@ -137,7 +137,8 @@ class Turns:
                 continue
             family[each] = where
             try:
-                left += [(child.id, child.directory) for child in self._client.children(each, until, cancel, where)]
+                children = self._client.children(each, until, cancel, where)
+                left += [(child.id, child.directory) for child in children.changed] + [(child, where) for child in children.unreadable]
             except errors.NotFound:
                 if each == session_id:
                     raise

@@ -167,3 +167,21 @@ def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(wo
     world.server.message(session.id, "msg_2", ended=False)
     world.chores()
     assert not world.info(session)["aborted"]
+
+
+@pytest.mark.requirement("P-117")
+@pytest.mark.parametrize("call", CALLS)
+def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_left_to_the_look(call):
+    world = RemoteWorld({"offline": "fail"})
+    made = keyed(world)
+    world.sync.on_state(AWAY)  # there is no stream
+    world.look()
+    right = world.server.sessions
+    wrong(world)
+    for session in made:
+        with pytest.raises(errors.NotFound):
+            world.do(lambda on, session=session: CALLS[call](on, session.id), session.id)
+    look(world)
+    world.server.sessions = right
+    world.look()
+    assert [world.store.id_of_key(f"k{number}") for number in range(3)] == [session.id for session in made]

@@ -58,6 +58,22 @@ def test_the_share_follows_the_servers(world):
     assert world.told.take() == [("session.shared", {"id": session.id, "url": "https://s/1"}), ("session.unshared", {"id": session.id})]
 
 
+@pytest.mark.requirement("P-099", "P-100")
+def test_a_share_of_the_servers_beside_one_of_ours_is_the_one_that_is_shown_answered_and_withdrawn(world):
+    """We have shared while the server did not; then another client shares there."""
+    session = world.create()
+    assert "secret" in share(world, session)
+    world.server.put(session.id, share_url="https://s/1")
+    assert world.info(session)["share"] == {"url": "https://s/1"}
+    assert share(world, session) == {"url": "https://s/1", "link": "https://s/1"}
+    world.told.take()
+    unshare(world, session)
+    assert world.server.sessions[session.id].share_url is None
+    world.look()
+    assert "share" not in world.info(session) and world.told.take() == [("session.unshared", {"id": session.id})]
+    assert world.store.share(session.id) is None
+
+
 @pytest.mark.requirement("P-100")
 @pytest.mark.parametrize("why", [AWAY, errors.Server("the server answered 500")])
 def test_a_share_that_the_server_does_not_withdraw_is_gone_here_and_withdrawn_later(world, why):
