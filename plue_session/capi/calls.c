@@ -47,6 +47,7 @@ static request *make_request(const plue_call *call)
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
+    made->turn = call->operation >= 0 && call->session && plue_operations[call->operation].turn;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -169,6 +170,8 @@ static request *pass(request *made, const plue_call *call, int to, int64_t deadl
         }
         int state = made->state, code = made->leave_code ? made->leave_code : state == PENDING && to < PLUE_LANE_REMOTE ? PLUE_ERROR_BUSY : PLUE_ERROR_TIMEOUT;
         plue_list_detach(state == PENDING ? &in->pending : &in->started, made);
+        if (made->turn)
+            pthread_cond_signal(&in->arrived); /* whose turn is next may have a thread of its own */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
         if (state == PENDING)

@@ -94,6 +94,25 @@ static void linger(lane *in)
         sched_yield();
 }
 
+static int must_wait(const lane *in, int index, const request *of)
+{
+    if (index != PLUE_LANE_REMOTE || !of->turn)
+        return 0;
+    for (const request *each = in->started.first; each; each = each->next)
+        if (each->turn && !strcmp(each->view.session, of->view.session))
+            return 1;
+    return 0;
+}
+
+/* The request that may be taken next, or NULL. */
+static request *next_of(const lane *in, int index)
+{
+    request *next = in->pending.first;
+    while (next && must_wait(in, index, next))
+        next = next->next;
+    return next;
+}
+
 /* Wait until there is something to do in the lane, and say what (PLUE_SIGNAL_*); 0: the lane is closed. */
 int plue__wait(int index, int generation)
 {
@@ -102,9 +121,9 @@ int plue__wait(int index, int generation)
     if (index == PLUE_LANE_COMMIT)
         linger(in);
     pthread_mutex_lock(&in->lock);
-    while (!closed(in, index, generation) && !in->pending.first && !in->woken)
+    while (!closed(in, index, generation) && !next_of(in, index) && !in->woken)
         pthread_cond_wait(&in->arrived, &in->lock);
-    int what = closed(in, index, generation) ? 0 : (in->pending.first ? PLUE_SIGNAL_REQUESTS : 0) | in->woken;
+    int what = closed(in, index, generation) ? 0 : (next_of(in, index) ? PLUE_SIGNAL_REQUESTS : 0) | in->woken;
     in->woken = 0;
     atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
     pthread_mutex_unlock(&in->lock);
@@ -117,8 +136,7 @@ int plue__take(int index, int generation, plue_request **requests, int room)
     lane *in = &plue_lanes[index];
     int taken = 0;
     pthread_mutex_lock(&in->lock);
-    while (!closed(in, index, generation) && taken < room && in->pending.first) {
-        request *next = in->pending.first;
+    for (request *next; taken < room && !closed(in, index, generation) && (next = next_of(in, index));) {
         plue_list_detach(&in->pending, next);
         plue_list_append(&in->started, next);
         next->state = STARTED;
@@ -166,6 +184,8 @@ static int finish(request *done)
         done->state = DONE;
         atomic_store_explicit(&done->near, OVER, memory_order_relaxed);
         pthread_cond_signal(&done->ended);
+        if (done->turn)
+            pthread_cond_signal(&in->arrived);
     }
     pthread_mutex_unlock(&in->lock);
     if (abandoned) {

@@ -149,9 +149,11 @@ def test_a_stalled_session_does_not_hold_up_another(daemon, other, tmp_path):
         gate.rules.append((gates.of("PATCH", host.session_get_id(first)), gates.stall))
         stuck = host.start("session_update_title", first, "never")
         gate.asked.get(timeout=5)
+        # More than there are threads that talk to the server: who waits for its session's turn takes up none.
+        waiting = [host.start("session_update_title", first, f"nor {number}") for number in range(8)]
         for number in range(4):
             answer = host.start("session_update_title", second, f"number {number}")
             assert answer.result() == 0 and answer.took < 3
             assert host.start("session_list").result()
         assert other.titles()[host.session_get_id(second)] == "number 3"
-        assert outcome(stuck) in IN_TIME
+        assert {outcome(answer) for answer in (stuck, *waiting)} <= IN_TIME

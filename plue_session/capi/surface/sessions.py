@@ -181,7 +181,7 @@ def plue_session_count(runtime, query_json: OptionalJson) -> Count:
     return runtime.sessions.count(query_json)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", turn=True)
 def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
     """Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
 
@@ -193,7 +193,7 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", lane="commit", parse=parse_patch)
+@export(time="remote", lane="commit", parse=parse_patch, turn=True)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
@@ -225,7 +225,7 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Text, 
     return runtime.sessions.initialize(session, provider_id, model_id)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", turn=True)
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
@@ -270,7 +270,7 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> S
     return runtime.sessions.abort_turn(session, turn_id)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", turn=True)
 def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
@@ -287,7 +287,7 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     return runtime.sharing.create(session)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", turn=True)
 def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     """Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
 
