@@ -42,8 +42,11 @@ class Census:
             self._doubt({session_id for session_id, _ in known})
             raise
         missing = [session_id for session_id, _ in known if session_id not in found and not self._turnstile.is_held(session_id)]
-        # What has become known since the server was lost may be of the wrong one itself.
-        base = {session_id for session_id, _ in known if self._base is None or session_id in self._base}
+        # What has become known since the last look, or since the server was lost, may be of the wrong one itself; but if it has none of that either
+        everything = {session_id for session_id, _ in known}
+        base = {session_id for session_id in everything if self._base is None or session_id in self._base}
+        if len(base) < 2 and everything.isdisjoint(found):
+            base = everything
         alien = len(base) > 1 and base.isdisjoint(found)
         since = self._none_since  # as it is now: another one may be looking, and find the same
         if not alien:

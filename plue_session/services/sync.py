@@ -274,7 +274,9 @@ class Sync:
     def missing(self, session_id):
         """Erase a session that the server says it does not have; while it may be the wrong server, leave that to a look. Without an event
         stream nothing tells that one was replaced by another."""
-        if self._streaming is not False and not self._census.in_doubt:
+        if self._streaming is False:
+            self._census.lost()
+        if not self._census.in_doubt:
             self.mirror.end(session_id, missing=True)
             return
         with self._changed:

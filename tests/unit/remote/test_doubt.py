@@ -173,9 +173,9 @@ def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(wo
 @pytest.mark.parametrize("call", CALLS)
 def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_left_to_the_look(call):
     world = RemoteWorld({"offline": "fail"})
-    made = keyed(world)
     world.sync.on_state(AWAY)  # there is no stream
     world.look()
+    made = [world.do(lambda on, number=number: on.sessions.get_or_create(f"k{number}")) for number in range(3)]
     right = world.server.sessions
     wrong(world)
     for session in made:
