@@ -2,7 +2,7 @@
  * A library whose sessions live on a server: who waits where, for how long, and who is sent home.
  *
  * The library runs with c_tests/remote.py in the place of its runtime: the title that a call sets tells the "server" what
- * to do. There are six threads for calls, and four for aborts. Under a slow tool all times are longer.
+ * to do. There are six threads for calls, and sixteen for aborts. Under a slow tool all times are longer.
  */
 #include "check.h"
 #include "json.h"
@@ -14,7 +14,7 @@
 enum { CALLS = 6 };
 #define SLOW (getenv("CHECK_PART") ? 2 : 1)
 
-static plue_session_t busy, other;
+static plue_session_t crowd[CALLS], busy, other; /* busy is the first of the crowd */
 
 typedef struct call {
     plue_session_t session;
@@ -66,10 +66,16 @@ static int asked(const char *info)
 static void occupy(call calls[CALLS], pthread_t threads_[CALLS], const char *title)
 {
     for (int i = 0; i < CALLS; i++) {
-        calls[i] = (call){.session = busy, .title = title};
+        calls[i] = (call){.session = crowd[i], .title = title};
         threads_[i] = run(update, &calls[i]);
     }
     EVENTUALLY(json_number(text(plue_get_app_info()), "running") == CALLS);
+}
+
+static void abort_all(void)
+{
+    for (int i = 0; i < CALLS; i++)
+        CHECK(plue_session_abort(crowd[i]) == 0);
 }
 
 static void leave(call calls[CALLS], pthread_t threads_[CALLS], int code)
@@ -90,8 +96,8 @@ static void the_runtime_is_started_in_order_and_knows_the_host(void)
     setenv("NONE", "a=b", 1);
     CHECK(json_is(text(plue_get_app_info()), "none", "\"a=b\""));
     unsetenv("NONE");
-    /* four threads as ever, six for calls and four for aborts */
-    EVENTUALLY(threads() == own_threads + 1 + 3 + 10);
+    /* four threads as ever, six for calls and sixteen for aborts */
+    EVENTUALLY(threads() == own_threads + 1 + 3 + 22);
 }
 
 static void a_snapshot_is_fresh_for_its_time_and_then_asked_for(void)
@@ -144,6 +150,32 @@ static void what_never_began_says_so_and_aborts_and_reads_do_not_wait(void)
     free(late.error);
 }
 
+/* Whoever waits for its session's turn takes up no thread, and all have their turn. */
+static void calls_of_one_session_are_made_one_after_the_other_and_leave_the_threads_to_others(void)
+{
+    enum { MANY = CALLS + 3 };
+    call calls[MANY];
+    pthread_t threads_[MANY];
+    double begun = seconds();
+    for (int i = 0; i < MANY; i++) {
+        calls[i] = (call){.session = i % 3 ? busy : crowd[1], .title = command("wait", 150)};
+        threads_[i] = run(update, &calls[i]);
+    }
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 2);
+    for (int i = 0; i < 20; i++) {
+        double before = seconds();
+        CHECK(plue_session_update_title(other, "between") == 0 && since(before) < 0.14);
+        CHECK(json_number(text(plue_get_app_info()), "running") <= 2);
+        rest(10);
+    }
+    for (int i = 0; i < MANY; i++) {
+        end(threads_[i]);
+        CHECK(calls[i].code == PLUE_OK);
+        free(calls[i].error);
+    }
+    CHECK(since(begun) > 0.85 && since(begun) < 3);
+}
+
 static void an_abort_ends_what_waits_and_what_runs(void)
 {
     call calls[CALLS], late = {.session = other, .title = "never"};
@@ -155,7 +187,7 @@ static void an_abort_ends_what_waits_and_what_runs(void)
     end(waiting);
     CHECK(late.code == PLUE_ERROR_ABORTED && strstr(late.error, "nothing was changed") && late.seconds < 2);
     CHECK(json_is(text(plue_session_peek_info(other)), "title", "\"new\""));
-    CHECK(plue_session_abort(busy) == 0);
+    abort_all();
     leave(calls, threads_, PLUE_ERROR_ABORTED);
     free(late.error);
 }
@@ -167,7 +199,8 @@ static void a_call_that_begins_within_the_grace_of_an_abort_is_sent_home_all_the
     occupy(calls, threads_, command("wait", 5000));
     pthread_t waiting = run(update, &late);
     rest(50);
-    CHECK(plue_session_abort(other) == 0 && plue_session_abort(busy) == 0); /* now there are threads for it */
+    CHECK(plue_session_abort(other) == 0);
+    abort_all(); /* now there are threads for it */
     leave(calls, threads_, PLUE_ERROR_ABORTED);
     end(waiting);
     CHECK(late.code == PLUE_ERROR_ABORTED && strstr(late.error, "will be seen") && late.seconds < 1.9);
@@ -180,7 +213,7 @@ static void what_comes_after_its_caller_has_left_is_thrown_away(void)
     CHECK_ERROR(!plue_session_create(command("deaf", 1300)), PLUE_ERROR_TIMEOUT);
     rest(600);
     char *known = json_at(text(plue_get_app_info()), "known");
-    CHECK(json_count(known) == 2 && plue_session_count(NULL) >= 3); /* it was made, and nobody holds it */
+    CHECK(json_count(known) == CALLS + 1 && plue_session_count(NULL) >= CALLS + 2); /* it was made, and nobody holds it */
     free(known);
 }
 
@@ -268,7 +301,9 @@ static void begin(int timeout_ms)
     char more[128];
     snprintf(more, sizeof more, ",\"requestTimeoutMs\":%d,\"cacheTtlMs\":%d", timeout_ms * SLOW, 200 * SLOW);
     start(more);
-    busy = plue_session_create(NULL);
+    for (int i = 0; i < CALLS; i++)
+        CHECK(crowd[i] = plue_session_create(NULL));
+    busy = crowd[0];
     other = plue_session_create("");
     CHECK(busy && other && !strcmp(text(plue_session_get_id(busy)), "ses_1"));
 }
@@ -300,6 +335,7 @@ int main(void)
     begin(10000);
     an_abort_ends_what_waits_and_what_runs();
     a_call_that_begins_within_the_grace_of_an_abort_is_sent_home_all_the_same();
+    calls_of_one_session_are_made_one_after_the_other_and_leave_the_threads_to_others();
     a_server_that_is_away_shows_in_every_session();
     no_change_brings_an_old_state_back();
     a_forked_child_lets_go_of_the_lifeline();
