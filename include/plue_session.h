@@ -520,8 +520,8 @@ PLUE_API int plue_session_abort(plue_session_t session);
  *
  * @param turn_id the id of the user's message that began the turn, such as "msg_…".
  * @return 0, also when the turn is over already or unknown; -1.
- * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY;
- *     IO.
+ * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted);
+ *     ABORTED; BUSY; IO.
  * OpenCode: POST /session/{id}/abort
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */

@@ -42,7 +42,8 @@ class Census:
             self._doubt({session_id for session_id, _ in known})
             raise
         missing = [session_id for session_id, _ in known if session_id not in found and not self._turnstile.is_held(session_id)]
-        # What has become known since the last look, or since the server was lost, may be of the wrong one itself; but if it has none of that either
+        # What has become known since the last look, or since the server was lost, may be of the wrong one itself: it counts only where
+        # too little else is known, and the server has none of it.
         everything = {session_id for session_id, _ in known}
         base = {session_id for session_id in everything if self._base is None or session_id in self._base}
         if len(base) < 2 and everything.isdisjoint(found):

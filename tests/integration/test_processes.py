@@ -75,7 +75,7 @@ def test_a_log_that_turns_to_garbage_is_an_error_of_each_call_and_ends_no_thread
     with Peer(plain, folder) as one:
         for _ in range(50):
             one.session_create(None)
-    with Peer(plain, folder) as one:
+    with Peer(plain, folder, log={"file": str(folder / "log")}) as one:
         session = one.session_create(None)
         with sqlite3.connect(folder / "sessions.db") as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -89,7 +89,7 @@ def test_a_log_that_turns_to_garbage_is_an_error_of_each_call_and_ends_no_thread
             file.write(b"\xa5" * size)
         with open(folder / "sessions.lock", "r+b") as file:  # somebody has written: the library looks
             file.write((10**9).to_bytes(8, "little"))
-        time.sleep(0.2)
+        eventually(lambda: "catch_up" in (folder / "log").read_text())  # it has looked, and could not read
         for _ in range(3):
             assert one.start("session_create", None).failure().code == "INTEGRITY"
             assert one.start("session_update_title", session, "x").failure().code == "INTEGRITY"

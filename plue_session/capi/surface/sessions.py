@@ -264,7 +264,7 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> S
 
     :param turn_id: the id of the user's message that began the turn, such as "msg_…".
     :returns: 0, also when the turn is over already or unknown; -1.
-    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); BUSY; IO.
+    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY; IO.
     :opencode: POST /session/{id}/abort
     """
     return runtime.sessions.abort_turn(session, turn_id)
