@@ -151,13 +151,16 @@ static inline void pause_ms(int ms)
     nanosleep(&time, NULL);
 }
 
-/* For what ends soon after an answer, such as a library thread on its way out: look again for up to five seconds. */
+/* For what ends soon after an answer, such as a library thread on its way out: look again for up to five seconds. What was
+ * true once is not asked again, for it may be true for an instant only. */
 #define EVENTUALLY(condition)                                                                                          \
     do {                                                                                                               \
         double until_ = seconds() + 5;                                                                                 \
-        while (!(condition) && seconds() < until_)                                                                     \
+        int holds_ = 0;                                                                                                \
+        while (!(holds_ = !!(condition)) && seconds() < until_)                                                        \
             pause_ms(1);                                                                                               \
-        CHECK(condition);                                                                                              \
+        if (!holds_)                                                                                                   \
+            CHECK(condition);                                                                                          \
     } while (0)
 
 static inline pthread_t run(void *(*function)(void *), void *argument)

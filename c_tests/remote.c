@@ -65,6 +65,7 @@ static int asked(const char *info)
 /* Keep all six threads busy; what they were told to do ends by itself or not. */
 static void occupy(call calls[CALLS], pthread_t threads_[CALLS], const char *title)
 {
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 0); /* what an earlier test left behind has ended as well */
     for (int i = 0; i < CALLS; i++) {
         calls[i] = (call){.session = crowd[i], .title = title};
         threads_[i] = run(update, &calls[i]);
@@ -156,6 +157,7 @@ static void calls_of_one_session_are_made_one_after_the_other_and_leave_the_thre
     enum { MANY = CALLS + 3 };
     call calls[MANY];
     pthread_t threads_[MANY];
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 0); /* what an earlier test left behind has ended as well */
     double begun = seconds();
     for (int i = 0; i < MANY; i++) {
         calls[i] = (call){.session = i % 3 ? busy : crowd[1], .title = command("wait", 150)};
