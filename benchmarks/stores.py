@@ -46,7 +46,7 @@ def fill(folder, count):
 
 
 def shuffle(folder):
-    """Change every session of a store, in no order: from now on a list goes to and fro."""
+    """Change every session of a store, in no order: a list by time of change would go to and fro from now on."""
     runtime = opened(folder)
     sessions = json.loads(b"[%b]" % runtime.sessions.list())
     random.Random(1).shuffle(sessions)

@@ -402,7 +402,7 @@ PLUE_API char *plue_session_peek_info(plue_session_t session);
 PLUE_API char *plue_session_get_id(plue_session_t session);
 
 /**
- * Return every session as a JSON array of infos, least recently updated first; [] when there are none.
+ * Return every session as a JSON array of infos, in the order of their creation; [] when there are none.
  *
  * Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
  * sessions in the configured directory.

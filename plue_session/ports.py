@@ -112,7 +112,7 @@ class Store:
         """Return `(id, directory)` of all sessions, in any order."""
 
     def infos(self):
-        """Return the info of all sessions, with commas between them, in UTF-8 bytes, by (updated, number) ascending. Bytes,
+        """Return the info of all sessions, with commas between them, in UTF-8 bytes, by (created, number) ascending. Bytes,
         not text: a long list is neither decoded nor encoded on its way from the store to the caller."""
 
     def page(self, query):

@@ -313,7 +313,7 @@ class Model(RuleBasedStateMachine):
         assert {info["id"] for info in infos} == set(self.sessions)
         for info in infos:
             self.same(info, info["id"])
-        times = [info["time"]["updated"] for info in infos]
+        times = [info["time"]["created"] for info in infos]
         assert times == sorted(times)
         assert peer.session_count(None) == len(infos)
 

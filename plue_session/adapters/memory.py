@@ -176,7 +176,7 @@ class MemoryStore:
         return [(session.id, session.directory) for session in self._sessions()]
 
     def infos(self):
-        return ",".join([s.info for s in sorted(self._sessions(), key=_SORTS["updated"])]).encode()
+        return ",".join([s.info for s in sorted(self._sessions(), key=_SORTS["created"])]).encode()
 
     def page(self, query):
         place = _SORTS[query.sort]

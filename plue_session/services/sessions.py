@@ -94,7 +94,7 @@ class Sessions:
         """Return the info of every session, with commas between them, in UTF-8 bytes; `shown(info)`, if given, is how each is shown."""
         if shown is None:
             return self._store.infos()
-        infos, _ = self._store.page(Query(limit=EVERYTHING))
+        infos, _ = self._store.page(Query(sort="created", limit=EVERYTHING))
         return ",".join(map(shown, infos)).encode("utf-8", "replace")
 
     def query(self, query_json=None, shown=None):

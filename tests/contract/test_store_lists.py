@@ -7,10 +7,10 @@ from tests.contract.stored import numbers, put, session, transaction
 
 
 @pytest.mark.requirement("A-016")
-def test_the_list_is_a_json_array_by_update_then_number(store):
-    put(store, session(1, updated=30), session(2, updated=10), session(3, updated=10))
+def test_the_list_is_by_creation_then_number_and_a_page_by_update(store):
+    put(store, session(1, updated=30, created=2), session(2, updated=20, created=1), session(3, updated=10, created=1))
     assert store.infos() == b'{"id":"session_2"},{"id":"session_3"},{"id":"session_1"}'
-    assert numbers(store.page(Query())[0]) == [2, 3, 1]
+    assert numbers(store.page(Query())[0]) == [3, 2, 1]
 
 
 def test_the_ids_of_all_sessions_come_with_their_directories(store):

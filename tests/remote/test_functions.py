@@ -215,7 +215,7 @@ def test_a_list_has_every_session_of_the_directory_in_the_order_of_time(quiet, c
     listed = quiet.list()
     assert {each.id for each in client.list(soon())} <= listed.keys()
     assert listed[ours.id] == ours.info() and [listed[each.id]["title"] for each in theirs] == [each.title for each in theirs]
-    times = [info["time"]["updated"] for info in listed.values()]
+    times = [info["time"]["created"] for info in listed.values()]
     assert times == sorted(times)
 
 

@@ -83,7 +83,7 @@ def steps(store, sql, values):
 def test_the_list_goes_by_one_index_and_sorts_nothing(opened):
     from plue_session.adapters.sqlite.store import _SQL
     steps = plan(opened(), _SQL["list"], ("embedded",))
-    assert "SEARCH session USING INDEX session_updated (scope=?)" in steps
+    assert "SEARCH session USING INDEX session_created (scope=?)" in steps
     assert not [step for step in steps if "B-TREE" in step]
 
 

@@ -140,7 +140,7 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
 
 @export(time="remote", lane="read")
 def plue_session_list(runtime) -> OwnedArray:
-    """Return every session as a JSON array of infos, least recently updated first; [] when there are none.
+    """Return every session as a JSON array of infos, in the order of their creation; [] when there are none.
 
     Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
     sessions in the configured directory.
