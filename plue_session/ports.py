@@ -214,6 +214,9 @@ class Server:
     def is_automatic(self, title):
         """Return whether the server may replace this title by itself."""
 
+    def ahead(self):
+        """Return by how many ms its clock is ahead of ours, as far as is known; what is less than a second counts as none."""
+
     # -- reading ---------------------------------------------------------------------------------------------------
     def get(self, session_id, until, cancel=None, directory=None):
         """Return the session. `NOT_FOUND` only if the server says so of this id."""

@@ -36,7 +36,7 @@ class ServerTwin:
         self.clock = itertools.count(START)
         self.numbers = itertools.count(1)
         self.tell = lambda change: None
-        self.models = {("fake", "fake-model")}
+        self.models, self.clock_ahead = {("fake", "fake-model")}, 0
 
     # -- what tests do -------------------------------------------------------------------------------------------------
     def put(self, session_id, **fields):
@@ -73,6 +73,9 @@ class ServerTwin:
 
     def is_automatic(self, title):
         return shapes.is_automatic(title)
+
+    def ahead(self):
+        return self.clock_ahead
 
     def get(self, session_id, until, cancel=None, directory=None):
         return self._end("get", self._begin("get", until, cancel, session_id) or self._copy(session_id))

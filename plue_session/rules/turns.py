@@ -1,6 +1,6 @@
 """What messages say of turns: whether one has begun since an abort, whether one can have made a title."""
 
-#: Milliseconds by which two clocks, ours and the server's, may differ.
+#: Milliseconds by which the server's clock may differ from what is known of it.
 SKEW_MS = 2_000
 #: Milliseconds from the beginning of a turn in which a title that comes may be the server's, whatever came before it.
 NAMING_MS = 10_000
@@ -18,19 +18,20 @@ def message_mark(message):
     return message.id if message is not None else ""
 
 
-def began_since(mark, newest):
-    """Return whether `newest`, the model's newest message or None, is of a turn that began after the abort with this mark."""
+def began_since(mark, newest, ahead=0):
+    """Return whether `newest`, the model's newest message or None, is of a turn that began after the abort with this mark. The server's
+    clock is so many ms `ahead` of ours."""
     if newest is None:
         return False
     if mark is None:
         return not newest.ended
     if mark.startswith("at "):
-        return newest.created > int(mark[3:]) + SKEW_MS
+        return newest.created > int(mark[3:]) + ahead + SKEW_MS
     return newest.id != mark
 
 
 def may_have_made_title(messages, titled, now):
-    """Return whether the server can have made a title after ours was set at `titled`, to be heard of by `now` (all ms).
+    """Return whether the server can have made a title after ours was set at `titled`, to be heard of by `now` (all ms, by its clock).
 
     It makes one during the first turn of a session whose title is automatic then: ours must have come in between.
     `messages` are the session's, oldest first.
@@ -43,7 +44,7 @@ def may_have_made_title(messages, titled, now):
 
 
 def may_be_making_title(messages, now):
-    """Return whether the first turn is so young that the server may still be making its title."""
+    """Return whether the first turn is so young `now`, by the server's clock, that it may still be making its title."""
     answers = _answers(messages)
     return bool(answers) and now <= answers[0].created + NAMING_MS
 

@@ -41,10 +41,11 @@ class Repairs:
             self._mirror.take(remote, since)
             return
         page, further = self._server.messages(session_id, until, cancel, session.directory, limit=NEWEST)
-        now, messages = self._commits.clock() - self._lag(), [message for message, _ in page]
+        ahead = self._server.ahead()  # messages have the server's times
+        now, titled, messages = self._commits.clock() + ahead - self._lag(), session.titled + ahead, [message for message, _ in page]
         young = turns.may_be_making_title(messages, now)
         first = young or self._put.get(session_id) != session.titled
-        if further is None and first and turns.may_have_made_title(messages, session.titled, now):
+        if further is None and first and turns.may_have_made_title(messages, titled, now):
             self._put_back(session_id, session.titled, young, until, cancel)
         else:
             self._commits.run(lambda unit: self._undefend(unit, session_id, session.titled))
@@ -127,6 +128,6 @@ class Repairs:
 
     def _clear(self, unit, session_id, newest):
         session = unit.store.find(session_id)
-        if session is not None and session.aborted and not self._calls.is_aborting(session_id) and turns.began_since(session.abort_mark, newest):
+        if session is not None and session.aborted and not self._calls.is_aborting(session_id) and turns.began_since(session.abort_mark, newest, self._server.ahead()):
             session.aborted, session.abort_mark = False, None
             unit.save(session, "session.updated", {"id": session_id})

@@ -59,6 +59,7 @@ def test_a_create_is_answered_and_told_with_what_it_was_given(either, told):
     assert session.token and session.created <= session.updated and session.directory == either.directory
     assert heard(told, session.id, "created") == [session] == [either.get(session.id, soon())]
     assert either.is_automatic(create(either).title) and not either.is_automatic("T")
+    assert either.ahead() == 0  # it runs on this machine
     assert create(either, parent_id=session.id).parent_id == session.id
 
 

@@ -1,6 +1,7 @@
 """What a real server will not do on demand: lost replies, missing routes, web pages, wrong types, bare failures."""
 
 import base64
+from email.utils import formatdate
 import json
 import threading
 import time
@@ -366,3 +367,13 @@ def test_a_password_of_any_bytes_is_sent_as_it_is(stub):
     client.close()
     sent = next(value for name, value in stub.requests[0][2].items() if name.lower() == "authorization")
     assert base64.b64decode(sent.removeprefix("Basic ")) == b"opencode:\xff\xfe"
+
+
+@pytest.mark.parametrize("said, low, high", [(600, 598_000, 602_000), (-600, -602_000, -598_000), (0, 0, 0), ("yesterday", 0, 0), ("Fri, 32 Dec 9999 99:99:99 GMT", 0, 0),
+                                             ("Thu, 01 Jan 0000 00:00:00 GMT", -1 << 50, 0), (None, 0, 0)])
+def test_what_the_servers_clock_shows_is_what_its_last_answer_says(stub, client, said, low, high):
+    """Titles that the server makes are told from its messages' times (O-027): they are compared by its own clock."""
+    assert client.ahead() == 0
+    date = formatdate(time.time() + said, usegmt=True) if isinstance(said, int) else said
+    stub.answers.append(reply(200, SESSION, headers=[f"Date: {date}"] if date else ()))
+    assert client.get("ses_a", soon()).id == "ses_a" and low <= client.ahead() <= high

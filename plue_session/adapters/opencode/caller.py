@@ -25,6 +25,7 @@ class Caller:
         self._locate, self._credentials, self.heard = locate, (username, password), heard
         self._lock = threading.Lock()
         self._transport, self._url, self._closed = None, None, False
+        self._dated = None, 0.0  # what the server's last answer said the time was, and when it came
 
     def close(self):
         """Cut what is under way (`CLOSED`), within 100 ms. Twice is harmless."""
@@ -45,7 +46,20 @@ class Caller:
         if old:
             old.close()
         data = None if body is None else dumps(body).encode()
-        return transport.send(method, path, {"directory": directories.for_query(directory or self.directory), **query}, data, until, cancel, resend)
+        reply = transport.send(method, path, {"directory": directories.for_query(directory or self.directory), **query}, data, until, cancel, resend)
+        self._dated = reply.headers.get("date"), time.time()
+        return reply
+
+    def ahead(self):
+        """Return by how many ms the server's clock was ahead of ours (behind: less than 0) when it last answered. Answers tell seconds:
+        what is less than one counts as none."""
+        from email.utils import parsedate_to_datetime
+        told, at = self._dated
+        try:
+            ms = round((parsedate_to_datetime(told).timestamp() + 0.5 - at) * 1000) if told else 0
+        except (ValueError, OverflowError):  # no date, or one that no clock shows
+            return 0
+        return ms if abs(ms) > 1000 else 0
 
     def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
         """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty` (O-012)."""

@@ -53,7 +53,8 @@ class Server:
         self._client, self._heard = client, heard
         self.directory, self.is_automatic = client.directory, shapes.is_automatic
         self.get, self.list, self.survey, self.children, self.status = client.get, client.list, client.survey, client.children, client.status
-        self.messages, self.message, self.check_provider, self.find_created = client.messages, client.message, client.check_provider, client.find_created
+        self.ahead, self.messages, self.message, self.check_provider, self.find_created = (
+            client.ahead, client.messages, client.message, client.check_provider, client.find_created)
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
         self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)

@@ -205,6 +205,22 @@ def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_
     assert [data["title"] for _, data in world.told.take() if "title" in data] == ["Theirs"]
 
 
+@pytest.mark.requirement("O-027", "P-044")
+@pytest.mark.parametrize("ahead", [-600_000, 0, 5_000, 600_000])
+def test_the_automatic_title_does_not_win_by_a_clock_that_is_ahead(world, ahead):
+    """Messages have the server's times; what is known of its clock is what its answers say."""
+    world.server.clock_ahead = ahead
+    session = world.do(lambda on: on.sessions.create())
+    world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now + ahead + 500)  # it was prompted before, and has an automatic title
+    world.now += 3_000
+    world.server.put(session.id, title="A title")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    world.now += 60_000
+    world.server.put(session.id, title="Theirs")
+    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+
+
 def test_a_title_set_here_while_the_last_one_is_judged_is_kept(world):
     session = world.do(lambda on: on.sessions.create())
     world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)

@@ -221,12 +221,14 @@ def test_prompts_behind_the_aborted_turn_do_not_hide_its_message(world, monkeypa
     assert world.store.look(session.id).abort_mark == "msg_1"
 
 
-def test_an_abort_that_learned_nothing_goes_by_the_time(world):
+@pytest.mark.parametrize("ahead", [-600_000, 0, 600_000])
+def test_an_abort_that_learned_nothing_goes_by_the_time(world, ahead):
+    world.server.clock_ahead = ahead
     session = world.create()
     world.server.fail["messages"] = AWAY
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")  # that it ended is certain all the same
     for message, created, aborted in (("msg_1", world.now - 5000, True), ("msg_2", world.now + 5000, False)):
-        world.server.message(session.id, message, ended=False, created=created)
+        world.server.message(session.id, message, ended=False, created=created + ahead)
         world.chores()
         assert world.info(session)["aborted"] is aborted
 
