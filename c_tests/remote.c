@@ -178,6 +178,35 @@ static void calls_of_one_session_are_made_one_after_the_other_and_leave_the_thre
     CHECK(since(begun) > 0.85 && since(begun) < 3);
 }
 
+static void *get_or_create(void *key)
+{
+    plue_session_t session = plue_session_get_or_create(key);
+    CHECK(session);
+    plue_session_destroy(session);
+    return NULL;
+}
+
+static void calls_of_one_key_are_made_one_after_the_other_and_leave_the_threads_to_others(void)
+{
+    enum { MANY = CALLS + 1 };
+    pthread_t threads_[MANY];
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 0);
+    const char *key = command("wait", 100);
+    double begun = seconds();
+    for (int i = 0; i < MANY; i++)
+        threads_[i] = run(get_or_create, (void *)key);
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 1);
+    for (int i = 0; i < 20; i++) {
+        double before = seconds();
+        CHECK(plue_session_update_title(other, "between") == 0 && since(before) < 0.09);
+        CHECK(json_number(text(plue_get_app_info()), "running") <= 1);
+        rest(10);
+    }
+    for (int i = 0; i < MANY; i++)
+        end(threads_[i]);
+    CHECK(since(begun) > 0.1 * MANY - 0.05);
+}
+
 static void an_abort_ends_what_waits_and_what_runs(void)
 {
     call calls[CALLS], late = {.session = other, .title = "never"};
@@ -338,6 +367,7 @@ int main(void)
     an_abort_ends_what_waits_and_what_runs();
     a_call_that_begins_within_the_grace_of_an_abort_is_sent_home_all_the_same();
     calls_of_one_session_are_made_one_after_the_other_and_leave_the_threads_to_others();
+    calls_of_one_key_are_made_one_after_the_other_and_leave_the_threads_to_others();
     a_server_that_is_away_shows_in_every_session();
     no_change_brings_an_old_state_back();
     a_forked_child_lets_go_of_the_lifeline();

@@ -84,6 +84,9 @@ class Call:
             runtime.store.put(session_id, "new")
         return session_id
 
+    def get_or_create(self, key):
+        return self.create(key)
+
     def open(self, session_id):
         return session_id
 

@@ -47,7 +47,6 @@ static request *make_request(const plue_call *call)
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
-    made->turn = call->operation >= 0 && call->session && plue_operations[call->operation].turn;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -57,6 +56,8 @@ static request *make_request(const plue_call *call)
             to += call->length[i] + 1;
         }
     }
+    if (call->operation >= 0 && plue_operations[call->operation].turn)
+        made->turn = call->session ? call->session : made->view.text[0];
     return made;
 }
 

@@ -99,7 +99,7 @@ static int must_wait(const lane *in, int index, const request *of)
     if (index != PLUE_LANE_REMOTE || !of->turn)
         return 0;
     for (const request *each = in->started.first; each; each = each->next)
-        if (each->turn && !strcmp(each->view.session, of->view.session))
+        if (each->turn && !strcmp(each->turn, of->turn))
             return 1;
     return 0;
 }

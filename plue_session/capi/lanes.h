@@ -14,7 +14,7 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int lane, state;
-    int turn; /* with a server: not beside another one of its session's */
+    const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
     atomic_int near; /* FAR, NEAR, OVER; written under the lane's lock */
     int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */

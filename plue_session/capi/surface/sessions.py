@@ -58,7 +58,7 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
     return runtime.sessions.create_with(options_json)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", lane="commit", turn=True)
 def plue_session_get_or_create(runtime, key: Text) -> NewSession:
     """Return the session with this key, creating it if there is none: one session per key, also when threads and
     processes race. Keys are kept here: a server is asked only for what is new.

@@ -27,8 +27,8 @@ def export(time, lane=None, away=None, shim=True, parse=None, turn=False):
     ask it, "urgent" for what must not wait behind such calls. A function without a lane is answered in C (capi/*.c); it
     has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. A reader has its
     last text go through `parse` before the writer gets what comes of it: bad text fails at once, whoever holds the store,
-    and long text keeps nobody waiting. With a server, those with a `turn` are made one at a time for each session: the next is not given
-    to a thread before, which it would keep from calls on other sessions.
+    and long text keeps nobody waiting. With a server, those with a `turn` are made one at a time for each session, or key: the next is not
+    given to a thread before, which it would keep from calls on others.
     """
     def register(function):
         place = away or ("remote" if time == "remote" else lane)
