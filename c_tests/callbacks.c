@@ -121,6 +121,28 @@ static void *shut_down(void *unused)
     return unused;
 }
 
+static void a_cancelled_thread_unsubscribes_first(void)
+{
+    static listener mine;
+    plue_session_t session = plue_session_create(NULL);
+    listen_to_events(&mine);
+    atomic_store(&mine.hold, 1);
+    subscribe(&mine);
+    retitle(session, 0, 1);
+    EVENTUALLY(atomic_load(&mine.held));
+    pthread_t thread = run(unsubscribe_it, &mine);
+    pause_ms(50);
+    CHECK(pthread_cancel(thread) == 0);
+    pause_ms(50);
+    plue_free_json(plue_event_poll());
+    atomic_store(&mine.hold, 0);
+    end(thread);
+    CHECK(!atomic_load(&mine.inside));
+    retitle(session, 1, 2);
+    CHECK(mine.updates == 1);
+    plue_session_destroy(session);
+}
+
 static void unsubscribe_waits_also_while_the_library_shuts_down(void)
 {
     static listener mine;
@@ -234,6 +256,7 @@ int main(void)
     a_callback_may_call_the_library();
     a_callback_may_unsubscribe_itself();
     unsubscribe_waits_for_a_running_call();
+    a_cancelled_thread_unsubscribes_first();
     unsubscribe_waits_also_while_the_library_shuts_down();
     a_slow_callback_delays_nobody_and_misses_nothing();
     there_are_64_subscriptions();

@@ -274,6 +274,35 @@ static void sixteen_threads_race_to_start_the_library(void)
     CHECK(started == 1);
 }
 
+static void *until_cancelled(void *session)
+{
+    for (unsigned seed = (unsigned)(uintptr_t)pthread_self();; pthread_testcancel()) {
+        switch (dice(&seed, 4)) {
+        case 0: plue_session_update_title(session, "by one that is cancelled"); break;
+        case 1: plue_free_json(plue_session_list()); break;
+        case 2: plue_event_unsubscribe(plue_event_subscribe(ignore, NULL)); break;
+        default: plue_free_json(plue_event_poll());
+        }
+    }
+    return NULL;
+}
+
+/* A thread that ended while it waited would take along the lock that it waits with. */
+static void a_cancelled_thread_ends_its_call_first(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    for (int i = 0; i < 24; i++) {
+        pthread_t thread = run(until_cancelled, session);
+        pause_ms(2 + i % 5);
+        CHECK(pthread_cancel(thread) == 0);
+        end(thread);
+        CHECK(plue_session_update_title(session, "still there") == 0);
+        plue_free_json(plue_session_list());
+        plue_free_json(plue_event_poll());
+    }
+    plue_session_destroy(session);
+}
+
 static void *stop(void *unused)
 {
     plue_shutdown();
@@ -298,6 +327,7 @@ int main(void)
     sixteen_threads_share_sessions(each);
     raced_get_or_create_makes_one_session();
     ids_are_unique_and_the_list_is_complete();
+    a_cancelled_thread_ends_its_call_first();
     calls_in_flight_survive_shutdown_and_init(each);
     everything_ends();
     printf("%ld calls, %d refused\n", atomic_load(&calls), atomic_load(&refused));

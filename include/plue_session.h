@@ -20,7 +20,8 @@
  * Text.     UTF-8, NUL-terminated. Parameters are copied; each may have 64 MiB (else LIMIT_EXCEEDED). `char *` results are
  *   yours: free them with plue_free_json(), plue_free_string() or plue_free(), which are the same. `const char *` results
  *   belong to the library.
- * Threads.  Every function may be called from any thread at any time.
+ * Threads.  Every function may be called from any thread at any time. None is a cancellation point: a thread that is cancelled
+ *   (pthread_cancel) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
  * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
  *   directory. In a forked child every function fails with FORKED until exec.
@@ -170,8 +171,8 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
  *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no
  *     server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
- *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); CLOSED (another thread called
- *     plue_shutdown() meanwhile).
+ *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps
+ *     the store locked); CLOSED (another thread called plue_shutdown() meanwhile).
  * OpenCode: GET /global/health
  * Takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is
  *     away, three with offline "fail", at most 30 s when it is spawned.
@@ -181,8 +182,8 @@ PLUE_API int plue_init(const char *config_json);
 /**
  * Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
  *
- * Calls in flight on other threads return CLOSED, also a plue_init() that waits for the server it spawned. Every handle is freed; the same value is BAD_HANDLE for ever. Text
- * that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+ * Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same value is
+ * BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
  * works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
  * is durable already.
  *
@@ -641,7 +642,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *
  * Each subscription has a thread of its own on which its callback runs, one event at a time, with no library lock held
  * and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
- * call. A slow callback delays nobody else.
+ * call. A slow callback delays nobody else. It has to return: neither pthread_exit() nor a C++ exception may end it.
  *
  * @param callback must not be NULL.
  * @param user_data passed to each call; yours.
@@ -655,8 +656,8 @@ PLUE_API uint32_t plue_event_subscribe(plue_event_callback callback, void *user_
 /**
  * End a subscription. After this returns the callback runs no more.
  *
- * Waits for a call that is running, so hold no lock that the callback takes; inside that very call it does not wait. An
- * unknown id is ignored.
+ * Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that very call it
+ * does not wait. An unknown id is ignored.
  *
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.

@@ -360,11 +360,17 @@ int plue_boot(const char *operation)
     return failed ? -1 : 0;
 }
 
-/* A host that is Python itself may call us with its interpreter lock held: waiting for a library thread would never end. */
-int plue_release_interpreter(void **state)
+/*
+ * A thread that is cancelled (pthread_cancel) ends where it waits, and would take the lock that it waits with along: while it is
+ * here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for a library thread
+ * would never end.
+ */
+plue_visit plue_enter(void)
 {
+    plue_visit visit = {.interpreter = NULL};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &visit.cancel);
     if (!Py_IsInitialized())
-        return 0;
+        return visit;
     /* Not PyGILState_Check(): that is always true once the host has made a sub-interpreter. */
     PyThreadState *mine = PyGILState_GetThisThreadState();
 #if PY_VERSION_HEX >= 0x030D0000
@@ -372,13 +378,14 @@ int plue_release_interpreter(void **state)
 #else
     PyThreadState *holder = _PyThreadState_UncheckedGet();
 #endif
-    if (!mine || mine != holder)
-        return 0;
-    *state = PyEval_SaveThread();
-    return 1;
+    if (mine && mine == holder)
+        visit.interpreter = PyEval_SaveThread();
+    return visit;
 }
 
-void plue_retake_interpreter(void *state)
+void plue_leave(plue_visit *visit)
 {
-    PyEval_RestoreThread(state);
+    if (visit->interpreter)
+        PyEval_RestoreThread(visit->interpreter);
+    pthread_setcancelstate(visit->cancel, NULL);
 }

@@ -65,7 +65,7 @@ static request *make_request(const plue_call *call)
 static const char *reason(int code, int lane, int state)
 {
     int begun = state != PENDING;
-    if (lane == PLUE_LANE_CONTROL)
+    if (lane == PLUE_LANE_CONTROL && code != PLUE_ERROR_CLOSED)
         return begun ? "it could not be ended in time: the disk or the server is slow. Try again."
                      : "an earlier plue_init() or plue_shutdown() is still at it. Try again.";
     begun = begun && lane != PLUE_LANE_READ; /* to read, or to parse what is to be written, changes nothing */
@@ -276,17 +276,15 @@ void plue_interrupt(plue_call *call)
 
 static request *run(plue_call *call)
 {
-    void *interpreter = NULL;
     if (call->failed) {
         free(call->session);
         return NULL;
     }
-    int released = plue_release_interpreter(&interpreter);
+    plue_visit visit = plue_enter();
     int lane = atomic_load(&plue_away) ? plue_operations[call->operation].away : plue_operations[call->operation].lane;
     int64_t span = lane == PLUE_LANE_REMOTE && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, lane, plue_monotonic_ns() + span);
-    if (released)
-        plue_retake_interpreter(interpreter);
+    plue_leave(&visit);
     return done;
 }
 

@@ -91,8 +91,12 @@ int plue_spawn(void *(*run)(void *), void *argument); /* a detached thread with 
 /* ---- boot.c: the interpreter ---- */
 int plue_only_copy(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
 int plue_boot(const char *operation);      /* once per process; -1 with RUNTIME set */
-int plue_release_interpreter(void **state); /* when this host thread holds the interpreter lock, let go of it ... */
-void plue_retake_interpreter(void *state);  /* ... and take it back */
+typedef struct plue_visit {
+    int cancel;        /* whether the thread may be cancelled */
+    void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */
+} plue_visit;
+plue_visit plue_enter(void);         /* a host's thread is about to wait here, or to hold a lock across what may wait ... */
+void plue_leave(plue_visit *visit);  /* ... and is done */
 int plue__start_cffi(void);
 
 /* ---- handles.c ---- */
@@ -127,6 +131,7 @@ char *plue_ask_info(char *session_id); /* from the server; takes the id, which i
 extern atomic_int plue_away; /* sessions live on a server: what may ask it has lanes of its own */
 extern atomic_int plue_commits; /* how often our own writer has committed for callers */
 int plue_lanes_open(int generation);                 /* starts the lanes' threads */
+void plue_lanes_leave_start(int64_t at);             /* a plue_init that runs goes home by then (CLOSED) */
 void plue_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
 int plue_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */
 

@@ -84,15 +84,8 @@ static void *subscription_main(void *argument)
     return NULL;
 }
 
-uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
+static uint32_t subscribe(const char *operation, plue_event_callback callback, void *user_data)
 {
-    static const char *const operation = "plue_event_subscribe";
-    if (plue_ready(operation))
-        return 0;
-    if (!callback) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: callback is NULL. Pass a function.");
-        return 0;
-    }
     subscription *made = calloc(1, sizeof *made);
     int signal = plue_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), place = 0, open;
     uint32_t id = 0;
@@ -137,6 +130,21 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
     return id;
 }
 
+uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
+{
+    static const char *const operation = "plue_event_subscribe";
+    if (plue_ready(operation))
+        return 0;
+    if (!callback) {
+        plue_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: callback is NULL. Pass a function.");
+        return 0;
+    }
+    plue_visit visit = plue_enter();
+    uint32_t id = subscribe(operation, callback, user_data);
+    plue_leave(&visit);
+    return id;
+}
+
 /* Would `from`'s callback, were it to wait for `to`, wait for itself? */
 static int in_circle(const subscription *from, const subscription *to)
 {
@@ -152,8 +160,7 @@ void plue_event_unsubscribe(uint32_t id)
         return;
     plue_thread *thread = plue_this_thread();
     subscription *inside = thread ? thread->subscription : NULL;
-    void *interpreter = NULL;
-    int released = plue_release_interpreter(&interpreter);
+    plue_visit visit = plue_enter();
     pthread_mutex_lock(&plue_queues_lock);
     for (int i = 0; i < SUBSCRIPTIONS; i++) {
         subscription *old = subscriptions[i];
@@ -175,8 +182,7 @@ void plue_event_unsubscribe(uint32_t id)
         break;
     }
     pthread_mutex_unlock(&plue_queues_lock);
-    if (released)
-        plue_retake_interpreter(interpreter);
+    plue_leave(&visit);
 }
 
 char *plue_event_poll(void)

@@ -310,6 +310,21 @@ void plue__lane_failed(int index, int generation)
     pthread_mutex_unlock(&in->lock);
 }
 
+void plue_lanes_leave_start(int64_t at)
+{
+    lane *in = &plue_lanes[PLUE_LANE_CONTROL];
+    plue_lanes_prepare();
+    pthread_mutex_lock(&in->lock);
+    for (int i = 0; i < 2; i++)
+        for (request *each = (i ? &in->started : &in->pending)->first; each; each = each->next)
+            if (each->view.operation == PLUE_CONTROL_OPEN && at < each->leave_at) {
+                each->leave_code = PLUE_ERROR_CLOSED;
+                each->leave_at = at;
+                pthread_cond_signal(&each->ended);
+            }
+    pthread_mutex_unlock(&in->lock);
+}
+
 void plue_lanes_shut(void)
 {
     for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {

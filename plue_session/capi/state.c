@@ -13,6 +13,7 @@
 
 enum { STACK = 4 * 1024 * 1024, FDS = 16, NEEDED_FDS = 24 };
 #define SECOND INT64_C(1000000000)
+enum { STARTING_S = 5 }; /* so long plue_shutdown waits for a plue_init that runs */
 
 atomic_int plue_state = PLUE_STOPPED;
 atomic_int plue_forked;
@@ -221,8 +222,7 @@ int plue_init(const char *config_json)
     pthread_once(&fork_once, register_fork);
     plue_thread *thread = plue_this_thread();
     int result = -1;
-    void *interpreter = NULL;
-    int released = plue_release_interpreter(&interpreter);
+    plue_visit visit = plue_enter();
     int inside = thread && thread->subscription && atomic_load(&plue_state) != PLUE_STOPPED;
     if (!inside)
         pthread_mutex_lock(&lifecycle_lock);
@@ -235,8 +235,7 @@ int plue_init(const char *config_json)
     }
     if (!inside)
         pthread_mutex_unlock(&lifecycle_lock);
-    if (released)
-        plue_retake_interpreter(interpreter);
+    plue_leave(&visit);
     return result;
 }
 
@@ -274,14 +273,17 @@ void plue_shutdown(void)
         plue_fail(PLUE_ERROR_IN_USE, "plue_shutdown", "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }
-    void *interpreter = NULL;
-    int released = plue_release_interpreter(&interpreter);
+    plue_visit visit = plue_enter();
+    int64_t begun = plue_monotonic_ns();
     atomic_fetch_add(&leaving, 1);
-    pthread_mutex_lock(&lifecycle_lock);
+    while (pthread_mutex_trylock(&lifecycle_lock)) { /* a start cannot be interrupted everywhere, but it can be left behind */
+        if (atomic_load(&plue_state) == PLUE_STARTING)
+            plue_lanes_leave_start(begun + STARTING_S * SECOND);
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
     atomic_fetch_sub(&leaving, 1);
     if (atomic_load(&plue_state) == PLUE_RUNNING)
         stop();
     pthread_mutex_unlock(&lifecycle_lock);
-    if (released)
-        plue_retake_interpreter(interpreter);
+    plue_leave(&visit);
 }

@@ -262,6 +262,23 @@ def test_abort_frees_a_call_that_waits_for_a_locked_store(plain, folder):
         peer.session_update_title(session, "usable at once")
 
 
+def test_shutdown_leaves_a_start_behind_that_waits_for_a_locked_store(plain, folder):
+    with Peer(plain, folder) as peer:
+        peer.session_create(None)
+        peer.shutdown()
+        with contextlib.closing(sqlite3.connect(folder / "sessions.db", isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = exclusive")
+            other.execute("BEGIN EXCLUSIVE")
+            begun = time.monotonic()
+            starting = peer.start("init", peer.config)
+            time.sleep(0.3)
+            stopping = peer.start("shutdown")
+            stopping.result()
+            assert stopping.at - begun < 7 and starting.failure().code == "CLOSED" and starting.at - begun < 7
+        peer.init(peer.config)
+        assert len(peer.list()) == 1
+
+
 @pytest.mark.requirement("P-074")
 def test_shutdown_frees_blocked_calls_and_all_works_again(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=30000) as peer:

@@ -36,7 +36,7 @@ def plue_event_subscribe(callback: EventCallback, user_data: UserData) -> Identi
 
     Each subscription has a thread of its own on which its callback runs, one event at a time, with no library lock held
     and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
-    call. A slow callback delays nobody else.
+    call. A slow callback delays nobody else. It has to return: neither pthread_exit() nor a C++ exception may end it.
 
     :param callback: must not be NULL.
     :param user_data: passed to each call; yours.
@@ -49,8 +49,8 @@ def plue_event_subscribe(callback: EventCallback, user_data: UserData) -> Identi
 def plue_event_unsubscribe(id: Identifier) -> Nothing:
     """End a subscription. After this returns the callback runs no more.
 
-    Waits for a call that is running, so hold no lock that the callback takes; inside that very call it does not wait. An
-    unknown id is ignored.
+    Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that very call it
+    does not wait. An unknown id is ignored.
     """
 
 

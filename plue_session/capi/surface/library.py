@@ -45,7 +45,8 @@ def plue_init(config_json: OptionalJson) -> Status:
     :errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says what
         to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no server, with
         offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our credentials); SERVER (what
-        answers there is no OpenCode); TIMEOUT (30 s); CLOSED (another thread called plue_shutdown() meanwhile).
+        answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps the store locked);
+        CLOSED (another thread called plue_shutdown() meanwhile).
     :opencode: GET /global/health
     :takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is away, three with
         offline "fail", at most 30 s when it is spawned.
@@ -56,8 +57,8 @@ def plue_init(config_json: OptionalJson) -> Status:
 def plue_shutdown() -> Nothing:
     """Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
 
-    Calls in flight on other threads return CLOSED, also a plue_init() that waits for the server it spawned. Every handle is freed; the same value is BAD_HANDLE for ever. Text
-    that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+    Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same value is
+    BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
     works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
     is durable already.
 
