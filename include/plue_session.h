@@ -403,13 +403,13 @@ PLUE_API char *plue_session_peek_info(plue_session_t session);
 PLUE_API char *plue_session_get_id(plue_session_t session);
 
 /**
- * Return every session as a JSON array of infos, in the order of their creation; [] when there are none.
+ * Return every session as a JSON array of infos, by the time of their creation; [] when there are none.
  *
  * Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
  * sessions in the configured directory.
  *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (the server's list has more than 64 MB).
+ * Errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (it has more than 1 GB; the server's has more than 64 MB).
  * OpenCode: GET /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -419,7 +419,7 @@ PLUE_API char *plue_session_list(void);
  * Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
  *
  * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
- * parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+ * parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
  * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
  * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
  * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.

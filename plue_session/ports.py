@@ -123,9 +123,10 @@ class Store:
     def count(self, query):
         """Return how many sessions match; sort, limit and after are ignored."""
 
-    def events_after(self, log_id, limit):
-        """Return at most `limit` `LogRow`s of this scope with an id above `log_id`, ascending. Ids are one sequence for
-        all scopes in the file, so they may have gaps, and the newest id need not be a row of this scope."""
+    def events_after(self, log_id, limit, size=None):
+        """Return at most `limit` `LogRow`s of this scope with an id above `log_id`, ascending, and none after those whose tails
+        have `size` characters together. Ids are one sequence for all scopes in the file, so they may have gaps, and the newest id
+        need not be a row of this scope."""
 
     def log_state(self):
         """Return `(floor, last)`: the largest id that trimming removed (0: none) and the newest id. `floor` does

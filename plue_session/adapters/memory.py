@@ -191,14 +191,19 @@ class MemoryStore:
     def count(self, query):
         return sum(_matches(session, query) for session in self._sessions())
 
-    def events_after(self, log_id, limit):
+    def events_after(self, log_id, limit, size=None):
         with self._lock:
             rows = []
             for row in reversed(self._live()["log"].values()):
                 if row.id <= log_id:
                     break
                 rows.append(row)
-        return [LogRow(row.id, row.session_id, row.kind, row.time, row.tail) for row in rows[:-limit - 1:-1]]
+        found = []
+        for row in rows[:-limit - 1:-1]:
+            found.append(LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+            if size is not None and (size := size - len(row.tail)) <= 0:
+                break
+        return found
 
     def log_state(self):
         with self._lock:

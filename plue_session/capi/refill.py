@@ -4,8 +4,8 @@ from plue_session.capi.publish import head_of
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 
-#: Log rows read at a time.
-PAGE = 256
+#: Log rows read at a time, and characters of them after which no more is: a queue has room for 1 MiB.
+PAGE, PAGE_SIZE = 256, 1 << 20
 #: Queues there can be at most: the subscriptions and the default queue.
 QUEUES = 65
 
@@ -26,7 +26,8 @@ class Refilling:
         """Fill one queue, from the event after log id `after`; what was trimmed is a gap."""
         store, lib = self.store, self.lib
         while True:
-            rows = store.events_after(after, PAGE)
+            newest = store.log_state()[1]  # of all scopes
+            rows = store.events_after(after, PAGE, PAGE_SIZE)
             floor, last = store.log_state()  # after the rows: what was trimmed before they were read is below the floor
             if floor > after:
                 if self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last)):
@@ -37,6 +38,7 @@ class Refilling:
                 if self.push(token, row.id, row.kind, row.session_id, row.tail):
                     return  # full again
                 after = row.id
+            after = after if rows else max(after, newest)  # up to there everything is another scope's
             if not rows and lib.plue__event_refilled(token, after):
                 return
 

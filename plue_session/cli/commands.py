@@ -18,6 +18,8 @@ EPILOG = "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command 
 def main(arguments=None):
     """Run the command; returns its exit code."""
     options = parser().parse_args(arguments)
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")  # titles may hold what the terminal's encoding does not
     try:
         code = options.run(options)

@@ -113,6 +113,9 @@ def directory(data_dir):
         return Finding("data", "note", f"{data_dir} is not there yet; the library makes it when it starts")
     if not os.path.isdir(data_dir):
         return Finding("data", "problem", f"{data_dir} is not a folder", "Set dataDir to a folder.")
+    if os.statvfs(data_dir).f_flag & os.ST_RDONLY:
+        return Finding("data", "problem", f"{data_dir} is on a file system that is mounted read-only",
+                       "Mount it to be written to, or set dataDir to a folder elsewhere.")
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
         return Finding("data", "problem", f"{data_dir} cannot be read and written by this user",
                        f"Run: chmod u+rwx {data_dir}, or set dataDir to a folder of yours.")

@@ -52,7 +52,7 @@ def loads(text):
 
 def parse(text, what):
     """Parse `text`; `what` names it in errors. `JSON_PARSE` when it is not JSON or nested deeper than MAX_DEPTH;
-    `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can."""
+    `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can, or a number that is too large."""
     # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at most.
     if text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.")
@@ -66,9 +66,10 @@ def parse(text, what):
             value, end = _scan(text, start)
     except StopIteration as error:
         raise JsonParse(f"{what} is not JSON: Expecting value at character {error.value}", remedy) from None
-    except ValueError as error:  # json.JSONDecodeError has msg and pos; a number of too many digits has not
-        where = f": {error.msg} at character {error.pos}" if hasattr(error, "pos") else f": {error}"
-        raise JsonParse(f"{what} is not JSON{where}", remedy) from None
+    except ValueError as error:  # json.JSONDecodeError has msg and pos; that of a number of too many digits has not
+        if not hasattr(error, "pos"):
+            raise InvalidParam(f"{what} holds a number of too many digits", "Use a number that fits a double, or a string.") from None
+        raise JsonParse(f"{what} is not JSON: {error.msg} at character {error.pos}", remedy) from None
     except RecursionError:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.") from None
     if text[end:].strip(_BLANK):

@@ -11,6 +11,8 @@ RESIDENCY = ("open", "parked", "closed")
 SORT = ("updated", "created", "title", "artifactCount")
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 100
+#: Tags that a query may name, each of which must match: each is a term of the SQL, whose depth is bounded.
+MAX_TAGS = 100
 
 _VERSION = "q1"
 _HEX = frozenset("0123456789abcdef")
@@ -93,7 +95,10 @@ def _one_or_more(choices):
 
 
 def _tags(value, key):
-    return tuple(fields.texts(value, key))
+    tags = tuple(fields.texts(value, key))
+    if len(tags) > MAX_TAGS:
+        raise InvalidParam(f"{key} names {len(tags)} tags", f"A query may name {MAX_TAGS}, all of which must match.")
+    return tags
 
 
 def _text(value, key):

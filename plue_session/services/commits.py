@@ -13,8 +13,8 @@ from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, quote
 
-#: Rows read from the log at a time when another process has written.
-TAIL_PAGE = 512
+#: Rows read from the log at a time when another process has written, and characters of them after which no more is.
+TAIL_PAGE, TAIL_SIZE = 512, 4 << 20
 #: Own events between two looks at what may be trimmed.
 TRIM_EVERY = 256
 #: Sessions whose events are counted between trims.
@@ -189,7 +189,7 @@ class Commits:
 
     def _publish_foreign(self, until=None):
         while True:
-            rows = self.store.events_after(self._published, TAIL_PAGE)
+            rows = self.store.events_after(self._published, TAIL_PAGE, TAIL_SIZE)
             # The floor is read after the rows: what was trimmed before they were read is below it.
             if self._missed or self.store.log_state()[0] > self._published:
                 self._resynchronise(until)

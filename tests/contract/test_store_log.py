@@ -88,6 +88,14 @@ def test_events_are_read_after_an_id_in_order_and_up_to_a_limit(store):
     assert store.events_after(4, 10) == []
 
 
+@pytest.mark.parametrize("size, count", [(1, 1), (999, 1), (1000, 1), (1001, 2), (2001, 3), (1 << 40, 3)])
+def test_events_are_read_up_to_a_size_but_at_least_one(store, size, count):
+    with transaction(store):
+        for number in range(1, 5):
+            store.append(LogRow(number, "a", 1, 0, "x" * 1000))
+    assert [row.id for row in store.events_after(0, 3, size)] == [1, 2, 3][:count]
+
+
 def test_trimming_keeps_the_newest_rows_of_each_named_session(store):
     log(store, "a", "b", "a", None, "a", None, "b", "a")
     with transaction(store):

@@ -53,6 +53,11 @@ def test_demo_on_a_server_runs_no_turn_and_shares_nothing(attached, client, mode
 
 
 # -- list, info --------------------------------------------------------------------------------------------------------
+def test_a_closed_stdout_is_no_crash(shell, kept):
+    done = support.run(["sh", "-c", '"$@" >&-', "sh", *shell.command("list")], env=shell.env, cwd=shell.root)
+    assert done.err == ""
+
+
 def test_list_and_info_agree(shell, kept):
     line = shell("list").out
     assert line.startswith(kept["id"]) and line.endswith("My Coding Session #demo #first\n")

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.integration.mounts import mounted
 from tests.integration.shell import answering, attach, attached, configure, demonstrated, kept, project, shell  # noqa: F401
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
@@ -24,6 +25,14 @@ def test_doctor_finds_a_used_store_well(shell, kept):
     assert "sessions 1, schema 4" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
     assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
+
+
+@pytest.mark.requirement("T-09")
+def test_doctor_says_that_a_file_system_is_read_only(shell, tmp_path):
+    with mounted(tmp_path, "ro") as disk:
+        shell.store = str(disk)
+        found = findings(shell, 1)["data"]
+        assert found["state"] == "problem" and "mounted read-only" in found["text"] and "chmod" not in found["remedy"]
 
 
 def test_doctor_makes_nothing(shell, folder):

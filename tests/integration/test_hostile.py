@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import support
+from tests.integration.mounts import mounted
 from tests.peers import Peer
 
 EVIL = "import os\nos.write(2, b'evil was imported\\n')\nos._exit(66)\n"
@@ -214,21 +215,6 @@ def test_share_key_that_does_not_fit_on_the_disk_is_an_error_that_says_so_and_le
         share = json.loads(peer.session_create_share(session))
         peer.session_validate_share(peer.session_get_id(session), share["secret"])
         assert [file.name for file in (disk / "store").glob("share.key*")] == ["share.key"]
-
-
-class mounted:
-    """A small file system of one's own, with `options`."""
-
-    def __init__(self, tmp_path, options):
-        self.path, self.options = tmp_path / "disk", options
-
-    def __enter__(self):
-        self.path.mkdir()
-        support.run(["mount", "-t", "tmpfs", "-o", self.options, "tmpfs", self.path], env=os.environ)
-        return self.path
-
-    def __exit__(self, *_):
-        support.run(["umount", self.path], env=os.environ)
 
 
 DAMAGE = {

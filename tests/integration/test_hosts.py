@@ -78,6 +78,16 @@ def test_python_program_with_a_sub_interpreter_lives(plain, folder):
     assert done.out == "lived\n"
 
 
+@pytest.mark.requirement("L-178")
+def test_what_was_not_told_is_made_up_for_also_when_another_scope_has_the_newest_row(plain, folder):
+    """The queue that is filled from the log never gets that row: whoever filled it went on for ever."""
+    env = support.environment(folder, PYTHONPATH=str(plain.package.parent))
+    done = support.run([sys.executable, HOSTS / "missed_host.py", folder], env=env, cwd=plain.package.parent, timeout=60)
+    first, last = map(json.loads, done.out.splitlines())
+    assert first == {"heard": ["session.updated"], "busy": False}
+    assert last == ["session.updated", "session.updated", "library.shutdown"] and done.err == ""
+
+
 TWICE = """
 import ctypes, os, sys
 from plue_session.prototypes import ERRORS, load

@@ -44,6 +44,7 @@ def test_an_empty_text_is_in_everything():
     ({"residency": None}, "residency must be"), ({"role": ""}, "role cannot be empty"), ({"key": "ses_1"}, "begins like an id"),
     ({"key": 5}, "key must be"),
     ({"parentId": ""}, "parentId is empty"), ({"parentId": "x"}, "parentId x is malformed"), ({"tags": "a"}, "tags must be"),
+    ({"tags": [str(number) for number in range(101)]}, "tags names 101 tags"),
     ({"createdAfter": -1}, "createdAfter is out of range"), ({"updatedBefore": True}, "updatedBefore must be an integer"),
     ({"archived": 1}, "archived must be"),
     ({"text": 1}, "text must be"), ({"sort": "size"}, 'sort cannot be "size"'), ({"order": "up"}, 'order cannot be "up"'),

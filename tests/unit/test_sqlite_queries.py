@@ -116,7 +116,7 @@ def test_failures_are_told_by_their_text_where_python_has_no_code(text):
 @pytest.mark.parametrize("code, expected", [
     (11, errors.Integrity), (26, errors.Integrity), (267, errors.Integrity), (5, errors.Busy), (6, errors.Busy), (517, errors.Busy),
     (13, errors.StoreIo), (10, errors.StoreIo), (3338, errors.StoreIo), (14, errors.StoreIo), (8, errors.StoreIo), (7, errors.StoreIo),
-    (1, errors.Integrity)])
+    (1, errors.Unknown)])
 def test_failures_are_told_by_their_code_where_there_is_one(code, expected):
     error = sqlite3.DatabaseError("what it says")
     error.sqlite_errorcode = code

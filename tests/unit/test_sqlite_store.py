@@ -284,7 +284,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, folder, monke
 def test_a_creation_that_fails_leaves_no_store(opened, folder, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(queries, "read", lambda name: "CREATE nonsense;")
-        with pytest.raises(errors.Integrity):
+        with pytest.raises(errors.Unknown, match="syntax error"):
             opened()
     assert "sessions.db" not in os.listdir(folder)
     add(opened())
@@ -441,3 +441,15 @@ def test_a_store_that_lost_what_it_knows_of_itself_is_refused_and_closed(opened,
     with pytest.raises(errors.Integrity, match="meta"):
         opened()
     hold_exclusively(folder).close()
+
+
+def test_a_list_that_sqlite_cannot_put_together_says_what_to_do(opened):
+    store = opened()
+    for number in range(3):
+        add(store, number + 1000, info='{"a":"%s"}' % ("x" * 1000))
+    reader = store._connections._reader()
+    reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2000)
+    store._connections._leave_reader(reader)
+    with pytest.raises(errors.LimitExceeded, match="the list has more than") as caught:
+        store.infos()
+    assert "plue_session_query" in caught.value.remedy

@@ -39,12 +39,28 @@ def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, m
     looks = []
     for _ in range(5):
         for count in range(1, 5000):
-            add(store, description="x" * 20_000)
+            add(store, description="x" * 2_000)
             if store.wants_maintenance():
                 break
         store.maintain()
         looks.append(count)
     assert all(connections.LOOK_OFTEN <= count <= 2 * connections.LOOK_OFTEN for count in looks)
+
+
+def test_few_commits_of_much_text_are_looked_at_as_well(opened, monkeypatch):
+    """After many small ones the next look would come thousands of commits later, whatever they weigh."""
+    monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
+    store = opened()
+    for _ in range(300):
+        add(store)
+        if store.wants_maintenance():
+            store.maintain()
+    store._connections._look_after = connections.LOOK_SELDOM
+    for _ in range(60):
+        add(store, description="x" * 200_000, info='{"description":"%s"}' % ("x" * 200_000))
+        if store.wants_maintenance():
+            store.maintain()
+    assert os.path.getsize(store.path + "-wal") < 5_000_000
 
 
 def test_when_a_reader_holds_an_old_view_the_writers_are_held_back_once_and_go_on(opened):

@@ -35,6 +35,7 @@ class Connections:
         self._closed = False
         self._writing = False
         self._commits, self._look_after = 0, LOOK_OFTEN
+        self.unlooked = 0  # characters that the writer has written since the last look at the WAL's length, about
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
         self._writer = self._cursor = None
@@ -116,6 +117,25 @@ class Connections:
             if self._closed:
                 self._retire()
 
+    def read_while(self, room, sql, values):
+        """Run a query and return its rows up to the first one after which there is no `room(row)`, that one included."""
+        found, reader = [], self._reader()
+        try:
+            reader.text_factory = str
+            cursor = reader.execute(sql, values)
+            for row in cursor:
+                found.append(row)
+                if not room(row):
+                    break
+            cursor.close()  # a statement that is not at its end would keep the WAL from beginning anew
+            return found
+        except failures.RAISED as error:
+            raise failures.translate(error, self.path) from error
+        finally:
+            self._leave_reader(reader)
+            if self._closed:
+                self._retire()
+
     def _reader(self):
         for idle in (self._warm, self._cool):
             try:
@@ -157,8 +177,9 @@ class Connections:
 
     def wal_is_long(self):
         """Return whether a `checkpoint` is due. Cheap."""
-        if self._commits < self._look_after:
+        if self._commits < self._look_after and self.unlooked < LONG_WAL:
             return False
+        self.unlooked = 0
         try:
             long = os.stat(self._wal).st_size >= LONG_WAL
         except FileNotFoundError:

@@ -22,6 +22,9 @@ _TAKEN = {
     "number": "Ask for the next number inside the transaction.",
 }
 
+#: What SQLite says of a statement when tables, columns or indexes are not those that it was written for.
+_LACKING = ("no such", "has no column", "unsupported")
+
 # Before Python 3.11 an exception has no code, only SQLite's English text for it.
 _CODES = {
     "malformed": 11, "not a database": 26, "locked": 5, "readonly": 8, "disk I/O": 10, "is full": 13,
@@ -60,8 +63,10 @@ def translate(error, path):
         return damaged(path, error)
     if number in _LOCKED:
         return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
-    if number == 1:  # our SQL is constant: if it does not fit, then the tables are not those that we made
+    if number == 1 and any(part in str(error) for part in _LACKING):  # our SQL is constant: the tables are not those that we made
         return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
+    if number == 1:
+        return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
     return errors.StoreIo(f"the store {path} cannot be read or written: {error}{_reason(path, number)}", _SPACE)
 
 

@@ -15,7 +15,7 @@ COLUMNS = (
     "relay_messages", "relay_active", "residency", "message_count", "artifact_count", "share_url", "share_expires",
     "remote_updated", "token", "titled", "unshared", "abort_mark", "forked", "seen", "rev", "info", "title_fold", "search",
 )
-NUMBER, TAGS, STATUS, SEEN = (COLUMNS.index(name) for name in ("number", "tags", "status", "seen"))
+NUMBER, TAGS, STATUS, SEEN, INFO = (COLUMNS.index(name) for name in ("number", "tags", "status", "seen", "info"))
 
 _TITLE, _DESCRIPTION, _FOLD, _SEARCH = (COLUMNS.index(name) for name in ("title", "description", "title_fold", "search"))
 #: What an id of the store's own begins with; its number follows.

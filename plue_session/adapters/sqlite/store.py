@@ -18,6 +18,9 @@ FAR = 1 << 62
 #: Session rows that the writer keeps in mind from one transaction to the next.
 KNOWN_ROWS = 1024
 
+#: How often a session's title is written with it: in two columns, in the info, and in an index.
+COPIES = 4
+
 ACTIVE = ("active", "suspended")
 
 _SQL = queries.parse(queries.read("queries.sql"))
@@ -206,6 +209,7 @@ class SqliteStore:
 
     def append(self, row):
         self._change(_APPEND, (row.id, row.session_id, row.kind, row.time, row.tail, self._scope))
+        self._connections.unlooked += len(row.tail)
         self._last = row.id
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
@@ -239,7 +243,11 @@ class SqliteStore:
         return self._read(_SQL["ids"], (self._scope,))
 
     def infos(self):
-        return self._read(_SQL["list"], (self._scope,), bytes)[0][0] or b""
+        try:
+            return self._read(_SQL["list"], (self._scope,), bytes)[0][0] or b""
+        except errors.LimitExceeded:
+            raise errors.LimitExceeded("the list has more than the 1,000,000,000 bytes that SQLite puts together",
+                                       "Read pages, with plue_session_query().") from None
 
     def page(self, query):
         found = self._read(*pages.page(query, self._scope))
@@ -251,8 +259,14 @@ class SqliteStore:
     def count(self, query):
         return self._read(*pages.count(query, self._scope))[0][0]
 
-    def events_after(self, log_id, limit):
-        return [LogRow(*row) for row in self._read(_SQL["events_after"], (log_id, self._scope, limit))]
+    def events_after(self, log_id, limit, size=None):
+        left = FAR if size is None else size
+
+        def room(row):
+            nonlocal left
+            left -= len(row[4])
+            return left > 0
+        return [LogRow(*row) for row in self._connections.read_while(room, _SQL["events_after"], (log_id, self._scope, limit))]
 
     def log_state(self):
         return self._read(_SQL["log_state"])[0]
@@ -315,6 +329,7 @@ class SqliteStore:
 
     def _keep(self, session_id, row):
         """Note a row that was written, until it is committed also as one to forget if that is undone."""
+        self._connections.unlooked += COPIES * len(row[rows.INFO])
         self._know(session_id, row)
         self._touched.append(session_id)
 

@@ -140,13 +140,13 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
 
 @export(time="remote", lane="read")
 def plue_session_list(runtime) -> OwnedArray:
-    """Return every session as a JSON array of infos, in the order of their creation; [] when there are none.
+    """Return every session as a JSON array of infos, by the time of their creation; [] when there are none.
 
     Takes about a millisecond per thousand sessions; plue_session_query() reads pages. A server is asked first for its
     sessions in the configured directory.
 
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (the server's list has more than 64 MB).
+    :errors: BUSY; IO; INTEGRITY; LIMIT_EXCEEDED (it has more than 1 GB; the server's has more than 64 MB).
     :opencode: GET /session
     """
     return runtime.sessions.list()
@@ -157,7 +157,7 @@ def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
-    parentId; tags (array: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
     archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
     "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
     nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
