@@ -104,31 +104,14 @@ class Connections:
             raise failures.translate(error, self.path) from error
 
     # -- readers -------------------------------------------------------------------------------------------------
-    def read(self, sql, values=(), text=str):
-        """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8."""
+    def read(self, sql, values=(), text=str, room=None):
+        """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to the first row
+        after which there is no `room(row)`, that one included."""
         reader = self._reader()
         try:
             reader.text_factory = text
-            return reader.execute(sql, values).fetchall()
-        except failures.RAISED as error:
-            raise failures.translate(error, self.path) from error
-        finally:
-            self._leave_reader(reader)
-            if self._closed:
-                self._retire()
-
-    def read_while(self, room, sql, values):
-        """Run a query and return its rows up to the first one after which there is no `room(row)`, that one included."""
-        found, reader = [], self._reader()
-        try:
-            reader.text_factory = str
             cursor = reader.execute(sql, values)
-            for row in cursor:
-                found.append(row)
-                if not room(row):
-                    break
-            cursor.close()  # a statement that is not at its end would keep the WAL from beginning anew
-            return found
+            return cursor.fetchall() if room is None else _up_to(cursor, room)
         except failures.RAISED as error:
             raise failures.translate(error, self.path) from error
         finally:
@@ -270,3 +253,13 @@ class Connections:
 
     def _gone(self):
         return errors.Closed(f"the store {self.path} is closed", "Open it again.")
+
+
+def _up_to(cursor, room):
+    found = []
+    for row in cursor:
+        found.append(row)
+        if not room(row):
+            break
+    cursor.close()  # a statement that is not at its end would keep the log from beginning anew
+    return found

@@ -124,7 +124,7 @@ SELECT id, directory FROM session WHERE scope = ?;
 -- name: list
 -- One row, for Python's sqlite3 gives the interpreter lock away for each. The order is that of the named index, which ends with the
 -- number as each does; to say so by an ordered subquery takes twice as long. The contract tests hold it. It is the order of the rows
--- themselves, so a page is read once; in that of the last change a list went to and fro and took three times as long.
+-- themselves, so each page is read once; in that of the last change a list goes to and fro, which takes SQLite three times as long.
 SELECT group_concat(info, ',') FROM session INDEXED BY session_created WHERE scope = ?;
 
 -- name: events_after

@@ -266,7 +266,7 @@ class SqliteStore:
             nonlocal left
             left -= len(row[4])
             return left > 0
-        return [LogRow(*row) for row in self._connections.read_while(room, _SQL["events_after"], (log_id, self._scope, limit))]
+        return [LogRow(*row) for row in self._read(_SQL["events_after"], (log_id, self._scope, limit), room=room)]
 
     def log_state(self):
         return self._read(_SQL["log_state"])[0]
