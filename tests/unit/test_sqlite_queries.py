@@ -103,6 +103,8 @@ TEXTS = {
     "database or disk is full": errors.StoreIo, "disk I/O error": errors.StoreIo,
     "unable to open database file": errors.StoreIo, "attempt to write a readonly database": errors.StoreIo,
     "database is locked": errors.Busy, "database table is locked": errors.Busy, "no such table: session": errors.Integrity,
+    "table session has no column named seen": errors.Integrity, "Could not decode to UTF-8 column 'info' with text '\ufffd'": errors.Integrity,
+    "Expression tree is too large (maximum depth 1000)": errors.Unknown,
 }
 
 

@@ -63,6 +63,8 @@ def translate(error, path):
         return damaged(path, error)
     if number in _LOCKED:
         return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
+    if number == 1 and "decode" in str(error):  # this one is of Python's sqlite3
+        return damaged(path, "a text in it is not UTF-8")
     if number == 1 and any(part in str(error) for part in _LACKING):  # our SQL is constant: the tables are not those that we made
         return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
     if number == 1:
