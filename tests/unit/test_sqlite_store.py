@@ -235,6 +235,21 @@ def test_damage_that_shows_later_is_reported_by_the_call_and_by_check(opened):
     assert "no such table" in store.check()[0]
 
 
+@pytest.mark.parametrize("lost", ["TABLE counted", "INDEX session_created"])
+def test_a_store_that_lacks_a_table_or_an_index_is_refused_when_it_is_opened(opened, folder, lost):
+    store = opened()
+    add(store)
+    assert {name for name, in store._read("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")} == files.SCHEMA
+    store.close()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute(f"DROP {lost}")
+    connection.close()
+    before = contents(folder)
+    with pytest.raises(errors.Integrity, match=lost.split()[1]) as caught:
+        opened()
+    assert "doctor --new-store" in caught.value.remedy and contents(folder) == before
+
+
 def test_check_finds_what_does_not_fit_together(opened):
     store = opened()
     number = add(store, metadata="{", tags=["t"])

@@ -24,6 +24,10 @@ DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
 MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql")
+#: The tables and indexes of a store of the newest version.
+SCHEMA = frozenset((
+    "session", "session_tag", "counted", "share", "log", "meta", "session_id", "session_key", "session_role", "session_updated",
+    "session_created", "session_title", "session_artifacts", "session_parent", "session_token", "log_session"))
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.
@@ -210,6 +214,11 @@ def _inspect(connection, path):
         raise errors.Unsupported(
             f"the store {path} has schema version {version}, this library knows versions up to {len(MIGRATIONS)}",
             "Update the library: a newer one has written this store.")
+    if version == len(MIGRATIONS):
+        lacking = SCHEMA.difference(name for name, in connection.execute("SELECT name FROM sqlite_schema"))
+        if lacking:
+            raise errors.Integrity(f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
+                                   failures.NEW_STORE)
     if _size(path) <= FULL_CHECK:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
