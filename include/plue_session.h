@@ -21,7 +21,7 @@
  *   yours: free them with plue_free_json(), plue_free_string() or plue_free(), which are the same. `const char *` results
  *   belong to the library.
  * Threads.  Every function may be called from any thread at any time. None is a cancellation point: a thread that is cancelled
- *   (pthread_cancel) ends its call first.
+ *   (pthread_cancel, deferred) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
  * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
  *   directory. In a forked child every function fails with FORKED until exec.

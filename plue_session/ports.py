@@ -129,8 +129,8 @@ class Store:
         need not be a row of this scope."""
 
     def log_state(self):
-        """Return `(floor, last)`: the largest id that trimming removed (0: none) and the newest id. `floor` does
-        not count rows that `erase` removed."""
+        """Return `(floor, last)`: the largest id of this scope's that trimming removed (0: none), and the newest id of all scopes.
+        `floor` does not count rows that `erase` removed."""
 
     def check(self):
         """Read everything and return a list of problems, as texts; empty when the store is sound. May be slow."""
@@ -168,6 +168,9 @@ class Publisher:
 
     def transient(self, kind, session_id, tail, cursor):
         """Hand an event that is not stored to every queue that is not behind."""
+
+    def skip(self, log_id):
+        """The log went on to `log_id` with rows of other scopes."""
 
     def lost(self, log_id):
         """The log went on to `log_id` in a way that cannot be told event by event: every queue is behind."""

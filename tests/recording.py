@@ -33,6 +33,9 @@ class RecordingPublisher:
     def transient(self, kind, session_id, tail, cursor):
         self.calls.append(("transient", kind, session_id, tail, cursor))
 
+    def skip(self, log_id):
+        self.calls.append(("skip", log_id))
+
     def lost(self, log_id):
         self.calls.append(("lost", log_id))
 

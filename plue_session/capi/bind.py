@@ -11,7 +11,7 @@ from time import monotonic_ns
 
 from plue_session import errors
 from plue_session.capi.publish import Publisher
-from plue_session.capi.refill import Refilling
+from plue_session.capi.refill import Refilling, Turn
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
@@ -71,6 +71,7 @@ class Boundary:
         self.ffi, self.lib = ffi, lib
         self.runtime = None
         self.publisher = None
+        self.refill_turn = Turn()
         self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
         self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read,
                       lib.PLUE_LANE_REMOTE: self.remote, lib.PLUE_LANE_URGENT: self.remote}
@@ -230,6 +231,7 @@ class Boundary:
 
         def lifeline(fd, open):
             (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
+        lib.plue__adopt(generation)  # once its caller has given up, this start may no longer publish
         self.publisher = Publisher(self.ffi, lib, generation)
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
                                environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.plue__leaving()))
@@ -316,7 +318,7 @@ class Boundary:
     def read(self, lane, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib = self.lib
-        take, refilling = self.taker(lane, generation, 1), Refilling(self.ffi, lib, self.runtime)
+        take, refilling = self.taker(lane, generation, 1), Refilling(self.ffi, lib, self.runtime, self.refill_turn)
         while True:
             signal = lib.plue__wait(lane, generation)
             if not signal:

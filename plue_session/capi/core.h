@@ -174,6 +174,7 @@ int plue_is_utf8(const char *text, size_t length);
 /* queues.c */
 void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
 int plue__event_pass(int64_t id);
+void plue__event_skip(int64_t id);
 void plue__event_lost(int64_t id);
 int plue__event_behind(uint64_t *queues, int64_t *after, int room);
 int plue__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);

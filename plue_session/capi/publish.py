@@ -86,5 +86,8 @@ class Publisher:
         head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "replace")
         self._lib.plue__event_publish(0, kind, head, len(head), data, len(data))
 
+    def skip(self, log_id):
+        self._lib.plue__event_skip(log_id)
+
     def lost(self, log_id):
         self._lib.plue__event_lost(log_id)

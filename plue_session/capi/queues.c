@@ -178,6 +178,19 @@ int plue__event_pass(int64_t id)
     return !waits;
 }
 
+/* The log went on to `id` with what is not for this library's queues: whoever has got all before it need not look there again. */
+void plue__event_skip(int64_t id)
+{
+    if (plue_outdated())
+        return;
+    pthread_mutex_lock(&plue_queues_lock);
+    published = id > published ? id : published;
+    for (plue_queue *each = queues; each; each = each->next)
+        if (!each->behind && id > each->last)
+            each->last = id;
+    pthread_mutex_unlock(&plue_queues_lock);
+}
+
 /* The log went on to `id` in a way that cannot be told event by event: every queue has to look for itself. */
 void plue__event_lost(int64_t id)
 {

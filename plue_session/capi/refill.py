@@ -1,5 +1,7 @@
 """Event queues that have fallen behind, filled again from the log."""
 
+from _thread import allocate_lock
+
 from plue_session.capi.publish import head_of
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
@@ -10,14 +12,31 @@ PAGE, PAGE_SIZE = 256, 1 << 20
 QUEUES = 65
 
 
+class Turn:
+    """Of the threads that may refill one does: two at one queue would give it a gap twice, and what came after the gap again."""
+
+    def __init__(self):
+        self.lock, self.asked = allocate_lock(), False
+
+
 class Refilling:
     """What the C side's queues get from the log of the runtime's store."""
 
-    def __init__(self, ffi, lib, runtime):
-        self.ffi, self.lib, self.runtime, self.store = ffi, lib, runtime, runtime.store
+    def __init__(self, ffi, lib, runtime, turn):
+        self.ffi, self.lib, self.runtime, self.store, self.turn = ffi, lib, runtime, runtime.store, turn
 
     def refill(self):
-        """Fill every queue that is behind, as far as it has room."""
+        """Fill every queue that is behind, as far as it has room; or leave that to the thread that is at it, which then does so once more."""
+        turn = self.turn
+        turn.asked = True
+        while turn.asked and turn.lock.acquire(False):
+            try:
+                turn.asked = False
+                self.refill_all()
+            finally:
+                turn.lock.release()
+
+    def refill_all(self):
         tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
         for place in range(self.lib.plue__event_behind(tokens, after, QUEUES)):
             self.refill_queue(tokens[place], after[place])

@@ -189,6 +189,7 @@ class Commits:
 
     def _publish_foreign(self, until=None):
         while True:
+            newest = self.store.log_state()[1] if until is None else until
             rows = self.store.events_after(self._published, TAIL_PAGE, TAIL_SIZE)
             # The floor is read after the rows: what was trimmed before they were read is below it.
             if self._missed or self.store.log_state()[0] > self._published:
@@ -197,6 +198,9 @@ class Commits:
             if until is not None:
                 rows = [row for row in rows if row.id <= until]
             if not rows:
+                if newest > self._published:  # up to there all is of other scopes
+                    self._published = newest
+                    self.publisher.skip(newest)
                 return
             for row in rows:
                 self._refresh(row.session_id)

@@ -275,8 +275,15 @@ def test_shutdown_leaves_a_start_behind_that_waits_for_a_locked_store(plain, fol
             stopping = peer.start("shutdown")
             stopping.result()
             assert stopping.at - begun < 7 and starting.failure().code == "CLOSED" and starting.at - begun < 7
-        peer.init(peer.config)
+            waiting = peer.start("init", peer.config)
+            time.sleep(0.3)
+        waiting.result()
         assert len(peer.list()) == 1
+        # The start that was left behind ends some time, and tells nobody of it.
+        said = []
+        while event := peer.event_poll():
+            said.append(json.loads(event))
+        assert [event["type"] for event in said].count("library.initialized") == 1 and said[0]["sequence"] == 0
 
 
 @pytest.mark.requirement("P-074")

@@ -13,6 +13,8 @@ from plue_session import errors
 from plue_session.adapters.sqlite import files, store as store_module
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Query
+from plue_session.services.commits import TRIM_EVERY, Commits
+from tests.recording import RecordingPublisher
 from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
 
@@ -365,3 +367,19 @@ def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monke
     os.close(holder)
     assert not [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}").startswith(folder)]
     SqliteStore(folder, "embedded").close()
+
+
+def test_rows_of_another_scope_are_passed_over_once(opened):
+    """Else an idle process reads them all again whenever there is one more, and their trimming looks to it like a loss of its own."""
+    mine, theirs, told = opened("embedded"), opened("opencode http://x /p"), RecordingPublisher()
+    commits, others = Commits(mine, told, lambda: 1000), Commits(theirs, RecordingPublisher(), lambda: 1000, 2, 120_000)
+    others.run(lambda unit: unit.insert(session(1), {"id": "session_1"}))
+    commits.catch_up()
+    assert told.calls == [("skip", 1)] and commits.published == 1
+    for number in range(TRIM_EVERY):
+        others.run(lambda unit, number=number: unit.save(unit.find("session_1"), "session.updated", {"n": number}))
+    assert theirs.log_state()[0] > 1 and mine.log_state()[0] == 0
+    commits.catch_up()
+    assert told.calls == [("skip", 1), ("skip", 1 + TRIM_EVERY)]
+    commits.run(lambda unit: unit.insert(session(2), {"id": "session_2"}))
+    assert [kind for kind, _ in told.events()] == ["session.created"] and commits.published == 2 + TRIM_EVERY

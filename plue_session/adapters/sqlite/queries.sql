@@ -89,14 +89,15 @@ DELETE FROM share WHERE scope = ? AND session_id = ?;
 INSERT INTO log (id, session_id, kind, time, tail, scope) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: log_state
-SELECT (SELECT value FROM meta WHERE name = 'floor'),
+-- What trimming removed is noted for each scope; 'floor' is of a library that noted it for all of them together.
+SELECT (SELECT max(value) FROM meta WHERE name IN ('floor', 'floor ' || ?)),
        max(ifnull((SELECT max(id) FROM log), 0), (SELECT value FROM meta WHERE name = 'erased'));
 
 -- name: trim_session
 DELETE FROM log
 WHERE session_id IS ?1 AND scope = ?2 AND id < (SELECT max(id) FROM log)
   AND id <= (SELECT id FROM log WHERE session_id IS ?1 AND scope = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)
-RETURNING id;
+RETURNING id, scope;
 
 -- name: first_times
 SELECT min(time), max(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
@@ -106,10 +107,10 @@ SELECT min(time), max(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
 DELETE FROM log
 WHERE id IN (SELECT id FROM (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
              WHERE time < ?1 OR time > ?3)
-RETURNING id;
+RETURNING id, scope;
 
 -- name: raise_floor
-UPDATE meta SET value = max(value, ?) WHERE name = 'floor';
+INSERT INTO meta (name, value) VALUES ('floor ' || ?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
 
 -- name: store_id
 SELECT value FROM meta WHERE name = 'store_id';

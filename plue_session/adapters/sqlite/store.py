@@ -204,7 +204,7 @@ class SqliteStore:
 
     def last_log_id(self):
         if self._last is None:
-            self._last = self._change(_SQL["log_state"]).fetchone()[1]
+            self._last = self._change(_SQL["log_state"], (self._scope,)).fetchone()[1]
         return self._last
 
     def append(self, row):
@@ -220,8 +220,8 @@ class SqliteStore:
         if oldest is not None and (now_ms is None or oldest < older_than_ms or newest > now_ms):
             beyond = 2 * now_ms - older_than_ms if now_ms is not None else FAR
             removed += self._change(_SQL["trim_old"], (older_than_ms, TRIM_ROWS, beyond)).fetchall()
-        if removed:
-            self._change(_SQL["raise_floor"], max(removed))
+        for scope, log_id in {scope: log_id for log_id, scope in sorted(removed)}.items():  # the largest of each
+            self._change(_SQL["raise_floor"], (scope, log_id))
 
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):
@@ -269,7 +269,7 @@ class SqliteStore:
         return [LogRow(*row) for row in self._read(_SQL["events_after"], (log_id, self._scope, limit), room=room)]
 
     def log_state(self):
-        return self._read(_SQL["log_state"])[0]
+        return self._read(_SQL["log_state"], (self._scope,))[0]
 
     def check(self):
         try:
