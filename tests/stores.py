@@ -84,3 +84,19 @@ class Forked:
         rest = self.lines.read().split("\n")[:-1]
         self.lines.close()
         return rest, os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def contents(folder):
+    """Return the bytes of the files that hold data, by name."""
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("sessions.db") and not name.endswith("-shm"):
+            with open(os.path.join(folder, name), "rb") as file:
+                found[name] = file.read()
+    return {name: data for name, data in found.items() if data or name == "sessions.db"}
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)

@@ -69,9 +69,7 @@ class Boundary:
         if ffi.string(lib.plue__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
-        self.runtime = None
-        self.publisher = None
-        self.refill_turn = Turn()
+        self.runtime = self.publisher = self.refill_turn = None
         self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
         self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read,
                       lib.PLUE_LANE_REMOTE: self.remote, lib.PLUE_LANE_URGENT: self.remote}
@@ -232,7 +230,7 @@ class Boundary:
         def lifeline(fd, open):
             (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
         lib.plue__adopt(generation)  # once its caller has given up, this start may no longer publish
-        self.publisher = Publisher(self.ffi, lib, generation)
+        self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
                                environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.plue__leaving()))
         try:
