@@ -10,9 +10,9 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite import files, queries
-from plue_session.adapters.sqlite.store import SqliteStore, hold_exclusively
+from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import Query, Session, Share
-from tests.stores import add, contents, folder, opened, session, write  # noqa: F401
+from tests.stores import add, contents, folder, opened, write  # noqa: F401
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
