@@ -32,7 +32,7 @@ from _plue_session import ffi, lib
 _boundary = None
 def _load():
     import os, sys
-    root = ffi.string(lib.plue__package_root()).decode("utf-8", "surrogateescape")
+    root = ffi.string(lib.core__package_root()).decode("utf-8", "surrogateescape")
     if "plue_session" not in sys.modules:
         sys.path.insert(0, root)
         try:
@@ -44,7 +44,7 @@ def _load():
     if os.path.realpath(place) != os.path.realpath(root):
         raise RuntimeError("this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root))
     return bind.Boundary(ffi, lib)
-@ffi.def_extern(name="plue_python_serve", error=-1)
+@ffi.def_extern(name="core_python_serve", error=-1)
 def _serve(lane, generation):
     global _boundary
     try:
@@ -52,7 +52,7 @@ def _serve(lane, generation):
             _boundary = _load()
         return _boundary.run(lane, generation)
     except BaseException as error:
-        lib.plue__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
+        lib.core__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
                                % (type(error).__name__, error)).encode("utf-8", "replace"))
         return -1
 """
@@ -96,13 +96,13 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     os.makedirs(generated, exist_ok=True)
     os.makedirs(os.path.join(out, "lib"), exist_ok=True)
     os.makedirs(os.path.join(out, "include"), exist_ok=True)
-    _write(os.path.join(generated, "plue_tables.h"), emit.tables())
+    _write(os.path.join(generated, "core_tables.h"), emit.tables())
     _write(os.path.join(generated, "exports.map"), emit.exports())
     _write(os.path.join(generated, "plue_session.h"), emit.header())
 
     ffi = cffi.FFI()
     ffi.embedding_api("")
-    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int plue_python_serve(int lane, int generation); }\n')
+    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int core_python_serve(int lane, int generation); }\n')
     ffi.embedding_init_code(INIT_CODE)
     flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
              "-fno-omit-frame-pointer"]
@@ -113,11 +113,11 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     link += [f"-fsanitize={sanitize}"] if sanitize else ["-Wl,-z,defs"]
     ffi.set_source(
         "_plue_session",
-        '#include "core.h"\n#include "plue_tables.h"\nint plue_python_serve(int lane, int generation);\n'
-        "static int cffi_start_python(void);\nint plue__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
+        '#include "core.h"\n#include "core_tables.h"\nint core_python_serve(int lane, int generation);\n'
+        "static int cffi_start_python(void);\nint core__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
         sources=list(SOURCES),
         include_dirs=[CAPI, generated], library_dirs=[libdir],
-        define_macros=[("PLUE_PYTHON", _c_string(python)), ("PLUE_SITE", _c_string(site))],
+        define_macros=[("CORE_PYTHON", _c_string(python)), ("CORE_SITE", _c_string(site))],
         extra_compile_args=flags, extra_link_args=link)
     for name in SOURCES:  # the compiler leaves its objects beside the sources: not in the package
         shutil.copy(os.path.join(CAPI, name), os.path.join(work, name))

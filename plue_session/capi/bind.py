@@ -66,17 +66,17 @@ class Boundary:
     """What the library's threads do, lane by lane, for one process."""
 
     def __init__(self, ffi, lib):
-        if ffi.string(lib.plue__fingerprint()).decode() != fingerprint():
+        if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
         self.runtime = self.publisher = self.refill_turn = None
         self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
-        self.serve = {lib.PLUE_LANE_CONTROL: self.control, lib.PLUE_LANE_COMMIT: self.commit, lib.PLUE_LANE_READ: self.read,
-                      lib.PLUE_LANE_REMOTE: self.remote, lib.PLUE_LANE_URGENT: self.remote}
+        self.serve = {lib.CORE_LANE_CONTROL: self.control, lib.CORE_LANE_COMMIT: self.commit, lib.CORE_LANE_READ: self.read,
+                      lib.CORE_LANE_REMOTE: self.remote, lib.CORE_LANE_URGENT: self.remote}
 
     def run(self, lane, generation):
         """Serve a lane until it is closed. Returns 0."""
-        if lane == self.lib.PLUE_LANE_NONE:
+        if lane == self.lib.CORE_LANE_NONE:
             return 0
         threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
         if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
@@ -84,7 +84,7 @@ class Boundary:
         try:
             self.serve[lane](lane, generation)
         except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
-            self.lib.plue__lane_failed(lane, generation)
+            self.lib.core__lane_failed(lane, generation)
             if self.runtime:
                 self.runtime.log.write("error", f"a library thread ended: {describe(error)}")
         return 0
@@ -92,8 +92,8 @@ class Boundary:
     # -- requests --------------------------------------------------------------------------------------------------
     def taker(self, lane, generation, size=BATCH):
         """Return a function that takes what is pending in the lane, as a list."""
-        requests = self.ffi.new("plue_request *[]", size)
-        take, lane_number = self.lib.plue__take, lane
+        requests = self.ffi.new("core_request *[]", size)
+        take, lane_number = self.lib.core__take, lane
 
         def taken():
             return list(requests[0:take(lane_number, generation, requests, size)])
@@ -129,7 +129,7 @@ class Boundary:
         number = next(self.numbers)
         self.parsed[number] = request.until, parsed
         self.forget_parsed()
-        self.lib.plue__finish_number(request, number)
+        self.lib.core__finish_number(request, number)
 
     def forget_parsed(self):
         """Forget what the writer was never given: its caller has left."""
@@ -141,7 +141,7 @@ class Boundary:
 
     def acquire(self, session):
         """Make a handle, before anything of this commit is published: so it misses nothing."""
-        handle = self.lib.plue__session_acquire((session if isinstance(session, str) else session.id).encode())
+        handle = self.lib.core__session_acquire((session if isinstance(session, str) else session.id).encode())
         if not handle:
             raise errors.StoreIo("no memory, or no handle, is left", "Destroy handles that are not needed.")
         return handle
@@ -162,21 +162,21 @@ class Boundary:
             self.refuse(request, operation.name, outcome)
         elif operation.kind in ("text", "array"):
             data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "replace")
-            if data is outcome and not lib.plue_is_utf8(data, len(data)):  # it comes from the store as it is
+            if data is outcome and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
                 self.refuse(request, operation.name, errors.Integrity(
                     "the store is damaged: what it holds of a session is not UTF-8", "`plue-session doctor` says more; keep a copy of the store."))
                 return
-            lib.plue__finish_text(request, data, len(data), operation.kind == "array")
+            lib.core__finish_text(request, data, len(data), operation.kind == "array")
         elif operation.kind == "session":
             handle, session = outcome
             if shown is None or session.rev <= shown:
                 self.publisher.snapshot(session.id, session.rev, session.info)
             runtime = self.runtime
             if runtime and runtime.remote:
-                lib.plue__session_fresh(session.id.encode(), runtime.refreshed(session.id))
-            lib.plue__finish_session(request, handle)
+                lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id))
+            lib.core__finish_session(request, handle)
         else:
-            lib.plue__finish_number(request, outcome if operation.kind == "count" else 0)
+            lib.core__finish_number(request, outcome if operation.kind == "count" else 0)
 
     def refuse(self, request, name, error):
         error = translate(error)
@@ -185,7 +185,7 @@ class Boundary:
         if self.runtime and error.number == errors.Unknown.number:
             self.runtime.log.write("error", error.message(name))
         details = dumps(error.details).encode() if error.details else b""
-        self.lib.plue__finish_error(request, error.number, error.message(name).encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd"), details)
+        self.lib.core__finish_error(request, error.number, error.message(name).encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd"), details)
 
     # -- lanes -----------------------------------------------------------------------------------------------------
     def control(self, lane, generation):
@@ -193,22 +193,22 @@ class Boundary:
         lib, string = self.lib, self.ffi.string
         take = self.taker(lane, generation, 1)
         while True:
-            lib.plue__wait(lane, generation)
+            lib.core__wait(lane, generation)
             for request in take():
                 try:
-                    if request.operation == lib.PLUE_CONTROL_OPEN:
+                    if request.operation == lib.CORE_CONTROL_OPEN:
                         self.open(string(request.text[0]).decode() if request.text[0] else None, request.number)
-                    elif request.operation == lib.PLUE_CONTROL_HANG_UP:
+                    elif request.operation == lib.CORE_CONTROL_HANG_UP:
                         self.runtime.hang_up()
-                    elif request.operation == lib.PLUE_CONTROL_FAREWELL:
+                    elif request.operation == lib.CORE_CONTROL_FAREWELL:
                         self.runtime.farewell()
                     else:
                         self.close()
                 except BaseException as error:
-                    self.refuse(request, "plue_init" if request.operation == lib.PLUE_CONTROL_OPEN else "plue_shutdown", error)
+                    self.refuse(request, "plue_init" if request.operation == lib.CORE_CONTROL_OPEN else "plue_shutdown", error)
                 else:
-                    opened = request.operation == lib.PLUE_CONTROL_OPEN
-                    if lib.plue__finish_number(request, 0) and opened:
+                    opened = request.operation == lib.CORE_CONTROL_OPEN
+                    if lib.core__finish_number(request, 0) and opened:
                         self.close()  # the caller of plue_init has given up meanwhile
 
     def open(self, config_json, generation):
@@ -216,11 +216,11 @@ class Boundary:
         lib, string = self.lib, self.ffi.string
 
         def environment(name):
-            value = lib.plue__environment(name.encode())
+            value = lib.core__environment(name.encode())
             return string(value).decode("utf-8", "surrogateescape") if value else None
 
         def environ():
-            block, whole = lib.plue__environment_block(), {}
+            block, whole = lib.core__environment_block(), {}
             while block and block[0]:
                 name, _, value = string(block[0]).decode("utf-8", "surrogateescape").partition("=")
                 whole.setdefault(name, value)
@@ -228,22 +228,22 @@ class Boundary:
             return whole
 
         def lifeline(fd, open):
-            (lib.plue__close_on_fork if open else lib.plue__keep_on_fork)(fd)
-        lib.plue__adopt(generation)  # once its caller has given up, this start may no longer publish
+            (lib.core__close_on_fork if open else lib.core__keep_on_fork)(fd)
+        lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
         self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
-        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.plue__library_path()).decode("utf-8", "replace"),
-                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.plue__leaving()))
+        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.core__library_path()).decode("utf-8", "replace"),
+                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()))
         try:
-            lib.plue__set_timeout(self.runtime.settings.request_timeout_ms)
-            lib.plue__set_ttl(self.runtime.cache_ttl_ns)
-            lib.plue__remote(self.runtime.remote)
+            lib.core__set_timeout(self.runtime.settings.request_timeout_ms)
+            lib.core__set_ttl(self.runtime.cache_ttl_ns)
+            lib.core__remote(self.runtime.remote)
             if self.runtime.remote:
                 self.publisher.follow(self.runtime.store)
             for fd in self.runtime.store.lock_fds():
-                lib.plue__close_on_fork(fd)
-            lib.plue__event_start(self.runtime.store.log_state()[1])
+                lib.core__close_on_fork(fd)
+            lib.core__event_start(self.runtime.store.log_state()[1])
             watched = self.runtime.watched()
-            if watched and lib.plue__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):
+            if watched and lib.core__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):
                 raise errors.StoreIo("changes by other processes cannot be watched for: no descriptor, thread or memory is left",
                                      "Close some files, raise the limits (ulimit -n, -u), or free memory.")
             self.runtime.greet()
@@ -255,10 +255,10 @@ class Boundary:
     def close(self):
         runtime, self.runtime = self.runtime, None
         self.parsed.clear()
-        self.lib.plue__watch_stop()  # also when whoever called plue_init has long given up
+        self.lib.core__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():
-                self.lib.plue__keep_on_fork(fd)
+                self.lib.core__keep_on_fork(fd)
             runtime.close()
             del runtime
             gc.collect()  # a store in memory may be large, and is part of a cycle
@@ -270,12 +270,12 @@ class Boundary:
         take = self.taker(lane, generation)
 
         def near():
-            lib.plue__near(lane)
+            lib.core__near(lane)
         while True:
-            signal = lib.plue__wait(lane, generation)
+            signal = lib.core__wait(lane, generation)
             if not signal:
                 return
-            if signal & lib.PLUE_SIGNAL_REQUESTS:
+            if signal & lib.CORE_SIGNAL_REQUESTS:
                 requests, handles = [], []
 
                 def jobs():
@@ -288,16 +288,16 @@ class Boundary:
                 kept = {outcome[0] for outcome in outcomes if isinstance(outcome, tuple)}
                 for handle in handles:
                     if handle not in kept:
-                        lib.plue__session_release(handle)
+                        lib.core__session_release(handle)
                 for request, outcome in zip(requests, outcomes):
                     self.finish(request, outcome, commits.told_since)
                 if self.parsed:
                     self.forget_parsed()
                 if store.wants_maintenance():
-                    lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
-            if signal & lib.PLUE_SIGNAL_WAKE:
+                    lib.core__wake(lib.CORE_LANE_READ, lib.CORE_SIGNAL_MAINTAIN)
+            if signal & lib.CORE_SIGNAL_WAKE:
                 self.guarded(commits.catch_up)
-            if signal & lib.PLUE_SIGNAL_SHOW:
+            if signal & lib.CORE_SIGNAL_SHOW:
                 self.guarded(self.show)
 
     def show(self):
@@ -318,12 +318,12 @@ class Boundary:
         lib = self.lib
         take, refilling = self.taker(lane, generation, 1), Refilling(self.ffi, lib, self.runtime, self.refill_turn)
         while True:
-            signal = lib.plue__wait(lane, generation)
+            signal = lib.core__wait(lane, generation)
             if not signal:
                 return
-            if signal & lib.PLUE_SIGNAL_WAKE:
+            if signal & lib.CORE_SIGNAL_WAKE:
                 self.guarded(refilling.refill)
-            if signal & lib.PLUE_SIGNAL_REQUESTS:
+            if signal & lib.CORE_SIGNAL_REQUESTS:
                 for request in take():
                     if request.parse:
                         self.parse(request)
@@ -333,14 +333,14 @@ class Boundary:
                     except BaseException as error:
                         outcome = error
                     self.finish(request, outcome)
-            if signal & lib.PLUE_SIGNAL_MAINTAIN:
+            if signal & lib.CORE_SIGNAL_MAINTAIN:
                 self.guarded(self.runtime.store.maintain)
 
     def remote(self, lane, generation):
         """One of the threads that may wait for the server."""
         lib, runtime = self.lib, self.runtime
         take = self.taker(lane, generation, 1)
-        while lib.plue__wait(lane, generation):
+        while lib.core__wait(lane, generation):
             for request in take():
                 operation, handles = OPERATIONS[request.operation], {}
                 try:
@@ -354,10 +354,10 @@ class Boundary:
                 except BaseException as error:
                     outcome = error
                 for handle in handles.values():  # to what was undone
-                    lib.plue__session_release(handle)
+                    lib.core__session_release(handle)
                 self.finish(request, outcome)
                 if runtime.store.wants_maintenance():
-                    lib.plue__wake(lib.PLUE_LANE_READ, lib.PLUE_SIGNAL_MAINTAIN)
+                    lib.core__wake(lib.CORE_LANE_READ, lib.CORE_SIGNAL_MAINTAIN)
 
     def opened(self, outcome):
         """Read the session again now that its handle exists: a change in between would have missed it."""
@@ -369,7 +369,7 @@ class Boundary:
             if not found:
                 raise errors.NotFound("the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id)
         except BaseException:
-            self.lib.plue__session_release(handle)
+            self.lib.core__session_release(handle)
             raise
         return handle, Session(id=session_id, rev=found[0], info=found[1])
 

@@ -31,7 +31,7 @@ static int boot_state, started;
 static atomic_int host_is_python;
 static char boot_error[2048], library_path[PATH_MAX], package_root[PATH_MAX];
 
-extern int plue_python_serve(int lane, int generation);
+extern int core_python_serve(int lane, int generation);
 
 static int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int fail(const char *format, ...)
@@ -43,17 +43,17 @@ static int fail(const char *format, ...)
     return -1;
 }
 
-const char *plue__library_path(void)
+const char *core__library_path(void)
 {
     return library_path;
 }
 
-const char *plue__package_root(void)
+const char *core__package_root(void)
 {
     return package_root;
 }
 
-void plue__boot_failed(const char *message)
+void core__boot_failed(const char *message)
 {
     fail("%s", message);
 }
@@ -63,7 +63,7 @@ static int find_library(void)
 {
     Dl_info own;
     char scratch[PATH_MAX];
-    if (!dladdr((void *)(uintptr_t)&plue__library_path, &own) || !realpath(own.dli_fname, library_path))
+    if (!dladdr((void *)(uintptr_t)&core__library_path, &own) || !realpath(own.dli_fname, library_path))
         return fail("the library cannot find its own file. Load it by an absolute path.");
     /* The Python half of the library is the package that contains it: <root>/plue_session/lib/libplue_session.so. */
     snprintf(scratch, sizeof scratch, "%s", library_path);
@@ -88,11 +88,11 @@ static int is_copy(struct dl_phdr_info *object, size_t size, void *data)
 }
 
 /* A package holds the library under two names, as two files: a process that has loaded both would have two of everything. */
-int plue_only_copy(const char *operation)
+int core_only_copy(const char *operation)
 {
     Dl_info own;
     struct copy other = {.own = ""};
-    if (dladdr((void *)(uintptr_t)&plue_only_copy, &own))
+    if (dladdr((void *)(uintptr_t)&core_only_copy, &own))
         other.own = own.dli_fname;
     if (!dl_iterate_phdr(is_copy, &other))
         return 0;
@@ -102,7 +102,7 @@ int plue_only_copy(const char *operation)
     char *running = describe && release ? describe() : NULL;
     if (running) {
         release(running);
-        plue_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
+        core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
                   "name everywhere: libplue_session.so.0, as programs that are linked with it do.", other.path);
     }
     if (library)
@@ -165,13 +165,13 @@ static int find_runtime(char home[ROOM], char executable[ROOM])
         }
         dirname(folder);
     }
-    if (access(PLUE_PYTHON, X_OK) == 0) {
-        snprintf(executable, ROOM, "%s", PLUE_PYTHON);
+    if (access(CORE_PYTHON, X_OK) == 0) {
+        snprintf(executable, ROOM, "%s", CORE_PYTHON);
         return 0;
     }
     return fail("no Python %d.%d runtime: none beside %s, none in a virtual environment around it, and %s, where it was built, is gone. "
                 "Install the package again (pip install plue-session) with the Python that is to run it.",
-                PY_MAJOR_VERSION, PY_MINOR_VERSION, library_path, PLUE_PYTHON);
+                PY_MAJOR_VERSION, PY_MINOR_VERSION, library_path, CORE_PYTHON);
 }
 
 /* ---- starting it ---- */
@@ -263,7 +263,7 @@ static int prepare_modules(void)
     PyObject *module = PyImport_ImportModule("_cffi_backend");
     if (!module) {
         PyErr_Clear();
-        PyObject *path = PySys_GetObject("path"), *place = PyUnicode_DecodeFSDefault(PLUE_SITE), *root = PyUnicode_DecodeFSDefault(package_root);
+        PyObject *path = PySys_GetObject("path"), *place = PyUnicode_DecodeFSDefault(CORE_SITE), *root = PyUnicode_DecodeFSDefault(package_root);
         if (path && place && root && PyList_Append(path, root) == 0 && PyList_Append(path, place) == 0) {
             module = PyImport_ImportModule("_cffi_backend");
             PyObject *type, *value, *trace;
@@ -303,7 +303,7 @@ static int boot(void)
     if (failed)
         return -1;
     boot_error[0] = 0;
-    if (plue__start_cffi() || plue_python_serve(PLUE_LANE_NONE, 0))
+    if (core__start_cffi() || core_python_serve(CORE_LANE_NONE, 0))
         return boot_error[0] ? -1 : fail("the library's Python half cannot start. Install the package again (pip install plue-session).");
     return 0;
 }
@@ -317,13 +317,13 @@ static void *interpreter_main(void *unused)
     pthread_cond_broadcast(&boot_done);
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
-        plue_python_serve(PLUE_LANE_CONTROL, 0);
+        core_python_serve(CORE_LANE_CONTROL, 0);
     return NULL;
 }
 
 static void prepare(void)
 {
-    plue_cond_init(&boot_done);
+    core_cond_init(&boot_done);
 }
 
 /* A host that is Python itself: whichever thread imports threading first is its main thread, which its exit waits for. */
@@ -339,14 +339,14 @@ static void import_threading_here(void)
     PyGILState_Release(state);
 }
 
-int plue_boot(const char *operation)
+int core_boot(const char *operation)
 {
     pthread_once(&boot_once, prepare);
     pthread_mutex_lock(&boot_lock);
     if (boot_state == UNBOOTED) {
         boot_state = BOOTING;
         import_threading_here();
-        if (plue_spawn(interpreter_main, NULL)) {
+        if (core_spawn(interpreter_main, NULL)) {
             boot_state = UNBOOTED;
             fail("no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
         }
@@ -355,7 +355,7 @@ int plue_boot(const char *operation)
     }
     int failed = boot_state != BOOTED;
     if (failed)
-        plue_fail(PLUE_ERROR_RUNTIME, operation, "%s", boot_error);
+        core_fail(PLUE_ERROR_RUNTIME, operation, "%s", boot_error);
     pthread_mutex_unlock(&boot_lock);
     return failed ? -1 : 0;
 }
@@ -365,9 +365,9 @@ int plue_boot(const char *operation)
  * here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for a library thread
  * would never end.
  */
-plue_visit plue_enter(void)
+core_visit core_enter(void)
 {
-    plue_visit visit = {.interpreter = NULL};
+    core_visit visit = {.interpreter = NULL};
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &visit.cancel);
     if (!Py_IsInitialized())
         return visit;
@@ -383,7 +383,7 @@ plue_visit plue_enter(void)
     return visit;
 }
 
-void plue_leave(plue_visit *visit)
+void core_leave(core_visit *visit)
 {
     if (visit->interpreter)
         PyEval_RestoreThread(visit->interpreter);

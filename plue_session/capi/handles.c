@@ -21,8 +21,8 @@ enum { SHORT = 4096 };
 typedef struct slot {
     _Atomic(uintptr_t) handle; /* the live handle, or 0 */
     _Atomic(session *) session;
-    uint64_t serial;    /* of the last life; under plue_sessions_lock */
-    uint32_t next_free; /* under plue_sessions_lock */
+    uint64_t serial;    /* of the last life; under core_sessions_lock */
+    uint32_t next_free; /* under core_sessions_lock */
 } slot;
 
 static _Atomic(slot *) chunks[CHUNKS];
@@ -39,7 +39,7 @@ static slot *slot_of(uintptr_t handle)
     return (handle & 15) == TAG ? slot_at((uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1)) : NULL;
 }
 
-static uint32_t take_slot(void)
+static uint32_t take_slot_locked(void)
 {
     uint32_t index = free_slot;
     if (index != UINT32_MAX) {
@@ -57,11 +57,11 @@ static uint32_t take_slot(void)
     return slots_used++;
 }
 
-static void drop_slot(slot *at, uint32_t index)
+static void drop_slot_locked(slot *at, uint32_t index)
 {
     session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
     atomic_store_explicit(&at->handle, 0, memory_order_release);
-    plue_session_unreference(of);
+    core_session_unreference_locked(of);
     if (at->serial < LAST_SERIAL) {
         at->next_free = free_slot;
         free_slot = index;
@@ -70,17 +70,17 @@ static void drop_slot(slot *at, uint32_t index)
 
 /* ---- for Python ---- */
 /* Make a handle to the session. It has no snapshot before the first publish; 0 when memory or slots are used up. */
-uintptr_t plue__session_acquire(const char *id)
+uintptr_t core__session_acquire(const char *id)
 {
     uintptr_t handle = 0;
-    if (plue_outdated())
+    if (core_outdated())
         return 0;
-    pthread_mutex_lock(&plue_sessions_lock);
-    session *of = plue_session_find(id);
+    pthread_mutex_lock(&core_sessions_lock);
+    session *of = core_session_find_locked(id);
     if (!of)
-        of = plue_session_make(id);
+        of = core_session_make_locked(id);
     if (of) {
-        uint32_t index = take_slot();
+        uint32_t index = take_slot_locked();
         of->references++;
         if (index != UINT32_MAX) {
             slot *at = slot_at(index);
@@ -88,21 +88,21 @@ uintptr_t plue__session_acquire(const char *id)
             atomic_store_explicit(&at->session, of, memory_order_relaxed);
             atomic_store_explicit(&at->handle, handle, memory_order_release);
         } else
-            plue_session_unreference(of);
+            core_session_unreference_locked(of);
     }
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_unlock(&core_sessions_lock);
     return handle;
 }
 
-void plue__session_release(uintptr_t handle)
+void core__session_release(uintptr_t handle)
 {
     slot *at = slot_of(handle);
     if (!at)
         return;
-    pthread_mutex_lock(&plue_sessions_lock);
+    pthread_mutex_lock(&core_sessions_lock);
     if (handle && atomic_load_explicit(&at->handle, memory_order_relaxed) == handle)
-        drop_slot(at, (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1));
-    pthread_mutex_unlock(&plue_sessions_lock);
+        drop_slot_locked(at, (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1));
+    pthread_mutex_unlock(&core_sessions_lock);
 }
 
 /* ---- for callers ---- */
@@ -111,7 +111,7 @@ static session *enter(plue_session_t session_handle, const char *operation)
 {
     uintptr_t handle = (uintptr_t)session_handle;
     if (!handle) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: Session handle is null. Pass what "
+        core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: Session handle is null. Pass what "
                   "plue_session_create() or plue_session_open() returned, after checking it.");
         return NULL;
     }
@@ -126,51 +126,51 @@ static session *enter(plue_session_t session_handle, const char *operation)
             strncat(id, of->id, sizeof id - 1);
             pthread_mutex_unlock(&of->lock);
             stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
-            plue_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
+            core_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
             return NULL;
         }
         pthread_mutex_unlock(&of->lock);
     }
-    plue_fail(PLUE_ERROR_BAD_HANDLE, operation, "%p is not a live session handle: destroyed, from before a shutdown, or never "
+    core_fail(PLUE_ERROR_BAD_HANDLE, operation, "%p is not a live session handle: destroyed, from before a shutdown, or never "
               "one. Pass what plue_session_create() or plue_session_open() returned.", (void *)session_handle);
     return NULL;
 }
 
 /* Must the server be asked about the session, whose lock is held? */
-static inline int is_stale(const session *of)
+static inline int is_stale_locked(const session *of)
 {
-    int64_t most = atomic_load_explicit(&plue_fresh_for.ns, memory_order_relaxed);
-    return __builtin_expect(most >= 0, 0) && (!of->refreshed || plue_monotonic_ns() - of->refreshed > most);
+    int64_t most = atomic_load_explicit(&core_fresh_for.ns, memory_order_relaxed);
+    return __builtin_expect(most >= 0, 0) && (!of->refreshed || core_monotonic_ns() - of->refreshed > most);
 }
 
 static inline char *read_info(plue_session_t handle, const char *operation, int ask)
 {
-    if (plue_ready(operation))
+    if (core_ready(operation))
         return NULL;
     session *of = enter(handle, operation);
     if (!of)
         return NULL;
-    ask = ask && is_stale(of);
+    ask = ask && is_stale_locked(of);
     char *id = ask ? strdup(of->id) : NULL;
     snapshot *info = ask ? NULL : of->info;
     char *copy = id;
     int known = info != NULL;
     if (__builtin_expect(known && info->length <= SHORT, 1)) {
-        copy = plue_own(info->text, info->length);
+        copy = core_own(info->text, info->length);
         pthread_mutex_unlock(&of->lock);
     } else {
         if (info)
             atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
         pthread_mutex_unlock(&of->lock);
         if (info)
-            copy = plue_own(info->text, info->length);
-        plue_snapshot_drop(info);
+            copy = core_own(info->text, info->length);
+        core_snapshot_drop(info);
     }
     if (!known && !ask)
-        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
+        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
     if (!copy)
-        plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    return copy && ask ? plue_ask_info(copy) : copy;
+        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+    return copy && ask ? core_ask_info(copy) : copy;
 }
 
 char *plue_session_get_info(plue_session_t session)
@@ -183,7 +183,7 @@ char *plue_session_peek_info(plue_session_t session)
     return read_info(session, "plue_session_peek_info", 0);
 }
 
-char *plue_session_id_of(plue_session_t handle, const char *operation)
+char *core_session_id_of(plue_session_t handle, const char *operation)
 {
     session *of = enter(handle, operation);
     if (!of)
@@ -191,34 +191,34 @@ char *plue_session_id_of(plue_session_t handle, const char *operation)
     char *id = strdup(of->id);
     pthread_mutex_unlock(&of->lock);
     if (!id)
-        plue_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
     return id;
 }
 
 char *plue_session_get_id(plue_session_t handle)
 {
-    if (plue_ready("plue_session_get_id"))
+    if (core_ready("plue_session_get_id"))
         return NULL;
-    char *id = plue_session_id_of(handle, "plue_session_get_id"), *result = NULL;
-    if (id && !(result = plue_own(id, strlen(id))))
-        plue_fail(PLUE_ERROR_IO, "plue_session_get_id", "out of memory. Free some and try again.");
+    char *id = core_session_id_of(handle, "plue_session_get_id"), *result = NULL;
+    if (id && !(result = core_own(id, strlen(id))))
+        core_fail(PLUE_ERROR_IO, "plue_session_get_id", "out of memory. Free some and try again.");
     free(id);
     return result;
 }
 
 void plue_session_destroy(plue_session_t session)
 {
-    if (!atomic_load(&plue_forked) && atomic_load(&plue_state) != PLUE_STOPPED)
-        plue__session_release((uintptr_t)session);
+    if (!atomic_load(&core_forked) && atomic_load(&core_state) != CORE_STOPPED)
+        core__session_release((uintptr_t)session);
 }
 
-void plue_drop_all_sessions(void)
+void core_drop_all_sessions(void)
 {
-    pthread_mutex_lock(&plue_sessions_lock);
+    pthread_mutex_lock(&core_sessions_lock);
     for (uint32_t index = 0; index < slots_used; index++) {
         slot *at = slot_at(index);
         if (atomic_load_explicit(&at->handle, memory_order_relaxed))
-            drop_slot(at, index);
+            drop_slot_locked(at, index);
     }
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_unlock(&core_sessions_lock);
 }

@@ -15,31 +15,31 @@
 #define LINGER_NS INT64_C(60000)
 enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has hung up */
 
-lane plue_lanes[PLUE_LANE_COUNT];
-atomic_int plue_away;
-atomic_int plue_commits;
+lane core_lanes[CORE_LANE_COUNT];
+atomic_int core_away;
+atomic_int core_commits;
 static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
 /* A server's answer is waited for: several at a time. An abort that waits for one has set its flag and sent others home by then: so many can. */
-static const int lane_threads[PLUE_LANE_COUNT] = {1, 1, 2, 6, 16};
+static const int lane_threads[CORE_LANE_COUNT] = {1, 1, 2, 6, 16};
 
 static void make_lanes(void)
 {
-    for (int i = 0; i < PLUE_LANE_COUNT; i++) {
-        pthread_mutex_init(&plue_lanes[i].lock, NULL);
-        plue_cond_init(&plue_lanes[i].arrived);
-        plue_cond_init(&plue_lanes[i].emptied);
-        plue_lanes[i].pending.last = &plue_lanes[i].pending.first;
-        plue_lanes[i].started.last = &plue_lanes[i].started.first;
-        plue_lanes[i].open = i == PLUE_LANE_CONTROL;
+    for (int i = 0; i < CORE_LANE_COUNT; i++) {
+        pthread_mutex_init(&core_lanes[i].lock, NULL);
+        core_cond_init(&core_lanes[i].arrived);
+        core_cond_init(&core_lanes[i].emptied);
+        core_lanes[i].pending.last = &core_lanes[i].pending.first;
+        core_lanes[i].started.last = &core_lanes[i].started.first;
+        core_lanes[i].open = i == CORE_LANE_CONTROL;
     }
 }
 
-void plue_lanes_prepare(void)
+void core_lanes_prepare(void)
 {
     pthread_once(&lanes_once, make_lanes);
 }
 
-void plue_list_append(list *to, request *added)
+void core_list_append_locked(list *to, request *added)
 {
     added->next = NULL;
     added->link = to->last;
@@ -48,7 +48,7 @@ void plue_list_append(list *to, request *added)
     to->count++;
 }
 
-void plue_list_detach(list *from, request *old)
+void core_list_detach_locked(list *from, request *old)
 {
     *old->link = old->next;
     if (old->next)
@@ -58,7 +58,7 @@ void plue_list_detach(list *from, request *old)
     from->count--;
 }
 
-void plue_list_send_home(list *of, int code, int64_t at)
+void core_list_send_home_locked(list *of, int code, int64_t at)
 {
     for (request *each = of->first; each; each = each->next) {
         each->leave_code = code;
@@ -67,7 +67,7 @@ void plue_list_send_home(list *of, int code, int64_t at)
     }
 }
 
-void plue_request_free(request *old)
+void core_request_free(request *old)
 {
     pthread_cond_destroy(&old->ended);
     free((char *)old->view.session);
@@ -78,9 +78,9 @@ void plue_request_free(request *old)
 }
 
 /* ---- for Python ---- */
-static int closed(const lane *in, int index, int generation)
+static int closed_locked(const lane *in, int index, int generation)
 {
-    return index != PLUE_LANE_CONTROL && (!in->open || in->generation != generation);
+    return index != CORE_LANE_CONTROL && (!in->open || in->generation != generation);
 }
 
 /*
@@ -89,14 +89,14 @@ static int closed(const lane *in, int index, int generation)
  */
 static void linger(lane *in)
 {
-    int64_t until = plue_monotonic_ns() + LINGER_NS;
-    while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && plue_monotonic_ns() < until)
+    int64_t until = core_monotonic_ns() + LINGER_NS;
+    while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && core_monotonic_ns() < until)
         sched_yield();
 }
 
-static int must_wait(const lane *in, int index, const request *of)
+static int must_wait_locked(const lane *in, int index, const request *of)
 {
-    if (index != PLUE_LANE_REMOTE || !of->turn)
+    if (index != CORE_LANE_REMOTE || !of->turn)
         return 0;
     for (const request *each = in->started.first; each; each = each->next)
         if (each->turn && !strcmp(each->turn, of->turn))
@@ -105,25 +105,25 @@ static int must_wait(const lane *in, int index, const request *of)
 }
 
 /* The request that may be taken next, or NULL. */
-static request *next_of(const lane *in, int index)
+static request *next_of_locked(const lane *in, int index)
 {
     request *next = in->pending.first;
-    while (next && must_wait(in, index, next))
+    while (next && must_wait_locked(in, index, next))
         next = next->next;
     return next;
 }
 
-/* Wait until there is something to do in the lane, and say what (PLUE_SIGNAL_*); 0: the lane is closed. */
-int plue__wait(int index, int generation)
+/* Wait until there is something to do in the lane, and say what (CORE_SIGNAL_*); 0: the lane is closed. */
+int core__wait(int index, int generation)
 {
-    lane *in = &plue_lanes[index];
-    plue_lanes_prepare();
-    if (index == PLUE_LANE_COMMIT)
+    lane *in = &core_lanes[index];
+    core_lanes_prepare();
+    if (index == CORE_LANE_COMMIT)
         linger(in);
     pthread_mutex_lock(&in->lock);
-    while (!closed(in, index, generation) && !next_of(in, index) && !in->woken)
+    while (!closed_locked(in, index, generation) && !next_of_locked(in, index) && !in->woken)
         pthread_cond_wait(&in->arrived, &in->lock);
-    int what = closed(in, index, generation) ? 0 : (next_of(in, index) ? PLUE_SIGNAL_REQUESTS : 0) | in->woken;
+    int what = closed_locked(in, index, generation) ? 0 : (next_of_locked(in, index) ? CORE_SIGNAL_REQUESTS : 0) | in->woken;
     in->woken = 0;
     atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
     pthread_mutex_unlock(&in->lock);
@@ -131,16 +131,16 @@ int plue__wait(int index, int generation)
 }
 
 /* Take what is pending, at most `room`; does not wait. */
-int plue__take(int index, int generation, plue_request **requests, int room)
+int core__take(int index, int generation, core_request **requests, int room)
 {
-    lane *in = &plue_lanes[index];
+    lane *in = &core_lanes[index];
     int taken = 0;
     pthread_mutex_lock(&in->lock);
-    for (request *next; taken < room && !closed(in, index, generation) && (next = next_of(in, index));) {
-        plue_list_detach(&in->pending, next);
-        plue_list_append(&in->started, next);
+    for (request *next; taken < room && !closed_locked(in, index, generation) && (next = next_of_locked(in, index));) {
+        core_list_detach_locked(&in->pending, next);
+        core_list_append_locked(&in->started, next);
         next->state = STARTED;
-        if (index < PLUE_LANE_REMOTE) {
+        if (index < CORE_LANE_REMOTE) {
             next->leave_code = 0; /* an abort that came while it was pending came too late */
             next->leave_at = next->deadline;
         }
@@ -150,9 +150,9 @@ int plue__take(int index, int generation, plue_request **requests, int room)
     return taken;
 }
 
-void plue__wake(int index, int signal)
+void core__wake(int index, int signal)
 {
-    lane *in = &plue_lanes[index];
+    lane *in = &core_lanes[index];
     pthread_mutex_lock(&in->lock);
     in->woken |= signal;
     pthread_cond_signal(&in->arrived);
@@ -160,10 +160,10 @@ void plue__wake(int index, int signal)
 }
 
 /* What was taken from the lane is about to end: a caller that waits alone, and sleeps, is woken while the library tells what is new. */
-void plue__near(int index)
+void core__near(int index)
 {
-    lane *in = &plue_lanes[index];
-    atomic_fetch_add_explicit(&plue_commits, 1, memory_order_relaxed);
+    lane *in = &core_lanes[index];
+    atomic_fetch_add_explicit(&core_commits, 1, memory_order_relaxed);
     pthread_mutex_lock(&in->lock);
     request *only = in->started.count == 1 ? in->started.first : NULL;
     if (only && atomic_load_explicit(&only->near, memory_order_relaxed) != NEAR) {
@@ -176,11 +176,11 @@ void plue__near(int index)
 /* End a request that was taken. When the caller has left, its result has nowhere to go. */
 static int finish(request *done)
 {
-    lane *in = &plue_lanes[done->lane];
+    lane *in = &core_lanes[done->lane];
     pthread_mutex_lock(&in->lock);
     int abandoned = done->state == ABANDONED;
     if (!abandoned) {
-        plue_list_detach(&in->started, done);
+        core_list_detach_locked(&in->started, done);
         done->state = DONE;
         atomic_store_explicit(&done->near, OVER, memory_order_relaxed);
         pthread_cond_signal(&done->ended);
@@ -189,14 +189,14 @@ static int finish(request *done)
     }
     pthread_mutex_unlock(&in->lock);
     if (abandoned) {
-        plue__session_release(done->handle);
-        plue_request_free(done);
+        core__session_release(done->handle);
+        core_request_free(done);
     }
     return abandoned ? -1 : 0;
 }
 
 /* `array`: the text is what stands between the brackets of one. It may be long, and is copied once less if they are set here. */
-void plue__finish_text(plue_request *view, const char *text, size_t length, int array)
+void core__finish_text(core_request *view, const char *text, size_t length, int array)
 {
     request *done = (request *)view;
     done->text = malloc(length + 3);
@@ -213,21 +213,21 @@ void plue__finish_text(plue_request *view, const char *text, size_t length, int 
     finish(done);
 }
 
-int plue__finish_number(plue_request *view, int number)
+int core__finish_number(core_request *view, int number)
 {
     request *done = (request *)view;
     done->number = number;
     return finish(done);
 }
 
-int plue__finish_session(plue_request *view, uintptr_t handle)
+int core__finish_session(core_request *view, uintptr_t handle)
 {
     request *done = (request *)view;
     done->handle = handle;
     return finish(done);
 }
 
-void plue__finish_error(plue_request *view, int code, const char *message, const char *details)
+void core__finish_error(core_request *view, int code, const char *message, const char *details)
 {
     request *done = (request *)view;
     done->code = code;
@@ -237,7 +237,7 @@ void plue__finish_error(plue_request *view, int code, const char *message, const
 }
 
 /* ---- threads ---- */
-extern int plue_python_serve(int lane, int generation);
+extern int core_python_serve(int lane, int generation);
 
 struct assignment {
     int lane, generation;
@@ -247,9 +247,9 @@ static void *lane_main(void *argument)
 {
     struct assignment mine = *(struct assignment *)argument;
     free(argument);
-    plue_this_thread()->generation = mine.generation;
-    plue_python_serve(mine.lane, mine.generation);
-    lane *in = &plue_lanes[mine.lane];
+    core_this_thread()->generation = mine.generation;
+    core_python_serve(mine.lane, mine.generation);
+    lane *in = &core_lanes[mine.lane];
     pthread_mutex_lock(&in->lock);
     if (in->generation == mine.generation && --in->threads == 0)
         pthread_cond_broadcast(&in->emptied);
@@ -258,38 +258,38 @@ static void *lane_main(void *argument)
 }
 
 /* Does the library talk to a server? To be said before the lanes are opened. */
-void plue__remote(int remote)
+void core__remote(int remote)
 {
-    atomic_store(&plue_away, remote);
+    atomic_store(&core_away, remote);
 }
 
-int plue_lanes_open(int generation)
+int core_lanes_open(int generation)
 {
-    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
-        int threads = i < PLUE_LANE_REMOTE || atomic_load(&plue_away) ? lane_threads[i] : 0;
-        pthread_mutex_lock(&plue_lanes[i].lock);
-        plue_lanes[i].open = threads > 0;
-        plue_lanes[i].generation = generation;
-        plue_lanes[i].woken = PLUE_SIGNAL_WAKE; /* others may have written while we started */
-        plue_lanes[i].threads = 0;
-        pthread_mutex_unlock(&plue_lanes[i].lock);
+    for (int i = CORE_LANE_COMMIT; i < CORE_LANE_COUNT; i++) {
+        int threads = i < CORE_LANE_REMOTE || atomic_load(&core_away) ? lane_threads[i] : 0;
+        pthread_mutex_lock(&core_lanes[i].lock);
+        core_lanes[i].open = threads > 0;
+        core_lanes[i].generation = generation;
+        core_lanes[i].woken = CORE_SIGNAL_WAKE; /* others may have written while we started */
+        core_lanes[i].threads = 0;
+        pthread_mutex_unlock(&core_lanes[i].lock);
         for (int n = 0; n < threads; n++) {
             struct assignment *mine = malloc(sizeof *mine);
             if (mine) {
                 *mine = (struct assignment){i, generation};
-                pthread_mutex_lock(&plue_lanes[i].lock);
-                plue_lanes[i].threads++;
-                pthread_mutex_unlock(&plue_lanes[i].lock);
+                pthread_mutex_lock(&core_lanes[i].lock);
+                core_lanes[i].threads++;
+                pthread_mutex_unlock(&core_lanes[i].lock);
             }
-            if (!mine || plue_spawn(lane_main, mine)) {
+            if (!mine || core_spawn(lane_main, mine)) {
                 if (mine) {
-                    pthread_mutex_lock(&plue_lanes[i].lock);
-                    plue_lanes[i].threads--;
-                    pthread_mutex_unlock(&plue_lanes[i].lock);
+                    pthread_mutex_lock(&core_lanes[i].lock);
+                    core_lanes[i].threads--;
+                    pthread_mutex_unlock(&core_lanes[i].lock);
                 }
                 free(mine);
-                plue_lanes_shut();
-                plue_lanes_end(plue_monotonic_ns() + 1000 * MS);
+                core_lanes_shut();
+                core_lanes_end(core_monotonic_ns() + 1000 * MS);
                 return -1;
             }
         }
@@ -298,26 +298,26 @@ int plue_lanes_open(int generation)
 }
 
 /* A thread died by a defect of ours: its lane takes no more calls, they fail at once instead of waiting. */
-void plue__lane_failed(int index, int generation)
+void core__lane_failed(int index, int generation)
 {
-    lane *in = &plue_lanes[index];
+    lane *in = &core_lanes[index];
     pthread_mutex_lock(&in->lock);
     if (in->generation == generation) {
         in->open = 0;
-        plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, 0);
-        plue_list_send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
+        core_list_send_home_locked(&in->started, PLUE_ERROR_CLOSED, 0);
+        core_list_send_home_locked(&in->pending, PLUE_ERROR_CLOSED, 0);
     }
     pthread_mutex_unlock(&in->lock);
 }
 
-void plue_lanes_leave_start(int64_t at)
+void core_lanes_leave_start(int64_t at)
 {
-    lane *in = &plue_lanes[PLUE_LANE_CONTROL];
-    plue_lanes_prepare();
+    lane *in = &core_lanes[CORE_LANE_CONTROL];
+    core_lanes_prepare();
     pthread_mutex_lock(&in->lock);
     for (int i = 0; i < 2; i++)
         for (request *each = (i ? &in->started : &in->pending)->first; each; each = each->next)
-            if (each->view.operation == PLUE_CONTROL_OPEN && at < each->leave_at) {
+            if (each->view.operation == CORE_CONTROL_OPEN && at < each->leave_at) {
                 each->leave_code = PLUE_ERROR_CLOSED;
                 each->leave_at = at;
                 pthread_cond_signal(&each->ended);
@@ -325,32 +325,32 @@ void plue_lanes_leave_start(int64_t at)
     pthread_mutex_unlock(&in->lock);
 }
 
-void plue_lanes_shut(void)
+void core_lanes_shut(void)
 {
-    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
-        lane *in = &plue_lanes[i];
+    for (int i = CORE_LANE_COMMIT; i < CORE_LANE_COUNT; i++) {
+        lane *in = &core_lanes[i];
         pthread_mutex_lock(&in->lock);
         in->open = 0;
-        plue_list_send_home(&in->pending, PLUE_ERROR_CLOSED, 0);
-        if (i >= PLUE_LANE_REMOTE)
-            plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, plue_monotonic_ns() + HANG_UP_MS * MS);
+        core_list_send_home_locked(&in->pending, PLUE_ERROR_CLOSED, 0);
+        if (i >= CORE_LANE_REMOTE)
+            core_list_send_home_locked(&in->started, PLUE_ERROR_CLOSED, core_monotonic_ns() + HANG_UP_MS * MS);
         pthread_cond_broadcast(&in->arrived);
         pthread_mutex_unlock(&in->lock);
     }
 }
 
-int plue_lanes_end(int64_t deadline)
+int core_lanes_end(int64_t deadline)
 {
     int stuck = 0;
     struct timespec at;
-    plue_deadline(&at, deadline);
-    for (int i = PLUE_LANE_COMMIT; i < PLUE_LANE_COUNT; i++) {
-        lane *in = &plue_lanes[i];
+    core_deadline(&at, deadline);
+    for (int i = CORE_LANE_COMMIT; i < CORE_LANE_COUNT; i++) {
+        lane *in = &core_lanes[i];
         pthread_mutex_lock(&in->lock);
         while (in->threads && pthread_cond_timedwait(&in->emptied, &in->lock, &at) != ETIMEDOUT)
             ;
         stuck |= in->threads != 0;
-        plue_list_send_home(&in->started, PLUE_ERROR_CLOSED, 0);
+        core_list_send_home_locked(&in->started, PLUE_ERROR_CLOSED, 0);
         pthread_mutex_unlock(&in->lock);
     }
     return stuck ? -1 : 0;

@@ -1,6 +1,6 @@
 /* Lanes: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in lanes.c. */
-#ifndef PLUE_LANES_H
-#define PLUE_LANES_H
+#ifndef CORE_LANES_H
+#define CORE_LANES_H
 
 #include "core.h"
 
@@ -10,7 +10,7 @@ enum { FAR, NEAR, OVER }; /* its end: far, near and awaited by a thread that doe
 
 typedef struct request request;
 struct request {
-    plue_request view; /* first: Python sees this part */
+    core_request view; /* first: Python sees this part */
     request *next, **link;
     pthread_cond_t ended;
     int lane, state;
@@ -38,14 +38,14 @@ typedef struct lane {
     int open, woken, threads, generation;
 } lane;
 
-extern lane plue_lanes[PLUE_LANE_COUNT];
-void plue_lanes_prepare(void); /* once per process */
+extern lane core_lanes[CORE_LANE_COUNT];
+void core_lanes_prepare(void); /* once per process */
 
 /* Under the lane's lock. */
-void plue_list_append(list *to, request *added);
-void plue_list_detach(list *from, request *old);
-void plue_list_send_home(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
+void core_list_append_locked(list *to, request *added);
+void core_list_detach_locked(list *from, request *old);
+void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
-void plue_request_free(request *old);
+void core_request_free(request *old);
 
 #endif

@@ -89,7 +89,7 @@ static int spill_remove(uintptr_t block)
     return found;
 }
 
-int plue_own_block(void *block)
+int core_own_block(void *block)
 {
     uintptr_t value = (uintptr_t)block;
     _Atomic(uintptr_t) *bucket = owned[hash(value) % BUCKETS];
@@ -118,9 +118,9 @@ static int disown(void *block)
 static void *new_block(size_t size)
 {
 #ifndef __SANITIZE_ADDRESS__ /* it is to see each block's own life */
-    plue_thread *thread = plue_known_thread;
+    core_thread *thread = core_known_thread;
     if (thread) {
-        struct plue_held *oldest = &thread->held[thread->next_held % HELD];
+        struct core_held *oldest = &thread->held[thread->next_held % HELD];
         if (oldest->size >= size && oldest->size <= 2 * size + 64) {
             void *block = oldest->block;
             oldest->block = NULL;
@@ -132,14 +132,14 @@ static void *new_block(size_t size)
     return malloc(size);
 }
 
-char *plue_own(const char *text, size_t length)
+char *core_own(const char *text, size_t length)
 {
     char *copy = new_block(length + 1);
     if (!copy)
         return NULL;
     memcpy(copy, text, length);
     copy[length] = 0;
-    if (plue_own_block(copy)) {
+    if (core_own_block(copy)) {
         free(copy);
         return NULL;
     }
@@ -149,9 +149,9 @@ char *plue_own(const char *text, size_t length)
 static inline void give_back(void *memory)
 {
     /* In a forked child another thread may have held the allocator's or our lock: a leak there beats a hang. */
-    if (!memory || atomic_load_explicit(&plue_forked, memory_order_relaxed) || !disown(memory))
+    if (!memory || atomic_load_explicit(&core_forked, memory_order_relaxed) || !disown(memory))
         return;
-    plue_thread *thread = plue_this_thread();
+    core_thread *thread = core_this_thread();
     if (!thread) {
         free(memory);
         return;
@@ -164,7 +164,7 @@ static inline void give_back(void *memory)
         if (to > from)
             (void)madvise((void *)from, to - from, MADV_DONTNEED);
     }
-    struct plue_held *oldest = &thread->held[thread->next_held++ % HELD];
+    struct core_held *oldest = &thread->held[thread->next_held++ % HELD];
     if (oldest->block)
         free(oldest->block);
     oldest->block = memory;

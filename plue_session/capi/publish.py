@@ -26,19 +26,19 @@ class Publisher:
 
     def adopt(self):
         """Call this first on a thread of the runtime's that publishes: after a shutdown that has left it behind it cannot."""
-        self._lib.plue__adopt(self._generation)
+        self._lib.core__adopt(self._generation)
 
     def known(self, session_id):
-        return bool(self._lib.plue__session_known(session_id.encode()))
+        return bool(self._lib.core__session_known(session_id.encode()))
 
     def known_ids(self):
-        ids = self._lib.plue__session_ids()
+        ids = self._lib.core__session_ids()
         if not ids:
             raise MemoryError
         try:
             return self._ffi.string(ids).decode().split()
         finally:
-            self._lib.plue__free(ids)
+            self._lib.core__free(ids)
 
     def snapshot(self, session_id, rev, info):
         if self._store:
@@ -51,7 +51,7 @@ class Publisher:
         if self._away:
             info = stale(info)
         data = info.encode("utf-8", "replace")
-        self._lib.plue__session_publish(session_id.encode(), rev, data, len(data))
+        self._lib.core__session_publish(session_id.encode(), rev, data, len(data))
 
     def follow(self, store):
         """Sessions live on a server, of which the store holds what was last known."""
@@ -70,24 +70,24 @@ class Publisher:
 
     def fresh(self, session_id):
         """The server was asked about the session just now."""
-        self._lib.plue__session_fresh(session_id.encode(), monotonic_ns())
+        self._lib.core__session_fresh(session_id.encode(), monotonic_ns())
 
     def gone(self, session_id):
-        self._lib.plue__session_gone(session_id.encode())
+        self._lib.core__session_gone(session_id.encode())
 
     def event(self, row, store_id):
-        if self._lib.plue__event_pass(row.id):  # nobody waits for it: it is not even put together
+        if self._lib.core__event_pass(row.id):  # nobody waits for it: it is not even put together
             return
         head = head_of(row.kind, row.session_id, render(store_id, row.id, row.session_id))
         tail = row.tail.encode("utf-8", "replace")
-        self._lib.plue__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
+        self._lib.core__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
 
     def transient(self, kind, session_id, tail, cursor):
         head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "replace")
-        self._lib.plue__event_publish(0, kind, head, len(head), data, len(data))
+        self._lib.core__event_publish(0, kind, head, len(head), data, len(data))
 
     def skip(self, log_id):
-        self._lib.plue__event_skip(log_id)
+        self._lib.core__event_skip(log_id)
 
     def lost(self, log_id):
-        self._lib.plue__event_lost(log_id)
+        self._lib.core__event_lost(log_id)

@@ -15,18 +15,18 @@
 
 enum { SEQUENCE = 48 }; /* what the sequence number adds to an event's text, at most */
 
-pthread_mutex_t plue_queues_lock = PTHREAD_MUTEX_INITIALIZER;
-static plue_queue *queues;
+pthread_mutex_t core_queues_lock = PTHREAD_MUTEX_INITIALIZER;
+static core_queue *queues;
 static uint64_t last_token;
 static int64_t published;
 
-static void drop_event(plue_event *old)
+static void drop_event(core_event *old)
 {
     if (atomic_fetch_sub(&old->references, 1) == 1)
         free(old);
 }
 
-void plue_queue_open(plue_queue *made, int signal)
+void core_queue_open_locked(core_queue *made, int signal)
 {
     made->token = ++last_token;
     made->last = published;
@@ -35,16 +35,16 @@ void plue_queue_open(plue_queue *made, int signal)
     queues = made;
 }
 
-void plue_queue_close(plue_queue *old)
+void core_queue_close_locked(core_queue *old)
 {
-    plue_queue **link = &queues;
+    core_queue **link = &queues;
     while (*link && *link != old)
         link = &(*link)->next;
     if (*link)
         *link = old->next;
     while (old->count) {
         drop_event(old->ring[old->first]);
-        old->first = (old->first + 1) % PLUE_QUEUE_CAPACITY;
+        old->first = (old->first + 1) % CORE_QUEUE_CAPACITY;
         old->count--;
     }
     if (old->signal >= 0)
@@ -52,58 +52,58 @@ void plue_queue_close(plue_queue *old)
     old->signal = -1;
 }
 
-void plue_queue_ring(plue_queue *of)
+void core_queue_ring_locked(core_queue *of)
 {
     uint64_t one = 1;
     if (of->signal >= 0 && write(of->signal, &one, sizeof one) < 0)
         return; /* an eventfd that is full is readable all the same */
 }
 
-static int push(plue_queue *to, plue_event *added, int64_t id)
+static int push_locked(core_queue *to, core_event *added, int64_t id)
 {
-    if (to->count == PLUE_QUEUE_CAPACITY || (to->count && to->bytes + added->length > PLUE_QUEUE_BYTES))
+    if (to->count == CORE_QUEUE_CAPACITY || (to->count && to->bytes + added->length > CORE_QUEUE_BYTES))
         return -1;
     to->bytes += added->length;
     atomic_fetch_add(&added->references, 1);
-    to->ring[(to->first + to->count++) % PLUE_QUEUE_CAPACITY] = added;
+    to->ring[(to->first + to->count++) % CORE_QUEUE_CAPACITY] = added;
     if (id)
         to->last = id;
     if (to->count == 1)
-        plue_queue_ring(to);
+        core_queue_ring_locked(to);
     return 0;
 }
 
-void plue_queue_hush(plue_queue *of)
+void core_queue_hush_locked(core_queue *of)
 {
     uint64_t ignored;
     while (of->signal >= 0 && read(of->signal, &ignored, sizeof ignored) < 0 && errno == EINTR)
         ;
 }
 
-char *plue_queue_room(const plue_queue *of)
+char *core_queue_room_locked(const core_queue *of)
 {
     return of->count ? malloc(of->ring[of->first]->length + SEQUENCE + 1) : NULL;
 }
 
-plue_event *plue_queue_pop(plue_queue *from, uint64_t *sequence)
+core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence)
 {
     if (!from->count)
         return NULL;
-    plue_event *taken = from->ring[from->first];
-    from->first = (from->first + 1) % PLUE_QUEUE_CAPACITY;
+    core_event *taken = from->ring[from->first];
+    from->first = (from->first + 1) % CORE_QUEUE_CAPACITY;
     from->count--;
     from->bytes -= taken->length;
     *sequence = from->sequence;
     if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
         from->sequence++;
     if (!from->count)
-        plue_queue_hush(from);
+        core_queue_hush_locked(from);
     return taken;
 }
 
-static plue_event *make_event(int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+static core_event *make_event(int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
 {
-    plue_event *made = malloc(sizeof *made + head_length + tail_length + 1);
+    core_event *made = malloc(sizeof *made + head_length + tail_length + 1);
     if (made) {
         atomic_init(&made->references, 1);
         made->kind = kind;
@@ -116,7 +116,7 @@ static plue_event *make_event(int kind, const char *head, size_t head_length, co
     return made;
 }
 
-void plue_event_print(plue_event *of, uint64_t sequence, char *room)
+void core_event_print(core_event *of, uint64_t sequence, char *room)
 {
     char number[SEQUENCE] = "";
     int digits = of->kind == PLUE_EVENT_GAP ? 0 : snprintf(number, sizeof number, ",\"sequence\":%llu", (unsigned long long)sequence);
@@ -126,142 +126,142 @@ void plue_event_print(plue_event *of, uint64_t sequence, char *room)
     drop_event(of);
 }
 
-static plue_queue *queue_by_token(uint64_t token)
+static core_queue *queue_by_token_locked(uint64_t token)
 {
-    plue_queue *found = queues;
+    core_queue *found = queues;
     while (found && found->token != token)
         found = found->next;
     return found;
 }
 
-static void offer(plue_queue *to, plue_event *made, int64_t id)
+static void offer_locked(core_queue *to, core_event *made, int64_t id)
 {
     if (to->closing || to->behind || (id && id <= to->last))
         return;
-    if (push(to, made, id) && id)
+    if (push_locked(to, made, id) && id)
         to->behind = 1;
 }
 
 /* ---- for Python ---- */
 /* Hand an event to every queue that is not behind; id 0: it is not in the log. */
-void plue__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
 {
-    if (plue_outdated())
+    if (core_outdated())
         return;
-    plue_event *made = make_event(kind, head, head_length, tail, tail_length);
-    pthread_mutex_lock(&plue_queues_lock);
+    core_event *made = make_event(kind, head, head_length, tail, tail_length);
+    pthread_mutex_lock(&core_queues_lock);
     if (id)
         published = id;
-    for (plue_queue *each = queues; each; each = each->next) {
+    for (core_queue *each = queues; each; each = each->next) {
         if (made)
-            offer(each, made, id);
+            offer_locked(each, made, id);
         else if (id) { /* no memory: the log still has it */
             each->behind = 1;
-            plue_queue_ring(each);
+            core_queue_ring_locked(each);
         }
     }
     if (made)
         drop_event(made);
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
 }
 
 /* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue does. */
-int plue__event_pass(int64_t id)
+int core__event_pass(int64_t id)
 {
-    pthread_mutex_lock(&plue_queues_lock);
-    const plue_queue *waits = queues;
+    pthread_mutex_lock(&core_queues_lock);
+    const core_queue *waits = queues;
     while (waits && (waits->closing || waits->behind))
         waits = waits->next;
-    if (!waits && !plue_outdated())
+    if (!waits && !core_outdated())
         published = id;
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
     return !waits;
 }
 
 /* The log went on to `id` with what is not for this library's queues: whoever has got all before it need not look there again. */
-void plue__event_skip(int64_t id)
+void core__event_skip(int64_t id)
 {
-    if (plue_outdated())
+    if (core_outdated())
         return;
-    pthread_mutex_lock(&plue_queues_lock);
+    pthread_mutex_lock(&core_queues_lock);
     published = id > published ? id : published;
-    for (plue_queue *each = queues; each; each = each->next)
+    for (core_queue *each = queues; each; each = each->next)
         if (!each->behind && id > each->last)
             each->last = id;
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
 }
 
 /* The log went on to `id` in a way that cannot be told event by event: every queue has to look for itself. */
-void plue__event_lost(int64_t id)
+void core__event_lost(int64_t id)
 {
-    pthread_mutex_lock(&plue_queues_lock);
+    pthread_mutex_lock(&core_queues_lock);
     published = id;
-    for (plue_queue *each = queues; each; each = each->next) {
+    for (core_queue *each = queues; each; each = each->next) {
         each->behind = 1;
-        plue_queue_ring(each);
+        core_queue_ring_locked(each);
     }
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
 }
 
 /* The log stands at `id` when the library starts. */
-void plue__event_start(int64_t id)
+void core__event_start(int64_t id)
 {
-    pthread_mutex_lock(&plue_queues_lock);
+    pthread_mutex_lock(&core_queues_lock);
     published = id;
-    for (plue_queue *each = queues; each; each = each->next)
+    for (core_queue *each = queues; each; each = each->next)
         each->last = id;
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
 }
 
-int64_t plue_published(void)
+int64_t core_published(void)
 {
-    pthread_mutex_lock(&plue_queues_lock);
+    pthread_mutex_lock(&core_queues_lock);
     int64_t id = published;
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
     return id;
 }
 
 /* List the queues that are behind and empty: their tokens, and the log id after which each wants to go on. */
-int plue__event_behind(uint64_t *tokens, int64_t *after, int room)
+int core__event_behind(uint64_t *tokens, int64_t *after, int room)
 {
     int found = 0;
-    pthread_mutex_lock(&plue_queues_lock);
-    for (plue_queue *each = queues; each && found < room; each = each->next) {
+    pthread_mutex_lock(&core_queues_lock);
+    for (core_queue *each = queues; each && found < room; each = each->next) {
         if (each->behind && !each->count) {
             tokens[found] = each->token;
             after[found++] = each->last;
         }
     }
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
     return found;
 }
 
 /* Put one event from the log (or a gap) into a queue that is behind; -1 when it is full or gone. */
-int plue__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+int core__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
 {
-    plue_event *made = make_event(kind, head, head_length, tail, tail_length);
+    core_event *made = make_event(kind, head, head_length, tail, tail_length);
     int failed = -1;
-    pthread_mutex_lock(&plue_queues_lock);
-    plue_queue *to = queue_by_token(token);
-    if (to && made && to->behind && !plue_outdated())
-        failed = id > to->last || kind == PLUE_EVENT_GAP ? push(to, made, id) : 0;
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_lock(&core_queues_lock);
+    core_queue *to = queue_by_token_locked(token);
+    if (to && made && to->behind && !core_outdated())
+        failed = id > to->last || kind == PLUE_EVENT_GAP ? push_locked(to, made, id) : 0;
+    pthread_mutex_unlock(&core_queues_lock);
     if (made)
         drop_event(made);
     return failed;
 }
 
 /* Everything up to log id `last` has been refilled: 1 when the queue is live again, 0 when more was published meanwhile. */
-int plue__event_refilled(uint64_t token, int64_t last)
+int core__event_refilled(uint64_t token, int64_t last)
 {
-    pthread_mutex_lock(&plue_queues_lock);
-    plue_queue *of = queue_by_token(token);
+    pthread_mutex_lock(&core_queues_lock);
+    core_queue *of = queue_by_token_locked(token);
     int live = 1;
     if (of && of->behind) {
         of->last = last > of->last ? last : of->last;
         live = of->last >= published;
         of->behind = !live;
     }
-    pthread_mutex_unlock(&plue_queues_lock);
+    pthread_mutex_unlock(&core_queues_lock);
     return live;
 }

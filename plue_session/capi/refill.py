@@ -38,7 +38,7 @@ class Refilling:
 
     def refill_all(self):
         tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
-        for place in range(self.lib.plue__event_behind(tokens, after, QUEUES)):
+        for place in range(self.lib.core__event_behind(tokens, after, QUEUES)):
             self.refill_queue(tokens[place], after[place])
 
     def refill_queue(self, token, after):
@@ -58,11 +58,11 @@ class Refilling:
                     return  # full again
                 after = row.id
             after = after if rows else max(after, newest)  # up to there everything is another scope's
-            if not rows and lib.plue__event_refilled(token, after):
+            if not rows and lib.core__event_refilled(token, after):
                 return
 
     def push(self, token, log_id, kind, session_id, tail):
         """Append an event to the queue; returns whether that is full."""
         head = head_of(kind, session_id, cursors.render(self.store.store_id, log_id, session_id))
         tail = tail.encode("utf-8", "replace")
-        return self.lib.plue__event_refill(token, log_id, kind, head, len(head), tail, len(tail))
+        return self.lib.core__event_refill(token, log_id, kind, head, len(head), tail, len(tail))

@@ -10,18 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct plue_fresh_for plue_fresh_for = {-1};
-pthread_mutex_t plue_sessions_lock = PTHREAD_MUTEX_INITIALIZER;
+struct core_fresh_for core_fresh_for = {-1};
+pthread_mutex_t core_sessions_lock = PTHREAD_MUTEX_INITIALIZER;
 static session **buckets, *pool;
 static size_t bucket_count, session_count;
 
-void plue_snapshot_drop(snapshot *old)
+void core_snapshot_drop(snapshot *old)
 {
     if (old && atomic_fetch_sub(&old->references, 1) == 1)
         free(old);
 }
 
-/* ---- the table of sessions by id; plue_sessions_lock is held ---- */
+/* ---- the table of sessions by id; core_sessions_lock is held ---- */
 static uint64_t hash_of(const char *id)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -30,7 +30,7 @@ static uint64_t hash_of(const char *id)
     return hash ^ hash >> 29;
 }
 
-session *plue_session_find(const char *id)
+session *core_session_find_locked(const char *id)
 {
     uint64_t hash = hash_of(id);
     if (!bucket_count)
@@ -41,7 +41,7 @@ session *plue_session_find(const char *id)
     return found;
 }
 
-static int grow_buckets(void)
+static int grow_buckets_locked(void)
 {
     size_t count = bucket_count ? bucket_count * 2 : 256;
     session **bigger = calloc(count, sizeof *bigger);
@@ -60,9 +60,9 @@ static int grow_buckets(void)
     return 0;
 }
 
-session *plue_session_make(const char *id)
+session *core_session_make_locked(const char *id)
 {
-    if (session_count >= bucket_count && grow_buckets() && !bucket_count)
+    if (session_count >= bucket_count && grow_buckets_locked() && !bucket_count)
         return NULL;
     session *made = pool;
     if (made)
@@ -87,7 +87,7 @@ session *plue_session_make(const char *id)
     return made;
 }
 
-static void forget_session(session *old)
+static void forget_session_locked(session *old)
 {
     session **link = &buckets[old->hash & (bucket_count - 1)];
     while (*link != old)
@@ -95,7 +95,7 @@ static void forget_session(session *old)
     *link = old->next;
     session_count--;
     pthread_mutex_lock(&old->lock);
-    plue_snapshot_drop(old->info);
+    core_snapshot_drop(old->info);
     free(old->id);
     old->info = NULL;
     old->id = NULL;
@@ -107,25 +107,25 @@ static void forget_session(session *old)
     pool = old;
 }
 
-void plue_session_unreference(session *of)
+void core_session_unreference_locked(session *of)
 {
     if (--of->references == 0)
-        forget_session(of);
+        forget_session_locked(of);
 }
 
 /* ---- for Python ---- */
-int plue__session_known(const char *id)
+int core__session_known(const char *id)
 {
-    pthread_mutex_lock(&plue_sessions_lock);
-    int known = plue_session_find(id) != NULL;
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_lock(&core_sessions_lock);
+    int known = core_session_find_locked(id) != NULL;
+    pthread_mutex_unlock(&core_sessions_lock);
     return known;
 }
 
-/* The ids of all sessions that somebody holds a handle to, one per line; for plue__free. NULL when memory is short. */
-char *plue__session_ids(void)
+/* The ids of all sessions that somebody holds a handle to, one per line; for core__free. NULL when memory is short. */
+char *core__session_ids(void)
 {
-    pthread_mutex_lock(&plue_sessions_lock);
+    pthread_mutex_lock(&core_sessions_lock);
     size_t room = 1;
     for (size_t i = 0; i < bucket_count; i++)
         for (session *each = buckets[i]; each; each = each->next)
@@ -139,11 +139,11 @@ char *plue__session_ids(void)
             }
         *to = 0;
     }
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_unlock(&core_sessions_lock);
     return ids;
 }
 
-void plue__free(char *text)
+void core__free(char *text)
 {
     free(text);
 }
@@ -151,26 +151,26 @@ void plue__free(char *text)
 /* A session is locked with the table's lock let go: others want to destroy meanwhile. */
 static session *hold(const char *id)
 {
-    pthread_mutex_lock(&plue_sessions_lock);
-    session *of = plue_session_find(id);
+    pthread_mutex_lock(&core_sessions_lock);
+    session *of = core_session_find_locked(id);
     if (of)
         of->references++;
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_unlock(&core_sessions_lock);
     return of;
 }
 
 static void let_go(session *of)
 {
-    pthread_mutex_lock(&plue_sessions_lock);
-    plue_session_unreference(of);
-    pthread_mutex_unlock(&plue_sessions_lock);
+    pthread_mutex_lock(&core_sessions_lock);
+    core_session_unreference_locked(of);
+    pthread_mutex_unlock(&core_sessions_lock);
 }
 
 /* Set what every handle of the session shows, unless that is newer already. Without memory for it they show nothing, rather
    than what was before: see read_info(). */
-void plue__session_publish(const char *id, int64_t rev, const char *info, size_t length)
+void core__session_publish(const char *id, int64_t rev, const char *info, size_t length)
 {
-    if (plue_outdated())
+    if (core_outdated())
         return;
     snapshot *copy = malloc(sizeof *copy + length + 1), *old = copy;
     if (copy) {
@@ -190,17 +190,17 @@ void plue__session_publish(const char *id, int64_t rev, const char *info, size_t
         pthread_mutex_unlock(&of->lock);
         let_go(of);
     }
-    plue_snapshot_drop(old);
+    core_snapshot_drop(old);
 }
 
-void plue__session_gone(const char *id)
+void core__session_gone(const char *id)
 {
-    if (plue_outdated())
+    if (core_outdated())
         return;
     session *of = hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
-        plue_snapshot_drop(of->info);
+        core_snapshot_drop(of->info);
         of->info = NULL;
         of->gone = 1;
         pthread_mutex_unlock(&of->lock);
@@ -209,9 +209,9 @@ void plue__session_gone(const char *id)
 }
 
 /* Note that the server was asked about the session at this time: its snapshot is as old as that. */
-void plue__session_fresh(const char *id, int64_t monotonic_ns)
+void core__session_fresh(const char *id, int64_t monotonic_ns)
 {
-    if (plue_outdated())
+    if (core_outdated())
         return;
     session *of = hold(id);
     if (of) {
@@ -223,7 +223,7 @@ void plue__session_fresh(const char *id, int64_t monotonic_ns)
     }
 }
 
-void plue__set_ttl(int64_t ns)
+void core__set_ttl(int64_t ns)
 {
-    atomic_store(&plue_fresh_for.ns, ns);
+    atomic_store(&core_fresh_for.ns, ns);
 }

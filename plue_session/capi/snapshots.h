@@ -1,6 +1,6 @@
 /* What the handles to one session share: see snapshots.c. */
-#ifndef PLUE_SNAPSHOTS_H
-#define PLUE_SNAPSHOTS_H
+#ifndef CORE_SNAPSHOTS_H
+#define CORE_SNAPSHOTS_H
 
 #include "core.h"
 
@@ -25,19 +25,19 @@ struct session {
 };
 
 /* How many ns a snapshot is as good as the server's word; -1: for ever. Read by every reader: in a cache line of its own. */
-extern struct plue_fresh_for {
+extern struct core_fresh_for {
     _Alignas(64) atomic_llong ns;
-} plue_fresh_for;
+} core_fresh_for;
 
 /* Guards the table of sessions and all references; a session's own lock is taken inside of it, never around it. */
-extern pthread_mutex_t plue_sessions_lock;
+extern pthread_mutex_t core_sessions_lock;
 
-void plue_snapshot_drop(snapshot *old);
-/* With plue_sessions_lock held: the session with this id that somebody has a handle to, or NULL. */
-session *plue_session_find(const char *id);
-/* With plue_sessions_lock held: a new one without references; NULL when memory is short. */
-session *plue_session_make(const char *id);
-/* With plue_sessions_lock held: without references it is forgotten. */
-void plue_session_unreference(session *of);
+void core_snapshot_drop(snapshot *old);
+/* With core_sessions_lock held: the session with this id that somebody has a handle to, or NULL. */
+session *core_session_find_locked(const char *id);
+/* With core_sessions_lock held: a new one without references; NULL when memory is short. */
+session *core_session_make_locked(const char *id);
+/* With core_sessions_lock held: without references it is forgotten. */
+void core_session_unreference_locked(session *of);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int plue_is_utf8(const char *text, size_t length)
+int core_is_utf8(const char *text, size_t length)
 {
     const unsigned char *at = (const unsigned char *)text, *end = at + length;
     while (at < end) {
@@ -43,23 +43,23 @@ int plue_is_utf8(const char *text, size_t length)
     return 1;
 }
 
-void plue_make_utf8(char *text)
+void core_make_utf8(char *text)
 {
     size_t length = strlen(text);
-    if (plue_is_utf8(text, length))
+    if (core_is_utf8(text, length))
         return;
     for (size_t i = 0; i < length; i++) {
         size_t run = 1;
-        while (run < 4 && i + run < length && !plue_is_utf8(text + i, run))
+        while (run < 4 && i + run < length && !core_is_utf8(text + i, run))
             run++;
-        if (plue_is_utf8(text + i, run))
+        if (core_is_utf8(text + i, run))
             i += run - 1;
         else
             text[i] = '?';
     }
 }
 
-char *plue_quote(const char *text, size_t length, size_t *out_length)
+char *core_quote(const char *text, size_t length, size_t *out_length)
 {
     static const char hex[] = "0123456789abcdef";
     char *out = malloc(length * 6 + 3), *to = out;
@@ -90,22 +90,22 @@ char *plue_quote(const char *text, size_t length, size_t *out_length)
 
 char *plue_json_quote(const char *text)
 {
-    if (plue_ready("plue_json_quote"))
+    if (core_ready("plue_json_quote"))
         return NULL;
     if (!text) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is NULL. Pass \"\" for an empty string.");
+        core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is NULL. Pass \"\" for an empty string.");
         return NULL;
     }
     size_t length = strlen(text), quoted_length;
-    if (!plue_is_utf8(text, length)) {
-        plue_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is not valid UTF-8. Convert it first.");
+    if (!core_is_utf8(text, length)) {
+        core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is not valid UTF-8. Convert it first.");
         return NULL;
     }
-    char *quoted = plue_quote(text, length, &quoted_length), *result = NULL;
+    char *quoted = core_quote(text, length, &quoted_length), *result = NULL;
     if (quoted)
-        result = plue_own(quoted, quoted_length);
+        result = core_own(quoted, quoted_length);
     free(quoted);
     if (!result)
-        plue_fail(PLUE_ERROR_IO, "plue_json_quote", "out of memory. Free some and try again.");
+        core_fail(PLUE_ERROR_IO, "plue_json_quote", "out of memory. Free some and try again.");
     return result;
 }

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "plue_tables.h"
+#include "core_tables.h"
 
 /* A shared object's thread-local data is slow to reach unless it is in the static block: this one is eight bytes. */
-_Thread_local plue_thread *plue_known_thread __attribute__((tls_model("initial-exec")));
+_Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec")));
 /* The error of a thread that there was no memory for yet. */
 static _Thread_local int bare_code __attribute__((tls_model("initial-exec")));
 static pthread_key_t thread_end;
@@ -19,8 +19,8 @@ static char no_memory[] = "out of memory";
 
 static void thread_ended(void *value)
 {
-    plue_thread *thread = value;
-    plue_known_thread = NULL;
+    core_thread *thread = value;
+    core_known_thread = NULL;
     for (unsigned i = 0; i < sizeof thread->held / sizeof *thread->held; i++)
         free(thread->held[i].block);
     if (thread->message != no_memory)
@@ -36,46 +36,46 @@ static void make_key(void)
     (void)pthread_key_create(&thread_end, thread_ended);
 }
 
-void plue_adopt_thread(plue_thread *made)
+void core_adopt_thread(core_thread *made)
 {
     pthread_once(&thread_once, make_key);
-    plue_known_thread = made;
+    core_known_thread = made;
     pthread_setspecific(thread_end, made);
     made->code = bare_code;
     made->message = no_memory;
 }
 
-plue_thread *plue_this_thread(void)
+core_thread *core_this_thread(void)
 {
-    if (__builtin_expect(plue_known_thread == NULL, 0)) {
-        plue_thread *made = calloc(1, sizeof *made);
+    if (__builtin_expect(core_known_thread == NULL, 0)) {
+        core_thread *made = calloc(1, sizeof *made);
         if (made)
-            plue_adopt_thread(made);
+            core_adopt_thread(made);
     }
-    return plue_known_thread;
+    return core_known_thread;
 }
 
-int64_t plue_now_ms(void)
+int64_t core_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int64_t plue_monotonic_ns(void)
+int64_t core_monotonic_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void plue_deadline(struct timespec *at, int64_t monotonic_ns)
+void core_deadline(struct timespec *at, int64_t monotonic_ns)
 {
     at->tv_sec = monotonic_ns / 1000000000;
     at->tv_nsec = monotonic_ns % 1000000000;
 }
 
-void plue_cond_init(pthread_cond_t *cond)
+void core_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -84,9 +84,9 @@ void plue_cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-void plue_fail_with(int code, const char *message, const char *details)
+void core_fail_with(int code, const char *message, const char *details)
 {
-    plue_thread *thread = plue_this_thread();
+    core_thread *thread = core_this_thread();
     if (!thread) {
         bare_code = code;
         return;
@@ -96,14 +96,14 @@ void plue_fail_with(int code, const char *message, const char *details)
         free(thread->message);
     free(thread->details);
     if (copy)
-        plue_make_utf8(copy); /* paths need not be, and a long message was cut anywhere */
+        core_make_utf8(copy); /* paths need not be, and a long message was cut anywhere */
     thread->message = copy ? copy : no_memory;
     thread->details = details && *details ? strdup(details) : NULL;
     thread->code = code;
-    thread->time = plue_now_ms();
+    thread->time = core_now_ms();
 }
 
-void plue_fail(int code, const char *operation, const char *format, ...)
+void core_fail(int code, const char *operation, const char *format, ...)
 {
     char cause[1200], message[1400];
     va_list values;
@@ -111,32 +111,32 @@ void plue_fail(int code, const char *operation, const char *format, ...)
     vsnprintf(cause, sizeof cause, format, values);
     va_end(values);
     snprintf(message, sizeof message, "%s: %s", operation, cause);
-    plue_fail_with(code, message, NULL);
+    core_fail_with(code, message, NULL);
 }
 
-void plue_clear_error(void)
+void core_clear_error(void)
 {
     /* Only a thread that has failed before has something to clear. */
-    if (plue_known_thread)
-        plue_known_thread->code = PLUE_OK;
+    if (core_known_thread)
+        core_known_thread->code = PLUE_OK;
     bare_code = PLUE_OK;
 }
 
 const char *plue_get_last_error(void)
 {
-    if (!plue_known_thread)
+    if (!core_known_thread)
         return bare_code ? no_memory : "No error";
-    return plue_known_thread->code != PLUE_OK ? plue_known_thread->message : "No error";
+    return core_known_thread->code != PLUE_OK ? core_known_thread->message : "No error";
 }
 
 int plue_get_last_error_code(void)
 {
-    return plue_known_thread ? plue_known_thread->code : bare_code;
+    return core_known_thread ? core_known_thread->code : bare_code;
 }
 
 const char *plue_get_last_error_json(void)
 {
-    plue_thread *thread = plue_known_thread;
+    core_thread *thread = core_known_thread;
     static const char plain[] = "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
     if (!thread)
         return bare_code ? plain : "{}";
@@ -144,13 +144,13 @@ const char *plue_get_last_error_json(void)
         return "{}";
     const char *name = "UNKNOWN";
     int retryable = 0;
-    for (size_t i = 0; i < sizeof plue_errors / sizeof *plue_errors; i++) {
-        if (plue_errors[i].number == thread->code) {
-            name = plue_errors[i].name;
-            retryable = plue_errors[i].retryable;
+    for (size_t i = 0; i < sizeof core_errors / sizeof *core_errors; i++) {
+        if (core_errors[i].number == thread->code) {
+            name = core_errors[i].name;
+            retryable = core_errors[i].retryable;
         }
     }
-    char *message = plue_quote(thread->message, strlen(thread->message), NULL), *json = NULL;
+    char *message = core_quote(thread->message, strlen(thread->message), NULL), *json = NULL;
     if (!message || asprintf(&json,
             "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}", name,
             thread->code, message, thread->details ? ",\"details\":" : "", thread->details ? thread->details : "",

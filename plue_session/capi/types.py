@@ -19,24 +19,24 @@ class Crossing:
 
 TYPES = {
     # parameters
-    "SessionHandle": Crossing("plue_session_t", "c_void_p", take='plue_take_session(&call, {name});'),
-    "Text": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 1);'),
-    "OptionalText": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
-    "Json": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 1);'),
-    "OptionalJson": Crossing("const char *", "c_char_p", take='plue_take_text(&call, "{name}", {name}, 0);'),
-    "Milliseconds": Crossing("int", "c_int", take='plue_take_timeout(&call, "{name}", {name});'),
+    "SessionHandle": Crossing("plue_session_t", "c_void_p", take='core_take_session(&call, {name});'),
+    "Text": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);'),
+    "OptionalText": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);'),
+    "Json": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);'),
+    "OptionalJson": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);'),
+    "Milliseconds": Crossing("int", "c_int", take='core_take_timeout(&call, "{name}", {name});'),
     "Owned": Crossing("char *", "c_void_p"),
     "Memory": Crossing("void *", "c_void_p"),
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
     "UserData": Crossing("void *", "c_void_p"),
     "Identifier": Crossing("uint32_t", "c_uint32", failure="0"),
     # results
-    "NewSession": Crossing("plue_session_t", "c_void_p", run="plue_run_session", failure="NULL", kind="session"),
-    "OwnedText": Crossing("char *", "c_void_p", run="plue_run_text", failure="NULL", kind="text"),
-    "OwnedArray": Crossing("char *", "c_void_p", run="plue_run_text", failure="NULL", kind="array"),  # of its elements with commas
+    "NewSession": Crossing("plue_session_t", "c_void_p", run="core_run_session", failure="NULL", kind="session"),
+    "OwnedText": Crossing("char *", "c_void_p", run="core_run_text", failure="NULL", kind="text"),
+    "OwnedArray": Crossing("char *", "c_void_p", run="core_run_text", failure="NULL", kind="array"),  # of its elements with commas
     "StaticText": Crossing("const char *", "c_char_p", failure="NULL"),
-    "Status": Crossing("int", "c_int", run="plue_run_status", failure="-1", kind="status"),
-    "Count": Crossing("int", "c_int", run="plue_run_count", failure="-1", kind="count"),
+    "Status": Crossing("int", "c_int", run="core_run_status", failure="-1", kind="status"),
+    "Count": Crossing("int", "c_int", run="core_run_count", failure="-1", kind="count"),
     "Code": Crossing("int", "c_int", failure="0"),
     "Nothing": Crossing("void", "None"),
 }

@@ -71,15 +71,15 @@ static int64_t newest_row(const watch *mine)
 static void look(watch *mine)
 {
     int64_t newest = newest_row(mine);
-    if (newest == mine->seen || newest <= plue_published())
+    if (newest == mine->seen || newest <= core_published())
         return;
     /* Our own writer tells of its commit a moment before it has published it. */
     struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
     (void)poll(&stop, 1, OWN_MS);
     newest = newest_row(mine);
-    if (newest > plue_published()) {
+    if (newest > core_published()) {
         mine->seen = newest;
-        plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
+        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_WAKE);
     }
 }
 
@@ -87,7 +87,7 @@ static void look(watch *mine)
 static int own_writer_is_busy(watch *mine)
 {
     int before = mine->commits;
-    mine->commits = atomic_load_explicit(&plue_commits, memory_order_relaxed);
+    mine->commits = atomic_load_explicit(&core_commits, memory_order_relaxed);
     return mine->commits != before;
 }
 
@@ -101,7 +101,7 @@ static void *watch_main(void *argument)
             break;
         if (!heard && mine->changes >= 0) {
             /* A process that is killed between its commit and its word of it leaves others to find out by themselves. */
-            plue__wake(PLUE_LANE_COMMIT, PLUE_SIGNAL_WAKE);
+            core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_WAKE);
             continue;
         }
         drain(mine);
@@ -122,7 +122,7 @@ static void *watch_main(void *argument)
 }
 
 /* Watch `file` in `folder` until the library stops; -1 with errno when it cannot be. */
-int plue__watch(const char *folder, const char *file)
+int core__watch(const char *folder, const char *file)
 {
     char path[PATH_MAX];
     watch *made = calloc(1, sizeof *made);
@@ -131,16 +131,16 @@ int plue__watch(const char *folder, const char *file)
         return -1;
     }
     atomic_init(&made->references, 1);
-    made->stop = plue_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    made->stop = core_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     made->changes = -1;
 #ifdef __linux__
-    made->changes = plue_above_stdio(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    made->changes = core_above_stdio(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (made->changes >= 0 && inotify_add_watch(made->changes, path, IN_MODIFY) < 0) {
         close(made->changes);
         made->changes = -1;
     }
 #endif
-    made->file = plue_above_stdio(open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
+    made->file = core_above_stdio(open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
     if (made->file < 0) {
         release(made);
         return -1;
@@ -149,7 +149,7 @@ int plue__watch(const char *folder, const char *file)
     pthread_mutex_lock(&ended_lock);
     running++;
     pthread_mutex_unlock(&ended_lock);
-    if (plue_spawn(watch_main, made)) {
+    if (core_spawn(watch_main, made)) {
         pthread_mutex_lock(&ended_lock);
         running--;
         pthread_mutex_unlock(&ended_lock);
@@ -161,7 +161,7 @@ int plue__watch(const char *folder, const char *file)
     return 0;
 }
 
-void plue__watch_stop(void)
+void core__watch_stop(void)
 {
     watch *old = atomic_exchange(&current, NULL);
     uint64_t one = 1;
