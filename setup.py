@@ -41,7 +41,7 @@ class BuildWithLibrary(build_py):
 def outside():
     """Return the interpreter and its folder of packages that outlive the build, which may run in a passing environment.
 
-    The environment that the package is installed into is found from the library's own place (boot.c, find_runtime); this
+    The environment that the package is installed into is found from the library's own place (find.c, core_find_runtime); this
     is for what is installed outside of any, such as with `pip install --user` or `--target`.
     """
     base = os.path.join(sys.base_exec_prefix, "bin", f"python{sysconfig.get_python_version()}")

@@ -78,18 +78,25 @@ int core_own_block(void *block);                 /* 0 when `block` (from malloc)
 void core_make_utf8(char *text); /* replaces what is not by question marks */
 char *core_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
 
-/* ---- state.c: one library state per process ---- */
+/* ---- lifecycle.c: one library state per process ---- */
 enum { CORE_STOPPED, CORE_STARTING, CORE_RUNNING, CORE_STOPPING };
 extern atomic_int core_state;
-extern atomic_int core_forked;
 extern atomic_int core_generation;
 int core_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZED set */
+
+/* ---- forks.c ---- */
+extern atomic_int core_forked;
+void core_watch_forks(void); /* once is enough */
+
+/* ---- spawn.c ---- */
 int core_outdated(void); /* is this a library thread of before the last shutdown? it may no longer publish */
 int core_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
 int core_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
 
-/* ---- boot.c: the interpreter ---- */
+/* ---- copies.c ---- */
 int core_only_copy(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
+
+/* ---- start.c, host.c: the interpreter, and hosts that have one ---- */
 int core_boot(const char *operation);      /* once per process; -1 with RUNTIME set */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
@@ -185,7 +192,7 @@ void core__event_start(int64_t id);
 int core__watch(const char *folder, const char *file);
 void core__watch_stop(void);
 
-/* state.c, boot.c */
+/* lifecycle.c, find.c, start.c, host.c, forks.c, spawn.c */
 int core__leaving(void);
 const char *core__environment(const char *name);
 char **core__environment_block(void);

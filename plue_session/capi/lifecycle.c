@@ -1,60 +1,21 @@
-/* One library state per process: start, stop, fork. */
+/* One library state per process: start and stop. */
 #include "core.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core_tables.h"
 
-enum { STACK = 4 * 1024 * 1024, FDS = 16, NEEDED_FDS = 24 };
+enum { NEEDED_FDS = 24 };
 #define SECOND INT64_C(1000000000)
 enum { STARTING_S = 5 }; /* so long plue_shutdown waits for a plue_init that runs */
 
 atomic_int core_state = CORE_STOPPED;
-atomic_int core_forked;
 atomic_int core_generation;
 static pthread_mutex_t lifecycle_lock = PTHREAD_MUTEX_INITIALIZER; /* one plue_init or plue_shutdown at a time */
 static atomic_int leaving; /* how many plue_shutdown wait for a plue_init that runs */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static atomic_int fork_fds[FDS]; /* fd + 1: shared locks that a forked child must not keep alive */
-
-static void in_forked_child(void)
-{
-    atomic_store(&core_forked, 1);
-    for (int i = 0; i < FDS; i++) {
-        int fd = atomic_exchange(&fork_fds[i], 0);
-        if (fd)
-            close(fd - 1);
-    }
-}
-
-static void register_fork(void)
-{
-    (void)pthread_atfork(NULL, NULL, in_forked_child);
-}
-
-void core__close_on_fork(int fd)
-{
-    for (int i = 0; i < FDS; i++) {
-        int none = 0;
-        if (atomic_compare_exchange_strong(&fork_fds[i], &none, fd + 1))
-            return;
-    }
-}
-
-void core__keep_on_fork(int fd)
-{
-    for (int i = 0; i < FDS; i++) {
-        int old = fd + 1;
-        if (atomic_compare_exchange_strong(&fork_fds[i], &old, 0))
-            return;
-    }
-}
 
 int core_ready(const char *operation)
 {
@@ -69,81 +30,10 @@ int core_ready(const char *operation)
     return 0;
 }
 
-int core_outdated(void)
-{
-    core_thread *thread = core_this_thread();
-    return thread && thread->generation && thread->generation != atomic_load(&core_generation);
-}
-
-int core_above_stdio(int fd)
-{
-    if (fd < 0 || fd > 2)
-        return fd;
-    int higher = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    close(fd);
-    return higher;
-}
-
-/* A thread of ours always has its core_thread: whose it is and whether it may publish must not depend on memory. */
-struct spawned {
-    core_thread thread; /* first: it ends with this */
-    void *(*run)(void *);
-    void *argument;
-};
-
-static void *spawned_main(void *argument)
-{
-    struct spawned *mine = argument;
-    core_adopt_thread(&mine->thread);
-    return mine->run(mine->argument);
-}
-
-int core_spawn(void *(*run)(void *), void *argument)
-{
-    struct spawned *made = calloc(1, sizeof *made);
-    if (!made)
-        return -1;
-    made->run = run;
-    made->argument = argument;
-    /* The host's limits may be tiny and its signals are its own: a send to a closed socket must not kill it by SIGPIPE. */
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, &attributes, spawned_main, made);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    if (failed)
-        free(made);
-    return failed ? -1 : 0;
-}
-
 /* Does somebody wait for plue_init to end, to shut down? Then it need not wait for a server to start. */
 int core__leaving(void)
 {
     return atomic_load(&leaving) > 0;
-}
-
-const char *core__environment(const char *name)
-{
-    return getenv(name);
-}
-
-char **core__environment_block(void)
-{
-    return environ;
-}
-
-/* The calling thread, which is not a lane's, works for the library of this generation: see core_outdated(). */
-void core__adopt(int generation)
-{
-    core_thread *thread = core_this_thread();
-    if (thread)
-        thread->generation = generation;
 }
 
 const char *core__fingerprint(void)
@@ -219,7 +109,7 @@ int plue_init(const char *config_json)
         core_fail(PLUE_ERROR_FORKED, "plue_init", "this process is a forked child. Use the library in the parent, or exec first.");
         return -1;
     }
-    pthread_once(&fork_once, register_fork);
+    core_watch_forks();
     core_thread *thread = core_this_thread();
     int result = -1;
     core_visit visit = core_enter();
