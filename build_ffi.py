@@ -21,43 +21,10 @@ from plue_session.capi import emit
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CAPI = os.path.join(ROOT, "plue_session", "capi")
 SOURCES = ("thread.c", "spawn.c", "forks.c", "text.c", "memory.c", "lifecycle.c", "snapshots.c", "handles.c", "calls.c", "lanes.c", "queues.c", "events.c",
-           "watch.c", "copies.c", "find.c", "start.c", "host.c")
+           "watch.c", "copies.c", "find.c", "start.c", "interrupt.c", "pythread.c", "host.c")
 #: A program of its own, which outlives the host by a moment: see the comment at its top.
 GUARD = os.path.join(ROOT, "plue_session", "adapters", "opencode", "guard.c")
 SONAME = f"libplue_session.so.{emit.ABI}"
-
-#: Runs inside the new interpreter. It must never raise: cffi would print the traceback into the host's stderr.
-#: Loading may be tried again when it failed: the package is imported by the first call, not here.
-INIT_CODE = """
-from _plue_session import ffi, lib
-_boundary = None
-def _load():
-    import os, sys
-    root = ffi.string(lib.core__package_root()).decode("utf-8", "surrogateescape")
-    if "plue_session" not in sys.modules:
-        sys.path.insert(0, root)
-        try:
-            import plue_session
-        finally:
-            sys.path.remove(root)
-    from plue_session.capi import bind
-    place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(bind.__file__))))
-    if os.path.realpath(place) != os.path.realpath(root):
-        raise RuntimeError("this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root))
-    return bind.Boundary(ffi, lib)
-@ffi.def_extern(name="core_python_serve", error=-1)
-def _serve(lane, generation):
-    global _boundary
-    try:
-        if _boundary is None:
-            _boundary = _load()
-        return _boundary.run(lane, generation)
-    except BaseException as error:
-        lib.core__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
-                               % (type(error).__name__, error)).encode("utf-8", "replace"))
-        return -1
-"""
-
 
 class CannotBuild(Exception):
     """What is missing on this machine, and what to do about it, on one line."""
@@ -98,13 +65,14 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     os.makedirs(os.path.join(out, "lib"), exist_ok=True)
     os.makedirs(os.path.join(out, "include"), exist_ok=True)
     _write(os.path.join(generated, "core_tables.h"), emit.tables())
+    _write(os.path.join(generated, "core_bootstrap.h"), emit.bootstrap())
     _write(os.path.join(generated, "exports.map"), emit.exports())
     _write(os.path.join(generated, "plue_session.h"), emit.header())
 
     ffi = cffi.FFI()
     ffi.embedding_api("")
-    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int core_python_serve(int lane, int generation); }\n')
-    ffi.embedding_init_code(INIT_CODE)
+    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int core_python_serve(int lane, int number); }\n')
+    ffi.embedding_init_code(emit.embedded())
     flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
              "-fno-omit-frame-pointer"]
     flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
@@ -114,10 +82,10 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     link += [f"-fsanitize={sanitize}"] if sanitize else ["-Wl,-z,defs"]
     ffi.set_source(
         "_plue_session",
-        '#include "core.h"\n#include "core_tables.h"\nint core_python_serve(int lane, int generation);\n'
+        '#include "core.h"\n#include "core_tables.h"\nint core_python_serve(int lane, int number);\n'
         "static int cffi_start_python(void);\nint core__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
         sources=list(SOURCES),
-        include_dirs=[CAPI, generated], library_dirs=[libdir],
+        include_dirs=[CAPI, generated], library_dirs=[libdir], libraries=["m"],
         define_macros=[("CORE_PYTHON", _c_string(python)), ("CORE_SITE", _c_string(site))],
         extra_compile_args=flags, extra_link_args=link)
     for name in SOURCES:  # the compiler leaves its objects beside the sources: not in the package

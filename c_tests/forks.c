@@ -2,6 +2,7 @@
 #include "everything.h"
 
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static _Atomic int go_on = 1;
@@ -112,6 +113,20 @@ static void forked(char **arguments)
     wait_for(child);
 }
 
+/* Children that no handler of pthread_atfork() sees. */
+static void cloned(char **arguments)
+{
+    start("");
+    for (int i = 0; i < 20; i++) {
+        pid_t child = i % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : _Fork();
+        if (child == 0)
+            _exit(in_child(i < 2 ? arguments[0] : NULL));
+        wait_for(child);
+    }
+    use_everything(NULL);
+    plue_shutdown();
+}
+
 /* A forked child outlives its parent: it must not keep the store locked. Prints both pids, then waits to be killed. */
 static void orphan(void)
 {
@@ -159,6 +174,8 @@ int main(int count, char **arguments)
         use();
     else if (!strcmp(how, "forked"))
         forked(arguments);
+    else if (!strcmp(how, "cloned"))
+        cloned(arguments);
     else if (!strcmp(how, "orphan"))
         orphan();
     else if (!strcmp(how, "leave"))

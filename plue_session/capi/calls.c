@@ -68,6 +68,8 @@ static const char *reason(int code, int lane, int state)
     if (lane == CORE_LANE_CONTROL && code != PLUE_ERROR_CLOSED)
         return begun ? "it could not be ended in time: the disk or the server is slow. Try again."
                      : "an earlier plue_init() or plue_shutdown() is still at it. Try again.";
+    if (code == PLUE_ERROR_RUNTIME)
+        return "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a new process can use the library.";
     begun = begun && lane != CORE_LANE_READ; /* to read, or to parse what is to be written, changes nothing */
     if (code == PLUE_ERROR_ABORTED)
         return begun ? "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state. Make the call again if it is still wanted."
@@ -150,6 +152,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         return NULL;
     }
     core_list_append_locked(&in->pending, made);
+    core_leave_start_locked(made);
     atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
     pthread_cond_signal(&in->arrived);
 
@@ -280,7 +283,11 @@ static request *run(core_call *call)
         free(call->session);
         return NULL;
     }
-    core_visit visit = core_enter();
+    core_visit visit;
+    if (core_enter(&visit, name_of(call->operation))) {
+        free(call->session);
+        return NULL;
+    }
     int lane = atomic_load(&core_away) ? core_operations[call->operation].away : core_operations[call->operation].lane;
     int64_t span = lane == CORE_LANE_REMOTE && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, lane, core_monotonic_ns() + span);

@@ -1,47 +1,102 @@
-/* Other copies of the library in this process. */
+/*
+ * Other copies of the library in this process: a package holds it under two names, as two files, and a program that has loaded both
+ * would have two of everything, on one Python. One may run.
+ *
+ * Copies cannot see each other's symbols, but the loader lists what it has loaded, and each copy carries an ELF note that says where its
+ * claim is. Who wants to run claims first and looks at the others then. Two that claim at the same moment see each other: the one
+ * at the higher address gives way.
+ */
 #include "core.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
-struct copy {
-    const char *own;
+enum { FREE, CLAIMING, HELD };
+enum { NOTE_TYPE = 1 };
+#define NOTE_NAME "plue"
+
+__attribute__((visibility("hidden"))) atomic_int core_claim;
+
+/* Name, description and type of the note; the description is the distance from itself to the claim. */
+__asm__(".pushsection .note.plue, \"a\", %note\n"
+        ".balign 4\n"
+        ".long 5, 4, 1\n"
+        ".asciz \"plue\"\n"
+        ".balign 4\n"
+        ".long core_claim - .\n"
+        ".popsection\n");
+
+struct other {
+    int claim; /* the strongest that was found */
     char path[PATH_MAX];
 };
 
-static int is_copy(struct dl_phdr_info *object, size_t size, void *data)
+/* The claim of the copy whose notes these are, or NULL. */
+static atomic_int *claim_in(const char *note, size_t length, size_t align)
 {
-    struct copy *other = data;
-    const char *name = strrchr(object->dlpi_name, '/');
-    (void)size;
-    if (!name || strncmp(name, "/libplue_session.so", 19) || !strcmp(object->dlpi_name, other->own))
-        return 0;
-    snprintf(other->path, sizeof other->path, "%s", object->dlpi_name);
-    return 1;
+    ElfW(Nhdr) head;
+    while (length >= sizeof head) {
+        memcpy(&head, note, sizeof head);
+        const char *name = note + sizeof head;
+        size_t text = (sizeof head + head.n_namesz + align - 1) & ~(align - 1), size = (text + head.n_descsz + align - 1) & ~(align - 1);
+        int32_t distance;
+        if (head.n_type == NOTE_TYPE && head.n_namesz == sizeof NOTE_NAME && head.n_descsz == sizeof distance && text + sizeof distance <= length
+            && !memcmp(name, NOTE_NAME, sizeof NOTE_NAME)) {
+            memcpy(&distance, note + text, sizeof distance);
+            return (atomic_int *)(uintptr_t)(note + text + distance);
+        }
+        if (size >= length)
+            break;
+        note += size;
+        length -= size;
+    }
+    return NULL;
 }
 
-/* A package holds the library under two names, as two files: a process that has loaded both would have two of everything. */
-int core_only_copy(const char *operation)
+static int look_at(struct dl_phdr_info *object, size_t size, void *data)
 {
-    Dl_info own;
-    struct copy other = {.own = ""};
-    if (dladdr((void *)(uintptr_t)&core_only_copy, &own))
-        other.own = own.dli_fname;
-    if (!dl_iterate_phdr(is_copy, &other))
-        return 0;
-    void *library = dlopen(other.path, RTLD_LAZY | RTLD_NOLOAD);
-    char *(*describe)(void) = library ? (char *(*)(void))(uintptr_t)dlsym(library, "plue_get_app_info") : NULL;
-    void (*release)(void *) = library ? (void (*)(void *))(uintptr_t)dlsym(library, "plue_free") : NULL;
-    char *running = describe && release ? describe() : NULL;
-    if (running) {
-        release(running);
-        core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
-                  "name everywhere: libplue_session.so.0, as programs that are linked with it do.", other.path);
+    struct other *found = data;
+    (void)size;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        if (part->p_type != PT_NOTE)
+            continue;
+        const char *note = (const char *)(uintptr_t)(object->dlpi_addr + part->p_vaddr);
+        atomic_int *claim = claim_in(note, part->p_memsz, part->p_align == 8 ? 8 : 4);
+        int strength = claim && claim != &core_claim ? atomic_load(claim) : FREE;
+        if (strength == CLAIMING && claim < &core_claim)
+            strength = HELD; /* it goes first */
+        if (strength > found->claim) {
+            found->claim = strength;
+            snprintf(found->path, sizeof found->path, "%s", object->dlpi_name);
+        }
     }
-    if (library)
-        dlclose(library);
-    return running ? -1 : 0;
+    return 0;
+}
+
+int core_claim_process(const char *operation)
+{
+    struct other found;
+    atomic_store(&core_claim, CLAIMING);
+    for (;;) {
+        found.claim = FREE;
+        dl_iterate_phdr(look_at, &found);
+        if (found.claim != CLAIMING)
+            break;
+        sched_yield(); /* it sees us, and gives way, or had looked before we claimed, and holds by then */
+    }
+    atomic_store(&core_claim, found.claim == FREE ? HELD : FREE);
+    if (found.claim == FREE)
+        return 0;
+    core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
+              "name everywhere: libplue_session.so.0, as programs that are linked with it do.", found.path);
+    return -1;
+}
+
+void core_drop_claim(void)
+{
+    atomic_store(&core_claim, FREE);
 }

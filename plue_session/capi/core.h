@@ -26,7 +26,7 @@
 _Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build would have to reuse them");
 
 /* <cdef> */
-enum { CORE_LANE_CONTROL, CORE_LANE_COMMIT, CORE_LANE_READ, CORE_LANE_REMOTE, CORE_LANE_URGENT, CORE_LANE_COUNT, CORE_LANE_NONE = -1 };
+enum { CORE_LANE_CONTROL, CORE_LANE_COMMIT, CORE_LANE_READ, CORE_LANE_REMOTE, CORE_LANE_URGENT, CORE_LANE_COUNT, CORE_LANE_NONE = -1, CORE_LANE_WORK = -2 };
 enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
 enum { CORE_CONTROL_OPEN = -1, CORE_CONTROL_FAREWELL = -2, CORE_CONTROL_CLOSE = -3, CORE_CONTROL_HANG_UP = -4 };
 
@@ -42,6 +42,7 @@ typedef struct core_request {
 /* </cdef> */
 
 #define CORE_TEXTS 3
+enum { CORE_LONGEST_TEXT = 64 << 20 };
 
 /* ---- thread.c: what belongs to one thread: its last error, its recently freed memory ---- */
 typedef struct core_thread core_thread;
@@ -85,25 +86,37 @@ extern atomic_int core_generation;
 int core_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZED set */
 
 /* ---- forks.c ---- */
-extern atomic_int core_forked;
-void core_watch_forks(void); /* once is enough */
+extern _Atomic(atomic_int *) core_parent; /* 0 in a forked child */
+static inline int core_forked(void)
+{
+    return __builtin_expect(!atomic_load_explicit(atomic_load_explicit(&core_parent, memory_order_relaxed), memory_order_relaxed), 0);
+}
+int core_watch_forks(void); /* once is enough; -1 when there is no way to */
+int core_refuse_fork(const char *operation); /* 0, or -1 with FORKED set */
 
 /* ---- spawn.c ---- */
 int core_outdated(void); /* is this a library thread of before the last shutdown? it may no longer publish */
 int core_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
-int core_spawn(void *(*run)(void *), void *argument); /* a detached thread with its own stack size and no signals */
+int core_spawn(const char *name, void *(*run)(void *), void *argument); /* a detached thread without signals; the name has 15 bytes at most */
 
 /* ---- copies.c ---- */
-int core_only_copy(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
+int core_claim_process(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
+void core_drop_claim(void);
 
-/* ---- start.c, host.c: the interpreter, and hosts that have one ---- */
-int core_boot(const char *operation);      /* once per process; -1 with RUNTIME set */
+/* ---- start.c, host.c, pythread.c: the interpreter, and hosts that have one ---- */
+int core_boot(const char *operation, int64_t deadline); /* once per process; -1 with the error set */
+void core_boot_leave(int64_t at); /* who waits for that goes home by then (CLOSED) */
+int core_booted(void);
+int core_python_gone(void); /* was the interpreter finalized by its host, or is it just ending? */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
     void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */
 } core_visit;
-core_visit core_enter(void);         /* a host's thread is about to wait here, or to hold a lock across what may wait ... */
-void core_leave(core_visit *visit);  /* ... and is done */
+int core_enter(core_visit *visit, const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait ...
+                                                             -1 with RUNTIME set: it would wait for itself, or for the dead */
+void core_leave(core_visit *visit);                       /* ... and is done */
+/* A thread that serves a lane (core_python_serve) and then calls `ended`; -1: none can be started, or memory is short. */
+int core_spawn_python(const char *name, int lane, int number, void (*ended)(int lane, int number));
 int core__start_cffi(void);
 
 /* ---- handles.c ---- */
@@ -138,7 +151,8 @@ char *core_ask_info(char *session_id); /* from the server; takes the id, which i
 extern atomic_int core_away; /* sessions live on a server: what may ask it has lanes of its own */
 extern atomic_int core_commits; /* how often our own writer has committed for callers */
 int core_lanes_open(int generation);                 /* starts the lanes' threads */
-void core_lanes_leave_start(int64_t at);             /* a plue_init that runs goes home by then (CLOSED) */
+void core_lanes_leave_start(int64_t at);             /* the plue_init that runs goes home by then (CLOSED); 0: at its own time */
+void core_lanes_abandon(void);                       /* nothing that was asked for will be done: everybody goes home (RUNTIME) */
 void core_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
 int core_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */
 
@@ -197,6 +211,7 @@ int core__leaving(void);
 const char *core__environment(const char *name);
 char **core__environment_block(void);
 void core__adopt(int generation);
+int core__start_thread(const char *name, int number);
 void core__close_on_fork(int fd);
 void core__keep_on_fork(int fd);
 const char *core__library_path(void);

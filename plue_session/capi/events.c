@@ -108,7 +108,7 @@ static uint32_t subscribe(const char *operation, plue_event_callback callback, v
         made->id = ++last_subscription ? last_subscription : ++last_subscription;
         id = made->id;
         subscriptions[place] = made;
-        if (core_spawn(subscription_main, made)) {
+        if (core_spawn("plue-events", subscription_main, made)) {
             subscriptions[place] = NULL;
             core_queue_close_locked(&made->queue);
             signal = -1;
@@ -139,7 +139,9 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
         core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: callback is NULL. Pass a function.");
         return 0;
     }
-    core_visit visit = core_enter();
+    core_visit visit;
+    if (core_enter(&visit, operation))
+        return 0;
     uint32_t id = subscribe(operation, callback, user_data);
     core_leave(&visit);
     return id;
@@ -156,11 +158,13 @@ static int in_circle_locked(const subscription *from, const subscription *to)
 void plue_event_unsubscribe(uint32_t id)
 {
     /* Also while the library shuts down: the caller is about to free what the callback uses. */
-    if ((atomic_load(&core_state) == CORE_STOPPED || atomic_load(&core_forked)) && core_ready("plue_event_unsubscribe"))
+    if ((atomic_load(&core_state) == CORE_STOPPED || core_forked()) && core_ready("plue_event_unsubscribe"))
         return;
     core_thread *thread = core_this_thread();
     subscription *inside = thread ? thread->subscription : NULL;
-    core_visit visit = core_enter();
+    core_visit visit;
+    if (core_enter(&visit, "plue_event_unsubscribe"))
+        return;
     pthread_mutex_lock(&core_queues_lock);
     for (int i = 0; i < SUBSCRIPTIONS; i++) {
         subscription *old = subscriptions[i];

@@ -208,7 +208,7 @@ char *plue_session_get_id(plue_session_t handle)
 
 void plue_session_destroy(plue_session_t session)
 {
-    if (!atomic_load(&core_forked) && atomic_load(&core_state) != CORE_STOPPED)
+    if (!core_forked() && atomic_load(&core_state) != CORE_STOPPED)
         core__session_release((uintptr_t)session);
 }
 

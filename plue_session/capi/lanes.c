@@ -18,6 +18,7 @@ enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has
 lane core_lanes[CORE_LANE_COUNT];
 atomic_int core_away;
 atomic_int core_commits;
+static int64_t leave_start_at; /* of the control lane: when a start goes home, 0: at its own time */
 static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
 /* A server's answer is waited for: several at a time. An abort that waits for one has set its flag and sent others home by then: so many can. */
 static const int lane_threads[CORE_LANE_COUNT] = {1, 1, 2, 6, 16};
@@ -237,24 +238,13 @@ void core__finish_error(core_request *view, int code, const char *message, const
 }
 
 /* ---- threads ---- */
-extern int core_python_serve(int lane, int generation);
-
-struct assignment {
-    int lane, generation;
-};
-
-static void *lane_main(void *argument)
+static void lane_ended(int index, int generation)
 {
-    struct assignment mine = *(struct assignment *)argument;
-    free(argument);
-    core_this_thread()->generation = mine.generation;
-    core_python_serve(mine.lane, mine.generation);
-    lane *in = &core_lanes[mine.lane];
+    lane *in = &core_lanes[index];
     pthread_mutex_lock(&in->lock);
-    if (in->generation == mine.generation && --in->threads == 0)
+    if (in->generation == generation && --in->threads == 0)
         pthread_cond_broadcast(&in->emptied);
     pthread_mutex_unlock(&in->lock);
-    return NULL;
 }
 
 /* Does the library talk to a server? To be said before the lanes are opened. */
@@ -265,6 +255,7 @@ void core__remote(int remote)
 
 int core_lanes_open(int generation)
 {
+    static const char *const names[CORE_LANE_COUNT] = {"", "plue-commit", "plue-read", "plue-remote", "plue-urgent"};
     for (int i = CORE_LANE_COMMIT; i < CORE_LANE_COUNT; i++) {
         int threads = i < CORE_LANE_REMOTE || atomic_load(&core_away) ? lane_threads[i] : 0;
         pthread_mutex_lock(&core_lanes[i].lock);
@@ -274,20 +265,11 @@ int core_lanes_open(int generation)
         core_lanes[i].threads = 0;
         pthread_mutex_unlock(&core_lanes[i].lock);
         for (int n = 0; n < threads; n++) {
-            struct assignment *mine = malloc(sizeof *mine);
-            if (mine) {
-                *mine = (struct assignment){i, generation};
-                pthread_mutex_lock(&core_lanes[i].lock);
-                core_lanes[i].threads++;
-                pthread_mutex_unlock(&core_lanes[i].lock);
-            }
-            if (!mine || core_spawn(lane_main, mine)) {
-                if (mine) {
-                    pthread_mutex_lock(&core_lanes[i].lock);
-                    core_lanes[i].threads--;
-                    pthread_mutex_unlock(&core_lanes[i].lock);
-                }
-                free(mine);
+            pthread_mutex_lock(&core_lanes[i].lock);
+            core_lanes[i].threads++;
+            pthread_mutex_unlock(&core_lanes[i].lock);
+            if (core_spawn_python(names[i], i, generation, lane_ended)) {
+                lane_ended(i, generation);
                 core_lanes_shut();
                 core_lanes_end(core_monotonic_ns() + 1000 * MS);
                 return -1;
@@ -310,19 +292,38 @@ void core__lane_failed(int index, int generation)
     pthread_mutex_unlock(&in->lock);
 }
 
+void core_leave_start_locked(request *each)
+{
+    if (each->view.operation == CORE_CONTROL_OPEN && leave_start_at && leave_start_at < each->leave_at) {
+        each->leave_code = PLUE_ERROR_CLOSED;
+        each->leave_at = leave_start_at;
+        pthread_cond_signal(&each->ended);
+    }
+}
+
 void core_lanes_leave_start(int64_t at)
 {
     lane *in = &core_lanes[CORE_LANE_CONTROL];
     core_lanes_prepare();
     pthread_mutex_lock(&in->lock);
-    for (int i = 0; i < 2; i++)
-        for (request *each = (i ? &in->started : &in->pending)->first; each; each = each->next)
-            if (each->view.operation == CORE_CONTROL_OPEN && at < each->leave_at) {
-                each->leave_code = PLUE_ERROR_CLOSED;
-                each->leave_at = at;
-                pthread_cond_signal(&each->ended);
-            }
+    leave_start_at = at;
+    for (request *each = in->started.first; each; each = each->next)
+        core_leave_start_locked(each);
+    for (request *each = in->pending.first; each; each = each->next)
+        core_leave_start_locked(each);
     pthread_mutex_unlock(&in->lock);
+}
+
+void core_lanes_abandon(void)
+{
+    core_lanes_prepare();
+    for (int i = 0; i < CORE_LANE_COUNT; i++) {
+        lane *in = &core_lanes[i];
+        pthread_mutex_lock(&in->lock);
+        core_list_send_home_locked(&in->pending, PLUE_ERROR_RUNTIME, 0);
+        core_list_send_home_locked(&in->started, PLUE_ERROR_RUNTIME, 0);
+        pthread_mutex_unlock(&in->lock);
+    }
 }
 
 void core_lanes_shut(void)

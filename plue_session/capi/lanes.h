@@ -44,6 +44,7 @@ void core_lanes_prepare(void); /* once per process */
 /* Under the lane's lock. */
 void core_list_append_locked(list *to, request *added);
 void core_list_detach_locked(list *from, request *old);
+void core_leave_start_locked(request *each); /* a start goes home when whoever shuts down has said so */
 void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
 void core_request_free(request *old);

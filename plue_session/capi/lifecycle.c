@@ -1,28 +1,57 @@
-/* One library state per process: start and stop. */
+/*
+ * One library state per process: start and stop.
+ *
+ * Whoever finds another thread at it waits for what that does, with a deadline: a start for the end of a start or stop, a stop for the end
+ * of the start, or stop, that it found. What was begun after that is none of its business.
+ */
 #include "core.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core_tables.h"
 
 enum { NEEDED_FDS = 24 };
 #define SECOND INT64_C(1000000000)
-enum { STARTING_S = 5 }; /* so long plue_shutdown waits for a plue_init that runs */
+/* How long plue_init() and plue_shutdown() may take, and how long the latter waits for a plue_init() before it leaves that behind. */
+enum { START_S = 30, STOP_S = 7, LEAVE_START_S = 5 };
 
-atomic_int core_state = CORE_STOPPED;
+atomic_int core_state = CORE_STOPPED; /* written under life_lock */
 atomic_int core_generation;
-static pthread_mutex_t lifecycle_lock = PTHREAD_MUTEX_INITIALIZER; /* one plue_init or plue_shutdown at a time */
+static pthread_mutex_t life_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t life_changed;
+static pthread_once_t life_once = PTHREAD_ONCE_INIT;
+static int64_t starts;     /* how often it was started; under life_lock */
 static atomic_int leaving; /* how many plue_shutdown wait for a plue_init that runs */
+
+static void prepare(void)
+{
+    core_cond_init(&life_changed);
+}
+
+static void set_state_locked(int state)
+{
+    atomic_store(&core_state, state);
+    pthread_cond_broadcast(&life_changed);
+}
+
+/* Wait while the state is `state`, of the start with this number (0: of any); -1: the deadline has come. */
+static int await_change_locked(int state, int64_t number, int64_t deadline)
+{
+    struct timespec at;
+    core_deadline(&at, deadline);
+    while (atomic_load(&core_state) == state && (!number || starts == number))
+        if (pthread_cond_timedwait(&life_changed, &life_lock, &at) == ETIMEDOUT && core_monotonic_ns() >= deadline)
+            return -1;
+    return 0;
+}
 
 int core_ready(const char *operation)
 {
-    if (__builtin_expect(atomic_load_explicit(&core_forked, memory_order_relaxed), 0)) {
-        core_fail(PLUE_ERROR_FORKED, operation, "this process is a forked child. Use the library in the parent, or exec first.");
-        return -1;
-    }
+    if (core_forked())
+        return core_refuse_fork(operation);
     if (__builtin_expect(atomic_load_explicit(&core_state, memory_order_acquire) != CORE_RUNNING, 0)) {
         core_fail(PLUE_ERROR_NOT_INITIALIZED, operation, "the library is not initialized. Call plue_init() first.");
         return -1;
@@ -50,7 +79,7 @@ const char *plue_get_version(void)
 static int enough_descriptors(const char *operation)
 {
     int fds[NEEDED_FDS], count = 0, enough;
-    while (count < NEEDED_FDS && (fds[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+    while (count < NEEDED_FDS && (fds[count] = eventfd(0, EFD_CLOEXEC)) >= 0)
         count++;
     enough = count == NEEDED_FDS;
     while (count)
@@ -60,10 +89,9 @@ static int enough_descriptors(const char *operation)
     return enough;
 }
 
-static int start_generation(const char *config_json, const char *operation)
+static int start_generation(const char *config_json, const char *operation, int64_t deadline)
 {
     int generation = atomic_fetch_add(&core_generation, 1) + 1;
-    int64_t deadline = core_monotonic_ns() + 30 * SECOND;
     if (core_control(CORE_CONTROL_OPEN, config_json, generation, deadline) == 0) {
         if (core_lanes_open(generation) == 0)
             return 0;
@@ -77,103 +105,138 @@ static int start_generation(const char *config_json, const char *operation)
     return -1;
 }
 
-static int start(const char *config_json)
+static int start(const char *config_json, int64_t deadline)
 {
     static const char *const operation = "plue_init";
-    if (config_json && !core_is_utf8(config_json, strlen(config_json))) {
+    if (config_json && strlen(config_json) <= CORE_LONGEST_TEXT && !core_is_utf8(config_json, strlen(config_json))) {
         core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: config_json is not valid UTF-8. Convert it first.");
         return -1;
     }
-    if (!enough_descriptors(operation))
+    if (config_json && strlen(config_json) > CORE_LONGEST_TEXT) {
+        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "config_json has more than the %d bytes that a text may have. Shorten it.", CORE_LONGEST_TEXT);
+        return -1;
+    }
+    if (!enough_descriptors(operation) || core_claim_process(operation))
         return -1;
     /* A host that has closed 0-2 may still write to them: what is opened now and kept must not take their numbers. */
     int standins[3], count = 0, fd;
-    while (count < 3 && (fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0) {
+    while (count < 3 && (fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0) {
         standins[count++] = fd;
         if (fd > 2)
             break;
     }
-    int failed = core_only_copy(operation) || core_boot(operation);
+    int failed = core_boot(operation, deadline);
     if (!failed && (failed = core_events_open()))
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
     if (!failed)
-        failed = start_generation(config_json, operation);
+        failed = start_generation(config_json, operation, deadline);
     while (count)
         close(standins[--count]);
+    if (failed)
+        core_drop_claim();
     return failed ? -1 : 0;
 }
 
 int plue_init(const char *config_json)
 {
-    if (atomic_load(&core_forked)) {
-        core_fail(PLUE_ERROR_FORKED, "plue_init", "this process is a forked child. Use the library in the parent, or exec first.");
+    static const char *const operation = "plue_init";
+    int64_t deadline = core_monotonic_ns() + START_S * SECOND;
+    core_thread *thread = core_this_thread();
+    core_visit visit;
+    int result = -1;
+    if (core_refuse_fork(operation))
+        return -1;
+    pthread_once(&life_once, prepare);
+    if (core_watch_forks()) {
+        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return -1;
     }
-    core_watch_forks();
-    core_thread *thread = core_this_thread();
-    int result = -1;
-    core_visit visit = core_enter();
+    if (core_enter(&visit, operation))
+        return -1;
     int inside = thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED;
-    if (!inside)
-        pthread_mutex_lock(&lifecycle_lock);
+    pthread_mutex_lock(&life_lock);
     if (inside || atomic_load(&core_state) == CORE_RUNNING)
-        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, "plue_init", "the library is initialized. Call plue_shutdown() before another plue_init().");
+        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "the library is initialized. Call plue_shutdown() before another plue_init().");
+    else if (await_change_locked(CORE_STARTING, 0, deadline) || await_change_locked(CORE_STOPPING, 0, deadline))
+        core_fail(PLUE_ERROR_TIMEOUT, operation, "another plue_init() or plue_shutdown() is still at it. Try again.");
+    else if (atomic_load(&core_state) != CORE_STOPPED)
+        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "another thread has initialized the library. Call plue_shutdown() before another plue_init().");
     else {
-        atomic_store(&core_state, CORE_STARTING);
-        result = start(config_json);
-        atomic_store(&core_state, result ? CORE_STOPPED : CORE_RUNNING);
+        starts++;
+        core_boot_leave(0);
+        core_lanes_leave_start(0);
+        set_state_locked(CORE_STARTING);
+        pthread_mutex_unlock(&life_lock);
+        result = start(config_json, deadline);
+        pthread_mutex_lock(&life_lock);
+        set_state_locked(result ? CORE_STOPPED : CORE_RUNNING);
     }
-    if (!inside)
-        pthread_mutex_unlock(&lifecycle_lock);
+    pthread_mutex_unlock(&life_lock);
     core_leave(&visit);
     return result;
 }
 
-static void stop(void)
+/* Each step may take until a part of what is left. */
+static void stop(int64_t deadline)
 {
-    int64_t begun = core_monotonic_ns();
-    atomic_store(&core_state, CORE_STOPPING);
+    int64_t begun = core_monotonic_ns(), part = (deadline - begun) / 28;
     core__watch_stop();
     /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited for at
        the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
     core_lanes_shut();
-    if (atomic_load(&core_away))
-        core_control(CORE_CONTROL_HANG_UP, NULL, 0, begun + SECOND / 2);
-    core_lanes_end(begun + 3 * SECOND);
-    core_control(CORE_CONTROL_FAREWELL, NULL, 0, begun + 3 * SECOND + SECOND / 2);
-    int stuck_callback = core_events_close(begun + 4 * SECOND + SECOND / 2);
-    core_control(CORE_CONTROL_CLOSE, NULL, 0, begun + 6 * SECOND + 3 * SECOND / 4);
+    if (!core_python_gone()) {
+        if (atomic_load(&core_away))
+            core_control(CORE_CONTROL_HANG_UP, NULL, 0, begun + 2 * part);
+        core_lanes_end(begun + 12 * part);
+        core_control(CORE_CONTROL_FAREWELL, NULL, 0, begun + 14 * part);
+    }
+    int stuck_callback = core_events_close(begun + 18 * part);
+    if (!core_python_gone())
+        core_control(CORE_CONTROL_CLOSE, NULL, 0, begun + 27 * part);
     core__remote(0);
     core__set_ttl(-1);
     atomic_fetch_add(&core_generation, 1);
     core_drop_all_sessions();
+    core_drop_claim();
     if (stuck_callback)
         core_fail(PLUE_ERROR_TIMEOUT, "plue_shutdown", "a callback of yours still runs. Let callbacks return soon.");
-    atomic_store(&core_state, CORE_STOPPED);
 }
 
 void plue_shutdown(void)
 {
-    if (atomic_load(&core_forked)) {
-        core_fail(PLUE_ERROR_FORKED, "plue_shutdown", "this process is a forked child. Use the library in the parent, or exec first.");
-        return;
-    }
+    static const char *const operation = "plue_shutdown";
+    int64_t begun = core_monotonic_ns(), deadline = begun + STOP_S * SECOND;
     core_thread *thread = core_this_thread();
+    core_visit visit;
+    if (core_refuse_fork(operation))
+        return;
     if (thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED) {
-        core_fail(PLUE_ERROR_IN_USE, "plue_shutdown", "it was called from a callback, which would wait for itself. Call it from another thread.");
+        core_fail(PLUE_ERROR_IN_USE, operation, "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }
-    core_visit visit = core_enter();
-    int64_t begun = core_monotonic_ns();
-    atomic_fetch_add(&leaving, 1);
-    while (pthread_mutex_trylock(&lifecycle_lock)) { /* a start cannot be interrupted everywhere, but it can be left behind */
-        if (atomic_load(&core_state) == CORE_STARTING)
-            core_lanes_leave_start(begun + STARTING_S * SECOND);
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    pthread_once(&life_once, prepare);
+    if (core_enter(&visit, operation))
+        return;
+    pthread_mutex_lock(&life_lock);
+    int64_t number = starts;
+    int late = 0;
+    if (atomic_load(&core_state) == CORE_STARTING) { /* a start cannot be interrupted everywhere, but it can be left behind */
+        atomic_fetch_add(&leaving, 1);
+        core_boot_leave(begun + LEAVE_START_S * SECOND);
+        core_lanes_leave_start(begun + LEAVE_START_S * SECOND);
+        late = await_change_locked(CORE_STARTING, number, deadline);
+        atomic_fetch_sub(&leaving, 1);
     }
-    atomic_fetch_sub(&leaving, 1);
-    if (atomic_load(&core_state) == CORE_RUNNING)
-        stop();
-    pthread_mutex_unlock(&lifecycle_lock);
+    late = late || await_change_locked(CORE_STOPPING, number, deadline);
+    if (!late && starts == number && atomic_load(&core_state) == CORE_RUNNING) {
+        set_state_locked(CORE_STOPPING);
+        pthread_mutex_unlock(&life_lock);
+        stop(deadline);
+        pthread_mutex_lock(&life_lock);
+        set_state_locked(CORE_STOPPED);
+    }
+    pthread_mutex_unlock(&life_lock);
+    if (late)
+        core_fail(PLUE_ERROR_TIMEOUT, operation, "another plue_init() or plue_shutdown() is still at it. Try again.");
     core_leave(&visit);
 }

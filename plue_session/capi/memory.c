@@ -149,7 +149,7 @@ char *core_own(const char *text, size_t length)
 static inline void give_back(void *memory)
 {
     /* In a forked child another thread may have held the allocator's or our lock: a leak there beats a hang. */
-    if (!memory || atomic_load_explicit(&core_forked, memory_order_relaxed) || !disown(memory))
+    if (!memory || core_forked() || !disown(memory))
         return;
     core_thread *thread = core_this_thread();
     if (!thread) {

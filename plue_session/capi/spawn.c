@@ -1,12 +1,117 @@
-/* Threads of the library: how they are made, and for which start of the library they work. */
+/*
+ * Threads of the library: how they are made, and for which start of the library they work.
+ *
+ * A new thread inherits from whoever makes it: blocked signals, scheduling, processors, priority of its I/O, rounding, name. That may be
+ * a host's thread with real-time priority or one that runs when nobody else wants to, and it calls at random. So each thread of ours
+ * has what the process had when the library was loaded, and a stack of its own size: the default is the host's to choose.
+ */
 #include "core.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <fenv.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-enum { STACK = 4 * 1024 * 1024 };
+enum { STACK = 4 * 1024 * 1024, NAME = 16, IO_OF_PROCESS = 1 /* IOPRIO_WHO_PROCESS */ };
+
+/* Of the process, that is its first thread, when the library was loaded. */
+static struct {
+    cpu_set_t processors;
+    int has_processors, policy, nice, io;
+} begun;
+
+__attribute__((constructor)) static void note_beginning(void)
+{
+    pid_t process = getpid();
+    begun.has_processors = sched_getaffinity(process, sizeof begun.processors, &begun.processors) == 0;
+    int policy = sched_getscheduler(process);
+    begun.policy = policy == SCHED_BATCH || policy == SCHED_IDLE ? policy : SCHED_OTHER; /* real time is for threads that ask for it */
+    errno = 0;
+    begun.nice = getpriority(PRIO_PROCESS, (id_t)process);
+    if (errno)
+        begun.nice = 0;
+    begun.io = (int)syscall(SYS_ioprio_get, IO_OF_PROCESS, process);
+}
+
+/* A thread of ours always has its core_thread: whose it is and whether it may publish must not depend on memory. */
+struct spawned {
+    core_thread thread; /* first: it ends with this */
+    void *(*run)(void *);
+    void *argument;
+    char name[NAME];
+};
+
+/* What the maker cannot say of a thread beforehand. A process without the right to raise a priority keeps the maker's. */
+static void settle(const char *name)
+{
+    pid_t self = (pid_t)syscall(SYS_gettid);
+    (void)prctl(PR_SET_NAME, name);
+    (void)fesetenv(FE_DFL_ENV);
+    if (getpriority(PRIO_PROCESS, (id_t)self) != begun.nice)
+        (void)setpriority(PRIO_PROCESS, (id_t)self, begun.nice);
+    if (begun.io >= 0 && syscall(SYS_ioprio_get, IO_OF_PROCESS, 0) != begun.io)
+        (void)syscall(SYS_ioprio_set, IO_OF_PROCESS, 0, begun.io);
+}
+
+static void *spawned_main(void *argument)
+{
+    struct spawned *mine = argument;
+    core_adopt_thread(&mine->thread);
+    settle(mine->name);
+    return mine->run(mine->argument);
+}
+
+/* -1: the maker's scheduling is right as it is. */
+static int schedule(pthread_attr_t *attributes)
+{
+    struct sched_param none = {0};
+    if (begun.has_processors)
+        (void)pthread_attr_setaffinity_np(attributes, sizeof begun.processors, &begun.processors);
+    if (sched_getscheduler(0) == begun.policy)
+        return -1;
+    return pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED) || pthread_attr_setschedpolicy(attributes, begun.policy)
+        || pthread_attr_setschedparam(attributes, &none) ? -1 : 0;
+}
+
+int core_spawn(const char *name, void *(*run)(void *), void *argument)
+{
+    struct spawned *made = calloc(1, sizeof *made);
+    if (!made)
+        return -1;
+    made->run = run;
+    made->argument = argument;
+    strncat(made->name, name, sizeof made->name - 1);
+    /* Its signals are the host's own: a send to a closed socket must not kill it by SIGPIPE. */
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigfillset(&all);
+    int failed = pthread_attr_init(&attributes);
+    if (!failed) {
+        failed = pthread_attr_setstacksize(&attributes, STACK) || pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED)
+              || pthread_sigmask(SIG_SETMASK, &all, &before);
+        if (!failed) {
+            int own_way = schedule(&attributes) == 0;
+            failed = pthread_create(&thread, &attributes, spawned_main, made);
+            if (failed && own_way) { /* a process may not always give back what a thread of it was given */
+                (void)pthread_attr_setinheritsched(&attributes, PTHREAD_INHERIT_SCHED);
+                failed = pthread_create(&thread, &attributes, spawned_main, made);
+            }
+            pthread_sigmask(SIG_SETMASK, &before, NULL);
+        }
+        pthread_attr_destroy(&attributes);
+    }
+    if (failed)
+        free(made);
+    return failed ? -1 : 0;
+}
 
 int core_above_stdio(int fd)
 {
@@ -15,44 +120,6 @@ int core_above_stdio(int fd)
     int higher = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     close(fd);
     return higher;
-}
-
-/* A thread of ours always has its core_thread: whose it is and whether it may publish must not depend on memory. */
-struct spawned {
-    core_thread thread; /* first: it ends with this */
-    void *(*run)(void *);
-    void *argument;
-};
-
-static void *spawned_main(void *argument)
-{
-    struct spawned *mine = argument;
-    core_adopt_thread(&mine->thread);
-    return mine->run(mine->argument);
-}
-
-int core_spawn(void *(*run)(void *), void *argument)
-{
-    struct spawned *made = calloc(1, sizeof *made);
-    if (!made)
-        return -1;
-    made->run = run;
-    made->argument = argument;
-    /* The host's limits may be tiny and its signals are its own: a send to a closed socket must not kill it by SIGPIPE. */
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, &attributes, spawned_main, made);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    if (failed)
-        free(made);
-    return failed ? -1 : 0;
 }
 
 int core_outdated(void)

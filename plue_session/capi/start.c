@@ -3,26 +3,28 @@
  *
  * It lives on threads of the library. The first of them starts it and then serves the control lane for ever. Everything
  * that could kill or disturb a host is checked before the first call into Python that could fail: which libpython the
- * linker gave us, whether the process has another one, whether the runtime is there.
+ * linker gave us, whether the process has another one, whether the runtime is there (find.c).
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "boot.h"
 
-#include <limits.h>
-#include <signal.h>
+#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { UNBOOTED, BOOTING, BOOTED };
+#include "core_bootstrap.h"
+
+/* WAITING: for the caller of plue_init() to import threading, see there. */
+enum { UNBOOTED, BOOTING, WAITING, BOOTED };
 
 static pthread_mutex_t boot_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t boot_done;
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
-static int boot_state, started;
-static atomic_int host_is_python;
+static int boot_state, started, host_is_python; /* the latter two are the booting thread's */
+static int64_t leave_at; /* under boot_lock: who waits for the boot goes home by then; 0: at the deadline */
+static atomic_int booted;
 static char boot_error[2048];
 
 extern int core_python_serve(int lane, int generation);
@@ -58,7 +60,7 @@ static int start_interpreter(void)
     config.configure_c_stdio = 0;
     config.pathconfig_warnings = 0;
     config.write_bytecode = 0;
-    config.site_import = 0; /* what the environment's own modules print is not for the host: see prepare_modules */
+    config.site_import = 0; /* see bootstrap.py */
 #if PY_VERSION_HEX >= 0x030B0000
     config.code_debug_ranges = 0;
 #endif
@@ -94,57 +96,66 @@ static int python_error(const char *what)
     return -1;
 }
 
-/* With the interpreter lock held: nothing here may print. */
+/* Call a function of bootstrap.py; with the interpreter lock held. */
+static int call(PyObject *functions, const char *name, const char *first, const char *second, const char *complaint)
+{
+    PyObject *function = PyDict_GetItemString(functions, name), *done = NULL;
+    PyObject *arguments = first ? Py_BuildValue("(NN)", PyUnicode_DecodeFSDefault(first), PyUnicode_DecodeFSDefault(second)) : PyTuple_New(0);
+    if (function && arguments)
+        done = PyObject_CallObject(function, arguments);
+    Py_XDECREF(arguments);
+    if (!done)
+        return python_error(complaint);
+    Py_DECREF(done);
+    return 0;
+}
+
+/* With the interpreter lock held. cffi would print and answer 0 to every call if its module were missing. */
 static int prepare_modules(void)
 {
-    struct sigaction interrupt;
-    int ours = !atomic_load(&host_is_python);
-    if (ours) {
-        /* Python's standard streams are bound to whatever the host has on 0, 1 and 2. site runs code of the environment's
-           (.pth files, sitecustomize) which may print, and which complains about itself on stderr. */
-        static const char quiet[] =
-            "import io, sys\n"
-            "sys.stdin = sys.__stdin__ = None\n"
-            "sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = io.StringIO()\n"
-            "try:\n"
-            "    if 'site' not in sys.modules:\n"
-            "        import site\n"
-            "        site.main()\n"
-            "finally:\n"
-            "    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None\n";
-        PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
-        PyObject *done = PyRun_String(quiet, Py_file_input, globals, globals);
-        if (!done)
-            return python_error("the Python environment cannot be set up");
-        Py_DECREF(done);
-        /* Importing signal installs a SIGINT handler, whatever the configuration says, where there is none: do it now, and
-           take it out again. A handler of the host's is left alone by Python, and so by us. */
-        if (!sigaction(SIGINT, NULL, &interrupt) && interrupt.sa_handler == SIG_DFL) {
-            Py_XDECREF(PyImport_ImportModule("_signal"));
-            PyErr_Clear();
-            sigaction(SIGINT, &interrupt, NULL);
-        }
+    PyObject *functions = PyDict_New(), *done = NULL;
+    if (functions && PyDict_SetItemString(functions, "__builtins__", PyEval_GetBuiltins()) == 0)
+        done = PyRun_String(core_bootstrap, Py_file_input, functions, functions);
+    int failed = !done ? python_error("the Python environment cannot be set up") : 0;
+    if (!failed && !host_is_python)
+        failed = call(functions, "set_up", NULL, NULL, "the Python environment cannot be set up");
+    if (!failed)
+        failed = call(functions, "load_cffi", core__package_root(), CORE_SITE, "cffi cannot be imported");
+    Py_XDECREF(done);
+    Py_XDECREF(functions);
+    return failed;
+}
+
+/*
+ * Start cffi's half. It guards a start of its own, which is not needed any more, with a spin lock: the version tag of the type of capsules,
+ * which a look-up of any attribute of one sets for good. It is reset first, and the interpreter lock kept until cffi has looked.
+ */
+static int start_cffi(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyType_Modified(&PyCapsule_Type);
+    int failed = core__start_cffi();
+    PyGILState_Release(state);
+    return failed;
+}
+
+/*
+ * A host that is Python itself and has not imported threading: whichever thread does is its main thread, for which its exit waits. That
+ * must not be one of ours, so whoever called plue_init() does. Not before this thread has had the lock: then it is to be had.
+ */
+static void have_threading(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    int known = PyDict_GetItemString(PyImport_GetModuleDict(), "threading") != NULL;
+    PyGILState_Release(state);
+    pthread_mutex_lock(&boot_lock);
+    if (!known) {
+        boot_state = WAITING;
+        pthread_cond_broadcast(&boot_done);
     }
-    /* cffi would print and answer 0 to every call if its module were missing. A host's own Python may lack it: ours has it. */
-    PyObject *module = PyImport_ImportModule("_cffi_backend");
-    if (!module) {
-        PyErr_Clear();
-        PyObject *path = PySys_GetObject("path"), *place = PyUnicode_DecodeFSDefault(CORE_SITE), *root = PyUnicode_DecodeFSDefault(core__package_root());
-        if (path && place && root && PyList_Append(path, root) == 0 && PyList_Append(path, place) == 0) {
-            module = PyImport_ImportModule("_cffi_backend");
-            PyObject *type, *value, *trace;
-            PyErr_Fetch(&type, &value, &trace);
-            Py_ssize_t end = PyList_GET_SIZE(path);
-            PyList_SetSlice(path, end - 2, end, NULL);
-            PyErr_Restore(type, value, trace);
-        }
-        Py_XDECREF(place);
-        Py_XDECREF(root);
-    }
-    if (!module)
-        return python_error("cffi cannot be imported");
-    Py_DECREF(module);
-    return 0;
+    while (boot_state == WAITING)
+        pthread_cond_wait(&boot_done, &boot_lock);
+    pthread_mutex_unlock(&boot_lock);
 }
 
 static int boot(void)
@@ -152,24 +163,22 @@ static int boot(void)
     if (core_find_library() || core_check_libpython())
         return -1;
     if (!started)
-        atomic_store(&host_is_python, Py_IsInitialized() != 0);
-    struct sigaction interrupt;
-    int ours = !atomic_load(&host_is_python), failed = 0;
-    sigaction(SIGINT, NULL, &interrupt);
-    if (!started && ours)
-        failed = start_interpreter();
-    if (!failed) {
-        started = 1;
-        PyGILState_STATE state = PyGILState_Ensure();
-        failed = prepare_modules();
-        PyGILState_Release(state);
-    }
-    if (ours && interrupt.sa_handler == SIG_DFL) /* what the environment's own modules import may have brought in signal */
-        sigaction(SIGINT, &interrupt, NULL);
+        host_is_python = Py_IsInitialized() != 0;
+    int failed = !started && !host_is_python ? start_interpreter() : core_python_join() ? core_boot_fail("out of memory. Free some and try again.") : 0;
+    if (!failed && !started && core_watch_python())
+        failed = core_boot_fail("Python takes no more exit functions (Py_AtExit): 32 are set. The host has to use less of them.");
+    if (failed)
+        return -1;
+    if (host_is_python)
+        have_threading();
+    started = 1;
+    PyGILState_STATE state = PyGILState_Ensure();
+    failed = prepare_modules();
+    PyGILState_Release(state);
     if (failed)
         return -1;
     boot_error[0] = 0;
-    if (core__start_cffi() || core_python_serve(CORE_LANE_NONE, 0))
+    if (start_cffi() || core_python_serve(CORE_LANE_NONE, 0))
         return boot_error[0] ? -1 : core_boot_fail("the library's Python half cannot start. Install the package again (pip install plue-session).");
     return 0;
 }
@@ -177,13 +186,18 @@ static int boot(void)
 static void *interpreter_main(void *unused)
 {
     (void)unused;
+    core_shield_interrupt();
     int failed = boot();
+    core_unshield_interrupt();
     pthread_mutex_lock(&boot_lock);
     boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
+    atomic_store(&booted, !failed);
     pthread_cond_broadcast(&boot_done);
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
         core_python_serve(CORE_LANE_CONTROL, 0);
+    else if (host_is_python)
+        core_python_part();
     return NULL;
 }
 
@@ -192,23 +206,58 @@ static void prepare(void)
     core_cond_init(&boot_done);
 }
 
-int core_boot(const char *operation)
+int core_booted(void)
+{
+    return atomic_load(&booted);
+}
+
+void core_boot_leave(int64_t at)
+{
+    pthread_once(&boot_once, prepare);
+    pthread_mutex_lock(&boot_lock);
+    leave_at = at;
+    pthread_cond_broadcast(&boot_done);
+    pthread_mutex_unlock(&boot_lock);
+}
+
+/* Wait for the booting thread, which may wait for an interpreter lock that a thread of the host's does not let go; 0: it has ended. */
+static int await_boot_locked(int64_t deadline)
+{
+    while (boot_state == BOOTING || boot_state == WAITING) {
+        struct timespec at;
+        int64_t until = leave_at && leave_at < deadline ? leave_at : deadline;
+        core_deadline(&at, until);
+        if (boot_state == WAITING) {
+            pthread_mutex_unlock(&boot_lock);
+            core_import_threading_here();
+            pthread_mutex_lock(&boot_lock);
+            boot_state = BOOTING;
+            pthread_cond_broadcast(&boot_done);
+        } else if (pthread_cond_timedwait(&boot_done, &boot_lock, &at) == ETIMEDOUT && core_monotonic_ns() >= until)
+            return -1;
+    }
+    return 0;
+}
+
+int core_boot(const char *operation, int64_t deadline)
 {
     pthread_once(&boot_once, prepare);
     pthread_mutex_lock(&boot_lock);
     if (boot_state == UNBOOTED) {
         boot_state = BOOTING;
-        core_import_threading_here();
-        if (core_spawn(interpreter_main, NULL)) {
+        if (core_spawn("plue-python", interpreter_main, NULL)) {
             boot_state = UNBOOTED;
             core_boot_fail("no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
         }
-        while (boot_state == BOOTING)
-            pthread_cond_wait(&boot_done, &boot_lock);
     }
-    int failed = boot_state != BOOTED;
-    if (failed)
+    int failed = await_boot_locked(deadline) ? -1 : boot_state != BOOTED;
+    if (failed > 0)
         core_fail(PLUE_ERROR_RUNTIME, operation, "%s", boot_error);
+    else if (failed && leave_at)
+        core_fail(PLUE_ERROR_CLOSED, operation, "the library was shut down during the call. Call plue_init() again.");
+    else if (failed)
+        core_fail(PLUE_ERROR_TIMEOUT, operation, "Python could not be entered in time: a thread of this process holds its interpreter lock. "
+                  "Release it around long work, and try again.");
     pthread_mutex_unlock(&boot_lock);
     return failed ? -1 : 0;
 }

@@ -149,7 +149,7 @@ int core__watch(const char *folder, const char *file)
     pthread_mutex_lock(&ended_lock);
     running++;
     pthread_mutex_unlock(&ended_lock);
-    if (core_spawn(watch_main, made)) {
+    if (core_spawn("plue-watch", watch_main, made)) {
         pthread_mutex_lock(&ended_lock);
         running--;
         pthread_mutex_unlock(&ended_lock);

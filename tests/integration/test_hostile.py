@@ -139,6 +139,11 @@ def lock(file):
     return False
 
 
+@pytest.mark.requirement("X-015", "X-024")
+def test_children_of_raw_fork_and_clone_are_refused_too(forking, folder):
+    host(forking, "cloned", folder)
+
+
 @pytest.mark.requirement("X-015")
 def test_forked_child_does_not_keep_the_store_of_its_dead_parent(forking, folder):
     parent = subprocess.Popen([forking, "orphan"], env=support.environment(folder), stdout=subprocess.PIPE)

@@ -1,0 +1,89 @@
+/*
+ * Threads of the library that run Python.
+ *
+ * Each makes its thread state itself, where the lack of memory for it can be told: left to PyGILState_Ensure(), one failed calloc ends
+ * the process. Whoever starts the thread waits until it has it.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "boot.h"
+
+#if PY_VERSION_HEX < 0x030B0000
+void _PyThreadState_Init(PyThreadState *state);
+#define bind_state _PyThreadState_Init
+#elif PY_VERSION_HEX < 0x030C0000
+void _PyThreadState_SetCurrent(PyThreadState *state);
+#define bind_state _PyThreadState_SetCurrent
+#endif
+
+extern int core_python_serve(int lane, int number);
+
+struct serving {
+    int lane, number, result; /* result: 0 until it is known, then 1 or -1 */
+    void (*ended)(int lane, int number);
+};
+
+static pthread_mutex_t begun_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t begun = PTHREAD_COND_INITIALIZER;
+
+int core_python_join(void)
+{
+    if (PyGILState_GetThisThreadState())
+        return 0;
+#if PY_VERSION_HEX < 0x030C0000
+    PyThreadState *made = _PyThreadState_Prealloc(PyInterpreterState_Main());
+    if (made)
+        bind_state(made);
+#else
+    PyThreadState *made = PyThreadState_New(PyInterpreterState_Main());
+#endif
+    return made ? 0 : -1;
+}
+
+void core_python_part(void)
+{
+    PyThreadState *mine = PyGILState_GetThisThreadState();
+    if (!mine || core_python_gone())
+        return;
+    PyEval_RestoreThread(mine);
+    PyThreadState_Clear(mine);
+    PyThreadState_DeleteCurrent();
+}
+
+static void *serve(void *argument)
+{
+    struct serving mine = *(struct serving *)argument;
+    int result = core_python_join() ? -1 : 1;
+    pthread_mutex_lock(&begun_lock);
+    ((struct serving *)argument)->result = result; /* it is the starter's, who goes on now */
+    pthread_cond_broadcast(&begun);
+    pthread_mutex_unlock(&begun_lock);
+    if (result < 0)
+        return NULL;
+    if (mine.lane >= 0)
+        core__adopt(mine.number);
+    core_python_serve(mine.lane, mine.number);
+    if (mine.ended)
+        mine.ended(mine.lane, mine.number);
+    core_python_part();
+    return NULL;
+}
+
+int core_spawn_python(const char *name, int lane, int number, void (*ended)(int lane, int number))
+{
+    struct serving made = {lane, number, 0, ended};
+    if (core_spawn(name, serve, &made))
+        return -1;
+    pthread_mutex_lock(&begun_lock);
+    while (!made.result)
+        pthread_cond_wait(&begun, &begun_lock);
+    pthread_mutex_unlock(&begun_lock);
+    return made.result > 0 ? 0 : -1;
+}
+
+/* A thread for Python's own use: it runs what is kept there under the number. */
+int core__start_thread(const char *name, int number)
+{
+    return core_spawn_python(name, CORE_LANE_WORK, number, NULL);
+}

@@ -1,0 +1,69 @@
+"""A Python host in which somebody holds the interpreter lock. argv[3]: "other", a thread of it, for the seconds of argv[4], while the
+library starts or serves a call; "sub", a sub-interpreter, which makes the call."""
+
+import ctypes
+import json
+import sys
+import threading
+import time
+
+path, folder, who = sys.argv[1:4]
+plue, holding = ctypes.CDLL(path), ctypes.PyDLL(path)
+libc = ctypes.PyDLL(None)  # keeps the lock during calls
+for library in (plue, holding):
+    library.plue_get_last_error.restype = ctypes.c_char_p
+config = ('{"dataDir":"%s","requestTimeoutMs":1500}' % folder).encode()
+
+
+def timed(call):
+    begun = time.monotonic()
+    result = call()
+    return {"result": result, "code": plue.plue_get_last_error_code(), "took": time.monotonic() - begun}
+
+
+if who == "other":
+    seconds = float(sys.argv[4])
+    when = sys.argv[5]
+    if when == "call":
+        assert plue.plue_init(config) == 0
+        call = lambda: plue.plue_session_count(None)
+    else:
+        call = lambda: plue.plue_init(config)
+    native = ctypes.CDLL(None)
+    answer = {}
+    begin = threading.Event()
+
+    def hold():
+        begin.wait()
+        libc.usleep(int(seconds * 1e6))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    # The call is made by C code without the lock while the other thread has it: what CDLL does, but that gives the lock back before it returns.
+    begin.set()
+    answer = timed(call)
+    thread.join()
+    answer["again"] = timed(call)["result"] if when == "call" else plue.plue_init(config)
+    print(json.dumps(answer))
+else:
+    try:
+        import _interpreters as interpreters
+    except ImportError:  # before Python 3.13
+        import _xxsubinterpreters as interpreters
+    assert plue.plue_init(config) == 0
+    other = interpreters.create()
+    interpreters.run_string(other, f'''if True:
+        import ctypes, time
+        holding = ctypes.PyDLL({path!r})
+        holding.plue_get_last_error.restype = ctypes.c_char_p
+        begun = time.monotonic()
+        assert holding.plue_session_count(None) == -1
+        assert holding.plue_get_last_error_code() == -26, holding.plue_get_last_error()
+        assert time.monotonic() - begun < 1
+        assert b"sub-interpreter" in holding.plue_get_last_error()
+        free = ctypes.CDLL({path!r})
+        assert free.plue_session_count(None) == 0
+    ''')
+    assert plue.plue_session_count(None) == 0 and holding.plue_session_count(None) == 0
+    plue.plue_shutdown()
+    print("refused")
