@@ -5,7 +5,7 @@ import time
 
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
-from plue_session.errors import Connection, Server as ServerError, Timeout, Unsupported
+from plue_session.errors import Connection, Server as ServerError, StoreIo, Timeout, Unsupported
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps, quote
@@ -82,21 +82,30 @@ class Runtime:
         """Cut what is under way with the server, and begin to stop a server of our own. Returns at once; twice is harmless."""
         if self._server is None or self._closing is not None:
             return
-        import threading
+        from plue_session import threads
         self._calls.close()
         self.sync.end()
-        self._closing = threading.Thread(target=self._server.close, name="plue-closing", daemon=True)
-        self._closing.start()
+        try:
+            self._closing = threads.start(self._server.close, "plue-closing")
+        except StoreIo:  # no thread is left for it: `close` does it itself
+            pass
 
     def close(self):
         """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is harmless."""
-        self.hang_up()
-        if self._closing is not None:
-            self._closing.join(CLOSING)
-            self.sync.join(0.1)
-        self.store.close()
-        if self.log:
-            self.log.close()
+        try:
+            self.hang_up()
+            if self._closing is not None:
+                self._closing.join(CLOSING)
+            elif self._server is not None:
+                self._server.close()
+            if self._server is not None:
+                self.sync.join(0.1)
+        finally:
+            try:
+                self.store.close()
+            finally:
+                if self.log:
+                    self.log.close()
 
     def app_info(self):
         """Describe the running library as JSON text (c-api.md, plue_get_app_info)."""

@@ -9,7 +9,7 @@ from itertools import count
 import sys
 from time import monotonic_ns
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.capi.publish import Publisher
 from plue_session.capi.refill import Refilling, Turn
 from plue_session.capi.surface import TABLE, fingerprint
@@ -54,8 +54,10 @@ def translate(error):
     """Return the `PlueError` that a C caller gets for any exception."""
     if isinstance(error, errors.PlueError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error) == "can't allocate lock":
         return errors.StoreIo("out of memory", "Free some and try again.")
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
     if isinstance(error, OSError):
         return errors.StoreIo(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
                               "Check the file, its permissions and the free space, and try again.")
@@ -71,6 +73,8 @@ class Boundary:
         self.ffi, self.lib = ffi, lib
         self.runtime = self.publisher = self.refill_turn = None
         self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
+        self.works = {}  # what threads are about to do, by number
+        threads.make = self.start_thread
         self.serve = {lib.CORE_LANE_CONTROL: self.control, lib.CORE_LANE_COMMIT: self.commit, lib.CORE_LANE_READ: self.read,
                       lib.CORE_LANE_REMOTE: self.remote, lib.CORE_LANE_URGENT: self.remote}
 
@@ -78,16 +82,26 @@ class Boundary:
         """Serve a lane until it is closed. Returns 0."""
         if lane == self.lib.CORE_LANE_NONE:
             return 0
+        work = self.works.pop(generation) if lane == self.lib.CORE_LANE_WORK else lambda: self.serve[lane](lane, generation)
         threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
         if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
             sys.settrace(threading.gettrace())
         try:
-            self.serve[lane](lane, generation)
+            work()
         except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
-            self.lib.core__lane_failed(lane, generation)
+            if lane != self.lib.CORE_LANE_WORK:
+                self.lib.core__lane_failed(lane, generation)
             if self.runtime:
                 self.runtime.log.write("error", f"a library thread ended: {describe(error)}")
         return 0
+
+    def start_thread(self, name, work):
+        """Have a thread of the library do `work`."""
+        number = next(self.numbers)
+        self.works[number] = work
+        if self.lib.core__start_thread(name.encode(), number):
+            del self.works[number]
+            raise RuntimeError("can't start new thread")
 
     # -- requests --------------------------------------------------------------------------------------------------
     def taker(self, lane, generation, size=BATCH):

@@ -1,0 +1,49 @@
+"""Threads of the Python half. In the library they are made by C (capi/spawn.c): with a stack of their own size, no signals, and the
+scheduling that the process began with, whatever thread of the host's is behind the call that needs them."""
+
+from _thread import allocate_lock
+
+from plue_session.errors import StoreIo
+
+#: What makes a thread: `make(name, run)`; the library's own puts itself here.
+make = None
+
+
+class Thread:
+    """A thread that `start` has started."""
+
+    def __init__(self):
+        self._running = allocate_lock()
+        self._running.acquire()
+
+    def is_alive(self):
+        return self._running.locked()
+
+    def join(self, seconds):
+        """Wait for its end, at most so many seconds."""
+        if self._running.acquire(timeout=max(seconds, 0)):
+            self._running.release()
+
+
+def start(work, name):
+    """Start a thread that calls `work`, and return it; it does not keep the process from ending. The name has 15 bytes at most.
+
+    Nothing that `work` raises is told to anybody: it has to do that itself. `IO` when no thread can be started.
+    """
+    thread = Thread()
+
+    def run():
+        try:
+            work()
+        finally:
+            thread._running.release()
+    try:
+        (make or _make)(name, run)
+    except (RuntimeError, MemoryError):
+        raise StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.") from None
+    return thread
+
+
+def _make(name, run):
+    import threading
+    threading.Thread(target=run, name=name, daemon=True).start()
