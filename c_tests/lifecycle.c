@@ -1,8 +1,28 @@
 /* Hosts that start and stop the library at bad moments, or with too little: argv[1] says how. */
 #include "everything.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <fcntl.h>
+
+#define REMOTE ",\"requestTimeoutMs\":5000,\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:1\",\"directory\":\"/\"}"
+
+/* Threads that can be started still, by anybody in this process; -1: any number. */
+static atomic_int threads_left = -1;
+
+int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*function)(void *), void *argument)
+{
+    static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (!real)
+        real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))(uintptr_t)dlsym(RTLD_NEXT, "pthread_create");
+    int left = atomic_load(&threads_left);
+    while (left > 0 && !atomic_compare_exchange_weak(&threads_left, &left, left - 1))
+        ;
+    return left ? real(made, attributes, function, argument) : EAGAIN;
+}
 
 static volatile sig_atomic_t interrupted;
 
@@ -98,13 +118,62 @@ static void is_told_too_much(char **unused)
     free(config);
 }
 
+static int store_is_free(void)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/store.lock", data_dir());
+    int fd = open(path, O_RDWR | O_CLOEXEC), is_free = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0)
+        close(fd);
+    return is_free;
+}
+
+/* No thread can be started, from the first on, the second …: plue_init() says so, or works, and leaves nothing behind; and
+   plue_shutdown() needs none. argv[2]: which backend. */
+static void lacks_threads(char **arguments)
+{
+    const char *more = !strcmp(arguments[2], "opencode") ? REMOTE : "";
+    int failed = 1;
+    for (int threads_there = 0; failed; threads_there += threads_there < 8 ? 1 : 4) {
+        CHECK(threads_there < 64);
+        atomic_store(&threads_left, threads_there);
+        failed = try_start(more) != 0;
+        atomic_store(&threads_left, 0);
+        if (failed) {
+            if (plue_get_last_error_code() != PLUE_ERROR_IO && plue_get_last_error_code() != PLUE_ERROR_RUNTIME)
+                fprintf(stderr, "with %d threads: %s\n", threads_there, plue_get_last_error());
+            CHECK(plue_get_last_error_code() == PLUE_ERROR_IO || plue_get_last_error_code() == PLUE_ERROR_RUNTIME);
+            CHECK_SAYS("thread");
+        } else
+            plue_shutdown();
+        CHECK(store_is_free());
+    }
+    EVENTUALLY(threads() <= own_threads + 1);
+    atomic_store(&threads_left, -1);
+    start(more);
+    plue_shutdown();
+    CHECK(store_is_free());
+}
+
+/* The host's threads have small stacks by default: those of the library have their own size. */
+static void has_small_stacks(char **unused)
+{
+    pthread_attr_t small;
+    (void)unused;
+    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 48 * 1024) == 0 && pthread_setattr_default_np(&small) == 0);
+    start(REMOTE);
+    CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_CONNECTION);
+    CHECK_ERROR(plue_session_sync(5000) == -1, PLUE_ERROR_CONNECTION);
+    plue_shutdown();
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
         const char *how;
         void (*run)(char **);
     } ways[] = {{"handles_interrupts", handles_interrupts}, {"is_interrupted", is_interrupted}, {"stops_beside_starts", stops_beside_starts},
-                {"is_told_too_much", is_told_too_much}};
+                {"is_told_too_much", is_told_too_much}, {"lacks_threads", lacks_threads}, {"has_small_stacks", has_small_stacks}};
     for (size_t i = 0; count > 1 && i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(arguments[1], ways[i].how)) {
             ways[i].run(arguments);

@@ -21,6 +21,7 @@ ANSWERS = {
     "libdir": (LIBRARY, "the folder of libplue_session.so"),
     "version": (__version__, "the library's version"),
     "pkgconfigdir": (os.path.join(LIBRARY, "pkgconfig"), "the folder of plue-session.pc, for PKG_CONFIG_PATH"),
+    "suppressions": (os.path.join(PACKAGE, "suppressions"), "the folder of lsan.supp and valgrind.supp, for programs under these tools"),
     "cmakedir": (os.path.join(LIBRARY, "cmake", "PlueSession"), "the folder of PlueSessionConfig.cmake, for PlueSession_DIR"),
 }
 

@@ -65,13 +65,13 @@ def test_program_holds(name, part, folder):
 
 
 #: Only what the library and the program allocate themselves can leak: the interpreter and its modules are never finalized.
-LEAKS = "leak:libpython3\nleak:_cffi_backend\nleak:_sqlite3\nleak:libcrypto\n"
+SUPPRESSIONS = support.ROOT / "plue_session" / "suppressions"
 VALGRIND = ("--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
-            "--fair-sched=yes", "--num-callers=30", f"--suppressions={support.PROGRAMS / 'valgrind.supp'}")
+            "--fair-sched=yes", "--num-callers=30", f"--suppressions={SUPPRESSIONS / 'valgrind.supp'}")
 
 
 def under_valgrind(name, part, tmp_path):
-    """Memory that is lost or misused fails it. The interpreter is not under test: c_tests/valgrind.supp."""
+    """Memory that is lost or misused fails it. The interpreter is not under test: plue_session/suppressions."""
     valgrind = shutil.which("valgrind")
     assert valgrind, "install valgrind: apt-get install valgrind"
     program = build(name)
@@ -81,11 +81,9 @@ def under_valgrind(name, part, tmp_path):
 def under_address(name, part, tmp_path):
     """Both the library and the program are built with AddressSanitizer; LeakSanitizer looks at the end."""
     program = build(name, "address")
-    leaks = tmp_path / "leaks"
-    leaks.write_text(LEAKS)
     environment = support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
                                       ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1",
-                                      LSAN_OPTIONS=f"suppressions={leaks}:print_suppressions=0")
+                                      LSAN_OPTIONS=f"suppressions={SUPPRESSIONS / 'lsan.supp'}:print_suppressions=0")
     for last in (False, False, True):
         done = support.run([program], env=environment, code=0 if last else None)
         # LeakSanitizer itself crashes now and then when it looks at a thread that is ending: that says nothing of the program.

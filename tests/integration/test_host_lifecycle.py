@@ -60,3 +60,14 @@ def test_threads_of_the_library_are_as_the_process_was(plain, folder, policy):
 @pytest.mark.requirement("X-023")
 def test_no_failed_allocation_anywhere_ends_the_host(plain, folder):
     host(plain, "starved", folder)
+
+
+@pytest.mark.requirement("X-007")
+@pytest.mark.parametrize("backend", ["embedded", "opencode"])
+def test_the_lack_of_threads_is_told_and_nothing_stays_open(plain, folder, backend):
+    host(plain, "lifecycle", folder, "lacks_threads", backend)
+
+
+@pytest.mark.requirement("X-023")
+def test_small_default_stacks_are_not_the_librarys(plain, folder):
+    host(plain, "lifecycle", folder, "has_small_stacks")

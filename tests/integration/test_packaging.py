@@ -182,6 +182,17 @@ def test_what_the_readme_shows_works(installed, folder, tmp_path):
     assert '"title":"Untitled"' in support.run([installed / "python", "-c", readme("python")], env=env, cwd="/").out
 
 
+def test_what_the_readme_shows_is_clean_under_the_address_sanitizer(installed, folder, tmp_path):
+    """With the suppressions that are shipped; what the program forgets to free is still found."""
+    path = clean(PATH=f"{installed}:{os.environ['PATH']}")
+    leaks = f"suppressions={ask(installed, '--suppressions')}/lsan.supp:print_suppressions=0"
+    for name, source in (("sound", readme("c")), ("leaking", readme("c").replace("    plue_free_json(info);\n", ""))):
+        (tmp_path / f"{name}.c").write_text(source)
+        support.run(["sh", "-euc", f"cc -g -fsanitize=address {name}.c $(plue-session-config --cflags --libs) -o {name}"], cwd=tmp_path, env=path)
+        done = support.run([tmp_path / name], env={"PLUE_SESSION_DATA_DIR": str(folder), "LSAN_OPTIONS": leaks}, cwd="/", code=None)
+        assert (done.returncode == 0) == (name == "sound") and ("plue_session_get_info" in done.err) == (name == "leaking"), done.err
+
+
 def test_the_zig_example_works_as_its_comment_says(installed, folder, tmp_path):
     zig = [support.ROOT / ".tools" / "bin" / "python", "-m", "ziglang"]
     cache = str(support.CHECKED / "zig-cache")
