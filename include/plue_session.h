@@ -24,7 +24,9 @@
  *   (pthread_cancel, deferred) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
  * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
- *   directory. In a forked child every function fails with FORKED until exec.
+ *   directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec. Its threads have the process's own
+ *   scheduling, whoever calls. Of two copies in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with
+ *   RUNTIME once its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process it runs in".
  * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
  *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
  */
@@ -169,10 +171,11 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * @param config_json a JSON object, or NULL for the defaults; copied.
  * @return 0, or -1.
  * Errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says
- *     what to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no
- *     server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
- *     credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps
- *     the store locked); CLOSED (another thread called plue_shutdown() meanwhile).
+ *     what to install; another copy of the library runs in this process; a host's own Python is finalized);
+ *     LIMIT_EXCEEDED (more than 64 MiB); INTEGRITY (damaged store, see `plue-session doctor`); IO;
+ *     UNSUPPORTED; CONNECTION (no server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED
+ *     (the server refuses our credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); BUSY
+ *     (another program keeps the store locked); CLOSED (another thread called plue_shutdown() meanwhile).
  * OpenCode: GET /global/health
  * Takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is
  *     away, three with offline "fail", at most 30 s when it is spawned.

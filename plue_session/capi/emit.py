@@ -138,7 +138,9 @@ _HEADER_TOP = """/*
  *   (pthread_cancel, deferred) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
  * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
- *   directory. In a forked child every function fails with FORKED until exec.
+ *   directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec. Its threads have the process's own
+ *   scheduling, whoever calls. Of two copies in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with
+ *   RUNTIME once its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process it runs in".
  * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
  *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
  */

@@ -43,7 +43,7 @@ def plue_init(config_json: OptionalJson) -> Status:
     :param config_json: a JSON object, or NULL for the defaults; copied.
     :returns: 0, or -1.
     :errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says what
-        to install); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no server, with
+        to install; another copy of the library runs in this process; a host's own Python is finalized); LIMIT_EXCEEDED (more than 64 MiB); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no server, with
         offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our credentials); SERVER (what
         answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps the store locked);
         CLOSED (another thread called plue_shutdown() meanwhile).
