@@ -68,16 +68,20 @@ static void *spawned_main(void *argument)
     return mine->run(mine->argument);
 }
 
-/* -1: the maker's scheduling is right as it is. */
 static int schedule(pthread_attr_t *attributes)
 {
     struct sched_param none = {0};
-    if (begun.has_processors)
-        (void)pthread_attr_setaffinity_np(attributes, sizeof begun.processors, &begun.processors);
-    if (sched_getscheduler(0) == begun.policy)
+    if (begun.has_processors && pthread_attr_setaffinity_np(attributes, sizeof begun.processors, &begun.processors))
         return -1;
+    if (sched_getscheduler(0) == begun.policy)
+        return 0;
     return pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED) || pthread_attr_setschedpolicy(attributes, begun.policy)
         || pthread_attr_setschedparam(attributes, &none) ? -1 : 0;
+}
+
+static int inherit(pthread_attr_t *attributes)
+{
+    return pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED) || pthread_attr_setaffinity_np(attributes, 0, NULL) ? -1 : 0;
 }
 
 int core_spawn(const char *name, void *(*run)(void *), void *argument)
@@ -98,12 +102,10 @@ int core_spawn(const char *name, void *(*run)(void *), void *argument)
         failed = pthread_attr_setstacksize(&attributes, STACK) || pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED)
               || pthread_sigmask(SIG_SETMASK, &all, &before);
         if (!failed) {
-            int own_way = schedule(&attributes) == 0;
-            failed = pthread_create(&thread, &attributes, spawned_main, made);
-            if (failed && own_way) { /* a process may not always give back what a thread of it was given */
-                (void)pthread_attr_setinheritsched(&attributes, PTHREAD_INHERIT_SCHED);
+            failed = schedule(&attributes) ? EINVAL : pthread_create(&thread, &attributes, spawned_main, made);
+            /* What its thread was given a process may not always give back, and processors may have been taken from it. */
+            if ((failed == EPERM || failed == EINVAL) && inherit(&attributes) == 0)
                 failed = pthread_create(&thread, &attributes, spawned_main, made);
-            }
             pthread_sigmask(SIG_SETMASK, &before, NULL);
         }
         pthread_attr_destroy(&attributes);
