@@ -65,13 +65,19 @@ static int faulty_pthread_create(pthread_t *made, const pthread_attr_t *attribut
     return FAULT ? EAGAIN : pthread_create(made, attributes, function, argument);
 }
 
+static int faulty_pthread_cond_init(pthread_cond_t *made, const pthread_condattr_t *attributes)
+{
+    return FAULT ? ENOMEM : pthread_cond_init(made, attributes);
+}
+
 /* Every allocating function that the library may come to use: one that is not here must not be there either. */
 static struct {
     const char *name;
     void *instead;
 } faulty[] = {
     {"malloc", (void *)faulty_malloc}, {"calloc", (void *)faulty_calloc}, {"strdup", (void *)faulty_strdup}, {"asprintf", (void *)faulty_asprintf},
-    {"pthread_create", (void *)faulty_pthread_create}, {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
+    {"pthread_create", (void *)faulty_pthread_create}, {"pthread_cond_init", (void *)faulty_pthread_cond_init},
+    {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
     {"posix_memalign", NULL}, {"aligned_alloc", NULL}, {"fopen", NULL}, {"opendir", NULL}, {"open_memstream", NULL}, {"getline", NULL},
 };
 

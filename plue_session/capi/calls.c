@@ -31,19 +31,28 @@ static const char *subject_of(const core_call *call, char room[SUBJECT])
     return room;
 }
 
+static request *new_request(size_t room)
+{
+    request *made = calloc(1, sizeof *made + room);
+    if (made && core_cond_init(&made->ended)) {
+        free(made);
+        return NULL;
+    }
+    return made;
+}
+
 static request *make_request(const core_call *call)
 {
     size_t room = 0;
     for (int i = 0; i < call->texts; i++)
         room += call->length[i] + 1;
-    request *made = calloc(1, sizeof *made + room);
+    request *made = new_request(room);
     if (!made && call->operation == CORE_CONTROL_CLOSE) {
         made = spare;
         spare = NULL;
     }
     if (!made)
         return NULL;
-    core_cond_init(&made->ended);
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
@@ -340,7 +349,7 @@ int core_control(int operation, const char *text, int number, int64_t deadline)
 {
     core_call call = {.operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
     core_lanes_prepare();
-    if (operation == CORE_CONTROL_OPEN && !spare && !(spare = calloc(1, sizeof *spare))) {
+    if (operation == CORE_CONTROL_OPEN && !spare && !(spare = new_request(0))) {
         core_fail(PLUE_ERROR_IO, name_of(operation), "out of memory. Free some and try again.");
         return -1;
     }

@@ -48,6 +48,9 @@ enum { CORE_LONGEST_TEXT = 64 << 20 };
 typedef struct core_thread core_thread;
 struct core_thread {
     int code;
+    int ends;               /* its end will be noticed, and what it has is freed then; 0: there was no key for that */
+    pthread_mutex_t alive;  /* without one: locked by it ... */
+    core_thread *next;      /* ... and listed */
     int64_t time;           /* of the error, ms since the epoch */
     char *message;          /* heap, or a literal when memory was short */
     char *details;          /* JSON object text or NULL */
@@ -69,7 +72,7 @@ void core_clear_error(void);
 int64_t core_now_ms(void);         /* wall clock */
 int64_t core_monotonic_ns(void);
 void core_deadline(struct timespec *at, int64_t monotonic_ns);
-void core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock */
+int core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock; -1 when there is no memory */
 
 /* ---- memory.c: text that belongs to the caller ---- */
 char *core_own(const char *text, size_t length); /* a copy the caller may free; NULL when memory is short */

@@ -152,7 +152,7 @@ static inline void give_back(void *memory)
     if (!memory || core_forked() || !disown(memory))
         return;
     core_thread *thread = core_this_thread();
-    if (!thread) {
+    if (!thread || !thread->ends) {
         free(memory);
         return;
     }

@@ -13,8 +13,7 @@
 _Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec")));
 /* The error of a thread that there was no memory for yet. */
 static _Thread_local int bare_code __attribute__((tls_model("initial-exec")));
-static pthread_key_t thread_end;
-static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
+static _Atomic(int64_t) thread_end = -1; /* the key whose destructor ends a thread's own; -1: none yet */
 static char no_memory[] = "out of memory";
 
 static void thread_ended(void *value)
@@ -30,26 +29,76 @@ static void thread_ended(void *value)
     free(thread);
 }
 
-static void make_key(void)
+static int notice_end(core_thread *of)
 {
-    /* Without a key a thread's few hundred bytes are lost when it ends; nothing else depends on it. */
-    (void)pthread_key_create(&thread_end, thread_ended);
+    int64_t key = atomic_load(&thread_end);
+    if (key < 0) {
+        pthread_key_t made;
+        if (pthread_key_create(&made, thread_ended))
+            return -1;
+        if (atomic_compare_exchange_strong(&thread_end, &key, (int64_t)made))
+            key = (int64_t)made;
+        else
+            pthread_key_delete(made); /* another thread was faster */
+    }
+    return pthread_setspecific((pthread_key_t)key, of);
+}
+
+/* The host may have taken every key: then nobody says when a thread has ended. It holds a lock as long as it lives; what a dead one
+   had, the next one takes over. So there is never more than for the threads that there were at a time. */
+static _Atomic(core_thread *) unnoticed;
+
+static void live_unnoticed(core_thread *of)
+{
+    pthread_mutexattr_t robust;
+    if (pthread_mutexattr_init(&robust))
+        return; /* it is lost at the end of the thread */
+    if (!pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST) && !pthread_mutex_init(&of->alive, &robust)) {
+        pthread_mutex_lock(&of->alive);
+        of->next = atomic_load(&unnoticed);
+        while (!atomic_compare_exchange_weak(&unnoticed, &of->next, of))
+            ;
+    }
+    pthread_mutexattr_destroy(&robust);
+}
+
+static core_thread *of_a_dead_one(void)
+{
+    core_thread *of = atomic_load(&unnoticed);
+    while (of && pthread_mutex_trylock(&of->alive) != EOWNERDEAD)
+        of = of->next;
+    if (of) {
+        pthread_mutex_consistent(&of->alive);
+        of->subscription = NULL;
+        of->generation = 0;
+    }
+    return of;
+}
+
+static void begin(core_thread *own)
+{
+    core_known_thread = own;
+    if (own->message != no_memory)
+        free(own->message);
+    own->message = no_memory;
+    own->code = bare_code;
 }
 
 void core_adopt_thread(core_thread *made)
 {
-    pthread_once(&thread_once, make_key);
-    core_known_thread = made;
-    pthread_setspecific(thread_end, made);
-    made->code = bare_code;
-    made->message = no_memory;
+    begin(made);
+    made->ends = !notice_end(made);
+    if (!made->ends)
+        live_unnoticed(made);
 }
 
 core_thread *core_this_thread(void)
 {
     if (__builtin_expect(core_known_thread == NULL, 0)) {
-        core_thread *made = calloc(1, sizeof *made);
+        core_thread *made = of_a_dead_one();
         if (made)
+            begin(made);
+        else if ((made = calloc(1, sizeof *made)))
             core_adopt_thread(made);
     }
     return core_known_thread;
@@ -75,13 +124,14 @@ void core_deadline(struct timespec *at, int64_t monotonic_ns)
     at->tv_nsec = monotonic_ns % 1000000000;
 }
 
-void core_cond_init(pthread_cond_t *cond)
+int core_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attributes);
+    if (pthread_condattr_init(&attributes))
+        return -1;
+    int failed = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) || pthread_cond_init(cond, &attributes);
     pthread_condattr_destroy(&attributes);
+    return failed ? -1 : 0;
 }
 
 void core_fail_with(int code, const char *message, const char *details)

@@ -1,4 +1,4 @@
-"""Memory that runs out, and memory that many copy at once: c_tests/memory.c and c_tests/copies.c, as they are and sanitized."""
+"""Memory that runs out, that many copy at once, that is given back: programs of c_tests, as they are and sanitized."""
 
 import os
 
@@ -10,7 +10,7 @@ from tests.integration.test_c_programs import under_address, under_thread, under
 TORTURE = os.environ.get("PLUE_TORTURE") == "1"
 #: Under valgrind a walk takes a quarter of a minute, and AddressSanitizer finds the same.
 TOOLS = (under_address, under_thread, under_valgrind) if TORTURE else (under_address, under_thread)
-PROGRAMS = {"copies": ("P-060", "P-076"), "memory": ("P-132", "X-001", "X-002", "X-005", "X-007", "X-013")}
+PROGRAMS = {"keys": ("P-182", "X-001", "X-003"), "copies": ("P-060", "P-076"), "memory": ("P-132", "X-001", "X-002", "X-005", "X-007", "X-013")}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.requirement(*proven)) for name, proven in PROGRAMS.items()])
