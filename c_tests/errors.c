@@ -254,8 +254,19 @@ static void a_text_may_have_64_mib(void)
     text[most + 1] = 0;
     begin_refusals();
     CHECK_ERROR(plue_session_update_title(session, text) == -1, PLUE_ERROR_LIMIT_EXCEEDED);
-    CHECK_SAYS("67108864");
+    CHECK_SAYS("title has 67108865 bytes, a text may have 67108864");
+    CHECK_ERROR(!plue_json_quote(text), PLUE_ERROR_LIMIT_EXCEEDED);
+    CHECK_SAYS("plue_json_quote: text has 67108865 bytes, a text may have 67108864");
+    text[0] = '\xff';
+    CHECK_ERROR(!plue_json_quote(text), PLUE_ERROR_LIMIT_EXCEEDED);
+    text[most] = 0;
+    CHECK_ERROR(!plue_json_quote(text), PLUE_ERROR_INVALID_PARAM);
+    CHECK_SAYS("not valid UTF-8");
     end_refusals();
+    memset(text, '\n', 20);
+    char *quoted = plue_json_quote(text);
+    CHECK(quoted && strlen(quoted) == most + 22 && !strncmp(quoted, "\"\\n\\n", 5) && !strcmp(quoted + most + 19, "xx\""));
+    plue_free(quoted);
     free(text);
 }
 

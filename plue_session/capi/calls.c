@@ -14,7 +14,7 @@
 
 #define NAP_NS INT64_C(120000)
 #define AWAKE_NS INT64_C(300000)
-enum { LONGEST_TEXT = 64 << 20, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
+enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
 
 static atomic_int timeout_ms = 30000;
 static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
@@ -244,12 +244,8 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
     call->failed = -1;
     if (!text && required)
         core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
-    else if (length > LONGEST_TEXT)
-        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject_of(call, room), "%s has %zu bytes, a text may have %d. Shorten it.", name, length, LONGEST_TEXT);
-    else if (!core_is_utf8(text ? text : "", length))
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
     else
-        call->failed = 0;
+        call->failed = core_check_text(name_of(call->operation), call->session, name, text ? text : "", length);
     call->text[call->texts] = text;
     call->length[call->texts++] = length;
 }

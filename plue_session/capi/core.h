@@ -80,6 +80,8 @@ int core_own_block(void *block);                 /* 0 when `block` (from malloc)
 
 /* ---- text.c ---- */
 void core_make_utf8(char *text); /* replaces what is not by question marks */
+/* Of a text of the host's: 0, or -1 with the error set: too long, or not UTF-8. `session`: the id that the call is about, or NULL. */
+int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length);
 char *core_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
 
 /* ---- lifecycle.c: one library state per process ---- */

@@ -1,8 +1,11 @@
 /* UTF-8 and JSON text. */
 #include "core.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { LONGEST = 64 << 20 };
 
 int core_is_utf8(const char *text, size_t length)
 {
@@ -59,6 +62,19 @@ void core_make_utf8(char *text)
     }
 }
 
+int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length)
+{
+    char subject[256];
+    if (length <= LONGEST && core_is_utf8(text, length))
+        return 0;
+    snprintf(subject, sizeof subject, "%s%s%s", operation, session ? " " : "", session ? session : "");
+    if (length > LONGEST)
+        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject, "%s has %zu bytes, a text may have %d. Shorten it.", name, length, LONGEST);
+    else
+        core_fail(PLUE_ERROR_INVALID_PARAM, subject, "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
+    return -1;
+}
+
 char *core_quote(const char *text, size_t length, size_t *out_length)
 {
     static const char hex[] = "0123456789abcdef";
@@ -97,10 +113,8 @@ char *plue_json_quote(const char *text)
         return NULL;
     }
     size_t length = strlen(text), quoted_length;
-    if (!core_is_utf8(text, length)) {
-        core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is not valid UTF-8. Convert it first.");
+    if (core_check_text("plue_json_quote", NULL, "text", text, length))
         return NULL;
-    }
     char *quoted = core_quote(text, length, &quoted_length), *result = NULL;
     if (quoted)
         result = core_own(quoted, quoted_length);
