@@ -11,13 +11,24 @@ static atomic_int stopped, go_on;
 static plue_session_t large, other;
 static char title[LARGE + 1];
 
-static void *stopping_malloc(size_t size)
+static void stop_if_large(size_t size)
 {
     if (size > LARGE && atomic_load(&stopped) == 1) {
         atomic_store(&stopped, 2);
         while (atomic_load(&stopped) == 2)
             pause_ms(1);
     }
+}
+
+static void *stopping_mmap(void *wish, size_t size, int protection, int flags, int file, off_t offset)
+{
+    stop_if_large(size);
+    return mmap(wish, size, protection, flags, file, offset);
+}
+
+static void *stopping_malloc(size_t size) /* what a library with AddressSanitizer uses for texts of any size */
+{
+    stop_if_large(size);
     return malloc(size);
 }
 
@@ -156,7 +167,8 @@ static void instant_calls_stay_so_beside_many_readers(void)
 
 int main(void)
 {
-    faulty[0].instead = (void *)stopping_malloc;
+    redirect_to("mmap", (void *)stopping_mmap);
+    redirect_to("malloc", (void *)stopping_malloc);
     prepare_faults();
     start(",\"store\":\"memory\"");
     CHECK((large = plue_session_create(NULL)) && (other = plue_session_create(NULL)));

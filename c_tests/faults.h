@@ -65,6 +65,11 @@ static int faulty_pthread_create(pthread_t *made, const pthread_attr_t *attribut
     return FAULT ? EAGAIN : pthread_create(made, attributes, function, argument);
 }
 
+static void *faulty_mmap(void *wish, size_t size, int protection, int flags, int file, off_t offset)
+{
+    return FAULT ? MAP_FAILED : mmap(wish, size, protection, flags, file, offset);
+}
+
 static int faulty_pthread_cond_init(pthread_cond_t *made, const pthread_condattr_t *attributes)
 {
     return FAULT ? ENOMEM : pthread_cond_init(made, attributes);
@@ -77,7 +82,7 @@ static struct {
 } faulty[] = {
     {"malloc", (void *)faulty_malloc}, {"calloc", (void *)faulty_calloc}, {"strdup", (void *)faulty_strdup}, {"asprintf", (void *)faulty_asprintf},
     {"pthread_create", (void *)faulty_pthread_create}, {"pthread_cond_init", (void *)faulty_pthread_cond_init},
-    {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
+    {"mmap", (void *)faulty_mmap}, {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
     {"posix_memalign", NULL}, {"aligned_alloc", NULL}, {"fopen", NULL}, {"opendir", NULL}, {"open_memstream", NULL}, {"getline", NULL},
 };
 
@@ -129,6 +134,14 @@ static inline int redirect_library(struct dl_phdr_info *object, size_t size, voi
         if (tables[i])
             redirect(object->dlpi_addr, tables[i], bytes[i], symbols, names);
     return 1;
+}
+
+/* Before prepare_faults: another function instead of the one that fails. */
+static inline void redirect_to(const char *name, void *instead)
+{
+    for (size_t i = 0; i < sizeof faulty / sizeof *faulty; i++)
+        if (!strcmp(faulty[i].name, name))
+            faulty[i].instead = instead;
 }
 
 /* Once, before any other thread runs. */

@@ -220,19 +220,19 @@ static void walk(const char *name, void (*one)(void), int step)
     }
 }
 
-/* More texts at once than the set of blocks holds: it grows, or it cannot and the text is refused. */
+/* Many texts at once: the tables of blocks get new pages, or they cannot and the text is refused. */
 static void outstanding_texts(void)
 {
-    enum { MANY = 20000 }; /* the set without its overflow holds 16384 */
+    enum { MANY = 100000 };
     static char *texts[MANY];
     int missed = 0;
     scene = "outstanding texts";
     for (int i = 0; i < MANY; i++) {
-        int nth = missed ? i % 4 : 3; /* 1: the quoted text, 2: the copy that is given away, 3: the set, should it grow */
+        int nth = missed < 2 ? 2 : i % 3; /* 1: the text, 2: a page of the tables, when it needs one */
         arm(nth, 0);
         texts[i] = plue_json_quote("x");
         if (!FINE(texts[i] != NULL))
-            missed += nth == 3;
+            missed += nth == 2;
         disarm();
     }
     CHECK(missed > 0);

@@ -318,11 +318,8 @@ char *core_run_text(core_call *call)
         text = done->text;
         done->text = NULL;
         core_request_free(done);
-        if (!text || core_own_block(text)) {
-            free(text);
-            text = NULL;
+        if (!text)
             core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-        }
     }
     return text;
 }

@@ -42,9 +42,18 @@ typedef struct core_request {
 /* </cdef> */
 
 #define CORE_TEXTS 3
-enum { CORE_LONGEST_TEXT = 64 << 20 };
 
 /* ---- thread.c: what belongs to one thread: its last error, its recently freed memory ---- */
+enum { CORE_KEPT = 16 };
+typedef struct core_kept { /* texts that were freed, but not yet given back: a double free finds them unowned, not reused */
+    struct core_kept_block {
+        void *block;
+        size_t size;
+    } *blocks;
+    unsigned room, first, count;
+    size_t bytes;
+} core_kept;
+
 typedef struct core_thread core_thread;
 struct core_thread {
     int code;
@@ -55,11 +64,8 @@ struct core_thread {
     char *message;          /* heap, or a literal when memory was short */
     char *details;          /* JSON object text or NULL */
     char *json;             /* what plue_get_last_error_json returned last */
-    struct core_held {
-        void *block;
-        size_t size;
-    } held[16 /* HELD in memory.c */]; /* freed, but not yet given back: a double free finds them unowned, not reused */
-    unsigned next_held; /* the oldest of them */
+    core_kept kept;
+    struct core_kept_block kept_blocks[CORE_KEPT];
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
     int generation;         /* of a library thread: what is not the present one may no longer publish */
 };
@@ -75,14 +81,16 @@ void core_deadline(struct timespec *at, int64_t monotonic_ns);
 int core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock; -1 when there is no memory */
 
 /* ---- memory.c: text that belongs to the caller ---- */
-char *core_own(const char *text, size_t length); /* a copy the caller may free; NULL when memory is short */
-int core_own_block(void *block);                 /* 0 when `block` (from malloc) now counts as the caller's */
+char *core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
+char *core_own(const char *text, size_t length); /* the same, with a copy in it */
+void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
 void core_make_utf8(char *text); /* replaces what is not by question marks */
 /* Of a text of the host's: 0, or -1 with the error set: too long, or not UTF-8. `session`: the id that the call is about, or NULL. */
 int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length);
-char *core_quote(const char *text, size_t length, size_t *out_length); /* malloc'ed JSON string literal */
+size_t core_quoted_length(const char *text, size_t length);
+void core_quote(const char *text, size_t length, char *to); /* as a JSON string literal, of core_quoted_length bytes and a NUL */
 
 /* ---- lifecycle.c: one library state per process ---- */
 enum { CORE_STOPPED, CORE_STARTING, CORE_RUNNING, CORE_STOPPING };

@@ -49,7 +49,8 @@ static void *subscription_main(void *argument)
     pthread_mutex_lock(&core_queues_lock);
     while (mine->closing < 2) {
         uint64_t sequence;
-        char *text = core_queue_room_locked(&mine->queue);
+        size_t room = core_queue_room_locked(&mine->queue);
+        char *text = room ? malloc(room) : NULL; /* without memory the event stays in the queue */
         core_event *next = text ? core_queue_pop_locked(&mine->queue, &sequence) : NULL;
         /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for again. */
         int behind = mine->queue.behind, again = behind || mine->queue.count, signal = mine->queue.signal;
@@ -197,12 +198,9 @@ char *plue_event_poll(void)
     core_clear_error();
     uint64_t sequence;
     pthread_mutex_lock(&core_queues_lock);
-    char *text = default_queue ? core_queue_room_locked(default_queue) : NULL;
-    if (text && core_own_block(text)) {
-        free(text);
-        text = NULL;
-    }
+    size_t room = default_queue ? core_queue_room_locked(default_queue) : 0;
     /* It leaves the queue only when there is memory to give it away in. */
+    char *text = room ? core_new_text(room) : NULL;
     core_event *next = text ? core_queue_pop_locked(default_queue, &sequence) : NULL;
     int short_of_memory = default_queue && !next && default_queue->count;
     int behind = default_queue && default_queue->behind && !default_queue->count;

@@ -74,7 +74,7 @@ void core_request_free(request *old)
     free((char *)old->view.session);
     free(old->message);
     free(old->details);
-    free(old->text);
+    plue_free(old->text);
     free(old);
 }
 
@@ -200,7 +200,7 @@ static int finish(request *done)
 void core__finish_text(core_request *view, const char *text, size_t length, int array)
 {
     request *done = (request *)view;
-    done->text = malloc(length + 3);
+    done->text = core_new_text(length + 3);
     if (done->text) {
         char *to = done->text;
         if (array)

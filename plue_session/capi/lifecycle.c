@@ -108,14 +108,8 @@ static int start_generation(const char *config_json, const char *operation, int6
 static int start(const char *config_json, int64_t deadline)
 {
     static const char *const operation = "plue_init";
-    if (config_json && strlen(config_json) <= CORE_LONGEST_TEXT && !core_is_utf8(config_json, strlen(config_json))) {
-        core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: config_json is not valid UTF-8. Convert it first.");
+    if (config_json && core_check_text(operation, NULL, "config_json", config_json, strlen(config_json)))
         return -1;
-    }
-    if (config_json && strlen(config_json) > CORE_LONGEST_TEXT) {
-        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "config_json has more than the %d bytes that a text may have. Shorten it.", CORE_LONGEST_TEXT);
-        return -1;
-    }
     if (!enough_descriptors(operation) || core_claim_process(operation))
         return -1;
     /* A host that has closed 0-2 may still write to them: what is opened now and kept must not take their numbers. */

@@ -1,147 +1,241 @@
 /*
  * Text that belongs to the caller: which blocks those are, and what happens when one is freed.
  *
- * Every returned block is noted in a set, so that freeing a pointer that is not ours is ignored instead of a crash. The
- * set is a table of small buckets, each one cache line of atomic slots: one compare-and-swap to add, one to remove, no
- * lock. A bucket that is full overflows into a locked table, so any number of blocks may be outstanding.
+ * A block is in one of two tables, so that freeing a pointer that is not ours is ignored instead of a crash. Short blocks are the
+ * allocator's. Their size is noted under their address, in tables of which only the touched pages exist: a store to note it, a
+ * compare-and-swap to take it back, no lock, and no work that grows with their number. Long blocks are mapped, so that all of them
+ * goes when they are freed; the allocator would keep some.
  *
- * A freed block is kept aside by the thread that freed it until it has freed 16 more: were its address handed out again
- * at once, a double free would take a block away from its new owner. After that its thread may use it again itself, when
- * it fits: a caller that reads and frees in turn then costs the allocator nothing.
+ * Were an address handed out again at once, a double free would take a block away from its new owner. So what is freed is kept aside
+ * for a while: short blocks by their thread, and by the process when the thread ends, long ones by the process. The oldest that is
+ * kept may be used again: a caller that reads and frees in turn costs neither allocator nor kernel anything. What is too long to be
+ * kept is mapped where nothing was before.
  */
 #include "core.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
-enum { BUCKETS = 2048, WAYS = 8, LARGE = 128 * 1024, HELD = 16 };
-static _Alignas(64) _Atomic(uintptr_t) owned[BUCKETS][WAYS];
+#ifdef __SANITIZE_ADDRESS__ /* it is to see each block's own life */
+enum { KEPT_BYTES = 0 };
+#define LONG SIZE_MAX
+#else
+enum { KEPT_BYTES = 16 * 1024 };
+#define LONG ((size_t)5 * 1024)
+#endif
+enum { LEFT = 128, LEFT_BYTES = 16 * KEPT_BYTES, LONG_KEPT = 64, LONG_BYTES = 1024 * 1024 };
 
-static pthread_mutex_t spill_lock = PTHREAD_MUTEX_INITIALIZER;
-static uintptr_t *spill;          /* open addressing; 0 free, 1 removed */
-static size_t spill_room, spill_used;
-static atomic_size_t spill_live;
-
-static size_t hash(uintptr_t block)
+static void *map(void *wish, size_t bytes)
 {
-    return (size_t)((block >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 32);
+    void *made = mmap(wish, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return made == MAP_FAILED ? NULL : made;
 }
 
-static int spill_grow(void)
+/* ---- kept aside ---- */
+static struct core_kept_block oldest_of(core_kept *in)
 {
-    size_t room = 1024;
-    while (room < atomic_load(&spill_live) * 4)
-        room *= 2;
-    uintptr_t *bigger = calloc(room, sizeof *bigger);
-    if (!bigger)
-        return -1;
-    size_t used = 0;
-    for (size_t i = 0; i < spill_room; i++) {
-        if (spill[i] > 1) {
-            size_t at = hash(spill[i]) & (room - 1);
-            while (bigger[at])
-                at = (at + 1) & (room - 1);
-            bigger[at] = spill[i];
-            used++;
-        }
-    }
-    free(spill);
-    spill = bigger;
-    spill_room = room;
-    spill_used = used;
-    return 0;
+    struct core_kept_block oldest = in->blocks[in->first];
+    in->first = (in->first + 1) % in->room;
+    in->count--;
+    in->bytes -= oldest.size;
+    return oldest;
 }
 
-static int spill_add(uintptr_t block)
+/* NULL: it is kept. Else what has to go before, to be freed with no lock held; then it is to be tried again. */
+static inline void *keep(core_kept *in, size_t most, struct core_kept_block added)
 {
-    pthread_mutex_lock(&spill_lock);
-    int failed = spill_used * 2 >= spill_room && spill_grow();
-    if (!failed) {
-        size_t at = hash(block) & (spill_room - 1);
-        while (spill[at] > 1)
-            at = (at + 1) & (spill_room - 1);
-        spill_used += spill[at] == 0;
-        spill[at] = block;
-        atomic_fetch_add(&spill_live, 1);
-    }
-    pthread_mutex_unlock(&spill_lock);
-    return failed ? -1 : 0;
+    if (in->count && (in->count == in->room || in->bytes + added.size > most))
+        return oldest_of(in).block;
+    in->blocks[(in->first + in->count++) % in->room] = added;
+    in->bytes += added.size;
+    return NULL;
 }
 
-static int spill_remove(uintptr_t block)
+/* ---- short blocks: by address / 16 twice its units of 16 bytes, and 1 if it is 8 past a multiple, as some allocators' are ---- */
+enum { UNIT = 16, MOST_UNITS = INT16_MAX, LEAF_BITS = 16, NODE_BITS = 14, UNIT_BITS = NODE_BITS + NODE_BITS + LEAF_BITS };
+static _Atomic(void *) nodes[1 << NODE_BITS];
+
+/* What the link leads to; if it is nothing, that many new bytes (0: none). */
+static inline void *follow(_Atomic(void *) *link, size_t bytes)
 {
-    int found = 0;
-    pthread_mutex_lock(&spill_lock);
-    if (spill_room) {
-        for (size_t at = hash(block) & (spill_room - 1); spill[at]; at = (at + 1) & (spill_room - 1)) {
-            if (spill[at] == block) {
-                spill[at] = 1;
-                atomic_fetch_sub(&spill_live, 1);
-                found = 1;
-                break;
-            }
-        }
-    }
-    pthread_mutex_unlock(&spill_lock);
+    void *found = atomic_load_explicit(link, memory_order_acquire);
+    if (__builtin_expect(found || !bytes, 1))
+        return found;
+    void *made = map(NULL, bytes);
+    if (!made || atomic_compare_exchange_strong(link, &found, made))
+        return made;
+    munmap(made, bytes); /* another thread was faster */
     return found;
 }
 
-int core_own_block(void *block)
+static inline _Atomic(uint16_t) *place_of(const void *block, int make)
 {
-    uintptr_t value = (uintptr_t)block;
-    _Atomic(uintptr_t) *bucket = owned[hash(value) % BUCKETS];
-    for (int way = 0; way < WAYS; way++) {
-        uintptr_t none = 0;
-        if (atomic_load_explicit(&bucket[way], memory_order_relaxed) == 0
-            && atomic_compare_exchange_strong_explicit(&bucket[way], &none, value, memory_order_release, memory_order_relaxed))
-            return 0;
-    }
-    return spill_add(value);
+    uintptr_t at = (uintptr_t)block / UNIT;
+    if (at >> UNIT_BITS || (uintptr_t)block % 8)
+        return NULL;
+    _Atomic(void *) *node = follow(&nodes[at >> (NODE_BITS + LEAF_BITS)], make ? sizeof(void *) << NODE_BITS : 0);
+    if (!node)
+        return NULL;
+    _Atomic(uint16_t) *leaf = follow(&node[(at >> LEAF_BITS) % (1 << NODE_BITS)], make ? sizeof(uint16_t) << LEAF_BITS : 0);
+    return leaf ? &leaf[at % (1 << LEAF_BITS)] : NULL;
 }
 
-static int disown(void *block)
+static char *new_short(size_t size)
 {
-    uintptr_t value = (uintptr_t)block;
-    _Atomic(uintptr_t) *bucket = owned[hash(value) % BUCKETS];
-    for (int way = 0; way < WAYS; way++) {
-        uintptr_t expected = value;
-        if (atomic_load_explicit(&bucket[way], memory_order_relaxed) == value
-            && atomic_compare_exchange_strong_explicit(&bucket[way], &expected, 0, memory_order_acquire, memory_order_relaxed))
-            return 1;
-    }
-    return atomic_load_explicit(&spill_live, memory_order_acquire) > 0 && spill_remove(value);
-}
-
-static void *new_block(size_t size)
-{
-#ifndef __SANITIZE_ADDRESS__ /* it is to see each block's own life */
-    core_thread *thread = core_known_thread;
-    if (thread) {
-        struct core_held *oldest = &thread->held[thread->next_held % HELD];
-        if (oldest->size >= size && oldest->size <= 2 * size + 64) {
-            void *block = oldest->block;
-            oldest->block = NULL;
-            oldest->size = 0;
-            return block;
+    size_t units = size / UNIT + 1;
+    core_kept *own = core_known_thread ? &core_known_thread->kept : NULL;
+    char *block = NULL;
+    if (own && own->count == own->room) {
+        size_t room = own->blocks[own->first].size;
+        if (room >= units * UNIT && room <= 2 * units * UNIT + 64) {
+            block = oldest_of(own).block;
+            units = room / UNIT;
         }
     }
-#endif
-    return malloc(size);
+    if (!block)
+        block = malloc(units * UNIT);
+    _Atomic(uint16_t) *place = block ? place_of(block, 1) : NULL;
+    if (__builtin_expect(!place, 0)) {
+        free(block);
+        return NULL;
+    }
+    size_t note = (units < MOST_UNITS ? units : MOST_UNITS) * 2 + (uintptr_t)block / 8 % 2;
+    atomic_store_explicit(place, (uint16_t)note, memory_order_release);
+    return block;
+}
+
+/* Its size, when it was one of ours, which it is no more; else 0. */
+static inline size_t disown_short(const void *block)
+{
+    _Atomic(uint16_t) *place = place_of(block, 0);
+    uint16_t note = place ? atomic_load_explicit(place, memory_order_relaxed) : 0;
+    return note && note % 2 == (uintptr_t)block / 8 % 2
+           && atomic_compare_exchange_strong_explicit(place, &note, 0, memory_order_acquire, memory_order_relaxed) ? (size_t)note / 2 * UNIT : 0;
+}
+
+static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct core_kept_block left_blocks[LEFT];
+static core_kept left = {.blocks = left_blocks, .room = LEFT}; /* by threads that have ended, or whose end nobody will notice */
+
+static void leave(struct core_kept_block added)
+{
+    void *old;
+    do {
+        pthread_mutex_lock(&left_lock);
+        old = keep(&left, LEFT_BYTES, added);
+        pthread_mutex_unlock(&left_lock);
+        free(old);
+    } while (old);
+}
+
+void core_leave_kept(core_kept *of)
+{
+    while (of->count && !atomic_load(&core_forked)) /* see give_back */
+        leave(oldest_of(of));
+}
+
+static void free_short(struct core_kept_block freed)
+{
+    core_thread *thread = core_this_thread();
+    if (__builtin_expect(freed.size > KEPT_BYTES, 0))
+        free(freed.block);
+    else if (__builtin_expect(!thread || !thread->ends, 0))
+        leave(freed);
+    else
+        for (void *old; (old = keep(&thread->kept, KEPT_BYTES, freed));)
+            free(old);
+}
+
+/* ---- long blocks: listed by address ---- */
+enum { SHELVES = 1024, PAGE = 4096 /* or more: the kernel knows */ };
+typedef struct long_block {
+    struct long_block *next;
+    size_t bytes;
+    char text[];
+} long_block;
+static pthread_mutex_t long_lock = PTHREAD_MUTEX_INITIALIZER;
+static long_block *shelves[SHELVES];
+static struct core_kept_block long_blocks[LONG_KEPT];
+static core_kept long_kept = {.blocks = long_blocks, .room = LONG_KEPT};
+
+static long_block **shelf_of(const void *block)
+{
+    return &shelves[((uintptr_t)block / PAGE * UINT64_C(0x9E3779B97F4A7C15) >> 32) % SHELVES];
+}
+
+/* The kernel would give the same place again. Each is asked for where none was, until that was done with a part of all addresses. */
+static void *map_elsewhere(size_t bytes)
+{
+    static _Atomic(uintptr_t) top, used;
+    uintptr_t from = atomic_load(&top);
+    if (from)
+        return map((void *)(from - (atomic_fetch_add(&used, bytes) + bytes) % (from / 512)), bytes);
+    void *first = map(NULL, bytes);
+    if (first)
+        atomic_compare_exchange_strong(&top, &from, (uintptr_t)first - (uintptr_t)first / 512);
+    return first;
+}
+
+static char *new_long(size_t size)
+{
+    size_t bytes = (sizeof(long_block) + size) / PAGE * PAGE + PAGE;
+    long_block *made = NULL;
+    pthread_mutex_lock(&long_lock);
+    if (long_kept.count >= LONG_KEPT / 4 || (long_kept.count && long_kept.bytes + bytes > LONG_BYTES)) {
+        size_t room = long_blocks[long_kept.first].size;
+        if (room >= bytes && room <= 2 * bytes)
+            made = oldest_of(&long_kept).block;
+    }
+    if (!made) {
+        pthread_mutex_unlock(&long_lock);
+        if (!(made = map_elsewhere(bytes)))
+            return NULL;
+        made->bytes = bytes;
+        pthread_mutex_lock(&long_lock);
+    }
+    made->next = *shelf_of(made);
+    *shelf_of(made) = made;
+    pthread_mutex_unlock(&long_lock);
+    return made->text;
+}
+
+static void free_long(void *text)
+{
+    long_block *freed = (long_block *)((uintptr_t)text - offsetof(long_block, text)), *old = freed;
+    pthread_mutex_lock(&long_lock);
+    long_block **link = shelf_of(freed);
+    while (*link && *link != freed)
+        link = &(*link)->next;
+    if (!*link)
+        old = NULL;
+    else {
+        *link = freed->next;
+        if (freed->bytes <= LONG_BYTES)
+            while ((old = keep(&long_kept, LONG_BYTES, (struct core_kept_block){freed, freed->bytes}))) {
+                pthread_mutex_unlock(&long_lock);
+                munmap(old, old->bytes);
+                pthread_mutex_lock(&long_lock);
+            }
+    }
+    pthread_mutex_unlock(&long_lock);
+    if (old)
+        munmap(old, old->bytes);
+}
+
+/* ---- given and taken back ---- */
+char *core_new_text(size_t size)
+{
+    char *text = size < LONG ? NULL : new_long(size);
+    return text ? text : new_short(size); /* the kernel may have mapped as much as it can for a process */
 }
 
 char *core_own(const char *text, size_t length)
 {
-    char *copy = new_block(length + 1);
-    if (!copy)
-        return NULL;
-    memcpy(copy, text, length);
-    copy[length] = 0;
-    if (core_own_block(copy)) {
-        free(copy);
-        return NULL;
+    char *copy = core_new_text(length + 1);
+    if (copy) {
+        memcpy(copy, text, length);
+        copy[length] = 0;
     }
     return copy;
 }
@@ -149,26 +243,13 @@ char *core_own(const char *text, size_t length)
 static inline void give_back(void *memory)
 {
     /* In a forked child another thread may have held the allocator's or our lock: a leak there beats a hang. */
-    if (!memory || core_forked() || !disown(memory))
+    if (!memory || core_forked())
         return;
-    core_thread *thread = core_this_thread();
-    if (!thread || !thread->ends) {
-        free(memory);
-        return;
-    }
-    size_t size = malloc_usable_size(memory);
-    if (size >= LARGE) {
-        /* Keep the address, give the pages back. */
-        uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-        uintptr_t from = ((uintptr_t)memory + page - 1) & ~(page - 1), to = ((uintptr_t)memory + size) & ~(page - 1);
-        if (to > from)
-            (void)madvise((void *)from, to - from, MADV_DONTNEED);
-    }
-    struct core_held *oldest = &thread->held[thread->next_held++ % HELD];
-    if (oldest->block)
-        free(oldest->block);
-    oldest->block = memory;
-    oldest->size = size;
+    size_t size = disown_short(memory);
+    if (__builtin_expect(size > 0, 1))
+        free_short((struct core_kept_block){memory, size});
+    else
+        free_long(memory);
 }
 
 void plue_free(void *memory)

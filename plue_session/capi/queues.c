@@ -80,9 +80,9 @@ void core_queue_hush_locked(core_queue *of)
         ;
 }
 
-char *core_queue_room_locked(const core_queue *of)
+size_t core_queue_room_locked(const core_queue *of)
 {
-    return of->count ? malloc(of->ring[of->first]->length + SEQUENCE + 1) : NULL;
+    return of->count ? of->ring[of->first]->length + SEQUENCE + 1 : 0;
 }
 
 core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence)

@@ -32,8 +32,8 @@ void core_queue_open_locked(core_queue *made, int signal);
 void core_queue_close_locked(core_queue *old);
 void core_queue_ring_locked(core_queue *of); /* wakes who waits for its eventfd */
 void core_queue_hush_locked(core_queue *of); /* nothing waits in it: its eventfd is not readable any more */
-char *core_queue_room_locked(const core_queue *of); /* malloc'ed, for the text of the next event; NULL: there is none, or no memory. It stays, then */
-core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence);
+size_t core_queue_room_locked(const core_queue *of); /* that the next event's text takes; 0: there is none */
+core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence); /* NULL: there is none */
 void core_event_print(core_event *of, uint64_t sequence, char *room); /* as JSON; drops the event. Needs no lock */
 
 #endif

@@ -75,33 +75,52 @@ int core_check_text(const char *operation, const char *session, const char *name
     return -1;
 }
 
-char *core_quote(const char *text, size_t length, size_t *out_length)
+/* What stands for the byte after a backslash: a letter, 'u' for a number, 0 for the byte itself. */
+static inline char escape(unsigned char c)
+{
+    switch (c) {
+    case '"': case '\\': return (char)c;
+    case '\n': return 'n';
+    case '\t': return 't';
+    case '\r': return 'r';
+    case '\b': return 'b';
+    case '\f': return 'f';
+    default: return c < 0x20 || c == 0x7F ? 'u' : 0;
+    }
+}
+
+size_t core_quoted_length(const char *text, size_t length)
+{
+    size_t quoted = length + 2;
+    for (size_t i = 0; i < length; i++) {
+        char letter = escape((unsigned char)text[i]);
+        quoted += letter == 'u' ? 5 : letter != 0;
+    }
+    return quoted;
+}
+
+void core_quote(const char *text, size_t length, char *to)
 {
     static const char hex[] = "0123456789abcdef";
-    char *out = malloc(length * 6 + 3), *to = out;
-    if (!out)
-        return NULL;
     *to++ = '"';
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
-        const char *shorthand = c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\t' ? "\\t"
-                              : c == '\r' ? "\\r" : c == '\b' ? "\\b" : c == '\f' ? "\\f" : NULL;
-        if (shorthand) {
-            *to++ = shorthand[0];
-            *to++ = shorthand[1];
-        } else if (c < 0x20 || c == 0x7F) {
-            memcpy(to, "\\u00", 4);
-            to[4] = hex[c >> 4];
-            to[5] = hex[c & 15];
-            to += 6;
-        } else
+        char letter = escape(c);
+        if (!letter)
             *to++ = (char)c;
+        else {
+            *to++ = '\\';
+            *to++ = letter;
+            if (letter == 'u') {
+                *to++ = '0';
+                *to++ = '0';
+                *to++ = hex[c >> 4];
+                *to++ = hex[c & 15];
+            }
+        }
     }
     *to++ = '"';
     *to = 0;
-    if (out_length)
-        *out_length = (size_t)(to - out);
-    return out;
 }
 
 char *plue_json_quote(const char *text)
@@ -112,14 +131,13 @@ char *plue_json_quote(const char *text)
         core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is NULL. Pass \"\" for an empty string.");
         return NULL;
     }
-    size_t length = strlen(text), quoted_length;
+    size_t length = strlen(text);
     if (core_check_text("plue_json_quote", NULL, "text", text, length))
         return NULL;
-    char *quoted = core_quote(text, length, &quoted_length), *result = NULL;
+    char *quoted = core_new_text(core_quoted_length(text, length) + 1);
     if (quoted)
-        result = core_own(quoted, quoted_length);
-    free(quoted);
-    if (!result)
+        core_quote(text, length, quoted);
+    else
         core_fail(PLUE_ERROR_IO, "plue_json_quote", "out of memory. Free some and try again.");
-    return result;
+    return quoted;
 }

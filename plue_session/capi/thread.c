@@ -20,8 +20,7 @@ static void thread_ended(void *value)
 {
     core_thread *thread = value;
     core_known_thread = NULL;
-    for (unsigned i = 0; i < sizeof thread->held / sizeof *thread->held; i++)
-        free(thread->held[i].block);
+    core_leave_kept(&thread->kept);
     if (thread->message != no_memory)
         free(thread->message);
     free(thread->details);
@@ -87,6 +86,7 @@ static void begin(core_thread *own)
 void core_adopt_thread(core_thread *made)
 {
     begin(made);
+    made->kept = (core_kept){.blocks = made->kept_blocks, .room = CORE_KEPT};
     made->ends = !notice_end(made);
     if (!made->ends)
         live_unnoticed(made);
@@ -200,7 +200,10 @@ const char *plue_get_last_error_json(void)
             retryable = core_errors[i].retryable;
         }
     }
-    char *message = core_quote(thread->message, strlen(thread->message), NULL), *json = NULL;
+    size_t length = strlen(thread->message);
+    char *message = malloc(core_quoted_length(thread->message, length) + 1), *json = NULL;
+    if (message)
+        core_quote(thread->message, length, message);
     if (!message || asprintf(&json,
             "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}", name,
             thread->code, message, thread->details ? ",\"details\":" : "", thread->details ? thread->details : "",
