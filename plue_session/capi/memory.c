@@ -131,7 +131,7 @@ static void leave(struct core_kept_block added)
 
 void core_leave_kept(core_kept *of)
 {
-    while (of->count && !atomic_load(&core_forked)) /* see give_back */
+    while (of->count && !core_forked()) /* see give_back */
         leave(oldest_of(of));
 }
 
