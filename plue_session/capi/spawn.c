@@ -81,7 +81,7 @@ static int schedule(pthread_attr_t *attributes)
 
 static int inherit(pthread_attr_t *attributes)
 {
-    return pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED) || pthread_attr_setaffinity_np(attributes, 0, NULL) ? -1 : 0;
+    return pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED) || pthread_attr_setaffinity_np(attributes, 0, &begun.processors) ? -1 : 0;
 }
 
 int core_spawn(const char *name, void *(*run)(void *), void *argument)

@@ -187,7 +187,7 @@ static void *interpreter_main(void *unused)
 {
     (void)unused;
     core_shield_interrupt();
-    int failed = boot();
+    int failed = boot(), guest = host_is_python; /* a next try may set it again as soon as this one is over */
     core_unshield_interrupt();
     pthread_mutex_lock(&boot_lock);
     boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
@@ -196,7 +196,7 @@ static void *interpreter_main(void *unused)
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
         core_python_serve(CORE_LANE_CONTROL, 0);
-    else if (host_is_python)
+    else if (guest)
         core_python_part();
     return NULL;
 }
