@@ -233,6 +233,25 @@ def memory(bench, folder):
     bench.row(f"memory per further handle to one session, {count:,}", "a pointer", f"{shown(ours['handle'])} B", "8 B", ours["handle"] / 8)
 
 
+def freed(bench):
+    """6. What texts leave behind when they are freed, and how long one more takes beside very many."""
+    size, place = bench.size, bench.place("freed")
+    alone, = bench.run("memory", "threads", "peer", size["text_threads"])
+    ours, = bench.run("memory", "threads", place, size["text_threads"])
+    bench.row(f"memory that stays per thread when all is freed, {size['text_threads']} threads", "malloc, memcpy, free", f"{shown(ours['each'] / 1024)} KB", f"{shown(alone['each'] / 1024)} KB",
+              ours["each"] / alone["each"] if alone["each"] > 0 else None, "", "≤ 64 KB", ours["each"] <= 64 * 1024, "16 texts at a time of each of 8 lengths, 30 B to 100 KB")
+    alone, = bench.run("memory", "texts", "peer", size["texts"])
+    ours, = bench.run("memory", "texts", place, size["texts"])
+    ours, peer = ours["us"], alone["us"]
+    bench.row(f"longest get_id of {size['texts']:,} that nobody frees", "malloc, memcpy", f"{shown(ours['max'])} µs", f"{shown(peer['max'])} µs", ours["max"] / peer["max"],
+              f"p50 {shown(ours['p50'])} / {shown(peer['p50'])} µs", "≤ 5 ms", ours["max"] <= 5000, "the processor's time, with the look at the clock")
+    alone, = bench.run("memory", "lists", "peer", size["long_lists"])
+    ours, = bench.run("memory", "lists", place, size["long_lists"])
+    length = ours["length"] / 1e6
+    bench.row(f"addresses taken by {size['long_lists']} long lists, each freed", "malloc, memset, free", f"{shown(ours['more'] / 1e6)} MB", f"{shown(alone['more'] / 1e6)} MB", None, "",
+              "less than one", ours["more"] < ours["length"], f"a list has {shown(length)} MB")
+
+
 def pages(bench, large):
     """7. One page, whatever the number of sessions."""
     count = bench.size["sessions"]
@@ -278,8 +297,10 @@ def large_store(bench):
     pages(bench, large)
 
 
-PARTS = (get_info, first_session, commits, list_all, four_processes, large_store, seen_elsewhere)
+PARTS = (get_info, first_session, commits, list_all, four_processes, large_store, freed, seen_elsewhere)
 FULL = {"rounds": 9, "slice_ms": 40, "calls": 2500, "starts": 15, "commit_rounds": 30, "commit_slice_ms": 50, "lists": 25,
-        "process_rounds": 4, "process_seconds": 2.0, "sessions": 100_000, "page_rounds": 15, "page_calls": 20, "changes": 150, "idle_seconds": 4}
+        "process_rounds": 4, "process_seconds": 2.0, "sessions": 100_000, "page_rounds": 15, "page_calls": 20, "changes": 150, "idle_seconds": 4,
+        "text_threads": 200, "texts": 2_000_000, "long_lists": 20}
 QUICK = {"rounds": 3, "slice_ms": 10, "calls": 100, "starts": 3, "commit_rounds": 3, "commit_slice_ms": 20, "lists": 3,
-         "process_rounds": 1, "process_seconds": 0.4, "sessions": 12_000, "page_rounds": 3, "page_calls": 5, "changes": 10, "idle_seconds": 1}
+         "process_rounds": 1, "process_seconds": 0.4, "sessions": 12_000, "page_rounds": 3, "page_calls": 5, "changes": 10, "idle_seconds": 1,
+         "text_threads": 20, "texts": 50_000, "long_lists": 5}

@@ -1,8 +1,13 @@
 /*
- * Row 6: what handles and sessions take.
+ * Row 6: what handles and sessions take, and what texts leave when they are freed.
  *
  *     memory ours DATA_DIR COUNT     handles to COUNT sessions, then COUNT handles to one
  *     memory peer COUNT LENGTH       a C table of COUNT entries with a mutex and LENGTH bytes of text, and pointers to them
+ *     memory threads WHOSE COUNT     COUNT threads each take texts of all lengths and free them: what stays then
+ *     memory texts WHOSE COUNT       COUNT texts that nobody frees: the processor's time of the longest call
+ *     memory lists WHOSE COUNT       a list of 40 MB, taken and freed COUNT times: the addresses that it has taken then
+ *
+ * WHOSE is a folder, or "peer": malloc, memcpy and free of the same lengths.
  */
 #include <malloc.h>
 
@@ -102,19 +107,156 @@ static void peer(size_t length)
     printf("{\"session\":%.1f}\n", (after - before) / total + sizeof *table);
 }
 
+/* ---- texts ---- */
+enum { MEGABYTE = 1 << 20, LIST = 40, TAKEN = 16 };
+
+static int of_peer;
+static plue_session_t one;
+static char letters[MEGABYTE + 1];
+
+static void begin(const char *whose)
+{
+    char config[4096];
+    memset(letters, 'x', MEGABYTE);
+    of_peer = !strcmp(whose, "peer");
+    if (of_peer)
+        return;
+    snprintf(config, sizeof config, "{\"dataDir\":\"%s\",\"store\":\"memory\"}", whose);
+    if (plue_init(config) || !(one = plue_session_create(NULL)))
+        die("plue_init", plue_get_last_error());
+}
+
+static char *take(size_t length)
+{
+    char *copy;
+    if (!of_peer)
+        return need(plue_json_quote(letters + MEGABYTE - length));
+    copy = need(malloc(length + 3));
+    memcpy(copy, letters + MEGABYTE - length, length + 1);
+    return copy;
+}
+
+static void give(char *text)
+{
+    if (of_peer)
+        free(text);
+    else
+        plue_free(text);
+}
+
+static void take_and_give(size_t length)
+{
+    char *taken[TAKEN];
+    for (int i = 0; i < TAKEN; i++)
+        taken[i] = take(length);
+    for (int i = 0; i < TAKEN; i++)
+        give(taken[i]);
+}
+
+static pthread_barrier_t together;
+
+static void *texts_main(void *unused)
+{
+    static const size_t lengths[] = {30, 300, 1000, 4000, 9000, 20000, 50000, 100000};
+    take_and_give(10);
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    for (int round = 0; round < 3; round++)
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            take_and_give(lengths[i]);
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    return unused;
+}
+
+static void threads(void)
+{
+    pthread_t *made = need(malloc((size_t)total * sizeof *made));
+    pthread_barrier_init(&together, NULL, (unsigned)total + 1);
+    for (int i = 0; i < total; i++)
+        if (pthread_create(&made[i], NULL, texts_main, NULL))
+            die("pthread_create", "failed");
+    pthread_barrier_wait(&together);
+    double before = resident();
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    printf("{\"each\":%.1f}\n", (resident() - before) / total);
+    pthread_barrier_wait(&together);
+    for (int i = 0; i < total; i++)
+        pthread_join(made[i], NULL);
+}
+
+static double spent_us(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
+    return (double)at.tv_sec * 1e6 + (double)at.tv_nsec / 1e3;
+}
+
+static void texts(void)
+{
+    samples all = make_samples((size_t)total);
+    char **taken = need(malloc((size_t)total * sizeof *taken));
+    memset(taken, 1, (size_t)total * sizeof *taken);
+    for (int i = 0; i < total; i++) {
+        double from = spent_us();
+        taken[i] = of_peer ? take(30) : need(plue_session_get_id(one));
+        add_sample(&all, spent_us() - from);
+    }
+    printf("{");
+    print_latency("us", &all);
+    printf("}\n");
+}
+
+static double mapped(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%ld", &pages) != 1)
+        die("/proc/self/statm", "cannot be read");
+    fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void lists(void)
+{
+    double before = 0, length = 0;
+    for (int i = 0; i < LIST && !of_peer; i++) {
+        plue_session_t made = plue_session_create(NULL);
+        if (!made || plue_session_update_title(made, letters))
+            die("plue_session_update_title", plue_get_last_error());
+        plue_session_destroy(made);
+    }
+    for (int i = -3; i < total; i++) { /* what the first ones take for themselves is not theirs */
+        char *list = of_peer ? need(malloc((size_t)LIST * MEGABYTE)) : need(plue_session_list());
+        if (of_peer)
+            memset(list, 'x', (size_t)LIST * MEGABYTE);
+        length = of_peer ? LIST * MEGABYTE : (double)strlen(list);
+        give(list);
+        if (i == -1)
+            before = mapped();
+    }
+    printf("{\"more\":%.0f,\"length\":%.0f}\n", mapped() - before, length);
+}
+
 int main(int count, char **argument)
 {
     if (count != 4)
-        die("usage", "memory ours DATA_DIR COUNT | memory peer COUNT LENGTH");
-    int of_peer = !strcmp(argument[1], "peer");
-    total = atoi(argument[of_peer ? 2 : 3]);
-    if (of_peer)
+        die("usage", "memory ours DATA_DIR COUNT | memory peer COUNT LENGTH | memory threads|texts|lists DATA_DIR|peer COUNT");
+    const char *what = argument[1];
+    total = atoi(argument[strcmp(what, "peer") ? 3 : 2]);
+    if (!strcmp(what, "peer"))
         peer((size_t)atol(argument[3]));
-    else {
+    else if (!strcmp(what, "ours")) {
         ids = need(calloc((size_t)total, sizeof *ids));
         handles = need(malloc((size_t)total * sizeof *handles));
         memset(handles, 0xff, (size_t)total * sizeof *handles); /* the array's pages are not counted */
         ours(argument[2]);
+    } else {
+        begin(argument[2]);
+        (!strcmp(what, "threads") ? threads : !strcmp(what, "texts") ? texts : lists)();
+        if (!of_peer)
+            plue_shutdown();
     }
     return 0;
 }
