@@ -4,17 +4,13 @@
 #include "lanes.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core_tables.h"
 
-#define NAP_NS INT64_C(120000)
-#define AWAKE_NS INT64_C(300000)
-enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500, COMMIT_GRACE_MS = 10000 };
+enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 static atomic_int timeout_ms = 30000;
 static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
@@ -70,80 +66,53 @@ static request *make_request(const core_call *call)
     return made;
 }
 
-/* Why a caller leaves before the end of its call, and what it can do. */
-static const char *reason(int code, int lane, int state)
-{
-    int begun = state != PENDING;
-    if (lane == CORE_LANE_CONTROL && code != PLUE_ERROR_CLOSED)
-        return begun ? "it could not be ended in time: the disk or the server is slow. Try again."
-                     : "an earlier plue_init() or plue_shutdown() is still at it. Try again.";
-    if (code == PLUE_ERROR_RUNTIME)
-        return "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a new process can use the library.";
-    begun = begun && lane != CORE_LANE_READ; /* to read, or to parse what is to be written, changes nothing */
-    if (code == PLUE_ERROR_ABORTED)
-        return begun ? "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state. Make the call again if it is still wanted."
-                     : "plue_session_abort() interrupted it; nothing was changed. Make the call again if it is still wanted.";
-    if (code == PLUE_ERROR_CLOSED)
-        return begun ? "the library shut down during the call. Call plue_init() again."
-                     : "the library shut down during the call; nothing was changed. Call plue_init() again.";
-    if (lane == CORE_LANE_READ && state != PENDING)
-        return "no answer in time; nothing was changed. Try again, or raise requestTimeoutMs.";
-    if (lane >= CORE_LANE_REMOTE)
-        return begun ? "the server gave no answer in time; whether it took effect will be seen in the session's state. Try again, or allow more time (requestTimeoutMs)."
-                     : "the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try again, or allow more time (requestTimeoutMs).";
-    return begun ? "no answer in time; whether it took effect will be seen in the session's state. Try again, or raise requestTimeoutMs."
-                 : "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs.";
-}
+/* Why a caller leaves before the end of its call, and what it can do: before it has begun, and after. */
+typedef struct reason {
+    const char *pending, *begun;
+} reason;
+enum { LATE, ABORTED, SHUT, REASONS };
+#define AGAIN "Make the call again if it is still wanted."
+#define CHANGED "whether it took effect will be seen in the session's state."
+#define SHUT_DOWN "the library shut down during the call"
+#define INTERRUPTED {"plue_session_abort() interrupted it; nothing was changed. " AGAIN, "plue_session_abort() interrupted it; " CHANGED " " AGAIN}
+#define STOPPED {SHUT_DOWN "; nothing was changed. Call plue_init() again.", SHUT_DOWN ". Call plue_init() again."}
+#define NO_SERVER \
+    {"the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try again, or allow more time (requestTimeoutMs).", \
+     "the server gave no answer in time; " CHANGED " Try again, or allow more time (requestTimeoutMs)."}
+#define LOCKED "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs."
+static const reason reasons[CORE_LANE_COUNT][REASONS] = {
+    [CORE_LANE_CONTROL] = {[LATE] = {"an earlier plue_init() or plue_shutdown() is still at it. Try again.",
+                                     "it could not be ended in time: the disk or the server is slow. Try again."}, [SHUT] = STOPPED},
+    [CORE_LANE_COMMIT] = {[LATE] = {LOCKED, "no answer in time; " CHANGED " Try again, or raise requestTimeoutMs."}, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+    /* To read, or to check what is to be written, changes nothing. */
+    [CORE_LANE_READ] = {[LATE] = {LOCKED, "no answer in time; nothing was changed. Try again, or raise requestTimeoutMs."},
+                        [ABORTED] = {"plue_session_abort() interrupted it; nothing was changed. " AGAIN, "plue_session_abort() interrupted it; nothing was changed. " AGAIN},
+                        [SHUT] = {SHUT_DOWN "; nothing was changed. Call plue_init() again.", SHUT_DOWN "; nothing was changed. Call plue_init() again."}},
+    [CORE_LANE_REMOTE] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+    [CORE_LANE_URGENT] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+};
 
-/*
- * Waking a thread takes the kernel about as long as all that the library does around a commit, and takes it from both sides. So a
- * caller that waits for the writer alone sleeps for less than a commit takes and is then awake for a while, as it is when the
- * writer says that the end is near; after that it sleeps like everybody. It yields to whoever else wants the processor. A thread
- * with real-time priority would yield to nobody, and with one processor the writer would wait for it: neither stays awake.
- */
-static int may_stay_awake(void)
+/* Tell the caller of `subject` why it goes home: with `code`, or because its time is up (0). */
+static void leave(const char *subject, int code, int lane, int begun)
 {
-    static atomic_int processors;
-    int count = atomic_load_explicit(&processors, memory_order_relaxed), ordinary = 1;
-#ifdef __linux__
-    ordinary = sched_getscheduler(0) == SCHED_OTHER;
-    cpu_set_t allowed;
-    if (!count)
-        count = sched_getaffinity(0, sizeof allowed, &allowed) ? 1 : CPU_COUNT(&allowed);
-#endif
-    if (!count)
-        count = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    atomic_store_explicit(&processors, count, memory_order_relaxed);
-    return count > 1 && ordinary;
-}
-
-static void stay_awake(request *made, lane *in)
-{
-    if (may_stay_awake()) {
-        int64_t until = core_monotonic_ns() + AWAKE_NS;
-        atomic_store_explicit(&made->near, NEAR, memory_order_relaxed);
-        pthread_mutex_unlock(&in->lock);
-        while (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR && core_monotonic_ns() < until)
-            sched_yield();
-        pthread_mutex_lock(&in->lock);
+    if (code == PLUE_ERROR_RUNTIME) {
+        core_fail(code, subject, "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a new process can use the library.");
+        return;
     }
-    atomic_store_explicit(&made->near, OVER, memory_order_relaxed);
-}
-
-static void nap(request *made, lane *in)
-{
-    struct timespec at;
-    core_deadline(&at, core_monotonic_ns() + NAP_NS);
-    if (pthread_cond_timedwait(&made->ended, &in->lock, &at) == ETIMEDOUT && made->state == STARTED)
-        stay_awake(made, in);
+    const reason *why = &reasons[lane][code == PLUE_ERROR_CLOSED ? SHUT : code == PLUE_ERROR_ABORTED ? ABORTED : LATE];
+    const char *text = begun ? why->begun : why->pending;
+    if (!code)
+        code = begun ? PLUE_ERROR_TIMEOUT : core_lane_kinds[lane].late;
+    core_fail(code, subject, "%s", text);
 }
 
 /* Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. */
 static request *pass(request *made, const core_call *call, int to, int64_t deadline)
 {
     char room[SUBJECT];
-    const char *operation = subject_of(call, room);
+    const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
     lane *in = &core_lanes[to];
+    const lane_kind *kind = &core_lane_kinds[to];
     made->lane = to;
     made->state = PENDING;
     made->deadline = made->leave_at = made->view.until = deadline;
@@ -155,9 +124,9 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         pthread_mutex_unlock(&in->lock);
         core_request_free(made);
         if (open)
-            core_fail(PLUE_ERROR_QUEUE_FULL, operation, "%d calls are waiting already. Try again when some have ended.", CAPACITY);
+            core_fail(PLUE_ERROR_QUEUE_FULL, subject, "%d calls are waiting already. Try again when some have ended.", CAPACITY);
         else
-            core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
+            core_fail(PLUE_ERROR_CLOSED, subject, "the library shut down during the call. Call plue_init() again.");
         return NULL;
     }
     core_list_append_locked(&in->pending, made);
@@ -165,31 +134,30 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
     pthread_cond_signal(&in->arrived);
 
-    if (to == CORE_LANE_COMMIT && in->pending.count + in->started.count == 1)
-        nap(made, in);
+    if (kind->lingers)
+        core_awake_wait_locked(in, made, in->pending.count + in->started.count == 1);
     while (made->state < DONE) {
         struct timespec at;
         core_deadline(&at, made->leave_at);
-        if (atomic_load_explicit(&made->near, memory_order_relaxed) == NEAR) {
-            stay_awake(made, in);
+        if (core_awake_called_locked(made)) {
+            core_awake_wait_locked(in, made, 0);
             continue;
         }
         if (pthread_cond_timedwait(&made->ended, &in->lock, &at) != ETIMEDOUT || made->state == DONE || core_monotonic_ns() < made->leave_at)
             continue;
-        if (made->state == STARTED && to == CORE_LANE_COMMIT && !made->leave_code && made->leave_at < deadline + COMMIT_GRACE_MS * MS) {
-            /* A commit that has begun is not interrupted, and how it ended is worth a wait: the disk is slow. */
-            made->leave_at = deadline + COMMIT_GRACE_MS * MS;
+        int begun = made->state != PENDING, code = made->leave_code;
+        if (begun && !code && made->leave_at < deadline + kind->grace_ns) {
+            made->leave_at = deadline + kind->grace_ns;
             continue;
         }
-        int state = made->state, code = made->leave_code ? made->leave_code : state == PENDING && to < CORE_LANE_REMOTE ? PLUE_ERROR_BUSY : PLUE_ERROR_TIMEOUT;
-        core_list_detach_locked(state == PENDING ? &in->pending : &in->started, made);
+        core_list_detach_locked(begun ? &in->started : &in->pending, made);
         if (made->turn)
             pthread_cond_signal(&in->arrived); /* whose turn is next may have a thread of its own */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
-        if (state == PENDING)
+        if (!begun)
             core_request_free(made);
-        core_fail(code, operation, "%s", reason(code, to, state));
+        leave(subject, code, to, begun);
         return NULL;
     }
     pthread_mutex_unlock(&in->lock);
@@ -267,7 +235,9 @@ void core_interrupt(core_call *call)
 {
     if (call->failed)
         return;
-    for (int i = CORE_LANE_COMMIT; i <= CORE_LANE_REMOTE; i++) { /* in the urgent lane there are only aborts */
+    for (int i = 0; i < CORE_LANE_COUNT; i++) {
+        if (!core_lane_kinds[i].is_interrupted)
+            continue;
         pthread_mutex_lock(&core_lanes[i].lock);
         for (request *each = core_lanes[i].pending.first; each; each = each->next) {
             if (!each->leave_code && each->view.operation != call->operation && each->view.session && !strcmp(each->view.session, call->session)) {

@@ -162,12 +162,14 @@ char *core_ask_info(char *session_id); /* from the server; takes the id, which i
 
 /* ---- lanes.c ---- */
 extern atomic_int core_away; /* sessions live on a server: what may ask it has lanes of its own */
-extern atomic_int core_commits; /* how often our own writer has committed for callers */
 int core_lanes_open(int generation);                 /* starts the lanes' threads */
 void core_lanes_leave_start(int64_t at);             /* the plue_init that runs goes home by then (CLOSED); 0: at its own time */
 void core_lanes_abandon(void);                       /* nothing that was asked for will be done: everybody goes home (RUNTIME) */
 void core_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
 int core_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */
+
+/* ---- awake.c ---- */
+extern atomic_int core_commits; /* how often our own writer has committed for callers */
 
 /* ---- events.c ---- */
 int core_events_open(void);
@@ -183,11 +185,13 @@ void core__remote(int remote);
 int core__wait(int lane, int generation);
 int core__take(int lane, int generation, core_request **requests, int room);
 void core__wake(int lane, int signal);
-void core__near(int lane);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
 int core__finish_number(core_request *request, int number);
 int core__finish_session(core_request *request, uintptr_t handle);
 void core__finish_error(core_request *request, int code, const char *message, const char *details);
+
+/* awake.c */
+void core__near(int lane);
 
 /* calls.c */
 void core__set_timeout(int milliseconds);

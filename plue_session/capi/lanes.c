@@ -8,20 +8,27 @@
 #include "lanes.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LINGER_NS INT64_C(60000)
 enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has hung up */
 
 lane core_lanes[CORE_LANE_COUNT];
 atomic_int core_away;
-atomic_int core_commits;
 static int64_t leave_start_at; /* of the control lane: when a start goes home, 0: at its own time */
 static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
-/* A server's answer is waited for: several at a time. An abort that waits for one has set its flag and sent others home by then: so many can. */
-static const int lane_threads[CORE_LANE_COUNT] = {1, 1, 2, 6, 16};
+
+/*
+ * One thread writes. A commit that has begun is not interrupted, and how it ended is worth a wait: the disk is slow. A server's answer is
+ * waited for: several at a time. An abort that waits for one has set its flag and sent others home by then: so many can.
+ */
+const lane_kind core_lane_kinds[CORE_LANE_COUNT] = {
+    [CORE_LANE_CONTROL] = {.name = "plue-control", .threads = 1, .lasting = 1, .late = PLUE_ERROR_BUSY},
+    [CORE_LANE_COMMIT] = {.name = "plue-commit", .threads = 1, .is_interrupted = 1, .lingers = 1, .late = PLUE_ERROR_BUSY, .grace_ns = 10000 * MS},
+    [CORE_LANE_READ] = {.name = "plue-read", .threads = 2, .is_interrupted = 1, .late = PLUE_ERROR_BUSY},
+    [CORE_LANE_REMOTE] = {.name = "plue-remote", .threads = 6, .remote = 1, .takes_turns = 1, .is_interrupted = 1, .late = PLUE_ERROR_TIMEOUT},
+    [CORE_LANE_URGENT] = {.name = "plue-urgent", .threads = 16, .remote = 1, .late = PLUE_ERROR_TIMEOUT},
+};
 
 static void make_lanes(void)
 {
@@ -31,7 +38,7 @@ static void make_lanes(void)
         core_cond_init(&core_lanes[i].emptied);
         core_lanes[i].pending.last = &core_lanes[i].pending.first;
         core_lanes[i].started.last = &core_lanes[i].started.first;
-        core_lanes[i].open = i == CORE_LANE_CONTROL;
+        core_lanes[i].open = core_lane_kinds[i].lasting;
     }
 }
 
@@ -81,23 +88,12 @@ void core_request_free(request *old)
 /* ---- for Python ---- */
 static int closed_locked(const lane *in, int index, int generation)
 {
-    return index != CORE_LANE_CONTROL && (!in->open || in->generation != generation);
-}
-
-/*
- * A caller that makes one change after the other posts the next a few microseconds after the last was finished: for that
- * long the writer stays awake, for the kernel takes longer to wake it. It yields to whoever else wants the processor.
- */
-static void linger(lane *in)
-{
-    int64_t until = core_monotonic_ns() + LINGER_NS;
-    while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && core_monotonic_ns() < until)
-        sched_yield();
+    return !core_lane_kinds[index].lasting && (!in->open || in->generation != generation);
 }
 
 static int must_wait_locked(const lane *in, int index, const request *of)
 {
-    if (index != CORE_LANE_REMOTE || !of->turn)
+    if (!core_lane_kinds[index].takes_turns || !of->turn)
         return 0;
     for (const request *each = in->started.first; each; each = each->next)
         if (each->turn && !strcmp(each->turn, of->turn))
@@ -119,8 +115,8 @@ int core__wait(int index, int generation)
 {
     lane *in = &core_lanes[index];
     core_lanes_prepare();
-    if (index == CORE_LANE_COMMIT)
-        linger(in);
+    if (core_lane_kinds[index].lingers)
+        core_awake_linger(in);
     pthread_mutex_lock(&in->lock);
     while (!closed_locked(in, index, generation) && !next_of_locked(in, index) && !in->woken)
         pthread_cond_wait(&in->arrived, &in->lock);
@@ -141,7 +137,7 @@ int core__take(int index, int generation, core_request **requests, int room)
         core_list_detach_locked(&in->pending, next);
         core_list_append_locked(&in->started, next);
         next->state = STARTED;
-        if (index < CORE_LANE_REMOTE) {
+        if (!core_lane_kinds[index].remote) {
             next->leave_code = 0; /* an abort that came while it was pending came too late */
             next->leave_at = next->deadline;
         }
@@ -160,20 +156,6 @@ void core__wake(int index, int signal)
     pthread_mutex_unlock(&in->lock);
 }
 
-/* What was taken from the lane is about to end: a caller that waits alone, and sleeps, is woken while the library tells what is new. */
-void core__near(int index)
-{
-    lane *in = &core_lanes[index];
-    atomic_fetch_add_explicit(&core_commits, 1, memory_order_relaxed);
-    pthread_mutex_lock(&in->lock);
-    request *only = in->started.count == 1 ? in->started.first : NULL;
-    if (only && atomic_load_explicit(&only->near, memory_order_relaxed) != NEAR) {
-        atomic_store_explicit(&only->near, NEAR, memory_order_relaxed);
-        pthread_cond_signal(&only->ended);
-    }
-    pthread_mutex_unlock(&in->lock);
-}
-
 /* End a request that was taken. When the caller has left, its result has nowhere to go. */
 static int finish(request *done)
 {
@@ -183,7 +165,7 @@ static int finish(request *done)
     if (!abandoned) {
         core_list_detach_locked(&in->started, done);
         done->state = DONE;
-        atomic_store_explicit(&done->near, OVER, memory_order_relaxed);
+        core_awake_over_locked(done);
         pthread_cond_signal(&done->ended);
         if (done->turn)
             pthread_cond_signal(&in->arrived);
@@ -255,9 +237,8 @@ void core__remote(int remote)
 
 int core_lanes_open(int generation)
 {
-    static const char *const names[CORE_LANE_COUNT] = {"", "plue-commit", "plue-read", "plue-remote", "plue-urgent"};
     for (int i = CORE_LANE_COMMIT; i < CORE_LANE_COUNT; i++) {
-        int threads = i < CORE_LANE_REMOTE || atomic_load(&core_away) ? lane_threads[i] : 0;
+        int threads = !core_lane_kinds[i].remote || atomic_load(&core_away) ? core_lane_kinds[i].threads : 0;
         pthread_mutex_lock(&core_lanes[i].lock);
         core_lanes[i].open = threads > 0;
         core_lanes[i].generation = generation;
@@ -268,7 +249,7 @@ int core_lanes_open(int generation)
             pthread_mutex_lock(&core_lanes[i].lock);
             core_lanes[i].threads++;
             pthread_mutex_unlock(&core_lanes[i].lock);
-            if (core_spawn_python(names[i], i, generation, lane_ended)) {
+            if (core_spawn_python(core_lane_kinds[i].name, i, generation, lane_ended)) {
                 lane_ended(i, generation);
                 core_lanes_shut();
                 core_lanes_end(core_monotonic_ns() + 1000 * MS);
@@ -333,7 +314,7 @@ void core_lanes_shut(void)
         pthread_mutex_lock(&in->lock);
         in->open = 0;
         core_list_send_home_locked(&in->pending, PLUE_ERROR_CLOSED, 0);
-        if (i >= CORE_LANE_REMOTE)
+        if (core_lane_kinds[i].remote)
             core_list_send_home_locked(&in->started, PLUE_ERROR_CLOSED, core_monotonic_ns() + HANG_UP_MS * MS);
         pthread_cond_broadcast(&in->arrived);
         pthread_mutex_unlock(&in->lock);

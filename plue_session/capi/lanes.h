@@ -1,11 +1,10 @@
-/* Lanes: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in lanes.c. */
+/* Lanes: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in lanes.c, what spares both a wake-up in awake.c. */
 #ifndef CORE_LANES_H
 #define CORE_LANES_H
 
 #include "core.h"
 
 enum { PENDING, STARTED, DONE, ABANDONED };
-enum { FAR, NEAR, OVER }; /* its end: far, near and awaited by a thread that does not sleep, not awaited in this way */
 #define MS INT64_C(1000000)
 
 typedef struct request request;
@@ -15,7 +14,7 @@ struct request {
     pthread_cond_t ended;
     int lane, state;
     const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
-    atomic_int near; /* FAR, NEAR, OVER; written under the lane's lock */
+    atomic_int near; /* awake.c: FAR, NEAR, OVER; written under the lane's lock */
     int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
@@ -38,6 +37,20 @@ typedef struct lane {
     int open, woken, threads, generation;
 } lane;
 
+/* What distinguishes one lane from another. */
+typedef struct lane_kind {
+    const char *name;
+    int threads;
+    int lasting;         /* of the process: it is open before the library starts and after it has stopped */
+    int remote;          /* only with a server. What has begun here waits for it, and can be interrupted */
+    int takes_turns;     /* a request waits while another one of the same turn is under way */
+    int is_interrupted;  /* what is pending here is sent home by an abort of its session */
+    int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
+    int late;            /* the error of who leaves, its time being up, before its call has begun */
+    int64_t grace_ns;    /* how long after that a call that has begun is waited for */
+} lane_kind;
+
+extern const lane_kind core_lane_kinds[CORE_LANE_COUNT];
 extern lane core_lanes[CORE_LANE_COUNT];
 void core_lanes_prepare(void); /* once per process */
 
@@ -48,5 +61,11 @@ void core_leave_start_locked(request *each); /* a start goes home when whoever s
 void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
 void core_request_free(request *old);
+
+/* ---- awake.c ---- */
+void core_awake_linger(lane *in);                              /* a thread that is about to wait for what comes; without the lock */
+void core_awake_wait_locked(lane *in, request *of, int alone); /* a caller that is about to wait for its request; `alone`: nobody else does */
+int core_awake_called_locked(const request *of);               /* is a caller that waits called by core__near? then it waits so again */
+void core_awake_over_locked(request *of);                      /* the request has ended */
 
 #endif
