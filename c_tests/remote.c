@@ -241,7 +241,9 @@ static void a_call_that_begins_within_the_grace_of_an_abort_is_sent_home_all_the
 
 static void what_comes_after_its_caller_has_left_is_thrown_away(void)
 {
-    CHECK_ERROR(!plue_session_create(command("deaf", 1300)), PLUE_ERROR_TIMEOUT);
+    char options[64];
+    snprintf(options, sizeof options, "{\"title\":\"%s\"}", command("deaf", 1300));
+    CHECK_ERROR(!plue_session_create_with(options), PLUE_ERROR_TIMEOUT);
     rest(600);
     char *known = json_at(text(plue_get_app_info()), "known");
     CHECK(json_count(known) == CALLS + 1 && plue_session_count(NULL) >= CALLS + 2); /* it was made, and nobody holds it */

@@ -76,7 +76,10 @@ class Call:
 
     # -- what the surface calls --
     def create(self, parent_id):
-        self.dawdle(parent_id or "")
+        return self.create_with({})
+
+    def create_with(self, fields):
+        self.dawdle(fields.get("title", ""))
         runtime = self.runtime
         with runtime.lock:
             session_id = f"ses_{len(runtime.asked) + 1}"
@@ -85,7 +88,7 @@ class Call:
         return session_id
 
     def get_or_create(self, key):
-        return self.create(key)
+        return self.create_with({"title": key})
 
     def open(self, session_id):
         return session_id

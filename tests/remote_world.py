@@ -19,6 +19,7 @@ from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.sync import Sync
 from plue_session.services.turnstile import Turnstile
+from tests.checked import SHARING, Checked
 from tests.recording import RecordingPublisher
 from tests.server_twin import START, ServerTwin
 
@@ -35,6 +36,13 @@ class Quiet:
 
     def write(self, level, message):
         self.lines.append((level, message))
+
+
+class On:
+    """What one call works with: the services, which take text, and synchronisation."""
+
+    def __init__(self, bound):
+        self.sessions, self.sharing, self.sync = Checked(bound.sessions), Checked(bound.sharing, SHARING), bound.sync
 
 
 class RemoteWorld:
@@ -61,9 +69,9 @@ class RemoteWorld:
         self.held_back = []
 
     def do(self, work, session=None, seconds=5.0, name="test"):
-        """Carry out `work(bound)` as one call of a host's."""
-        with Bound(self.remote, name, session, time.monotonic() + seconds) as on:
-            return work(on)
+        """Carry out `work(on)` as one call of a host's."""
+        with Bound(self.remote, name, session, time.monotonic() + seconds) as bound:
+            return work(On(bound))
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))

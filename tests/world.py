@@ -10,6 +10,7 @@ from plue_session.adapters.share_key import ShareKeyMemory
 from plue_session.services.commits import Commits
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from tests.checked import SHARING, Checked
 from tests.recording import RecordingPublisher
 
 START = 1_767_225_600_000
@@ -25,8 +26,9 @@ class World:
         self.store = store or MemoryStore("embedded")
         self.told = RecordingPublisher()
         self.commits = Commits(self.store, self.told, lambda: self.now)
-        self.sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
-        self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, "0.1.0")
+        sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
+        self.sharing = Checked(sharing, SHARING)
+        self.sessions = Checked(Sessions(self.commits, self.store, sharing, self.settings, "0.1.0"))
 
     def info(self, session):
         return json.loads(self.store.info(getattr(session, "id", session))[1])

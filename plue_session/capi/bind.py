@@ -18,8 +18,8 @@ from plue_session.rules.jsontext import dumps
 
 #: Requests that are taken at a time: with the callers that wait in threads, also the size of a group commit.
 BATCH = 256
-#: Parsed texts that are kept for the writer: as many as may wait for it. What is no longer here it parses itself.
-PARSED = 4096
+#: Calls whose checked texts are kept: as many as may wait for the writer. Those of one that is no longer here are checked again.
+PREPARED = 4096
 #: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
 HEAD_START = 100_000_000
 
@@ -27,18 +27,18 @@ HEAD_START = 100_000_000
 class Operation:
     """How to run one operation: its function, and how its values cross."""
 
-    __slots__ = ("name", "function", "session", "texts", "number", "parse", "kind")
+    __slots__ = ("name", "function", "session", "texts", "number", "kind")
 
-    def __init__(self, function, parse):
-        parameters = [note for name, note in function.__annotations__.items() if name != "return"]
-        self.name, self.function, self.parse = function.__name__, function, parse
-        self.session = "SessionHandle" in parameters
-        self.number = "Milliseconds" in parameters
-        self.texts = range(len(parameters) - self.session - self.number)
+    def __init__(self, function):
+        notes = {name: note for name, note in function.__annotations__.items() if name != "return"}
+        self.name, self.function = function.__name__, function
+        self.session, self.number = "SessionHandle" in notes.values(), "Milliseconds" in notes.values()
+        checks = [(TYPES[note].check, name) for name, note in notes.items() if TYPES[note].check]
+        self.texts = [(place, *check) for place, check in enumerate(checks)]
         self.kind = TYPES[function.__annotations__["return"]].kind
 
 
-OPERATIONS = [Operation(function, attributes["parse"]) for function, attributes in TABLE.values() if attributes["lane"]]
+OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["lane"]]
 
 
 def describe(error):
@@ -72,9 +72,9 @@ class Boundary:
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
         self.runtime = self.publisher = self.refill_turn = None
-        self.parsed, self.numbers = {}, count(1)  # what was parsed for the writer, with the time when nobody waits for it any more
         self.works = {}  # what threads are about to do, by number
         threads.make = self.start_thread
+        self.prepared, self.numbers = {}, count(1)  # checked texts of calls, with the time when nobody waits for them any more
         self.serve = {lib.CORE_LANE_CONTROL: self.control, lib.CORE_LANE_COMMIT: self.commit, lib.CORE_LANE_READ: self.read,
                       lib.CORE_LANE_REMOTE: self.remote, lib.CORE_LANE_URGENT: self.remote}
 
@@ -122,36 +122,38 @@ class Boundary:
         return result
 
     def arguments(self, request, operation):
-        string, text = self.ffi.string, request.text
-        arguments = [string(request.session).decode()] if operation.session else []
-        for place in operation.texts:
-            arguments.append(string(text[place]).decode() if text[place] else None)
+        arguments = [self.ffi.string(request.session).decode()] if operation.session else []
+        if operation.texts:
+            kept = request.prepared and self.prepared.get(request.prepared)
+            arguments += kept[1] if kept else self.checked(request, operation)
         if operation.number:
             arguments.append(request.number)
-        if request.parsed and (kept := self.parsed.get(request.parsed)):
-            arguments[-1] = kept[1]
         return arguments
 
-    def parse(self, request):
-        """Parse the last text of a request and keep it under a number for the writer, which gets the request next."""
-        operation = OPERATIONS[request.operation]
+    def checked(self, request, operation):
+        """Return what the services take for the texts of a request, or fail as the first that is bad."""
+        string, text = self.ffi.string, request.text
+        return [check(string(text[place]).decode() if text[place] else None, name) for place, check, name in operation.texts]
+
+    def prepare(self, request):
+        """Check the texts of a request, and keep what comes of them under a number for the thread that gets the request next."""
         try:
-            parsed = operation.parse(self.arguments(request, operation)[-1])
+            checked = self.checked(request, OPERATIONS[request.operation])
         except BaseException as error:
             self.finish(request, error)
             return
         number = next(self.numbers)
-        self.parsed[number] = request.until, parsed
-        self.forget_parsed()
+        self.prepared[number] = request.until, checked
+        self.forget_prepared()
         self.lib.core__finish_number(request, number)
 
-    def forget_parsed(self):
-        """Forget what the writer was never given: its caller has left."""
+    def forget_prepared(self):
+        """Forget what nobody was given: its caller has left."""
         now = monotonic_ns()
-        for number, (until, _) in list(self.parsed.items()):
-            if until > now and len(self.parsed) <= PARSED:
+        for number, (until, _) in list(self.prepared.items()):
+            if until > now and len(self.prepared) <= PREPARED:
                 break
-            self.parsed.pop(number, None)
+            self.prepared.pop(number, None)
 
     def acquire(self, session):
         """Make a handle, before anything of this commit is published: so it misses nothing."""
@@ -170,8 +172,8 @@ class Boundary:
         been shown to its handles already."""
         lib = self.lib
         operation = OPERATIONS[request.operation]
-        if request.parsed:
-            self.parsed.pop(request.parsed, None)
+        if request.prepared:
+            self.prepared.pop(request.prepared, None)
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
         elif operation.kind in ("text", "array"):
@@ -268,7 +270,7 @@ class Boundary:
 
     def close(self):
         runtime, self.runtime = self.runtime, None
-        self.parsed.clear()
+        self.prepared.clear()
         self.lib.core__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():
@@ -305,8 +307,8 @@ class Boundary:
                         lib.core__session_release(handle)
                 for request, outcome in zip(requests, outcomes):
                     self.finish(request, outcome, commits.told_since)
-                if self.parsed:
-                    self.forget_parsed()
+                if self.prepared:
+                    self.forget_prepared()
                 if store.wants_maintenance():
                     lib.core__wake(lib.CORE_LANE_READ, lib.CORE_SIGNAL_MAINTAIN)
             if signal & lib.CORE_SIGNAL_WAKE:
@@ -339,8 +341,8 @@ class Boundary:
                 self.guarded(refilling.refill)
             if signal & lib.CORE_SIGNAL_REQUESTS:
                 for request in take():
-                    if request.parse:
-                        self.parse(request)
+                    if request.prepare:
+                        self.prepare(request)
                         continue
                     try:
                         outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)

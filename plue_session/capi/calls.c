@@ -10,7 +10,8 @@
 
 #include "core_tables.h"
 
-enum { SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
+/* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
+enum { LONG_TEXT = 4096, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 static atomic_int timeout_ms = 30000;
 static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
@@ -106,17 +107,23 @@ static void leave(const char *subject, int code, int lane, int begun)
     core_fail(code, subject, "%s", text);
 }
 
-/* Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. */
-static request *pass(request *made, const core_call *call, int to, int64_t deadline)
+/*
+ * Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. With `patience_ns` a request
+ * that is pending for so long is taken back: it is returned as if it had never been posted, and `*back` is set.
+ */
+static request *pass(request *made, const core_call *call, int to, int64_t deadline, int64_t patience_ns, int *back)
 {
     char room[SUBJECT];
     const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
     lane *in = &core_lanes[to];
     const lane_kind *kind = &core_lane_kinds[to];
+    int64_t now = core_monotonic_ns(), back_at = patience_ns ? now + patience_ns : INT64_MAX;
     made->lane = to;
     made->state = PENDING;
-    made->deadline = made->leave_at = made->view.until = deadline;
-    made->view.span = deadline - core_monotonic_ns();
+    made->deadline = made->view.until = deadline;
+    made->view.span = deadline - now;
+    if (!made->leave_code)
+        made->leave_at = deadline;
     pthread_mutex_lock(&in->lock);
     /* A call that is older than the library's last start fails, too: its handle and its lane were of another one. */
     int open = in->open && (!call->generation || call->generation == in->generation);
@@ -138,12 +145,21 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         core_awake_wait_locked(in, made, in->pending.count + in->started.count == 1);
     while (made->state < DONE) {
         struct timespec at;
-        core_deadline(&at, made->leave_at);
+        int may_go_back = made->state == PENDING && !made->leave_code && back_at < made->leave_at;
+        core_deadline(&at, may_go_back ? back_at : made->leave_at);
         if (core_awake_called_locked(made)) {
             core_awake_wait_locked(in, made, 0);
             continue;
         }
-        if (pthread_cond_timedwait(&made->ended, &in->lock, &at) != ETIMEDOUT || made->state == DONE || core_monotonic_ns() < made->leave_at)
+        if (pthread_cond_timedwait(&made->ended, &in->lock, &at) != ETIMEDOUT || made->state == DONE)
+            continue;
+        if (may_go_back && made->state == PENDING && !made->leave_code) {
+            core_list_detach_locked(&in->pending, made);
+            pthread_mutex_unlock(&in->lock);
+            *back = 1;
+            return made;
+        }
+        if (core_monotonic_ns() < made->leave_at)
             continue;
         int begun = made->state != PENDING, code = made->leave_code;
         if (begun && !code && made->leave_at < deadline + kind->grace_ns) {
@@ -169,23 +185,47 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     return made;
 }
 
+/* Have a reader check the texts: what is bad is refused, whoever holds the store or stalls the server. */
+static request *prepare(request *made, const core_call *call, int64_t deadline)
+{
+    made->view.prepare = 1;
+    if (!(made = pass(made, call, CORE_LANE_READ, deadline, 0, NULL)))
+        return NULL;
+    made->view.prepare = 0;
+    made->view.prepared = made->number;
+    return made;
+}
+
+/*
+ * The thread that carries a call out checks its texts, which costs it little. Who is kept waiting meanwhile does not let it be: a bad
+ * parameter is refused at once although the writer waits for another process, or all threads for a mute server. Nor is what takes long to
+ * check left to the writer.
+ */
 static request *perform(core_call *call, int to, int64_t deadline)
 {
     char room[SUBJECT];
+    size_t length = 0;
+    int given = 0;
     request *made = make_request(call);
     if (!made) {
         core_fail(PLUE_ERROR_IO, subject_of(call, room), "out of memory. Free some and try again.");
         free(call->session);
         return NULL;
     }
-    if (to == CORE_LANE_COMMIT && core_operations[call->operation].parsed) {
-        made->view.parse = 1;
-        if (!pass(made, call, CORE_LANE_READ, deadline))
-            return NULL;
-        made->view.parse = 0;
-        made->view.parsed = made->number;
+    for (int i = 0; i < call->texts; i++) {
+        length += call->length[i];
+        given |= call->text[i] != NULL;
     }
-    return pass(made, call, to, deadline);
+    int64_t patience_ns = core_lane_kinds[to].patience_ns, left = deadline - core_monotonic_ns();
+    enum core_checked checked = call->operation < 0 || !given ? CORE_CHECKED_NEVER : core_operations[call->operation].checked;
+    if (!patience_ns || checked == CORE_CHECKED_NEVER)
+        return pass(made, call, to, deadline, 0, NULL);
+    int back = checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT;
+    if (!back && !(made = pass(made, call, to, deadline, left / 2 < patience_ns ? left / 2 : patience_ns, &back)))
+        return NULL;
+    if (!back)
+        return made;
+    return (made = prepare(made, call, deadline)) ? pass(made, call, to, deadline, 0, NULL) : NULL;
 }
 
 /* ---- for shims ---- */

@@ -36,7 +36,7 @@ typedef struct core_request {
     const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
     size_t length[3];
     int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
-    int parse, parsed;   /* the text is to be parsed, no more; under this number it was, 0: it was not */
+    int prepare, prepared; /* the texts are to be checked, no more; under this number they were, 0: they were not */
     int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
 /* </cdef> */

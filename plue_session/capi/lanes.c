@@ -24,10 +24,10 @@ static pthread_once_t lanes_once = PTHREAD_ONCE_INIT;
  */
 const lane_kind core_lane_kinds[CORE_LANE_COUNT] = {
     [CORE_LANE_CONTROL] = {.name = "plue-control", .threads = 1, .lasting = 1, .late = PLUE_ERROR_BUSY},
-    [CORE_LANE_COMMIT] = {.name = "plue-commit", .threads = 1, .is_interrupted = 1, .lingers = 1, .late = PLUE_ERROR_BUSY, .grace_ns = 10000 * MS},
+    [CORE_LANE_COMMIT] = {.name = "plue-commit", .threads = 1, .is_interrupted = 1, .lingers = 1, .late = PLUE_ERROR_BUSY, .grace_ns = 10000 * MS, .patience_ns = 10 * MS},
     [CORE_LANE_READ] = {.name = "plue-read", .threads = 2, .is_interrupted = 1, .late = PLUE_ERROR_BUSY},
-    [CORE_LANE_REMOTE] = {.name = "plue-remote", .threads = 6, .remote = 1, .takes_turns = 1, .is_interrupted = 1, .late = PLUE_ERROR_TIMEOUT},
-    [CORE_LANE_URGENT] = {.name = "plue-urgent", .threads = 16, .remote = 1, .late = PLUE_ERROR_TIMEOUT},
+    [CORE_LANE_REMOTE] = {.name = "plue-remote", .threads = 6, .remote = 1, .takes_turns = 1, .is_interrupted = 1, .late = PLUE_ERROR_TIMEOUT, .patience_ns = 10 * MS},
+    [CORE_LANE_URGENT] = {.name = "plue-urgent", .threads = 16, .remote = 1, .late = PLUE_ERROR_TIMEOUT, .patience_ns = 10 * MS},
 };
 
 static void make_lanes(void)
@@ -137,7 +137,7 @@ int core__take(int index, int generation, core_request **requests, int room)
         core_list_detach_locked(&in->pending, next);
         core_list_append_locked(&in->started, next);
         next->state = STARTED;
-        if (!core_lane_kinds[index].remote) {
+        if (!core_lane_kinds[index].remote && !next->view.prepare) {
             next->leave_code = 0; /* an abort that came while it was pending came too late */
             next->leave_at = next->deadline;
         }

@@ -48,6 +48,7 @@ typedef struct lane_kind {
     int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
+    int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: its turn comes */
 } lane_kind;
 
 extern const lane_kind core_lane_kinds[CORE_LANE_COUNT];

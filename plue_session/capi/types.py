@@ -1,29 +1,50 @@
 """How one value crosses the boundary: its C type, its ctypes type, and what a shim does with it.
 
-`emit.py` reads all of it at build time; the running library only asks for the `kind` of results.
+`emit.py` reads all of it at build time; the running library asks for the `check` of parameters and the `kind` of results.
 """
+
+from plue_session.rules import parameters
 
 
 class Crossing:
     """`c` and `ctypes` spell the type; `take` is the shim's call for a parameter, `run` the one that ends the shim and
-    makes the result; `failure` is what a failed call returns."""
+    makes the result; `failure` is what a failed call returns. `check(text, name)` makes of a text what the services take,
+    or refuses it; `slow`: that may take long, as the disk does."""
 
-    __slots__ = ("c", "ctypes", "take", "run", "failure", "kind")
+    __slots__ = ("c", "ctypes", "take", "run", "failure", "kind", "check", "slow")
 
-    def __init__(self, c, ctypes, take=None, run=None, failure=None, kind=None):
-        self.c, self.ctypes, self.take, self.run, self.failure, self.kind = c, ctypes, take, run, failure, kind
+    def __init__(self, c, ctypes, take=None, run=None, failure=None, kind=None, check=None, slow=False):
+        self.c, self.ctypes, self.take, self.run, self.failure, self.kind, self.check, self.slow = c, ctypes, take, run, failure, kind, check, slow
 
     def declare(self, name):
         return self.c + ("" if self.c.endswith("*") else " ") + name
 
 
+def text(check, slow=False):
+    """Return the crossing of text that must not be NULL."""
+    return Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);', check=check, slow=slow)
+
+
+def optional(check, slow=False):
+    """Return the crossing of text that may be NULL."""
+    return Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);', check=check, slow=slow)
+
+
 TYPES = {
     # parameters
     "SessionHandle": Crossing("plue_session_t", "c_void_p", take='core_take_session(&call, {name});'),
-    "Text": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);'),
-    "OptionalText": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);'),
-    "Json": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);'),
-    "OptionalJson": Crossing("const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);'),
+    "Text": text(parameters.plain),
+    "Configuration": optional(parameters.plain),  # `config.load` checks it
+    "ParentId": optional(parameters.parent),
+    "SessionId": text(parameters.session_id),
+    "Key": text(parameters.key),
+    "IdOrKey": text(parameters.id_or_key),
+    "MessageId": optional(parameters.message),
+    "TurnId": text(parameters.turn),
+    "Name": text(parameters.filled),
+    "Options": optional(parameters.options, slow=True),
+    "Query": optional(parameters.query),
+    "Patch": text(parameters.patch),
     "Milliseconds": Crossing("int", "c_int", take='core_take_timeout(&call, "{name}", {name});'),
     "Owned": Crossing("char *", "c_void_p"),
     "Memory": Crossing("void *", "c_void_p"),

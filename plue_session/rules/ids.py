@@ -34,6 +34,13 @@ def session_id(name, what="the session id"):
                        f"Ids look like session_1767225600000 or ses_7fK2, of at most {MAX_ID} characters.")
 
 
+def message_id(name):
+    """Return `name` if it is `msg…` of letters, digits and `_`, of at most 100 characters; `INVALID_PARAM` otherwise."""
+    if not (name.startswith("msg") and name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_ID):
+        raise InvalidParam("the message's id is malformed", "Pass an id as the library gave it.")
+    return name
+
+
 def key(name, what="the key"):
     """Return `name` if it can be a caller's own name for a session: 1 to 200 characters, no `/`, `\\` or control
     character, neither `.` nor `..`, and not beginning like an id. `INVALID_PARAM` otherwise."""

@@ -5,10 +5,9 @@ import os
 import time
 
 from plue_session import errors
-from plue_session.rules import ids
 from plue_session.rules.jsontext import loads
 from plue_session.services.remote_sharing import SHARE
-from plue_session.services.sessions import check_room, wanted
+from plue_session.services.sessions import check_room
 
 #: Seconds in which a session that could not be recorded is taken back from the server.
 TAKE_BACK = 2.0
@@ -28,15 +27,14 @@ class Making:
 
     def create(self, parent_id=None):
         """Create a session on the server, then its record (P-071), and return it."""
-        return self._create({"parent_id": ids.session_id(parent_id, "the parent's id")} if parent_id else {})
+        return self._create({} if parent_id is None else {"parent_id": parent_id})
 
-    def create_with(self, options_json=None):
-        """Create a session as the options say. A pair of provider and model is checked with the server first."""
-        return self._create(wanted(options_json))
+    def create_with(self, fields):
+        """Create a session with these fields. A pair of provider and model is checked with the server first."""
+        return self._create(fields)
 
     def get_or_create(self, key):
         """Return the session with this key, created if there is none; raced, also between processes, all get the same one."""
-        ids.key(key)
         remote = self._remote
         with remote.turnstile.hold(("key", key), self._call):
             token = self._token_of(key)

@@ -1,7 +1,7 @@
 """Sessions that live on a server: the server first, then one commit, and only then the world.
 
-The functions are those of `sessions.Sessions`, each for one call of a host's (its deadline, its right to go on). Parameter
-errors never reach the network; what the server refuses changes nothing here.
+The functions are those of `sessions.Sessions`, each for one call of a host's (its deadline, its right to go on). What the server
+refuses changes nothing here.
 """
 
 from plue_session import errors
@@ -10,7 +10,7 @@ from plue_session.rules.jsontext import loads
 from plue_session.services import families
 from plue_session.services.mirror import gone
 from plue_session.services.remote_making import Making
-from plue_session.services.sessions import check_pair, check_room, check_turn, is_free
+from plue_session.services.sessions import check_room, is_free
 
 #: Fields of a patch that the server keeps as well.
 SHARED_FIELDS = ("title", "metadata", "archived")
@@ -23,8 +23,6 @@ class RemoteSessions(Making):
     def fork(self, session_id, message_id=None):
         """Copy the session up to a message (all of it when None); the copy's parent is the session (P-049)."""
         remote = self._remote
-        if message_id == "":
-            raise errors.InvalidParam("the message's id is empty", "Pass the id of a message, or NULL.", session=session_id)
         source = remote.look(session_id)
         if remote.limit is not None:
             self._commits.run(lambda unit: check_room(unit.store, remote.limit, None, None))
@@ -53,7 +51,7 @@ class RemoteSessions(Making):
         remote = self._remote
         if not ids.is_id(id_or_key):
             return remote.local.open(id_or_key)
-        if remote.store.info(ids.session_id(id_or_key)) is not None:
+        if remote.store.info(id_or_key) is not None:
             return id_or_key
         if self._mirror.has_ended(id_or_key):
             raise gone(id_or_key)
@@ -103,24 +101,23 @@ class RemoteSessions(Making):
         with remote.listing:
             return remote.local.list(shown)
 
-    def query(self, query_json=None):
+    def query(self, query):
         """Return a page of matching sessions, as the store knows them."""
         if not (connected := self._remote.sync.connected):
             self._remote.sync.answered_stale()
-        return self._remote.local.query(query_json, None if connected else info.stale)
+        return self._remote.local.query(query, None if connected else info.stale)
 
-    def count(self, query_json=None):
+    def count(self, query):
         """Return how many sessions match, as the store knows them."""
-        return self._remote.local.count(query_json)
+        return self._remote.local.count(query)
 
     # -- changing --------------------------------------------------------------------------------------------------
     def update_title(self, session_id, title):
         """Set the title, here and on the server: it alone is sent (P-121)."""
         self._change(session_id, {"title": title})
 
-    def update(self, session_id, patch_json):
+    def update(self, session_id, patch):
         """Apply a patch; the server gets of it what it keeps. `base` is compared with what the server has now (O-024)."""
-        patch = patches.parse_patch(patch_json)
         if patch:
             self._change(session_id, patch)
         else:
@@ -177,7 +174,6 @@ class RemoteSessions(Making):
 
     def initialize(self, session_id, provider_id, model_id):
         """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written there (P-014)."""
-        check_pair(session_id, provider_id, model_id)
         if is_free(self._remote.look(session_id), provider_id, model_id):
             with self._remote.asking():
                 self._server.check_provider(provider_id, model_id, **self._way)
@@ -202,7 +198,6 @@ class RemoteSessions(Making):
 
     def abort_turn(self, session_id, turn_id):
         """End the turn that this message of the user's began, if it runs; another turn is not touched."""
-        check_turn(session_id, turn_id)
         session = self._remote.look(session_id)
         with self._remote.asking(session_id):
             self._server.abort(session_id, **self._way, directory=session.directory, turn_id=turn_id)

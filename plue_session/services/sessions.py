@@ -1,8 +1,8 @@
-"""Sessions: create, find, change, delete. Text comes in, checked here by the rules; nothing half-done is ever seen."""
+"""Sessions: create, find, change, delete. What comes in has passed rules/parameters.py; nothing half-done is ever seen."""
 
-from plue_session.errors import AlreadyExists, Conflict, InvalidParam, LimitExceeded, NotFound, Unsupported
+from plue_session.errors import AlreadyExists, Conflict, LimitExceeded, NotFound, Unsupported
 from plue_session.model import Query, Session
-from plue_session.rules import directories, ids, patches, queries, turns
+from plue_session.rules import ids, patches, queries, turns
 from plue_session.rules.jsontext import quote
 from plue_session.services import families
 
@@ -13,8 +13,7 @@ EVERYTHING = 1 << 40
 class Sessions:
     """The sessions of one store. `version` is the library's, kept in each session it makes. Thread-safe.
 
-    Whatever changes is one change of `commits`: atomic also between processes, told once it is durable. Parameter
-    errors come before any transaction.
+    Whatever changes is one change of `commits`: atomic also between processes, told once it is durable.
     """
 
     def __init__(self, commits, store, sharing, settings, version):
@@ -27,25 +26,15 @@ class Sessions:
 
     # -- making ----------------------------------------------------------------------------------------------------
     def create(self, parent_id=None):
-        """Create a session, a child of `parent_id` unless that is None or "", and return it.
-
-        Malformed parent: `INVALID_PARAM`; unknown one: `NOT_FOUND`.
-        """
-        parent_id = ids.session_id(parent_id, "the parent's id") if parent_id else None
+        """Create a session, a child of `parent_id` unless that is None, and return it. Unknown parent: `NOT_FOUND`."""
         return self._commits.run(lambda unit: self._insert(unit, parent_id=parent_id))
 
-    def create_with(self, options_json=None):
-        """Create a session as the options say (c-api.md, section 3), as JSON or `wanted`, and return it.
-
-        A taken key or live role is `ALREADY_EXISTS` naming its session; an undefined template `NOT_FOUND`; a
-        `directory` that does not exist `INVALID_PARAM`, else it is stored in its canonical form.
-        """
-        fields = options_json if type(options_json) is dict else wanted(options_json)
+    def create_with(self, fields):
+        """Create a session with these fields and return it. A taken key or live role is `ALREADY_EXISTS` naming its session."""
         return self._commits.run(lambda unit: self._insert(unit, **fields))
 
     def get_or_create(self, key):
         """Return the session with this key, created if there is none; raced, all callers get the same one."""
-        ids.key(key)
         return self._commits.run(lambda unit: unit.store.find_key(key) or self._insert(unit, key=key))
 
     def _insert(self, unit, parent_id=None, key=None, role=None, **fields):
@@ -72,9 +61,9 @@ class Sessions:
     def open(self, id_or_key):
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):
-            self._known(ids.session_id(id_or_key))
+            self._known(id_or_key)
             return id_or_key
-        session_id = self._store.id_of_key(ids.key(id_or_key))
+        session_id = self._store.id_of_key(id_or_key)
         if session_id is None:
             raise NotFound(f"no session has the key {quote(id_or_key)}", "Use get_or_create to create it.")
         return session_id
@@ -97,17 +86,16 @@ class Sessions:
         infos, _ = self._store.page(Query(sort="created", limit=EVERYTHING))
         return ",".join(map(shown, infos)).encode("utf-8", "replace")
 
-    def query(self, query_json=None, shown=None):
+    def query(self, query, shown=None):
         """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as for `list`."""
-        query = queries.parse_query(query_json)
         infos, after = self._store.page(query)
         infos = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
         return f'{{"sessions":[{",".join(infos)}]{following}}}'
 
-    def count(self, query_json=None):
+    def count(self, query):
         """Return how many sessions match; takes what `query` takes, of which sort, limit and cursor do not matter."""
-        return self._store.count(queries.parse_query(query_json))
+        return self._store.count(query)
 
     # -- changing --------------------------------------------------------------------------------------------------
     def update_title(self, session_id, title):
@@ -118,10 +106,8 @@ class Sessions:
             unit.save(session, "session.updated", {"id": session_id, "title": title})
         self._commits.run(change)
 
-    def update(self, session_id, patch_json):
-        """Apply a patch (rules/patches.py), as JSON or parsed; `CONFLICT` when its `base` no longer holds. `{}` changes nothing."""
-        patch = patch_json if type(patch_json) is dict else patches.parse_patch(patch_json)
-
+    def update(self, session_id, patch):
+        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes nothing."""
         def change(unit):
             session = unit.find(session_id)
             if patches.apply_patch(session, patch, unit.now):
@@ -133,8 +119,6 @@ class Sessions:
 
     def initialize(self, session_id, provider_id, model_id):
         """Bind provider and model to the session. The same pair again is fine; another one is `CONFLICT`."""
-        check_pair(session_id, provider_id, model_id)
-
         def change(unit):
             session = unit.find(session_id)
             if is_free(session, provider_id, model_id):
@@ -156,7 +140,6 @@ class Sessions:
 
     def abort_turn(self, session_id, turn_id):
         """End one turn. None runs here: whichever it was, it is over."""
-        check_turn(session_id, turn_id)
         self._known(session_id)
 
     def delete(self, session_id):
@@ -168,21 +151,6 @@ class Sessions:
 
 
 # -- what any backend asks ---------------------------------------------------------------------------------------------
-def wanted(options_json):
-    """Return the fields of the session that the options of `create_with` ask for; the directory is canonical."""
-    options = patches.parse_options(options_json)
-    if "template" in options:
-        raise NotFound(f"no template {quote(options['template'][:80])} is defined", "Leave template out.")
-    fields = {name: options[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in options}
-    if options.get("parentId") is not None:
-        fields["parent_id"] = options["parentId"]
-    if "provider" in options:
-        fields["provider_id"], fields["model_id"] = options["provider"]
-    if "directory" in options:
-        fields["directory"] = directories.canonical(options["directory"])
-    return fields
-
-
 def check_room(store, limit, key, role):
     """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached (`LIMIT_EXCEEDED`)."""
     for what, name, find in (("key", key, store.find_key), ("role", role, store.find_role)):
@@ -195,13 +163,6 @@ def check_room(store, limit, key, role):
                             "Complete, fail or delete one, or raise the limit.")
 
 
-def check_pair(session_id, provider_id, model_id):
-    """Fail with `INVALID_PARAM` if either is empty."""
-    for name, value in (("provider_id", provider_id), ("model_id", model_id)):
-        if not value:
-            raise InvalidParam(f"{name} is empty", "Pass both the provider's and the model's id.", session=session_id)
-
-
 def is_free(session, provider_id, model_id):
     """Return whether the session is bound to no pair yet, False if to this one; another one is `CONFLICT`."""
     bound = session.provider_id, session.model_id
@@ -209,9 +170,3 @@ def is_free(session, provider_id, model_id):
         raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}", "Create another session for the other pair.",
                        session=session.id)
     return session.provider_id is None
-
-
-def check_turn(session_id, turn_id):
-    """Fail with `INVALID_PARAM` if the turn's id is none that the library could have given."""
-    if not turn_id or len(turn_id) > ids.MAX_ID or not turn_id.isascii() or not turn_id.replace("_", "").replace("-", "").isalnum():
-        raise InvalidParam("the turn's id is malformed", "Pass an id as the library gave it.", session=session_id)

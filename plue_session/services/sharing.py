@@ -4,7 +4,7 @@ import os
 
 from plue_session.errors import AccessDenied
 from plue_session.model import Share
-from plue_session.rules import ids, shares
+from plue_session.rules import shares
 from plue_session.rules.jsontext import dumps
 
 #: Stands in for a share that does not exist, so that a refusal costs the same work.
@@ -56,9 +56,7 @@ class Sharing:
         """Return if `secret` opens the session's share, else fail with `ACCESS_DENIED`.
 
         The message and the work are the same for an unknown session, a wrong secret, an expired or withdrawn share.
-        A malformed id is `INVALID_PARAM`.
         """
-        ids.session_id(session_id)
         share = self._store.share(session_id)
         share_id, expires = (share.share_id, share.expires) if share else (_NO_SHARE, None)
         opens = shares.is_open(share_id, expires, secret, self._keys.load(), self._commits.clock())

@@ -146,7 +146,7 @@ def test_a_key_that_cannot_be_had_shares_nothing(world, session):
             raise StoreIo("no key")
     broken = Sharing(world.commits, world.store, Broken(), world.settings)
     world.unchanged_by(StoreIo, broken.create, session.id)
-    world.sessions._sharing, world.sessions._share_auto = broken, True
+    world.sessions.services._sharing, world.sessions.services._share_auto = broken, True
     world.unchanged_by(StoreIo, world.sessions.create)
 
 

@@ -96,7 +96,7 @@ class Client(Caller):
 
     def message(self, session_id, message_id, until, cancel=None, directory=None):
         """Return one `RemoteMessage`. OpenCode: GET /session/{id}/message/{messageID}."""
-        path = _path(session_id, "/message/" + _message_id(message_id))
+        path = _path(session_id, "/message/" + ids.message_id(message_id))
         data = self._call("GET", path, directory, until, cancel, session=session_id)
         return shapes.message(data.get("info") if type(data) is dict else None)
 
@@ -324,12 +324,6 @@ def _own(metadata):
     if shapes.TOKEN in metadata:
         raise errors.InvalidParam(f'metadata."{shapes.TOKEN}" is the library\'s own', "Choose another name.")
     return metadata
-
-
-def _message_id(message_id):
-    if not (message_id.startswith("msg") and message_id.isascii() and message_id.replace("_", "").isalnum() and len(message_id) <= ids.MAX_ID):
-        raise errors.InvalidParam("the message's id is malformed", "Pass an id as the library gave it.")
-    return message_id
 
 
 def _names(known):

@@ -10,7 +10,7 @@ from plue_session.capi.surface.table import export
 
 
 @export(time="remote")
-def plue_init(config_json: OptionalJson) -> Status:
+def plue_init(config_json: Configuration) -> Status:
     """Start the library.
 
     Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the

@@ -20,12 +20,10 @@ fail with CONNECTION, in this version with either `offline`.
 from __future__ import annotations
 
 from plue_session.capi.surface.table import export
-from plue_session.rules.patches import parse_patch
-from plue_session.services.sessions import wanted
 
 
 @export(time="remote", lane="commit")
-def plue_session_create(runtime, parent_id: OptionalText) -> NewSession:
+def plue_session_create(runtime, parent_id: ParentId) -> NewSession:
     """Create a session titled "Untitled", or as the server titles it.
 
     A create whose answer is lost is found again by a token that it carries, not made twice.
@@ -38,8 +36,8 @@ def plue_session_create(runtime, parent_id: OptionalText) -> NewSession:
     return runtime.sessions.create(parent_id or None)
 
 
-@export(time="remote", lane="commit", parse=wanted)
-def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
+@export(time="remote", lane="commit")
+def plue_session_create_with(runtime, options_json: Options) -> NewSession:
     """Create a session with options.
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
@@ -59,7 +57,7 @@ def plue_session_create_with(runtime, options_json: OptionalJson) -> NewSession:
 
 
 @export(time="remote", lane="commit", turn=True)
-def plue_session_get_or_create(runtime, key: Text) -> NewSession:
+def plue_session_get_or_create(runtime, key: Key) -> NewSession:
     """Return the session with this key, creating it if there is none: one session per key, also when threads and
     processes race. Keys are kept here: a server is asked only for what is new.
 
@@ -72,7 +70,7 @@ def plue_session_get_or_create(runtime, key: Text) -> NewSession:
 
 
 @export(time="remote", lane="read")
-def plue_session_open(runtime, id_or_key: Text) -> NewSession:
+def plue_session_open(runtime, id_or_key: IdOrKey) -> NewSession:
     """Return a new handle to an existing session; never creates one.
 
     A session of the server's that is not known here yet is fetched.
@@ -86,7 +84,7 @@ def plue_session_open(runtime, id_or_key: Text) -> NewSession:
 
 
 @export(time="remote", lane="read")
-def plue_session_fork(runtime, session: SessionHandle, message_id: OptionalText) -> NewSession:
+def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) -> NewSession:
     """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
 
     It is a session of its own: deleting the source leaves it, and its parentId then names a session that is gone.
@@ -153,7 +151,7 @@ def plue_session_list(runtime) -> OwnedArray:
 
 
 @export(time="local", lane="read")
-def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
+def plue_session_query(runtime, query_json: Query) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
@@ -171,7 +169,7 @@ def plue_session_query(runtime, query_json: OptionalJson) -> OwnedText:
 
 
 @export(time="local", lane="read")
-def plue_session_count(runtime, query_json: OptionalJson) -> Count:
+def plue_session_count(runtime, query_json: Query) -> Count:
     """Return how many sessions match a query; sort, order, limit and cursor do not matter.
 
     :param query_json: as for plue_session_query(); NULL counts all.
@@ -193,8 +191,8 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", lane="commit", parse=parse_patch, turn=True)
-def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> Status:
+@export(time="remote", lane="commit", turn=True)
+def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
     Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
@@ -211,7 +209,7 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Json) -> St
 
 
 @export(time="remote", lane="commit")
-def plue_session_initialize(runtime, session: SessionHandle, provider_id: Text, model_id: Text) -> Status:
+def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, model_id: Name) -> Status:
     """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
     has them.
 
@@ -259,7 +257,7 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
 
 
 @export(time="remote", lane="read", away="urgent")
-def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: Text) -> Status:
+def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) -> Status:
     """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
 
     :param turn_id: the id of the user's message that began the turn, such as "msg_…".
@@ -299,7 +297,7 @@ def plue_session_unshare(runtime, session: SessionHandle) -> Status:
 
 
 @export(time="local", lane="read")
-def plue_session_validate_share(runtime, session_id: Text, secret: Text) -> Status:
+def plue_session_validate_share(runtime, session_id: SessionId, secret: Text) -> Status:
     """Tell whether `secret` opens the session's share, in constant time.
 
     :param session_id: the id of the session that is said to be shared.

@@ -19,19 +19,18 @@ def fingerprint():
                     for name, (function, row) in TABLE.items() if row["lane"])
 
 
-def export(time, lane=None, away=None, shim=True, parse=None, turn=False):
+def export(time, lane=None, away=None, shim=True, turn=False):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
     `lane` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
     commit) or "read". `away` names those that run it when sessions live on a server: "remote" by default for what may
     ask it, "urgent" for what must not wait behind such calls. A function without a lane is answered in C (capi/*.c); it
-    has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. A reader has its
-    last text go through `parse` before the writer gets what comes of it: bad text fails at once, whoever holds the store,
-    and long text keeps nobody waiting. With a server, those with a `turn` are made one at a time for each session, or key: the next is not
-    given to a thread before, which it would keep from calls on others.
+    has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. With a server, those
+    with a `turn` are made one at a time for each session, or key: the next is not given to a thread before, which it would
+    keep from calls on others.
     """
     def register(function):
         place = away or ("remote" if time == "remote" else lane)
-        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim, "parse": parse, "turn": turn})
+        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim, "turn": turn})
         return function
     return register

@@ -1,0 +1,80 @@
+"""What the functions of the C surface are passed, one rule for each kind: text comes in, what the services work with goes out.
+
+A rule needs neither store nor server, so that a bad parameter is refused whoever holds the one or stalls the other; only `options` asks
+the disk, for a directory. `name` is the parameter's, for the message. Text that may be absent is None then.
+"""
+
+from plue_session.errors import InvalidParam, NotFound
+from plue_session.rules import directories, ids, patches, queries
+from plue_session.rules.jsontext import quote
+
+
+def plain(text, name):
+    """Return any text as it is."""
+    return text
+
+
+def parent(text, name):
+    """Return the id of a session to be a parent; None also for ""."""
+    return ids.session_id(text, "the parent's id") if text else None
+
+
+def session_id(text, name):
+    """Return the id of a session."""
+    return ids.session_id(text)
+
+
+def key(text, name):
+    """Return a caller's own name for a session."""
+    return ids.key(text)
+
+
+def id_or_key(text, name):
+    """Return what names a session. What begins like an id is an id."""
+    return ids.session_id(text) if ids.is_id(text) else ids.key(text)
+
+
+def message(text, name):
+    """Return the id of a message, or None."""
+    if text == "":
+        raise InvalidParam("the message's id is empty", "Pass the id of a message, or NULL.")
+    return None if text is None else ids.message_id(text)
+
+
+def turn(text, name):
+    """Return the id of a turn: any that the library could have given."""
+    if not text or len(text) > ids.MAX_ID or not text.isascii() or not text.replace("_", "").replace("-", "").isalnum():
+        raise InvalidParam("the turn's id is malformed", "Pass an id as the library gave it.")
+    return text
+
+
+def filled(text, name):
+    """Return the name of a provider or model: any but an empty one."""
+    if not text:
+        raise InvalidParam(f"{name} is empty", "Pass both the provider's and the model's id.")
+    return text
+
+
+def query(text, name):
+    """Return a `Query`."""
+    return queries.parse_query(text)
+
+
+def patch(text, name):
+    """Return a patch as patches.py takes it."""
+    return patches.parse_patch(text)
+
+
+def options(text, name):
+    """Return the fields of the session that the options of `create_with` ask for; the directory is canonical."""
+    given = patches.parse_options(text)
+    if "template" in given:
+        raise NotFound(f"no template {quote(given['template'][:80])} is defined", "Leave template out.")
+    fields = {name: given[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in given}
+    if given.get("parentId") is not None:
+        fields["parent_id"] = given["parentId"]
+    if "provider" in given:
+        fields["provider_id"], fields["model_id"] = given["provider"]
+    if "directory" in given:
+        fields["directory"] = directories.canonical(given["directory"])
+    return fields

@@ -1,0 +1,34 @@
+"""Services called with text, as a C caller calls the functions over them: what the boundary checks is checked on the way."""
+
+from plue_session.capi.surface import TABLE
+from plue_session.capi.types import TYPES
+
+#: The functions over the services, by the names of the methods that they call.
+NAMES = {"create_share": "create", "unshare": "withdraw", "validate_share": "validate"}
+SHARING = tuple(NAMES)
+
+
+def parameters(name):
+    """Return what a function takes: `(name, type)` of each, the session apart."""
+    notes = TABLE[name][0].__annotations__
+    return [(parameter, TYPES[note]) for parameter, note in notes.items() if parameter != "return" and note != "SessionHandle"]
+
+
+class Checked:
+    """`services` (of sessions, or of sharing) whose methods take text where the functions of the header do."""
+
+    def __init__(self, services, names=()):
+        self.services, self._names = services, {NAMES[name]: name for name in names}
+
+    def __getattr__(self, name):
+        method, function = getattr(self.services, name), f"plue_session_{self._names.get(name, name)}"
+        if function not in TABLE:
+            return method
+        taken, session = parameters(function), "SessionHandle" in TABLE[function][0].__annotations__.values()
+
+        def call(*given, **more):
+            texts = list(given[session:])
+            texts += [None] * (len(taken) - len(texts))
+            checked = [crossing.check(text, parameter) for text, (parameter, crossing) in zip(texts, taken)]
+            return method(*given[:session], *checked, *texts[len(taken):], **more)
+        return call
