@@ -256,11 +256,11 @@ static void a_sync_waits_as_long_as_it_is_told(void)
     CHECK(plue_session_sync(0) == 0 && since(begun) < 0.8);
     begun = seconds();
     CHECK_ERROR(plue_session_sync(300 * SLOW) == -1, PLUE_ERROR_TIMEOUT);
-    CHECK(since(begun) > 0.2 && since(begun) < 1.0);
+    CHECK(since(begun) > 0.29 && since(begun) < 1.0);
     begun = seconds();
     CHECK_ERROR(plue_session_sync(1500 * SLOW) == -1, PLUE_ERROR_TIMEOUT); /* longer than requestTimeoutMs */
-    CHECK(since(begun) > 1.3);
-    CHECK_SAYS("the stand-in was asked to wait for longer");
+    CHECK(since(begun) > 1.49);
+    CHECK_SAYS("it goes on. See plue_session_sync_status().");
 }
 
 static void a_server_that_is_away_shows_in_every_session(void)

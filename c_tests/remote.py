@@ -16,6 +16,7 @@ import time
 from plue_session import errors
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
+from plue_session.services.later import Later
 
 
 class Store:
@@ -58,7 +59,7 @@ class Call:
 
     def __init__(self, runtime, session, until):
         self.runtime, self.session, self.until, self.why = runtime, session, until, threading.Event()
-        self.sessions = self.sync = self
+        self.sessions = self
 
     def dawdle(self, command):
         """Return the title that the command does not stand for, or None."""
@@ -122,10 +123,6 @@ class Call:
     def abort_turn(self, session_id, turn_id):
         pass
 
-    def run(self, timeout_ms):
-        if timeout_ms:
-            self.dawdle("wait 12000")
-
 
 class Settings:
     def __init__(self, request_timeout_ms):
@@ -141,7 +138,7 @@ class Runtime:
         self.settings, self.cache_ttl_ns = Settings(config["requestTimeoutMs"]), config["cacheTtlMs"] * 1_000_000
         self.store, self.log, self.commits, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
         self.commits.store = self.store
-        self.asked, self.running, self.steps = {}, set(), []
+        self.asked, self.running, self.steps, self.waiting = {}, set(), [], []
         self.sessions = self.sync = self
 
     def tell_late(self, session_id, seconds):
@@ -173,6 +170,11 @@ class Runtime:
     def count(self, query_json):
         return len(self.store.infos)
 
+    def run(self, timeout_ms):
+        if timeout_ms:
+            self.waiting.append(Later(time.monotonic() + timeout_ms / 1000))
+            return self.waiting[-1]
+
     def status(self):
         return "{}"
 
@@ -195,6 +197,8 @@ class Runtime:
 
     def hang_up(self):
         self.end(errors.Closed("the stand-in hung up", "Start again."))
+        for later in self.waiting:
+            later.end(errors.Closed("the stand-in hung up", "Start again."))
 
     def farewell(self):
         pass

@@ -1,6 +1,7 @@
 """The services with a server, as the runtime builds them, over twins: what their unit tests act in."""
 
 import json
+import queue
 import threading
 import time
 
@@ -39,10 +40,27 @@ class Quiet:
 
 
 class On:
-    """What one call works with: the services, which take text, and synchronisation."""
+    """What one call works with: the services, which take text, and synchronisation, which is waited for."""
 
-    def __init__(self, bound):
-        self.sessions, self.sharing, self.sync = Checked(bound.sessions), Checked(bound.sharing, SHARING), bound.sync
+    def __init__(self, bound, sync):
+        self.sessions, self.sharing, self.sync = Checked(bound.sessions), Checked(bound.sharing, SHARING), Waited(sync)
+
+
+class Waited:
+    """Synchronisation as a C caller sees it."""
+
+    def __init__(self, sync):
+        self._sync = sync
+
+    def run(self, timeout_ms):
+        later = self._sync.run(timeout_ms)
+        if later is None:
+            return
+        ended = queue.SimpleQueue()
+        later.then(ended.put)
+        outcome = ended.get(timeout=10)
+        if outcome is not None:
+            raise outcome
 
 
 class RemoteWorld:
@@ -71,7 +89,7 @@ class RemoteWorld:
     def do(self, work, session=None, seconds=5.0, name="test"):
         """Carry out `work(on)` as one call of a host's."""
         with Bound(self.remote, name, session, time.monotonic() + seconds) as bound:
-            return work(On(bound))
+            return work(On(bound, self.sync))
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))

@@ -15,6 +15,7 @@ from plue_session.capi.refill import Refilling, Turn
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
+from plue_session.services.later import Later
 
 #: Requests that are taken at a time: with the callers that wait in threads, also the size of a group commit.
 BATCH = 256
@@ -169,7 +170,12 @@ class Boundary:
 
     def finish(self, request, outcome, shown=None):
         """End a request with its result, or with the error that `outcome` is. A session that was changed after log id `shown` has
-        been shown to its handles already."""
+        been shown to its handles already. What is `Later` is told when it is known: the call takes up no thread until then."""
+        if type(outcome) is Later:
+            def finish(known):
+                self.finish(request, known, shown)
+            outcome.then(lambda known: self.guarded(lambda: finish(known)))
+            return
         lib = self.lib
         operation = OPERATIONS[request.operation]
         if request.prepared:

@@ -94,7 +94,7 @@ static const reason reasons[CORE_LANE_COUNT][REASONS] = {
 };
 
 /* Tell the caller of `subject` why it goes home: with `code`, or because its time is up (0). */
-static void leave(const char *subject, int code, int lane, int begun)
+static void leave(const char *subject, int operation, int code, int lane, int begun)
 {
     if (code == PLUE_ERROR_RUNTIME) {
         core_fail(code, subject, "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a new process can use the library.");
@@ -102,6 +102,8 @@ static void leave(const char *subject, int code, int lane, int begun)
     }
     const reason *why = &reasons[lane][code == PLUE_ERROR_CLOSED ? SHUT : code == PLUE_ERROR_ABORTED ? ABORTED : LATE];
     const char *text = begun ? why->begun : why->pending;
+    if (!code && begun && operation >= 0 && core_operations[operation].late)
+        text = core_operations[operation].late;
     if (!code)
         code = begun ? PLUE_ERROR_TIMEOUT : core_lane_kinds[lane].late;
     core_fail(code, subject, "%s", text);
@@ -173,7 +175,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         pthread_mutex_unlock(&in->lock);
         if (!begun)
             core_request_free(made);
-        leave(subject, code, to, begun);
+        leave(subject, call->operation, code, to, begun);
         return NULL;
     }
     pthread_mutex_unlock(&in->lock);
@@ -304,7 +306,7 @@ static request *run(core_call *call)
         return NULL;
     }
     int lane = atomic_load(&core_away) ? core_operations[call->operation].away : core_operations[call->operation].lane;
-    int64_t span = lane == CORE_LANE_REMOTE && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
+    int64_t span = atomic_load(&core_away) && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, lane, core_monotonic_ns() + span);
     core_leave(&visit);
     return done;

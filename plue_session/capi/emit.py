@@ -36,7 +36,7 @@ class Function:
         signature = inspect.signature(function)
         self.name = name
         self.module = function.__module__
-        self.time, self.lane, self.away, self.shim, self.turn = (attributes[name] for name in ("time", "lane", "away", "shim", "turn"))
+        self.time, self.lane, self.away, self.shim, self.turn, self.late = (attributes[name] for name in ("time", "lane", "away", "shim", "turn", "late"))
         self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
         self.result = TYPES[signature.return_annotation]
         self.prose, self.fields = _split(inspect.getdoc(function))
@@ -280,8 +280,9 @@ def tables():
            f"#define CORE_ABI {ABI}", f'#define CORE_FINGERPRINT "{fingerprint()}"', "enum core_operation {"]
     out += [f"    CORE_OP_{f.name.upper()}," for f in ops] + ["    CORE_OP_COUNT", "};"]
     out.append("enum core_checked { CORE_CHECKED_NEVER, CORE_CHECKED_WAITING, CORE_CHECKED_AT_ONCE };")
-    out.append("static const struct { const char *name; int lane, away; enum core_checked checked; int turn; } core_operations[] = {")
-    out += [f'    {{"{f.name}", CORE_LANE_{f.lane.upper()}, CORE_LANE_{f.away.upper()}, CORE_CHECKED_{f.checked()}, {int(f.turn)}}},' for f in ops] + ["};"]
+    out.append("static const struct { const char *name; int lane, away; enum core_checked checked; int turn; const char *late; } core_operations[] = {")
+    out += [f'    {{"{f.name}", CORE_LANE_{f.lane.upper()}, CORE_LANE_{f.away.upper()}, CORE_CHECKED_{f.checked()}, {int(f.turn)}, '
+            + (f'"{f.late}"' if f.late else "NULL") + "}," for f in ops] + ["};"]
     out.append("static const struct { int number; const char *name; int retryable; } core_errors[] = {")
     out += [f'    {{{e.number}, "{e.name}", {int(e.retryable)}}},' for e in ERRORS] + ["};", ""]
     return "\n".join(out)

@@ -10,21 +10,10 @@ class Bound:
     def __init__(self, remote, name, session, until, made=None):
         self._calls = remote.calls
         self._call = call = remote.calls.begin(name, session, until, made)
-        self.sessions, self.sharing, self.sync = RemoteSessions(remote, call), RemoteSharing(remote, call), BoundSync(remote.sync, call)
+        self.sessions, self.sharing = RemoteSessions(remote, call), RemoteSharing(remote, call)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self._calls.end(self._call)
-
-
-class BoundSync:
-    """Synchronisation, waited for by one call."""
-
-    def __init__(self, sync, call):
-        self._sync, self._call = sync, call
-
-    def run(self, timeout_ms):
-        """Synchronise now, and wait for it as long as the call may; 0 does not wait."""
-        self._sync.run(timeout_ms, self._call)

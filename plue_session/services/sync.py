@@ -13,6 +13,7 @@ from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
 from plue_session.services.census import Census, Doubtful
 from plue_session.services.chores import Chores
+from plue_session.services.later import Later
 from plue_session.services.surveys import Crowded, Surveys
 
 #: Seconds that the first look waits for the event stream's own, which then is the first.
@@ -44,7 +45,8 @@ class Sync:
         self._begun = {}  # messages that were heard to begin
         self._asked = self._done = 0  # rounds: asked for, ended
         self._looked = 0.0  # when the last round ended, in monotonic seconds
-        self._round_error = self._logged = None
+        self._waiting = []  # who waits for a round's end: (`Later`, its number)
+        self._logged = None
         self._streaming = None  # None: not known yet
         self._stopping = False
         self._cancel = Cancel()
@@ -71,7 +73,10 @@ class Sync:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._cancel.set(errors.Closed("the library shut down", "Call plue_init() again."))
+            waiting, self._waiting = self._waiting, []
+        self._cancel.set(_closed())
+        for each, _ in waiting:
+            each.end(_closed())
 
     def join(self, seconds):
         """Wait for the thread's end, at most so long."""
@@ -79,33 +84,24 @@ class Sync:
             self._thread.join(seconds)
 
     # -- asked by callers ------------------------------------------------------------------------------------------
-    def run(self, timeout_ms, call):
-        """Synchronise now, with all that the server has, and wait for it; 0 does not wait. Fails as the look does, or `TIMEOUT`."""
+    def run(self, timeout_ms):
+        """Synchronise now, with all that the server has. Returns how that ends, as `Later`; for 0 nothing, at once."""
         with self._changed:
+            if self._stopping:
+                raise _closed()
             self._asked += 1
-            # A round that runs already may have asked before this moment: only the one after it counts.
             number = self._asked
             self._changed.notify_all()
             if timeout_ms == 0:
-                return
-
-        def wake():
-            with self._changed:
-                self._changed.notify_all()
-        call.cancel.watch(wake)
-        try:
-            with self._changed:
-                while self._done < number:
-                    call.cancel.check()
-                    left = call.until - time.monotonic()
-                    if left <= 0:
-                        raise errors.Timeout("the synchronisation is not done in time; it goes on", "See plue_session_sync_status().")
-                    self._changed.wait(left)
-                error = self._round_error
-                if error is not None:  # one of its own for each who waits
-                    raise type(error)(error.cause, error.remedy, session=error.session, details=error.details)
-        finally:
-            call.cancel.unwatch(wake)
+                return None
+            now = time.monotonic()
+            later = Later(now + timeout_ms / 1000)
+            gone = [each for each, _ in self._waiting if each.until <= now]
+            # A round that runs already may have asked before this moment: only the one after it counts.
+            self._waiting = [waiting for waiting in self._waiting if waiting[0].until > now] + [(later, number)]
+        for each in gone:  # its caller has left: who asks again and again leaves nothing behind
+            each.end(errors.Timeout("the synchronisation is not done in time; it goes on", "See plue_session_sync_status()."))
+        return later
 
     def status(self):
         """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON."""
@@ -304,8 +300,11 @@ class Sync:
             if number > self._done or is_due and not (first and self.has_looked):  # the stream's own look may have been the first
                 error = self._guarded_round()
                 with self._changed:
-                    self._done, self._round_error, self._looked = max(self._done, number), error, time.monotonic()
-                    self._changed.notify_all()
+                    self._done, self._looked = max(self._done, number), time.monotonic()
+                    ended = [each for each, asked in self._waiting if asked <= self._done]
+                    self._waiting = [waiting for waiting in self._waiting if waiting[1] > self._done]
+                for each in ended:  # an error of its own for each who waits
+                    each.end(error and type(error)(error.cause, error.remedy, session=error.session, details=error.details))
                 back_off = BACK_OFF[0] if error is None else min(back_off * 2, BACK_OFF[1])
                 is_due = True
             if is_due:
@@ -362,3 +361,7 @@ class Sync:
                 if now - began >= CHORES and (self._asked != self._done or now >= due):
                     self._chores.give_back(chores)
                     return
+
+
+def _closed():
+    return errors.Closed("the library shut down during the call", "Call plue_init() again.")

@@ -101,7 +101,7 @@ def test_a_documented_parameter_must_exist():
         :param heading: it is called title.
         """
     with pytest.raises(SystemExit, match="plue_wrong: documents a parameter it does not have"):
-        emit.Function("plue_wrong", plue_wrong, {"time": "local", "lane": "read", "away": "read", "shim": True, "turn": False})
+        emit.Function("plue_wrong", plue_wrong, {"time": "local", "lane": "read", "away": "read", "shim": True, "turn": False, "late": None})
 
 
 def test_emit_needs_the_standard_library_alone():

@@ -309,7 +309,7 @@ def plue_session_validate_share(runtime, session_id: SessionId, secret: Text) ->
     return runtime.sharing.validate(session_id, secret)
 
 
-@export(time="waits", lane="read", away="remote")
+@export(time="waits", lane="read", late="the synchronisation is not done in time; it goes on. See plue_session_sync_status().")
 def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
     """Synchronise with the server now: every session of the configured directory, as it is there.
 

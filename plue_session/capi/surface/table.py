@@ -19,7 +19,7 @@ def fingerprint():
                     for name, (function, row) in TABLE.items() if row["lane"])
 
 
-def export(time, lane=None, away=None, shim=True, turn=False):
+def export(time, lane=None, away=None, shim=True, turn=False, late=None):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
     `lane` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
@@ -27,10 +27,11 @@ def export(time, lane=None, away=None, shim=True, turn=False):
     ask it, "urgent" for what must not wait behind such calls. A function without a lane is answered in C (capi/*.c); it
     has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. With a server, those
     with a `turn` are made one at a time for each session, or key: the next is not given to a thread before, which it would
-    keep from calls on others.
+    keep from calls on others. `late` is what a caller hears who leaves when its time is up and the call has begun, if that
+    is not what all hear.
     """
     def register(function):
         place = away or ("remote" if time == "remote" else lane)
-        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim, "turn": turn})
+        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim, "turn": turn, "late": late})
         return function
     return register

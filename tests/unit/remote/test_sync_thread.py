@@ -69,10 +69,19 @@ def test_sync_waits_for_a_look_that_began_after_it(running):
     assert waiting() is None and titles(running) == ["Late"]
 
 
-def test_sync_with_no_time_only_asks_and_with_too_little_says_so(world):
-    world.do(lambda on: on.sync.run(0))
-    with pytest.raises(errors.Timeout, match="goes on"):
-        world.do(lambda on: on.sync.run(10), seconds=0.02)
+def test_sync_with_no_time_only_asks(world):
+    assert world.sync.run(0) is None and world.sync._asked == 1
+
+
+def test_who_asks_again_and_again_leaves_nothing_behind(world):
+    """Callers go home by themselves: what they waited for is ended when the next one asks, and each once."""
+    ends = []
+    for number in range(5):
+        world.sync.run(1).then(lambda outcome, number=number: ends.append((number, type(outcome))))
+        until(lambda: world.sync._waiting[-1][0].until < time.monotonic())
+    assert ends == [(number, errors.Timeout) for number in range(4)] and len(world.sync._waiting) == 1
+    world.sync.end()
+    assert ends[4:] == [(4, errors.Closed)] and world.sync._waiting == []
 
 
 def test_sync_fails_as_the_look_does_and_when_the_library_stops(world):
@@ -86,11 +95,10 @@ def test_sync_fails_as_the_look_does_and_when_the_library_stops(world):
     world.server.during["survey"] = lambda: stuck.set() or go.wait(5)
     waiting = in_thread(lambda: world.do(lambda on: on.sync.run(5000), seconds=5))
     stuck.wait(5)
-    world.calls.close()
+    world.sync.end()
     assert isinstance(waiting(), errors.Closed)
     with pytest.raises(errors.Closed):
-        world.do(lambda on: on.sync.run(1))
-    world.sync.end()
+        world.sync.run(1)
     go.set()
     world.sync.join(5)
 
