@@ -179,10 +179,10 @@ class Runtime:
 
     # -- what others tell ------------------------------------------------------------------------------------------
 
-    def gap_tail(self, after, last):
-        """Return the rest of a gap event: the log between `after` and `last` was trimmed; this is how things stand."""
+    def gap_tail(self, after, last, reason="trimmed"):
+        """Return the rest of a gap event: the log between `after` and `last` was trimmed, or is "unavailable"; this is how things stand."""
         store_id = self.store.store_id
-        return (f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"trimmed",'
+        return (f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
                 f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
                 f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}')
 

@@ -224,6 +224,8 @@ class Boundary:
                         self.runtime.hang_up()
                     elif request.operation == lib.CORE_CONTROL_FAREWELL:
                         self.runtime.farewell()
+                    elif request.operation in (lib.CORE_CONTROL_REFILL, lib.CORE_CONTROL_GAP):
+                        self.refilling().refill_until(request.until, request.operation == lib.CORE_CONTROL_GAP)
                     else:
                         self.close()
                 except BaseException as error:
@@ -335,10 +337,13 @@ class Boundary:
             handles.append(result[0])
         return result
 
+    def refilling(self):
+        return Refilling(self.ffi, self.lib, self.runtime, self.refill_turn)
+
     def read(self, lane, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib = self.lib
-        take, refilling = self.taker(lane, generation, 1), Refilling(self.ffi, lib, self.runtime, self.refill_turn)
+        take, refilling = self.taker(lane, generation, 1), self.refilling()
         while True:
             signal = lib.core__wait(lane, generation)
             if not signal:

@@ -1,134 +1,152 @@
 /* Who gets events: the default queue, and subscriptions, each with a thread that runs its callback. */
 #include "queues.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-enum { SUBSCRIPTIONS = 64 };
+enum { SUBSCRIPTIONS = CORE_BELLS, AGAIN_MS = 50 };
+#define GAP_NS INT64_C(1000000000) /* so long before its deadline plue_shutdown gives up to hand out one event after the other */
 
 typedef struct subscription subscription;
 struct subscription {
-    core_queue queue; /* first */
+    core_queue queue;
     uint32_t id;
     plue_event_callback callback;
     void *user_data;
     subscription *waits_for; /* whose end its callback is waiting for, in plue_event_unsubscribe */
-    int closing, ended, references; /* closing 1: deliver what is queued, then end; 2: end now */
+    int closing, ended, references; /* closing 1: deliver what was told, then end; 2: end now */
 };
 
 /* All of this under core_queues_lock. */
-static pthread_cond_t subscription_ended;
+static pthread_cond_t subscription_changed; /* it has ended, or its library stops and it waits to be refilled */
 static pthread_once_t events_once = PTHREAD_ONCE_INIT;
 static core_queue *default_queue;
-static subscription *subscriptions[SUBSCRIPTIONS];
+static subscription *subscriptions[SUBSCRIPTIONS]; /* the place is the bell */
 static uint32_t last_subscription;
 static int accepting; /* between core_events_open and core_events_close */
 
 static void prepare(void)
 {
-    core_cond_init(&subscription_ended);
+    core_cond_init(&subscription_changed);
+    core_bells_prepare();
 }
 
 /* ---- subscriptions ---- */
-static void release_subscription_locked(subscription *old) /* core_queues_lock is held */
+/* The subscription when that was the last reference: to be discarded after the lock is let go. */
+static subscription *release_locked(subscription *old)
 {
-    if (--old->references == 0) {
-        core_queue_close_locked(&old->queue);
+    return --old->references ? NULL : old;
+}
+
+static void discard(subscription *old)
+{
+    if (old) {
+        core_queue_discard(&old->queue);
         free(old);
     }
+}
+
+/* Take it out of the table; its reference is the caller's now. */
+static int unlist_locked(subscription *old)
+{
+    core_queue_close_locked(&old->queue);
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
+        if (subscriptions[i] == old) {
+            subscriptions[i] = NULL;
+            return 1;
+        }
+    return 0;
+}
+
+/* Until here it is listed: whoever unsubscribes it, or shuts down, can wait for it. */
+static void end_subscription(subscription *mine)
+{
+    pthread_mutex_lock(&core_queues_lock);
+    if (unlist_locked(mine))
+        mine->references--;
+    mine->ended = 1;
+    pthread_cond_broadcast(&subscription_changed);
+    subscription *last = release_locked(mine);
+    pthread_mutex_unlock(&core_queues_lock);
+    discard(last);
 }
 
 static void *subscription_main(void *argument)
 {
     subscription *mine = argument;
+    char *text = NULL;
+    size_t room = 0;
     core_this_thread()->subscription = mine;
-    pthread_mutex_lock(&core_queues_lock);
-    while (mine->closing < 2) {
-        uint64_t sequence;
-        size_t room = core_queue_room_locked(&mine->queue);
-        char *text = room ? malloc(room) : NULL; /* without memory the event stays in the queue */
-        core_event *next = text ? core_queue_pop_locked(&mine->queue, &sequence) : NULL;
-        /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for again. */
-        int behind = mine->queue.behind, again = behind || mine->queue.count, signal = mine->queue.signal;
-        if (!next && mine->closing)
-            break;
-        if (!next)
-            core_queue_hush_locked(&mine->queue);
+    for (;;) {
+        core_mark mark = {.need = 0};
+        core_event *next = NULL;
+        pthread_mutex_lock(&core_queues_lock);
+        if (mine->closing < 2)
+            next = core_queue_take_locked(&mine->queue, room, &mark);
+        int hungry = core_queue_is_hungry_locked(&mine->queue), bell = mine->queue.bell;
+        int over = mine->closing == 2 || (mine->closing && !mark.need && !mine->queue.behind);
+        if (!mark.need && !over) {
+            mine->queue.waits = 1;
+            if (mine->closing)
+                pthread_cond_broadcast(&subscription_changed);
+        }
         pthread_mutex_unlock(&core_queues_lock);
+        if (over)
+            break;
         if (next) {
             int kind = next->kind;
-            core_event_print(next, sequence, text);
+            core_event_print(next, &mark, text);
             mine->callback((uint8_t)kind, text, mine->user_data);
-            free(text);
-        } else {
-            struct pollfd bell = {.fd = signal, .events = POLLIN};
-            if (behind)
-                core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
-            (void)poll(&bell, 1, again ? 50 : -1);
         }
-        pthread_mutex_lock(&core_queues_lock);
+        free(text);
+        text = mark.need && !next ? malloc(mark.need) : NULL;
+        room = text ? mark.need : 0;
+        if (next || text)
+            continue;
+        /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for again. */
+        if (hungry)
+            core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
+        core_bell_wait(bell, hungry || mark.need ? AGAIN_MS : -1);
     }
-    /* Until here it is listed: whoever unsubscribes it, or shuts down, can wait for it. */
-    for (int i = 0; i < SUBSCRIPTIONS; i++)
-        if (subscriptions[i] == mine) {
-            subscriptions[i] = NULL;
-            mine->references--;
-        }
-    mine->ended = 1;
-    pthread_cond_broadcast(&subscription_ended);
-    release_subscription_locked(mine);
-    pthread_mutex_unlock(&core_queues_lock);
+    free(text);
+    end_subscription(mine);
     return NULL;
 }
 
 static uint32_t subscribe(const char *operation, plue_event_callback callback, void *user_data)
 {
     subscription *made = calloc(1, sizeof *made);
-    int signal = core_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), place = 0, open;
-    uint32_t id = 0;
-    if (!made || signal < 0) {
-        core_fail(PLUE_ERROR_IO, operation, "%s. Close some files or free memory.", made ? strerror(errno) : "out of memory");
-        free(made);
-        if (signal >= 0)
-            close(signal);
+    int place = 0;
+    if (!made) {
+        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return 0;
     }
+    made->callback = callback;
+    made->user_data = user_data;
+    made->references = 2; /* the table's and the thread's */
     pthread_mutex_lock(&core_queues_lock);
-    open = accepting;
+    int open = accepting;
     while (place < SUBSCRIPTIONS && subscriptions[place])
         place++;
+    uint32_t id = 0;
     if (open && place < SUBSCRIPTIONS) {
-        core_queue_open_locked(&made->queue, signal);
-        made->callback = callback;
-        made->user_data = user_data;
-        made->references = 2; /* the table's and the thread's */
-        made->id = ++last_subscription ? last_subscription : ++last_subscription;
-        id = made->id;
+        core_queue_open_locked(&made->queue, place);
+        id = made->id = ++last_subscription ? last_subscription : ++last_subscription;
         subscriptions[place] = made;
-        if (core_spawn("plue-events", subscription_main, made)) {
-            subscriptions[place] = NULL;
-            core_queue_close_locked(&made->queue);
-            signal = -1;
-            id = 0;
-        }
     }
     pthread_mutex_unlock(&core_queues_lock);
-    if (!id) {
-        if (signal >= 0)
-            close(signal);
-        free(made);
-        if (!open)
-            core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
-        else if (place == SUBSCRIPTIONS)
-            core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "there are %d subscriptions already. Unsubscribe one, or share one.", SUBSCRIPTIONS);
-        else
-            core_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+    if (id && !core_spawn("plue-events", subscription_main, made)) /* without the lock: to start a thread takes long */
+        return id;
+    if (id) {
+        end_subscription(made);
+        core_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+        return 0;
     }
-    return id;
+    free(made);
+    if (!open)
+        core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
+    else
+        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "there are %d subscriptions already. Unsubscribe one, or share one.", SUBSCRIPTIONS);
+    return 0;
 }
 
 uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
@@ -162,31 +180,39 @@ void plue_event_unsubscribe(uint32_t id)
     if ((atomic_load(&core_state) == CORE_STOPPED || core_forked()) && core_ready("plue_event_unsubscribe"))
         return;
     core_thread *thread = core_this_thread();
-    subscription *inside = thread ? thread->subscription : NULL;
+    subscription *inside = thread ? thread->subscription : NULL, *old = NULL, *last = NULL;
+    uint64_t bell = 0;
     core_visit visit;
     if (core_enter(&visit, "plue_event_unsubscribe"))
         return;
     pthread_mutex_lock(&core_queues_lock);
-    for (int i = 0; i < SUBSCRIPTIONS; i++) {
-        subscription *old = subscriptions[i];
-        if (!old || old->id != id)
-            continue;
+    for (int i = 0; i < SUBSCRIPTIONS && !old; i++)
+        if (subscriptions[i] && subscriptions[i]->id == id)
+            old = subscriptions[i];
+    if (old) {
         old->closing = 2;
         old->queue.closing = 1;
-        core_queue_ring_locked(&old->queue);
-        if (!in_circle_locked(inside, old)) {
+        bell = core_bell(old->queue.bell);
+        if (in_circle_locked(inside, old))
+            old = NULL;
+        else {
             old->references++;
             if (inside)
                 inside->waits_for = old;
-            while (!old->ended)
-                pthread_cond_wait(&subscription_ended, &core_queues_lock);
-            if (inside)
-                inside->waits_for = NULL;
-            release_subscription_locked(old);
         }
-        break;
     }
     pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(bell);
+    if (old) {
+        pthread_mutex_lock(&core_queues_lock);
+        while (!old->ended)
+            pthread_cond_wait(&subscription_changed, &core_queues_lock);
+        if (inside)
+            inside->waits_for = NULL;
+        last = release_locked(old);
+        pthread_mutex_unlock(&core_queues_lock);
+    }
+    discard(last);
     core_leave(&visit);
 }
 
@@ -196,22 +222,30 @@ char *plue_event_poll(void)
     if (core_ready(operation))
         return NULL;
     core_clear_error();
-    uint64_t sequence;
-    pthread_mutex_lock(&core_queues_lock);
-    size_t room = default_queue ? core_queue_room_locked(default_queue) : 0;
-    /* It leaves the queue only when there is memory to give it away in. */
-    char *text = room ? core_new_text(room) : NULL;
-    core_event *next = text ? core_queue_pop_locked(default_queue, &sequence) : NULL;
-    int short_of_memory = default_queue && !next && default_queue->count;
-    int behind = default_queue && default_queue->behind && !default_queue->count;
-    pthread_mutex_unlock(&core_queues_lock);
-    if (behind)
-        core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
-    if (next)
-        core_event_print(next, sequence, text);
-    else if (short_of_memory)
-        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    return text;
+    char *text = NULL;
+    for (size_t room = 0;;) {
+        core_mark mark = {.need = 0};
+        pthread_mutex_lock(&core_queues_lock);
+        core_event *next = default_queue ? core_queue_take_locked(default_queue, room, &mark) : NULL;
+        int hungry = default_queue && core_queue_is_hungry_locked(default_queue);
+        pthread_mutex_unlock(&core_queues_lock);
+        if (next) {
+            core_event_print(next, &mark, text);
+            return text;
+        }
+        plue_free(text); /* another caller was faster */
+        if (!mark.need) {
+            if (hungry)
+                core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
+            return NULL;
+        }
+        /* It leaves the queue only when there is memory to give it away in. */
+        text = core_new_text(room = mark.need);
+        if (!text) {
+            core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+            return NULL;
+        }
+    }
 }
 
 /* ---- life ---- */
@@ -221,43 +255,106 @@ int core_events_open(void)
     core_queue *made = calloc(1, sizeof *made);
     if (!made)
         return -1;
+    core__event_start(0); /* of the log that is about to be opened nothing was told yet */
     pthread_mutex_lock(&core_queues_lock);
-    core_queue_open_locked(made, -1);
+    core_queue_open_locked(made, CORE_NO_BELL);
     default_queue = made;
     accepting = 1;
     pthread_mutex_unlock(&core_queues_lock);
     return 0;
 }
 
-int core_events_close(int64_t deadline)
+/* Wait until every subscription has ended (0), one wants to be refilled, if that is asked for (1), or the deadline (-1). */
+static int wait_for_subscriptions(int64_t deadline, int refills)
 {
     struct timespec at;
-    int stuck = 0;
+    int left, hungry, late = 0;
     core_deadline(&at, deadline);
     pthread_mutex_lock(&core_queues_lock);
+    for (;;) {
+        left = hungry = 0;
+        for (int i = 0; i < SUBSCRIPTIONS; i++)
+            if (subscriptions[i]) {
+                left = 1;
+                hungry |= refills && core_queue_is_hungry_locked(&subscriptions[i]->queue);
+            }
+        if (!left || hungry || late)
+            break;
+        late = pthread_cond_timedwait(&subscription_changed, &core_queues_lock, &at);
+    }
+    pthread_mutex_unlock(&core_queues_lock);
+    return !left ? 0 : hungry ? 1 : -1;
+}
+
+/* With the deadline near: what could not be handed out until now becomes a gap, and what is told last still comes. */
+static void give_up(int64_t deadline)
+{
+    core_event *dead = NULL;
+    uint64_t bells = 0;
+    int behind = 0;
+    pthread_mutex_lock(&core_queues_lock); /* the library stops: nobody polls any more */
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
+        if (subscriptions[i]) {
+            core_queue_give_up_locked(&subscriptions[i]->queue, &dead);
+            behind |= subscriptions[i]->queue.behind;
+        }
+    pthread_mutex_unlock(&core_queues_lock);
+    core_queue_free_dead(dead);
+    if (behind)
+        core_control(CORE_CONTROL_GAP, NULL, 0, deadline - GAP_NS / 4);
+    pthread_mutex_lock(&core_queues_lock);
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
+        if (subscriptions[i]) {
+            core_queue *of = &subscriptions[i]->queue;
+            if (core_queue_is_hungry_locked(of))
+                of->dropped++; /* there was no time, or no memory, even for a gap */
+            of->behind = 0;
+            bells |= core_bell(of->bell);
+        }
+    pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(bells);
+}
+
+int core_events_close(int64_t deadline)
+{
+    uint64_t bells = 0;
+    int found, stuck = 0;
+    subscription *last[SUBSCRIPTIONS] = {NULL};
+    pthread_mutex_lock(&core_queues_lock);
+    core_queue *old_default = default_queue;
+    default_queue = NULL;
     accepting = 0;
+    if (old_default)
+        core_queue_close_locked(old_default);
     for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) {
             subscriptions[i]->closing |= 1;
             subscriptions[i]->queue.closing = 1;
-            core_queue_ring_locked(&subscriptions[i]->queue);
+            bells |= core_bell(i);
         }
-    for (int i = 0; i < SUBSCRIPTIONS; i++) {
-        while (subscriptions[i] && pthread_cond_timedwait(&subscription_ended, &core_queues_lock, &at) != ETIMEDOUT)
-            ;
+    pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(bells);
+    if (old_default)
+        core_queue_discard(old_default);
+    free(old_default);
+
+    while ((found = wait_for_subscriptions(deadline - GAP_NS, 1)) > 0 && core_control(CORE_CONTROL_REFILL, NULL, 0, deadline - GAP_NS) == 0)
+        ;
+    if (found) {
+        give_up(deadline);
+        wait_for_subscriptions(deadline, 0);
+    }
+    pthread_mutex_lock(&core_queues_lock);
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) { /* its callback does not return: leave it to its thread */
             subscription *old = subscriptions[i];
             old->closing = 2;
-            subscriptions[i] = NULL;
-            release_subscription_locked(old);
+            unlist_locked(old);
+            last[i] = release_locked(old);
             stuck = -1;
         }
-    }
-    if (default_queue) {
-        core_queue_close_locked(default_queue);
-        free(default_queue);
-        default_queue = NULL;
-    }
     pthread_mutex_unlock(&core_queues_lock);
+    for (int i = 0; i < SUBSCRIPTIONS; i++)
+        discard(last[i]);
     return stuck;
 }

@@ -4,6 +4,12 @@
  * One lock guards all queues, so that what is pushed live and what is refilled from the log cannot pass each other. A
  * queue that is full is "behind": live events go past it, and once its reader has emptied it Python refills it from the
  * log, starting after the last event it got. When the refill has reached the newest published event, it is live again.
+ *
+ * Events that are not in the log ("passing") cannot be refilled. They have a small room of their own in each queue, also
+ * while it is behind, and come after the log's event that was the newest when they were told. When that room is full the oldest
+ * goes of which there is a newer one of the same kind, and the next one that is handed out says how many went.
+ *
+ * plue_event_poll takes the lock, and is instant: memory, bells and everything that may wait is for before or after.
  */
 #include "queues.h"
 
@@ -11,26 +17,117 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { SEQUENCE = 48 }; /* what the sequence number adds to an event's text, at most */
+enum { MARK = 96 }; /* what the sequence number and `dropped` add to an event's text, at most */
+_Static_assert(PLUE_EVENT_GAP < 64, "kinds are bits of a word");
 
 pthread_mutex_t core_queues_lock = PTHREAD_MUTEX_INITIALIZER;
 static core_queue *queues;
 static uint64_t last_token;
 static int64_t published;
 
+/* ---- bells ---- */
+static struct bell {
+    pthread_mutex_t lock;
+    pthread_cond_t rang;
+    int rung;
+} bells[CORE_BELLS];
+
+void core_bells_prepare(void)
+{
+    for (int i = 0; i < CORE_BELLS; i++) {
+        pthread_mutex_init(&bells[i].lock, NULL);
+        core_cond_init(&bells[i].rang);
+    }
+}
+
+void core_bells_ring(uint64_t which)
+{
+    for (; which; which &= which - 1) {
+        struct bell *each = &bells[__builtin_ctzll(which)];
+        pthread_mutex_lock(&each->lock);
+        each->rung = 1;
+        pthread_cond_signal(&each->rang);
+        pthread_mutex_unlock(&each->lock);
+    }
+}
+
+void core_bell_wait(int bell, int ms)
+{
+    struct timespec at;
+    core_deadline(&at, core_monotonic_ns() + ms * INT64_C(1000000));
+    pthread_mutex_lock(&bells[bell].lock);
+    while (!bells[bell].rung)
+        if (ms < 0)
+            pthread_cond_wait(&bells[bell].rang, &bells[bell].lock);
+        else if (pthread_cond_timedwait(&bells[bell].rang, &bells[bell].lock, &at) == ETIMEDOUT)
+            break;
+    bells[bell].rung = 0;
+    pthread_mutex_unlock(&bells[bell].lock);
+}
+
+/* ---- events ---- */
+static core_event *make_event(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+{
+    core_event *made = malloc(sizeof *made + head_length + tail_length + 1);
+    if (made) {
+        atomic_init(&made->references, 1);
+        made->kind = kind;
+        made->id = id;
+        made->head = head_length;
+        made->length = head_length + tail_length;
+        made->dead = NULL;
+        memcpy(made->text, head, head_length);
+        memcpy(made->text + head_length, tail, tail_length);
+        made->text[made->length] = 0;
+    }
+    return made;
+}
+
+/* Without the lock. */
 static void drop_event(core_event *old)
 {
-    if (atomic_fetch_sub(&old->references, 1) == 1)
+    if (old && atomic_fetch_sub(&old->references, 1) == 1)
         free(old);
 }
 
-void core_queue_open_locked(core_queue *made, int signal)
+/* With the lock: what nobody refers to any more is freed after it. */
+static void drop_event_locked(core_event *old, core_event **dead)
+{
+    if (atomic_fetch_sub(&old->references, 1) == 1) {
+        old->dead = *dead;
+        *dead = old;
+    }
+}
+
+void core_queue_free_dead(core_event *dead)
+{
+    for (core_event *next; dead; dead = next) {
+        next = dead->dead;
+        free(dead);
+    }
+}
+
+void core_event_print(core_event *of, const core_mark *mark, char *room)
+{
+    char added[MARK] = "";
+    int length = 0;
+    if (of->kind != PLUE_EVENT_GAP)
+        length = snprintf(added, sizeof added, ",\"sequence\":%llu", (unsigned long long)mark->sequence);
+    if (mark->dropped)
+        length += snprintf(added + length, sizeof added - (size_t)length, ",\"dropped\":%llu", (unsigned long long)mark->dropped);
+    memcpy(room, of->text, of->head);
+    memcpy(room + of->head, added, (size_t)length);
+    memcpy(room + of->head + length, of->text + of->head, of->length - of->head + 1);
+    drop_event(of);
+}
+
+/* ---- a queue ---- */
+void core_queue_open_locked(core_queue *made, int bell)
 {
     made->token = ++last_token;
-    made->last = published;
-    made->signal = signal;
+    made->last = made->handed = published;
+    made->bell = bell;
     made->next = queues;
     queues = made;
 }
@@ -42,88 +139,111 @@ void core_queue_close_locked(core_queue *old)
         link = &(*link)->next;
     if (*link)
         *link = old->next;
-    while (old->count) {
-        drop_event(old->ring[old->first]);
-        old->first = (old->first + 1) % CORE_QUEUE_CAPACITY;
-        old->count--;
-    }
-    if (old->signal >= 0)
-        close(old->signal);
-    old->signal = -1;
 }
 
-void core_queue_ring_locked(core_queue *of)
+void core_queue_discard(core_queue *old)
 {
-    uint64_t one = 1;
-    if (of->signal >= 0 && write(of->signal, &one, sizeof one) < 0)
-        return; /* an eventfd that is full is readable all the same */
+    for (; old->count; old->count--, old->first++)
+        drop_event(old->ring[old->first % CORE_QUEUE_CAPACITY]);
+    while (old->passing_count)
+        drop_event(old->passing[--old->passing_count]);
 }
 
-static int push_locked(core_queue *to, core_event *added, int64_t id)
+static int push_locked(core_queue *to, core_event *added)
 {
     if (to->count == CORE_QUEUE_CAPACITY || (to->count && to->bytes + added->length > CORE_QUEUE_BYTES))
         return -1;
     to->bytes += added->length;
     atomic_fetch_add(&added->references, 1);
     to->ring[(to->first + to->count++) % CORE_QUEUE_CAPACITY] = added;
-    if (id)
-        to->last = id;
-    if (to->count == 1)
-        core_queue_ring_locked(to);
+    to->last = added->id;
     return 0;
 }
 
-void core_queue_hush_locked(core_queue *of)
+static core_event *pull_passing_locked(core_queue *from, unsigned place)
 {
-    uint64_t ignored;
-    while (of->signal >= 0 && read(of->signal, &ignored, sizeof ignored) < 0 && errno == EINTR)
-        ;
+    core_event *pulled = from->passing[place];
+    from->passing_bytes -= pulled->length;
+    from->passing_count--;
+    memmove(from->passing + place, from->passing + place + 1, (from->passing_count - place) * sizeof *from->passing);
+    return pulled;
 }
 
-size_t core_queue_room_locked(const core_queue *of)
+/* The place of the oldest passing event of which there is a newer one of its kind, when one of `kind` comes; -1: of none. */
+static int stale_passing_locked(const core_queue *of, int kind)
 {
-    return of->count ? of->ring[of->first]->length + SEQUENCE + 1 : 0;
+    uint64_t newer = UINT64_C(1) << kind;
+    int oldest = -1;
+    for (int i = (int)of->passing_count - 1; i >= 0; i--) {
+        uint64_t bit = UINT64_C(1) << of->passing[i]->kind;
+        if (newer & bit)
+            oldest = i;
+        newer |= bit;
+    }
+    return oldest;
 }
 
-core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence)
+static void push_passing_locked(core_queue *to, core_event *added, core_event **dead)
 {
-    if (!from->count)
+    int old;
+    while ((to->passing_count == CORE_PASSING_CAPACITY || to->passing_bytes + added->length > CORE_PASSING_BYTES)
+           && (old = stale_passing_locked(to, added->kind)) >= 0) {
+        drop_event_locked(pull_passing_locked(to, (unsigned)old), dead);
+        to->dropped++;
+    }
+    if (to->passing_count == CORE_PASSING_CAPACITY) { /* as many kinds as that there are not */
+        to->dropped++;
+        return;
+    }
+    to->passing_bytes += added->length;
+    atomic_fetch_add(&added->references, 1);
+    to->passing[to->passing_count++] = added;
+}
+
+/* What its reader gets next, or NULL: a passing event waits for those of the log that were told before it. */
+static core_event *next_locked(const core_queue *of)
+{
+    core_event *stored = of->count ? of->ring[of->first] : NULL, *passing = of->passing_count ? of->passing[0] : NULL;
+    if (stored && (!passing || stored->id <= passing->id))
+        return stored;
+    return passing && (stored || !of->behind || of->last >= passing->id) ? passing : NULL;
+}
+
+core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark)
+{
+    core_event *taken = next_locked(from);
+    *mark = (core_mark){.sequence = from->sequence, .need = taken ? taken->length + MARK + 1 : 0};
+    if (!taken || mark->need > room)
         return NULL;
-    core_event *taken = from->ring[from->first];
-    from->first = (from->first + 1) % CORE_QUEUE_CAPACITY;
-    from->count--;
-    from->bytes -= taken->length;
-    *sequence = from->sequence;
+    if (from->count && taken == from->ring[from->first]) {
+        from->first = (from->first + 1) % CORE_QUEUE_CAPACITY;
+        from->count--;
+        from->bytes -= taken->length;
+        from->handed = taken->id;
+    } else {
+        pull_passing_locked(from, 0);
+        mark->dropped = from->dropped;
+        from->dropped = 0;
+    }
     if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
         from->sequence++;
-    if (!from->count)
-        core_queue_hush_locked(from);
     return taken;
 }
 
-static core_event *make_event(int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+int core_queue_is_hungry_locked(const core_queue *of)
 {
-    core_event *made = malloc(sizeof *made + head_length + tail_length + 1);
-    if (made) {
-        atomic_init(&made->references, 1);
-        made->kind = kind;
-        made->head = head_length;
-        made->length = head_length + tail_length;
-        memcpy(made->text, head, head_length);
-        memcpy(made->text + head_length, tail, tail_length);
-        made->text[made->length] = 0;
-    }
-    return made;
+    return of->behind && !of->count;
 }
 
-void core_event_print(core_event *of, uint64_t sequence, char *room)
+void core_queue_give_up_locked(core_queue *of, core_event **dead)
 {
-    char number[SEQUENCE] = "";
-    int digits = of->kind == PLUE_EVENT_GAP ? 0 : snprintf(number, sizeof number, ",\"sequence\":%llu", (unsigned long long)sequence);
-    memcpy(room, of->text, of->head);
-    memcpy(room + of->head, number, (size_t)digits);
-    memcpy(room + of->head + digits, of->text + of->head, of->length - of->head + 1);
-    drop_event(of);
+    if (!of->count && !of->behind)
+        return;
+    for (; of->count; of->count--, of->first = (of->first + 1) % CORE_QUEUE_CAPACITY)
+        drop_event_locked(of->ring[of->first], dead);
+    of->bytes = 0;
+    of->last = of->handed;
+    of->behind = 1;
 }
 
 static core_queue *queue_by_token_locked(uint64_t token)
@@ -134,35 +254,54 @@ static core_queue *queue_by_token_locked(uint64_t token)
     return found;
 }
 
-static void offer_locked(core_queue *to, core_event *made, int64_t id)
+/* The bell of the queue's reader if that waits, to be rung after the lock is let go. */
+static uint64_t bell_locked(core_queue *of)
 {
-    if (to->closing || to->behind || (id && id <= to->last))
+    int waits = of->waits;
+    of->waits = 0;
+    return waits ? core_bell(of->bell) : 0;
+}
+
+static void offer_locked(core_queue *to, core_event *made, int stored, core_event **dead)
+{
+    if (to->closing)
         return;
-    if (push_locked(to, made, id) && id)
+    if (!stored)
+        push_passing_locked(to, made, dead);
+    else if (!to->behind && made->id > to->last && push_locked(to, made))
         to->behind = 1;
 }
 
 /* ---- for Python ---- */
-/* Hand an event to every queue that is not behind; id 0: it is not in the log. */
+/* Hand an event to every queue that is not behind; id 0: it is not in the log, and goes to all. */
 void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
 {
     if (core_outdated())
         return;
-    core_event *made = make_event(kind, head, head_length, tail, tail_length);
+    core_event *made = make_event(id, kind, head, head_length, tail, tail_length), *dead = NULL;
+    uint64_t rung = 0;
+    int last = kind == PLUE_EVENT_LIBRARY_SHUTDOWN;
     pthread_mutex_lock(&core_queues_lock);
     if (id)
         published = id;
+    else if (made)
+        made->id = last ? INT64_MAX : published;
     for (core_queue *each = queues; each; each = each->next) {
+        int was_behind = each->behind;
         if (made)
-            offer_locked(each, made, id);
-        else if (id) { /* no memory: the log still has it */
-            each->behind = 1;
-            core_queue_ring_locked(each);
-        }
+            offer_locked(each, made, id != 0, &dead);
+        else if (id) /* no memory: the log still has it */
+            each->behind |= !each->closing;
+        else
+            each->dropped++;
+        each->closing |= last; /* nothing is told after it */
+        if (next_locked(each) || (each->behind && !was_behind))
+            rung |= bell_locked(each);
     }
-    if (made)
-        drop_event(made);
     pthread_mutex_unlock(&core_queues_lock);
+    drop_event(made);
+    core_queue_free_dead(dead);
+    core_bells_ring(rung);
 }
 
 /* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue does. */
@@ -194,22 +333,31 @@ void core__event_skip(int64_t id)
 /* The log went on to `id` in a way that cannot be told event by event: every queue has to look for itself. */
 void core__event_lost(int64_t id)
 {
+    uint64_t rung = 0;
+    if (core_outdated())
+        return;
     pthread_mutex_lock(&core_queues_lock);
     published = id;
     for (core_queue *each = queues; each; each = each->next) {
         each->behind = 1;
-        core_queue_ring_locked(each);
+        rung |= bell_locked(each);
     }
     pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(rung);
 }
 
-/* The log stands at `id` when the library starts. */
+/* The log stands at `id` when the library starts. What was told before comes first. */
 void core__event_start(int64_t id)
 {
+    if (core_outdated())
+        return;
     pthread_mutex_lock(&core_queues_lock);
     published = id;
-    for (core_queue *each = queues; each; each = each->next)
-        each->last = id;
+    for (core_queue *each = queues; each; each = each->next) {
+        each->last = each->handed = id;
+        for (unsigned i = 0; i < each->passing_count; i++)
+            each->passing[i]->id = id;
+    }
     pthread_mutex_unlock(&core_queues_lock);
 }
 
@@ -227,7 +375,7 @@ int core__event_behind(uint64_t *tokens, int64_t *after, int room)
     int found = 0;
     pthread_mutex_lock(&core_queues_lock);
     for (core_queue *each = queues; each && found < room; each = each->next) {
-        if (each->behind && !each->count) {
+        if (core_queue_is_hungry_locked(each)) {
             tokens[found] = each->token;
             after[found++] = each->last;
         }
@@ -236,32 +384,41 @@ int core__event_behind(uint64_t *tokens, int64_t *after, int room)
     return found;
 }
 
-/* Put one event from the log (or a gap) into a queue that is behind; -1 when it is full or gone. */
+/* Put one event from the log (or a gap) into a queue that is behind; -1 when it is full, gone, or ends before it. */
 int core__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
 {
-    core_event *made = make_event(kind, head, head_length, tail, tail_length);
+    core_event *made = make_event(id, kind, head, head_length, tail, tail_length);
+    uint64_t rung = 0;
     int failed = -1;
     pthread_mutex_lock(&core_queues_lock);
     core_queue *to = queue_by_token_locked(token);
-    if (to && made && to->behind && !core_outdated())
-        failed = id > to->last || kind == PLUE_EVENT_GAP ? push_locked(to, made, id) : 0;
+    if (to && made && to->behind && !core_outdated()) {
+        if (to->closing && id > published && kind != PLUE_EVENT_GAP)
+            to->behind = 0; /* others go on writing, but this library has told what it had to */
+        else
+            failed = id > to->last || kind == PLUE_EVENT_GAP ? push_locked(to, made) : 0;
+        rung = next_locked(to) || to->closing ? bell_locked(to) : 0;
+    }
     pthread_mutex_unlock(&core_queues_lock);
-    if (made)
-        drop_event(made);
+    drop_event(made);
+    core_bells_ring(rung);
     return failed;
 }
 
 /* Everything up to log id `last` has been refilled: 1 when the queue is live again, 0 when more was published meanwhile. */
 int core__event_refilled(uint64_t token, int64_t last)
 {
+    uint64_t rung = 0;
     pthread_mutex_lock(&core_queues_lock);
     core_queue *of = queue_by_token_locked(token);
     int live = 1;
-    if (of && of->behind) {
+    if (of && of->behind && !core_outdated()) {
         of->last = last > of->last ? last : of->last;
         live = of->last >= published;
         of->behind = !live;
+        rung = next_locked(of) || of->closing ? bell_locked(of) : 0;
     }
     pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(rung);
     return live;
 }

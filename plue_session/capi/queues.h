@@ -4,36 +4,64 @@
 
 #include "core.h"
 
-enum { CORE_QUEUE_CAPACITY = 1024, CORE_QUEUE_BYTES = 1 << 20 }; /* it holds at least one event, of any size */
+/* Of stored events it holds at least one, of any size; of passing ones at least the newest of each kind. */
+enum { CORE_QUEUE_CAPACITY = 1024, CORE_QUEUE_BYTES = 1 << 20, CORE_PASSING_CAPACITY = 64, CORE_PASSING_BYTES = 1 << 16 };
+enum { CORE_BELLS = 64, CORE_NO_BELL = -1 };
 
-typedef struct core_event {
+typedef struct core_event core_event;
+struct core_event {
     atomic_int references;
     int kind;
+    int64_t id;          /* of its row in the log; of a passing one: of the newest row that was told before it */
     size_t head, length; /* the sequence number goes between head and tail */
+    core_event *dead;    /* the next of those that nobody refers to any more */
     char text[];
-} core_event;
+};
 
 typedef struct core_queue core_queue;
 struct core_queue {
-    core_event *ring[CORE_QUEUE_CAPACITY];
+    core_event *ring[CORE_QUEUE_CAPACITY]; /* from the log, in its order */
     unsigned first, count;
     size_t bytes;
+    core_event *passing[CORE_PASSING_CAPACITY]; /* not stored, the oldest first */
+    unsigned passing_count;
+    size_t passing_bytes;
+    uint64_t dropped;  /* passing events that were let go since one was last handed out */
     uint64_t token;    /* names the queue towards Python */
     uint64_t sequence; /* of the next event */
-    int64_t last;      /* log id of the last durable event it got */
+    int64_t last;      /* log id of the last stored event it got */
+    int64_t handed;    /* log id of the last one that was taken out */
     int behind;        /* it was full: live events go past it until it is refilled */
-    int closing;       /* it gets no more */
-    int signal;        /* eventfd, readable while something waits; -1: nobody waits */
+    int closing;       /* it gets no more than what was published already */
+    int waits;         /* its reader waits for its bell */
+    int bell;          /* CORE_NO_BELL: nobody waits */
     core_queue *next;
 };
 
-extern pthread_mutex_t core_queues_lock; /* guards every queue; the functions below want it held */
-void core_queue_open_locked(core_queue *made, int signal);
-void core_queue_close_locked(core_queue *old);
-void core_queue_ring_locked(core_queue *of); /* wakes who waits for its eventfd */
-void core_queue_hush_locked(core_queue *of); /* nothing waits in it: its eventfd is not readable any more */
-size_t core_queue_room_locked(const core_queue *of); /* that the next event's text takes; 0: there is none */
-core_event *core_queue_pop_locked(core_queue *from, uint64_t *sequence); /* NULL: there is none */
-void core_event_print(core_event *of, uint64_t sequence, char *room); /* as JSON; drops the event. Needs no lock */
+/* What goes with an event that was taken out. */
+typedef struct core_mark {
+    uint64_t sequence, dropped;
+    size_t need; /* bytes of its text; 0: nothing waits */
+} core_mark;
+
+extern pthread_mutex_t core_queues_lock; /* guards every queue; plue_event_poll takes it: nothing may take long under it */
+void core_queue_open_locked(core_queue *made, int bell);
+void core_queue_close_locked(core_queue *old); /* it is not known any more; twice is harmless */
+void core_queue_discard(core_queue *old);      /* after that: frees what is in it. Needs no lock */
+/* The next event if its text needs no more than `room` bytes; NULL: mark->need says how many, 0: there is none. */
+core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark);
+int core_queue_is_hungry_locked(const core_queue *of); /* it is behind, and has room: Python is to refill it */
+void core_queue_give_up_locked(core_queue *of, core_event **dead); /* what has not been taken out is to be a gap */
+void core_queue_free_dead(core_event *dead);   /* needs no lock */
+void core_event_print(core_event *of, const core_mark *mark, char *room); /* as JSON; drops the event. Needs no lock */
+
+/* Bells: who waits for events is woken without a lock held. A bell that is rung in vain does no harm. */
+void core_bells_prepare(void); /* once per process */
+void core_bells_ring(uint64_t which); /* one bit each */
+void core_bell_wait(int bell, int ms); /* negative: for ever */
+static inline uint64_t core_bell(int bell)
+{
+    return bell >= 0 ? UINT64_C(1) << bell : 0;
+}
 
 #endif

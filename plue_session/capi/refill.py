@@ -1,7 +1,9 @@
 """Event queues that have fallen behind, filled again from the log."""
 
 from _thread import allocate_lock
+from time import monotonic_ns
 
+from plue_session import errors
 from plue_session.capi.publish import head_of
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
@@ -10,6 +12,8 @@ from plue_session.rules import cursors
 PAGE, PAGE_SIZE = 256, 1 << 20
 #: Queues there can be at most: the subscriptions and the default queue.
 QUEUES = 65
+#: No deadline.
+FAR = 1 << 63
 
 
 class Turn:
@@ -36,15 +40,32 @@ class Refilling:
             finally:
                 turn.lock.release()
 
-    def refill_all(self):
+    def refill_until(self, until, give_up):
+        """Do so at the end, when nobody else may be at it; `give_up`: what a queue did not get until now is a gap. No longer than until
+        `until`, ns of the monotonic clock: it is not the end that a store may keep waiting."""
+        if not self.turn.lock.acquire(True, max(0, (until - monotonic_ns()) / 1e9)):
+            raise errors.Timeout("events are still being read", "Try again.")
+        try:
+            self.refill_all(until, self.hand_gap if give_up else self.refill_queue)
+        finally:
+            self.turn.lock.release()
+
+    def refill_all(self, until=FAR, fill=None):
         tokens, after = self.ffi.new("uint64_t[]", QUEUES), self.ffi.new("int64_t[]", QUEUES)
         for place in range(self.lib.core__event_behind(tokens, after, QUEUES)):
-            self.refill_queue(tokens[place], after[place])
+            (fill or self.refill_queue)(tokens[place], after[place], until)
 
-    def refill_queue(self, token, after):
+    def hand_gap(self, token, after, until):
+        """Give one queue a gap in place of the events after log id `after`."""
+        if monotonic_ns() < until:
+            last = self.store.log_state()[1]
+            self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last, "unavailable"))
+            self.lib.core__event_refilled(token, last)
+
+    def refill_queue(self, token, after, until):
         """Fill one queue, from the event after log id `after`; what was trimmed is a gap."""
         store, lib = self.store, self.lib
-        while True:
+        while monotonic_ns() < until:
             newest = store.log_state()[1]  # of all scopes
             rows = store.events_after(after, PAGE, PAGE_SIZE)
             floor, last = store.log_state()  # after the rows: what was trimmed before they were read is below the floor

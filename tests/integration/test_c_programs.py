@@ -20,11 +20,15 @@ PROGRAMS = {
                    "P-093", "P-098", "P-101", "P-102", "P-130", "P-132", "P-133", "P-143",
                    "P-154", "A-122", "X-009"), 5),
     "callbacks": (("P-130", "P-133", "X-006", "X-012"), 10),
+    "farewell": (("P-130", "P-133", "X-006"), 50),
     "gaps": (("P-130", "P-133"), 20),
     "polling": (("P-130", "P-132", "P-133"), 10),
     "remote": (("P-156", "P-161"), 20),
     "threads": (("P-042", "P-075", "P-077", "P-080", "X-011"), 10),
 }
+
+#: What stands in for plue_session/runtime.py.
+RUNTIMES = {"remote": "remote.py", "farewell": "telling.py"}
 
 
 def cases():
@@ -33,15 +37,15 @@ def cases():
 
 
 def build(name, kind="plain"):
-    """Compile the program against the library that it tests. `remote` has a runtime of its own: c_tests/remote.py."""
+    """Compile the program against the library that it tests. Some have a runtime of their own beside them."""
     library = support.library(kind)
-    if name == "remote":
-        library = with_runtime(library, support.PROGRAMS / "remote.py")
+    if name in RUNTIMES:
+        library = with_runtime(library, support.PROGRAMS / RUNTIMES[name])
     return library.compile(support.PROGRAMS / f"{name}.c")
 
 
 def with_runtime(library, runtime):
-    """Return a copy of a library in which this file is plue_session/runtime.py."""
+    """Return a copy of a library in which this file is plue_session/runtime.py, and that one shipped_runtime.py."""
     other = copy.copy(library)
     other.root = library.root / f"runtime-{runtime.stem}-{support.hash_of([runtime])}"
     with support.alone("runtime"):
@@ -49,7 +53,7 @@ def with_runtime(library, runtime):
             made = other.root.with_suffix(".new")
             shutil.rmtree(made, ignore_errors=True)
             shutil.copytree(library.root / "plue_session", made / "plue_session", symlinks=True)
-            (made / "plue_session" / "runtime.py").unlink()
+            (made / "plue_session" / "runtime.py").rename(made / "plue_session" / "shipped_runtime.py")
             shutil.copy2(runtime, made / "plue_session" / "runtime.py")
             made.rename(other.root)
     other.package = other.root / "plue_session"

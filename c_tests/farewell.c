@@ -1,0 +1,225 @@
+/*
+ * What a slow reader hears in the end: all that was told before plue_shutdown, or that something is missing, and library.shutdown
+ * last. And events that are not stored: in their place among the others, or said to be dropped. Runs with c_tests/telling.py.
+ */
+#include "listener.h"
+
+enum { MOST = 8000 };
+
+/* One reader, and what it heard: of each event its type, and the number in its title or message. */
+typedef struct record {
+    listener of; /* first */
+    int types[MOST];
+    long numbers[MOST];
+    atomic_int count; /* of those that are noted */
+    atomic_long dropped;
+    char reason[32];
+    int slowly_ms;
+} record;
+
+static void note(listener *mine, uint8_t type, const char *event)
+{
+    record *to = (record *)mine;
+    char *title = json_text(event, type == PLUE_EVENT_LOG ? "data.message" : "data.title"), *more = json_at(event, "dropped");
+    int place = atomic_load(&to->count);
+    CHECK(place < MOST);
+    to->types[place] = type;
+    to->numbers[place] = type == PLUE_EVENT_SYNC_STATE ? json_is(event, "data.connected", "true") : title ? atol(title) : -1;
+    if (more)
+        to->dropped += atol(more);
+    if (type == PLUE_EVENT_GAP) {
+        char *reason = json_text(event, "data.reason"), *sessions = json_at(event, "data.sessions");
+        snprintf(to->reason, sizeof to->reason, "%s", reason);
+        CHECK(sessions && json_count(sessions) >= 1);
+        free(reason);
+        free(sessions);
+    }
+    atomic_store(&to->count, place + 1);
+    if (to->slowly_ms)
+        pause_ms(to->slowly_ms);
+    free(title);
+    free(more);
+}
+
+static void begin(record *made)
+{
+    memset((void *)made, 0, sizeof *made);
+    listen_to_events(&made->of);
+    made->of.then = note;
+}
+
+static int heard_of(const record *by, int type)
+{
+    int count = 0;
+    for (int i = 0; i < by->count; i++)
+        count += by->types[i] == type;
+    return count;
+}
+
+static void said_farewell(const record *by)
+{
+    CHECK(!by->of.broken && by->count && by->types[by->count - 1] == PLUE_EVENT_LIBRARY_SHUTDOWN && heard_of(by, PLUE_EVENT_LIBRARY_SHUTDOWN) == 1);
+}
+
+/* Readers that were stopped, go on, and the library shuts down at once: they hear everything, however much that is. */
+static void all_that_was_told_is_heard_before_the_end(int with_one_that_never_returns)
+{
+    enum { READERS = 4 };
+    static record all[READERS], stuck;
+    int count = part(3000);
+    start("");
+    for (int i = 0; i < READERS; i++) {
+        begin(&all[i]);
+        atomic_store(&all[i].of.hold, 1);
+        subscribe(&all[i].of);
+    }
+    begin(&stuck);
+    atomic_store(&stuck.of.hold, 1);
+    if (with_one_that_never_returns)
+        subscribe(&stuck.of);
+    for (int i = 0; i < count; i++) {
+        plue_session_t made = plue_session_create(NULL);
+        CHECK(made);
+        plue_session_destroy(made);
+    }
+    for (int i = 0; i < READERS; i++)
+        EVENTUALLY(atomic_load(&all[i].of.held));
+    if (with_one_that_never_returns)
+        EVENTUALLY(atomic_load(&stuck.of.held));
+    for (int i = 0; i < READERS; i++)
+        atomic_store(&all[i].of.hold, 0);
+    double begun = seconds();
+    plue_shutdown();
+    double took = seconds() - begun;
+    for (int i = 0; i < READERS; i++) {
+        printf("heard %d of %d, %d gaps\n", heard_of(&all[i], PLUE_EVENT_SESSION_CREATED), count, all[i].of.gaps);
+        said_farewell(&all[i]);
+        CHECK(heard_of(&all[i], PLUE_EVENT_SESSION_CREATED) == count && all[i].of.gaps == 0 && all[i].dropped == 0);
+    }
+    CHECK(took < 7.5);
+    if (with_one_that_never_returns) {
+        CHECK(plue_get_last_error_code() == PLUE_ERROR_TIMEOUT && stuck.count == 1);
+        atomic_store(&stuck.of.hold, 0);
+        EVENTUALLY(!atomic_load(&stuck.of.inside));
+        CHECK(stuck.count == 1);
+    }
+}
+
+/* There is no time for all of it: what is missing is one gap, and the end is heard all the same. */
+static void a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(int count)
+{
+    static record slow;
+    start("");
+    begin(&slow);
+    slow.slowly_ms = 25;
+    plue_session_t session = plue_session_create(NULL);
+    subscribe(&slow.of);
+    retitle(session, 0, count);
+    double begun = seconds();
+    plue_shutdown();
+    double took = seconds() - begun;
+    int titles = heard_of(&slow, PLUE_EVENT_SESSION_UPDATED);
+    printf("heard %d of %d in %.1f s, %d gaps, %ld dropped\n", titles, count, took, slow.of.gaps, slow.dropped);
+    said_farewell(&slow);
+    CHECK(took < 7.5 && titles >= 1 && titles < count);
+    for (int i = 0; i < titles; i++)
+        CHECK(slow.types[i] == PLUE_EVENT_SESSION_UPDATED && slow.numbers[i] == i);
+    /* A machine that is too busy even for a gap says it with the last event. */
+    CHECK(slow.count == titles + slow.of.gaps + 1 && (slow.of.gaps == 1 ? !strcmp(slow.reason, "unavailable") && !slow.dropped : slow.dropped > 0));
+    start("");
+}
+
+/* While a reader is behind, what is not stored waits for its place among what is. */
+static void passing_events_keep_their_place(void)
+{
+    static record slow;
+    int each = part(2400) / 3, at = 0;
+    start("");
+    begin(&slow);
+    atomic_store(&slow.of.hold, 1);
+    plue_session_t session = plue_session_create(NULL);
+    drain();
+    subscribe(&slow.of);
+    retitle(session, 0, each);
+    CHECK(plue_session_update_title(session, "server away") == 0);
+    retitle(session, each, 2 * each); /* its queue is full here, unless a slow tool runs */
+    CHECK(plue_session_update_title(session, "log 3") == 0);
+    retitle(session, 2 * each, 3 * each);
+    CHECK(plue_session_update_title(session, "server back") == 0);
+    atomic_store(&slow.of.hold, 0);
+    wait_for_updates(&slow.of, 3 * each);
+    EVENTUALLY(atomic_load(&slow.count) == 3 * each + 5);
+    for (int i = 0; i < 3 * each; i++) {
+        if (i == each)
+            CHECK(slow.types[at++] == PLUE_EVENT_SYNC_STATE && slow.numbers[at - 1] == 0);
+        for (int n = 0; n < 3 && i == 2 * each; n++)
+            CHECK(slow.types[at++] == PLUE_EVENT_LOG && slow.numbers[at - 1] == n);
+        CHECK(slow.types[at++] == PLUE_EVENT_SESSION_UPDATED && slow.numbers[at - 1] == i);
+    }
+    CHECK(slow.types[at] == PLUE_EVENT_SYNC_STATE && slow.numbers[at] == 1 && slow.dropped == 0 && slow.of.gaps == 0);
+    /* The default queue was read by nobody meanwhile. */
+    int place = 0;
+    for (; place < 3 * each + 5; place++) {
+        char *event = next_event();
+        CHECK(json_number(event, "number") == slow.types[place]);
+        plue_free(event);
+    }
+    plue_event_unsubscribe(slow.of.id);
+    plue_session_destroy(session);
+    plue_shutdown();
+}
+
+/* More than there is room for: the newest of each kind is heard, and how many are not. Nothing that is stored makes way. */
+static void a_flood_of_passing_events_pushes_out_no_other(void)
+{
+    enum { FLOOD = 3000 };
+    static record slow;
+    int count = part(2000);
+    start("");
+    begin(&slow);
+    atomic_store(&slow.of.hold, 1);
+    plue_session_t session = plue_session_create(NULL);
+    drain();
+    subscribe(&slow.of);
+    retitle(session, 0, count / 2);
+    EVENTUALLY(atomic_load(&slow.of.held));
+    CHECK(plue_session_update_title(session, "server away") == 0 && plue_session_update_title(session, "server back") == 0);
+    char flood[16];
+    snprintf(flood, sizeof flood, "log %d", FLOOD);
+    CHECK(plue_session_update_title(session, flood) == 0);
+    retitle(session, count / 2, count / 2 * 2);
+    CHECK(plue_session_update_title(session, "server away") == 0);
+    atomic_store(&slow.of.hold, 0);
+    wait_for_updates(&slow.of, count / 2 * 2);
+    EVENTUALLY(heard_of(&slow, PLUE_EVENT_SYNC_STATE) + heard_of(&slow, PLUE_EVENT_LOG) + slow.dropped == FLOOD + 3);
+    int logs = heard_of(&slow, PLUE_EVENT_LOG), states = heard_of(&slow, PLUE_EVENT_SYNC_STATE), last_log = -1, last_state = -1, next = 0;
+    printf("%d logs and %d states were heard, %ld dropped\n", logs, states, slow.dropped);
+    for (int i = 0; i < slow.count; i++) {
+        if (slow.types[i] == PLUE_EVENT_LOG) {
+            CHECK(slow.numbers[i] > last_log && next == count / 2);
+            last_log = (int)slow.numbers[i];
+        } else if (slow.types[i] == PLUE_EVENT_SYNC_STATE)
+            last_state = (int)slow.numbers[i];
+        else
+            CHECK(slow.numbers[i] == next++);
+    }
+    CHECK(last_log == FLOOD - 1 && last_state == 0 && states >= 1 && logs >= 32 && slow.of.gaps == 0);
+    plue_event_unsubscribe(slow.of.id);
+    plue_session_destroy(session);
+    plue_shutdown();
+}
+
+int main(void)
+{
+    passing_events_keep_their_place();
+    a_flood_of_passing_events_pushes_out_no_other();
+    all_that_was_told_is_heard_before_the_end(0);
+    all_that_was_told_is_heard_before_the_end(1);
+    a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(600);
+    plue_shutdown();
+    if (!getenv("CHECK_PART")) {
+        a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(1600); /* its queue is full */
+        plue_shutdown();
+    }
+    return 0;
+}

@@ -1,0 +1,25 @@
+"""Takes the place of plue_session/runtime.py in a library that c_tests/farewell.c tests: the one that is shipped, which
+also does, when a title says so, what otherwise happens when it likes:
+
+    "log N"   tells N log events, numbered
+    "server away", "server back"   tells of a sync.state
+"""
+
+from plue_session import shipped_runtime
+from plue_session.shipped_runtime import *  # noqa: F403  what else the package takes from there
+
+
+class Runtime(shipped_runtime.Runtime):
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.set_title, self.sessions.update_title = self.sessions.update_title, self.update_title
+
+    def update_title(self, session_id, title):
+        word, _, rest = title.partition(" ")
+        if word == "log":
+            for number in range(int(rest)):
+                self._tell_log("warning", str(number))
+        elif word == "server":
+            self._tell_state(rest == "back", None)
+        else:
+            self.set_title(session_id, title)
