@@ -74,6 +74,9 @@ static int faulty_pthread_cond_init(pthread_cond_t *made, const pthread_condattr
 {
     return FAULT ? ENOMEM : pthread_cond_init(made, attributes);
 }
+#ifndef MORE_FAULTS
+#define MORE_FAULTS /* what a program wants to have redirected as well */
+#endif
 
 /* Every allocating function that the library may come to use: one that is not here must not be there either. */
 static struct {
@@ -84,6 +87,7 @@ static struct {
     {"pthread_create", (void *)faulty_pthread_create}, {"pthread_cond_init", (void *)faulty_pthread_cond_init},
     {"mmap", (void *)faulty_mmap}, {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
     {"posix_memalign", NULL}, {"aligned_alloc", NULL}, {"fopen", NULL}, {"opendir", NULL}, {"open_memstream", NULL}, {"getline", NULL},
+    MORE_FAULTS
 };
 
 static int faults_found;

@@ -1,8 +1,9 @@
-"""Takes the place of plue_session/runtime.py in a library that c_tests/farewell.c tests: the one that is shipped, which
+"""Takes the place of plue_session/runtime.py in libraries that c_tests/farewell.c and instant.c test: the one that is shipped, which
 also does, when a title says so, what otherwise happens when it likes:
 
     "log N"   tells N log events, numbered
     "server away", "server back"   tells of a sync.state
+    "survey"   asks which sessions there are handles to, as a look at a server does
 """
 
 from plue_session import shipped_runtime
@@ -21,5 +22,7 @@ class Runtime(shipped_runtime.Runtime):
                 self._tell_log("warning", str(number))
         elif word == "server":
             self._tell_state(rest == "back", None)
+        elif word == "survey":
+            assert session_id in set(self.publisher.known_ids())
         else:
             self.set_title(session_id, title)

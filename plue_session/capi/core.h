@@ -6,8 +6,9 @@
  * never holds the interpreter lock, never runs Python on its stack, and can always be sent home: by its deadline, an
  * abort or a shutdown. Instant functions do not come here at all: they are answered from C memory.
  *
- * Locks are leaves, with one exception: the table's lock may be held when a session's is taken. No lock is held while
- * Python, a callback or the disk is waited for, but the one that lets plue_init and plue_shutdown run one at a time.
+ * Locks are leaves: who holds one takes no other, and waits for neither Python, a callback nor the disk. The one exception lets
+ * plue_init and plue_shutdown run one at a time. And under a lock that an instant function takes nothing is done that may take
+ * long: no memory is got or given back, no thread started, nothing walked over that grows with use (c_tests/instant.c).
  */
 #ifndef CORE_H
 #define CORE_H
@@ -84,6 +85,7 @@ int core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock; -1 wh
 /* ---- memory.c: text that belongs to the caller ---- */
 char *core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
 char *core_own(const char *text, size_t length); /* the same, with a copy in it */
+char *core_spare_text(size_t size); /* the same, of what this thread has freed, if it fits: takes neither memory nor a lock; NULL: there is none */
 void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
@@ -201,7 +203,7 @@ void core__set_timeout(int milliseconds);
 uintptr_t core__session_acquire(const char *id);
 void core__session_release(uintptr_t handle);
 int core__session_known(const char *id);
-char *core__session_ids(void);
+size_t core__session_ids(uintptr_t *after, char *to, size_t room);
 void core__session_publish(const char *id, int64_t rev, const char *info, size_t length);
 void core__session_gone(const char *id);
 void core__session_fresh(const char *id, int64_t monotonic_ns);
@@ -237,7 +239,6 @@ const char *core__package_root(void);
 const char *core__fingerprint(void);
 void core__boot_failed(const char *message);
 void core__lane_failed(int lane, int generation);
-void core__free(char *text);
 /* </cdef> */
 
 #endif

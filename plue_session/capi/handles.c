@@ -5,8 +5,8 @@
  * used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that are never
  * moved or freed, so a lookup needs no lock.
  *
- * What a handle shows is its session's snapshot (snapshots.c). Readers copy a short one at once; of a long one, which may be
- * megabytes, they count themselves as users and copy it outside of any lock.
+ * What a handle shows is its session's snapshot (snapshots.c). Readers copy a short one at once, into a block that they have
+ * already; otherwise they count themselves as users, and get memory and copy outside of any lock.
  */
 #include "snapshots.h"
 
@@ -16,17 +16,19 @@
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
 /* Bytes of a snapshot up to which a copy takes no longer than to count its users. */
 enum { SHORT = 4096 };
+#define NO_SLOT UINT32_MAX
 #define LAST_SERIAL (UINT64_MAX >> (SLOT_BITS + 4))
 
 typedef struct slot {
     _Atomic(uintptr_t) handle; /* the live handle, or 0 */
     _Atomic(session *) session;
-    uint64_t serial;    /* of the last life; under core_sessions_lock */
-    uint32_t next_free; /* under core_sessions_lock */
+    uint64_t serial;    /* of the last life; under slots_lock */
+    uint32_t next_free; /* under slots_lock */
 } slot;
 
 static _Atomic(slot *) chunks[CHUNKS];
-static uint32_t slots_used, free_slot = UINT32_MAX;
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER; /* guards which slots are in use, and by which handle */
+static uint32_t slots_used, free_slot = NO_SLOT;
 
 static slot *slot_at(uint32_t index)
 {
@@ -39,100 +41,130 @@ static slot *slot_of(uintptr_t handle)
     return (handle & 15) == TAG ? slot_at((uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1)) : NULL;
 }
 
+static int wants_chunk_locked(void)
+{
+    return free_slot == NO_SLOT && slots_used < 1u << SLOT_BITS && !slot_at(slots_used);
+}
+
 static uint32_t take_slot_locked(void)
 {
     uint32_t index = free_slot;
-    if (index != UINT32_MAX) {
+    if (index != NO_SLOT) {
         free_slot = slot_at(index)->next_free;
         return index;
     }
-    if (slots_used == 1u << SLOT_BITS)
-        return UINT32_MAX;
-    if (!slot_at(slots_used)) {
-        slot *chunk = calloc(CHUNK, sizeof *chunk);
-        if (!chunk)
-            return UINT32_MAX;
-        atomic_store_explicit(&chunks[slots_used >> CHUNK_BITS], chunk, memory_order_release);
-    }
-    return slots_used++;
+    return slots_used < 1u << SLOT_BITS && slot_at(slots_used) ? slots_used++ : NO_SLOT;
 }
 
-static void drop_slot_locked(slot *at, uint32_t index)
+/* A handle to the session, whose reference becomes its own; 0 when there is none. */
+static uintptr_t make_handle(session *of)
 {
-    session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
-    atomic_store_explicit(&at->handle, 0, memory_order_release);
-    core_session_unreference_locked(of);
-    if (at->serial < LAST_SERIAL) {
-        at->next_free = free_slot;
-        free_slot = index;
+    slot *chunk = NULL;
+    uintptr_t handle = 0;
+    pthread_mutex_lock(&slots_lock);
+    while (wants_chunk_locked()) {
+        if (chunk) {
+            atomic_store_explicit(&chunks[slots_used >> CHUNK_BITS], chunk, memory_order_release);
+            chunk = NULL;
+            break;
+        }
+        pthread_mutex_unlock(&slots_lock); /* plue_session_destroy takes it, and memory may take long */
+        chunk = calloc(CHUNK, sizeof *chunk);
+        pthread_mutex_lock(&slots_lock);
+        if (!chunk)
+            break;
     }
+    uint32_t index = core_outdated() ? NO_SLOT : take_slot_locked();
+    if (index != NO_SLOT) {
+        slot *at = slot_at(index);
+        handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | TAG);
+        atomic_store_explicit(&at->session, of, memory_order_relaxed);
+        atomic_store_explicit(&at->handle, handle, memory_order_release);
+    }
+    pthread_mutex_unlock(&slots_lock);
+    free(chunk);
+    return handle;
 }
 
 /* ---- for Python ---- */
 /* Make a handle to the session. It has no snapshot before the first publish; 0 when memory or slots are used up. */
 uintptr_t core__session_acquire(const char *id)
 {
-    uintptr_t handle = 0;
-    if (core_outdated())
-        return 0;
-    pthread_mutex_lock(&core_sessions_lock);
-    session *of = core_session_find_locked(id);
-    if (!of)
-        of = core_session_make_locked(id);
-    if (of) {
-        uint32_t index = take_slot_locked();
-        of->references++;
-        if (index != UINT32_MAX) {
-            slot *at = slot_at(index);
-            handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | TAG);
-            atomic_store_explicit(&at->session, of, memory_order_relaxed);
-            atomic_store_explicit(&at->handle, handle, memory_order_release);
-        } else
-            core_session_unreference_locked(of);
-    }
-    pthread_mutex_unlock(&core_sessions_lock);
+    session *of = core_outdated() ? NULL : core_session_hold_or_make(id);
+    uintptr_t handle = of ? make_handle(of) : 0;
+    if (of && !handle)
+        core_session_let_go(of);
     return handle;
 }
 
 void core__session_release(uintptr_t handle)
 {
-    slot *at = slot_of(handle);
+    slot *at = handle ? slot_of(handle) : NULL;
+    session *of = NULL;
     if (!at)
         return;
-    pthread_mutex_lock(&core_sessions_lock);
-    if (handle && atomic_load_explicit(&at->handle, memory_order_relaxed) == handle)
-        drop_slot_locked(at, (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1));
-    pthread_mutex_unlock(&core_sessions_lock);
+    pthread_mutex_lock(&slots_lock);
+    if (atomic_load_explicit(&at->handle, memory_order_relaxed) == handle) {
+        of = atomic_load_explicit(&at->session, memory_order_relaxed);
+        atomic_store_explicit(&at->handle, 0, memory_order_release);
+        if (at->serial < LAST_SERIAL) {
+            at->next_free = free_slot;
+            free_slot = (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1);
+        }
+    }
+    pthread_mutex_unlock(&slots_lock);
+    if (of)
+        core_session_let_go(of);
 }
 
 /* ---- for callers ---- */
+/* Copy the id of the session, whose lock is held, and let go of that. */
+static void take_id(session *of, char id[CORE_LONGEST_ID + 1])
+{
+    strcpy(id, of->id);
+    pthread_mutex_unlock(&of->lock);
+}
+
+static __attribute__((noinline)) void refuse_null(const char *operation)
+{
+    core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: Session handle is null. Pass what "
+              "plue_session_create() or plue_session_open() returned, after checking it.");
+}
+
+static __attribute__((noinline)) void refuse_dead(plue_session_t handle, const char *operation)
+{
+    core_fail(PLUE_ERROR_BAD_HANDLE, operation, "%p is not a live session handle: destroyed, from before a shutdown, or never "
+              "one. Pass what plue_session_create() or plue_session_open() returned.", (void *)handle);
+}
+
+static __attribute__((noinline)) void refuse_gone(session *of, const char *operation) /* locked, and no more afterwards */
+{
+    char id[CORE_LONGEST_ID + 1], subject[256];
+    take_id(of, id);
+    stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
+    core_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
+}
+
 /* Lock the session behind a handle; NULL with the error set. */
-static session *enter(plue_session_t session_handle, const char *operation)
+static inline __attribute__((always_inline)) session *enter(plue_session_t session_handle, const char *operation)
 {
     uintptr_t handle = (uintptr_t)session_handle;
-    if (!handle) {
-        core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: Session handle is null. Pass what "
-                  "plue_session_create() or plue_session_open() returned, after checking it.");
-        return NULL;
-    }
     slot *at = slot_of(handle);
-    if (at && atomic_load_explicit(&at->handle, memory_order_acquire) == handle) {
+    if (__builtin_expect(at && atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
         session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
         pthread_mutex_lock(&of->lock);
         if (__builtin_expect(atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
             if (__builtin_expect(!of->gone, 1))
                 return of;
-            char id[128] = "", subject[256];
-            strncat(id, of->id, sizeof id - 1);
-            pthread_mutex_unlock(&of->lock);
-            stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
-            core_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
+            refuse_gone(of, operation);
             return NULL;
         }
         pthread_mutex_unlock(&of->lock);
     }
-    core_fail(PLUE_ERROR_BAD_HANDLE, operation, "%p is not a live session handle: destroyed, from before a shutdown, or never "
-              "one. Pass what plue_session_create() or plue_session_open() returned.", (void *)session_handle);
+    if (handle)
+        refuse_dead(session_handle, operation);
+    else
+        refuse_null(operation);
     return NULL;
 }
 
@@ -143,6 +175,36 @@ static inline int is_stale_locked(const session *of)
     return __builtin_expect(most >= 0, 0) && (!of->refreshed || core_monotonic_ns() - of->refreshed > most);
 }
 
+static char *no_memory(const char *operation)
+{
+    core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+    return NULL;
+}
+
+/* With the session locked, which it is no more afterwards. */
+static __attribute__((noinline)) char *ask_for_info(session *of, const char *operation)
+{
+    char room[CORE_LONGEST_ID + 1];
+    take_id(of, room);
+    char *id = strdup(room);
+    return id ? core_ask_info(id) : no_memory(operation);
+}
+
+static __attribute__((noinline)) char *copy_slowly(session *of)
+{
+    snapshot *info = of->info;
+    char *copy = NULL;
+    if (info)
+        atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&of->lock);
+    if (info)
+        copy = core_own(info->text, info->length);
+    else
+        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
+    core_snapshot_drop(info);
+    return copy;
+}
+
 static inline char *read_info(plue_session_t handle, const char *operation, int ask)
 {
     if (core_ready(operation))
@@ -150,27 +212,16 @@ static inline char *read_info(plue_session_t handle, const char *operation, int 
     session *of = enter(handle, operation);
     if (!of)
         return NULL;
-    ask = ask && is_stale_locked(of);
-    char *id = ask ? strdup(of->id) : NULL;
-    snapshot *info = ask ? NULL : of->info;
-    char *copy = id;
-    int known = info != NULL;
-    if (__builtin_expect(known && info->length <= SHORT, 1)) {
-        copy = core_own(info->text, info->length);
+    if (ask && is_stale_locked(of))
+        return ask_for_info(of, operation);
+    snapshot *info = of->info;
+    char *copy = NULL;
+    if (__builtin_expect(info && info->length <= SHORT && (copy = core_spare_text(info->length + 1)), 1)) {
+        memcpy(copy, info->text, info->length + 1);
         pthread_mutex_unlock(&of->lock);
-    } else {
-        if (info)
-            atomic_fetch_add_explicit(&info->references, 1, memory_order_relaxed);
-        pthread_mutex_unlock(&of->lock);
-        if (info)
-            copy = core_own(info->text, info->length);
-        core_snapshot_drop(info);
-    }
-    if (!known && !ask)
-        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
-    if (!copy)
-        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    return copy && ask ? core_ask_info(copy) : copy;
+    } else
+        copy = copy_slowly(of);
+    return __builtin_expect(copy != NULL, 1) ? copy : no_memory(operation);
 }
 
 char *plue_session_get_info(plue_session_t session)
@@ -185,40 +236,39 @@ char *plue_session_peek_info(plue_session_t session)
 
 char *core_session_id_of(plue_session_t handle, const char *operation)
 {
+    char id[CORE_LONGEST_ID + 1], *copy;
     session *of = enter(handle, operation);
     if (!of)
         return NULL;
-    char *id = strdup(of->id);
-    pthread_mutex_unlock(&of->lock);
-    if (!id)
-        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    return id;
+    take_id(of, id);
+    copy = strdup(id);
+    return copy ? copy : no_memory(operation);
 }
 
 char *plue_session_get_id(plue_session_t handle)
 {
-    if (core_ready("plue_session_get_id"))
+    static const char *const operation = "plue_session_get_id";
+    char id[CORE_LONGEST_ID + 1], *copy;
+    session *of = core_ready(operation) ? NULL : enter(handle, operation);
+    if (!of)
         return NULL;
-    char *id = core_session_id_of(handle, "plue_session_get_id"), *result = NULL;
-    if (id && !(result = core_own(id, strlen(id))))
-        core_fail(PLUE_ERROR_IO, "plue_session_get_id", "out of memory. Free some and try again.");
-    free(id);
-    return result;
+    take_id(of, id);
+    copy = core_own(id, strlen(id));
+    return copy ? copy : no_memory(operation);
 }
 
 void plue_session_destroy(plue_session_t session)
 {
-    if (!core_forked() && atomic_load(&core_state) != CORE_STOPPED)
+    /* A library that stops drops all handles itself, and is not in this one's way while it does. */
+    if (!core_forked() && atomic_load(&core_state) == CORE_RUNNING)
         core__session_release((uintptr_t)session);
 }
 
 void core_drop_all_sessions(void)
 {
-    pthread_mutex_lock(&core_sessions_lock);
-    for (uint32_t index = 0; index < slots_used; index++) {
-        slot *at = slot_at(index);
-        if (atomic_load_explicit(&at->handle, memory_order_relaxed))
-            drop_slot_locked(at, index);
-    }
-    pthread_mutex_unlock(&core_sessions_lock);
+    pthread_mutex_lock(&slots_lock); /* who makes a handle now has made it, or sees that it is of before the shutdown */
+    uint32_t used = slots_used;
+    pthread_mutex_unlock(&slots_lock);
+    for (uint32_t index = 0; index < used; index++)
+        core__session_release(atomic_load_explicit(&slot_at(index)->handle, memory_order_relaxed));
 }

@@ -81,21 +81,10 @@ static inline _Atomic(uint16_t) *place_of(const void *block, int make)
     return leaf ? &leaf[at % (1 << LEAF_BITS)] : NULL;
 }
 
-static char *new_short(size_t size)
+/* Note whose it is now; NULL, and it is freed, when there is no memory for that. */
+static inline char *note_short(void *block, size_t units)
 {
-    size_t units = size / UNIT + 1;
-    core_kept *own = core_known_thread ? &core_known_thread->kept : NULL;
-    char *block = NULL;
-    if (own && own->count == own->room) {
-        size_t room = own->blocks[own->first].size;
-        if (room >= units * UNIT && room <= 2 * units * UNIT + 64) {
-            block = oldest_of(own).block;
-            units = room / UNIT;
-        }
-    }
-    if (!block)
-        block = malloc(units * UNIT);
-    _Atomic(uint16_t) *place = block ? place_of(block, 1) : NULL;
+    _Atomic(uint16_t) *place = place_of(block, 1);
     if (__builtin_expect(!place, 0)) {
         free(block);
         return NULL;
@@ -103,6 +92,24 @@ static char *new_short(size_t size)
     size_t note = (units < MOST_UNITS ? units : MOST_UNITS) * 2 + (uintptr_t)block / 8 % 2;
     atomic_store_explicit(place, (uint16_t)note, memory_order_release);
     return block;
+}
+
+char *core_spare_text(size_t size)
+{
+    size_t wanted = (size / UNIT + 1) * UNIT;
+    core_kept *own = core_known_thread ? &core_known_thread->kept : NULL;
+    if (!own || own->count < own->room)
+        return NULL;
+    size_t room = own->blocks[own->first].size;
+    return room >= wanted && room <= 2 * wanted + 64 ? note_short(oldest_of(own).block, room / UNIT) : NULL;
+}
+
+static char *new_short(size_t size)
+{
+    size_t units = size / UNIT + 1;
+    char *spare = core_spare_text(size);
+    void *block = spare ? NULL : malloc(units * UNIT);
+    return block ? note_short(block, units) : spare;
 }
 
 /* Its size, when it was one of ours, which it is no more; else 0. */

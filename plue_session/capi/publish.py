@@ -8,6 +8,9 @@ from plue_session.rules.cursors import render
 from plue_session.rules.info import stale
 from plue_session.rules.jsontext import quote
 
+#: Bytes of ids that are fetched at a time.
+IDS_SIZE = 1 << 16
+
 
 def head_of(kind, session_id, cursor):
     """Return the bytes of an event up to where its sequence number goes."""
@@ -32,13 +35,9 @@ class Publisher:
         return bool(self._lib.core__session_known(session_id.encode()))
 
     def known_ids(self):
-        ids = self._lib.core__session_ids()
-        if not ids:
-            raise MemoryError
-        try:
-            return self._ffi.string(ids).decode().split()
-        finally:
-            self._lib.core__free(ids)
+        buffer, after = self._ffi.new("char[]", IDS_SIZE), self._ffi.new("uintptr_t *")
+        while length := self._lib.core__session_ids(after, buffer, IDS_SIZE):
+            yield from self._ffi.unpack(buffer, length).decode().split()
 
     def snapshot(self, session_id, rev, info):
         if self._store:

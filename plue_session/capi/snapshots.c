@@ -3,17 +3,26 @@
  *
  * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock of
  * its own. Session memory is pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy locks
- * a session that may have become another one's, sees that its handle is gone, and leaves.
+ * a session that may have become another one's, sees that its handle is gone, and leaves. So does who walks over all of them.
+ *
+ * They are found by id in a table that grows by one bucket with each session (linear hashing): plue_session_destroy, which is
+ * instant, takes the table's lock, and would wait for a whole table that is made anew.
  */
 #include "snapshots.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIRST = 256, SEGMENTS = 40 };
+
 struct core_fresh_for core_fresh_for = {-1};
-pthread_mutex_t core_sessions_lock = PTHREAD_MUTEX_INITIALIZER;
-static session **buckets, *pool;
-static size_t bucket_count, session_count;
+static _Atomic(session *) newest; /* all that were ever made */
+
+/* The table of sessions by id, and all references. */
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static session *first_segment[FIRST], **segments[SEGMENTS] = {first_segment}; /* each as large as all before it */
+static size_t bucket_count = FIRST, session_count;
+static session *pool;
 
 void core_snapshot_drop(snapshot *old)
 {
@@ -21,7 +30,7 @@ void core_snapshot_drop(snapshot *old)
         free(old);
 }
 
-/* ---- the table of sessions by id; core_sessions_lock is held ---- */
+/* ---- the table ---- */
 static uint64_t hash_of(const char *id)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -30,140 +39,220 @@ static uint64_t hash_of(const char *id)
     return hash ^ hash >> 29;
 }
 
-session *core_session_find_locked(const char *id)
+static size_t power_below(size_t count) /* or equal */
 {
-    uint64_t hash = hash_of(id);
-    if (!bucket_count)
-        return NULL;
-    session *found = buckets[hash & (bucket_count - 1)];
+    return (size_t)1 << (63 - __builtin_clzll(count));
+}
+
+static int segment_of(size_t bucket)
+{
+    return bucket < FIRST ? 0 : 64 - __builtin_clzll(bucket / FIRST);
+}
+
+static session **bucket_locked(size_t at)
+{
+    int segment = segment_of(at);
+    return &segments[segment][segment ? at - ((size_t)FIRST << (segment - 1)) : at];
+}
+
+static session **bucket_of_locked(uint64_t hash)
+{
+    size_t low = power_below(bucket_count), at = hash & (2 * low - 1);
+    return bucket_locked(at < bucket_count ? at : at & (low - 1));
+}
+
+static session *find_locked(const char *id, uint64_t hash)
+{
+    session *found = *bucket_of_locked(hash);
     while (found && (found->hash != hash || strcmp(found->id, id)))
         found = found->next;
     return found;
 }
 
-static int grow_buckets_locked(void)
+/* Make one more bucket, of one of those there are; 0 when there is no memory for it yet. */
+static int split_locked(void)
 {
-    size_t count = bucket_count ? bucket_count * 2 : 256;
-    session **bigger = calloc(count, sizeof *bigger);
-    if (!bigger)
-        return -1;
-    for (size_t i = 0; i < bucket_count; i++) {
-        for (session *each = buckets[i], *next; each; each = next) {
-            next = each->next;
-            each->next = bigger[each->hash & (count - 1)];
-            bigger[each->hash & (count - 1)] = each;
-        }
+    size_t low = power_below(bucket_count), to = bucket_count;
+    if (!segments[segment_of(to)])
+        return 0;
+    session **from = bucket_locked(to - low), **other = bucket_locked(to);
+    bucket_count++;
+    while (*from) {
+        session *each = *from;
+        if (each->hash & low) {
+            *from = each->next;
+            each->next = *other;
+            *other = each;
+        } else
+            from = &each->next;
     }
-    free(buckets);
-    buckets = bigger;
-    bucket_count = count;
-    return 0;
+    return 1;
 }
 
-session *core_session_make_locked(const char *id)
+/* Put it in; 0 when the table wants to grow and cannot. */
+static int insert_locked(session *made, uint64_t hash)
 {
-    if (session_count >= bucket_count && grow_buckets_locked() && !bucket_count)
-        return NULL;
-    session *made = pool;
-    if (made)
-        pool = made->next;
-    else {
-        made = calloc(1, sizeof *made);
-        if (!made)
-            return NULL;
-        pthread_mutex_init(&made->lock, NULL);
-    }
-    made->id = strdup(id);
-    if (!made->id) {
-        made->next = pool;
-        pool = made;
-        return NULL;
-    }
-    made->hash = hash_of(id);
-    made->references = 0;
-    made->next = buckets[made->hash & (bucket_count - 1)];
-    buckets[made->hash & (bucket_count - 1)] = made;
+    session **bucket = bucket_of_locked(hash);
+    made->hash = hash;
+    made->next = *bucket;
+    *bucket = made;
     session_count++;
-    return made;
+    int grows = 1;
+    for (int i = 0; i < 2 && grows && session_count > bucket_count; i++) /* two: it catches up after it could not */
+        grows = split_locked();
+    return grows;
 }
 
-static void forget_session_locked(session *old)
+static void remove_locked(session *old)
 {
-    session **link = &buckets[old->hash & (bucket_count - 1)];
+    session **link = bucket_of_locked(old->hash);
     while (*link != old)
         link = &(*link)->next;
     *link = old->next;
     session_count--;
+}
+
+/* Without memory the buckets that there are get longer; the next session asks again. */
+static void add_segment(void)
+{
+    pthread_mutex_lock(&table_lock);
+    int segment = segment_of(bucket_count), missing = segment < SEGMENTS && !segments[segment];
+    pthread_mutex_unlock(&table_lock);
+    session **made = missing ? calloc((size_t)FIRST << (segment - 1), sizeof *made) : NULL;
+    if (!made)
+        return;
+    pthread_mutex_lock(&table_lock);
+    if (!segments[segment]) {
+        segments[segment] = made;
+        made = NULL;
+    }
+    pthread_mutex_unlock(&table_lock);
+    free(made);
+}
+
+/* ---- sessions ---- */
+static session *take_from_pool(void)
+{
+    pthread_mutex_lock(&table_lock);
+    session *made = pool;
+    if (made)
+        pool = made->next;
+    pthread_mutex_unlock(&table_lock);
+    if (!made && (made = calloc(1, sizeof *made))) {
+        pthread_mutex_init(&made->lock, NULL);
+        made->older = atomic_load(&newest);
+        while (!atomic_compare_exchange_weak(&newest, &made->older, made))
+            ;
+    }
+    return made;
+}
+
+/* It is in no bucket, and nobody refers to it. */
+static void put_into_pool(session *old)
+{
     pthread_mutex_lock(&old->lock);
-    core_snapshot_drop(old->info);
-    free(old->id);
+    snapshot *info = old->info;
+    char *id = old->id;
     old->info = NULL;
     old->id = NULL;
     old->rev = 0;
     old->refreshed = 0;
     old->gone = 0;
     pthread_mutex_unlock(&old->lock);
+    core_snapshot_drop(info);
+    free(id);
+    pthread_mutex_lock(&table_lock);
     old->next = pool;
     pool = old;
+    pthread_mutex_unlock(&table_lock);
 }
 
-void core_session_unreference_locked(session *of)
+session *core_session_hold(const char *id)
 {
-    if (--of->references == 0)
-        forget_session_locked(of);
+    uint64_t hash = hash_of(id);
+    pthread_mutex_lock(&table_lock);
+    session *of = find_locked(id, hash);
+    if (of)
+        of->references++;
+    pthread_mutex_unlock(&table_lock);
+    return of;
+}
+
+session *core_session_hold_or_make(const char *id)
+{
+    session *of = core_session_hold(id), *made = NULL;
+    if (of || strlen(id) > CORE_LONGEST_ID || !(made = take_from_pool()))
+        return of;
+    char *copy = strdup(id);
+    if (!copy) {
+        put_into_pool(made);
+        return NULL;
+    }
+    pthread_mutex_lock(&made->lock);
+    made->id = copy;
+    pthread_mutex_unlock(&made->lock);
+
+    uint64_t hash = hash_of(id);
+    int grows = 1;
+    pthread_mutex_lock(&table_lock);
+    of = find_locked(id, hash); /* somebody may have been faster */
+    if (!of) {
+        of = made;
+        of->references = 0;
+        grows = insert_locked(of, hash);
+    }
+    of->references++;
+    pthread_mutex_unlock(&table_lock);
+    if (of != made)
+        put_into_pool(made);
+    if (!grows)
+        add_segment();
+    return of;
+}
+
+void core_session_let_go(session *of)
+{
+    pthread_mutex_lock(&table_lock);
+    int last = --of->references == 0;
+    if (last)
+        remove_locked(of);
+    pthread_mutex_unlock(&table_lock);
+    if (last)
+        put_into_pool(of);
 }
 
 /* ---- for Python ---- */
 int core__session_known(const char *id)
 {
-    pthread_mutex_lock(&core_sessions_lock);
-    int known = core_session_find_locked(id) != NULL;
-    pthread_mutex_unlock(&core_sessions_lock);
+    uint64_t hash = hash_of(id);
+    pthread_mutex_lock(&table_lock);
+    int known = find_locked(id, hash) != NULL;
+    pthread_mutex_unlock(&table_lock);
     return known;
 }
 
-/* The ids of all sessions that somebody holds a handle to, one per line; for core__free. NULL when memory is short. */
-char *core__session_ids(void)
+/*
+ * Put ids of sessions that somebody holds a handle to into `to`, each with a line feed, as many as there is room for; returns
+ * their length, 0: that was all. `*after` is where it goes on, at first 0. A session that comes or goes meanwhile may be left out,
+ * or be named once more. It takes no lock but each session's own: there may be very many.
+ */
+size_t core__session_ids(uintptr_t *after, char *to, size_t room)
 {
-    pthread_mutex_lock(&core_sessions_lock);
-    size_t room = 1;
-    for (size_t i = 0; i < bucket_count; i++)
-        for (session *each = buckets[i]; each; each = each->next)
-            room += strlen(each->id) + 1;
-    char *ids = malloc(room), *to = ids;
-    if (ids) {
-        for (size_t i = 0; i < bucket_count; i++)
-            for (session *each = buckets[i]; each; each = each->next) {
-                to = stpcpy(to, each->id);
-                *to++ = '\n';
-            }
-        *to = 0;
+    size_t used = 0;
+    session *each = *after ? ((session *)*after)->older : atomic_load(&newest);
+    for (; each && used + CORE_LONGEST_ID + 1 <= room; each = each->older) {
+        pthread_mutex_lock(&each->lock);
+        size_t length = each->id ? strlen(each->id) : 0;
+        if (length)
+            memcpy(to + used, each->id, length);
+        pthread_mutex_unlock(&each->lock);
+        if (length) {
+            used += length;
+            to[used++] = '\n';
+        }
+        *after = (uintptr_t)each;
     }
-    pthread_mutex_unlock(&core_sessions_lock);
-    return ids;
-}
-
-void core__free(char *text)
-{
-    free(text);
-}
-
-/* A session is locked with the table's lock let go: others want to destroy meanwhile. */
-static session *hold(const char *id)
-{
-    pthread_mutex_lock(&core_sessions_lock);
-    session *of = core_session_find_locked(id);
-    if (of)
-        of->references++;
-    pthread_mutex_unlock(&core_sessions_lock);
-    return of;
-}
-
-static void let_go(session *of)
-{
-    pthread_mutex_lock(&core_sessions_lock);
-    core_session_unreference_locked(of);
-    pthread_mutex_unlock(&core_sessions_lock);
+    return used;
 }
 
 /* Set what every handle of the session shows, unless that is newer already. Without memory for it they show nothing, rather
@@ -179,7 +268,7 @@ void core__session_publish(const char *id, int64_t rev, const char *info, size_t
         memcpy(copy->text, info, length);
         copy->text[length] = 0;
     }
-    session *of = hold(id);
+    session *of = core_session_hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
         if (!of->gone && rev >= of->rev && (copy || rev > of->rev)) {
@@ -188,7 +277,7 @@ void core__session_publish(const char *id, int64_t rev, const char *info, size_t
             of->rev = rev;
         }
         pthread_mutex_unlock(&of->lock);
-        let_go(of);
+        core_session_let_go(of);
     }
     core_snapshot_drop(old);
 }
@@ -197,14 +286,15 @@ void core__session_gone(const char *id)
 {
     if (core_outdated())
         return;
-    session *of = hold(id);
+    session *of = core_session_hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
-        core_snapshot_drop(of->info);
+        snapshot *old = of->info;
         of->info = NULL;
         of->gone = 1;
         pthread_mutex_unlock(&of->lock);
-        let_go(of);
+        core_snapshot_drop(old);
+        core_session_let_go(of);
     }
 }
 
@@ -213,13 +303,13 @@ void core__session_fresh(const char *id, int64_t monotonic_ns)
 {
     if (core_outdated())
         return;
-    session *of = hold(id);
+    session *of = core_session_hold(id);
     if (of) {
         pthread_mutex_lock(&of->lock);
         if (monotonic_ns > of->refreshed)
             of->refreshed = monotonic_ns;
         pthread_mutex_unlock(&of->lock);
-        let_go(of);
+        core_session_let_go(of);
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include "core.h"
 
+enum { CORE_LONGEST_ID = 127 };
+
 typedef struct snapshot {
     atomic_uint references;
     size_t length;
@@ -17,8 +19,9 @@ struct session {
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
-    /* under sessions_lock */
-    char *id;
+    char *id; /* NULL: it stands for no session at present. Changed when it is in no bucket alone */
+    session *older; /* of all that were ever made; for good */
+    /* under the table's lock */
     uint64_t hash;
     uint32_t references;
     session *next; /* in its bucket, or in the pool */
@@ -29,15 +32,12 @@ extern struct core_fresh_for {
     _Alignas(64) atomic_llong ns;
 } core_fresh_for;
 
-/* Guards the table of sessions and all references; a session's own lock is taken inside of it, never around it. */
-extern pthread_mutex_t core_sessions_lock;
-
 void core_snapshot_drop(snapshot *old);
-/* With core_sessions_lock held: the session with this id that somebody has a handle to, or NULL. */
-session *core_session_find_locked(const char *id);
-/* With core_sessions_lock held: a new one without references; NULL when memory is short. */
-session *core_session_make_locked(const char *id);
-/* With core_sessions_lock held: without references it is forgotten. */
-void core_session_unreference_locked(session *of);
+/* With a reference more, to be let go: the session that somebody has a handle to, or NULL. */
+session *core_session_hold(const char *id);
+/* The same, or a new one; NULL when memory is short. */
+session *core_session_hold_or_make(const char *id);
+/* Without references it is forgotten. */
+void core_session_let_go(session *of);
 
 #endif

@@ -21,6 +21,7 @@ PROGRAMS = {
                    "P-154", "A-122", "X-009"), 5),
     "callbacks": (("P-130", "P-133", "X-006", "X-012"), 10),
     "farewell": (("P-130", "P-133", "X-006"), 50),
+    "instant": (("T-03",), 5),
     "gaps": (("P-130", "P-133"), 20),
     "polling": (("P-130", "P-132", "P-133"), 10),
     "remote": (("P-156", "P-161"), 20),
@@ -28,7 +29,7 @@ PROGRAMS = {
 }
 
 #: What stands in for plue_session/runtime.py.
-RUNTIMES = {"remote": "remote.py", "farewell": "telling.py"}
+RUNTIMES = {"remote": "remote.py", "farewell": "telling.py", "instant": "telling.py"}
 
 
 def cases():
