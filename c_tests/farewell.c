@@ -4,7 +4,10 @@
  */
 #include "listener.h"
 
-enum { MOST = 8000 };
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+enum { MOST = 40000 };
 
 /* One reader, and what it heard: of each event its type, and the number in its title or message. */
 typedef struct record {
@@ -209,8 +212,58 @@ static void a_flood_of_passing_events_pushes_out_no_other(void)
     plue_shutdown();
 }
 
-int main(void)
+/* Another process on the store goes on writing: what it does after this one's last is not waited for. */
+static void others_who_go_on_delay_no_end(const char *program)
 {
+    static record slow;
+    int count = part(1500);
+    start(",\"replay\":{\"limit\":50000}");
+    begin(&slow);
+    atomic_store(&slow.of.hold, 1);
+    subscribe(&slow.of);
+    pid_t writer = fork();
+    if (!writer) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execl(program, program, "write", (char *)NULL);
+        _exit(2);
+    }
+    for (int i = 0; i < count; i++)
+        plue_session_destroy(plue_session_create(NULL));
+    EVENTUALLY(atomic_load(&slow.of.held));
+    plue_session_t theirs;
+    for (double until = seconds() + 30; !(theirs = plue_session_open("writer")) && seconds() < until;)
+        pause_ms(5);
+    CHECK(theirs);
+    for (double until = seconds() + 30; json_is(text(plue_session_peek_info(theirs)), "title", "\"\"") && seconds() < until;)
+        pause_ms(5);
+    atomic_store(&slow.of.hold, 0);
+    double begun = seconds();
+    plue_shutdown();
+    printf("beside a writer: heard %d of %d, and %d of the other's, in %.1f s\n", heard_of(&slow, PLUE_EVENT_SESSION_CREATED), count + 1,
+           heard_of(&slow, PLUE_EVENT_SESSION_UPDATED), seconds() - begun);
+    CHECK(kill(writer, 0) == 0); /* it was at it all the time */
+    kill(writer, SIGKILL);
+    waitpid(writer, NULL, 0);
+    said_farewell(&slow);
+    CHECK(heard_of(&slow, PLUE_EVENT_SESSION_CREATED) == count + 1 && slow.of.gaps == 0 && slow.dropped == 0);
+}
+
+static void write_on(void)
+{
+    start(",\"replay\":{\"limit\":50000}");
+    plue_session_t mine = plue_session_get_or_create("writer");
+    CHECK(mine);
+    double until = seconds() + 60;
+    for (int i = 0; seconds() < until; i++)
+        retitle(mine, i, i + 1);
+}
+
+int main(int count, char **arguments)
+{
+    if (count > 1) {
+        write_on();
+        return 0;
+    }
     passing_events_keep_their_place();
     a_flood_of_passing_events_pushes_out_no_other();
     all_that_was_told_is_heard_before_the_end(0);
@@ -218,6 +271,7 @@ int main(void)
     a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(600);
     plue_shutdown();
     if (!getenv("CHECK_PART")) {
+        others_who_go_on_delay_no_end(arguments[0]);
         a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(1600); /* its queue is full */
         plue_shutdown();
     }
