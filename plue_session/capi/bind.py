@@ -23,6 +23,8 @@ BATCH = 256
 PREPARED = 4096
 #: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
 HEAD_START = 100_000_000
+#: What a caller is told when there is no room to put together what the matter is.
+OUT_OF_MEMORY = b"out of memory. Free some and try again."
 
 
 class Operation:
@@ -92,8 +94,7 @@ class Boundary:
         except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
             if lane != self.lib.CORE_LANE_WORK:
                 self.lib.core__lane_failed(lane, generation)
-            if self.runtime:
-                self.runtime.log.write("error", f"a library thread ended: {describe(error)}")
+            self.note("error", f"a library thread ended: {describe(error)}")
         return 0
 
     def start_thread(self, name, work):
@@ -145,7 +146,7 @@ class Boundary:
             return
         number = next(self.numbers)
         self.prepared[number] = request.until, checked
-        self.forget_prepared()
+        self.guarded(self.forget_prepared)
         self.lib.core__finish_number(request, number)
 
     def forget_prepared(self):
@@ -170,12 +171,17 @@ class Boundary:
 
     def finish(self, request, outcome, shown=None):
         """End a request with its result, or with the error that `outcome` is. A session that was changed after log id `shown` has
-        been shown to its handles already. What is `Later` is told when it is known: the call takes up no thread until then."""
-        if type(outcome) is Later:
-            def finish(known):
-                self.finish(request, known, shown)
-            outcome.then(lambda known: self.guarded(lambda: finish(known)))
-            return
+        been shown to its handles already. What is `Later` is told when it is known: the call takes up no thread until then. Never raises:
+        what cannot be delivered is an error of the request."""
+        try:
+            if type(outcome) is Later:
+                outcome.then(lambda known: self.finish(request, known, shown))
+            else:
+                self.deliver(request, outcome, shown)
+        except BaseException as error:  # so C has not got it yet: with that, what is below would end it a second time
+            self.refuse(request, OPERATIONS[request.operation].name, error)
+
+    def deliver(self, request, outcome, shown):
         lib = self.lib
         operation = OPERATIONS[request.operation]
         if request.prepared:
@@ -192,22 +198,28 @@ class Boundary:
         elif operation.kind == "session":
             handle, session = outcome
             if shown is None or session.rev <= shown:
-                self.publisher.snapshot(session.id, session.rev, session.info)
+                self.guarded(lambda: self.publisher.snapshot(session.id, session.rev, session.info), "show")
             runtime = self.runtime
             if runtime and runtime.remote:
-                lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id))
+                self.guarded(lambda: lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id)), "show")
             lib.core__finish_session(request, handle)
         else:
             lib.core__finish_number(request, outcome if operation.kind == "count" else 0)
 
     def refuse(self, request, name, error):
-        error = translate(error)
-        if error.session is None and request.session:
-            error.session = self.ffi.string(request.session).decode()
-        if self.runtime and error.number == errors.Unknown.number:
-            self.runtime.log.write("error", error.message(name))
-        details = dumps(error.details).encode() if error.details else b""
-        self.lib.core__finish_error(request, error.number, error.message(name).encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd"), details)
+        """End a request with an error. Never raises."""
+        try:
+            error = translate(error)
+            # It may be the error of others too, that were to be committed together: it is left as it is.
+            session = error.session or (self.ffi.string(request.session).decode() if request.session else None)
+            message = errors.PlueError(error.cause, error.remedy, session=session).message(name)
+            if error.number == errors.Unknown.number:
+                self.note("error", message)
+            number, text = error.number, message.encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd")
+            details = dumps(error.details).encode() if error.details else b""
+        except Exception:  # of memory, most likely: this needs none
+            number, text, details = errors.StoreIo.number, OUT_OF_MEMORY, b""
+        self.lib.core__finish_error(request, number, text, details)
 
     # -- lanes -----------------------------------------------------------------------------------------------------
     def control(self, lane, generation):
@@ -287,42 +299,52 @@ class Boundary:
             del runtime
             gc.collect()  # a store in memory may be large, and is part of a cycle
 
+    def attend(self, lane, generation, duties):
+        """Do what the lane is for until it is closed: `duties` are pairs of a signal and of what is then to be done. None of that ends
+        the thread, which all depend on: a request that fails is refused, what else fails is logged and tried again the next time."""
+        wait = self.lib.core__wait
+        while signal := wait(lane, generation):
+            for meant, work in duties:
+                if signal & meant:
+                    self.guarded(work)
+
     def commit(self, lane, generation):
         """The writer: everything that is pending when the store is ours becomes one commit."""
         lib, runtime = self.lib, self.runtime
-        commits, store = runtime.commits, runtime.store
-        take = self.taker(lane, generation)
+        commits, take = runtime.commits, self.taker(lane, generation)
 
         def near():
             lib.core__near(lane)
-        while True:
-            signal = lib.core__wait(lane, generation)
-            if not signal:
-                return
-            if signal & lib.CORE_SIGNAL_REQUESTS:
-                requests, handles = [], []
 
-                def jobs():
-                    requests.extend(take())
-                    return [lambda unit, request=request: self.joined(request, handles) for request in requests]
+        def change():
+            requests, handles = [], []
+
+            def jobs():
+                requests.extend(take())
+                return [lambda unit, request=request: self.joined(request, handles) for request in requests]
+            try:
                 outcomes = commits.batch([], jobs, near)
-                if len(outcomes) != len(requests):  # the store could not even be locked
-                    requests.extend(take())
-                    outcomes = outcomes[-1:] * len(requests)
-                kept = {outcome[0] for outcome in outcomes if isinstance(outcome, tuple)}
-                for handle in handles:
-                    if handle not in kept:
-                        lib.core__session_release(handle)
-                for request, outcome in zip(requests, outcomes):
-                    self.finish(request, outcome, commits.told_since)
-                if self.prepared:
-                    self.forget_prepared()
-                if store.wants_maintenance():
-                    lib.core__wake(lib.CORE_LANE_READ, lib.CORE_SIGNAL_MAINTAIN)
-            if signal & lib.CORE_SIGNAL_WAKE:
-                self.guarded(commits.catch_up)
-            if signal & lib.CORE_SIGNAL_SHOW:
-                self.guarded(self.show)
+            except Exception as error:
+                outcomes = [error]
+            if len(outcomes) != len(requests):  # the store could not even be locked
+                requests.extend(take())
+                outcomes = outcomes[-1:] * len(requests)
+            kept = {outcome[0] for outcome in outcomes if isinstance(outcome, tuple)}
+            for handle in handles:
+                if handle not in kept:
+                    lib.core__session_release(handle)
+            for request, outcome in zip(requests, outcomes):
+                self.finish(request, outcome, commits.told_since)
+            if self.prepared:
+                self.guarded(self.forget_prepared)
+            self.guarded(lambda: self.look_after(runtime.store), "maintain")
+        self.attend(lane, generation, ((lib.CORE_SIGNAL_REQUESTS, change), (lib.CORE_SIGNAL_WAKE, commits.catch_up),
+                                       (lib.CORE_SIGNAL_SHOW, self.show)))
+
+    def look_after(self, store):
+        """Have a reader do what the store wants done after many commits."""
+        if store.wants_maintenance():
+            self.lib.core__wake(self.lib.CORE_LANE_READ, self.lib.CORE_SIGNAL_MAINTAIN)
 
     def show(self):
         """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown is ignored."""
@@ -342,49 +364,51 @@ class Boundary:
 
     def read(self, lane, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
-        lib = self.lib
+        lib, runtime = self.lib, self.runtime
         take, refilling = self.taker(lane, generation, 1), self.refilling()
-        while True:
-            signal = lib.core__wait(lane, generation)
-            if not signal:
-                return
-            if signal & lib.CORE_SIGNAL_WAKE:
-                self.guarded(refilling.refill)
-            if signal & lib.CORE_SIGNAL_REQUESTS:
-                for request in take():
-                    if request.prepare:
-                        self.prepare(request)
-                        continue
-                    try:
-                        outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)
-                    except BaseException as error:
-                        outcome = error
-                    self.finish(request, outcome)
-            if signal & lib.CORE_SIGNAL_MAINTAIN:
-                self.guarded(self.runtime.store.maintain)
+
+        def answer():
+            for request in take():
+                if request.prepare:
+                    self.prepare(request)
+                    continue
+                try:
+                    outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)
+                except BaseException as error:
+                    outcome = error
+                self.finish(request, outcome)
+
+        def maintain():
+            runtime.store.maintain()
+        self.attend(lane, generation, ((lib.CORE_SIGNAL_WAKE, refilling.refill), (lib.CORE_SIGNAL_REQUESTS, answer),
+                                       (lib.CORE_SIGNAL_MAINTAIN, maintain)))
 
     def remote(self, lane, generation):
         """One of the threads that may wait for the server."""
-        lib, runtime = self.lib, self.runtime
-        take = self.taker(lane, generation, 1)
-        while lib.core__wait(lane, generation):
+        runtime, take = self.runtime, self.taker(lane, generation, 1)
+
+        def answer():
             for request in take():
-                operation, handles = OPERATIONS[request.operation], {}
-                try:
-                    session = self.ffi.string(request.session).decode() if request.session else None
-                    until = (request.until - min(HEAD_START, request.span // 10)) / 1e9
-                    with runtime.call(operation.name, session, until, lambda made, handles=handles: self.hold(handles, made)) as bound:
-                        outcome = operation.function(bound, *self.arguments(request, operation))
-                    if operation.kind == "session":
-                        handle = handles.pop(outcome if isinstance(outcome, str) else outcome.id, None)
-                        outcome = (handle, outcome) if handle else self.opened((self.acquire(outcome), outcome))
-                except BaseException as error:
-                    outcome = error
-                for handle in handles.values():  # to what was undone
-                    lib.core__session_release(handle)
-                self.finish(request, outcome)
-                if runtime.store.wants_maintenance():
-                    lib.core__wake(lib.CORE_LANE_READ, lib.CORE_SIGNAL_MAINTAIN)
+                self.ask(runtime, request)
+                self.guarded(lambda: self.look_after(runtime.store), "maintain")
+        self.attend(lane, generation, ((~0, answer),))
+
+    def ask(self, runtime, request):
+        """Run the operation of a request that may ask the server, and finish it."""
+        operation, handles = OPERATIONS[request.operation], {}
+        try:
+            session = self.ffi.string(request.session).decode() if request.session else None
+            until = (request.until - min(HEAD_START, request.span // 10)) / 1e9
+            with runtime.call(operation.name, session, until, lambda made: self.hold(handles, made)) as bound:
+                outcome = operation.function(bound, *self.arguments(request, operation))
+            if operation.kind == "session":
+                handle = handles.pop(outcome if isinstance(outcome, str) else outcome.id, None)
+                outcome = (handle, outcome) if handle else self.opened((self.acquire(outcome), outcome))
+        except BaseException as error:
+            outcome = error
+        for handle in handles.values():  # to what was undone
+            self.lib.core__session_release(handle)
+        self.finish(request, outcome)
 
     def opened(self, outcome):
         """Read the session again now that its handle exists: a change in between would have missed it."""
@@ -400,9 +424,18 @@ class Boundary:
             raise
         return handle, Session(id=session_id, rev=found[0], info=found[1])
 
-    def guarded(self, work):
+    def guarded(self, work, name=None):
         """Do work that no caller waits for; its failure is logged, and it is tried again the next time."""
         try:
             work()
         except Exception as error:
-            self.runtime.log.write("warning", translate(error).message(work.__name__))
+            self.note("warning", lambda: translate(error).message(name or work.__name__))
+
+    def note(self, level, message):
+        """Log a message, or what a function returns, if that can be done: never raises."""
+        runtime = self.runtime
+        try:
+            if runtime and runtime.log:
+                runtime.log.write(level, message if isinstance(message, str) else message())
+        except Exception:  # of memory, most likely; what is lost is a line of the log
+            return
