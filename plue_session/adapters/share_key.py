@@ -1,9 +1,10 @@
 """The key that share secrets are derived from: a file beside the database, never inside it (P-097)."""
 
-import errno
+import fcntl
 import os
 import stat
 
+from plue_session.adapters import private, remedies
 from plue_session.errors import Integrity, StoreIo
 from plue_session.rules.shares import KEY_SIZE
 
@@ -28,9 +29,7 @@ class ShareKeyFile:
             while self._key is None:
                 self._key = self._read() or self._make()
         except OSError as error:
-            remedy = ("Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Close some files." if error.errno in (errno.EMFILE, errno.ENFILE)
-                      else "Make the data directory readable and writable for this user.")
-            raise StoreIo(f"the share key {self.path} cannot be used: {error.strerror}", remedy) from None
+            raise StoreIo(f"the share key {self.path} cannot be used: {error.strerror}", remedies.remedy(error)) from None
         return self._key
 
     def _read(self):
@@ -45,28 +44,38 @@ class ShareKeyFile:
                 raise Integrity(f"the share key {self.path} is not a file of {KEY_SIZE} bytes",
                                 "Restore it from a backup; or remove it, then all links given so far stop working.")
             if status.st_mode & 0o077:
-                raise StoreIo(f"the share key {self.path} is open to other users", f"Run: chmod 600 {self.path}")
+                raise StoreIo(f"the share key {self.path} is open to other users", f"Run: chmod 600 {self.path}; on a file system without permissions, mount it for this user alone (umask=077).")
             return os.read(fd, KEY_SIZE)
         finally:
             os.close(fd)
 
     def _make(self):
-        """Make a key and return it, or None when another process was first. Written under a name of its own and linked
-        into place, so that nobody ever sees half a key."""
-        key = os.urandom(KEY_SIZE)
-        draft = f"{self.path}.{os.getpid()}.{os.urandom(4).hex()}"
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Make a key and return it, or None when it is to be looked for again: another process was first.
+
+        Written under another name and renamed, so that nobody ever sees half a key; by whoever has that other file locked, so that
+        nobody's is replaced. Not by a link, which needs no lock: not every file system has links.
+        """
+        draft = self.path + ".new"
+        fd = private.open_own_file(draft, os.O_RDWR | os.O_NOFOLLOW)
         try:
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, 0o600)  # whatever the umask
-                file.write(key)
-                file.flush()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _names(draft, fd):  # who had it locked has renamed or removed it
+                return None
+            try:
+                if os.path.lexists(self.path):
+                    os.unlink(draft)
+                    return None
+                key = os.urandom(KEY_SIZE)
+                os.fchmod(fd, 0o600)
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, key, 0)
                 os.fsync(fd)
-            os.link(draft, self.path)
-        except FileExistsError:
-            return None
+                os.rename(draft, self.path)
+            except OSError:
+                os.unlink(draft)
+                raise
         finally:
-            os.unlink(draft)
+            os.close(fd)
         self._sync_folder()
         return key
 
@@ -76,6 +85,13 @@ class ShareKeyFile:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _names(path, fd):
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 class ShareKeyMemory:

@@ -1,6 +1,7 @@
 """Hosts that disturb the store under the library, or run where the system refuses something (c_tests/disturbed.c)."""
 
 import copy
+import errno
 import os
 import shutil
 
@@ -39,3 +40,36 @@ def test_no_defect_in_what_is_done_beside_a_change_ends_a_lane(plain, tmp_path, 
 @pytest.mark.parametrize("store", ["sqlite", "memory"])
 def test_a_clock_beyond_2262_ends_no_writer(disturbed, folder, store):
     host(disturbed, "far-future", folder, f',"store":"{store}","log":{{"level":"debug","file":"{folder}/log"}}')
+
+
+# -- what the system refuses -------------------------------------------------------------------------------------------
+def modes(folder):
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in [folder, *folder.rglob("*")]}
+
+
+@pytest.mark.requirement("P-097")
+@pytest.mark.parametrize("mask", ["0177", "0277", "0777"])
+def test_a_new_folder_is_the_owners_whatever_the_umask(disturbed, tmp_path, mask):
+    store = tmp_path / "above" / "store"
+    host(disturbed, "masked", store, mask, f',"log":{{"level":"info","file":"{tmp_path}/log"}}')
+    assert modes(store) == {"store": "0o700", "sessions.db": "0o600", "sessions.lock": "0o600", "store.lock": "0o600", "share.key": "0o600"}
+    assert oct(store.parent.stat().st_mode & 0o777) == "0o700"
+    assert oct((tmp_path / "log").stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.requirement("T-09")
+def test_a_folder_that_an_earlier_run_has_left_unusable_is_made_usable(disturbed, tmp_path):
+    above, store = tmp_path / "above", tmp_path / "above" / "store"
+    store.mkdir(parents=True)
+    store.chmod(0o600)
+    above.chmod(0o600)
+    host(disturbed, "masked", store, "077", "")
+    assert modes(store)["store"] == "0o700" == oct(above.stat().st_mode & 0o777)
+
+
+@pytest.mark.requirement("P-097")
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS], ids=errno.errorcode.get)
+def test_shares_work_on_a_file_system_without_hard_links(disturbed, folder, number):
+    host(disturbed, "without-links", folder, "link", number)
+    assert [path.name for path in folder.glob("share.key*")] == ["share.key"]
+    assert (folder / "share.key").stat().st_mode & 0o777 == 0o600

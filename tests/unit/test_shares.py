@@ -1,6 +1,7 @@
 """Share links, and the key that their secrets come from."""
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
@@ -87,15 +88,36 @@ def test_processes_that_race_to_make_the_key_get_the_same_one(tmp_path):
 
 def test_the_loser_of_the_race_takes_the_winners_key(tmp_path, monkeypatch):
     keys = ShareKeyFile(str(tmp_path))
-    link = os.link
+    lock = fcntl.flock
 
-    def lose(draft, path):
-        with open(path, "xb") as file:
+    def lose(fd, how):
+        with open(tmp_path / "share.key", "xb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(KEY)
-        return link(draft, path)
-    monkeypatch.setattr(os, "link", lose)
+        return lock(fd, how)
+    monkeypatch.setattr(fcntl, "flock", lose)
     assert keys.load() == KEY and [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
+
+
+def test_who_waited_for_a_key_that_failed_makes_one(tmp_path, monkeypatch):
+    """The file that it had waited for is gone, and none has come of it."""
+    keys, lock, waits = ShareKeyFile(str(tmp_path)), fcntl.flock, iter([True, False])
+
+    def fail_first(fd, how):
+        if next(waits):
+            (tmp_path / "share.key.new").unlink()
+        return lock(fd, how)
+    monkeypatch.setattr(fcntl, "flock", fail_first)
+    assert keys.load() == ShareKeyFile(str(tmp_path)).load()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
+
+
+def test_what_a_killed_process_has_left_of_a_key_is_made_a_whole_one(tmp_path):
+    (tmp_path / "share.key.new").write_bytes(b"half a key")
+    (tmp_path / "share.key.new").chmod(0o400)
+    assert len(ShareKeyFile(str(tmp_path)).load()) == 32
+    assert [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
+    assert stat.S_IMODE((tmp_path / "share.key").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])

@@ -17,6 +17,7 @@ import sqlite3
 import time
 
 from plue_session import errors
+from plue_session.adapters import private
 from plue_session.adapters.sqlite import failures, queries
 
 DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
@@ -146,16 +147,19 @@ def move_aside(data_dir):
 
 def make_folder(path):
     """Create a folder, and those above it that are missing, for the owner alone (0700)."""
-    if os.path.isdir(path):
-        return
-    above = os.path.dirname(path)
-    make_folder(above)
     try:
-        os.mkdir(path, 0o700)
-        _sync(above)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise errors.StoreIo(f"{path} is a file, not a folder", "Set dataDir to a folder.") from None
+        if os.path.isdir(path):
+            private.enter(path)
+            return
+        above = os.path.dirname(path)
+        make_folder(above)
+        try:
+            private.make_folder(path)
+            _sync(above)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise errors.StoreIo(f"{path} is a file, not a folder", "Set dataDir to a folder.") from None
+            private.enter(path)
     except OSError as error:
         raise failures.system(error, path, "create the folder") from error
 
@@ -239,7 +243,7 @@ def _create(path):
         for name in ("", "-journal", "-wal", "-shm"):
             if os.path.lexists(unfinished + name):
                 os.unlink(unfinished + name)
-        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(private.make_file(unfinished, os.O_RDWR))
         connection = connect(unfinished)
         try:
             # Nobody else sees this file before it is complete, so it is synced once, at the end.
@@ -288,7 +292,7 @@ def _apply(connection, version):
 def _open_lock(data_dir, name):
     path = os.path.join(data_dir, name)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return private.open_own_file(path, os.O_RDWR)
     except OSError as error:
         raise failures.system(error, path, "open") from error
 
