@@ -73,3 +73,34 @@ def test_shares_work_on_a_file_system_without_hard_links(disturbed, folder, numb
     host(disturbed, "without-links", folder, "link", number)
     assert [path.name for path in folder.glob("share.key*")] == ["share.key"]
     assert (folder / "share.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize("call, number, says", [
+    ("flock", errno.ENOSYS, "file locks"),
+    ("flock", errno.EPERM, "file locks"),
+    ("fcntl", errno.ENOLCK, "file locks"),
+    ("fcntl", errno.EPERM, "file locks"),
+    ("fcntl", errno.EINVAL, "file locks"),
+    ("mmap", errno.ENODEV, "mapped into memory"),
+    ("mmap", errno.EPERM, "mapped into memory"),
+    ("mmap", errno.ENOMEM, "mapped into memory"),
+], ids=lambda value: errno.errorcode[value] if isinstance(value, int) else value.replace(" ", "-"))
+def test_what_the_system_refuses_is_named_with_what_helps(disturbed, folder, call, number, says):
+    host(disturbed, "refused", folder, call, number, says, "space")
+
+
+@pytest.mark.requirement("T-09")
+def test_a_path_that_is_longer_than_sqlite_opens_is_named(disturbed, tmp_path):
+    def place(length):
+        path = str(tmp_path)
+        while length - len(path) > 202:
+            path += "/" + "d" * 200
+        return path + "/" + "e" * (length - len(path) - 1)
+    fits, beyond = place(488), place(489)
+    assert len(fits) == 488 and len(beyond) == 489
+    host(disturbed, "undisturbed", fits)
+    host(disturbed, "cannot-start", beyond, -7, "489 bytes")
+    os.symlink(beyond, tmp_path / "short")
+    os.makedirs(beyond, exist_ok=True)
+    host(disturbed, "cannot-start", tmp_path / "short", -7, "bytes")

@@ -231,9 +231,17 @@ assert store.check() == []
     assert process.returncode == 0
 
 
-def test_a_reason_is_looked_for_only_where_sqlite_gives_none(monkeypatch):
+def test_a_reason_is_looked_for_where_sqlite_gives_none(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    assert failures._reason("/sessions.db", 10) == failures._reason("/sessions.db", 14) == ""
+    path, unable = str(tmp_path / "sessions.db"), sqlite3.OperationalError("unable to open database file")
+    assert failures.translate(unable, path).cause.endswith("unable to open database file")
+    (tmp_path / "sessions.db-wal").mkdir(mode=0)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "sessions.db-wal is not readable and writable" in failures.translate(unable, path).cause
+    monkeypatch.undo()
     monkeypatch.setattr(os, "open", refuse)
-    assert failures._reason("/sessions.db", 14) == " (Too many open files)"
+    found = failures.translate(unable, path)
+    assert "Too many open files" in found.cause and "ulimit -n" in found.remedy
+    assert isinstance(failures.translate(sqlite3.OperationalError("database is locked"), path), errors.Busy)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["sessions.db-wal"]

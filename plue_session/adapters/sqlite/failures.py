@@ -1,19 +1,30 @@
 """Translate what SQLite and the system report into the library's errors, in one place."""
 
+import errno
+import fcntl
 import os
 import sqlite3
 
 from plue_session import errors
+from plue_session.adapters import private, remedies
 
 NEW_STORE = "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store."
-_SPACE = "Check the disk's free space, quota and permissions, then try again."
+#: Why a descriptor that a host has closed cannot be used.
+TAKEN = "its descriptor was closed, or is another file's now"
 
 #: What Python's sqlite3 raises: the last when a message of SQLite's quotes what is damaged.
 RAISED = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 
 # Primary result codes, https://www.sqlite.org/rescode.html
 _DAMAGED = (11, 26)  # CORRUPT, NOTADB
-_LOCKED = (5, 6)  # BUSY, LOCKED
+_LOCKED = (5, 6)  # BUSY, LOCKED; also when the system has no locks to give
+_FULL = 13
+
+#: Bytes of a folder's path beyond which SQLite, which takes 512 with what it appends (-journal), opens no store in it.
+LONGEST = 512 - len("-journal") - len("/sessions.db.new")
+#: Bytes that SQLite maps of its shared memory.
+_SHARED = 32768
+_NO_LOCKS = "the system refuses file locks (fcntl)"
 
 _TAKEN = {
     "key": "Open the session that has it, or use another key.",
@@ -28,7 +39,7 @@ _LACKING = ("no such", "has no column", "unsupported")
 # Before Python 3.11 an exception has no code, only SQLite's English text for it.
 _CODES = {
     "malformed": 11, "not a database": 26, "locked": 5, "readonly": 8, "disk I/O": 10, "is full": 13,
-    "unable to open": 14,
+    "unable to open": 14, "permission denied": 3, "locking protocol": 15, "large file": 22,
 }
 
 
@@ -62,6 +73,9 @@ def translate(error, path):
     if number in _DAMAGED:
         return damaged(path, error)
     if number in _LOCKED:
+        refused, remedy = _try(path, _lock) or ("", "")
+        if refused.startswith(_NO_LOCKS):
+            return errors.StoreIo(f"the store {path} cannot be used: {refused}", remedy)
         return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
     if number == 1 and "decode" in str(error):  # this one is of Python's sqlite3
         return damaged(path, "a text in it is not UTF-8")
@@ -69,7 +83,10 @@ def translate(error, path):
         return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
     if number == 1:
         return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
-    return errors.StoreIo(f"the store {path} cannot be read or written: {error}{_reason(path, number)}", _SPACE)
+    reason, remedy = _diagnose(path) or ("", remedies.remedy(OSError(errno.ENOSPC if number == _FULL else 0, "")))
+    name = getattr(error, "sqlite_errorname", "")  # what exactly of SQLite's input and output has failed; from Python 3.11 on
+    what = reason or (f"{error}, {name}" if name.count("_") > 1 else str(error))
+    return errors.StoreIo(f"the store {path} cannot be read or written: {what}", remedy)
 
 
 def damaged(path, why):
@@ -91,25 +108,85 @@ def is_taken(field, value):
     return errors.AlreadyExists(f"the {field} {value!r} is taken", _TAKEN[field], details={"field": field, "value": value})
 
 
+def gone(path):
+    """Return `StoreIo` for a store of which the file at `path` is not the one any more that was opened."""
+    return errors.StoreIo(f"{path} was removed or replaced while the store was open: nothing is written to it or read from it any more",
+                          "Put it back if you have it, then stop the library and start it again.")
+
+
+def taken_over(path):
+    """Return `StoreIo` for a store whose descriptors the host has closed."""
+    return errors.StoreIo(f"the store {path} cannot be used: {TAKEN}", "Restart the program, and have it close no descriptors but its own.")
+
+
+def newer(path, version, known):
+    """Return `UNSUPPORTED` for a store that a newer library has written."""
+    return errors.Unsupported(f"the store {path} has schema version {version}, this library knows versions up to {known}",
+                              "Update the library: a newer one has written this store.")
+
+
 def system(error, path, doing):
     """Return `StoreIo` for an `OSError` met while `doing` (a verb phrase) something to `path`."""
-    return errors.StoreIo(f"cannot {doing} {path}: {error.strerror or error}", _SPACE)
+    if doing == "lock" and error.errno not in (errno.ENOENT, errno.EBADF):
+        return errors.StoreIo(f"cannot lock {path}: {_strerror(error)}; the store needs file locks (flock)", remedies.ELSEWHERE)
+    return errors.StoreIo(f"cannot {doing} {path}: {_strerror(error)}", remedies.remedy(error))
 
 
-def _reason(path, number):
-    """Return the system's reason why a file cannot be opened, which SQLite does not tell; "" when unknown.
+def _strerror(error):
+    return error.strerror or str(error)
 
-    Opens the folder, not the file: closing any descriptor of a database drops all locks SQLite holds on it. A database
-    takes three descriptors, so their lack may show at the third only.
-    """
-    if number != 14:  # CANTOPEN
-        return ""
-    opened, reason = [], ""
+
+# -- what SQLite does not tell -----------------------------------------------------------------------------------------
+# It is found out by doing what a store needs with a file of our own beside it. Not with the store's: closing any descriptor of a
+# database drops all locks that SQLite holds on it.
+def _diagnose(path):
+    """Return what the system refuses, and what helps, or None when it refuses nothing."""
+    folder = os.path.dirname(path)
+    length = len(os.fsencode(os.path.realpath(folder)))
+    if length > LONGEST:
+        return f"the path of its folder has {length} bytes, SQLite opens none in a folder of more than {LONGEST}", remedies.SHORTER
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(path + end) and not os.access(path + end, os.R_OK | os.W_OK):
+            return f"{path}{end} is not readable and writable for this user", f"Run: chmod u+rw {path}{end}"
+    return _try(path, _room, _lock, _map)
+
+
+def _try(path, *needs):
+    probe = f"{path}.probe-{os.getpid()}-{os.urandom(4).hex()}"
+    opened = []
     try:
-        while len(opened) < 3:
+        opened.append(private.make_file(probe, os.O_RDWR))
+        os.unlink(probe)
+        while len(opened) < 3:  # a database takes three descriptors, so their lack may show at the third only
             opened.append(os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC))
+        for need in needs:
+            found = need(opened[0])
+            if found:
+                return found
     except OSError as error:
-        reason = f" ({error.strerror})"
-    for fd in opened:
-        os.close(fd)
-    return reason
+        return _strerror(error), remedies.remedy(error)
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return None
+
+
+def _room(fd):
+    os.pwrite(fd, bytes(_SHARED), 0)
+
+
+def _lock(fd):
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return f"{_NO_LOCKS}: {_strerror(error)}", remedies.ELSEWHERE
+    return None
+
+
+def _map(fd):
+    import mmap  # seldom needed, and a start has no time for it
+    try:
+        mmap.mmap(fd, _SHARED).close()
+    except OSError as error:
+        return f"the system refuses to have files of it mapped into memory (mmap): {_strerror(error)}", remedies.ELSEWHERE
+    return None
