@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/inotify.h>
@@ -24,34 +25,56 @@ enum { POLL_MS = 20, OWN_MS = 1, PAUSE_MS = 2, OWN_PAUSE_MS = 10, RARELY_MS = 50
 
 typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
+    ino_t inode;             /* of the file, and its device: what tells it from another one */
+    dev_t device;
     int64_t seen;            /* the id that the writer was woken for last */
     int commits;             /* those of our own writer when it was last asked for */
     atomic_int stopped, references;
+    int over; /* its thread has ended; under ended_lock */
 } watch;
 
 static _Atomic(watch *) current;
 static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
-static int running; /* under ended_lock: watch threads */
+
+/* A host may have closed all descriptors, and opened its own under our numbers: then they are none of ours to read, write or close. */
+static int is_ours(int fd, const char *kind)
+{
+    char path[64], target[64];
+    if (fd < 0)
+        return 0;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length < 0)
+        return access("/proc/self/fd", F_OK) != 0; /* it was closed; without /proc nobody can tell */
+    target[length] = 0;
+    return !strncmp(target, "anon_inode:", 11) && strstr(target, kind) != NULL;
+}
+
+static int is_our_file(const watch *of)
+{
+    struct stat now;
+    return of->file >= 0 && !fstat(of->file, &now) && now.st_ino == of->inode && now.st_dev == of->device;
+}
 
 static void release(watch *old)
 {
     if (atomic_fetch_sub(&old->references, 1) == 1) {
-        if (old->changes >= 0)
+        if (is_ours(old->changes, "inotify"))
             close(old->changes);
-        if (old->stop >= 0)
+        if (is_ours(old->stop, "[eventfd]"))
             close(old->stop);
-        if (old->file >= 0)
+        if (is_our_file(old))
             close(old->file);
         free(old);
     }
 }
 
 /* Forget what the kernel has told: the file itself says how things stand. */
-static void drain(const watch *mine)
+static void drain(int changes)
 {
     char buffer[4096];
-    while (mine->changes >= 0 && read(mine->changes, buffer, sizeof buffer) > 0)
+    while (changes >= 0 && read(changes, buffer, sizeof buffer) > 0)
         ;
 }
 
@@ -68,14 +91,13 @@ static int64_t newest_row(const watch *mine)
 }
 
 /* Wake the writer when the newest row of the log is none that this process has published. */
-static void look(watch *mine)
+static void look(watch *mine, struct pollfd *stop)
 {
     int64_t newest = newest_row(mine);
     if (newest == mine->seen || newest <= core_published())
         return;
     /* Our own writer tells of its commit a moment before it has published it. */
-    struct pollfd stop = {.fd = mine->stop, .events = POLLIN};
-    (void)poll(&stop, 1, OWN_MS);
+    (void)poll(stop, 1, OWN_MS);
     newest = newest_row(mine);
     if (newest > core_published()) {
         mine->seen = newest;
@@ -94,28 +116,35 @@ static int own_writer_is_busy(watch *mine)
 static void *watch_main(void *argument)
 {
     watch *mine = argument;
+    struct pollfd wait[2] = {{.fd = mine->stop, .events = POLLIN}, {.fd = mine->changes, .events = POLLIN}};
+    struct pollfd *stop = &wait[0], *changes = &wait[1];
+    int taken = 0;
     while (!atomic_load(&mine->stopped)) {
-        struct pollfd wait[2] = {{.fd = mine->stop, .events = POLLIN}, {.fd = mine->changes, .events = POLLIN}};
-        int heard = poll(wait, 2, mine->changes < 0 || mine->stop < 0 ? POLL_MS : RARELY_MS);
+        int heard = poll(wait, 2, changes->fd < 0 || stop->fd < 0 ? POLL_MS : RARELY_MS);
         if (atomic_load(&mine->stopped))
             break;
-        if (!heard && mine->changes >= 0) {
+        if ((stop->revents && !is_ours(stop->fd, "[eventfd]")) || (changes->revents && !is_ours(changes->fd, "inotify"))) {
+            stop->fd = changes->fd = -1;
+            taken = 1; /* and so is the file, and the writer's: nothing is left to be heard of but the end */
+        }
+        if (taken)
+            continue;
+        if (!heard && changes->fd >= 0) {
             /* A process that is killed between its commit and its word of it leaves others to find out by themselves. */
             core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_WAKE);
             continue;
         }
-        drain(mine);
-        look(mine);
+        drain(changes->fd);
+        look(mine, stop);
         /*
          * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each change, so
          * while it is busy there is less to find out here, and each look would take it a wake-up of this thread.
          */
-        wait[1].fd = -1;
-        (void)poll(wait, 1, own_writer_is_busy(mine) ? OWN_PAUSE_MS : PAUSE_MS);
+        (void)poll(stop, 1, own_writer_is_busy(mine) ? OWN_PAUSE_MS : PAUSE_MS);
     }
-    release(mine);
     pthread_mutex_lock(&ended_lock);
-    running--;
+    mine->over = 1;
+    release(mine); /* before the word of it: whoever waits for that has the last reference */
     pthread_cond_broadcast(&ended);
     pthread_mutex_unlock(&ended_lock);
     return NULL;
@@ -141,18 +170,15 @@ int core__watch(const char *folder, const char *file)
     }
 #endif
     made->file = core_above_stdio(open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
-    if (made->file < 0) {
+    struct stat about;
+    if (made->file < 0 || fstat(made->file, &about)) {
         release(made);
         return -1;
     }
+    made->inode = about.st_ino;
+    made->device = about.st_dev;
     atomic_init(&made->references, 2);
-    pthread_mutex_lock(&ended_lock);
-    running++;
-    pthread_mutex_unlock(&ended_lock);
     if (core_spawn("plue-watch", watch_main, made)) {
-        pthread_mutex_lock(&ended_lock);
-        running--;
-        pthread_mutex_unlock(&ended_lock);
         atomic_store(&made->references, 1);
         release(made);
         return -1;
@@ -168,12 +194,14 @@ void core__watch_stop(void)
     if (!old)
         return;
     atomic_store(&old->stopped, 1);
-    if (old->stop >= 0 && write(old->stop, &one, sizeof one) < 0)
+    int told = is_ours(old->stop, "[eventfd]");
+    if (told && write(old->stop, &one, sizeof one) < 0)
         (void)one; /* an eventfd that is full is readable all the same */
-    release(old);
-    /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. */
+    /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. If a host has closed what would have
+       told it, it looks by itself, in a while. */
     pthread_mutex_lock(&ended_lock);
-    while (running)
+    while ((told || old->stop < 0) && !old->over)
         pthread_cond_wait(&ended, &ended_lock);
     pthread_mutex_unlock(&ended_lock);
+    release(old);
 }

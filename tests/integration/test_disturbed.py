@@ -19,6 +19,42 @@ def host(program, how, folder, *arguments):
     return support.run([program, how, *arguments], env=support.environment(folder, PATH=os.environ["PATH"]), silent=True, timeout=120)
 
 
+# -- descriptors -------------------------------------------------------------------------------------------------------
+@pytest.mark.requirement("X-026")
+def test_nothing_is_written_into_files_that_a_host_opens_under_our_descriptors(disturbed, folder, tmp_path):
+    host(disturbed, "files-instead", folder, tmp_path)
+
+
+@pytest.mark.parametrize("more", ["", ',"log":{"level":"debug","file":"%s/log"}', ',"store":"memory","log":{"level":"debug","file":"%s/log"}'],
+                         ids=["plain", "log", "memory"])
+def test_an_end_writes_and_closes_nothing_of_a_host_that_has_taken_our_descriptors(disturbed, folder, tmp_path, more):
+    host(disturbed, "files-instead-idle", folder, tmp_path, more.replace("%s", str(tmp_path)))
+
+
+def test_what_comes_for_a_host_that_has_taken_our_descriptors_is_not_read(disturbed, folder):
+    host(disturbed, "sockets-instead", folder)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+@pytest.mark.requirement("X-026")
+@pytest.mark.parametrize("command, says", [
+    ("rm {0}/sessions.db*", "removed or replaced"),
+    ("cp {0}/sessions.db {0}/copy && mv {0}/copy {0}/sessions.db", "removed or replaced"),
+    ("rm {0}/sessions.db-wal", "removed or replaced"),
+    ("rm {0}/sessions.db-shm", "removed or replaced"),
+    ("mkdir {0}/old && mv {0}/sessions.db* {0}/old", "removed or replaced"),
+    ("cp -r {0} {0}.copy && mv {0} {0}.old && mv {0}.copy {0}", "removed"),
+    ("rm -r {0}", "removed"),
+], ids=["removed", "replaced", "no-wal", "no-shm", "moved", "other-folder", "no-folder"])
+def test_no_change_of_a_store_that_was_taken_away_is_acknowledged(disturbed, folder, command, says):
+    host(disturbed, "taken-away", folder, command.format(folder), says)
+
+
+@pytest.mark.requirement("P-162")
+def test_changes_that_are_refused_together_name_each_its_own_session(disturbed, folder):
+    host(disturbed, "refused-together", folder, f"rm -r {folder}")
+
+
 # -- a lane's housekeeping ---------------------------------------------------------------------------------------------
 def test_a_folder_that_can_no_longer_be_looked_at_ends_no_writer(disturbed, tmp_path):
     (tmp_path / "above").mkdir(mode=0o700)

@@ -3,21 +3,29 @@
 from _thread import allocate_lock
 import os
 from sqlite3 import Error
+from time import monotonic
 
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
+from plue_session.adapters.sqlite.standing import Files
 
 #: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite is
 #: half as slow as to make a file longer, for each commit.
 LONG_WAL = 16 << 20
 #: Commits between two looks at the WAL's length, at least and at most.
 LOOK_OFTEN, LOOK_SELDOM = 64, 4096
+#: Seconds after a look at the store's names within which a change is begun without one. There is one before each is acknowledged.
+LOOK = 0.002
 #: Reading connections kept open while nobody reads: with the pages that they have read, and beyond those without.
 WARM_READERS, COOL_READERS = 2, 6
 
 # No foreign_keys: the store's statements keep the tables together, and `check` looks for strays.
 _PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on", "trusted_schema = off")
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+_VERSION = "PRAGMA user_version"
+
+#: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to, what is the host's.
+_abandoned = []
 
 
 class Connections:
@@ -25,6 +33,9 @@ class Connections:
 
     The writer is one connection, used between `enter` and `leave`. A reader takes a connection from the pool for each
     read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
+
+    When the store's files are no longer those that were opened, nothing more is written or read: what was written would be lost, and
+    what was read is not what the store holds.
     """
 
     def __init__(self, data_dir):
@@ -38,25 +49,62 @@ class Connections:
         self.unlooked = 0  # characters that the writer has written since the last look at the WAL's length, about
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
-        self._writer = self._cursor = None
+        self._writer = self._cursor = self._files = None
+        self._look_at = 0.0
+        self._lost, self._taken = None, False  # why nothing more can be read or written; whether our descriptors are a host's now
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
+        if any(os.path.realpath(self.path) == path for path, _ in _abandoned):
+            raise errors.StoreIo(f"the store {self.path} was left behind when this process closed its descriptors", "Restart the program.")
         self._locks = files.Locks(data_dir)
         try:
             files.prepare(self.path, self._locks)
-            # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
-            self._writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}",
-                                         "cache_size = -8192")
+            self._writer, self._files = self._open_writer(data_dir)
             self._cursor = self._writer.cursor()  # one for all statements: what one returns is read before the next
             self._execute = self._cursor.execute
+        except OSError as error:
+            self.close()
+            raise failures.system(error, self.path, "open") from error
         except BaseException:
             self.close()
             raise
 
+    def _open_writer(self, data_dir):
+        """Return the connection that writes, and the files that it is on."""
+        while True:
+            before = Files(data_dir, [files.DATABASE])
+            # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
+            writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}", "cache_size = -8192")
+            try:
+                writer.execute(_VERSION).fetchall()  # SQLite opens the WAL with the first read
+            except failures.RAISED as error:
+                self._disconnect(writer)
+                raise failures.translate(error, self.path) from error
+            if not before.missing():
+                # Nobody would hear of a commit without the lock file that they watch.
+                return writer, Files(data_dir, [files.DATABASE, files.DATABASE + "-wal", files.DATABASE + "-shm", files.TURN])
+            self._disconnect(writer)  # it was replaced meanwhile; or it was on an overlay, and is another file from its first writer on
+
     def lock_fds(self):
         """Return the descriptors of the lock files; none once closed."""
         locks = self._locks
-        return list(locks.fds) if locks else []
+        return locks.fds if locks else []
+
+    def verify(self):
+        """Raise `IO` unless what is open is what the store's names name: else what was just committed, or is read, is none of the store's."""
+        if not self._lost and self._files:
+            self._look_at = monotonic() + LOOK
+            gone = self._files.missing()
+            if gone:
+                if self._closed and not self._writing:  # SQLite has removed the WAL with the last connection
+                    raise self._gone()
+                self._lost = failures.gone, gone
+        self._refuse_lost()
+
+    def _refuse_lost(self):
+        if self._lost:
+            make, *what = self._lost  # an error of its own for each: it will say whose call it was
+            raise make(*what)
 
     # -- the writer ----------------------------------------------------------------------------------------------
     def enter(self):
@@ -66,9 +114,17 @@ class Connections:
                 raise self._gone()
             self._writing = True
         try:
+            self._refuse_lost()
             self._locks.take_turn()
-        except OSError as error:
+            if monotonic() > self._look_at:
+                self.verify()
+        except errors.PlueError:
             self.leave()
+            raise
+        except OSError as error:
+            self._check_descriptors()
+            self.leave()
+            self._refuse_lost()
             raise failures.system(error, self.path, "lock") from error
         if self._closed:
             self.leave()
@@ -81,8 +137,11 @@ class Connections:
                 self._execute("ROLLBACK")
         except Error:
             pass  # the transaction has ended all the same, SQLite only says that it did not end well
-        finally:
+        try:
             self._locks.end_turn()
+        except OSError:  # the descriptor was closed by somebody, and the lock has ended with it
+            self._check_descriptors()
+        finally:
             with self._gate:
                 self._writing = False
             if self._closed:
@@ -101,19 +160,21 @@ class Connections:
         try:
             return self._execute(sql, values)
         except failures.RAISED as error:
-            raise failures.translate(error, self.path) from error
+            raise self._translate(error) from error
 
     # -- readers -------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str, room=None):
         """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to the first row
         after which there is no `room(row)`, that one included."""
+        self._check_descriptors()
+        self.verify()
         reader = self._reader()
         try:
             reader.text_factory = text
             cursor = reader.execute(sql, values)
             return cursor.fetchall() if room is None else _up_to(cursor, room)
         except failures.RAISED as error:
-            raise failures.translate(error, self.path) from error
+            raise self._translate(error) from error
         finally:
             self._leave_reader(reader)
             if self._closed:
@@ -167,6 +228,8 @@ class Connections:
             long = os.stat(self._wal).st_size >= LONG_WAL
         except FileNotFoundError:
             long = False
+        except OSError:  # we are not let in to look
+            long = True
         if not long:
             self._commits = 0
         return long
@@ -178,7 +241,11 @@ class Connections:
         there were for so many commits tells after how many the next one is due.
         """
         commits, self._commits = self._commits, 0
-        connection = self._connect("wal_autocheckpoint = 0")
+        try:
+            connection = self._connect("wal_autocheckpoint = 0")
+        except errors.PlueError:
+            self._unfinished = True  # the writer, which is connected, does it all
+            raise
         try:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
             size, = connection.execute("PRAGMA page_size").fetchone()  # a store of before has larger ones
@@ -196,6 +263,7 @@ class Connections:
         """Close what is not in use; whoever is inside closes the rest on the way out. Twice is harmless."""
         with self._gate:
             self._closed = True
+        self._check_descriptors()
         self._retire()
 
     def _retire(self):
@@ -238,18 +306,41 @@ class Connections:
             connection = files.connect(self.path)
             for pragma in _PRAGMAS + pragmas:
                 connection.execute("PRAGMA " + pragma)
+            self.verify()  # a name that was given to another file meanwhile has led to that
         except failures.RAISED as error:
             self._disconnect(connection)
-            raise failures.translate(error, self.path) from error
+            raise self._translate(error) from error
+        except errors.PlueError:
+            self._disconnect(connection)
+            raise
         return connection
 
     def _disconnect(self, connection):
-        if connection is not None:
+        if connection is not None and self._taken:
+            _abandoned.append((os.path.realpath(self.path), connection))
+        elif connection is not None:
             connection.close()
         with self._gate:
             self._open -= 1
         if self._closed:
             self._settle()
+
+    def _check_descriptors(self):
+        """Find out whether a host has closed our descriptors, and SQLite's with them: what has their numbers now is the host's."""
+        locks = self._locks
+        if locks and not self._taken and not locks.are_ours():
+            self._taken, self._lost = True, (failures.taken_over, self.path)
+
+    def _translate(self, error):
+        """Return the library's error for what SQLite says, unless the matter is that this is not the store any more that was opened."""
+        self._check_descriptors()
+        try:
+            self.verify()
+            found = failures.translate(error, self.path)
+            self._refuse_lost()
+        except errors.PlueError as better:
+            return better
+        return found
 
     def _gone(self):
         return errors.Closed(f"the store {self.path} is closed", "Open it again.")

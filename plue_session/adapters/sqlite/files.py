@@ -19,6 +19,7 @@ import time
 from plue_session import errors
 from plue_session.adapters import private
 from plue_session.adapters.sqlite import failures, queries
+from plue_session.adapters.sqlite.standing import Descriptor
 
 DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
@@ -33,8 +34,6 @@ SCHEMA = frozenset((
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.
 PATIENCE = 5.0
-#: Seconds between two looks whether the lock file is still there.
-LOOK = 0.002
 #: Bytes of a page of a new store. Half of SQLite's usual one: each commit writes some ten pages, few of them full.
 PAGE_SIZE = 2048
 
@@ -43,49 +42,53 @@ class Locks:
     """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
 
     def __init__(self, data_dir):
-        self.fds, self._look_at = [], 0.0
+        self._files, self._taken = [], False
         try:
             for name in (TURN, HOLD):
-                self.fds.append(_open_lock(data_dir, name))
-            self._turn, hold = self.fds
-            _hold(hold, os.path.join(data_dir, HOLD))
+                self._files.append(Descriptor(_open_lock(data_dir, name)))
+            self._turn, self._hold = self._files
+            _hold(self._hold.fd, os.path.join(data_dir, HOLD))
         except BaseException:
             self.close()
             raise
 
-    def take_turn(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves.
+    @property
+    def fds(self):
+        """The descriptors."""
+        return [each.fd for each in self._files]
 
-        `OSError` when the file, or its folder, was removed meanwhile: what would be written could never be found again, or others would
-        not hear of it. Who writes without a pause looks each `LOOK` seconds: a removal counts as made after what came so soon.
-        """
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK
-            if _is_removed(self._turn):
-                self._look_at = 0.0
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
-                raise FileNotFoundError(errno.ENOENT, "the data folder was removed while the store was open")
+    def are_ours(self):
+        """Return whether the descriptors are still those of our files."""
+        return all(each.is_ours() for each in self._files)
+
+    def take_turn(self):
+        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` when it cannot be had."""
+        if not self._turn.is_ours():
+            raise OSError(errno.EBADF, failures.TAKEN)
+        fcntl.flock(self._turn.fd, fcntl.LOCK_EX)
+        self._taken = True
 
     def take_turn_soon(self, path):
         """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting for ever."""
-        _patiently(lambda: fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB), os.path.join(os.path.dirname(path), TURN),
+        _patiently(lambda: fcntl.flock(self._turn.fd, fcntl.LOCK_EX | fcntl.LOCK_NB), os.path.join(os.path.dirname(path), TURN),
                    "another process writes to the store and does not end")
+        self._taken = True
 
     def ring(self, log_id):
         """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit is
         there to be read."""
-        os.pwrite(self._turn, log_id.to_bytes(8, "little"), 0)
+        os.pwrite(self._turn.fd, log_id.to_bytes(8, "little"), 0)
 
     def end_turn(self):
-        """Let the next process write."""
-        fcntl.flock(self._turn, fcntl.LOCK_UN)
+        """Let the next process write. Harmless when the turn was not taken."""
+        if self._taken:
+            self._taken = False
+            fcntl.flock(self._turn.fd, fcntl.LOCK_UN)
 
     def close(self):
         """Close the files, which releases them."""
-        while self.fds:
-            os.close(self.fds.pop())
+        while self._files:
+            self._files.pop().close()
 
 
 class Exclusive:
@@ -215,9 +218,7 @@ def _inspect(connection, path):
                                failures.NEW_STORE)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
-        raise errors.Unsupported(
-            f"the store {path} has schema version {version}, this library knows versions up to {len(MIGRATIONS)}",
-            "Update the library: a newer one has written this store.")
+        raise failures.newer(path, version, len(MIGRATIONS))
     if version == len(MIGRATIONS):
         lacking = SCHEMA.difference(name for name, in connection.execute("SELECT name FROM sqlite_schema"))
         if lacking:
@@ -295,18 +296,6 @@ def _open_lock(data_dir, name):
         return private.open_own_file(path, os.O_RDWR)
     except OSError as error:
         raise failures.system(error, path, "open") from error
-
-
-def _is_removed(fd):
-    """Return whether the file has no name any more.
-
-    Not by fstat: on a file whose times were asked for, the kernel changes them with the next write, and on some file systems that inode
-    then goes to the disk with the WAL, as another write to wait for.
-    """
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}").endswith(f"{TURN} (deleted)")
-    except OSError:  # another system, or no /proc
-        return os.fstat(fd).st_nlink == 0
 
 
 def _hold(fd, path):

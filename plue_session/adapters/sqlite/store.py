@@ -79,6 +79,7 @@ class SqliteStore:
             elif self._gained and self._is_counted():
                 self._write(_SQL["gain_active"], (self._gained, self._scope))
             self._write(_COMMIT)
+            self._connections.verify()
         except errors.PlueError:
             self.rollback()
             raise

@@ -1,0 +1,82 @@
+"""Whether what is open still is what the names name. What is written into a file that has lost its name is gone with the process.
+
+Asking costs a commit nothing that can be measured: the folder is asked, which no commit writes. A file that a commit writes is asked for
+its times (any stat does that) only when the folder has changed: the kernel gives it new ones with the next write, which then is one more
+to wait for.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import time
+
+#: Nanoseconds within which two changes of a folder may leave it with one time: a tick of the kernel's, or what coarse file systems count in.
+TICK, COARSE = 20_000_000, 3_000_000_000
+_COARSE_UNIT = 10_000_000
+_MARK = 64  # the last real-time signal
+
+
+class Descriptor:
+    """A descriptor of ours: a host may have closed it, and opened something else under its number.
+
+    It is told by the signal that it would send if it were asked to: nobody asks it, and no other file has one.
+    """
+
+    def __init__(self, fd):
+        self.fd = fd
+        self._status = os.fstat(fd)
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETSIG, _MARK)
+            self._marked = True
+        except (AttributeError, OSError):  # another system
+            self._marked = False
+
+    def is_ours(self):
+        """Return whether it is still that of the file that it was opened for."""
+        try:
+            if self._marked:
+                return fcntl.fcntl(self.fd, fcntl.F_GETSIG) == _MARK
+            return os.path.samestat(os.fstat(self.fd), self._status)
+        except OSError:
+            return False
+
+    def close(self):
+        """Close it, if it is still ours to be closed."""
+        if self.is_ours():
+            os.close(self.fd)
+
+
+class Files:
+    """Those of the files `names` that are in a folder now: the first is, the others need not be there."""
+
+    def __init__(self, folder, names):
+        self._folder = folder
+        first, *others = (os.path.join(folder, name) for name in names)
+        self._known = {path: _identity(os.stat(path)) for path in (first, *filter(os.path.exists, others))}
+        self._settled = None  # how the folder was when all was well, unless that was so lately that it would look the same after a change
+
+    def missing(self):
+        """Return the path of one that was removed or replaced, or None. Who is not let in to look is told of nothing."""
+        try:
+            if _changed(os.stat(self._folder)) == self._settled:
+                return None
+            begun = time.clock_gettime(time.CLOCK_REALTIME) * 1e9
+            folder = os.stat(self._folder)
+            for path, known in self._known.items():
+                if _identity(os.stat(path)) != known:
+                    return path
+        except OSError as error:
+            return (error.filename or self._folder) if error.errno in (errno.ENOENT, errno.ENOTDIR) else None
+        margin = TICK if folder.st_ctime_ns % _COARSE_UNIT else COARSE
+        self._settled = _changed(folder) if abs(begun - folder.st_ctime_ns) > margin else None
+        return None
+
+
+def _changed(folder):
+    """Return what is another after each change of what is in the folder."""
+    return folder.st_ctime_ns, folder.st_ino, folder.st_dev
+
+
+def _identity(status):
+    return status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode)
