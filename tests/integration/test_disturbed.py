@@ -4,6 +4,7 @@ import copy
 import errno
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -140,3 +141,25 @@ def test_a_path_that_is_longer_than_sqlite_opens_is_named(disturbed, tmp_path):
     os.symlink(beyond, tmp_path / "short")
     os.makedirs(beyond, exist_ok=True)
     host(disturbed, "cannot-start", tmp_path / "short", -7, "bytes")
+
+
+# -- newer stores ------------------------------------------------------------------------------------------------------
+#: What a newer library may have done to a store.
+NEWER = {"version": "PRAGMA user_version = 99;",
+         "tables": "ALTER TABLE session RENAME TO session_2; CREATE TABLE more (a INT) STRICT; PRAGMA user_version = 99;",
+         "indexes": "DROP INDEX session_updated; DROP INDEX log_session; PRAGMA user_version = 5;"}
+
+
+def migrate(folder, script):
+    return f"""{sys.executable} -c "import sqlite3; sqlite3.connect('{folder}/sessions.db').executescript('{script}')\""""
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize("script", NEWER.values(), ids=NEWER)
+def test_a_store_that_a_newer_library_migrates_while_it_is_open_is_not_called_damaged(disturbed, folder, script):
+    host(disturbed, "migrated", folder, migrate(folder, script))
+
+
+@pytest.mark.requirement("T-09")
+def test_a_reader_that_misses_what_a_newer_library_has_taken_away_says_so(disturbed, folder):
+    host(disturbed, "migrated-reader", folder, migrate(folder, NEWER["tables"]))

@@ -59,6 +59,17 @@ def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says
     assert "1 problem found." in shell("doctor", code=1).out
 
 
+@pytest.mark.requirement("T-09")
+def test_doctor_moves_no_store_aside_that_a_newer_library_has_written(shell, kept, folder):
+    with sqlite3.connect(folder / "sessions.db") as database:
+        database.executescript("ALTER TABLE session RENAME TO session_2; DROP TABLE log; PRAGMA user_version = 5;")
+    database.close()
+    found = findings(shell, 1)["store"]
+    assert found["state"] == "problem" and "Update the library" in found["remedy"] and "new-store" not in found["text"] + found["remedy"]
+    assert "Update the library" in shell("doctor", "--new-store", code=1).err
+    assert not list(folder.glob("*.corrupt-*"))
+
+
 def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
     (folder / "share.key").chmod(0o644)
     folder.chmod(0o755)

@@ -101,6 +101,13 @@ class Connections:
                 self._lost = failures.gone, gone
         self._refuse_lost()
 
+    def verify_version(self):
+        """Raise `UNSUPPORTED` when a newer library has changed the store while it was open."""
+        version, = self.write(_VERSION).fetchone()
+        if version > len(files.MIGRATIONS):
+            self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
+        self._refuse_lost()
+
     def _refuse_lost(self):
         if self._lost:
             make, *what = self._lost  # an error of its own for each: it will say whose call it was
@@ -337,6 +344,10 @@ class Connections:
         try:
             self.verify()
             found = failures.translate(error, self.path)
+            if isinstance(found, errors.Integrity):
+                version = files.version_of(self.path)
+                if version > len(files.MIGRATIONS):
+                    self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
             self._refuse_lost()
         except errors.PlueError as better:
             return better

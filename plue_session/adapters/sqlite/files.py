@@ -210,6 +210,18 @@ def inspect(path):
         raise failures.translate(error, path) from error
 
 
+def version_of(path):
+    """Return the schema version of the store at `path`, whatever else is in it; 0 when that cannot be read."""
+    try:
+        connection = connect(path, "ro")
+        try:
+            return connection.execute("PRAGMA user_version").fetchone()[0]
+        finally:
+            connection.close()
+    except failures.RAISED:
+        return 0
+
+
 def _inspect(connection, path):
     connection.execute("PRAGMA cell_size_check = on")
     mark = connection.execute("PRAGMA application_id").fetchone()[0]

@@ -62,6 +62,8 @@ class SqliteStore:
         try:
             self._write(_BEGIN)
             version = self._write(_DATA_VERSION).fetchone()[0]
+            if version != self._data_version:
+                self._connections.verify_version()
         except errors.PlueError:
             self.rollback()
             raise
