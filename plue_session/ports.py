@@ -203,8 +203,11 @@ class Server:
     #: the directory that its lists are of
     directory = ""
 
+    def begin(self):
+        """Begin to start one of our own; returns at once."""
+
     def open(self, until, given_up=None):
-        """See that it is there, or start one of our own."""
+        """See that it is there, or wait for one of our own."""
 
     def follow(self):
         """Begin to listen; returns at once."""
@@ -212,8 +215,11 @@ class Server:
     def where(self):
         """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""
 
-    def close(self):
-        """End everything: calls under way within 200 ms, a server of our own within 5 s. Twice is harmless."""
+    def end(self):
+        """Begin to end everything: calls under way within 200 ms, a server of our own within 5 s. It needs no thread. Twice is harmless."""
+
+    def close(self, seconds):
+        """End everything, and wait for that, at most so long. Twice is harmless."""
 
     def is_automatic(self, title):
         """Return whether the server may replace this title by itself."""

@@ -46,7 +46,7 @@ class Runtime:
         self.remote = self.settings.backend.kind == "opencode"
         #: how old a snapshot may be to be shown without asking the server, ns; -1: any
         self.cache_ttl_ns = self.settings.cache_ttl_ms * 1_000_000 if self.remote else -1
-        self.sync, self._server, self._closing = NoServer(), None, None
+        self.sync, self._server, self._closing = NoServer(), None, False
         self.log = None
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
         self._given_up = given_up
@@ -79,28 +79,22 @@ class Runtime:
         self._tell("library.shutdown", {})
 
     def hang_up(self):
-        """Cut what is under way with the server, and begin to stop a server of our own. Returns at once; twice is harmless."""
-        if self._server is None or self._closing is not None:
+        """Cut what is under way with the server, and begin to stop a server of our own. Returns within 200 ms; twice is harmless."""
+        if self._server is None or self._closing:
             return
-        from plue_session import threads
+        self._closing = True
         self._calls.close()
         self.sync.end()
-        try:
-            self._closing = threads.start(self._server.close, "plue-closing")
-        except StoreIo:  # no thread is left for it: `close` does it itself
-            pass
+        self._server.end()
 
     def close(self):
         """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is harmless."""
         try:
             self.hang_up()
-            if self._closing is not None:
-                self._closing.join(CLOSING)
-            elif self._server is not None:
-                self._server.close()
-            if self._server is not None:
+            if self._closing:
+                self._server.close(CLOSING)
                 self.sync.join(0.1)
-        finally:
+        finally:  # whatever the server's end met
             try:
                 self.store.close()
             finally:
@@ -146,9 +140,8 @@ class Runtime:
     def _open(self, server):
         """Return why the server is away, if it may be, or None."""
         spawned, may_be_away = self.settings.backend.spawn, self.settings.offline == "queue"
-        if spawned:  # a server takes seconds to start, the HTTP client a tenth of one to import
-            import threading
-            threading.Thread(target=self._import, name="plue-import", daemon=True).start()
+        server.begin()  # it takes seconds to start, and what speaks with it a tenth of one to load
+        self._import()
         try:
             server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)), self._given_up)
         except (Connection, Timeout, ServerError) as error:

@@ -68,7 +68,13 @@ class ServerTwin:
     def where(self):
         return {"url": "http://twin"}
 
-    def close(self):
+    def begin(self):
+        self.asked.append(("begin",))
+
+    def end(self):
+        self.asked.append(("end",))
+
+    def close(self, seconds):
         self.asked.append(("close",))
 
     def is_automatic(self, title):

@@ -1,8 +1,9 @@
 """The calls that are under way with the server, so that an abort or the shutdown can end them."""
 
 import threading
+import time
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.cancel import Cancel
 
 #: Seconds that a call has, once its session is aborted, to end by itself: what is about to end may.
@@ -60,9 +61,13 @@ class Calls:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
             blocked = [call for call in self._running if call.session == session_id and call.name != "plue_session_abort"]
         if blocked:
-            timer = threading.Timer(GRACE, self._interrupt, (session_id, blocked))
-            timer.daemon = True
-            timer.start()
+            def interrupt():
+                time.sleep(GRACE)
+                self._interrupt(session_id, blocked)
+            try:
+                threads.start(interrupt, "plue-abort")
+            except errors.StoreIo:  # to end them needs no thread, to have patience does
+                self._interrupt(session_id, blocked)
 
     def end_abort(self, session_id):
         """Note that an abort of the session has ended, whatever came of it."""

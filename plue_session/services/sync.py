@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.cancel import Cancel
 from plue_session.rules.jsontext import dumps
 from plue_session.services.census import Census, Doubtful
@@ -51,7 +51,7 @@ class Sync:
         self._stopping = False
         self._cancel = Cancel()
         self.connected, self._reason, self._failed, self._last_sync = True, None, None, None
-        self._thread = threading.Thread(target=self._run, name="plue-sync", daemon=True)
+        self._thread = None
 
     def connect(self, mirror, turnstile, repairs):
         """Name those that need it as much as it needs them."""
@@ -65,7 +65,7 @@ class Sync:
         self._census.lost()  # not compared since the start: what is known now tells the right server from another one
         if reason is not None:
             self.contact(reason)
-        self._thread.start()
+        self._thread = threads.start(self._run, "plue-sync")
         self._server.follow()
 
     def end(self):
@@ -80,7 +80,7 @@ class Sync:
 
     def join(self, seconds):
         """Wait for the thread's end, at most so long."""
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(seconds)
 
     # -- asked by callers ------------------------------------------------------------------------------------------

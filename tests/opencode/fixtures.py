@@ -64,6 +64,15 @@ def guard(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def no_threads(tmp_path_factory):
+    """A library to preload that leaves its process without threads."""
+    made = tmp_path_factory.mktemp("preload") / "no_threads.so"
+    source = Path(__file__).parent / "no_threads.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", made, source, "-ldl"], check=True)
+    return str(made)
+
+
+@pytest.fixture(scope="session")
 def model():
     with FakeModel() as server:
         yield server

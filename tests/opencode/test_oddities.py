@@ -3,13 +3,12 @@
 import base64
 from email.utils import formatdate
 import json
-import threading
 import time
 
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import events, health
+from plue_session.adapters.opencode import events
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.heard import Heard
 from tests.opencode.fixtures import soon
@@ -266,38 +265,6 @@ def test_a_share_without_a_link_is_none(stub, client):
     assert client.share("ses_a", soon()).share_url == "https://opncd.ai/s/1"
 
 
-@pytest.mark.requirement("O-002")
-def test_readiness_is_asked_for_on_new_connections_each_a_quarter_of_a_second(stub):
-    stub.well, healthy = False, reply(200, {"healthy": True, "version": "1.18.33"})
-    stub.answers += [stub.stall(), stub.stall(), reply(500), healthy]
-    began = soon(0)
-    assert health.await_health(stub.url, {}, soon(), threading.Event()) == "1.18.33"
-    assert soon(0) - began < 3 and len(stub.connections) == 4
-    assert [target for _, target, _, _ in stub.requests] == ["/global/health"] * 4
-
-
-def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
-    stub.well, stub.default = False, lambda method, target: PAGE
-    with pytest.raises(errors.Server, match="text/html"):
-        health.await_health(stub.url, {}, soon(1), threading.Event())
-    stub.default = lambda method, target: reply(401, b"", None)
-    with pytest.raises(errors.AccessDenied):
-        health.await_health(stub.url, {}, soon(60), threading.Event())
-    stop = threading.Event()
-    stop.set()
-    stub.default = lambda method, target: reply(500)
-    with pytest.raises(errors.Closed):
-        health.await_health(stub.url, {}, soon(60), stop)
-
-
-@pytest.mark.parametrize("answer, text", [(reply(200, {"ok": True}), 'does not say "healthy": true'), (reply(200, {"healthy": False}), 'does not say "healthy": true'),
-                                          (reply(200, b"[]"), 'does not say "healthy": true'), (reply(200, b'{"healthy"'), "Expecting"), (PAGE, "with text/html, not JSON")])
-def test_what_is_wrong_with_an_answer_about_health_is_said(stub, answer, text):
-    stub.well, stub.default = False, lambda method, target: answer
-    with pytest.raises(errors.Server, match=text):
-        health.probe(stub.url, {}, 5)
-
-
 @pytest.mark.requirement("O-012")
 def test_a_change_that_is_answered_by_nothing_is_done_and_by_a_web_page_is_not(stub, client):
     calls = (lambda: client.delete("ses_a", soon()), lambda: client.stop_turn("ses_a", soon()),
@@ -309,15 +276,6 @@ def test_a_change_that_is_answered_by_nothing_is_done_and_by_a_web_page_is_not(s
         stub.answers[:] = [PAGE]
         with pytest.raises(errors.Server, match="not JSON"):
             call()
-
-
-@pytest.mark.requirement("O-009")
-def test_health_of_the_real_server_needs_its_password(server):
-    url = server.url(soon())
-    with pytest.raises(errors.AccessDenied):
-        health.probe(url, {}, 5)
-    from plue_session.adapters.opencode.http import Transport
-    assert health.probe(url, Transport(url, server.username, server.password).headers, 5) == "1.18.33"
 
 
 @pytest.mark.parametrize("call", ["get", "update", "share", "unshare"])

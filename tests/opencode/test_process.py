@@ -334,3 +334,49 @@ def test_the_guard_can_be_used_alone(guard, tmp_path):
     running.stop()
     running.close()
     running.close()
+
+
+@pytest.mark.parametrize("lack", [errors.StoreIo("no descriptor is left"), MemoryError()], ids=["descriptors", "memory"])
+def test_what_lacks_here_at_a_health_check_is_no_fault_of_the_servers(guard, tmp_path, monkeypatch, lack):
+    """It was restarted after three of them."""
+    monkeypatch.setattr(module, "CHECK", 0.05)
+    enough, checks = threading.Event(), []
+
+    def check(url):
+        checks.append(url)
+        if len(checks) > 3 * module.CHECKS:
+            enough.set()
+        raise lack
+    owned = fake(LISTENS + "exec sleep 60", guard, tmp_path, check=check)
+    owned.start(soon())
+    pid = owned.pid
+    assert enough.wait(15) and owned.starts == 1 and owned.pid == pid and alive(pid)
+    owned.stop()
+
+
+CHECKED = """
+import ctypes, json, os, sys, threading, time
+sys.path.insert(0, {root!r})
+from plue_session.adapters.opencode import process
+process.CHECK = 0.05
+enough, checks = threading.Event(), []
+def check(url):
+    checks.append(url)
+    if len(checks) > 5:
+        enough.set()
+owned = process.OwnServer(["sh", "-c", {script!r}, "sh"], {folder!r}, dict(os.environ), {{}}, program={guard!r}, check=check)
+owned.start(time.monotonic() + 10)
+pid = owned.pid
+checks.clear()
+ctypes.CDLL(None).threads_left(0)
+print(enough.wait(10), owned.starts, owned.pid == pid, flush=True)
+owned.stop()
+print(os.path.exists(f"/proc/{{pid}}/stat"))
+"""
+
+
+def test_a_server_of_our_own_is_checked_and_ended_where_no_thread_can_be_started(guard, tmp_path, no_threads):
+    """Each check had a thread of its own: without one, the healthy server was ended."""
+    source = CHECKED.format(root=str(ROOT), script=LISTENS + "exec sleep 60", folder=str(tmp_path), guard=guard)
+    done = subprocess.run([sys.executable, "-c", source], env={**os.environ, "LD_PRELOAD": no_threads}, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["True", "1", "True", "False"], "")

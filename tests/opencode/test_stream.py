@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import uuid
+import zlib
 
 import pytest
 
@@ -99,6 +100,24 @@ def test_the_first_event_is_heard_at_once_chunked_or_not(stub):
         assert follower.next() == "snapshot" and time.monotonic() - began < 1
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_stream_is_read_as_every_answer_is_with_hints_before_it_and_compressed_on_its_way(stub, encoding):
+    """Something on the way may do so, although nobody asked: calls went on, and nothing was ever heard."""
+    packing = zlib.compressobj(wbits=zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
+    parts = [packing.compress(data) + packing.flush(zlib.Z_SYNC_FLUSH) for data in (CONNECTED + idle(1)[:5], idle(1)[5:])]
+    hints, head = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n", HEAD[:-2] + f"Content-Encoding: {encoding}\r\n\r\n".encode()
+    stub.answers.append(stub.stall(hints + head + b"".join(map(chunk, parts))))
+    with Follower(stub.url) as follower:
+        assert [follower.next() for _ in range(3)] == ["snapshot", "up", "idle ses_1"]
+
+
+@pytest.mark.parametrize("head", [b"Content-Encoding: br\r\n\r\n", b"Content-Encoding: gzip\r\n\r\n"])
+def test_a_stream_that_cannot_be_read_is_a_state_that_says_so(stub, head):
+    stub.default = lambda method, target: HEAD[:-2] + head + chunk(CONNECTED)
+    with Follower(stub.url) as follower:
+        assert follower.next() == "down SERVER"
+
+
 @pytest.mark.requirement("O-058")
 def test_after_a_reconnect_and_after_a_disposal_there_is_a_new_snapshot(stub):
     stub.answers += [stub.hang_up(HEAD + chunk(CONNECTED + idle(1))), stub.stall(HEAD + chunk(CONNECTED + event("server.instance.disposed", directory="/d") + idle(2)))]
@@ -142,7 +161,7 @@ def test_our_own_servers_return_ends_the_pause(stub):
 
 @pytest.mark.parametrize("answer, state", [
     (reply(401, content_type=None), "ACCESS_DENIED"), (reply(200, b"<html>", "text/html"), "SERVER"), (reply(200, b"{}"), "SERVER"),
-    (reply(404), "SERVER"), (b"SSH-2.0\r\n\r\n", "CONNECTION")])
+    (reply(404), "SERVER"), (b"SSH-2.0\r\n\r\n", "SERVER")])
 def test_what_is_no_event_stream_is_a_state_that_says_so(stub, answer, state):
     stub.default = lambda method, target: answer
     with Follower(stub.url) as follower:

@@ -105,7 +105,7 @@ def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure
     (400, b"[1]", errors.InvalidParam, "[1]", {}), (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}), (302, b"", errors.Server, "", {}),
     (500, b"\xff\xfe" * 5000, errors.Server, None, {}), (413, b"", errors.LimitExceeded, "", {})])
 def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text, details):
-    error = shapes.refusal("GET /session/ses_x", status, "application/json", body if type(body) is bytes else json.dumps(body).encode())
+    error = shapes.refusal("GET /session/ses_x", status, "application/json", body if type(body) is bytes else json.dumps(body).encode(), {})
     assert type(error) is kind and error.details["status"] == status
     assert {name: error.details[name] for name in details} == details
     if text is not None:
@@ -117,7 +117,7 @@ def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text
 
 @pytest.mark.requirement("O-009")
 def test_a_401_names_username_and_password():
-    message = shapes.refusal("GET /session", 401, "", b"").message("plue_session_list")
+    message = shapes.refusal("GET /session", 401, "", b"", {}).message("plue_session_list")
     assert "username" in message and "password" in message
 
 

@@ -1,4 +1,4 @@
-"""The part of a worker that needs requests, which takes 100 ms to import: imported by the first one, never before.
+"""How every request goes out and its answer comes in. It needs requests, which takes 100 ms to import: see `needs`.
 
 requests and urllib3 make the connections and secure them; no environment, no redirects, no cookies, no netrc. What passes over a
 connection is written and read here, with http.client (see `answers`).
@@ -19,11 +19,13 @@ from urllib3.util.connection import is_connection_dropped
 
 from plue_session import errors
 from plue_session.adapters.opencode.answers import Answer
-from plue_session.adapters.opencode.connection import TimedSocket, prefix, tls_context, untrusted
+from plue_session.adapters.opencode.connection import TimedSocket, lack, prefix, tls_context, untrusted
 from plue_session.adapters.opencode.exchange import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24
+#: What requests, urllib3, http.client and the system raise when a connection fails.
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 _REACH = "See that the server runs and that backend.url names it, then try again."
 
 
@@ -38,6 +40,9 @@ class Dropped(Exception):
         """Return the `PlueError` for it. `begun`: part of the answer was there."""
         details, call = {"sent": exchange.sent}, f"{exchange.method} {exchange.target.partition('?')[0]}"
         cause = self.cause
+        if (error := lack(cause)) is not None:
+            error.cause, error.details = error.cause + unknown(exchange), details
+            return error
         if isinstance(cause, socket.gaierror):
             return errors.Connection(f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details)
         if not exchange.sent and (error := untrusted(cause, details)) is not None:
@@ -84,10 +89,8 @@ class Carrier:
         """
         begun = keep = False
         try:
-            if self._connection is None:
-                self._prepare()
             try:
-                answer = self._ask(self._connection, exchange)
+                answer = self._ask(exchange)
                 begun = True
                 try:
                     body = _body(answer, most)
@@ -95,11 +98,23 @@ class Carrier:
                 finally:
                     answer.close()  # it holds the socket, too
             finally:
-                if not keep:
+                if not keep and self._connection is not None:
                     self._connection.close()
-        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        except FAILURES as error:
             raise Dropped(_root(error), begun) from None
         return Reply(answer.status, answer.headers, body)
+
+    def open(self, exchange, silence):
+        """Send the exchange and return its `Answer`, whose body its caller reads; of that each byte may take `silence` seconds. `Dropped`
+        as above."""
+        try:
+            answer = self._ask(exchange)
+        except FAILURES as error:
+            raise Dropped(_root(error), False) from None
+        if isinstance(self._connection.sock, TimedSocket):
+            self._connection.sock.until = None
+        self._connection.sock.settimeout(silence)
+        return answer
 
     def _prepare(self):
         """Have requests prepare a connection; nothing is connected yet."""
@@ -111,12 +126,15 @@ class Carrier:
         if request.url.startswith("https:"):
             self._connection.ssl_context = tls_context()
 
-    def _ask(self, connection, exchange):
+    def _ask(self, exchange):
         """Send the request and return its `Answer`, of which the body is still to be read.
 
         Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted here, it takes three
         times the processor's time, and sends a body in a packet of its own.
         """
+        if self._connection is None:
+            self._prepare()
+        connection = self._connection
         if connection.sock is not None and is_connection_dropped(connection):
             connection.close()
         if connection.sock is None:

@@ -4,6 +4,7 @@ Whoever blocks in `connect`, `recv` or `send` is woken by `cut` alone: closing a
 does not wake it, and its number may be someone else's by then. Hence a twin of the socket, for shutting down.
 """
 
+import errno
 import socket
 import sys
 import threading
@@ -11,6 +12,11 @@ import time
 from urllib.parse import quote, urlsplit
 
 from plue_session import errors
+
+
+#: What the system says when this process, or the machine, has no more to give: it is not the server's fault.
+LACKS = {errno.EMFILE: "Close some files, or raise the limit (ulimit -n).", errno.ENFILE: "Close some files: the machine has no more.",
+         errno.ENOMEM: "Free some memory.", errno.ENOBUFS: "Free some memory, or close some connections."}
 
 
 class TimedSocket(socket.socket):
@@ -97,6 +103,12 @@ def tls_context():
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
+
+
+def lack(error):
+    """Return the `PlueError` for an error that says what we lack ourselves; None for any other."""
+    remedy = LACKS.get(getattr(error, "errno", None)) if isinstance(error, OSError) else None
+    return errors.StoreIo(f"no connection to the server can be made: {error.strerror}", remedy) if remedy else None
 
 
 def untrusted(error, details=None):

@@ -1,79 +1,126 @@
-"""Whether a server is there. Asked on a new connection each time, and not for long (O-002).
+"""Whether a server is there. Asked on a new connection each time, and as every other request is (`carrier`).
 
 Before OpenCode says that it listens, its socket accepts connections for up to a second and never answers what is asked on
-them: a kept connection, or a patient wait, would be lost.
+them (O-002): a kept connection, or a patient wait, would be lost. A server may be slow, too. So who waits for one asks again
+after a while, and goes on waiting for what was asked before.
 """
 
-import http.client
+import threading
 import time
-from urllib.parse import urlsplit
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.connection import Wire, prefix, tls_context, untrusted
+from plue_session.adapters.opencode.connection import Wire
+from plue_session.adapters.opencode.exchange import Exchange
 
-#: Seconds that one try of `await_health` takes at most.
+#: Seconds that a first try has before there is a second beside it; twice as many the next time.
 TRY = 0.25
+#: Seconds between two tries that are refused.
+PAUSE = 0.05
+#: Bytes of the largest answer.
+MOST = 65_536
 
 
-def probe(url, headers, seconds):
+def probe(url, headers, seconds, wire=None):
     """Return the version of a healthy server, or raise what is wrong: `CONNECTION`, `TIMEOUT`, `ACCESS_DENIED`, `SERVER`.
 
-    OpenCode: GET /global/health. A name lookup that hangs is not bounded by `seconds`.
+    OpenCode: GET /global/health. A name lookup that hangs is not bounded by `seconds`. Whoever has the `wire` may cut it.
     """
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    wire = Wire()
-    connection = None
+    from plue_session.adapters.opencode import carrier
+    wire = wire or Wire()
+    exchange = Exchange("GET", "/global/health", None, False, time.monotonic() + seconds)
+    asking = carrier.Carrier(lambda connection: wire.connect(connection.host, connection.port, exchange.until), url, headers)
     try:
-        until = time.monotonic() + seconds
-        sock = wire.connect(parts.hostname, parts.port or (443 if secure else 80), until)
-        if secure:
-            sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port)
-        connection.sock = sock
-        sock.settimeout(max(until - time.monotonic(), 0.001))
-        connection.request("GET", prefix(url) + "/global/health", headers=headers)
-        answer = connection.getresponse()
-        body = answer.read(65536)
-    except TimeoutError:
-        raise errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that cannot be one
-        raise untrusted(error) or errors.Connection(f"the server cannot be reached ({getattr(error, 'strerror', None) or type(error).__name__})",
-                                "See that it runs and that backend.url names it.") from None
+        reply = asking.perform(exchange, MOST)
+    except carrier.Dropped as error:
+        raise error.translated(exchange) from None
     finally:
-        if connection:
-            connection.close()
+        asking.close()
         wire.release()
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not 200 <= answer.status < 300:
-        raise shapes.refusal("GET /global/health", answer.status, kind, body)
+    if not 200 <= reply.status < 300:
+        raise shapes.refusal("GET /global/health", reply.status, reply.type, reply.body, reply.headers)
     try:
-        data = shapes.parse(body)
+        data = shapes.parse(reply.body)
     except ValueError as error:
-        if kind == "application/json":
+        if reply.type == "application/json":
             raise shapes.malformed("an answer to GET /global/health", str(error)[:100]) from None
-        raise shapes.not_json("GET /global/health", answer.status, kind) from None
+        raise shapes.not_json("GET /global/health", reply.status, reply.type) from None
     if type(data) is not dict or data.get("healthy") is not True:
         raise shapes.malformed("an answer to GET /global/health", 'it does not say "healthy": true')
     return shapes.clean(str(data.get("version", "")))
 
 
-def await_health(url, headers, until, stop):
-    """Return the version as soon as the server is healthy; `stop` is a `threading.Event` that ends the wait (`CLOSED`).
+class Waiting:
+    """Waits for a server to be well, once. `close` ends that, from any thread. A try may hang in a name lookup: each has a thread."""
 
-    Fails at `until` (monotonic seconds) with what the tries met, at once with `ACCESS_DENIED`.
-    """
-    failure = None
-    while True:
+    def __init__(self, headers):
+        self._headers = headers
+        self._changed = threading.Condition()
+        self._outcomes, self._wires = [], {}
+        self._closed = False
+
+    def wait(self, url, until):
+        """Return the version as soon as the server is healthy. Fails at `until` (monotonic seconds) with what the tries met, at once with
+        `ACCESS_DENIED` and with what we lack ourselves (`IO`), and with `CLOSED` once closed."""
+        failure, gap, due = None, TRY, 0.0
         try:
-            return probe(url, headers, min(TRY, max(until - time.monotonic(), 0.01)))
-        except errors.AccessDenied:
-            raise
-        except errors.PlueError as error:
-            if failure is None or type(error) is not errors.Timeout:  # the last try may have had no time to learn anything
-                failure = error
-            if time.monotonic() >= until:
-                raise failure from None
-        if stop.wait(min(0.05, max(until - time.monotonic(), 0))):
-            raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
+            while True:
+                with self._changed:
+                    now = time.monotonic()
+                    while not self._closed and not self._outcomes and now < min(due, until):
+                        self._changed.wait(min(due, until) - now)
+                        now = time.monotonic()
+                    if self._closed:
+                        raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
+                    outcomes, self._outcomes = self._outcomes, []
+                for outcome in outcomes:
+                    if not isinstance(outcome, errors.PlueError):
+                        return outcome
+                    if not isinstance(outcome, (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded)):
+                        raise outcome
+                    if failure is None or not isinstance(outcome, errors.Timeout):  # the last one may have had no time to learn anything
+                        failure = outcome
+                    gap, due = TRY, min(due, now + PAUSE)
+                if now >= until:
+                    raise failure or errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.")
+                if now >= due:
+                    self._begin(url, until - now)
+                    gap, due = gap * 2, now + gap
+        finally:
+            self._cut()
+
+    def close(self):
+        """End the wait."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _begin(self, url, seconds):
+        wire = Wire()
+
+        def ask():
+            try:
+                outcome = probe(url, self._headers, seconds, wire)
+            except errors.PlueError as error:
+                outcome = error
+            except Exception as error:  # else Python would print it on the host's stderr, and the server be taken for mute
+                outcome = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+            with self._changed:
+                self._outcomes.append(outcome)
+                self._wires.pop(wire, None)
+                self._changed.notify_all()
+        with self._changed:
+            self._wires[wire] = True
+        try:
+            threads.start(ask, "plue-opencode-health")
+        except errors.StoreIo:
+            with self._changed:
+                del self._wires[wire]
+                if not self._wires:  # else those that have begun may yet be answered
+                    raise
+
+    def _cut(self):
+        with self._changed:
+            wires = list(self._wires)
+        for wire in wires:
+            wire.cut()

@@ -33,7 +33,7 @@ class Transport:
     """A pool of kept connections to one server. Thread-safe.
 
     Threads are started by the first requests: by library threads, whose blocked signals they inherit (a `send` into a
-    closed connection must not kill the host by SIGPIPE). `requests` is imported by the first worker, not before.
+    closed connection must not kill the host by SIGPIPE).
     """
 
     def __init__(self, url, username=None, password=None):
@@ -55,8 +55,8 @@ class Transport:
 
         `until` is in seconds of the monotonic clock, `cancel` a `Cancel` or None. With `resend` it is sent once more when a
         kept connection turns out to be dropped: for what may safely happen twice (O-065). Fails with `TIMEOUT`,
-        `CONNECTION`, `CLOSED`, the error of `cancel`, `LIMIT_EXCEEDED` (the answer is too large) or `SERVER` (it is not
-        HTTP); the details' `sent` tells whether the server may have got the request.
+        `CONNECTION`, `CLOSED`, the error of `cancel`, `LIMIT_EXCEEDED` (the answer is too large), `SERVER` (it is not
+        HTTP) or `IO` (no thread or descriptor is left); the details' `sent` tells whether the server may have got the request.
         """
         exchange = Exchange(method, self.target(path, query), body, resend, until)
         if cancel is not None:
@@ -118,16 +118,25 @@ class Transport:
                 raise closed()
             if self._idle:
                 worker = self._idle.pop()
-            elif len(self._workers) < MOST:
-                worker = Worker(self)
-                self._workers.append(worker)
-            else:
+            elif (worker := self._another()) is None:
                 self._waiting.append(exchange)
                 return
             exchange.worker = worker
             exchange.here = worker.kept and not self.doubted
         if not exchange.here:
             worker.take(exchange)
+
+    def _another(self):
+        """Return a new worker; None when there are enough, or when no thread can be started: those that there are do it. `IO` if there is none."""
+        if len(self._workers) == MOST:
+            return None
+        try:
+            self._workers.append(Worker(self))
+        except errors.StoreIo:
+            if not self._workers:
+                raise
+            return None
+        return self._workers[-1]
 
     def next(self, worker):
         """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now. `OVER`: end it."""

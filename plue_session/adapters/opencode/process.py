@@ -1,7 +1,7 @@
 """A server of our own: spawned, waited for, read, restarted, ended.
 
 One thread does it all, around one `poll`: what the guard says, what the server prints, and who wants what. It never waits
-for anything else, so that the server can never block on a full pipe (O-003).
+for anything else, so that the server can never block on a full pipe (O-003). A second one asks whether the server is well.
 """
 
 import os
@@ -11,7 +11,7 @@ import select
 import threading
 import time
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.adapters.opencode.guard import PROGRAM, Guarded
 
 #: Seconds between two questions whether somebody still waits for the server to start.
@@ -60,18 +60,28 @@ class OwnServer:
         self._state = threading.Condition()
         self._url = self._failure = self._process = None
         self._stopping = self._ended = False
-        self._thread = None
+        self._thread = self._checker = None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.starts = 0  # how many times it has listened
 
+    def begin(self):
+        """Begin to spawn the server; returns at once. `IO` when there are no threads for it."""
+        if self._check:
+            self._checker = _Checker(self._check, self._poke)
+        try:
+            self._thread = threads.start(self._run, "plue-opencode-server")
+        except errors.StoreIo:
+            self.end()
+            raise
+
     def start(self, until, given_up=None):
-        """Spawn the server and return its URL once it listens; `until` is in seconds of the monotonic clock.
+        """Spawn the server, if that has not begun, and return its URL once it listens; `until` is in seconds of the monotonic clock.
 
         Fails with `IO` (the command cannot be run), `SERVER` (it ended before it listened: the end of its stderr is in the
         message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left of it.
         """
-        self._thread = threading.Thread(target=self._run, name="plue-opencode-server", daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self.begin()
         while True:
             try:
                 return self.url(min(until, time.monotonic() + GLANCE) if given_up else until)
@@ -124,14 +134,20 @@ class OwnServer:
         with self._state:
             return self._url, self.pid
 
-    def stop(self):
-        """End the server and its processes, and wait for it: TERM, TERM, KILL, at most 5 s. Twice is harmless."""
+    def end(self):
+        """Begin to end the server and its processes: TERM, TERM, KILL. Returns at once, and needs nothing that may be lacking. Twice is harmless."""
         with self._state:
             self._stopping = True
             self._state.notify_all()
         self._poke()
+        if self._checker is not None:
+            self._checker.end()
+
+    def stop(self, seconds=7.0):
+        """End the server and its processes, and wait for it; 5 s are enough. Twice is harmless."""
+        self.end()
         if self._thread is not None:
-            self._thread.join(7)
+            self._thread.join(seconds)
         with self._state:
             if self._wake_write is not None and (self._thread is None or not self._thread.is_alive()):
                 os.close(self._wake_read)
@@ -238,8 +254,8 @@ class _Watch:
             if time.monotonic() >= due:
                 if self.url is None:
                     process.stop()
-                elif owner._check:
-                    self.examine()
+                elif owner._checker:
+                    owner._checker.examine(self)
                 due = time.monotonic() + CHECK
         for fd in (process.stdout, process.stderr):
             os.set_blocking(fd, False)
@@ -252,18 +268,6 @@ class _Watch:
         when = "ended" if self.url else "ended before it listened"
         return errors.Server(f"the server {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
                              "Correct what it says, or backend.spawn.", details={"exit": process.exit, "stderr": said})
-
-    def examine(self):
-        """Check the server's health on a thread of its own: a check may hang, the server's thread must not."""
-        def check():
-            try:
-                self.owner._check(self.url)
-            except Exception:  # whatever it met, the server is not known to be well; three in a row are told by its end
-                self.failed_checks += 1
-            else:
-                self.failed_checks = 0
-            self.owner._poke()
-        threading.Thread(target=check, name="plue-opencode-health", daemon=True).start()
 
     def read(self, fd):
         """Take in what the server printed; returns False at the end."""
@@ -291,6 +295,52 @@ class _Watch:
                 else:
                     self.refused = "".join(char if char.isprintable() else " " for char in url[:200])
                 return
+
+
+class _Checker:
+    """Asks whether the server is well, on a thread of its own: a question may hang. The thread is there from the start, because later
+    there may be none to be had, which is no fault of the server's."""
+
+    def __init__(self, check, done):
+        self._check, self._done = check, done
+        self._changed = threading.Condition()
+        self._watch, self._ended = None, False
+        threads.start(self._run, "plue-opencode-health")
+
+    def examine(self, watch):
+        """Have the server of a watch checked. Does nothing while a check is under way."""
+        with self._changed:
+            if self._watch is None:
+                self._watch = watch
+                self._changed.notify_all()
+
+    def end(self):
+        """End the thread, after its check; returns at once."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _run(self):
+        while True:
+            with self._changed:
+                while self._watch is None and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+            self._examine(self._watch)
+            with self._changed:
+                self._watch = None
+            self._done()
+
+    def _examine(self, watch):
+        try:
+            self._check(watch.url)
+        except (errors.StoreIo, MemoryError):  # something is lacking here: that says nothing of the server
+            return
+        except Exception:  # whatever it met, the server is not known to be well; three in a row are told by its end
+            watch.failed_checks += 1
+        else:
+            watch.failed_checks = 0
 
 
 def _ignore(*_):

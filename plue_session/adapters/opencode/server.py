@@ -1,9 +1,5 @@
 """An OpenCode server as the library's `Server`: attached by URL, or spawned and owned; called, and listened to."""
 
-import threading
-import time
-
-from plue_session import errors
 from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.guard import PROGRAM
@@ -34,7 +30,6 @@ class Server:
 
     def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM):
         self._apply, self._on_state = apply, on_state
-        self._stop = threading.Event()
         self._owned = None
         if backend.spawn:
             spawn = backend.spawn
@@ -47,6 +42,7 @@ class Server:
             def locate(until, cancel=None):
                 return url
         self._headers, self._locate = headers(username, password), locate
+        self._waiting = health.Waiting(self._headers)
         heard = Heard()
         client = Client(locate, directory, username, password, heard)
         turns = Turns(client, heard)
@@ -59,9 +55,14 @@ class Server:
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
         self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
 
+    def begin(self):
+        """Begin to spawn the server, if it is to be one of our own. Returns at once."""
+        if self._owned:
+            self._owned.begin()
+
     def open(self, until, given_up=None):
-        """Spawn the server, or see that it is there; returns at `until` (monotonic seconds) at the latest. One that is spawned is
-        stopped again, and `CLOSED`, as soon as `given_up()`.
+        """Wait for the server that is spawned, or see that one is there; returns at `until` (monotonic seconds) at the latest. One that is
+        spawned is stopped again, and `CLOSED`, as soon as `given_up()`.
 
         Attached: `CONNECTION`, `TIMEOUT` and `SERVER` say that it is away, and it may be followed all the same;
         `ACCESS_DENIED` will not go away. Spawned: any failure is final, and nothing is left of it.
@@ -69,26 +70,7 @@ class Server:
         if self._owned:
             self._owned.start(until, given_up)
         else:
-            self._look(until)
-
-    def _look(self, until):
-        """Wait for the attached server's health; not on this thread, because looking up a name cannot be bounded."""
-        failures = []
-
-        def look():
-            try:
-                health.await_health(self._locate(until), self._headers, until, self._stop)
-            except errors.PlueError as error:
-                failures.append(error)
-            except Exception as error:  # else Python would print it on the host's stderr, and the server be taken for well
-                failures.append(errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it."))
-        thread = threading.Thread(target=look, name="plue-opencode-health", daemon=True)
-        thread.start()
-        thread.join(max(until - time.monotonic(), 0) + health.TRY)
-        if thread.is_alive():
-            raise errors.Timeout("the server's name cannot be looked up in time", "See that backend.url names it, and that names are resolved.")
-        if failures:
-            raise failures[0]
+            self._waiting.wait(self._locate(until), until)
 
     def follow(self):
         """Begin to listen; returns at once."""
@@ -101,13 +83,20 @@ class Server:
         url, pid = self._owned.place
         return {"url": url, "pid": pid} if url and pid else {}
 
-    def close(self):
-        """End everything: the stream and calls under way within 200 ms, our own server within 5 s. Twice is harmless."""
-        self._stop.set()
+    def end(self):
+        """Begin to end everything: the stream and calls under way within 200 ms, our own server within 5 s. Needs nothing that may be
+        lacking. Twice is harmless."""
+        if self._owned:
+            self._owned.end()
+        self._waiting.close()
         self._stream.stop()
         self._client.close()
+
+    def close(self, seconds=7.0):
+        """End everything, and wait for that, at most so long. Twice is harmless."""
+        self.end()
         if self._owned:
-            self._owned.stop()
+            self._owned.stop(seconds)
 
     def _moved(self, url):
         if url:

@@ -237,7 +237,7 @@ _CODES = {400: errors.InvalidParam, 401: errors.AccessDenied, 403: errors.Access
           413: errors.LimitExceeded, 422: errors.InvalidParam}
 
 
-def refusal(call, status, content_type, body):
+def refusal(call, status, content_type, body, headers):
     """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…".
 
     The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message and,

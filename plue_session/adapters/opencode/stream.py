@@ -5,16 +5,17 @@ Two threads: one reads and cuts, and never waits for anybody, because the server
 wait for `server.connected`, snapshot by GET, then apply what was heard meanwhile and from then on.
 """
 
-import http.client
 import random
 import threading
 import time
+import zlib
 from collections import deque
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.adapters.opencode import events, shapes
-from plue_session.adapters.opencode.connection import Wire, prefix, tls_context, untrusted
+from plue_session.adapters.opencode.connection import Wire
+from plue_session.adapters.opencode.exchange import Exchange, Reply
 from plue_session.rules import directories, sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
@@ -48,13 +49,12 @@ class Stream:
         self._wire = Wire()
         self._stopping = self._hurry = False
         self.connected = self._told = False
-        self._threads = [threading.Thread(target=target, name=name, daemon=True) for target, name in
-                         ((self._read, "plue-opencode-events"), (self._work, "plue-opencode-apply"))]
+        self._threads = []
 
     def start(self):
         """Begin to connect. Returns at once."""
-        for thread in self._threads:
-            thread.start()
+        for work, name in ((self._work, "plue-opencode-apply"), (self._read, "plue-opencode-events")):
+            self._threads.append(threads.start(work, name))
 
     def stop(self):
         """End both threads, cutting the connection; waits at most 100 ms. Twice is harmless."""
@@ -64,8 +64,7 @@ class Stream:
         self._wire.cut()
         until = time.monotonic() + STOPPING
         for thread in self._threads:
-            if thread.is_alive() and thread is not threading.current_thread():
-                thread.join(max(until - time.monotonic(), 0))
+            thread.join(max(until - time.monotonic(), 0))
 
     def hurry(self):
         """Connect now instead of waiting: our own server is back."""
@@ -83,9 +82,6 @@ class Stream:
                 error = errors.Connection("the server ended the event stream", "It is connected again by itself.")
             except errors.PlueError as failure:
                 error = failure
-            except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: a URL that cannot be one
-                error = untrusted(failure) or errors.Connection(f"the event stream broke ({getattr(failure, 'strerror', None) or type(failure).__name__})",
-                                          "It is connected again by itself.")
             except Exception as failure:  # a defect is told like any other loss, and does not end the following
                 error = _internal(failure)
             self._put(error)
@@ -103,37 +99,46 @@ class Stream:
 
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /event."""
+        from plue_session.adapters.opencode import carrier
         url = self._locate(time.monotonic() + CONNECT, None)
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        wire = Wire()
+        wire, until = Wire(), time.monotonic() + CONNECT
         with self._changed:
             if self._stopping:
                 return
             self._wire = wire
-        connection = http.client.HTTPConnection(parts.hostname, parts.port)
+
+        def dial(connection):
+            sock = wire.connect(connection.host, connection.port, until)
+            exchange.until = time.monotonic() + min(ANSWER, self._silence)
+            return sock
+        exchange = Exchange("GET", f"/event?directory={quote(directories.for_query(self._directory), safe='')}", None, False, until)
+        asking = carrier.Carrier(dial, url, self._headers)
         try:
-            sock = wire.connect(parts.hostname, parts.port or (443 if secure else 80), time.monotonic() + CONNECT)
-            connection.sock = sock
-            if secure:
-                connection.sock = sock = tls_context().wrap_socket(sock, server_hostname=parts.hostname)
-            sock.settimeout(min(ANSWER, self._silence))
-            connection.request("GET", f"{prefix(url)}/event?directory={quote(directories.for_query(self._directory), safe='')}", headers=self._headers)
-            answer = connection.getresponse()
-            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if answer.status != 200:
-                raise shapes.refusal("GET /event", answer.status, kind, answer.read1(65536))
-            if kind != "text/event-stream":
-                raise shapes.not_json("GET /event", answer.status, kind)
-            sock.settimeout(self._silence)
-            parser = sse.Parser()
-            # read1: anything that waits for a full buffer would hold the first event back for seconds.
-            while (data := answer.read1(65536)):
-                for event in parser.feed(data):
-                    self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
+            answer = asking.open(exchange, self._silence)
+            try:
+                self._listen(answer)
+            finally:
+                answer.close()
+        except carrier.Dropped as error:
+            raise error.translated(exchange) from None
+        except carrier.FAILURES as error:
+            raise errors.Connection(f"the event stream broke ({getattr(error, 'strerror', None) or type(error).__name__})",
+                                    "It is connected again by itself.") from None
         finally:
-            connection.close()
+            asking.close()
             wire.release()
+
+    def _listen(self, answer):
+        reply = Reply(answer.status, answer.headers, b"")
+        if answer.status != 200:
+            raise shapes.refusal("GET /event", answer.status, reply.type, answer.read1(65536), answer.headers)
+        if reply.type != "text/event-stream":
+            raise shapes.not_json("GET /event", answer.status, reply.type)
+        parser, decode = sse.Parser(), _decoder(answer.headers.get("content-encoding", ""))
+        # read1: anything that waits for a full buffer would hold the first event back for seconds.
+        while (data := answer.read1(65536)):
+            for event in parser.feed(decode(data)):
+                self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
 
     def _put(self, item):
         """Leave something to be applied; never waits. Too much of it is replaced by a snapshot."""
@@ -191,6 +196,22 @@ class Stream:
             self.connected, self._told = connected, False
             self._on_state(error)
             self._told = True
+
+
+def _decoder(encoding):
+    """Return a function that takes back what something on the way has done to the stream, although nobody asked it to."""
+    if encoding in ("", "identity"):
+        return bytes
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise errors.Server(f"the event stream is encoded in a way that cannot be read ({encoding[:40]})", "See what lies between here and the server.")
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress  # either of them, by its first bytes
+
+    def decode(data):
+        try:
+            return inflate(data)
+        except zlib.error:
+            raise errors.Server("the event stream is not what it says that it is", "See what lies between here and the server.") from None
+    return decode
 
 
 def _internal(error):

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from plue_session import errors
+from plue_session import errors, threads
 from plue_session.adapters.opencode.connection import Wire
 from plue_session.adapters.opencode.exchange import Exchange, closed
 
@@ -20,7 +20,8 @@ class _Elsewhere(Exception):
 
 
 class Worker:
-    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any thread."""
+    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any thread. `IO` when
+    no thread can be started."""
 
     def __init__(self, transport):
         self._transport, self._plain = transport, transport.base.startswith("http:")  # reads of TLS have no deadline of their own
@@ -31,8 +32,7 @@ class Worker:
         #: an answer was read to its end: most likely its connection waits for the next request
         self.kept = False
         self._dialled = False  # connected for what is performed now
-        self.thread = threading.Thread(target=self._run, name="plue-opencode-http", daemon=True)
-        self.thread.start()
+        self.thread = threads.start(self._run, "plue-opencode-http")
 
     def take(self, exchange):
         """Be given work while idle."""
