@@ -115,6 +115,33 @@ def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text
     assert len(error.cause) < 800 and dumps(error.details).encode()
 
 
+WEB_PAGE = b"<!DOCTYPE html><title>x</title>"
+
+
+@pytest.mark.parametrize("status", [407, 408, 421, 425, 429, 511, 502, 520, 521, 522, 523, 524, 525, 526, 527, 530, 599])
+@pytest.mark.parametrize("body, kind", [(WEB_PAGE, "text/html"), (b"", ""), (b"error code: 1033", "text/plain"), (b'{"message":"x"}', "application/json")])
+def test_what_lies_before_the_server_says_that_it_is_away_or_to_be_asked_later(status, body, kind):
+    error = shapes.refusal("PATCH /session/ses_x", status, kind, body, {})
+    assert type(error) is errors.Connection and error.retryable and error.details["status"] == status and str(status) in error.cause
+    assert error.details["sent"] is (status > 500 and status != 511) and ("whether it took effect" in error.cause) is error.details["sent"]
+
+
+@pytest.mark.parametrize("status, kind, body, headers, expected", [
+    (403, "text/html; charset=UTF-8", WEB_PAGE, {}, errors.Connection), (401, "text/html", WEB_PAGE, {}, errors.Connection),
+    (401, "", WEB_PAGE, {}, errors.Connection), (401, "text/html", WEB_PAGE, {"www-authenticate": "Basic realm=x"}, errors.AccessDenied),
+    (401, "", b"", {"www-authenticate": 'Basic realm="Secure Area"'}, errors.AccessDenied), (403, "", b"", {}, errors.AccessDenied),
+    (403, "application/json", b'{"name":"Denied"}', {}, errors.AccessDenied), (429, "application/json", b'{"_tag":"Slow"}', {}, errors.Server)])
+def test_a_login_page_on_the_way_is_not_the_server_refusing_the_password(status, kind, body, headers, expected):
+    error = shapes.refusal("GET /session", status, kind, body, headers)
+    assert type(error) is expected
+    assert ("username and password" in error.message("x")) is (expected is errors.AccessDenied)
+
+
+def test_how_long_to_wait_is_told_where_it_is_said():
+    assert "wait 30 s" in shapes.refusal("GET /session", 429, "", b"", {"retry-after": "30"}).remedy
+    assert "tunnel" in shapes.refusal("GET /session", 429, "", b"", {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}).remedy
+
+
 @pytest.mark.requirement("O-009")
 def test_a_401_names_username_and_password():
     message = shapes.refusal("GET /session", 401, "", b"", {}).message("plue_session_list")

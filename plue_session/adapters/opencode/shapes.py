@@ -231,23 +231,26 @@ _REMEDIES = {
     errors.Server: "Look into the server's log; see that backend.url is an OpenCode server.",
     errors.Connection: "See that the server behind it runs, then try again.",
 }
-#: What something on the way answers when the server behind it is down, or takes too long.
-_GATEWAY = (502, 503, 504)
+#: What something on the way answers when it does not let a request through, and when the server behind it is down, or takes too long:
+#: gateways, and tunnels, which have numbers of their own.
+_HELD_UP, _GATEWAY = (407, 408, 421, 425, 429, 511), (502, 503, 504, *range(520, 531), 598, 599)
+_WALL = "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, then try again."
 _CODES = {400: errors.InvalidParam, 401: errors.AccessDenied, 403: errors.AccessDenied, 404: errors.NotFound, 409: errors.Busy,
           413: errors.LimitExceeded, 422: errors.InvalidParam}
 
 
 def refusal(call, status, content_type, body, headers):
-    """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…".
+    """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…"; `headers` by name in lower case.
 
     The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message and,
-    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185). A gateway's word that the server is away is
-    `CONNECTION`, with `sent`: it may have passed the request on.
+    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185). What a gateway or a tunnel says of a server that is
+    away, or of what it does not let through, is `CONNECTION`; `sent`: it may have passed the request on.
     """
     details = {"status": status}
     text = name = None
+    page = "html" in content_type or body.lstrip()[:1] == b"<"
     if body.strip():
-        text = "a web page" if "html" in content_type or body.lstrip()[:1] == b"<" else clean(body[:4 * EXCERPT].decode("utf-8", "replace"))
+        text = "a web page" if page else clean(body[:4 * EXCERPT].decode("utf-8", "replace"))
         try:
             data = parse(body)
         except ValueError:
@@ -265,18 +268,26 @@ def refusal(call, status, content_type, body, headers):
     kind = _CODES.get(status, errors.Server)
     if kind is errors.NotFound and not name:  # something on the way has no route to the server: that says nothing of a session (P-117)
         kind = errors.Server
-    if status in _GATEWAY and not name:
-        kind, details["sent"] = errors.Connection, True
+    if not name and (status in _GATEWAY or status in _HELD_UP or page and _is_of_a_wall(status, headers)):
+        kind, details["sent"] = errors.Connection, status in _GATEWAY
     said = f": {_line(text)}" if text else " without a word"
     cause = f"the server answered {status} to {call}{said}"
-    if kind is errors.Connection and not call.startswith("GET "):
+    if kind is errors.Connection and details["sent"] and not call.startswith("GET "):
         cause += "; whether it took effect is not known yet"
     if kind is errors.AccessDenied:
         cause = f"the server refuses the username and password ({status} to {call})"
     remedy = _REMEDIES[kind]
+    if kind is errors.Connection and not details["sent"]:
+        pause = headers.get("retry-after", "")
+        remedy = f"It asks to wait {pause} s before the next try." if pause.isdecimal() and len(pause) < 7 else _WALL
     if 300 <= status < 400:
         remedy = "Redirects are not followed: set backend.url to where the server is."
     return kind(cause, remedy, details=details)
+
+
+def _is_of_a_wall(status, headers):
+    """Return whether a web page of this status is not the server's: it has none for who has no password, and asks for that (O-009)."""
+    return status == 403 or status == 401 and "www-authenticate" not in headers
 
 
 def not_json(call, status, content_type):
