@@ -34,10 +34,11 @@ class Runtime:
     """The running library: settings, store, services, and the server if there is one.
 
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
-    descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more.
+    descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more; `places` are the
+    folders that hold what the library needs, should a host's own Python lack it.
     """
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None):
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None, places=()):
         self.settings = config.load(config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None})
         self.publisher = publisher
         self.library_path = library_path
@@ -49,7 +50,10 @@ class Runtime:
         self.sync, self._server, self._closing = NoServer(), None, False
         self.log = None
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
-        self._given_up = given_up
+        self._given_up, self._places = given_up, places
+        if self.remote:
+            from plue_session.adapters.opencode import needs
+            needs.check_primitives()
         self.store, keys = open_store(self.settings, scope_of(self.settings.backend, self._environ))
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
@@ -152,9 +156,11 @@ class Runtime:
             return error
         return None
 
-    @staticmethod
-    def _import():
-        from plue_session.adapters.opencode import carrier  # noqa: F401
+    def _import(self):
+        """Load all that calls will need: later the package may have been replaced by another version."""
+        from plue_session.adapters.opencode import needs
+        from plue_session.services import bound  # noqa: F401
+        needs.load(self._places)
 
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""

@@ -1,9 +1,8 @@
 """Threads of the Python half. In the library they are made by C (capi/spawn.c): with a stack of their own size, no signals, and the
 scheduling that the process began with, whatever thread of the host's is behind the call that needs them."""
 
-from _thread import allocate_lock
-
 from plue_session.errors import StoreIo
+from plue_session.primitives import allocate_lock
 
 #: What makes a thread: `make(name, run)`; the library's own puts itself here.
 make = None

@@ -5,12 +5,12 @@ tables is noted in a journal. To undo is to go back through the journal, to comm
 Pages sort what matches: their cost grows with the number of sessions, unlike that of a file's indices.
 """
 
-from _thread import allocate_lock, get_ident
 import os
 from itertools import islice
 
 from plue_session import errors
 from plue_session.model import LogRow, Share
+from plue_session.primitives import allocate_lock, get_ident
 
 #: Rows that `trim` looks at for their age, each time.
 TRIM_ROWS = 1000

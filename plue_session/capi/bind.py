@@ -265,10 +265,11 @@ class Boundary:
 
         def lifeline(fd, open):
             (lib.core__close_on_fork if open else lib.core__keep_on_fork)(fd)
+        places = [string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)]
         lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
         self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.core__library_path()).decode("utf-8", "replace"),
-                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()))
+                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()), places=places)
         try:
             lib.core__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.core__set_ttl(self.runtime.cache_ttl_ns)

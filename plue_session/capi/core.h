@@ -236,6 +236,7 @@ void core__close_on_fork(int fd);
 void core__keep_on_fork(int fd);
 const char *core__library_path(void);
 const char *core__package_root(void);
+const char *core__site(void);
 const char *core__fingerprint(void);
 void core__boot_failed(const char *message);
 void core__lane_failed(int lane, int generation);

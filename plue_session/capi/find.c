@@ -24,6 +24,12 @@ const char *core__package_root(void)
     return package_root;
 }
 
+/* The folder of what the library needs, cffi and requests, in the environment that it was built in. */
+const char *core__site(void)
+{
+    return CORE_SITE;
+}
+
 int core_find_library(void)
 {
     Dl_info own;

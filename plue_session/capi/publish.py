@@ -1,9 +1,9 @@
 """What is committed, told to the C side: snapshots for handles, events for queues."""
 
-from _thread import allocate_lock
 from time import monotonic_ns
 
 from plue_session.model import EVENTS
+from plue_session.primitives import allocate_lock
 from plue_session.rules.cursors import render
 from plue_session.rules.info import stale
 from plue_session.rules.jsontext import quote

@@ -1,11 +1,11 @@
 """Event queues that have fallen behind, filled again from the log."""
 
-from _thread import allocate_lock
 from time import monotonic_ns
 
 from plue_session import errors
 from plue_session.capi.publish import head_of
 from plue_session.model import EVENT_NUMBER
+from plue_session.primitives import allocate_lock
 from plue_session.rules import cursors
 
 #: Log rows read at a time, and characters of them after which no more is: a queue has room for 1 MiB.

@@ -5,11 +5,11 @@ durable with one commit. Nobody hears of a change before that. A change may be r
 beyond the unit must bear that.
 """
 
-from _thread import allocate_lock, get_ident
 import os
 
 from plue_session.errors import NotFound
 from plue_session.model import EVENT_NUMBER, LogRow
+from plue_session.primitives import allocate_lock, get_ident
 from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, quote
 

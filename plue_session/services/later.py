@@ -1,6 +1,6 @@
 """Outcomes that nobody's thread waits for."""
 
-from _thread import allocate_lock
+from plue_session.primitives import allocate_lock
 
 
 class Later:

@@ -1,6 +1,5 @@
 """The connections of one open store: one that writes, a pool of readers, and an orderly end whoever is inside."""
 
-from _thread import allocate_lock
 import os
 from sqlite3 import Error
 from time import monotonic
@@ -8,6 +7,7 @@ from time import monotonic
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.standing import Files
+from plue_session.primitives import allocate_lock
 
 #: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite is
 #: half as slow as to make a file longer, for each commit.

@@ -20,6 +20,7 @@ from plue_session import errors
 from plue_session.adapters import private
 from plue_session.adapters.sqlite import failures, queries
 from plue_session.adapters.sqlite.standing import Descriptor
+from plue_session.primitives import sleep
 
 DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
@@ -326,7 +327,7 @@ def _patiently(lock, path, why):
                 raise errors.Busy(f"{path} is locked: {why}", "Try again when that is done; `plue-session doctor` says who holds it.") from None
         except OSError as error:
             raise failures.system(error, path, "lock") from error
-        time.sleep(pause)
+        sleep(pause)
         pause = min(pause * 2, 0.1)
 
 

@@ -1,6 +1,5 @@
 """The default store: one SQLite file per data folder. See ports.Store for what each method promises."""
 
-from _thread import get_ident
 from sqlite3 import IntegrityError
 
 from plue_session import errors
@@ -8,6 +7,7 @@ from plue_session.adapters.sqlite import failures, pages, queries, rows
 from plue_session.adapters.sqlite.connections import Connections
 from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # noqa: F401  (for the doctor)
 from plue_session.model import LogRow, Share
+from plue_session.primitives import get_ident
 from plue_session.rules.jsontext import loads
 
 #: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not of the future: a
