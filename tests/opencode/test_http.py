@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import gzip
+import mmap
 import socket
 import threading
 import time
@@ -125,6 +126,15 @@ def test_a_compressed_answer_that_is_cut_or_is_none_is_an_error(stub, transport,
     with pytest.raises(errors.PlueError):
         get(transport)
     assert get(transport).status == 200
+
+
+def test_a_long_answer_is_in_memory_of_its_own_and_one_that_is_cut_is_an_error(stub, transport):
+    text = bytes(range(256)) * 1024
+    stub.answers += [reply(200, text), reply(200, text[:131_071]), stub.hang_up(reply(200, text[:200_000], length=len(text)))]
+    first, second = get(transport).body, get(transport).body
+    assert type(first) is mmap.mmap and first[:] == text and type(second) is bytes and second == text[:131_071] and len(stub.connections) == 1
+    with pytest.raises(errors.Connection, match="in the middle of the answer"):
+        get(transport)
 
 
 def test_an_answer_that_has_no_body_although_it_tells_a_length_is_complete(stub, transport):

@@ -86,7 +86,7 @@ class Caller:
     def _accept(call, reply, session):
         """Return the body of a 2xx answer in JSON; raise what any other one means."""
         if not 200 <= reply.status < 300:
-            error = shapes.refusal(call, reply.status, reply.type, reply.body, reply.headers)
+            error = shapes.refusal(call, reply.status, reply.type, reply.body[:], reply.headers)
         elif reply.type != "application/json":
             error = shapes.not_json(call, reply.status, reply.type)
         else:

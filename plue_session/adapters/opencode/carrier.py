@@ -6,6 +6,7 @@ connection is written and read here, with http.client (see `answers`).
 
 import functools
 import http.client
+import mmap
 import socket
 import ssl
 import time
@@ -24,6 +25,8 @@ from plue_session.adapters.opencode.exchange import Reply, unknown
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24
+#: Bytes from which on a body is in memory of its own, which goes with it: the allocator would keep some for each thread.
+LARGE = 1 << 17
 #: What requests, urllib3, http.client and the system raise when a connection fails.
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 _REACH = "See that the server runs and that backend.url names it, then try again."
@@ -180,6 +183,8 @@ def _body(answer, most):
         read, expected = functools.partial(source.read, decode_content=True), 0
     else:
         read, expected = answer.read, answer.length or 0
+    if LARGE <= expected <= most and not answer.chunked:
+        return _mapped(answer, expected)
     pieces, size = [], 0
     while max(size, expected) <= most and (piece := read(PIECE)):
         pieces.append(piece)
@@ -190,6 +195,19 @@ def _body(answer, most):
     if answer.length:
         raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(pieces)
+
+
+def _mapped(answer, size):
+    """Return a body that long, which is still to be read, as a `mmap`: what reads it takes parts of it, which are bytes."""
+    body, read = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
+    with memoryview(body) as view:
+        while read < size:
+            with view[read:] as rest:
+                got = answer.readinto(rest)
+            if not got:
+                raise http.client.IncompleteRead(b"", size - read)
+            read += got
+    return body
 
 
 def _root(error):

@@ -6,7 +6,7 @@ from plue_session import errors
 
 
 class Reply:
-    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes)."""
+    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes; a long one may be a `mmap`, whose slices are)."""
 
     __slots__ = ("status", "type", "headers", "body")
 

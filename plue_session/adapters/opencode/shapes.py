@@ -79,7 +79,7 @@ scan = _decoder.scan_once
 def parse(data):
     """Parse JSON bytes of the server; `ValueError` says what is wrong. Lone surrogates stay, for `clean`."""
     try:
-        return _decoder.decode(data.decode("utf-8", "replace"))
+        return _decoder.decode(data[:].decode("utf-8", "replace"))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

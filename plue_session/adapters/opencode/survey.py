@@ -1,9 +1,18 @@
-"""A list of all sessions, told apart from the list before: of thousands, few change between two looks."""
+"""A list of all sessions, told apart from the list before: of thousands, few change between two looks.
 
+It is read piece by piece: neither the whole text nor all that it says is ever in memory beside the answer itself.
+"""
+
+import codecs
 import re
+from hashlib import blake2b
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
+
+
+#: Bytes that are read at a time; more where one session has more.
+PIECE = 1 << 16
 
 
 class Survey:
@@ -17,7 +26,7 @@ class Survey:
     __slots__ = ("ids", "changed", "unreadable", "_hashes", "_whole")
 
     def __init__(self, body, before=None):
-        self._whole = hash(body)
+        self._whole = blake2b(body, digest_size=16).digest()
         self.changed, self.unreadable = [], []
         if before is not None and before._whole == self._whole:
             self.ids, self._hashes = before.ids, before._hashes
@@ -47,28 +56,70 @@ class Survey:
 
 def _elements(body):
     """Yield each element of a JSON array as `(hash of its text, value)`; of one that is nested too deep the value is its id alone."""
-    text = body.decode("utf-8", "replace").strip(" \t\r\n")
-    if not text.startswith("["):
+    text = _Text(body)
+    if text.next() != "[":
         raise shapes.malformed("a list of sessions", "it is not an array")
-    place = _skip(text, 1)
-    if text[place:] == "]":
-        return
-    while True:
-        try:
-            value, end = shapes.scan(text, place)
-        except RecursionError:
-            value, end = _too_deep(text, place)
-        except (ValueError, StopIteration):
-            raise shapes.malformed("a list of sessions", "it is not JSON") from None
-        yield hash(text[place:end]), value
-        place = _skip(text, end)
-        if text[place:place + 1] != ",":
-            break
-        place = _skip(text, place + 1)
-    if text[place:] != "]":
+    text.place += 1
+    if text.next() == "]":
+        text.place += 1
+    else:
+        while True:
+            yield text.element()
+            mark = text.next()
+            text.place += 1
+            if mark == "]":
+                break
+            if mark != ",":
+                raise shapes.malformed("a list of sessions", "it is not JSON")
+            text.next()
+    if text.next():
         raise shapes.malformed("a list of sessions", "it is not JSON")
 
 
+class _Text:
+    """A long JSON text in bytes, of which a piece is decoded at a time; `place` is where in it we are."""
+
+    def __init__(self, body):
+        self._body, self._read, self._size = body, 0, PIECE
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._piece, self.place = "", 0
+
+    def _more(self):
+        """Go on to the next piece, keeping what is not done with; returns whether there was one."""
+        if self._read >= len(self._body):
+            return False
+        data = self._body[self._read:self._read + self._size]
+        self._read += len(data)
+        self._piece, self.place = self._piece[self.place:] + self._decode(data, self._read >= len(self._body)), 0
+        return True
+
+    def next(self):
+        """Skip what is blank and return the next character; "" at the end."""
+        while True:
+            self.place = _BLANK.match(self._piece, self.place).end()
+            if self.place < len(self._piece) or not self._more():
+                return self._piece[self.place:self.place + 1]
+
+    def element(self):
+        """Pass over the value that begins here, and return the hash of its text, and the value."""
+        while True:
+            try:
+                try:
+                    value, end = shapes.scan(self._piece, self.place)
+                except RecursionError:
+                    value, end = _too_deep(self._piece, self.place)
+            except (ValueError, StopIteration, errors.Server):
+                # Cut off, or no JSON? More tells; twice as much each time, for all of it is read again.
+                self._size *= 2
+                if not self._more():
+                    raise shapes.malformed("a list of sessions", "it is not JSON") from None
+            else:
+                text = self._piece[self.place:end]
+                self.place, self._size = end, PIECE
+                return hash(text), value
+
+
+_BLANK = re.compile(r"[ \t\r\n]*")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _ID = re.compile(r'\{\s*"id"\s*:\s*"(\w+)"')
 
@@ -84,9 +135,3 @@ def _too_deep(text, place):
             return {"id": session_id and session_id.group(1)}, found.end()
     raise shapes.malformed("a list of sessions", "it is not JSON")
 
-
-def _skip(text, place):
-    """Return the place of the next character that is not blank."""
-    while text[place:place + 1] in (" ", "\t", "\r", "\n"):
-        place += 1
-    return place

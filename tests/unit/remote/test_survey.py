@@ -1,10 +1,13 @@
 """A list of everything, told apart from the one before."""
 
 import json
+import mmap
+import tracemalloc
 
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode import survey
 from plue_session.adapters.opencode.survey import Survey
 from tests.server_twin import ServerTwin
 from tests.unit.test_opencode_shapes import SESSION
@@ -34,9 +37,9 @@ def test_a_survey_tells_what_has_changed_since_the_one_before():
 def test_a_session_that_cannot_be_read_costs_itself_alone(odd, depth):
     text = json.dumps([{**SESSION, "id": "ses_one"}, {**SESSION, "id": "ses_odd", **odd}, {**SESSION, "id": "ses_two"}])
     text = text.replace('"deep"', '{"a":' * depth + '"}]"' + "}" * depth).encode()
-    survey = Survey(text)
-    assert [each.id for each in survey.changed] == ["ses_one", "ses_two"] and survey.unreadable == ["ses_odd"] and "ses_odd" in survey.ids
-    again = Survey(text + b" ", survey)
+    found = Survey(text)
+    assert [each.id for each in found.changed] == ["ses_one", "ses_two"] and found.unreadable == ["ses_odd"] and "ses_odd" in found.ids
+    again = Survey(text + b" ", found)
     assert (again.changed, again.unreadable) == ([], [])
 
 
@@ -44,6 +47,40 @@ def test_a_session_that_cannot_be_read_costs_itself_alone(odd, depth):
 def test_what_is_no_list_of_sessions_is_the_servers_fault(bad):
     with pytest.raises(errors.Server):
         Survey(bad)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 64, 1000])
+def test_a_list_says_the_same_in_whatever_pieces_it_is_read(monkeypatch, piece):
+    title = 'a "quoted" \\\\ \u00e9\u6587\U0001f600 [{]},' * 3
+    text = b" \n" + json.dumps([{**SESSION, "id": f"ses_{n}", "title": title * n} for n in range(12)], ensure_ascii=False, indent=1).encode() + b"\r\n"
+    odd = text.replace(b'"ses_3"', b'"ses_3", "metadata": ' + b'{"a":' * 2_000 + b"1" + b"}" * 2_000)
+    whole, oddly = Survey(text), Survey(odd)
+    monkeypatch.setattr(survey, "PIECE", piece)
+    pieces = Survey(text)
+    assert pieces.changed == whole.changed and list(pieces.ids) == list(whole.ids) and len(whole.ids) == 12
+    assert Survey(text + b" ", whole).changed == [] and Survey(odd).unreadable == ["ses_3"] == oddly.unreadable
+    for end in (len(text) // 2, len(text) - 3):
+        with pytest.raises(errors.Server):
+            Survey(text[:end])
+
+
+def test_a_long_list_is_read_from_memory_of_its_own_and_is_not_in_memory_twice():
+    """With 5,000 sessions the text was there three times, and what it says besides."""
+    text = json.dumps([{**SESSION, "id": f"ses_{n}", "title": "x" * 1000} for n in range(5_000)]).encode()
+    body = mmap.mmap(-1, len(text))
+    body[:] = text
+    known = Survey(text)
+    text += b" "
+    tracemalloc.start()
+    try:
+        Survey(body, known)
+        same = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        assert Survey(text, known).changed == []
+        again = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert same < 100_000 and again < len(text) / 2
 
 
 def test_the_twin_is_told_apart_from_the_real_one_by_nothing_that_the_services_use():
