@@ -615,7 +615,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
 /* ========================================================================
  * Events.
  *
- * {"type","number","sessionId"?,"cursor","sequence","timestamp","correlationId","causeId"?,"data"}
+ * {"type","number","sessionId"?,"cursor","sequence","dropped"?,"timestamp","correlationId","causeId"?,"data"}
  *
  * An event tells of a change that is durable already, made by this process or by another one on the same store. Events of
  * one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
@@ -625,6 +625,11 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
  * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
  * was behind, or in another process, may hear of the deletion alone.
+ *
+ * sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
+ * 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
+ * which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
+ * plue_shutdown(), has the reason "unavailable".
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?}
@@ -637,7 +642,6 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   library.shutdown     {}
  *   log                  {"level","message"}
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
- * sync.state, library.* and log come to this process alone and are not kept.
  * ======================================================================== */
 
 /**
@@ -647,10 +651,13 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
  * call. A slow callback delays nobody else. It has to return: neither pthread_exit() nor a C++ exception may end it.
  *
+ * plue_shutdown() has every callback hear what was told before, and library.shutdown last. What cannot be handed out within some
+ * 3.5 s is one "gap"; a call that has not returned after 4.5 s is left behind.
+ *
  * @param callback must not be NULL.
  * @param user_data passed to each call; yours.
  * @return an id for plue_event_unsubscribe(), > 0; 0 on failure.
- * Errors: INVALID_PARAM (NULL callback); LIMIT_EXCEEDED (64 subscriptions); IO (no thread or descriptor left).
+ * Errors: INVALID_PARAM (NULL callback); LIMIT_EXCEEDED (64 subscriptions); IO (no thread or memory left).
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.
  */
