@@ -286,7 +286,8 @@ PLUE_API char *plue_json_quote(const char *text);
  *
  * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
  * the same store within 50 ms. A failed call changes nothing and emits no event, but for what plue_session_abort() and
- * plue_session_delete() say.
+ * plue_session_delete() say. A parameter that is wrong by itself is refused at once, also while another process holds the
+ * store, or the server does not answer.
  *
  * With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
  * what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
@@ -576,6 +577,8 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
  *
  * That happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend:
  * 0 at once.
+ *
+ * However many threads wait here, they hold up no other call.
  *
  * @param timeout_ms how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0
  *     at once.
