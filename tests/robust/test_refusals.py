@@ -25,11 +25,11 @@ JSON = ("{", "", "[]", '{"colour":"red"}', '{"a":1}x')
 
 #: Of each type of parameter: values that no store and no server is needed to refuse.
 BAD = {
-    "Text": (*NULL, *NOT_TEXT),
-    "Configuration": (*NOT_TEXT, *JSON, '{"store":"tape"}', '{"requestTimeoutMs":-1}'),
+    "Text": (*NULL, *NOT_TEXT, LONG),
+    "Configuration": (*NOT_TEXT, *JSON, '{"store":"tape"}', '{"requestTimeoutMs":-1}', LONG),
     "ParentId": (*NOT_TEXT, *IDS[1:]),
     "SessionId": (*NULL, *NOT_TEXT, *IDS, "a key"),
-    "Key": (*NULL, *NOT_TEXT, LONG, "", "a/b", "a\\b", "..", "session_1", "ses_1", "a\nb", "k" * 201),
+    "Key": (*NULL, *NOT_TEXT, "", "a/b", "a\\b", "..", "session_1", "ses_1", "a\nb", "k" * 201),
     "IdOrKey": (*NULL, *NOT_TEXT, "", "a/b", "session_x", "ses_", "k" * 201, "a\nb"),
     "MessageId": (*NOT_TEXT, "", "message", "msg/1", "msg" + "_" * 100),
     "TurnId": (*NULL, *NOT_TEXT, "", "msg/1", "x" * 101, "é"),
