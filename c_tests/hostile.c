@@ -108,7 +108,7 @@ static void few_descriptors(void)
     plue_session_t session = plue_session_create(NULL);
     while (count < 256 && (held[count] = open("/dev/null", O_RDONLY)) >= 0)
         count++;
-    CHECK_ERROR(plue_event_subscribe(on_event, NULL) == 0, PLUE_ERROR_IO);
+    CHECK(plue_event_subscribe(on_event, NULL)); /* needs none */
     CHECK(plue_session_update_title(session, "still") == 0 || plue_get_last_error_code() == PLUE_ERROR_IO);
     char *list = plue_session_list();
     CHECK(list || plue_get_last_error_code() == PLUE_ERROR_IO);

@@ -82,7 +82,7 @@ class Boundary:
                       lib.CORE_LANE_REMOTE: self.remote, lib.CORE_LANE_URGENT: self.remote}
 
     def run(self, lane, generation):
-        """Serve a lane until it is closed. Returns 0."""
+        """Serve a lane until it is closed, and return 0; -1 when that failed: it is to be called again."""
         if lane == self.lib.CORE_LANE_NONE:
             return 0
         work = self.works.pop(generation) if lane == self.lib.CORE_LANE_WORK else lambda: self.serve[lane](lane, generation)
@@ -91,10 +91,9 @@ class Boundary:
             sys.settrace(threading.gettrace())
         try:
             work()
-        except BaseException as error:  # not a call's failure but a defect here: its lane takes no more calls
-            if lane != self.lib.CORE_LANE_WORK:
-                self.lib.core__lane_failed(lane, generation)
-            self.note("error", f"a library thread ended: {describe(error)}")
+        except BaseException as error:  # not a call's failure: memory is short, or a defect here
+            self.note("error", f"a library thread: {describe(error)}")
+            return 0 if lane == self.lib.CORE_LANE_WORK else -1
         return 0
 
     def start_thread(self, name, work):
@@ -232,6 +231,8 @@ class Boundary:
                 try:
                     if request.operation == lib.CORE_CONTROL_OPEN:
                         self.open(string(request.text[0]).decode() if request.text[0] else None, request.number)
+                    elif request.operation == lib.CORE_CONTROL_PING:
+                        pass
                     elif request.operation == lib.CORE_CONTROL_HANG_UP:
                         self.runtime.hang_up()
                     elif request.operation == lib.CORE_CONTROL_FAREWELL:

@@ -15,6 +15,7 @@ int core_find_runtime(char home[ROOM], char executable[ROOM]); /* sets one of th
 void core_import_threading_here(void); /* waits for the interpreter lock */
 int core_watch_python(void); /* from now on its end is noted; -1: that cannot be */
 int core_python_join(void);  /* the calling thread, one of ours, may run Python; -1 when memory is short. Waits for no lock of Python's */
+void core_serve(int lane, int number); /* until the lane is closed, or the work is done */
 void core_python_part(void); /* it is about to end */
 void core_shield_interrupt(void);   /* from now on Python finds SIGINT taken ... */
 void core_unshield_interrupt(void); /* ... and it is as it was, or as the host has set it meanwhile */

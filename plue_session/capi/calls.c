@@ -13,6 +13,8 @@
 /* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
 enum { LONG_TEXT = 4096, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
+#define PING_NS INT64_C(100000000)
+
 static atomic_int timeout_ms = 30000;
 static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
 
@@ -93,6 +95,12 @@ static const reason reasons[CORE_LANE_COUNT][REASONS] = {
     [CORE_LANE_URGENT] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
 };
 
+/* Does no thread of ours get to run Python, for one of the host's keeps the interpreter lock? To answer this takes them nothing else. */
+static int is_locked_out(void)
+{
+    return core_python_is_hosts() && core_control(CORE_CONTROL_PING, NULL, 0, core_monotonic_ns() + PING_NS);
+}
+
 /* Tell the caller of `subject` why it goes home: with `code`, or because its time is up (0). */
 static void leave(const char *subject, int operation, int code, int lane, int begun)
 {
@@ -104,6 +112,10 @@ static void leave(const char *subject, int operation, int code, int lane, int be
     const char *text = begun ? why->begun : why->pending;
     if (!code && begun && operation >= 0 && core_operations[operation].late)
         text = core_operations[operation].late;
+    if (!code && !begun && operation >= 0 && is_locked_out()) {
+        code = PLUE_ERROR_TIMEOUT;
+        text = "a thread of this process held Python's interpreter lock for as long as the call may take; nothing was changed. Release it around long work, and try again.";
+    }
     if (!code)
         code = begun ? PLUE_ERROR_TIMEOUT : core_lane_kinds[lane].late;
     core_fail(code, subject, "%s", text);

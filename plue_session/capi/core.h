@@ -30,7 +30,7 @@ _Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build woul
 enum { CORE_LANE_CONTROL, CORE_LANE_COMMIT, CORE_LANE_READ, CORE_LANE_REMOTE, CORE_LANE_URGENT, CORE_LANE_COUNT, CORE_LANE_NONE = -1, CORE_LANE_WORK = -2 };
 enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
 enum { CORE_CONTROL_OPEN = -1, CORE_CONTROL_FAREWELL = -2, CORE_CONTROL_CLOSE = -3, CORE_CONTROL_HANG_UP = -4,
-       CORE_CONTROL_REFILL = -5, CORE_CONTROL_GAP = -6 };
+       CORE_CONTROL_REFILL = -5, CORE_CONTROL_GAP = -6, CORE_CONTROL_PING = -7 };
 
 typedef struct core_request {
     int operation;
@@ -105,7 +105,7 @@ int core_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZE
 extern _Atomic(atomic_int *) core_parent; /* 0 in a forked child */
 static inline int core_forked(void)
 {
-    return __builtin_expect(!atomic_load_explicit(atomic_load_explicit(&core_parent, memory_order_relaxed), memory_order_relaxed), 0);
+    return __builtin_expect(!atomic_load_explicit(atomic_load_explicit(&core_parent, memory_order_acquire), memory_order_relaxed), 0);
 }
 int core_watch_forks(void); /* once is enough; -1 when there is no way to */
 int core_refuse_fork(const char *operation); /* 0, or -1 with FORKED set */
@@ -123,6 +123,7 @@ void core_drop_claim(void);
 int core_boot(const char *operation, int64_t deadline); /* once per process; -1 with the error set */
 void core_boot_leave(int64_t at); /* who waits for that goes home by then (CLOSED) */
 int core_booted(void);
+int core_python_is_hosts(void); /* the interpreter is that of a host that is Python itself */
 int core_python_gone(void); /* was the interpreter finalized by its host, or is it just ending? */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
@@ -165,6 +166,7 @@ char *core_ask_info(char *session_id); /* from the server; takes the id, which i
 
 /* ---- lanes.c ---- */
 extern atomic_int core_away; /* sessions live on a server: what may ask it has lanes of its own */
+int core_lane_is_open(int lane, int generation);
 int core_lanes_open(int generation);                 /* starts the lanes' threads */
 void core_lanes_leave_start(int64_t at);             /* the plue_init that runs goes home by then (CLOSED); 0: at its own time */
 void core_lanes_abandon(void);                       /* nothing that was asked for will be done: everybody goes home (RUNTIME) */
@@ -239,7 +241,6 @@ const char *core__package_root(void);
 const char *core__site(void);
 const char *core__fingerprint(void);
 void core__boot_failed(const char *message);
-void core__lane_failed(int lane, int generation);
 /* </cdef> */
 
 #endif

@@ -260,17 +260,13 @@ int core_lanes_open(int generation)
     return 0;
 }
 
-/* A thread died by a defect of ours: its lane takes no more calls, they fail at once instead of waiting. */
-void core__lane_failed(int index, int generation)
+int core_lane_is_open(int index, int generation)
 {
     lane *in = &core_lanes[index];
     pthread_mutex_lock(&in->lock);
-    if (in->generation == generation) {
-        in->open = 0;
-        core_list_send_home_locked(&in->started, PLUE_ERROR_CLOSED, 0);
-        core_list_send_home_locked(&in->pending, PLUE_ERROR_CLOSED, 0);
-    }
+    int open = !closed_locked(in, index, generation);
     pthread_mutex_unlock(&in->lock);
+    return open;
 }
 
 void core_leave_start_locked(request *each)

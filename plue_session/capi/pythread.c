@@ -9,6 +9,10 @@
 
 #include "boot.h"
 
+#include <time.h>
+
+enum { AGAIN_NS = 5000000 };
+
 #if PY_VERSION_HEX < 0x030B0000
 void _PyThreadState_Init(PyThreadState *state);
 #define bind_state _PyThreadState_Init
@@ -51,6 +55,13 @@ void core_python_part(void)
     PyThreadState_DeleteCurrent();
 }
 
+/* Python fails to serve when memory is short as it begins: what all depend on, or was asked for, is not given up for that. */
+void core_serve(int lane, int number)
+{
+    while (core_python_serve(lane, number) < 0 && (lane < 0 || core_lane_is_open(lane, number)) && !core_python_gone())
+        nanosleep(&(struct timespec){.tv_nsec = AGAIN_NS}, NULL);
+}
+
 static void *serve(void *argument)
 {
     struct serving mine = *(struct serving *)argument;
@@ -63,7 +74,7 @@ static void *serve(void *argument)
         return NULL;
     if (mine.lane >= 0)
         core__adopt(mine.number);
-    core_python_serve(mine.lane, mine.number);
+    core_serve(mine.lane, mine.number);
     if (mine.ended)
         mine.ended(mine.lane, mine.number);
     core_python_part();

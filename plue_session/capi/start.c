@@ -18,13 +18,14 @@
 
 /* WAITING: for the caller of plue_init() to import threading, see there. */
 enum { UNBOOTED, BOOTING, WAITING, BOOTED };
+enum { OURS = 1, HOSTS };
 
 static pthread_mutex_t boot_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t boot_done;
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 static int boot_state, started, host_is_python; /* the latter two are the booting thread's */
 static int64_t leave_at; /* under boot_lock: who waits for the boot goes home by then; 0: at the deadline */
-static atomic_int booted;
+static atomic_int booted; /* 0, or whose interpreter it is */
 static char boot_error[2048];
 
 extern int core_python_serve(int lane, int generation);
@@ -191,11 +192,11 @@ static void *interpreter_main(void *unused)
     core_unshield_interrupt();
     pthread_mutex_lock(&boot_lock);
     boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
-    atomic_store(&booted, !failed);
+    atomic_store(&booted, failed ? 0 : guest ? HOSTS : OURS);
     pthread_cond_broadcast(&boot_done);
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
-        core_python_serve(CORE_LANE_CONTROL, 0);
+        core_serve(CORE_LANE_CONTROL, 0);
     else if (guest)
         core_python_part();
     return NULL;
@@ -206,9 +207,14 @@ static void prepare(void)
     core_cond_init(&boot_done);
 }
 
+int core_python_is_hosts(void)
+{
+    return atomic_load(&booted) == HOSTS;
+}
+
 int core_booted(void)
 {
-    return atomic_load(&booted);
+    return atomic_load(&booted) != 0;
 }
 
 void core_boot_leave(int64_t at)
