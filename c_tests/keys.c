@@ -52,7 +52,7 @@ static void take_all_keys(void)
 
 int main(void)
 {
-    int some = part(1000);
+    int some = part(5000);
     take_all_keys();
     double left = use_by_threads(NULL, some);
     printf("%.2f KiB stay of a thread without a key\n", left);
