@@ -115,9 +115,12 @@ static void a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(int count)
     start("");
     begin(&slow);
     slow.slowly_ms = 25;
+    atomic_store(&slow.of.hold, 1);
     plue_session_t session = plue_session_create(NULL);
     subscribe(&slow.of);
     retitle(session, 0, count);
+    EVENTUALLY(atomic_load(&slow.of.held));
+    atomic_store(&slow.of.hold, 0);
     double begun = seconds();
     plue_shutdown();
     double took = seconds() - begun;

@@ -338,7 +338,9 @@ int core_events_close(int64_t deadline)
         core_queue_discard(old_default);
     free(old_default);
 
-    while ((found = wait_for_subscriptions(deadline - GAP_NS, 1)) > 0 && core_control(CORE_CONTROL_REFILL, NULL, 0, deadline - GAP_NS) == 0)
+    int64_t give_up_at = deadline - GAP_NS;
+    while ((found = wait_for_subscriptions(give_up_at, 1)) > 0 && core_monotonic_ns() < give_up_at
+           && core_control(CORE_CONTROL_REFILL, NULL, 0, give_up_at) == 0)
         ;
     if (found) {
         give_up(deadline);

@@ -41,10 +41,10 @@ class Refilling:
                 turn.lock.release()
 
     def refill_until(self, until, give_up):
-        """Do so at the end, when nobody else may be at it; `give_up`: what a queue did not get until now is a gap. No longer than until
-        `until`, ns of the monotonic clock: it is not the end that a store may keep waiting."""
+        """Do so when the library stops, not beyond `until` (ns of the monotonic clock). With `give_up`, what a queue has not got by now
+        becomes a gap."""
         if not self.turn.lock.acquire(True, max(0, (until - monotonic_ns()) / 1e9)):
-            raise errors.Timeout("events are still being read", "Try again.")
+            raise errors.Timeout("events could not be read in time: the store is slow", "Let callbacks return soon.")
         try:
             self.refill_all(until, self.hand_gap if give_up else self.refill_queue)
         finally:
@@ -59,8 +59,9 @@ class Refilling:
         """Give one queue a gap in place of the events after log id `after`."""
         if monotonic_ns() < until:
             last = self.store.log_state()[1]
-            self.push(token, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last, "unavailable"))
-            self.lib.core__event_refilled(token, last)
+            tail = self.runtime.gap_tail(after, last, "unavailable") if last > after else None
+            if not tail or not self.push(token, last, EVENT_NUMBER["gap"], None, tail):
+                self.lib.core__event_refilled(token, last)
 
     def refill_queue(self, token, after, until):
         """Fill one queue, from the event after log id `after`; what was trimmed is a gap."""
