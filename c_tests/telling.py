@@ -4,9 +4,13 @@ also does, when a title says so, what otherwise happens when it likes:
     "log N"   tells N log events, numbered
     "server away", "server back"   tells of a sync.state
     "survey"   asks which sessions there are handles to, as a look at a server does
+    "no gap"   from now on a gap cannot be put together
+    "no log"   from now on the log is not read in time
 """
 
-from plue_session import shipped_runtime
+import time
+
+from plue_session import errors, shipped_runtime
 from plue_session.shipped_runtime import *  # noqa: F403  what else the package takes from there
 
 
@@ -24,5 +28,14 @@ class Runtime(shipped_runtime.Runtime):
             self._tell_state(rest == "back", None)
         elif word == "survey":
             assert session_id in set(self.publisher.known_ids())
+        elif word == "no":
+            setattr(*((self, "gap_tail", self.fail) if rest == "gap" else (self.store, "events_after", self.stall)))
         else:
             self.set_title(session_id, title)
+
+    def fail(self, *_):
+        raise errors.StoreIo("the stand-in was asked to fail", "Ask for something else.")
+
+    def stall(self, *_):
+        time.sleep(9)
+        return []
