@@ -21,7 +21,7 @@ from plue_session.capi import emit
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CAPI = os.path.join(ROOT, "plue_session", "capi")
 SOURCES = ("thread.c", "spawn.c", "forks.c", "text.c", "memory.c", "lifecycle.c", "snapshots.c", "handles.c", "calls.c", "lanes.c", "awake.c", "queues.c", "events.c",
-           "watch.c", "copies.c", "find.c", "start.c", "interrupt.c", "pythread.c", "host.c")
+           "watch.c", "children.c", "copies.c", "find.c", "start.c", "interrupt.c", "pythread.c", "host.c")
 #: A program of its own, which outlives the host by a moment: see the comment at its top.
 GUARD = os.path.join(ROOT, "plue_session", "adapters", "opencode", "guard.c")
 SONAME = f"libplue_session.so.{emit.ABI}"

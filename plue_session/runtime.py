@@ -35,10 +35,11 @@ class Runtime:
 
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
     descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more; `places` are the
-    folders that hold what the library needs, should a host's own Python lack it.
+    folders that hold what the library needs, should a host's own Python lack it; `children` starts programs that are no children of the
+    host's.
     """
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None, places=()):
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None, places=(), children=None):
         self.settings = config.load(config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None})
         self.publisher = publisher
         self.library_path = library_path
@@ -50,7 +51,7 @@ class Runtime:
         self.sync, self._server, self._closing = NoServer(), None, False
         self.log = None
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
-        self._given_up, self._places = given_up, places
+        self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
             from plue_session.adapters.opencode import needs
             needs.check_primitives()
@@ -130,7 +131,7 @@ class Runtime:
         self._calls = calls = Calls()
         self._server = server = Server(
             self.settings.backend, self._environ, snapshot=lambda: sync.snapshot(), apply=lambda change: sync.apply(change),
-            on_state=lambda error: sync.on_state(error), on_lifeline=lifeline)
+            on_state=lambda error: sync.on_state(error), on_lifeline=lifeline, children=self._children)
         self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
         mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
         turnstile = Turnstile(sync.release)

@@ -10,6 +10,7 @@ import sys
 from time import monotonic_ns
 
 from plue_session import errors, threads
+from plue_session.capi.children import Children
 from plue_session.capi.publish import Publisher
 from plue_session.capi.refill import Refilling, Turn
 from plue_session.capi.surface import TABLE, fingerprint
@@ -270,7 +271,7 @@ class Boundary:
         lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
         self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
         self.runtime = Runtime(config_json, environment, self.publisher, string(lib.core__library_path()).decode("utf-8", "replace"),
-                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()), places=places)
+                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()), places=places, children=Children(self.ffi, lib))
         try:
             lib.core__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.core__set_ttl(self.runtime.cache_ttl_ns)

@@ -228,6 +228,11 @@ void core__event_start(int64_t id);
 int core__watch(const char *folder, const char *file);
 void core__watch_stop(void);
 
+/* children.c */
+typedef struct core_child core_child;
+core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder, const int *streams, int *failure, int *stage);
+void core__child_end(core_child *child);
+
 /* lifecycle.c, find.c, start.c, host.c, forks.c, spawn.c */
 int core__leaving(void);
 const char *core__environment(const char *name);

@@ -1,7 +1,7 @@
 /*
  * The guard: runs one command and sees that nothing of it outlives the host.
  *
- *     plue-session-guard LIFELINE FIRST SECOND COMMAND [ARGUMENT...]
+ *     plue-session-guard [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]
  *
  * LIFELINE is a descriptor: one end of a socket pair whose other end only the host has. When it closes - the host stopped,
  * crashed or was killed - or when a byte comes, the command's process group gets
@@ -10,8 +10,8 @@
  *
  * Why a process of its own: PR_SET_PDEATHSIG follows the thread that spawned, not the process, and misses grandchildren;
  * nothing in the host can run after SIGKILL. The guard leaves the host's session, so that neither the terminal nor a kill
- * of the host's group reaches it, and detaches (forks once more): a host that waits for all of its children must not wait
- * for this one. As subreaper it inherits what the command's children leave behind, also those that made groups of their own.
+ * of the host's group reaches it. A host that waits for all of its children must not wait for this one: it is started so that it is none
+ * (capi/children.c), or told to `detach`, and forks once more. As subreaper it inherits what the command's children leave behind, also those that made groups of their own.
  *
  * It tells the host, one line each: "started PID", "failed ERRNO" (the command cannot be run), "exited CODE" or
  * "killed SIGNAL", and "gone" when no process is left; then it exits. An end without "gone": the guard itself was killed.
@@ -158,8 +158,11 @@ static int reap(pid_t command, int *running)
 int main(int count, char **words)
 {
     static const int signals[] = { SIGTERM, SIGTERM, SIGKILL };
+    int detach = count > 1 && !strcmp(words[1], "detach");
+    count -= detach;
+    words += detach;
     if (count < 5) {
-        fprintf(stderr, "plue-session-guard is run by libplue_session: LIFELINE FIRST SECOND COMMAND [ARGUMENT...]\n");
+        fprintf(stderr, "plue-session-guard is run by libplue_session: [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]\n");
         return 2;
     }
     int lifeline = atoi(words[1]), listening = 1, running = 1, alone = 0, step = 0;
@@ -170,7 +173,7 @@ int main(int count, char **words)
     }
     fcntl(LIFELINE, F_SETFD, FD_CLOEXEC);
     setsid();
-    pid_t second = fork();
+    pid_t second = detach ? fork() : 0;
     if (second)
         _exit(second < 0 ? 1 : 0);
     reset_signals();

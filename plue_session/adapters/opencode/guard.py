@@ -16,43 +16,40 @@ FIRST, SECOND = 1500, 3000
 class Guarded:
     """A running command. `lifeline`, `stdout` and `stderr` are descriptors for `poll`; this object closes them.
 
-    The host has no child process by it: the guard detaches. Who forks this process must close `lifeline` in the child, or
-    the guard takes the child for the host.
+    The host has no child process by it. Who forks this process must close `lifeline` in the child, or the guard takes the child for the
+    host.
     """
 
-    def __init__(self, command, directory, environment, program=PROGRAM):
+    _wait = None
+
+    def __init__(self, command, directory, environment, program=PROGRAM, children=None):
         """Start `command` (a list) in `directory` with `environment` (a dict of text), without a shell.
 
-        `IO` when it cannot be run. Standard input is empty.
+        `IO` when it cannot be run. Standard input is empty. `children.start(program, arguments, environment, folder, streams)` starts a
+        program that is no child of the host's (see capi/children.py); without it, the guard is to detach by itself.
         """
         self.pid = None
         self.exit = None  # what ended the command: "exit code 1", "signal 9"; None while it runs
         self.gone = False  # no process of it is left
         self._heard = b""
-        ours, theirs = socket.socketpair()
-        # A host may have closed 0 to 2; then these would be among them, and in the way of the command's own.
-        inherited = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 10)
-        theirs.close()
-        try:
-            launched = subprocess.Popen([program, str(inherited), str(FIRST), str(SECOND), *command], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=directory, env=environment,
-                                        pass_fds=[inherited])
-        except OSError as error:
-            ours.close()
-            raise _unable(error, command[0], directory, program) from None
-        except ValueError as error:
-            ours.close()
-            raise InvalidParam(f"the command cannot be run: {error}", "Correct backend.spawn.") from None
-        finally:
-            os.close(inherited)
-        self.stdout, self.stderr = os.dup(launched.stdout.fileno()), os.dup(launched.stderr.fileno())
-        launched.stdout.close()
-        launched.stderr.close()
-        launched.wait()  # only until it has detached
-        ours.setblocking(False)
-        self._socket = ours
-        self.lifeline = ours.fileno()
         self._command, self._directory, self._program = command[0], directory, program
+        try:
+            self._socket, self.stdout, self.stderr, theirs = _streams()
+        except OSError as error:
+            raise StoreIo(f"the guard {program} cannot be run: {error.strerror}", "Close some files, or raise the limit (ulimit -n).") from None
+        words = [str(FIRST), str(SECOND), *command]
+        try:
+            self._wait = _start(children, program, words, environment, directory, theirs)
+        except (OSError, ValueError) as error:
+            self.close()
+            if isinstance(error, ValueError):
+                raise InvalidParam(f"the command cannot be run: {error}", "Correct backend.spawn.") from None
+            raise _unable(error, command[0], directory, program) from None
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self._socket.setblocking(False)
+        self.lifeline = self._socket.fileno()
 
     def listen(self):
         """Take in what the guard says; call it when `lifeline` is readable. `IO` when the command could not be run.
@@ -98,12 +95,58 @@ class Guarded:
             pass
 
     def close(self):
-        """Close the descriptors. A command that still runs is ended by the guard. Twice is harmless."""
+        """Close the descriptors. A command that still runs is ended by the guard; where that takes part of the host, its end is waited
+        for. Twice is harmless."""
         self._socket.close()
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait()
         for fd in (self.stdout, self.stderr):
             if fd is not None:
                 os.close(fd)
         self.stdout = self.stderr = None
+
+
+def _streams():
+    """Return our end of the lifeline, of the command's output and of its errors, and a list of what are its descriptors 0 to 3: above
+    those, for a host may have closed them, and then ours would be among them."""
+    ours, theirs = socket.socketpair()
+    made = [theirs.detach()]
+    try:
+        for _ in range(3):
+            made += os.pipe2(os.O_CLOEXEC)
+        lifeline, nothing, empty, stdout, out, stderr, err = made
+        moved = []
+        try:
+            for fd in (nothing, out, err, lifeline):
+                moved.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))
+        except OSError:
+            for fd in moved:
+                os.close(fd)
+            raise
+        for fd in (lifeline, nothing, empty, out, err):
+            made.remove(fd)
+            os.close(fd)
+        return ours, stdout, stderr, moved
+    except OSError:
+        ours.close()
+        for fd in made:
+            os.close(fd)
+        raise
+
+
+def _start(children, program, words, environment, directory, streams):
+    """Start the guard, and return a function that waits for its end, or None."""
+    if children is not None:
+        try:
+            return children.start(program, [program, "3", *words], environment, directory, streams)
+        except NotImplementedError:
+            pass
+    *standard, lifeline = streams
+    launched = subprocess.Popen([program, "detach", str(lifeline), *words], stdin=standard[0], stdout=standard[1], stderr=standard[2], cwd=directory,
+                                env=environment, pass_fds=[lifeline])
+    launched.wait()  # only until it has detached
+    return None
 
 
 def _unable(error, command, directory, program):

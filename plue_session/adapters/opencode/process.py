@@ -43,18 +43,18 @@ class OwnServer:
 
     `on_change(url)` is called on the server's thread when it listens and, with None, when it is gone; it must not block.
     `on_lifeline(fd, open)` tells of descriptors that a forked child must close. `check(url)` raises when the server is not
-    well; None: no checks.
+    well; None: no checks. `children` as for `Guarded`.
     """
 
     def __init__(self, command, directory, environment, overrides, *, on_change=None, on_lifeline=None, check=None, program=PROGRAM,
-                 back_off=BACK_OFF):
+                 back_off=BACK_OFF, children=None):
         self._environment = {**environment, **ENVIRONMENT, **overrides}
         self.username = self._environment.get("OPENCODE_SERVER_USERNAME") or "opencode"
         self.password = self._environment.get("OPENCODE_SERVER_PASSWORD")
         if not self.password and "OPENCODE_SERVER_PASSWORD" not in overrides:
             self.password = self._environment["OPENCODE_SERVER_PASSWORD"] = os.urandom(24).hex()
         self._command = list(command) + ([] if "serve" in command[1:] else ["serve", "--hostname", "127.0.0.1", "--port", "0"])
-        self._directory, self._program = directory, program
+        self._directory, self._program, self._children = directory, program, children
         self._on_change, self._on_lifeline, self._check = on_change or _ignore, on_lifeline or _ignore, check
         self._back_off = back_off
         self._state = threading.Condition()
@@ -187,7 +187,7 @@ class OwnServer:
 
     def _once(self):
         """Run one server from start to end; returns the error that its end is."""
-        process = Guarded(self._command, self._directory, self._environment, self._program)
+        process = Guarded(self._command, self._directory, self._environment, self._program, self._children)
         self._on_lifeline(process.lifeline, True)
         self._process = process
         try:

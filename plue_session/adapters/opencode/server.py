@@ -25,16 +25,16 @@ class Server:
 
     From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must be read
     again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or back (None).
-    `on_lifeline(fd, open)` names descriptors that a forked child must close.
+    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child of the host's.
     """
 
-    def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM):
+    def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM, children=None):
         self._apply, self._on_state = apply, on_state
         self._owned = None
         if backend.spawn:
             spawn = backend.spawn
             self._owned = OwnServer(spawn.command, spawn.directory, environ, spawn.env, on_change=self._moved, on_lifeline=on_lifeline,
-                                    check=lambda url: health.probe(url, self._headers, CHECK), program=guard)
+                                    check=lambda url: health.probe(url, self._headers, CHECK), program=guard, children=children)
             directory, username, password, locate = spawn.directory, self._owned.username, self._owned.password, self._owned.url
         else:
             directory, username, password, url = backend.directory, backend.username, backend.password, backend.url

@@ -1,0 +1,43 @@
+"""Programs that are started so that they are no children of the host's (children.c)."""
+
+import errno
+import os
+
+
+class Children:
+    """Starts them, from any library thread."""
+
+    def __init__(self, ffi, lib):
+        self._ffi, self._lib = ffi, lib
+
+    def start(self, program, arguments, environment, folder, streams):
+        """Start a program in a folder, with an environment (a dict), its descriptors 0 to 3 being `streams`. Return a function that waits
+        for its end, and is to be called once. `OSError` as of `subprocess`; `NotImplementedError` where the system cannot do this."""
+        ffi, keep = self._ffi, []
+
+        def text(value):
+            value = os.fsencode(value)
+            if b"\0" in value:
+                raise ValueError("embedded null byte")
+            keep.append(ffi.new("char[]", value))
+            return keep[-1]
+
+        def texts(values):
+            keep.append(ffi.new("char *[]", [*map(text, values), ffi.NULL]))
+            return keep[-1]
+        variables = []
+        for name, value in environment.items():
+            if "=" in name:
+                raise ValueError("illegal environment variable name")
+            variables.append(f"{name}={value}")
+        failure, stage = ffi.new("int *"), ffi.new("int *")
+        made = self._lib.core__child_start(text(program), texts(arguments), texts(variables), text(folder), ffi.new("int[]", streams), failure, stage)
+        if failure[0] == errno.ENOSYS:
+            raise NotImplementedError
+        if failure[0]:
+            raise OSError(failure[0], os.strerror(failure[0]), folder if stage[0] == 1 else program)
+        return (lambda: self._lib.core__child_end(made)) if made else _nothing
+
+
+def _nothing():
+    """The keeper has ended already."""
