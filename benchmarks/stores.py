@@ -5,6 +5,7 @@ import os
 import random
 import sqlite3
 
+from plue_session.rules import parameters
 from plue_session.runtime import Runtime
 
 #: Sessions that are made in one commit while a store is filled.
@@ -36,9 +37,9 @@ def fill(folder, count):
 
     def make(number):
         time[0] += 1 + number % 7 * 1000
-        session = runtime.sessions.create_with(json.dumps({
+        session = runtime.sessions.create_with(parameters.options(json.dumps({
             "title": f"{'Fix Add Review Explain Port'.split()[number % 5]} the {number * 7919 % count}th finding",
-            "tags": ["benchmark", f"team-{number % 13}"], "metadata": {"ticket": number, "branch": f"work/{number}"}}))
+            "tags": ["benchmark", f"team-{number % 13}"], "metadata": {"ticket": number, "branch": f"work/{number}"}}), "options"))
         if number % 2:
             runtime.sessions.update_title(session.id, session.title + ", again")
     _in_groups(runtime, make, range(count))
@@ -108,12 +109,12 @@ def record(folder, path):
             return tape, place
         taped = {}
         create, place = change(lambda place: runtime.sessions.create())
-        session = json.loads(runtime.sessions.query('{"sort":"created","order":"desc","limit":1}'))["sessions"][0]
+        session = json.loads(runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query")))["sessions"][0]
         number = int(session["id"].partition("_")[2])
         taped["create"] = create, {number: "a", place: "b", session["time"]["created"]: "c"}
         runtime.sessions.update_title(session["id"], "once, so that the writer has the row in mind")
         update, place = change(lambda place: runtime.sessions.update_title(session["id"], f"renamed {place}"))
-        session = json.loads(runtime.sessions.query('{"sort":"created","order":"desc","limit":1}'))["sessions"][0]
+        session = json.loads(runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query")))["sessions"][0]
         taped["update_title"] = update, {number: "a", place: "b", session["time"]["updated"]: "c"}
         runtime.close()
     finally:

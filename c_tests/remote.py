@@ -132,7 +132,7 @@ class Settings:
 class Runtime:
     remote = True
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ, lifeline, given_up):
+    def __init__(self, config_json, environment, publisher, library_path="", *, environ, lifeline, given_up, **unused):
         self.publisher, self.environ, self.lifeline = publisher, environ, lifeline
         config = json.loads(config_json)
         self.settings, self.cache_ttl_ns = Settings(config["requestTimeoutMs"]), config["cacheTtlMs"] * 1_000_000

@@ -165,6 +165,8 @@ static int boot(void)
         return -1;
     if (!started)
         host_is_python = Py_IsInitialized() != 0;
+    if (!host_is_python)
+        core_shield_interrupt(); /* a host's own Python has SIGINT as the host wants it */
     int failed = !started && !host_is_python ? start_interpreter() : core_python_join() ? core_boot_fail("out of memory. Free some and try again.") : 0;
     if (!failed && !started && core_watch_python())
         failed = core_boot_fail("Python takes no more exit functions (Py_AtExit): 32 are set. The host has to use less of them.");
@@ -187,9 +189,9 @@ static int boot(void)
 static void *interpreter_main(void *unused)
 {
     (void)unused;
-    core_shield_interrupt();
     int failed = boot(), guest = host_is_python; /* a next try may set it again as soon as this one is over */
-    core_unshield_interrupt();
+    if (!guest)
+        core_unshield_interrupt();
     pthread_mutex_lock(&boot_lock);
     boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
     atomic_store(&booted, failed ? 0 : guest ? HOSTS : OURS);

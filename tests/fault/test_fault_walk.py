@@ -200,14 +200,14 @@ def test_share_key_that_cannot_be_had_shares_nothing(opened):
             raise errors.StoreIo("the share key cannot be read", "Mend it.")
     scenario = Scenario(opened())
     world = scenario.world
-    keys, world.sharing._keys = world.sharing._keys, NoKey()
+    sharing, sessions = world.sharing.services, world.sessions.services
+    keys, sharing._keys = sharing._keys, NoKey()
     world.unchanged_by(errors.StoreIo, world.sharing.create, scenario.root.id)
     world.unchanged_by(errors.StoreIo, world.sharing.validate, scenario.other.id, scenario.secret)
     world.sharing.withdraw(scenario.other.id)  # which needs no key
-    world.sharing._share_auto = True
-    world.sessions._share_auto = True
+    sharing._share_auto = sessions._share_auto = True
     world.unchanged_by(errors.StoreIo, world.sessions.create)
-    world.sharing._keys = keys
+    sharing._keys = keys
     assert "secret" in world.sharing.create(scenario.root.id)
 
 

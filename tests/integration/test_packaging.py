@@ -190,7 +190,7 @@ def test_what_the_readme_shows_is_clean_under_the_address_sanitizer(installed, f
         (tmp_path / f"{name}.c").write_text(source)
         support.run(["sh", "-euc", f"cc -g -fsanitize=address {name}.c $(plue-session-config --cflags --libs) -o {name}"], cwd=tmp_path, env=path)
         done = support.run([tmp_path / name], env={"PLUE_SESSION_DATA_DIR": str(folder), "LSAN_OPTIONS": leaks}, cwd="/", code=None)
-        assert (done.returncode == 0) == (name == "sound") and ("plue_session_get_info" in done.err) == (name == "leaking"), done.err
+        assert (done.returncode == 0) == (name == "sound") and ("core_own" in done.err) == (name == "leaking"), done.err
 
 
 def test_the_zig_example_works_as_its_comment_says(installed, folder, tmp_path):

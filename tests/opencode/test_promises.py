@@ -15,6 +15,7 @@ from plue_session.adapters.opencode.heard import Heard
 from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
+from plue_session.rules import parameters
 from plue_session.runtime import Runtime
 from tests.opencode.fixtures import soon
 from tests.recording import RecordingPublisher
@@ -78,7 +79,7 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
     session = do(lambda on: on.sessions.create()).id
     child = do(lambda on: on.sessions.create(session)).id
     do(lambda on: on.sessions.update_title(session, "T"))
-    do(lambda on: on.sessions.update(session, '{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}'))
+    do(lambda on: on.sessions.update(session, parameters.patch('{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}', "patch")))
     do(lambda on: on.sessions.initialize(session, *MODEL))
     do(lambda on: on.sessions.get_info(session))
     do(lambda on: on.sessions.list())
