@@ -34,7 +34,7 @@ def test_the_hosts_path_stays_as_the_host_sets_it(plain, folder):
 @pytest.mark.requirement("X-024")
 def test_a_lock_that_another_thread_holds_costs_a_call_its_own_time(plain, folder):
     """The call cannot return before ctypes has the lock back: that is the host's time. What it says is that its own was over."""
-    said = json.loads(host(plain, "locked_host", folder, "other", "4", "call"))
+    said = json.loads(host(plain, "locked_host", folder, "other", "2.5", "call"))
     assert (said["result"], said["code"], said["again"]) == (-1, -8, 0)
 
 

@@ -19,6 +19,7 @@ from plue_session.rules import parameters
 from plue_session.runtime import Runtime
 from tests.opencode.fixtures import soon
 from tests.recording import RecordingPublisher
+from tests.remote_world import Waited
 
 MODEL = ("fake", "fake-model")
 
@@ -95,7 +96,7 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
     do(lambda on: on.sessions.abort_turn(session, "msg_none"))
     prompt(client, child, "child [wait]")
     model.started.get(timeout=20)
-    do(lambda on: on.sync.run(5000))
+    Waited(library.runtime.sync).run(5000)
     do(lambda on: on.sessions.delete(session))
     assert taken <= set(ROUTES) and taken >= {"POST /session/ID/fork", "GET /session/ID/children", "DELETE /session/ID"}
 
