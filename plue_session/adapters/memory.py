@@ -9,6 +9,7 @@ import os
 from itertools import islice
 
 from plue_session import errors
+from plue_session.adapters.apart import apart
 from plue_session.model import LogRow, Share
 from plue_session.primitives import allocate_lock, get_ident
 
@@ -177,6 +178,9 @@ class MemoryStore:
 
     def infos(self):
         return ",".join([s.info for s in sorted(self._sessions(), key=_SORTS["created"])]).encode()
+
+    def infos_apart(self):
+        return apart([session.info.encode() for session in sorted(self._sessions(), key=_SORTS["created"])])
 
     def page(self, query):
         place = _SORTS[query.sort]

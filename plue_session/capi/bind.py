@@ -189,8 +189,8 @@ class Boundary:
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
         elif operation.kind in ("text", "array"):
-            data = outcome if type(outcome) is bytes else outcome.encode("utf-8", "replace")
-            if data is outcome and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
+            data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
+            if type(outcome) is not str and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
                 self.refuse(request, operation.name, errors.Integrity(
                     "the store is damaged: what it holds of a session is not UTF-8", "`plue-session doctor` says more; keep a copy of the store."))
                 return

@@ -99,7 +99,7 @@ class RemoteSessions(Making):
         if shown:
             remote.sync.answered_stale()
         with remote.listing:
-            return remote.local.list(shown)
+            return remote.store.infos_apart() if shown is None else remote.local.list(shown)
 
     def query(self, query):
         """Return a page of matching sessions, as the store knows them."""

@@ -80,7 +80,7 @@ class Sessions:
         return found
 
     def list(self, shown=None):
-        """Return the info of every session, with commas between them, in UTF-8 bytes; `shown(info)`, if given, is how each is shown."""
+        """Return the info of every session, with commas between them, in UTF-8; `shown(info)`, if given, is how each is shown."""
         if shown is None:
             return self._store.infos()
         infos, _ = self._store.page(Query(sort="created", limit=EVERYTHING))

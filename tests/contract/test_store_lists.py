@@ -13,6 +13,14 @@ def test_the_list_is_by_creation_then_number_and_a_page_by_update(store):
     assert numbers(store.page(Query())[0]) == [3, 2, 1]
 
 
+@pytest.mark.parametrize("part", [1, 2, 128])
+def test_a_list_in_memory_of_its_own_says_the_same(store, monkeypatch, part):
+    monkeypatch.setattr("plue_session.adapters.sqlite.store.PART", part)
+    assert store.infos_apart() == b""
+    put(store, *(session(n, updated=n, created=n // 3) for n in range(1, 9)), session(9, updated=1, created=0))
+    assert store.infos_apart()[:] == store.infos() and store.infos().count(b"{") == 9
+
+
 def test_the_ids_of_all_sessions_come_with_their_directories(store):
     assert store.ids() == []
     put(store, session(1, directory="/a b"), session(2), session(3, directory="/c"))

@@ -15,7 +15,7 @@ from tests.robust.host import Host, eventually, outcome
 
 COUNT = 5000 if TORTURE else 400
 #: KiB of memory that a session may cost here.
-EACH_KIB = 12
+EACH_KIB = 6
 
 
 @pytest.fixture

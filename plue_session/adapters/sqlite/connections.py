@@ -1,5 +1,6 @@
 """The connections of one open store: one that writes, a pool of readers, and an orderly end whoever is inside."""
 
+import contextlib
 import os
 from sqlite3 import Error
 from time import monotonic
@@ -180,6 +181,26 @@ class Connections:
             reader.text_factory = text
             cursor = reader.execute(sql, values)
             return cursor.fetchall() if room is None else _up_to(cursor, room)
+        except failures.RAISED as error:
+            raise self._translate(error) from error
+        finally:
+            self._leave_reader(reader)
+            if self._closed:
+                self._retire()
+
+    @contextlib.contextmanager
+    def snapshot(self):
+        """Give a function that reads, text as UTF-8, what was committed at one moment, however often it is called."""
+        self._check_descriptors()
+        self.verify()
+        reader = self._reader()
+        try:
+            reader.text_factory = bytes
+            reader.execute("BEGIN")
+            try:
+                yield lambda sql, values: reader.execute(sql, values).fetchall()
+            finally:
+                reader.execute("ROLLBACK")
         except failures.RAISED as error:
             raise self._translate(error) from error
         finally:

@@ -128,6 +128,12 @@ SELECT id, directory FROM session WHERE scope = ?;
 -- themselves, so each page is read once; in that of the last change a list goes to and fro, which takes SQLite three times as long.
 SELECT group_concat(info, ',') FROM session INDEXED BY session_created WHERE scope = ?;
 
+-- name: list_mark
+SELECT created, number FROM session INDEXED BY session_created WHERE scope = ? AND (created, number) > (?, ?) ORDER BY created, number LIMIT 1 OFFSET ?;
+
+-- name: list_part
+SELECT group_concat(info, ',') FROM session INDEXED BY session_created WHERE scope = ? AND (created, number) > (?, ?) AND (created, number) <= (?, ?);
+
 -- name: events_after
 SELECT id, session_id, kind, time, tail FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
 

@@ -3,6 +3,7 @@
 from sqlite3 import IntegrityError
 
 from plue_session import errors
+from plue_session.adapters.apart import apart
 from plue_session.adapters.sqlite import failures, pages, queries, rows
 from plue_session.adapters.sqlite.connections import Connections
 from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # noqa: F401  (for the doctor)
@@ -13,6 +14,8 @@ from plue_session.rules.jsontext import loads
 #: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not of the future: a
 #: clock that was set back leaves old rows behind those.
 TRIM_ROWS, FIRST_ROWS = 1000, 8
+#: Sessions of a list that are put together at a time where it is to leave no trace in memory.
+PART = 128
 #: Later than any time.
 FAR = 1 << 62
 #: Session rows that the writer keeps in mind from one transaction to the next.
@@ -42,7 +45,7 @@ class SqliteStore:
         self._connections = connections = Connections(data_dir)
         self.path = connections.path
         self.lock_fds = connections.lock_fds
-        self._write, self._read = connections.write, connections.read
+        self._write, self._read, self._snapshot = connections.write, connections.read, connections.snapshot
         self._owner = None  # the thread that is between begin and commit or rollback
         self._failed = None  # why SQLite ended the transaction by itself
         self._data_version = None
@@ -251,6 +254,17 @@ class SqliteStore:
         except errors.LimitExceeded:
             raise errors.LimitExceeded("the list has more than the 1,000,000,000 bytes that SQLite puts together",
                                        "Read pages, with plue_session_query().") from None
+
+    def infos_apart(self):
+        parts, begun = [], (-1, -1)
+        with self._snapshot() as read:
+            while True:
+                end = (read(_SQL["list_mark"], (self._scope, *begun, PART - 1)) or [(FAR, FAR)])[0]
+                if (part := read(_SQL["list_part"], (self._scope, *begun, *end))[0][0]) is not None:
+                    parts.append(part)
+                if end[0] == FAR:
+                    return apart(parts)
+                begun = end
 
     def page(self, query):
         found = self._read(*pages.page(query, self._scope))
