@@ -1,5 +1,6 @@
 """A host that counts its children, for test_children.py: `parent.py LIBRARY PROTOTYPES URL FOLDER KIND`, KIND "plain", "subreaper" or "init"."""
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -37,7 +38,11 @@ def meet(when):
 
 
 def children():
-    return [int(child) for task in os.listdir("/proc/self/task") for child in open(f"/proc/self/task/{task}/children").read().split()]
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{task}/children") as file:  # a thread may just have ended
+            found += map(int, file.read().split())
+    return found
 
 
 def server_pid():
