@@ -66,6 +66,12 @@ def test_ignores_modules_in_the_working_directory(hostile, folder, evil):
 
 
 @pytest.mark.requirement("X-014")
+def test_works_without_dev_null(hostile, folder):
+    """As in a bare container: there is a /dev, and nothing in it."""
+    support.run(["unshare", "--mount", "sh", "-euc", f'mount -t tmpfs none /dev && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+
+
+@pytest.mark.requirement("X-014")
 def test_works_from_a_working_directory_that_is_gone(hostile, folder, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -44,7 +44,7 @@ def test_a_host_that_waits_for_its_children_meets_none_of_ours(command, tmp_path
     assert said["sets"] == [0 if kind == "plain" else 1] * 6  # the keeper, which waitpid(-1) does not tell of
 
 
-@pytest.mark.requirement("O-007")
+@pytest.mark.requirement("O-007", "X-023")
 @pytest.mark.parametrize("kind", ["plain", "subreaper"])
 def test_a_killed_host_that_inherits_leaves_nothing_either(command, tmp_path, kind):
     with subprocess.Popen([str(part) for part in command(kind)], env=environment(tmp_path, stay=1), stdout=subprocess.PIPE, text=True, start_new_session=True) as host:

@@ -14,8 +14,9 @@ from plue_session.rules.jsontext import loads
 #: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not of the future: a
 #: clock that was set back leaves old rows behind those.
 TRIM_ROWS, FIRST_ROWS = 1000, 8
-#: Sessions of a list that are put together at a time where it is to leave no trace in memory.
-PART = 128
+#: Sessions of a list that are put together at a time where it is to leave no trace in memory: texts of more than 128 KiB have the allocator keep
+#: more for each thread (50 MB instead of 31 for 5,000 sessions, measured).
+PART = 32
 #: Later than any time.
 FAR = 1 << 62
 #: Session rows that the writer keeps in mind from one transaction to the next.
