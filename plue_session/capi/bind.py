@@ -266,7 +266,10 @@ class Boundary:
             return whole
 
         def lifeline(fd, open):
-            (lib.core__close_on_fork if open else lib.core__keep_on_fork)(fd)
+            if not open:
+                lib.core__keep_on_fork(fd)
+            elif lib.core__close_on_fork(fd):
+                raise RuntimeError("too many descriptors are to be closed in forked children")
         places = [string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)]
         lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
         self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
@@ -279,7 +282,7 @@ class Boundary:
             if self.runtime.remote:
                 self.publisher.follow(self.runtime.store)
             for fd in self.runtime.store.lock_fds():
-                lib.core__close_on_fork(fd)
+                lifeline(fd, True)
             lib.core__event_start(self.runtime.store.log_state()[1])
             watched = self.runtime.watched()
             if watched and lib.core__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):

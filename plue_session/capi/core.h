@@ -81,6 +81,9 @@ int64_t core_now_ms(void);         /* wall clock */
 int64_t core_monotonic_ns(void);
 void core_deadline(struct timespec *at, int64_t monotonic_ns);
 int core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock; -1 when there is no memory */
+/* What is made once per process: when that fails, no start can succeed (core_is_set_up). */
+void core_set_up(pthread_mutex_t *lock, pthread_cond_t *cond); /* either may be NULL */
+int core_is_set_up(void);
 
 /* ---- memory.c: text that belongs to the caller ---- */
 char *core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
@@ -177,6 +180,7 @@ int core_lanes_end(int64_t deadline_ns);             /* then waits for the threa
 extern atomic_int core_commits; /* how often our own writer has committed for callers */
 
 /* ---- events.c ---- */
+void core_events_prepare(void); /* once per process */
 int core_events_open(void);
 int core_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback of the host's still runs */
 
@@ -239,7 +243,7 @@ const char *core__environment(const char *name);
 char **core__environment_block(void);
 void core__adopt(int generation);
 int core__start_thread(const char *name, int number);
-void core__close_on_fork(int fd);
+int core__close_on_fork(int fd);
 void core__keep_on_fork(int fd);
 const char *core__library_path(void);
 const char *core__package_root(void);

@@ -26,7 +26,7 @@ static int accepting; /* between core_events_open and core_events_close */
 
 static void prepare(void)
 {
-    core_cond_init(&subscription_changed);
+    core_set_up(NULL, &subscription_changed);
     core_bells_prepare();
 }
 
@@ -249,9 +249,14 @@ char *plue_event_poll(void)
 }
 
 /* ---- life ---- */
-int core_events_open(void)
+void core_events_prepare(void)
 {
     pthread_once(&events_once, prepare);
+}
+
+int core_events_open(void)
+{
+    core_events_prepare();
     core_queue *made = calloc(1, sizeof *made);
     if (!made)
         return -1;

@@ -65,13 +65,15 @@ int core_refuse_fork(const char *operation)
     return -1;
 }
 
-void core__close_on_fork(int fd)
+/* -1: there is no room to note it. */
+int core__close_on_fork(int fd)
 {
     for (int i = 0; i < FDS; i++) {
         int none = 0;
         if (atomic_compare_exchange_strong(&fork_fds[i], &none, fd + 1))
-            return;
+            return 0;
     }
+    return -1;
 }
 
 void core__keep_on_fork(int fd)

@@ -33,9 +33,8 @@ const lane_kind core_lane_kinds[CORE_LANE_COUNT] = {
 static void make_lanes(void)
 {
     for (int i = 0; i < CORE_LANE_COUNT; i++) {
-        pthread_mutex_init(&core_lanes[i].lock, NULL);
-        core_cond_init(&core_lanes[i].arrived);
-        core_cond_init(&core_lanes[i].emptied);
+        core_set_up(&core_lanes[i].lock, &core_lanes[i].arrived);
+        core_set_up(NULL, &core_lanes[i].emptied);
         core_lanes[i].pending.last = &core_lanes[i].pending.first;
         core_lanes[i].started.last = &core_lanes[i].started.first;
         core_lanes[i].open = core_lane_kinds[i].lasting;

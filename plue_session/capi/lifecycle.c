@@ -28,7 +28,10 @@ static atomic_int leaving; /* how many plue_shutdown wait for a plue_init that r
 
 static void prepare(void)
 {
-    core_cond_init(&life_changed);
+    core_set_up(NULL, &life_changed);
+    core_boot_leave(0);
+    core_lanes_leave_start(0);
+    core_events_prepare();
 }
 
 static void set_state_locked(int state)
@@ -141,7 +144,7 @@ int plue_init(const char *config_json)
     if (core_refuse_fork(operation))
         return -1;
     pthread_once(&life_once, prepare);
-    if (core_watch_forks()) {
+    if (core_watch_forks() || !core_is_set_up()) {
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return -1;
     }

@@ -36,8 +36,7 @@ static struct bell {
 void core_bells_prepare(void)
 {
     for (int i = 0; i < CORE_BELLS; i++) {
-        pthread_mutex_init(&bells[i].lock, NULL);
-        core_cond_init(&bells[i].rang);
+        core_set_up(&bells[i].lock, &bells[i].rang);
     }
 }
 

@@ -206,7 +206,7 @@ static void *interpreter_main(void *unused)
 
 static void prepare(void)
 {
-    core_cond_init(&boot_done);
+    core_set_up(NULL, &boot_done);
 }
 
 int core_python_is_hosts(void)

@@ -134,6 +134,19 @@ int core_cond_init(pthread_cond_t *cond)
     return failed ? -1 : 0;
 }
 
+static atomic_int not_set_up;
+
+void core_set_up(pthread_mutex_t *lock, pthread_cond_t *cond)
+{
+    if ((lock && pthread_mutex_init(lock, NULL)) || (cond && core_cond_init(cond)))
+        atomic_store(&not_set_up, 1);
+}
+
+int core_is_set_up(void)
+{
+    return !atomic_load(&not_set_up);
+}
+
 void core_fail_with(int code, const char *message, const char *details)
 {
     core_thread *thread = core_this_thread();
