@@ -17,7 +17,7 @@ from tests.world import World
 #: What may fail. Going back (rollback) may not: ports.Store promises so.
 FALLIBLE = ("begin", "commit", "savepoint", "release", "undo", "find", "find_key", "find_role", "children", "active_count", "next_number",
             "insert", "save", "erase", "share", "put_share", "drop_share", "last_log_id", "append", "trim", "info", "id_of_key",
-            "infos", "page", "count", "events_after", "log_state", "find_token", "look", "look_at_children", "ids")
+            "infos", "infos_apart", "page", "count", "events_after", "log_state", "find_token", "look", "look_at_children", "ids")
 NEVER = 1 << 60
 
 

@@ -139,7 +139,7 @@ def test_whatever_the_store_fails_at_one_look_brings_all_in_step(row):
         met.update(failed)
         if not failed:
             break
-    assert {"look", "find", "insert", "commit", "save", "erase", "find_key", "children", "infos"} <= met
+    assert {"look", "find", "insert", "commit", "save", "erase", "find_key", "children", "infos_apart"} <= met
 
 
 @pytest.mark.requirement("P-132", "P-144")
