@@ -136,6 +136,31 @@ static void a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(int count, 
     CHECK(!trouble || slow.of.gaps == 0);
 }
 
+/* What is not stored keeps nobody from the gap and the end: of each kind the newest is heard, and how many are not. */
+static void a_slow_reader_with_many_passing_events_hears_of_the_end(void)
+{
+    static record slow;
+    start("");
+    begin(&slow);
+    slow.slowly_ms = 100;
+    atomic_store(&slow.of.hold, 1);
+    plue_session_t session = plue_session_create(NULL);
+    subscribe(&slow.of);
+    retitle(session, 0, 2);
+    CHECK(plue_session_update_title(session, "server away") == 0 && plue_session_update_title(session, "log 60") == 0);
+    CHECK(plue_session_update_title(session, "server back") == 0);
+    retitle(session, 2, 4);
+    EVENTUALLY(atomic_load(&slow.of.held));
+    atomic_store(&slow.of.hold, 0);
+    plue_shutdown();
+    said_farewell(&slow);
+    CHECK(slow.of.gaps == 1 && slow.dropped > 0 && heard_of(&slow, PLUE_EVENT_LOG) < 60);
+    int state = -1;
+    for (int i = 0; i < slow.count; i++)
+        state = slow.types[i] == PLUE_EVENT_SYNC_STATE ? (int)slow.numbers[i] : state;
+    CHECK(state == 1);
+}
+
 /* While a reader is behind, what is not stored waits for its place among what is. */
 static void passing_events_keep_their_place(void)
 {
@@ -300,6 +325,7 @@ int main(int count, char **arguments)
         others_who_go_on_delay_no_end(arguments[0]);
         a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(1600, NULL); /* its queue is full */
         a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(600, "no gap");
+        a_slow_reader_with_many_passing_events_hears_of_the_end();
         a_reader_that_becomes_fast_hears_of_the_end_though_the_log_does_not_answer();
     }
     return 0;

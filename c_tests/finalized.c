@@ -7,6 +7,18 @@
 #include "check.h"
 
 static PyThreadState *outside;
+static _Atomic int running, heard;
+
+static void on_event(uint8_t type, const char *event, void *data)
+{
+    (void)type;
+    (void)event;
+    (void)data;
+    running = 1;
+    pause_ms(20);
+    running = 0;
+    heard++;
+}
 
 static void *wait_long(void *unused)
 {
@@ -31,6 +43,10 @@ int main(int count, char **arguments)
     start("");
     CHECK(plue_session_create(NULL));
     char *kept = plue_session_list();
+    uint32_t subscription = plue_event_subscribe(on_event, NULL);
+    CHECK(subscription);
+    for (int i = 0; i < 20; i++)
+        plue_session_destroy(plue_session_create(NULL));
     if (count > 1) { /* wait for the store to be locked, then have a call wait for it */
         printf("locked?\n");
         fflush(stdout);
@@ -46,6 +62,11 @@ int main(int count, char **arguments)
     }
     (void)arguments;
     is_gone();
+    plue_event_unsubscribe(subscription); /* needs no Python: from here on what the callback uses may go */
+    int last = heard;
+    CHECK(!running && last < 20);
+    pause_ms(100);
+    CHECK(!running && heard == last);
     plue_free(kept);
     Py_InitializeEx(0);
     outside = PyEval_SaveThread();

@@ -114,9 +114,40 @@ static void forked(char **arguments)
 }
 
 /* Children that no handler of pthread_atfork() sees. */
+static void *allocate(void *unused)
+{
+    while (atomic_load(&go_on))
+        free(malloc(64 + (size_t)rand() % 4096));
+    return unused;
+}
+
+static int is_refused(plue_session_t session)
+{
+    signal(SIGALRM, SIG_DFL);
+    alarm(10);
+    CHECK_ERROR(!plue_session_get_info(session), PLUE_ERROR_FORKED);
+    CHECK_SAYS("forked child");
+    CHECK(strstr(plue_get_last_error_json(), "\"FORKED\""));
+    CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_FORKED);
+    CHECK_ERROR(plue_init(NULL) == -1, PLUE_ERROR_FORKED);
+    plue_shutdown();
+    return 0;
+}
+
 static void cloned(char **arguments)
 {
     start("");
+    plue_session_t session = plue_session_create(NULL);
+    pthread_t busy[2] = {run(allocate, NULL), run(allocate, NULL)};
+    for (int i = 0; i < 60; i++) { /* whatever they hold in the allocator, nothing waits for it */
+        pid_t child = i % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : _Fork();
+        if (child == 0)
+            _exit(is_refused(session));
+        wait_for(child);
+    }
+    atomic_store(&go_on, 0);
+    end(busy[0]);
+    end(busy[1]);
     for (int i = 0; i < 20; i++) {
         pid_t child = i % 2 ? (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL) : _Fork();
         if (child == 0)

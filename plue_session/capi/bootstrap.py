@@ -19,13 +19,13 @@ def set_up():
 
 
 def load_cffi(*places):
-    """Import cffi's module. A host's own Python may lack it: one of `places` has it. `sys.path` is the host's, and stays as it is."""
-    try:
+    """Import cffi's module, from one of `places` if it is there: the host's may be an unsuitable one, or none. `sys.path` stays as it is."""
+    if "_cffi_backend" in sys.modules:
+        return
+    from _frozen_importlib import _load
+    from _frozen_importlib_external import PathFinder
+    spec = PathFinder.find_spec("_cffi_backend", list(places))
+    if spec is None:
         import _cffi_backend  # noqa: F401
-    except ImportError:
-        from _frozen_importlib import _load
-        from _frozen_importlib_external import PathFinder
-        spec = PathFinder.find_spec("_cffi_backend", list(places))
-        if spec is None:
-            raise
+    else:
         _load(spec)

@@ -77,9 +77,25 @@ static int look_at(struct dl_phdr_info *object, size_t size, void *data)
     return 0;
 }
 
+static atomic_int holders; /* bits: who needs the claim */
+
+void core_hold_claim(int holder)
+{
+    atomic_fetch_or(&holders, holder);
+}
+
+void core_drop_claim(int holder)
+{
+    if (atomic_fetch_and(&holders, ~holder) == holder)
+        atomic_store(&core_claim, FREE);
+}
+
 int core_claim_process(const char *operation)
 {
     struct other found;
+    for (int held = atomic_load(&holders); held;) /* what an earlier start has left behind is not over: nobody else has it */
+        if (atomic_compare_exchange_strong(&holders, &held, held | CORE_CLAIM_LIFE))
+            return 0;
     atomic_store(&core_claim, CLAIMING);
     for (;;) {
         found.claim = FREE;
@@ -89,14 +105,11 @@ int core_claim_process(const char *operation)
         sched_yield(); /* it sees us, and gives way, or had looked before we claimed, and holds by then */
     }
     atomic_store(&core_claim, found.claim == FREE ? HELD : FREE);
-    if (found.claim == FREE)
+    if (found.claim == FREE) {
+        core_hold_claim(CORE_CLAIM_LIFE);
         return 0;
-    core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and started it from %s. Load it under one "
+    }
+    core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and runs or starts it from %s. Load it under one "
               "name everywhere: libplue_session.so.0, as programs that are linked with it do.", found.path);
     return -1;
-}
-
-void core_drop_claim(void)
-{
-    atomic_store(&core_claim, FREE);
 }

@@ -120,13 +120,17 @@ int core_spawn(const char *name, void *(*run)(void *), void *argument); /* a det
 
 /* ---- copies.c ---- */
 int core_claim_process(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
-void core_drop_claim(void);
+/* Who needs the claim: a library that runs; Python that starts, and what is asked of it, also when its caller has left. */
+enum { CORE_CLAIM_LIFE = 1, CORE_CLAIM_BOOT = 2, CORE_CLAIM_CONTROL = 4 };
+void core_hold_claim(int holder);
+void core_drop_claim(int holder); /* the last one gives it up */
 
 /* ---- start.c, host.c, pythread.c: the interpreter, and hosts that have one ---- */
 int core_boot(const char *operation, int64_t deadline); /* once per process; -1 with the error set */
 void core_boot_leave(int64_t at); /* who waits for that goes home by then (CLOSED) */
 int core_booted(void);
 int core_python_is_hosts(void); /* the interpreter is that of a host that is Python itself */
+void core_stay_if_gone(void); /* a thread that would go back to an interpreter that is gone, or another one by now, sleeps for ever instead */
 int core_python_gone(void); /* was the interpreter finalized by its host, or is it just ending? */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
@@ -134,6 +138,7 @@ typedef struct core_visit {
 } core_visit;
 int core_enter(core_visit *visit, const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait ...
                                                              -1 with RUNTIME set: it would wait for itself, or for the dead */
+void core_enter_anyway(core_visit *visit);                /* the same for what needs no Python: never refused */
 void core_leave(core_visit *visit);                       /* ... and is done */
 /* A thread that serves a lane (core_python_serve) and then calls `ended`; -1: none can be started, or memory is short. */
 int core_spawn_python(const char *name, int lane, int number, void (*ended)(int lane, int number));

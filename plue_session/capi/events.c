@@ -183,8 +183,7 @@ void plue_event_unsubscribe(uint32_t id)
     subscription *inside = thread ? thread->subscription : NULL, *old = NULL, *last = NULL;
     uint64_t bell = 0;
     core_visit visit;
-    if (core_enter(&visit, "plue_event_unsubscribe"))
-        return;
+    core_enter_anyway(&visit);
     pthread_mutex_lock(&core_queues_lock);
     for (int i = 0; i < SUBSCRIPTIONS && !old; i++)
         if (subscriptions[i] && subscriptions[i]->id == id)

@@ -38,6 +38,12 @@ int core_python_gone(void)
 #endif
 }
 
+void core_stay_if_gone(void)
+{
+    while (core_python_gone())
+        pause();
+}
+
 /* ---- the interpreter's lock ---- */
 static PyThreadState *current_state(void)
 {
@@ -81,6 +87,19 @@ void core_import_threading_here(void)
  * here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for a library thread
  * would never end.
  */
+static PyThreadState *let_go_of_lock(PyThreadState *holder)
+{
+    return holder && is_of_this_thread(holder) ? PyEval_SaveThread() : NULL;
+}
+
+void core_enter_anyway(core_visit *visit)
+{
+    *visit = (core_visit){.interpreter = NULL};
+    if (!core_python_gone() && Py_IsInitialized())
+        visit->interpreter = let_go_of_lock(current_state());
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &visit->cancel);
+}
+
 int core_enter(core_visit *visit, const char *operation)
 {
     *visit = (core_visit){.interpreter = NULL};

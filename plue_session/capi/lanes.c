@@ -114,6 +114,8 @@ int core__wait(int index, int generation)
 {
     lane *in = &core_lanes[index];
     core_lanes_prepare();
+    if (index == CORE_LANE_CONTROL)
+        core_drop_claim(CORE_CLAIM_CONTROL); /* what was asked is done */
     if (core_lane_kinds[index].lingers)
         core_awake_linger(in);
     pthread_mutex_lock(&in->lock);
@@ -123,6 +125,7 @@ int core__wait(int index, int generation)
     in->woken = 0;
     atomic_store_explicit(&in->hint, 0, memory_order_relaxed);
     pthread_mutex_unlock(&in->lock);
+    core_stay_if_gone();
     return what;
 }
 
@@ -142,6 +145,8 @@ int core__take(int index, int generation, core_request **requests, int room)
         }
         requests[taken++] = &next->view;
     }
+    if (taken && index == CORE_LANE_CONTROL)
+        core_hold_claim(CORE_CLAIM_CONTROL);
     pthread_mutex_unlock(&in->lock);
     return taken;
 }

@@ -92,6 +92,15 @@ static int enough_descriptors(const char *operation)
     return enough;
 }
 
+/* Wait while anybody starts or stops; -1: the deadline has come. */
+static int await_rest_locked(int64_t deadline)
+{
+    for (int state; (state = atomic_load(&core_state)) == CORE_STARTING || state == CORE_STOPPING;)
+        if (await_change_locked(state, 0, deadline))
+            return -1;
+    return 0;
+}
+
 static int start_generation(const char *config_json, const char *operation, int64_t deadline)
 {
     int generation = atomic_fetch_add(&core_generation, 1) + 1;
@@ -130,7 +139,7 @@ static int start(const char *config_json, int64_t deadline)
     while (count)
         close(standins[--count]);
     if (failed)
-        core_drop_claim();
+        core_drop_claim(CORE_CLAIM_LIFE);
     return failed ? -1 : 0;
 }
 
@@ -138,11 +147,11 @@ int plue_init(const char *config_json)
 {
     static const char *const operation = "plue_init";
     int64_t deadline = core_monotonic_ns() + START_S * SECOND;
-    core_thread *thread = core_this_thread();
     core_visit visit;
     int result = -1;
     if (core_refuse_fork(operation))
         return -1;
+    core_thread *thread = core_this_thread();
     pthread_once(&life_once, prepare);
     if (core_watch_forks() || !core_is_set_up()) {
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
@@ -154,7 +163,7 @@ int plue_init(const char *config_json)
     pthread_mutex_lock(&life_lock);
     if (inside || atomic_load(&core_state) == CORE_RUNNING)
         core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "the library is initialized. Call plue_shutdown() before another plue_init().");
-    else if (await_change_locked(CORE_STARTING, 0, deadline) || await_change_locked(CORE_STOPPING, 0, deadline))
+    else if (await_rest_locked(deadline))
         core_fail(PLUE_ERROR_TIMEOUT, operation, "another plue_init() or plue_shutdown() is still at it. Try again.");
     else if (atomic_load(&core_state) != CORE_STOPPED)
         core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "another thread has initialized the library. Call plue_shutdown() before another plue_init().");
@@ -194,7 +203,7 @@ static void stop(int64_t deadline)
     core__set_ttl(-1);
     atomic_fetch_add(&core_generation, 1);
     core_drop_all_sessions();
-    core_drop_claim();
+    core_drop_claim(CORE_CLAIM_LIFE);
     if (stuck_callback)
         core_fail(PLUE_ERROR_TIMEOUT, "plue_shutdown", "a callback of yours still runs. Let callbacks return soon.");
 }
@@ -203,17 +212,16 @@ void plue_shutdown(void)
 {
     static const char *const operation = "plue_shutdown";
     int64_t begun = core_monotonic_ns(), deadline = begun + STOP_S * SECOND;
-    core_thread *thread = core_this_thread();
     core_visit visit;
     if (core_refuse_fork(operation))
         return;
+    core_thread *thread = core_this_thread();
     if (thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED) {
         core_fail(PLUE_ERROR_IN_USE, operation, "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }
     pthread_once(&life_once, prepare);
-    if (core_enter(&visit, operation))
-        return;
+    core_enter_anyway(&visit);
     pthread_mutex_lock(&life_lock);
     int64_t number = starts;
     int late = 0;

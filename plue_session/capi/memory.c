@@ -24,7 +24,7 @@ enum { KEPT_BYTES = 0 };
 enum { KEPT_BYTES = 16 * 1024 };
 #define LONG ((size_t)5 * 1024)
 #endif
-enum { LEFT = 128, LEFT_BYTES = 16 * KEPT_BYTES, LONG_KEPT = 64, LONG_BYTES = 1024 * 1024 };
+enum { LEFT = 128, LEFT_BYTES = 16 * KEPT_BYTES, LONG_KEPT = 64, LONG_BYTES = 1024 * 1024, LONG_MOST = 4096 };
 
 static void *map(void *wish, size_t bytes)
 {
@@ -165,6 +165,7 @@ static pthread_mutex_t long_lock = PTHREAD_MUTEX_INITIALIZER;
 static long_block *shelves[SHELVES];
 static struct core_kept_block long_blocks[LONG_KEPT];
 static core_kept long_kept = {.blocks = long_blocks, .room = LONG_KEPT};
+static atomic_int long_count; /* of mappings: a process may have some 65,000, and the stacks of its threads are among them */
 
 static long_block **shelf_of(const void *block)
 {
@@ -184,6 +185,12 @@ static void *map_elsewhere(size_t bytes)
     return first;
 }
 
+static void unmap(long_block *old)
+{
+    if (munmap(old, old->bytes) == 0)
+        atomic_fetch_sub(&long_count, 1); /* else it stays, for good: no harm, there are few */
+}
+
 static char *new_long(size_t size)
 {
     size_t bytes = (sizeof(long_block) + size) / PAGE * PAGE + PAGE;
@@ -196,8 +203,10 @@ static char *new_long(size_t size)
     }
     if (!made) {
         pthread_mutex_unlock(&long_lock);
-        if (!(made = map_elsewhere(bytes)))
+        if (atomic_fetch_add(&long_count, 1) >= LONG_MOST || !(made = map_elsewhere(bytes))) {
+            atomic_fetch_sub(&long_count, 1);
             return NULL;
+        }
         made->bytes = bytes;
         pthread_mutex_lock(&long_lock);
     }
@@ -221,20 +230,20 @@ static void free_long(void *text)
         if (freed->bytes <= LONG_BYTES)
             while ((old = keep(&long_kept, LONG_BYTES, (struct core_kept_block){freed, freed->bytes}))) {
                 pthread_mutex_unlock(&long_lock);
-                munmap(old, old->bytes);
+                unmap(old);
                 pthread_mutex_lock(&long_lock);
             }
     }
     pthread_mutex_unlock(&long_lock);
     if (old)
-        munmap(old, old->bytes);
+        unmap(old);
 }
 
 /* ---- given and taken back ---- */
 char *core_new_text(size_t size)
 {
     char *text = size < LONG ? NULL : new_long(size);
-    return text ? text : new_short(size); /* the kernel may have mapped as much as it can for a process */
+    return text ? text : new_short(size); /* beyond LONG_MOST, and when the kernel has mapped as much as it can for a process */
 }
 
 char *core_own(const char *text, size_t length)

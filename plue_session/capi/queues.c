@@ -168,10 +168,9 @@ static core_event *pull_passing_locked(core_queue *from, unsigned place)
     return pulled;
 }
 
-/* The place of the oldest passing event of which there is a newer one of its kind, when one of `kind` comes; -1: of none. */
-static int stale_passing_locked(const core_queue *of, int kind)
+/* The place of the oldest passing event of which there is a newer one of its kind; -1: of none. `newer`: kinds of which one comes (bits). */
+static int stale_passing_locked(const core_queue *of, uint64_t newer)
 {
-    uint64_t newer = UINT64_C(1) << kind;
     int oldest = -1;
     for (int i = (int)of->passing_count - 1; i >= 0; i--) {
         uint64_t bit = UINT64_C(1) << of->passing[i]->kind;
@@ -186,7 +185,7 @@ static void push_passing_locked(core_queue *to, core_event *added, core_event **
 {
     int old;
     while ((to->passing_count == CORE_PASSING_CAPACITY || to->passing_bytes + added->length > CORE_PASSING_BYTES)
-           && (old = stale_passing_locked(to, added->kind)) >= 0) {
+           && (old = stale_passing_locked(to, UINT64_C(1) << added->kind)) >= 0) {
         drop_event_locked(pull_passing_locked(to, (unsigned)old), dead);
         to->dropped++;
     }
@@ -236,6 +235,8 @@ int core_queue_is_hungry_locked(const core_queue *of)
 
 void core_queue_give_up_locked(core_queue *of, core_event **dead)
 {
+    for (int old; (old = stale_passing_locked(of, 0)) >= 0; of->dropped++)
+        drop_event_locked(pull_passing_locked(of, (unsigned)old), dead);
     if (!of->count && !of->behind)
         return;
     for (; of->count; of->count--, of->first = (of->first + 1) % CORE_QUEUE_CAPACITY)

@@ -24,7 +24,7 @@ enum { STACK = 4 * 1024 * 1024, NAME = 16, IO_OF_PROCESS = 1 /* IOPRIO_WHO_PROCE
 /* Of the process, that is its first thread, when the library was loaded. */
 static struct {
     cpu_set_t processors;
-    int has_processors, policy, nice, io;
+    int has_processors, policy, nice, io, slack;
 } begun;
 
 __attribute__((constructor)) static void note_beginning(void)
@@ -37,6 +37,7 @@ __attribute__((constructor)) static void note_beginning(void)
     begun.nice = getpriority(PRIO_PROCESS, (id_t)process);
     if (errno)
         begun.nice = 0;
+    begun.slack = prctl(PR_GET_TIMERSLACK);
     begun.io = (int)syscall(SYS_ioprio_get, IO_OF_PROCESS, process);
 }
 
@@ -54,6 +55,8 @@ static void settle(const char *name)
     pid_t self = (pid_t)syscall(SYS_gettid);
     (void)prctl(PR_SET_NAME, name);
     (void)fesetenv(FE_DFL_ENV);
+    if (begun.slack > 0)
+        (void)prctl(PR_SET_TIMERSLACK, begun.slack);
     if (getpriority(PRIO_PROCESS, (id_t)self) != begun.nice)
         (void)setpriority(PRIO_PROCESS, (id_t)self, begun.nice);
     if (begun.io >= 0 && syscall(SYS_ioprio_get, IO_OF_PROCESS, 0) != begun.io)

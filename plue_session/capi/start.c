@@ -161,10 +161,10 @@ static void have_threading(void)
 
 static int boot(void)
 {
+    if (!started)
+        host_is_python = Py_IsInitialized() != 0; /* also where it is of another version */
     if (core_find_library() || core_check_libpython())
         return -1;
-    if (!started)
-        host_is_python = Py_IsInitialized() != 0;
     if (!host_is_python)
         core_shield_interrupt(); /* a host's own Python has SIGINT as the host wants it */
     int failed = !started && !host_is_python ? start_interpreter() : core_python_join() ? core_boot_fail("out of memory. Free some and try again.") : 0;
@@ -192,6 +192,7 @@ static void *interpreter_main(void *unused)
     int failed = boot(), guest = host_is_python; /* a next try may set it again as soon as this one is over */
     if (!guest)
         core_unshield_interrupt();
+    core_drop_claim(CORE_CLAIM_BOOT);
     pthread_mutex_lock(&boot_lock);
     boot_state = failed ? UNBOOTED : BOOTED; /* every step can be taken again */
     atomic_store(&booted, failed ? 0 : guest ? HOSTS : OURS);
@@ -253,8 +254,10 @@ int core_boot(const char *operation, int64_t deadline)
     pthread_mutex_lock(&boot_lock);
     if (boot_state == UNBOOTED) {
         boot_state = BOOTING;
+        core_hold_claim(CORE_CLAIM_BOOT);
         if (core_spawn("plue-python", interpreter_main, NULL)) {
             boot_state = UNBOOTED;
+            core_drop_claim(CORE_CLAIM_BOOT);
             core_boot_fail("no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
         }
     }

@@ -16,10 +16,18 @@ static _Thread_local int bare_code __attribute__((tls_model("initial-exec")));
 static _Atomic(int64_t) thread_end = -1; /* the key whose destructor ends a thread's own; -1: none yet */
 static char no_memory[] = "out of memory";
 
+/*
+ * In a forked child another thread may have held the allocator's lock: nothing is allocated there. It has one error, which the only
+ * thread that it begins with reads; others that it makes may read each other's operation in it.
+ */
+static char forked_text[256], forked_json[512];
+
 static void thread_ended(void *value)
 {
     core_thread *thread = value;
     core_known_thread = NULL;
+    if (core_forked())
+        return; /* see fail_forked(); what it has is lost */
     core_leave_kept(&thread->kept);
     if (thread->message != no_memory)
         free(thread->message);
@@ -147,8 +155,23 @@ int core_is_set_up(void)
     return !atomic_load(&not_set_up);
 }
 
+static void fail_forked(int code, const char *message)
+{
+    snprintf(forked_text, sizeof forked_text, "%s", message);
+    bare_code = code;
+    if (core_known_thread) {
+        core_known_thread->message = forked_text;
+        core_known_thread->details = NULL;
+        core_known_thread->code = code;
+    }
+}
+
 void core_fail_with(int code, const char *message, const char *details)
 {
+    if (core_forked()) {
+        fail_forked(code, message);
+        return;
+    }
     core_thread *thread = core_this_thread();
     if (!thread) {
         bare_code = code;
@@ -188,7 +211,7 @@ void core_clear_error(void)
 const char *plue_get_last_error(void)
 {
     if (!core_known_thread)
-        return bare_code ? no_memory : "No error";
+        return bare_code ? core_forked() ? forked_text : no_memory : "No error";
     return core_known_thread->code != PLUE_OK ? core_known_thread->message : "No error";
 }
 
@@ -200,6 +223,11 @@ int plue_get_last_error_code(void)
 const char *plue_get_last_error_json(void)
 {
     core_thread *thread = core_known_thread;
+    if (core_forked() && plue_get_last_error_code() == PLUE_ERROR_FORKED) { /* its text needs no escapes */
+        snprintf(forked_json, sizeof forked_json, "{\"error\":{\"code\":\"FORKED\",\"number\":%d,\"message\":\"%s\",\"retryable\":false,\"timestamp\":%lld}}",
+                 PLUE_ERROR_FORKED, forked_text, (long long)core_now_ms());
+        return forked_json;
+    }
     static const char plain[] = "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
     if (!thread)
         return bare_code ? plain : "{}";

@@ -66,9 +66,15 @@ def _tags(value, key):
     return fields.texts(value, key, 1, MAX_TAG)
 
 
+#: A name in metadata that is the library's: what carries the token of a create to a server.
+RESERVED = "plue_session"
+
+
 def _metadata(value, key):
     if type(value) is not dict:
         raise fields.mismatch(value, key, "an object")
+    if RESERVED in value:
+        raise InvalidParam(f'metadata."{RESERVED}" is the library\'s own', "Choose another name.")
     return dumps(value)
 
 

@@ -56,7 +56,7 @@ def test_python_program_keeps_a_session(plain, folder, kind):
 def test_another_python_gets_a_clean_error(plain, folder, python):
     done = support.run([python, "-I", HOSTS / "ctypes_host.py", plain.path, "cdll", folder], env=support.environment(folder), timeout=20)
     said = json.loads(done.out)
-    assert said["code"] == -26 and said["alive"] == 45
+    assert said["code"] == -26 and said["alive"] == 45 and said["interruptible"]
     assert "%d.%d" % sys.version_info[:2] in said["error"] and ".".join(python.parts[-3].split(".")[:2]) in said["error"]
     assert done.err == ""
 

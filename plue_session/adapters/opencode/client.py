@@ -127,7 +127,7 @@ class Client(Caller):
         """
         if directory is not None:
             directory = directories.canonical(directory)
-        body = {"metadata": {**_own(metadata or {}), shapes.TOKEN: token}}
+        body = {"metadata": {**(metadata or {}), shapes.TOKEN: token}}
         if title is not None:
             body["title"] = title
         if parent_id is not None:
@@ -177,7 +177,7 @@ class Client(Caller):
         if title is not KEEP:
             body["title"] = title
         if metadata is not KEEP:
-            body["metadata"] = _own(metadata) if token is None else {**_own(metadata), shapes.TOKEN: token}
+            body["metadata"] = metadata if token is None else {**metadata, shapes.TOKEN: token}
         if archived is not KEEP:
             body["time"] = {"archived": archived or 0}
         if not body:
@@ -317,13 +317,6 @@ def _the(session_id, session):
     if session.id != session_id:
         raise shapes.malformed("a session", f"it is {session.id}, not the one that was asked for")
     return session
-
-
-def _own(metadata):
-    """Return the caller's metadata; one name in it is ours."""
-    if shapes.TOKEN in metadata:
-        raise errors.InvalidParam(f'metadata."{shapes.TOKEN}" is the library\'s own', "Choose another name.")
-    return metadata
 
 
 def _names(known):

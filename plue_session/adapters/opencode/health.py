@@ -15,8 +15,8 @@ from plue_session.adapters.opencode.exchange import Exchange
 
 #: Seconds that a first try has before there is a second beside it; twice as many the next time.
 TRY = 0.25
-#: Seconds between two tries that are refused.
-PAUSE = 0.05
+#: Seconds between two tries that are refused, and that are answered: it may be a gateway that counts them.
+PAUSE, ANSWERED = 0.05, 0.5
 #: Bytes of the largest answer.
 MOST = 65_536
 
@@ -80,7 +80,7 @@ class Waiting:
                         raise outcome
                     if failure is None or not isinstance(outcome, errors.Timeout):  # the last one may have had no time to learn anything
                         failure = outcome
-                    gap, due = TRY, min(due, now + PAUSE)
+                    gap, due = TRY, min(due, now + (ANSWERED if (outcome.details or {}).get("status") else PAUSE))
                 if now >= until:
                     raise failure or errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.")
                 if now >= due:
@@ -112,7 +112,7 @@ class Waiting:
         with self._changed:
             self._wires[wire] = True
         try:
-            threads.start(ask, "plue-opencode-health")
+            threads.start(ask, "plue-health")
         except errors.StoreIo:
             with self._changed:
                 del self._wires[wire]

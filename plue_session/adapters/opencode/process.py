@@ -69,7 +69,7 @@ class OwnServer:
         if self._check:
             self._checker = _Checker(self._check, self._poke)
         try:
-            self._thread = threads.start(self._run, "plue-opencode-server")
+            self._thread = threads.start(self._run, "plue-server")
         except errors.StoreIo:
             self.end()
             raise
@@ -305,7 +305,7 @@ class _Checker:
         self._check, self._done = check, done
         self._changed = threading.Condition()
         self._watch, self._ended = None, False
-        threads.start(self._run, "plue-opencode-health")
+        threads.start(self._run, "plue-health")
 
     def examine(self, watch):
         """Have the server of a watch checked. Does nothing while a check is under way."""

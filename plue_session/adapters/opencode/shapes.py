@@ -11,9 +11,10 @@ import re
 from plue_session import errors
 from plue_session.rules import ids
 from plue_session.rules.jsontext import MAX_DEPTH
+from plue_session.rules.patches import RESERVED
 
 #: Where a create's token lies in the session's metadata on the server (P-176).
-TOKEN = "plue_session"
+TOKEN = RESERVED
 _FORK = re.compile(r" \(fork #\d+\)\Z")
 #: Characters of the server's text that an error repeats.
 EXCERPT = 500

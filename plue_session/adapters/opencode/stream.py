@@ -53,7 +53,7 @@ class Stream:
 
     def start(self):
         """Begin to connect. Returns at once."""
-        for work, name in ((self._work, "plue-opencode-apply"), (self._read, "plue-opencode-events")):
+        for work, name in ((self._work, "plue-apply"), (self._read, "plue-stream")):
             self._threads.append(threads.start(work, name))
 
     def stop(self):

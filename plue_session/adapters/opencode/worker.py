@@ -32,7 +32,7 @@ class Worker:
         #: an answer was read to its end: most likely its connection waits for the next request
         self.kept = False
         self._dialled = False  # connected for what is performed now
-        self.thread = threads.start(self._run, "plue-opencode-http")
+        self.thread = threads.start(self._run, "plue-http")
 
     def take(self, exchange):
         """Be given work while idle."""

@@ -91,8 +91,8 @@ class Connections:
         locks = self._locks
         return locks.fds if locks else []
 
-    def verify(self):
-        """Raise `IO` unless what is open is what the store's names name: else what was just committed, or is read, is none of the store's."""
+    def verify(self, committed=False):
+        """Raise `IO` unless what is open is what the store's names name: else what was just `committed`, or is read, is none of the store's."""
         if not self._lost and self._files:
             self._look_at = monotonic() + LOOK
             gone = self._files.missing()
@@ -100,6 +100,8 @@ class Connections:
                 if self._closed and not self._writing:  # SQLite has removed the WAL with the last connection
                     raise self._gone()
                 self._lost = failures.gone, gone
+                if committed:
+                    raise failures.gone(gone, "the change may be in what was removed")
         self._refuse_lost()
 
     def verify_version(self):

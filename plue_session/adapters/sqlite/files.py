@@ -232,6 +232,8 @@ def _inspect(connection, path):
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise failures.newer(path, version, len(MIGRATIONS))
+    if version < 1:
+        raise errors.Integrity(f"the store {path} has schema version {version}, which none has; nothing was overwritten", failures.NEW_STORE)
     if version == len(MIGRATIONS):
         lacking = SCHEMA.difference(name for name, in connection.execute("SELECT name FROM sqlite_schema"))
         if lacking:

@@ -23,15 +23,29 @@ for name, result, parameters in (
     function.restype, function.argtypes = result, parameters
 
 
+def interruptible():
+    """Whether SIGINT still is a KeyboardInterrupt here."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(1000):
+            pass
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
 def take(address):
     value = ctypes.string_at(address).decode()
     plue.plue_free_json(address)
     return json.loads(value)
 
 
+import signal  # noqa: E402
+
+handler = signal.getsignal(signal.SIGINT)
 started = plue.plue_init(json.dumps({"dataDir": folder}).encode())
 if started != 0:
-    print(json.dumps({"code": plue.plue_get_last_error_code(), "error": plue.plue_get_last_error().decode(), "alive": sum(range(10))}))
+    print(json.dumps({"code": plue.plue_get_last_error_code(), "error": plue.plue_get_last_error().decode(), "alive": sum(range(10)), "interruptible": interruptible()}))
     sys.exit(0)
 
 titles = []
