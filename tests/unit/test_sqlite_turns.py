@@ -240,7 +240,7 @@ print(*numbers)
     for writer in writers:
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    while store.count(Query()) < 600:
+    while store.count(Query()) < 2400:  # for as long that who comes first has no lead worth the name
         store.events_after(store.log_state()[1], 10)
     for writer in writers:
         writer.stdin.close()
@@ -249,7 +249,7 @@ print(*numbers)
     everything = sorted(number for share in shares for number in share)
     assert everything == list(range(1_700_000_000_000, 1_700_000_000_000 + len(everything)))
     assert store.count(Query()) == store.log_state()[1] == len(everything)
-    assert min(map(len, shares)) * 10 >= max(map(len, shares)), list(map(len, shares))
+    assert min(map(len, shares)) * 20 >= max(map(len, shares)), list(map(len, shares))  # 57 times, without the lock
     assert store.check() == []
 
 
