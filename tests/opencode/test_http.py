@@ -75,7 +75,7 @@ def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew
     stub.answers += [reply(200), reply(200), reply(200, headers=["Connection: close"]), reply(200)]
     for _ in range(4):
         get(transport)
-    other, me = "plue-opencode-http", threading.current_thread().name
+    other, me = "plue-http", threading.current_thread().name
     assert sent == [other, me, me, me, other]  # the third was the connection's last
     assert dialled == [other, other] and len(stub.requests) == 4
 

@@ -285,14 +285,6 @@ def test_an_answer_about_another_session_is_not_taken_for_it(stub, client, call)
         getattr(client, call)("ses_a", soon(), **({"title": "x"} if call == "update" else {}))
 
 
-def test_the_one_name_in_metadata_that_is_ours_is_refused_before_anything_is_sent(stub, client):
-    for call in (lambda: client.create("tok", soon(), metadata={"plue_session": "mine"}),
-                 lambda: client.update("ses_a", soon(), metadata={"plue_session": "mine"})):
-        with pytest.raises(errors.InvalidParam, match="plue_session"):
-            call()
-    assert stub.requests == []
-
-
 @pytest.mark.requirement("P-176")
 def test_of_the_time_of_a_create_some_is_kept_for_finding_it(stub, client):
     stub.answers += [stub.stall(), reply(200, [made("tok")])]

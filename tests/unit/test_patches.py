@@ -163,3 +163,11 @@ def test_options_are_checked_and_compacted():
 def test_wrong_options_name_the_key(options, message):
     with pytest.raises(InvalidParam, match=message):
         patches.parse_options(json.dumps(options))
+
+
+def test_the_one_name_in_metadata_that_is_the_librarys_is_refused():
+    """Where the text is read, so that nobody waits for it, whichever backend there is."""
+    text = json.dumps({"metadata": {"plue_session": "mine"}})
+    for parse in (patches.parse_patch, patches.parse_options):
+        with pytest.raises(InvalidParam, match="plue_session"):
+            parse(text)
