@@ -84,7 +84,6 @@ class SqliteStore:
                 self._write(_SQL["begin_counting"], (self._scope, self.active_count()))
             elif self._gained and self._is_counted():
                 self._write(_SQL["gain_active"], (self._gained, self._scope))
-            self._connections.verify()
             self._write(_COMMIT)
             self._connections.verify(committed=True)
         except errors.PlueError:
