@@ -71,6 +71,19 @@ static void race(copy copies[2])
     }
 }
 
+/* What has stopped is over when plue_shutdown() returns: the other one may start at once. */
+static void alternate(copy copies[2])
+{
+    copies[0].together = copies[1].together = NULL;
+    for (int round = 0; round < 400; round++) {
+        begin(&copies[round % 2]);
+        if (copies[round % 2].result)
+            fprintf(stderr, "round %d: %s\n", round, copies[round % 2].said);
+        CHECK(copies[round % 2].result == 0);
+        copies[round % 2].shutdown();
+    }
+}
+
 /* The first waits for a server that accepts and says nothing; meanwhile the second is refused, at once. */
 static void mute(copy copies[2])
 {
@@ -103,6 +116,6 @@ int main(int count, char **arguments)
         load(&copies[i], arguments[1 + i]);
         snprintf(copies[i].config, sizeof copies[i].config, "{\"dataDir\":\"%s\",\"store\":\"memory\"}", data_dir());
     }
-    (!strcmp(arguments[3], "race") ? race : mute)(copies);
+    (!strcmp(arguments[3], "race") ? race : !strcmp(arguments[3], "alternate") ? alternate : mute)(copies);
     return 0;
 }

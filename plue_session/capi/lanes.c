@@ -115,7 +115,7 @@ int core__wait(int index, int generation)
     lane *in = &core_lanes[index];
     core_lanes_prepare();
     if (index == CORE_LANE_CONTROL)
-        core_drop_claim(CORE_CLAIM_CONTROL); /* what was asked is done */
+        core_drop_claim(CORE_CLAIM_CONTROL); /* what was left behind is done, too */
     if (core_lane_kinds[index].lingers)
         core_awake_linger(in);
     pthread_mutex_lock(&in->lock);
@@ -167,6 +167,8 @@ static int finish(request *done)
     pthread_mutex_lock(&in->lock);
     int abandoned = done->state == ABANDONED;
     if (!abandoned) {
+        if (done->lane == CORE_LANE_CONTROL)
+            core_drop_claim(CORE_CLAIM_CONTROL); /* before its caller goes on: what it then lets go of, another copy may take at once */
         core_list_detach_locked(&in->started, done);
         done->state = DONE;
         core_awake_over_locked(done);

@@ -24,7 +24,7 @@ def copies(plain, tmp_path):
 
 
 @pytest.mark.requirement("X-023")
-@pytest.mark.parametrize("how", ["race", "mute"])
+@pytest.mark.parametrize("how", ["race", "mute", "alternate"])
 def test_of_two_copies_one_runs(plain, copies, folder, how):
     host(plain, "claims", folder, *copies, how)
 
