@@ -226,5 +226,7 @@ int main(void)
             perform(told);
     }
     free(line);
+    /* exit() flushes without a lock: a thread that is still inside its own flush would have its line written twice. */
+    pthread_mutex_lock(&printing);
     return 0;
 }

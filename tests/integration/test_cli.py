@@ -211,5 +211,7 @@ def test_watch_tells_when_the_server_goes_away(shell, project, tmp_path):
         attach(shell, tmp_path, stub.url, project, syncIntervalMs=100)
         watching = shell.start("watch", "--json", "--count", "1", "--timeout", "60")
     event = json.loads(watching.communicate(timeout=60)[0])
-    assert event["type"] == "sync.state" and event["data"]["connected"] is False and "cannot be reached" in event["data"]["reason"]
+    assert event["type"] == "sync.state" and event["data"]["connected"] is False
+    # The stub may go away before a question comes, or while one is being answered.
+    assert "cannot be reached" in event["data"]["reason"] or "ended the connection" in event["data"]["reason"]
     assert " (away: the server cannot be reached" in shell.start("watch", "--timeout", "0.1").watches
