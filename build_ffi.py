@@ -2,8 +2,9 @@
 
     python build_ffi.py [--out plue_session] [--sanitize address|thread] [--debug]
 
-Puts lib/libplue_session.so, its SONAME twin, the guard program, pkg-config and CMake files, and include/ under `--out` (the
-package by default: the library belongs beside the Python half it was built with). Linux; nothing here is in the way of macOS.
+Puts lib/libplue_session.so, its SONAME twin, the guard program, pkg-config and CMake files, and include/ under `--out`
+(the package by default: the library belongs beside the Python half it was built with). Linux; nothing here is in the
+way of macOS.
 """
 
 import argparse
@@ -20,11 +21,33 @@ from plue_session.capi import emit
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 CAPI = os.path.join(ROOT, "plue_session", "capi")
-SOURCES = ("thread.c", "spawn.c", "forks.c", "text.c", "memory.c", "lifecycle.c", "snapshots.c", "handles.c", "calls.c", "lanes.c", "awake.c", "queues.c", "events.c",
-           "watch.c", "children.c", "copies.c", "find.c", "start.c", "interrupt.c", "pythread.c", "host.c")
+SOURCES = (
+    "thread.c",
+    "spawn.c",
+    "forks.c",
+    "text.c",
+    "memory.c",
+    "lifecycle.c",
+    "snapshots.c",
+    "handles.c",
+    "calls.c",
+    "executors.c",
+    "awake.c",
+    "queues.c",
+    "events.c",
+    "watch.c",
+    "children.c",
+    "copies.c",
+    "find.c",
+    "start.c",
+    "interrupt.c",
+    "pythread.c",
+    "host.c",
+)
 #: A program of its own, which outlives the host by a moment: see the comment at its top.
 GUARD = os.path.join(ROOT, "plue_session", "adapters", "opencode", "guard.c")
 SONAME = f"libplue_session.so.{emit.ABI}"
+
 
 class CannotBuild(Exception):
     """What is missing on this machine, and what to do about it, on one line."""
@@ -32,17 +55,26 @@ class CannotBuild(Exception):
 
 def libpython_folder():
     """Return the folder that this Python's shared library is linked from; `CannotBuild` when there is none."""
-    name, python = sysconfig.get_config_var("LDLIBRARY") or "", f"Python {sysconfig.get_python_version()} ({sys.executable})"
+    name, python = (
+        sysconfig.get_config_var("LDLIBRARY") or "",
+        f"Python {sysconfig.get_python_version()} ({sys.executable})",
+    )
     choose = "or choose another Python (make run PYTHON=/path/to/python3; /path/to/python3 -m pip install .)."
     folders = [sysconfig.get_config_var("LIBDIR") or "", os.path.join(sys.base_exec_prefix, "lib")]
     found = [folder for folder in folders if folder and os.path.exists(os.path.join(folder, name))]
     if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not found:
-        raise CannotBuild(f"{python} has no shared libpython to embed: install it (Debian: apt-get install python3-dev; "
-                          f"pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install), {choose}")
+        raise CannotBuild(
+            f"{python} has no shared libpython to embed: install it (Debian: apt-get install python3-dev; "
+            f"pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install), {choose}"
+        )
     if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
-        raise CannotBuild(f"{python} has no headers (Python.h): install them (Debian: apt-get install python3-dev), {choose}")
+        raise CannotBuild(
+            f"{python} has no headers (Python.h): install them (Debian: apt-get install python3-dev), {choose}"
+        )
     if not shutil.which(compiler()[0]):
-        raise CannotBuild(f"there is no C compiler ({compiler()[0]}): install one (Debian: apt-get install gcc) or name it (CC=...).")
+        raise CannotBuild(
+            f"there is no C compiler ({compiler()[0]}): install one (Debian: apt-get install gcc) or name it (CC=...)."
+        )
     return found[0]
 
 
@@ -59,6 +91,7 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
     """
     libdir = libpython_folder()
     import cffi
+
     work = work or os.path.join(ROOT, "build", sanitize or "release")
     generated = os.path.join(work, "generated")
     os.makedirs(generated, exist_ok=True)
@@ -71,23 +104,42 @@ def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig
 
     ffi = cffi.FFI()
     ffi.embedding_api("")
-    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int core_python_serve(int lane, int number); }\n')
+    ffi.cdef(emit.declarations() + '\nextern "Python+C" { int core_python_serve(int executor, int number); }\n')
     ffi.embedding_init_code(emit.embedded())
-    flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
-             "-fno-omit-frame-pointer"]
+    flags = [
+        "-std=gnu11",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+        "-Wno-cast-function-type",
+        "-fno-omit-frame-pointer",
+    ]
     flags += [f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else ["-g", "-O0"] if debug else ["-O2"]
-    # now: to look a symbol up at its first call takes 3 KB of the caller's stack, which may be the least that a thread can have.
-    link = [f"-Wl,-rpath,{libdir}", "-Wl,--disable-new-dtags", f"-Wl,-soname,{SONAME}", "-Wl,-z,nodelete", "-Wl,-z,now",
-            f"-Wl,--version-script={os.path.join(generated, 'exports.map')}"]
+    # now: to look a symbol up at its first call takes 3 KB of the caller's stack, which may be the least that a thread
+    # can have.
+    link = [
+        f"-Wl,-rpath,{libdir}",
+        "-Wl,--disable-new-dtags",
+        f"-Wl,-soname,{SONAME}",
+        "-Wl,-z,nodelete",
+        "-Wl,-z,now",
+        f"-Wl,--version-script={os.path.join(generated, 'exports.map')}",
+    ]
     link += [f"-fsanitize={sanitize}"] if sanitize else ["-Wl,-z,defs"]
     ffi.set_source(
         "_plue_session",
-        '#include "core.h"\n#include "core_tables.h"\nint core_python_serve(int lane, int number);\n'
-        "static int cffi_start_python(void);\nint core__start_cffi(void) { return cffi_start_python(); }\n" + emit.shims(),
+        '#include "core.h"\n#include "core_tables.h"\nint core_python_serve(int executor, int number);\n'
+        "static int cffi_start_python(void);\nint core__start_cffi(void) { return cffi_start_python(); }\n"
+        + emit.shims(),
         sources=list(SOURCES),
-        include_dirs=[CAPI, generated], library_dirs=[libdir], libraries=["m"],
+        include_dirs=[CAPI, generated],
+        library_dirs=[libdir],
+        libraries=["m"],
         define_macros=[("CORE_PYTHON", _c_string(python)), ("CORE_SITE", _c_string(site))],
-        extra_compile_args=flags, extra_link_args=link)
+        extra_compile_args=flags,
+        extra_link_args=link,
+    )
     for name in SOURCES:  # the compiler leaves its objects beside the sources: not in the package
         shutil.copy(os.path.join(CAPI, name), os.path.join(work, name))
     built = ffi.compile(tmpdir=work, target="libplue_session.*")
@@ -109,7 +161,10 @@ def _package_files(lib):
     os.makedirs(os.path.join(lib, "cmake", "PlueSession"), exist_ok=True)
     _write(os.path.join(lib, "pkgconfig", "plue-session.pc"), _PKG_CONFIG.format(version=__version__))
     _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfig.cmake"), _CMAKE.replace("@SONAME@", SONAME))
-    _write(os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfigVersion.cmake"), _CMAKE_VERSION.replace("@VERSION@", __version__))
+    _write(
+        os.path.join(lib, "cmake", "PlueSession", "PlueSessionConfigVersion.cmake"),
+        _CMAKE_VERSION.replace("@VERSION@", __version__),
+    )
 
 
 def _c_string(text):
@@ -162,8 +217,8 @@ if __name__ == "__main__":
     options = arguments.parse_args()
     try:
         print(build(os.path.abspath(options.out), options.sanitize, options.debug))
-        # The embedded interpreter writes no bytecode: without it, each start would compile the package anew (40 ms). What
-        # is installed as a wheel, the installer compiles.
+        # The embedded interpreter writes no bytecode: without it, each start would compile the package anew (40 ms).
+        # What is installed as a wheel, the installer compiles.
         compileall.compile_dir(os.path.abspath(options.out), quiet=1)
     except CannotBuild as missing:
         sys.exit(f"plue_session cannot be built: {missing}")

@@ -41,13 +41,19 @@ class BuildWithLibrary(build_py):
 def outside():
     """Return the interpreter and its folder of packages that outlive the build, which may run in a passing environment.
 
-    The environment that the package is installed into is found from the library's own place (find.c, core_find_runtime); this
-    is for what is installed outside of any, such as with `pip install --user` or `--target`.
+    The environment that the package is installed into is found from the library's own place (find.c,
+    core_find_runtime); this is for what is installed outside of any, such as with `pip install --user` or `--target`.
     """
     base = os.path.join(sys.base_exec_prefix, "bin", f"python{sysconfig.get_python_version()}")
-    prefixes = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix,
-                "installed_platbase": sys.base_exec_prefix}
-    return (base if os.access(base, os.X_OK) else sys.executable), sysconfig.get_path("platlib", "posix_prefix", prefixes)
+    prefixes = {
+        "base": sys.base_prefix,
+        "platbase": sys.base_exec_prefix,
+        "installed_base": sys.base_prefix,
+        "installed_platbase": sys.base_exec_prefix,
+    }
+    return (base if os.access(base, os.X_OK) else sys.executable), sysconfig.get_path(
+        "platlib", "posix_prefix", prefixes
+    )
 
 
 setup(distclass=PlatformDistribution, cmdclass={"build_py": BuildWithLibrary})

@@ -1,4 +1,5 @@
-/* What the benchmark programs share: the clock, order statistics, rows of numbers as JSON, threads that start together. */
+/* What the benchmark programs share: the clock, order statistics, rows of numbers as JSON, threads that start together.
+ */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -85,7 +86,8 @@ __attribute__((unused)) static void print_list(const char *name, const double *v
 
 __attribute__((unused)) static void print_latency(const char *name, samples *of)
 {
-    printf("\"%s\":{\"p50\":%.6g,\"p99\":%.6g,\"max\":%.6g,\"count\":%zu}", name, quantile(of, 0.5), quantile(of, 0.99), quantile(of, 1), of->count);
+    printf("\"%s\":{\"p50\":%.6g,\"p99\":%.6g,\"max\":%.6g,\"count\":%zu}", name, quantile(of, 0.5), quantile(of, 0.99),
+           quantile(of, 1), of->count);
 }
 
 /* Resident memory of this process in bytes. */

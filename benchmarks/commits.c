@@ -3,10 +3,10 @@
  *
  *     commits FOLDER RECORDED NUMBER ROUNDS SLICE_MS
  *
- * FOLDER holds ours/ (our data folder) and raw/sessions.db (a copy of a store with the session NUMBER), both on the disk
- * that is probed. For create and for update_title: rounds of the probe (append 300 bytes, fdatasync), one caller of ours,
- * and SQLite alone; then rounds of the probe, one caller, and 64 callers; then 64 callers at one
- * stretch, for how long their calls take.
+ * FOLDER holds ours/ (our data folder) and raw/sessions.db (a copy of a store with the session NUMBER), both on the
+ * disk that is probed. For create and for update_title: rounds of the probe (append 300 bytes, fdatasync), one caller
+ * of ours, and SQLite alone; then rounds of the probe, one caller, and 64 callers; then 64 callers at one stretch, for
+ * how long their calls take.
  */
 #include <fcntl.h>
 
@@ -120,7 +120,8 @@ static double slice(int side)
     return (double)(after - before) * 1e9 / (double)(to - started);
 }
 
-static void rounds_of(const char *what, const char *operation, const int *sides, const char *const *names, int count, int rounds)
+static void rounds_of(const char *what, const char *operation, const int *sides, const char *const *names, int count,
+                      int rounds)
 {
     double rate[3][ROUNDS];
     for (int n = 0; n < count; n++) { /* warm up; its samples do not count */
@@ -131,7 +132,8 @@ static void rounds_of(const char *what, const char *operation, const int *sides,
     }
     for (int i = 0; i < rounds; i++)
         for (int n = 0; n < count; n++) {
-            int next = (n + i) % count; /* each is after each other in turn: what one leaves to the disk hits all alike */
+            int next = (n + i) %
+                       count; /* each is after each other in turn: what one leaves to the disk hits all alike */
             rate[next][i] = slice(sides[next]);
         }
     printf("{\"what\":\"%s\",\"operation\":\"%s\"", what, operation);
@@ -196,11 +198,14 @@ int main(int count, char **argument)
     for (creating = 1; creating >= 0; creating--) {
         const char *operation = creating ? "create" : "update_title";
         static const int alone[] = {PROBE, ONE, RAW}, together[] = {PROBE, ONE, MANY};
-        static const char *const alone_names[] = {"probe", "ours", "raw"}, *const together_names[] = {"probe", "one", "many"};
+        static const char *const alone_names[] = {"probe", "ours", "raw"}, *const together_names[] = {"probe", "one",
+                                                                                                      "many"};
         if (has_raw) {
             snprintf(path, sizeof path, "%s/raw/sessions.db", argument[1]);
-            raw = open_replay(path, argument[2], operation, "PRAGMA synchronous = full; PRAGMA wal_autocheckpoint = 4096;"
-                              "PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
+            raw = open_replay(
+                path, argument[2], operation,
+                "PRAGMA synchronous = full; PRAGMA wal_autocheckpoint = 4096;"
+                "PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
         }
         rounds_of("alone", operation, alone, alone_names, has_raw ? 3 : 2, rounds);
         rounds_of("together", operation, together, together_names, 3, rounds);

@@ -12,7 +12,9 @@ import time
 import stores
 from report import both, median, rate, shown, span
 
-LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plue_session", "lib", "libplue_session.so")
+LIBRARY = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "plue_session", "lib", "libplue_session.so"
+)
 SORTS = ("updated", "created", "title", "artifactCount")
 
 
@@ -33,7 +35,9 @@ def get_info(bench):
     lines = bench.run("info", folder, size["rounds"], size["slice_ms"], size["calls"])
     text = next(line["bytes"] for line in lines if line["what"] == "bytes")
     lists = next(line["lists_per_s"] for line in lines if line["what"] == "load")
-    bench.facts["get_info"] = f"{text} bytes of info; under load 2 more threads list 10,000 sessions in a loop, {shown(lists)} lists/s"
+    bench.facts["get_info"] = (
+        f"{text} bytes of info; under load 2 more threads list 10,000 sessions in a loop, {shown(lists)} lists/s"
+    )
     for line in lines:
         load = "Python at full load" if line.get("load") == "load" else "idle"
         if line["what"] == "rate":
@@ -41,14 +45,28 @@ def get_info(bench):
             whose = "" if threads == 1 else ", one session" if line["hot"] else ", own sessions"
             ratios = both(line["peer"], line["ours"])
             goal = threads in (1, 4)
-            bench.row(f"get_info, {threads} thread{'s' * (threads > 1)}{whose}, {load}", "C table with a mutex: lock, malloc, memcpy, free",
-                      rate(median(line["ours"])), rate(median(line["peer"])), median(ratios), span(ratios),
-                      "≤ 2 (1.3 wanted)" if goal else "", median(ratios) <= 2 if goal else None)
+            bench.row(
+                f"get_info, {threads} thread{'s' * (threads > 1)}{whose}, {load}",
+                "C table with a mutex: lock, malloc, memcpy, free",
+                rate(median(line["ours"])),
+                rate(median(line["peer"])),
+                median(ratios),
+                span(ratios),
+                "≤ 2 (1.3 wanted)" if goal else "",
+                median(ratios) <= 2 if goal else None,
+            )
         elif line["what"] == "latency":
             ours, peer = line["ours"], line["peer"]
-            bench.row(f"get_info, a call each 1 ms, {load}", "the same of the C table",
-                      f"p50 {shown(ours['p50'])} µs, p99 {shown(ours['p99'])} µs", f"p50 {shown(peer['p50'])} µs, p99 {shown(peer['p99'])} µs",
-                      ours["p99"] / peer["p99"], f"max {shown(ours['max'])} / {shown(peer['max'])} µs", "p99 < 20 µs", ours["p99"] < 20)
+            bench.row(
+                f"get_info, a call each 1 ms, {load}",
+                "the same of the C table",
+                f"p50 {shown(ours['p50'])} µs, p99 {shown(ours['p99'])} µs",
+                f"p50 {shown(peer['p50'])} µs, p99 {shown(peer['p99'])} µs",
+                ours["p99"] / peer["p99"],
+                f"max {shown(ours['max'])} / {shown(peer['max'])} µs",
+                "p99 < 20 µs",
+                ours["p99"] < 20,
+            )
 
 
 def first_session(bench):
@@ -64,18 +82,46 @@ def first_session(bench):
     base = median([one["ms"] for one in bare])
     for name, starts in (("a new store", ours), ("a store that exists", again)):
         milliseconds = [one["ms"] for one in starts]
-        bench.row(f"dlopen to first session, {name}", "dlopen + Py_InitializeFromConfig, isolated", f"{shown(median(milliseconds))} ms", f"{shown(base)} ms",
-                  median(milliseconds) / base, f"{shown(min(milliseconds))}–{shown(max(milliseconds))} ms", "≤ 60 ms", median(milliseconds) <= 60,
-                  "dlopen {:.1f}, plue_init {:.1f}, create {:.1f} ms".format(*(median([one[part] for one in starts]) for part in ("dlopen_ms", "init_ms", "create_ms"))))
+        bench.row(
+            f"dlopen to first session, {name}",
+            "dlopen + Py_InitializeFromConfig, isolated",
+            f"{shown(median(milliseconds))} ms",
+            f"{shown(base)} ms",
+            median(milliseconds) / base,
+            f"{shown(min(milliseconds))}–{shown(max(milliseconds))} ms",
+            "≤ 60 ms",
+            median(milliseconds) <= 60,
+            "dlopen {:.1f}, plue_init {:.1f}, create {:.1f} ms".format(
+                *(median([one[part] for one in starts]) for part in ("dlopen_ms", "init_ms", "create_ms"))
+            ),
+        )
     memory, least = median([one["rss"] for one in ours]) / 1e6, median([one["rss"] for one in bare]) / 1e6
-    bench.row("resident memory after the first session", "the same of bare Python", f"{shown(memory)} MB", f"{shown(least)} MB", memory / least, "", "≤ 25 MB", memory <= 25,
-              f"{shown(ours[0]['rss_before'] / 1e6)} MB before dlopen")
+    bench.row(
+        "resident memory after the first session",
+        "the same of bare Python",
+        f"{shown(memory)} MB",
+        f"{shown(least)} MB",
+        memory / least,
+        "",
+        "≤ 25 MB",
+        memory <= 25,
+        f"{shown(ours[0]['rss_before'] / 1e6)} MB before dlopen",
+    )
     network = sorted({name for one in ours for name in one["network"]})
-    bench.row("network modules imported or mapped by then", "bare Python: none", ", ".join(network) or "none", "none", None, "", "none", not network,
-              f"{ours[0]['modules']} modules imported in all")
+    bench.row(
+        "network modules imported or mapped by then",
+        "bare Python: none",
+        ", ".join(network) or "none",
+        "none",
+        None,
+        "",
+        "none",
+        not network,
+        f"{ours[0]['modules']} modules imported in all",
+    )
 
 
-def commits(bench):
+def writer(bench):
     """3. Durable changes, against append + fdatasync in the same folder and SQLite alone."""
     folder, size = bench.place("commits"), bench.size
     recorded, raw = os.path.join(folder, "recorded"), os.path.join(folder, "raw")
@@ -87,26 +133,63 @@ def commits(bench):
             ratios = both(line["ours"], line["probe"])
             bench.facts.setdefault("probe", []).extend(line["probe"])
             times = "p50 {p50:.0f} µs, p99 {p99:.0f} µs"
-            bench.row(f"{operation}, 1 caller", "C append(300 B) + fdatasync", f"{rate(median(line['ours']))}, {times.format(**line['ours_us'])}",
-                      f"{rate(probe)}, {times.format(**line['probe_us'])}", median(ratios), span(ratios), "≥ 0.5 (0.7 wanted)", median(ratios) >= 0.5)
+            bench.row(
+                f"{operation}, 1 caller",
+                "C append(300 B) + fdatasync",
+                f"{rate(median(line['ours']))}, {times.format(**line['ours_us'])}",
+                f"{rate(probe)}, {times.format(**line['probe_us'])}",
+                median(ratios),
+                span(ratios),
+                "≥ 0.5 (0.7 wanted)",
+                median(ratios) >= 0.5,
+            )
             if "raw" not in line:
                 bench.row(f"{operation}, 1 caller", "SQLite alone from C", "", "libsqlite3.so.0 is missing", None)
                 continue
             ratios = both(line["ours"], line["raw"])
-            bench.row(f"{operation}, 1 caller", "SQLite alone from C: the same statements", f"{rate(median(line['ours']))}",
-                      f"{rate(median(line['raw']))}, {times.format(**line['raw_us'])}", median(ratios), span(ratios),
-                      note=f"SQLite alone is at {shown(median(both(line['raw'], line['probe'])))} of the probe")
+            bench.row(
+                f"{operation}, 1 caller",
+                "SQLite alone from C: the same statements",
+                f"{rate(median(line['ours']))}",
+                f"{rate(median(line['raw']))}, {times.format(**line['raw_us'])}",
+                median(ratios),
+                span(ratios),
+                note=f"SQLite alone is at {shown(median(both(line['raw'], line['probe'])))} of the probe",
+            )
         elif line["what"] == "together":
             ratios = both(line["many"], line["one"])
-            bench.row(f"{operation}, 64 callers", "our 1 caller", rate(median(line["many"])), rate(median(line["one"])), median(ratios), span(ratios),
-                      "≥ 3 (5 wanted)", median(ratios) >= 3)
+            bench.row(
+                f"{operation}, 64 callers",
+                "our 1 caller",
+                rate(median(line["many"])),
+                rate(median(line["one"])),
+                median(ratios),
+                span(ratios),
+                "≥ 3 (5 wanted)",
+                median(ratios) >= 3,
+            )
             ratios = both(line["many"], line["probe"])
-            bench.row(f"{operation}, 64 callers", "C append(300 B) + fdatasync, 1 caller", rate(median(line["many"])), rate(probe), median(ratios), span(ratios))
+            bench.row(
+                f"{operation}, 64 callers",
+                "C append(300 B) + fdatasync, 1 caller",
+                rate(median(line["many"])),
+                rate(probe),
+                median(ratios),
+                span(ratios),
+            )
             disk = line["probe_us"]
         else:
             times = line["many_us"]
-            bench.row(f"time of {operation}, 64 callers at a stretch", "the probe, 1 caller, just before", milliseconds(times), milliseconds(disk), times["p99"] / disk["p99"],
-                      f"max {times['max'] / 1000:.0f} / {disk['max'] / 1000:.0f} ms", "p99 ≤ 20 ms", times["p99"] <= 20_000)
+            bench.row(
+                f"time of {operation}, 64 callers at a stretch",
+                "the probe, 1 caller, just before",
+                milliseconds(times),
+                milliseconds(disk),
+                times["p99"] / disk["p99"],
+                f"max {times['max'] / 1000:.0f} / {disk['max'] / 1000:.0f} ms",
+                "p99 ≤ 20 ms",
+                times["p99"] <= 20_000,
+            )
 
 
 def milliseconds(times):
@@ -117,7 +200,13 @@ class Reads:
     """A process of reads.c that answers commands."""
 
     def __init__(self, bench, folder):
-        self.process = subprocess.Popen([bench.programs["reads"], folder], env=bench.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [bench.programs["reads"], folder],
+            env=bench.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def ask(self, command):
         self.process.stdin.write(command + "\n")
@@ -142,17 +231,44 @@ def reading(bench, *folders):
             process.close()
 
 
-COLUMNS = "id, title, created, updated, version, tags, metadata, status, aborted, backend, message_count, artifact_count"
+COLUMNS = (
+    "id, title, created, updated, version, tags, metadata, status, aborted, backend, message_count, artifact_count"
+)
 
 
 def list_of_objects(connection):
     """List all sessions as a program would that keeps no ready-made text: rows, objects, one dump."""
     sessions = []
-    for (identity, title, created, updated, version, tags, metadata, status, aborted, backend, messages, artifacts) in connection.execute(
-            f"SELECT {COLUMNS} FROM session WHERE scope = 'embedded' ORDER BY updated, number"):
-        sessions.append({"id": identity, "title": title, "time": {"created": created, "updated": updated}, "version": version, "tags": json.loads(tags),
-                         "metadata": json.loads(metadata), "status": status, "aborted": bool(aborted), "backend": backend, "messageCount": messages,
-                         "artifactCount": artifacts, "sync": {"state": "local", "pending": 0}})
+    for (
+        identity,
+        title,
+        created,
+        updated,
+        version,
+        tags,
+        metadata,
+        status,
+        aborted,
+        backend,
+        messages,
+        artifacts,
+    ) in connection.execute(f"SELECT {COLUMNS} FROM session WHERE scope = 'embedded' ORDER BY updated, number"):
+        sessions.append(
+            {
+                "id": identity,
+                "title": title,
+                "time": {"created": created, "updated": updated},
+                "version": version,
+                "tags": json.loads(tags),
+                "metadata": json.loads(metadata),
+                "status": status,
+                "aborted": bool(aborted),
+                "backend": backend,
+                "messageCount": messages,
+                "artifactCount": artifacts,
+                "sync": {"state": "local", "pending": 0},
+            }
+        )
     return json.dumps(sessions, separators=(",", ":"))
 
 
@@ -171,7 +287,7 @@ def _list(bench, folder, row):
     with reading(bench, folder) as (process,):
         for turn in range(-2, bench.size["lists"]):
             took, length = process.ask("list")
-            copied, = process.ask("copy")
+            (copied,) = process.ask("copy")
             start = time.perf_counter()
             text = list_of_objects(connection)
             peer = (time.perf_counter() - start) * 1000
@@ -183,9 +299,25 @@ def _list(bench, folder, row):
     if len(json.loads(text)) != 10_000:
         raise SystemExit("the list of objects is not what it should be")
     best, worst = min(ours), max(ours)
-    bench.row(row, "Python: rows to objects, json.dumps", f"{shown(median(ours))} ms", f"{shown(median(objects))} ms", median(both(ours, objects)),
-              span(both(ours, objects)), "≤ 10 ms", median(ours) <= 10, f"{length / 1e6:.1f} MB; {shown(best)}–{shown(worst)} ms")
-    bench.row(row, "malloc + memcpy of the bytes", f"{shown(median(ours))} ms", f"{shown(median(copies))} ms", median(both(ours, copies)), span(both(ours, copies)))
+    bench.row(
+        row,
+        "Python: rows to objects, json.dumps",
+        f"{shown(median(ours))} ms",
+        f"{shown(median(objects))} ms",
+        median(both(ours, objects)),
+        span(both(ours, objects)),
+        "≤ 10 ms",
+        median(ours) <= 10,
+        f"{length / 1e6:.1f} MB; {shown(best)}–{shown(worst)} ms",
+    )
+    bench.row(
+        row,
+        "malloc + memcpy of the bytes",
+        f"{shown(median(ours))} ms",
+        f"{shown(median(copies))} ms",
+        median(both(ours, copies)),
+        span(both(ours, copies)),
+    )
 
 
 def four_processes(bench):
@@ -210,46 +342,113 @@ def four_processes(bench):
 
     def share(rounds):
         return [min(one["commits"]) / max(one["commits"]) for one in rounds]
+
     peer = "SQLite alone: WAL, FULL, busy_timeout"
     ratios = both(rates(ours), rates(plain))
-    bench.row("4 processes on one store, commits together", peer, rate(median(rates(ours))), rate(median(rates(plain))), median(ratios), span(ratios))
+    bench.row(
+        "4 processes on one store, commits together",
+        peer,
+        rate(median(rates(ours))),
+        rate(median(rates(plain))),
+        median(ratios),
+        span(ratios),
+    )
     ratios = both(rates(ours), rates(turns))
-    bench.row("4 processes on one store, commits together", "the same behind a flock, as ours: fair", rate(median(rates(ours))), rate(median(rates(turns))), median(ratios), span(ratios),
-              note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, least / most {shown(median(share(turns)))}")
+    bench.row(
+        "4 processes on one store, commits together",
+        "the same behind a flock, as ours: fair",
+        rate(median(rates(ours))),
+        rate(median(rates(turns))),
+        median(ratios),
+        span(ratios),
+        note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, least / most {shown(median(share(turns)))}",
+    )
     ratios = both([max(one["worst_ms"]) for one in ours], [max(one["worst_ms"]) for one in plain])
-    bench.row("4 processes on one store, worst wait", peer, f"{shown(worst(ours))} ms", f"{shown(worst(plain))} ms", median(ratios), span(ratios))
+    bench.row(
+        "4 processes on one store, worst wait",
+        peer,
+        f"{shown(worst(ours))} ms",
+        f"{shown(worst(plain))} ms",
+        median(ratios),
+        span(ratios),
+    )
     least = median(share(ours)), median(share(plain))
-    bench.row("4 processes on one store, least / most commits", peer, shown(least[0]), shown(least[1]), least[0] / least[1] if least[1] else None,
-              f"{shown(min(share(ours)))}–{shown(max(share(ours)))}")
+    bench.row(
+        "4 processes on one store, least / most commits",
+        peer,
+        shown(least[0]),
+        shown(least[1]),
+        least[0] / least[1] if least[1] else None,
+        f"{shown(min(share(ours)))}–{shown(max(share(ours)))}",
+    )
 
 
 def memory(bench, folder):
     """6. What live handles and sessions take."""
     count = bench.size["sessions"]
-    ours, = bench.run("memory", "ours", folder, count)
-    peer, = bench.run("memory", "peer", count, ours["info"])
-    bench.row(f"memory per live session with its handle, {count:,}", f"C table: mutex, {ours['info']} bytes of text, pointer", f"{shown(ours['session'])} B", f"{shown(peer['session'])} B",
-              ours["session"] / peer["session"], note=f"the process has {shown(ours['now'] / 1e6)} MB, {shown(ours['started'] / 1e6)} MB after plue_init")
-    bench.row(f"memory per further handle to one session, {count:,}", "a pointer", f"{shown(ours['handle'])} B", "8 B", ours["handle"] / 8)
+    (ours,) = bench.run("memory", "ours", folder, count)
+    (peer,) = bench.run("memory", "peer", count, ours["info"])
+    bench.row(
+        f"memory per live session with its handle, {count:,}",
+        f"C table: mutex, {ours['info']} bytes of text, pointer",
+        f"{shown(ours['session'])} B",
+        f"{shown(peer['session'])} B",
+        ours["session"] / peer["session"],
+        note=f"the process has {shown(ours['now'] / 1e6)} MB, {shown(ours['started'] / 1e6)} MB after plue_init",
+    )
+    bench.row(
+        f"memory per further handle to one session, {count:,}",
+        "a pointer",
+        f"{shown(ours['handle'])} B",
+        "8 B",
+        ours["handle"] / 8,
+    )
 
 
 def freed(bench):
     """6. What texts leave behind when they are freed, and how long one more takes beside very many."""
     size, place = bench.size, bench.place("freed")
-    alone, = bench.run("memory", "threads", "peer", size["text_threads"])
-    ours, = bench.run("memory", "threads", place, size["text_threads"])
-    bench.row(f"memory that stays per thread when all is freed, {size['text_threads']} threads", "malloc, memcpy, free", f"{shown(ours['each'] / 1024)} KB", f"{shown(alone['each'] / 1024)} KB",
-              ours["each"] / alone["each"] if alone["each"] > 0 else None, "", "≤ 64 KB", ours["each"] <= 64 * 1024, "16 texts at a time of each of 8 lengths, 30 B to 100 KB")
-    alone, = bench.run("memory", "texts", "peer", size["texts"])
-    ours, = bench.run("memory", "texts", place, size["texts"])
+    (alone,) = bench.run("memory", "threads", "peer", size["text_threads"])
+    (ours,) = bench.run("memory", "threads", place, size["text_threads"])
+    bench.row(
+        f"memory that stays per thread when all is freed, {size['text_threads']} threads",
+        "malloc, memcpy, free",
+        f"{shown(ours['each'] / 1024)} KB",
+        f"{shown(alone['each'] / 1024)} KB",
+        ours["each"] / alone["each"] if alone["each"] > 0 else None,
+        "",
+        "≤ 64 KB",
+        ours["each"] <= 64 * 1024,
+        "16 texts at a time of each of 8 lengths, 30 B to 100 KB",
+    )
+    (alone,) = bench.run("memory", "texts", "peer", size["texts"])
+    (ours,) = bench.run("memory", "texts", place, size["texts"])
     ours, peer = ours["us"], alone["us"]
-    bench.row(f"longest get_id of {size['texts']:,} that nobody frees", "malloc, memcpy", f"{shown(ours['max'])} µs", f"{shown(peer['max'])} µs", ours["max"] / peer["max"],
-              f"p50 {shown(ours['p50'])} / {shown(peer['p50'])} µs", "≤ 5 ms", ours["max"] <= 5000, "the processor's time, with the look at the clock")
-    alone, = bench.run("memory", "lists", "peer", size["long_lists"])
-    ours, = bench.run("memory", "lists", place, size["long_lists"])
+    bench.row(
+        f"longest get_id of {size['texts']:,} that nobody frees",
+        "malloc, memcpy",
+        f"{shown(ours['max'])} µs",
+        f"{shown(peer['max'])} µs",
+        ours["max"] / peer["max"],
+        f"p50 {shown(ours['p50'])} / {shown(peer['p50'])} µs",
+        "≤ 5 ms",
+        ours["max"] <= 5000,
+        "the processor's time, with the look at the clock",
+    )
+    (alone,) = bench.run("memory", "lists", "peer", size["long_lists"])
+    (ours,) = bench.run("memory", "lists", place, size["long_lists"])
     length = ours["length"] / 1e6
-    bench.row(f"addresses taken by {size['long_lists']} long lists, each freed", "malloc, memset, free", f"{shown(ours['more'] / 1e6)} MB", f"{shown(alone['more'] / 1e6)} MB", None, "",
-              "less than one", ours["more"] < ours["length"], f"a list has {shown(length)} MB")
+    bench.row(
+        f"addresses taken by {size['long_lists']} long lists, each freed",
+        "malloc, memset, free",
+        f"{shown(ours['more'] / 1e6)} MB",
+        f"{shown(alone['more'] / 1e6)} MB",
+        None,
+        "",
+        "less than one",
+        ours["more"] < ours["length"],
+        f"a list has {shown(length)} MB",
+    )
 
 
 def pages(bench, large):
@@ -271,22 +470,46 @@ def pages(bench, large):
                         took.setdefault((what, index), []).extend(process.ask(f"{what} {calls} {query}"))
             for what, name in (("page", "first page"), ("next", "page 6")):
                 ratios = both(took[what, 1], took[what, 0])
-                bench.row(f"query of 100 by {sort}, {name}, of {count:,}", "the same of 1,000", f"{shown(median(took[what, 1]))} µs", f"{shown(median(took[what, 0]))} µs", median(ratios),
-                          span(ratios), "1 (≤ 1.3)", median(ratios) <= 1.3)
+                bench.row(
+                    f"query of 100 by {sort}, {name}, of {count:,}",
+                    "the same of 1,000",
+                    f"{shown(median(took[what, 1]))} µs",
+                    f"{shown(median(took[what, 0]))} µs",
+                    median(ratios),
+                    span(ratios),
+                    "1 (≤ 1.3)",
+                    median(ratios) <= 1.3,
+                )
 
 
 def seen_elsewhere(bench):
     """8. How soon another process sees a change, and what idling costs."""
-    ours, = bench.run("live", "seen", bench.place("seen"), bench.size["changes"])
-    bare, = bench.run("live", "bare", bench.place("bare"), bench.size["changes"])
+    (ours,) = bench.run("live", "seen", bench.place("seen"), bench.size["changes"])
+    (bare,) = bench.run("live", "bare", bench.place("bare"), bench.size["changes"])
     lost, changes = ours["lost"], bench.size["changes"]
     ours, peer = ours["from_call_ms"], bare["from_call_ms"]
-    bench.row("update_title until another process's peek_info shows it", "append + fdatasync until inotify wakes another process", f"p50 {shown(ours['p50'])} ms, p99 {shown(ours['p99'])} ms",
-              f"p50 {shown(peer['p50'])} ms, p99 {shown(peer['p99'])} ms", ours["p50"] / peer["p50"], f"max {shown(ours['max'])} / {shown(peer['max'])} ms", "p99 ≤ 50 ms", ours["p99"] <= 50,
-              f"{lost} of {changes} changes were not seen within a second" if lost else "")
-    idle, = bench.run("live", "idle", bench.place("idle"), bench.size["idle_seconds"])
-    bench.row("idle process, switches and processor time per second", "a process that sleeps: none", f"{shown(idle['switches_per_s'])}, {idle['processor_ms_per_s']:.2f} ms", "0, 0 ms", None, "",
-              "near 0 (≤ 1/s)", idle["switches_per_s"] <= 1)
+    bench.row(
+        "update_title until another process's peek_info shows it",
+        "append + fdatasync until inotify wakes another process",
+        f"p50 {shown(ours['p50'])} ms, p99 {shown(ours['p99'])} ms",
+        f"p50 {shown(peer['p50'])} ms, p99 {shown(peer['p99'])} ms",
+        ours["p50"] / peer["p50"],
+        f"max {shown(ours['max'])} / {shown(peer['max'])} ms",
+        "p99 ≤ 50 ms",
+        ours["p99"] <= 50,
+        f"{lost} of {changes} changes were not seen within a second" if lost else "",
+    )
+    (idle,) = bench.run("live", "idle", bench.place("idle"), bench.size["idle_seconds"])
+    bench.row(
+        "idle process, switches and processor time per second",
+        "a process that sleeps: none",
+        f"{shown(idle['switches_per_s'])}, {idle['processor_ms_per_s']:.2f} ms",
+        "0, 0 ms",
+        None,
+        "",
+        "near 0 (≤ 1/s)",
+        idle["switches_per_s"] <= 1,
+    )
 
 
 def large_store(bench):
@@ -297,10 +520,42 @@ def large_store(bench):
     pages(bench, large)
 
 
-PARTS = (get_info, first_session, commits, list_all, four_processes, large_store, freed, seen_elsewhere)
-FULL = {"rounds": 9, "slice_ms": 40, "calls": 2500, "starts": 15, "commit_rounds": 30, "commit_slice_ms": 50, "lists": 25,
-        "process_rounds": 4, "process_seconds": 2.0, "sessions": 100_000, "page_rounds": 15, "page_calls": 20, "changes": 150, "idle_seconds": 4,
-        "text_threads": 200, "texts": 2_000_000, "long_lists": 20}
-QUICK = {"rounds": 3, "slice_ms": 10, "calls": 100, "starts": 3, "commit_rounds": 3, "commit_slice_ms": 20, "lists": 3,
-         "process_rounds": 1, "process_seconds": 0.4, "sessions": 12_000, "page_rounds": 3, "page_calls": 5, "changes": 10, "idle_seconds": 1,
-         "text_threads": 20, "texts": 50_000, "long_lists": 5}
+PARTS = (get_info, first_session, writer, list_all, four_processes, large_store, freed, seen_elsewhere)
+FULL = {
+    "rounds": 9,
+    "slice_ms": 40,
+    "calls": 2500,
+    "starts": 15,
+    "commit_rounds": 30,
+    "commit_slice_ms": 50,
+    "lists": 25,
+    "process_rounds": 4,
+    "process_seconds": 2.0,
+    "sessions": 100_000,
+    "page_rounds": 15,
+    "page_calls": 20,
+    "changes": 150,
+    "idle_seconds": 4,
+    "text_threads": 200,
+    "texts": 2_000_000,
+    "long_lists": 20,
+}
+QUICK = {
+    "rounds": 3,
+    "slice_ms": 10,
+    "calls": 100,
+    "starts": 3,
+    "commit_rounds": 3,
+    "commit_slice_ms": 20,
+    "lists": 3,
+    "process_rounds": 1,
+    "process_seconds": 0.4,
+    "sessions": 12_000,
+    "page_rounds": 3,
+    "page_calls": 5,
+    "changes": 10,
+    "idle_seconds": 1,
+    "text_threads": 20,
+    "texts": 50_000,
+    "long_lists": 5,
+}

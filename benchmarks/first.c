@@ -32,12 +32,14 @@ static void *find(void *library, const char *name)
 /* What of the network is there: modules that are imported, and the one whose shared object is mapped. */
 static void print_network(void *libpython)
 {
-    static const char *const names[] = {"requests", "urllib3", "ssl", "_ssl", "http", "http.client", "socket", "_socket", "asyncio"};
-    PyGILState_STATE (*ensure)(void) = (PyGILState_STATE(*)(void))find(libpython, "PyGILState_Ensure");
+    static const char *const names[] = {"requests",    "urllib3", "ssl",     "_ssl",   "http",
+                                        "http.client", "socket",  "_socket", "asyncio"};
+    PyGILState_STATE (*ensure)(void) = (PyGILState_STATE (*)(void))find(libpython, "PyGILState_Ensure");
     void (*release)(PyGILState_STATE) = (void (*)(PyGILState_STATE))find(libpython, "PyGILState_Release");
     PyObject *(*modules)(void) = (PyObject * (*)(void)) find(libpython, "PyImport_GetModuleDict");
-    PyObject *(*item)(PyObject *, const char *) = (PyObject * (*)(PyObject *, const char *)) find(libpython, "PyDict_GetItemString");
-    Py_ssize_t (*size)(PyObject *) = (Py_ssize_t(*)(PyObject *))find(libpython, "PyDict_Size");
+    PyObject *(*item)(PyObject *, const char *) = (PyObject * (*)(PyObject *, const char *))
+        find(libpython, "PyDict_GetItemString");
+    Py_ssize_t (*size)(PyObject *) = (Py_ssize_t (*)(PyObject *))find(libpython, "PyDict_Size");
     PyGILState_STATE state = ensure();
     printf(",\"modules\":%ld,\"network\":[", (long)size(modules()));
     const char *comma = "";
@@ -73,8 +75,9 @@ static void ours(const char *path, const char *data_dir)
     if (!session)
         die("plue_init, plue_session_create", ((const char *(*)(void))find(library, "plue_get_last_error"))());
     double after = resident();
-    printf("{\"ms\":%.4f,\"dlopen_ms\":%.4f,\"init_ms\":%.4f,\"create_ms\":%.4f,\"rss\":%.0f,\"rss_before\":%.0f", (double)(to - from) / 1e6,
-           (double)(loaded - from) / 1e6, (double)(started - loaded) / 1e6, (double)(to - started) / 1e6, after, before);
+    printf("{\"ms\":%.4f,\"dlopen_ms\":%.4f,\"init_ms\":%.4f,\"create_ms\":%.4f,\"rss\":%.0f,\"rss_before\":%.0f",
+           (double)(to - from) / 1e6, (double)(loaded - from) / 1e6, (double)(started - loaded) / 1e6,
+           (double)(to - started) / 1e6, after, before);
     print_network(library); /* its dependencies' symbols are found through it */
     printf("}\n");
     ((void (*)(void))find(library, "plue_shutdown"))();
@@ -95,12 +98,13 @@ static void bare(const char *path, const char *executable)
     void *library = open_library(path);
     ((void (*)(PyPreConfig *))find(library, "PyPreConfig_InitIsolatedConfig"))(&before_config);
     before_config.utf8_mode = 1;
-    check(((PyStatus(*)(const PyPreConfig *))find(library, "Py_PreInitialize"))(&before_config));
+    check(((PyStatus (*)(const PyPreConfig *))find(library, "Py_PreInitialize"))(&before_config));
     ((void (*)(PyConfig *))find(library, "PyConfig_InitIsolatedConfig"))(&config);
     config.install_signal_handlers = 0;
     config.write_bytecode = 0;
-    check(((PyStatus(*)(PyConfig *, wchar_t **, const char *))find(library, "PyConfig_SetBytesString"))(&config, &config.executable, executable));
-    check(((PyStatus(*)(const PyConfig *))find(library, "Py_InitializeFromConfig"))(&config));
+    check(((PyStatus (*)(PyConfig *, wchar_t **, const char *))find(library, "PyConfig_SetBytesString"))(
+        &config, &config.executable, executable));
+    check(((PyStatus (*)(const PyConfig *))find(library, "Py_InitializeFromConfig"))(&config));
     int64_t to = now_ns();
     printf("{\"ms\":%.4f,\"rss\":%.0f,\"rss_before\":%.0f}\n", (double)(to - from) / 1e6, resident(), before);
 }

@@ -1,5 +1,6 @@
 /*
- * HTTP as a C program does it: one libcurl easy handle, which keeps its connection, and the whole body read into memory.
+ * HTTP as a C program does it: one libcurl easy handle, which keeps its connection, and the whole body read into
+ * memory.
  *
  * libcurl's headers are not asked for: what is needed of them stands here, and the library is opened by name.
  */
@@ -12,9 +13,19 @@
 
 /* From curl/curl.h, whose numbers never change. */
 enum {
-    CURLOPT_FORBID_REUSE = 75, CURLOPT_FRESH_CONNECT = 74, CURLOPT_HTTPGET = 80, CURLOPT_NOSIGNAL = 99, CURLOPT_POSTFIELDSIZE = 60,
-    CURLOPT_WRITEDATA = 10001, CURLOPT_URL = 10002, CURLOPT_POSTFIELDS = 10015, CURLOPT_HTTPHEADER = 10023, CURLOPT_CUSTOMREQUEST = 10036,
-    CURLOPT_WRITEFUNCTION = 20011, CURLINFO_RESPONSE_CODE = 0x200002, CURL_GLOBAL_DEFAULT = 3
+    CURLOPT_FORBID_REUSE = 75,
+    CURLOPT_FRESH_CONNECT = 74,
+    CURLOPT_HTTPGET = 80,
+    CURLOPT_NOSIGNAL = 99,
+    CURLOPT_POSTFIELDSIZE = 60,
+    CURLOPT_WRITEDATA = 10001,
+    CURLOPT_URL = 10002,
+    CURLOPT_POSTFIELDS = 10015,
+    CURLOPT_HTTPHEADER = 10023,
+    CURLOPT_CUSTOMREQUEST = 10036,
+    CURLOPT_WRITEFUNCTION = 20011,
+    CURLINFO_RESPONSE_CODE = 0x200002,
+    CURL_GLOBAL_DEFAULT = 3
 };
 
 static int (*curl_global_init)(long);
@@ -75,7 +86,9 @@ static http *connect_http(void)
     snprintf(authorization, sizeof authorization, "Authorization: %s", server_authorization);
     made->easy = need(curl_easy_init());
     made->plain = need(curl_slist_append(curl_slist_append(NULL, "Accept: application/json"), authorization));
-    made->with_body = need(curl_slist_append(curl_slist_append(curl_slist_append(NULL, "Accept: application/json"), authorization), "Content-Type: application/json"));
+    made->with_body = need(
+        curl_slist_append(curl_slist_append(curl_slist_append(NULL, "Accept: application/json"), authorization),
+                          "Content-Type: application/json"));
     curl_easy_setopt(made->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(made->easy, CURLOPT_WRITEFUNCTION, keep_body);
     curl_easy_setopt(made->easy, CURLOPT_WRITEDATA, made);

@@ -183,7 +183,8 @@ int main(int count, char **argument)
     char *page = plue_session_query("{\"limit\":16}"), *at = page;
     for (int i = 0; i < THREADS; i++) {
         char id[64] = "";
-        if (!at || !(at = strstr(at, "{\"id\":\"")) || sscanf(at += 7, "%63[^\"]", id) != 1 || !(handles[i] = plue_session_open(id)))
+        if (!at || !(at = strstr(at, "{\"id\":\"")) || sscanf(at += 7, "%63[^\"]", id) != 1 ||
+            !(handles[i] = plue_session_open(id)))
             die("plue_session_open", plue_get_last_error());
         char *info = plue_session_get_info(handles[i]);
         table[i] = need(aligned_alloc(64, (sizeof(entry) + 63) / 64 * 64)); /* no two entries share a cache line */

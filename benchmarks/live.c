@@ -157,7 +157,8 @@ static double processor_ms(void)
 {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
 }
 
 static void nothing(uint8_t type, const char *json, void *data)
@@ -178,7 +179,8 @@ static void idle(double seconds)
     sleep_ns((int64_t)(seconds * 1e9));
     double took = (double)(now_ns() - from) / 1e9;
     long after = switches() - 1; /* this thread's own sleep */
-    printf("{\"switches_per_s\":%.4g,\"processor_ms_per_s\":%.4g,\"seconds\":%.3f}\n", (double)(after - before) / took, (processor_ms() - used) / took, took);
+    printf("{\"switches_per_s\":%.4g,\"processor_ms_per_s\":%.4g,\"seconds\":%.3f}\n", (double)(after - before) / took,
+           (processor_ms() - used) / took, took);
     plue_shutdown();
 }
 

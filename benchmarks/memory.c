@@ -2,8 +2,8 @@
  * Row 6: what handles and sessions take, and what texts leave when they are freed.
  *
  *     memory ours DATA_DIR COUNT     handles to COUNT sessions, then COUNT handles to one
- *     memory peer COUNT LENGTH       a C table of COUNT entries with a mutex and LENGTH bytes of text, and pointers to them
- *     memory threads WHOSE COUNT     COUNT threads each take texts of all lengths and free them: what stays then
+ *     memory peer COUNT LENGTH       a C table of COUNT entries with a mutex and LENGTH bytes of text, and pointers to
+ * them memory threads WHOSE COUNT     COUNT threads each take texts of all lengths and free them: what stays then
  *     memory texts WHOSE COUNT       COUNT texts that nobody frees: the processor's time of the longest call
  *     memory lists WHOSE COUNT       a list of 40 MB, taken and freed COUNT times: the addresses that it has taken then
  *
@@ -76,7 +76,8 @@ static void ours(const char *data_dir)
         plue_session_destroy(handles[i]);
     double each = open_all(0);
     char *info = plue_session_get_info(handles[total / 2]);
-    printf("{\"handle\":%.1f,\"session\":%.1f,\"info\":%zu,\"started\":%.0f,\"now\":%.0f}\n", one / total, each / total, strlen(need(info)), started, resident());
+    printf("{\"handle\":%.1f,\"session\":%.1f,\"info\":%zu,\"started\":%.0f,\"now\":%.0f}\n", one / total, each / total,
+           strlen(need(info)), started, resident());
     plue_free_json(info);
     for (int i = 0; i < total; i++)
         plue_session_destroy(handles[i]);
@@ -242,7 +243,8 @@ static void lists(void)
 int main(int count, char **argument)
 {
     if (count != 4)
-        die("usage", "memory ours DATA_DIR COUNT | memory peer COUNT LENGTH | memory threads|texts|lists DATA_DIR|peer COUNT");
+        die("usage",
+            "memory ours DATA_DIR COUNT | memory peer COUNT LENGTH | memory threads|texts|lists DATA_DIR|peer COUNT");
     const char *what = argument[1];
     total = atoi(argument[strcmp(what, "peer") ? 3 : 2]);
     if (!strcmp(what, "peer"))

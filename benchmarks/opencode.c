@@ -1,26 +1,25 @@
 /*
- * The rows of a backend that is an OpenCode server: ours, and a program with libcurl that sends the same requests to the same server.
+ * The rows of a backend that is an OpenCode server: ours, and a program with libcurl that sends the same requests to
+ * the same server.
  *
- *     opencode LIBCURL URL AUTHORIZATION DIRECTORY OTHER CONFIG      then lines on stdin, each answered with one line of numbers:
+ *     opencode LIBCURL URL AUTHORIZATION DIRECTORY OTHER CONFIG      then lines on stdin, each answered with one line
+ * of numbers:
  *
  *     start               milliseconds that plue_init took
  *     ours WHAT COUNT     microseconds of each of so many calls of the library
  *     peer WHAT COUNT     the same of what those calls send, through libcurl: get, list, update, create, delete, child
- *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY: it is one of its requests
- *     record PATH         open the file into which `kept` writes
- *     kept WHAT COUNT     the same as `peer`, and what was answered is recorded: 300 bytes appended, fdatasync
- *     anew WHAT COUNT     the same on a new connection each time
- *     settle SECONDS      wait: what a call leaves to be done, is done
- *     renames COUNT       of so many renames by another client: three lines, microseconds from the request until its event was read
- *                         by a C program, and from that until the callback, and peek_info, had it here
- *     turn NUMBER         the id of a session in which a turn has begun that goes on until it is aborted
- *     abort ours|peer ID  milliseconds until it has ended
- *     fill COUNT          sessions in DIRECTORY, by 8 connections; milliseconds
- *     converge COUNT      milliseconds since plue_init began until the library has so many sessions
- *     touch               rename one of them by HTTP
- *     resident            bytes
+ *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY: it is
+ * one of its requests record PATH         open the file into which `kept` writes kept WHAT COUNT     the same as
+ * `peer`, and what was answered is recorded: 300 bytes appended, fdatasync anew WHAT COUNT     the same on a new
+ * connection each time settle SECONDS      wait: what a call leaves to be done, is done renames COUNT       of so many
+ * renames by another client: three lines, microseconds from the request until its event was read by a C program, and
+ * from that until the callback, and peek_info, had it here turn NUMBER         the id of a session in which a turn has
+ * begun that goes on until it is aborted abort ours|peer ID  milliseconds until it has ended fill COUNT sessions in
+ * DIRECTORY, by 8 connections; milliseconds converge COUNT      milliseconds since plue_init began until the library
+ * has so many sessions touch               rename one of them by HTTP resident            bytes
  *
- * URL is "-" for an embedded backend. DIRECTORY and OTHER are encoded as in a URL. What the peer changes is in OTHER: the library need not hear of it.
+ * URL is "-" for an embedded backend. DIRECTORY and OTHER are encoded as in a URL. What the peer changes is in OTHER:
+ * the library need not hear of it.
  */
 #include "http.h"
 #include "plue_session.h"
@@ -31,9 +30,10 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* Each call is made after a pause of random length, ours and the peer's. OpenCode serves what arrives in slots of some 12 ms: what comes just
-   before one ends is answered after 2 ms, what comes just after it, after 11 ms. Calls with equal pauses fall into step with the slots, each
-   side in another way, and half a millisecond more or less then decides whether p50 is 2 ms or 10 ms. */
+/* Each call is made after a pause of random length, ours and the peer's. OpenCode serves what arrives in slots of some
+   12 ms: what comes just before one ends is answered after 2 ms, what comes just after it, after 11 ms. Calls with
+   equal pauses fall into step with the slots, each side in another way, and half a millisecond more or less then
+   decides whether p50 is 2 ms or 10 ms. */
 enum { FILLERS = 8, WAIT_S = 20, LONGEST_PAUSE_NS = 24000000 };
 
 static const char *directory, *other;
@@ -64,7 +64,8 @@ static void raw_create(http *by, const char *where, char id[64])
 {
     static atomic_int number;
     char body[256];
-    snprintf(body, sizeof body, "{\"metadata\":{\"plue_session\":\"%016llx%016x\"}}", (long long)now_ns(), atomic_fetch_add(&number, 1));
+    snprintf(body, sizeof body, "{\"metadata\":{\"plue_session\":\"%016llx%016x\"}}", (long long)now_ns(),
+             atomic_fetch_add(&number, 1));
     ask(by, "POST", "/session", where, body);
     session_id(by, id);
 }
@@ -152,7 +153,8 @@ static double peers(const char *what, int number, int kept)
     else if (!strcmp(what, "child")) {
         snprintf(path, sizeof path, "/session/%s", peer_id);
         ask(peer, "GET", path, other, NULL);
-        snprintf(body, sizeof body, "{\"metadata\":{\"plue_session\":\"%032llx\"},\"parentID\":\"%s\"}", (long long)from, peer_id);
+        snprintf(body, sizeof body, "{\"metadata\":{\"plue_session\":\"%032llx\"},\"parentID\":\"%s\"}",
+                 (long long)from, peer_id);
         ask(peer, "POST", "/session", other, body);
     } else if (!strcmp(what, "delete")) {
         ask(peer, "GET", "/session/status", other, NULL);
@@ -211,8 +213,10 @@ static int event_socket(const char *of)
         die(server_url, "cannot be reached");
     freeaddrinfo(found);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    int length = snprintf(request, sizeof request, "GET /event?directory=%s HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: %s\r\nAccept: text/event-stream\r\n\r\n", of,
-                          host, port, server_authorization);
+    int length = snprintf(
+        request, sizeof request,
+        "GET /event?directory=%s HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: %s\r\nAccept: text/event-stream\r\n\r\n", of,
+        host, port, server_authorization);
     if (write(fd, request, (size_t)length) != length)
         die(server_url, "cannot be written to");
     return fd;
@@ -264,13 +268,15 @@ static void print_times(const samples *of)
 
 static void renames(int count)
 {
-    samples wire = make_samples((size_t)count), callback = make_samples((size_t)count), peek = make_samples((size_t)count);
+    samples wire = make_samples((size_t)count), callback = make_samples((size_t)count),
+            peek = make_samples((size_t)count);
     pthread_t peeker, listener;
     int fd = event_socket(directory);
     strcpy(seen.title, "nothing yet");
     atomic_store(&seen.peek, 1);
     uint32_t subscription = plue_event_subscribe(on_event, NULL);
-    if (!subscription || pthread_create(&peeker, NULL, peeking, NULL) || pthread_create(&listener, NULL, listening, &fd))
+    if (!subscription || pthread_create(&peeker, NULL, peeking, NULL) ||
+        pthread_create(&listener, NULL, listening, &fd))
         die("renames", "no thread, or no subscription");
     while (!atomic_load(&seen.listening))
         sleep_ns(1000000);
@@ -310,7 +316,10 @@ static void turn(int number)
     raw_create(peer, directory, id);
     raw_title(peer, directory, id, "A title, so that the server makes none");
     snprintf(path, sizeof path, "/session/%s/prompt_async", id);
-    snprintf(body, sizeof body, "{\"parts\":[{\"type\":\"text\",\"text\":\"turn %d [wait]\"}],\"model\":{\"providerID\":\"fake\",\"modelID\":\"fake-model\"}}", number);
+    snprintf(body, sizeof body,
+             "{\"parts\":[{\"type\":\"text\",\"text\":\"turn %d "
+             "[wait]\"}],\"model\":{\"providerID\":\"fake\",\"modelID\":\"fake-model\"}}",
+             number);
     ask(peer, "POST", path, directory, body);
     printf("%s\n", id);
 }
@@ -336,7 +345,8 @@ static double abort_peer(const char *id)
     snprintf(path, sizeof path, "/session/%s/message?limit=1", id);
     for (;;) {
         ask(peer, "GET", path, directory, NULL);
-        if (strstr(peer->body, "\"role\":\"assistant\"") && (strstr(peer->body, "\"completed\":") || strstr(peer->body, "\"error\":{")))
+        if (strstr(peer->body, "\"role\":\"assistant\"") &&
+            (strstr(peer->body, "\"completed\":") || strstr(peer->body, "\"error\":{")))
             return (double)(now_ns() - from) / 1e6;
         sleep_ns(2000000);
     }
@@ -406,7 +416,9 @@ int main(int count, char **argument)
             begun = now_ns();
             need_done(plue_init(argument[6]), "plue_init");
             printf("%.3f\n", (double)(now_ns() - begun) / 1e6);
-        } else if ((!strncmp(line, "ours", 4) || !strncmp(line, "peer", 4) || !strncmp(line, "anew", 4) || !strncmp(line, "kept", 4)) && sscanf(line + 4, "%63s %d", what, &number) == 2) {
+        } else if ((!strncmp(line, "ours", 4) || !strncmp(line, "peer", 4) || !strncmp(line, "anew", 4) ||
+                    !strncmp(line, "kept", 4)) &&
+                   sscanf(line + 4, "%63s %d", what, &number) == 2) {
             if (strcmp(what, "list") && strcmp(server_url, "-"))
                 have_sessions();
             connect_anew(peer, line[0] == 'a');

@@ -1,6 +1,8 @@
-"""The rows of a backend that is an OpenCode server: each call against libcurl, which sends the same requests to the same server.
+"""The rows of a backend that is an OpenCode server: each call against libcurl, which sends the same requests to the
+same server.
 
-The server is a real one, with a model of our own, offline and away from the user's files, as in the tests. It is started once per run.
+The server is a real one, with a model of our own, offline and away from the user's files, as in the tests. It is
+started once per run.
 """
 
 import base64
@@ -26,11 +28,24 @@ LIBCURL = "libcurl.so.4"
 _numbers = itertools.count()
 PASSWORD = "benchmark"
 #: What a call is called in opencode.c, in the table, and its goal: the ratio to libcurl.
-CALLS = (("get", "get_info of an expired snapshot", 1.5), ("list", "list", 1.25), ("update", "update_title", 1.25), ("create", "create", 1.25),
-         ("delete", "delete", 1.25), ("child", "create with a parent", None))
+CALLS = (
+    ("get", "get_info of an expired snapshot", 1.5),
+    ("list", "list", 1.25),
+    ("update", "update_title", 1.25),
+    ("create", "create", 1.25),
+    ("delete", "delete", 1.25),
+    ("child", "create with a parent", None),
+)
 #: Those that are durable before they return: also compared with a libcurl program that records what it was answered.
 RECORDED = ("update", "create", "delete")
-REQUESTS = {"get": "GET", "list": "GET", "update": "PATCH", "create": "POST", "delete": "GET status, DELETE", "child": "GET, POST"}
+REQUESTS = {
+    "get": "GET",
+    "list": "GET",
+    "update": "PATCH",
+    "create": "POST",
+    "delete": "GET status, DELETE",
+    "child": "GET, POST",
+}
 
 
 def median(values):
@@ -59,6 +74,7 @@ def span(ratios):
 
 def needs_curl(*rows):
     """Have a part say in each of its rows that there is no libcurl, if so."""
+
     def with_curl(part):
         @functools.wraps(part)
         def measured(bench):
@@ -66,25 +82,45 @@ def needs_curl(*rows):
                 ctypes.CDLL(LIBCURL)
             except OSError:
                 for row in rows:
-                    bench.row(row.format(f"{bench.size['many']:,}"), "libcurl", "not measured", f"{LIBCURL} is missing", None)
+                    bench.row(
+                        row.format(f"{bench.size['many']:,}"), "libcurl", "not measured", f"{LIBCURL} is missing", None
+                    )
             else:
                 part(bench)
+
         return measured
+
     return with_curl
 
 
 class Server:
-    """A real server. `took` is how long it needed to listen, in ms; `model` the one it asks; `one`, `other`, `many` and `none` are directories."""
+    """A real server. `took` is how long it needed to listen, in ms; `model` the one it asks; `one`, `other`, `many` and
+    `none` are directories."""
 
     def __init__(self, root, model):
         self.root, self.model = Path(root).absolute(), model
         self.root.mkdir()
-        self.environment = {**isolate(self.root, model), **ENVIRONMENT, "OPENCODE_SERVER_PASSWORD": PASSWORD, "PATH": os.environ["PATH"]}
-        self.one, self.other, self.many, self.none = (self._directory(name) for name in ("one", "other", "many", "none"))
+        self.environment = {
+            **isolate(self.root, model),
+            **ENVIRONMENT,
+            "OPENCODE_SERVER_PASSWORD": PASSWORD,
+            "PATH": os.environ["PATH"],
+        }
+        self.one, self.other, self.many, self.none = (
+            self._directory(name) for name in ("one", "other", "many", "none")
+        )
         command = [install(), "serve", "--hostname", "127.0.0.1", "--port", "0"]
         began = time.monotonic()
-        self.process = subprocess.Popen(command, cwd=self.one, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.one,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         line = next((line for line in self.process.stdout if " listening on " in line), None)
         self.took = (time.monotonic() - began) * 1000
         if line is None:
@@ -134,8 +170,21 @@ class Program:
 
     def __init__(self, bench, url, directory, other, config):
         authorization = "Basic " + base64.b64encode(f"opencode:{PASSWORD}".encode()).decode()
-        self.process = subprocess.Popen([bench.programs["opencode"], LIBCURL, url, authorization, quote(directory, safe=""), quote(other, safe=""), json.dumps(config)],
-                                        env=bench.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [
+                bench.programs["opencode"],
+                LIBCURL,
+                url,
+                authorization,
+                quote(directory, safe=""),
+                quote(other, safe=""),
+                json.dumps(config),
+            ],
+            env=bench.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def _line(self):
         answer = self.process.stdout.readline()
@@ -162,7 +211,9 @@ class Program:
 @contextlib.contextmanager
 def program(bench, url, directory, other, start=True, **config):
     """Run opencode.c with a store of its own; `start` False: the library is not started yet."""
-    made = Program(bench, url, directory, other, {"dataDir": bench.place(f"library-{next(_numbers)}"), "cacheTtlMs": 0, **config})
+    made = Program(
+        bench, url, directory, other, {"dataDir": bench.place(f"library-{next(_numbers)}"), "cacheTtlMs": 0, **config}
+    )
     try:
         if start:
             made.ask("start")
@@ -188,8 +239,11 @@ def in_turns(process, what, rounds, calls, sides=("ours", "peer")):
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
-@needs_curl(*(f"{name}, OpenCode" for _, name, _ in CALLS), *(f"{name}, OpenCode, durable" for what, name, _ in CALLS if what in RECORDED),
-            "overhead over HTTP itself")
+@needs_curl(
+    *(f"{name}, OpenCode" for _, name, _ in CALLS),
+    *(f"{name}, OpenCode, durable" for what, name, _ in CALLS if what in RECORDED),
+    "overhead over HTTP itself",
+)
 def opencode_calls(bench):
     """9. Each call with a real server."""
     real = server(bench)
@@ -202,15 +256,43 @@ def opencode_calls(bench):
         process.ask("record " + os.path.join(bench.place("record"), "log"))
         for what, name, goal in CALLS:
             sides = ("ours", "peer", "kept") if what in RECORDED else ("ours", "peer")
-            ours, peer, *kept, ratios = in_turns(process, what, bench.size["remote_rounds"], bench.size["remote_calls"], sides)
+            ours, peer, *kept, ratios = in_turns(
+                process, what, bench.size["remote_rounds"], bench.size["remote_calls"], sides
+            )
             overheads[name] = median(ours) - median(peer)
-            ratio = median(ours) / median(peer)  # of the rounds' ratios each one depends on where its calls fell in the server's slots
-            bench.row(f"{name}, OpenCode", f"libcurl: {REQUESTS[what]}", times(ours), times(peer), ratio, span(ratios), f"≤ {goal}" if goal else "",
-                      ratio <= goal if goal else None)
+            ratio = median(ours) / median(
+                peer
+            )  # of the rounds' ratios each one depends on where its calls fell in the server's slots
+            bench.row(
+                f"{name}, OpenCode",
+                f"libcurl: {REQUESTS[what]}",
+                times(ours),
+                times(peer),
+                ratio,
+                span(ratios),
+                f"≤ {goal}" if goal else "",
+                ratio <= goal if goal else None,
+            )
             for each in kept:
-                bench.row(f"{name}, OpenCode, durable", f"libcurl: {REQUESTS[what]}; append, fdatasync", times(ours), times(each), median(ours) / median(each))
+                bench.row(
+                    f"{name}, OpenCode, durable",
+                    f"libcurl: {REQUESTS[what]}; append, fdatasync",
+                    times(ours),
+                    times(each),
+                    median(ours) / median(each),
+                )
     name, most = max(overheads.items(), key=lambda item: item[1])
-    bench.row("overhead over HTTP itself", "libcurl: the same requests", shown(most), "0 ms", None, "", "< 10 ms", most < 10_000, f"the most of all calls: {name}")
+    bench.row(
+        "overhead over HTTP itself",
+        "libcurl: the same requests",
+        shown(most),
+        "0 ms",
+        None,
+        "",
+        "< 10 ms",
+        most < 10_000,
+        f"the most of all calls: {name}",
+    )
 
 
 @needs_curl(*(f"{name}, stub" for _, name, _ in CALLS), "get_info, stub, connection kept")
@@ -221,7 +303,9 @@ def opencode_stub(bench):
         os.mkdir(os.path.join(folder, name))
     one, other = os.path.join(folder, "one"), os.path.join(folder, "other")
     for mode in ("keep", "close"):
-        stub = subprocess.Popen([bench.programs["stub"], mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        stub = subprocess.Popen(
+            [bench.programs["stub"], mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         url = f"http://127.0.0.1:{stub.stdout.readline().strip()}"
         with program(bench, url, one, other, backend={"kind": "opencode", "url": url, "directory": one}) as process:
             process.ask(f"fill {bench.size['listed']}")
@@ -231,13 +315,29 @@ def opencode_stub(bench):
                 ours, peer, ratios = in_turns(process, what, bench.size["remote_rounds"], bench.size["stub_calls"])
                 found[mode, what] = ours
                 if mode == "keep":
-                    bench.row(f"{name}, stub", f"libcurl: {REQUESTS[what]}", times(ours), times(peer), median(ratios), span(ratios),
-                              note=f"{shown(median(ours) - median(peer))} of the library's own per call")
+                    bench.row(
+                        f"{name}, stub",
+                        f"libcurl: {REQUESTS[what]}",
+                        times(ours),
+                        times(peer),
+                        median(ratios),
+                        span(ratios),
+                        note=f"{shown(median(ours) - median(peer))} of the library's own per call",
+                    )
         stub.stdin.close()
         stub.wait(10)
     kept, anew = median(found["keep", "get"]), median(found["close", "get"])
-    bench.row("get_info, stub, connection kept", "the same, a connection for each request", shown(kept), shown(anew), kept / anew, "", "gain > 50 %", anew / kept > 1.5,
-              f"{(anew / kept - 1) * 100:.0f} % more calls per second")
+    bench.row(
+        "get_info, stub, connection kept",
+        "the same, a connection for each request",
+        shown(kept),
+        shown(anew),
+        kept / anew,
+        "",
+        "gain > 50 %",
+        anew / kept > 1.5,
+        f"{(anew / kept - 1) * 100:.0f} % more calls per second",
+    )
 
 
 @needs_curl("a rename by another client until it is told here", "a rename by another client until peek_info shows it")
@@ -249,9 +349,16 @@ def opencode_seen(bench):
     for what, ours in (("it is told here", callback), ("peek_info shows it", peek)):
         late = [max(each, 0) for each in ours]
         whole = [a + b for a, b in zip(wire, late)]
-        bench.row(f"a rename by another client until {what}", "a C program reads its event", f"p50 {shown(median(whole))}, p99 {shown(quantile(whole, 0.99))}",
-                  f"p50 {shown(median(wire))}, p99 {shown(quantile(wire, 0.99))}", median([a / b for a, b in zip(whole, wire)]),
-                  f"after the event: p50 {shown(median(late))}, p99 {shown(quantile(late, 0.99))}", "p99 < 100 ms", quantile(late, 0.99) < 100_000)
+        bench.row(
+            f"a rename by another client until {what}",
+            "a C program reads its event",
+            f"p50 {shown(median(whole))}, p99 {shown(quantile(whole, 0.99))}",
+            f"p50 {shown(median(wire))}, p99 {shown(quantile(wire, 0.99))}",
+            median([a / b for a, b in zip(whole, wire)]),
+            f"after the event: p50 {shown(median(late))}, p99 {shown(quantile(late, 0.99))}",
+            "p99 < 100 ms",
+            quantile(late, 0.99) < 100_000,
+        )
 
 
 @needs_curl("abort of a turn that streams")
@@ -266,17 +373,30 @@ def opencode_turns(bench):
                 pass
             process.ask("settle 0.1")
             side = ("ours", "peer")[number % 2]
-            took, = process.ask(f"abort {side} {session}")
+            (took,) = process.ask(f"abort {side} {session}")
             if number >= 0:
                 found[side].append(took * 1000)
             process.ask("settle 0.1")
     ratios = [a / b for a, b in zip(found["ours"], found["peer"])]
-    bench.row("abort of a turn that streams", "libcurl: POST abort, then GET its message each 2 ms", times(found["ours"]), times(found["peer"]), median(ratios), span(ratios),
-              "≤ 2 s", max(found["ours"]) <= 2_000_000)
+    bench.row(
+        "abort of a turn that streams",
+        "libcurl: POST abort, then GET its message each 2 ms",
+        times(found["ours"]),
+        times(found["peer"]),
+        median(ratios),
+        span(ratios),
+        "≤ 2 s",
+        max(found["ours"]) <= 2_000_000,
+    )
 
 
-MANY = ("plue_init until {} sessions are here", "first list of {}, right after plue_init", "later list of {}, nothing changed", "later list of {}, one changed",
-        "resident memory with {} sessions of a server")
+MANY = (
+    "plue_init until {} sessions are here",
+    "first list of {}, right after plue_init",
+    "later list of {}, nothing changed",
+    "later list of {}, one changed",
+    "resident memory with {} sessions of a server",
+)
 
 
 @needs_curl(*MANY)
@@ -301,18 +421,34 @@ def opencode_many(bench):
                 process.ask("touch")
                 lists["changed"] += process.ask("ours list 1")
                 process.ask("settle 0.05")
-            memory, = process.ask("resident")
+            (memory,) = process.ask("resident")
     peer = lists["peer"]
     lists["converged"] = [each * 1000 for each in lists["converged"]]
     for row, what in zip(MANY, ("converged", "first", "same", "changed")):
         ratios = [each / median(peer) for each in lists[what]]
-        bench.row(row.format(name), "libcurl: GET of the same list", times(lists[what]), times(peer), median(ratios), span(ratios))
+        bench.row(
+            row.format(name),
+            "libcurl: GET of the same list",
+            times(lists[what]),
+            times(peer),
+            median(ratios),
+            span(ratios),
+        )
     with program(bench, real.url, real.none, real.other, backend=real.backend(real.none)) as process:
         process.ask("ours list 3")
         process.ask("settle 0.5")
-        least, = process.ask("resident")
-    bench.row(MANY[-1].format(name), "the same, and the server has none", f"{memory / 1e6:.1f} MB", f"{least / 1e6:.1f} MB", memory / least, "",
-              "≤ 40 MB more", memory - least <= 40e6, f"{(memory - least) / 1e6:.1f} MB more")
+        (least,) = process.ask("resident")
+    bench.row(
+        MANY[-1].format(name),
+        "the same, and the server has none",
+        f"{memory / 1e6:.1f} MB",
+        f"{least / 1e6:.1f} MB",
+        memory / least,
+        "",
+        "≤ 40 MB more",
+        memory - least <= 40e6,
+        f"{(memory - least) / 1e6:.1f} MB more",
+    )
 
 
 @needs_curl("plue_init that spawns a server")
@@ -330,10 +466,40 @@ def opencode_spawn(bench):
             again = Server(os.path.join(bench.folder, f"bare-{number}"), real.model)
             bare.append(again.took)
             again.close()
-    bench.row("plue_init that spawns a server", "the bare server until it says that it listens", f"{median(ours):.0f} ms", f"{median(bare):.0f} ms", median(ours) / median(bare),
-              f"{min(ours):.0f}–{max(ours):.0f} / {min(bare):.0f}–{max(bare):.0f} ms")
+    bench.row(
+        "plue_init that spawns a server",
+        "the bare server until it says that it listens",
+        f"{median(ours):.0f} ms",
+        f"{median(bare):.0f} ms",
+        median(ours) / median(bare),
+        f"{min(ours):.0f}–{max(ours):.0f} / {min(bare):.0f}–{max(bare):.0f} ms",
+    )
 
 
 PARTS = (opencode_calls, opencode_stub, opencode_seen, opencode_turns, opencode_many, opencode_spawn)
-FULL = {"listed": 100, "warm": 150, "remote_rounds": 20, "remote_calls": 25, "stub_calls": 100, "renames": 150, "turns": 15, "many": 5000, "many_rounds": 3, "many_lists": 5, "spawns": 4}
-QUICK = {"listed": 10, "warm": 1, "remote_rounds": 1, "remote_calls": 3, "stub_calls": 10, "renames": 3, "turns": 1, "many": 50, "many_rounds": 1, "many_lists": 1, "spawns": 1}
+FULL = {
+    "listed": 100,
+    "warm": 150,
+    "remote_rounds": 20,
+    "remote_calls": 25,
+    "stub_calls": 100,
+    "renames": 150,
+    "turns": 15,
+    "many": 5000,
+    "many_rounds": 3,
+    "many_lists": 5,
+    "spawns": 4,
+}
+QUICK = {
+    "listed": 10,
+    "warm": 1,
+    "remote_rounds": 1,
+    "remote_calls": 3,
+    "stub_calls": 10,
+    "renames": 3,
+    "turns": 1,
+    "many": 50,
+    "many_rounds": 1,
+    "many_lists": 1,
+    "spawns": 1,
+}

@@ -5,8 +5,8 @@
  *     processes plain DATABASE RECORDED SECONDS NUMBER NUMBER NUMBER NUMBER
  *     processes turns DATABASE RECORDED SECONDS NUMBER NUMBER NUMBER NUMBER
  *
- * `plain` is SQLite as everybody uses it: WAL, synchronous FULL, busy_timeout, and the same statements as ours. `turns` is
- * the same behind a flock, as ours is: what fairness costs without us.
+ * `plain` is SQLite as everybody uses it: WAL, synchronous FULL, busy_timeout, and the same statements as ours. `turns`
+ * is the same behind a flock, as ours is: what fairness costs without us.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -41,7 +41,8 @@ static void prepare(int mine, char **argument)
     } else {
         if (load_sqlite())
             die("libsqlite3.so.0", "is missing");
-        raw = open_replay(argument[2], argument[3], "update_title", "PRAGMA busy_timeout = 60000; PRAGMA synchronous = full;"
+        raw = open_replay(argument[2], argument[3], "update_title",
+                          "PRAGMA busy_timeout = 60000; PRAGMA synchronous = full;"
                           "PRAGMA wal_autocheckpoint = 4096; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
         char path[4096];
         snprintf(path, sizeof path, "%s.turn", argument[2]);

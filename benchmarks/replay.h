@@ -1,10 +1,11 @@
 /*
- * SQLite alone, from C: runs the very statements that the library's store runs for an operation, with nothing around them.
+ * SQLite alone, from C: runs the very statements that the library's store runs for an operation, with nothing around
+ * them.
  *
  * recorded.py writes them down: one line `op NAME` for each operation, `S` and the SQL for each statement, then a line
- * for each value bound to it: `N` for NULL, `I` and an integer, `T` and a text, `V` and a variable's letter. In texts and
- * as values, the bytes 1, 2 and 3 (letters a, b, c) stand for the session's number, the place in the log, and the time;
- * byte 4 is a newline.
+ * for each value bound to it: `N` for NULL, `I` and an integer, `T` and a text, `V` and a variable's letter. In texts
+ * and as values, the bytes 1, 2 and 3 (letters a, b, c) stand for the session's number, the place in the log, and the
+ * time; byte 4 is a newline.
  *
  * The library that is loaded is the one that Python's sqlite3 has loaded too; its header need not be installed.
  */
@@ -59,10 +60,13 @@ __attribute__((unused)) static int load_sqlite(void)
     if (!library)
         return -1;
 #define TAKE(name, symbol) (*(void **)&name = dlsym(library, symbol))
-    return TAKE(sqlite_open, "sqlite3_open_v2") && TAKE(sqlite_close, "sqlite3_close") && TAKE(sqlite_exec, "sqlite3_exec")
-        && TAKE(sqlite_prepare, "sqlite3_prepare_v2") && TAKE(sqlite_bind_text, "sqlite3_bind_text")
-        && TAKE(sqlite_bind_int64, "sqlite3_bind_int64") && TAKE(sqlite_step, "sqlite3_step") && TAKE(sqlite_reset, "sqlite3_reset")
-        && TAKE(sqlite_column_int64, "sqlite3_column_int64") && TAKE(sqlite_errmsg, "sqlite3_errmsg") ? 0 : -1;
+    return TAKE(sqlite_open, "sqlite3_open_v2") && TAKE(sqlite_close, "sqlite3_close") &&
+                   TAKE(sqlite_exec, "sqlite3_exec") && TAKE(sqlite_prepare, "sqlite3_prepare_v2") &&
+                   TAKE(sqlite_bind_text, "sqlite3_bind_text") && TAKE(sqlite_bind_int64, "sqlite3_bind_int64") &&
+                   TAKE(sqlite_step, "sqlite3_step") && TAKE(sqlite_reset, "sqlite3_reset") &&
+                   TAKE(sqlite_column_int64, "sqlite3_column_int64") && TAKE(sqlite_errmsg, "sqlite3_errmsg")
+               ? 0
+               : -1;
 #undef TAKE
 }
 
@@ -73,13 +77,15 @@ static void check_sqlite(replay *of, int result, int wanted, const char *what)
 }
 
 /* Open the store and prepare the statements of an operation. `pragmas` decide how it commits. */
-__attribute__((unused)) static replay *open_replay(const char *path, const char *recorded, const char *operation, const char *pragmas)
+__attribute__((unused)) static replay *open_replay(const char *path, const char *recorded, const char *operation,
+                                                   const char *pragmas)
 {
     static char line[1 << 16];
     replay *made = need(calloc(1, sizeof *made));
     check_sqlite(made, sqlite_open(path, &made->database, OPEN_READWRITE_, NULL), SQLITE_OK_, path);
     check_sqlite(made, sqlite_exec(made->database, pragmas, NULL, NULL, NULL), SQLITE_OK_, pragmas);
-    check_sqlite(made, sqlite_prepare(made->database, "SELECT max(id) FROM log", -1, &made->last, NULL), SQLITE_OK_, "log");
+    check_sqlite(made, sqlite_prepare(made->database, "SELECT max(id) FROM log", -1, &made->last, NULL), SQLITE_OK_,
+                 "log");
     FILE *file = fopen(recorded, "r");
     if (!file)
         die(recorded, "cannot be read");
@@ -97,7 +103,8 @@ __attribute__((unused)) static replay *open_replay(const char *path, const char 
         } else if (wanted && at) {
             if (at->values == VALUES)
                 die(recorded, "more values than expected");
-            at->value[at->values++] = (value){line[0], line[0] == 'I' ? atoll(line + 2) : line[2], need(strdup(line + 2))};
+            at->value[at->values++] = (value){line[0], line[0] == 'I' ? atoll(line + 2) : line[2],
+                                              need(strdup(line + 2))};
         }
     }
     fclose(file);
@@ -109,7 +116,7 @@ __attribute__((unused)) static replay *open_replay(const char *path, const char 
 static void bind_text(sqlite3_stmt *to, int place, const char *template, const int64_t variable[3])
 {
     char text[4096], *at = text;
-    for (; *template && at < text + sizeof text - 32; template++) {
+    for (; *template && at < text + sizeof text - 32; template ++) {
         if (*template >= 1 && *template <= 3)
             at += sprintf(at, "%lld", (long long)variable[*template - 1]);
         else

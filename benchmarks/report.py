@@ -23,7 +23,15 @@ def shown(number):
     if isinstance(number, str):
         return number
     magnitude = abs(number)
-    return f"{number:,.0f}" if magnitude >= 100 else f"{number:.1f}" if magnitude >= 10 else f"{number:.2f}" if magnitude >= 0.1 else f"{number:.3f}"
+    return (
+        f"{number:,.0f}"
+        if magnitude >= 100
+        else f"{number:.1f}"
+        if magnitude >= 10
+        else f"{number:.2f}"
+        if magnitude >= 0.1
+        else f"{number:.3f}"
+    )
 
 
 def rate(number):
@@ -48,13 +56,25 @@ def machine(bench, before):
     probe = sorted(bench.facts.get("probe", []))
     facts = [
         ("date", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")),
-        ("commit", _output("git", "-C", ROOT, "rev-parse", "--short", "HEAD") + (" and changes since" if _output("git", "-C", ROOT, "status", "--porcelain", "plue_session") else "")),
-        ("machine", f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, load {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after"),
+        (
+            "commit",
+            _output("git", "-C", ROOT, "rev-parse", "--short", "HEAD")
+            + (" and changes since" if _output("git", "-C", ROOT, "status", "--porcelain", "plue_session") else ""),
+        ),
+        (
+            "machine",
+            f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, load {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
+        ),
         ("Python, SQLite", f"{platform.python_version()}, {sqlite3.sqlite_version}"),
-        ("disk", f"{_output('df', '--output=source,fstype', bench.folder).splitlines()[-1]}" if shutil.which("df") else "?"),
+        (
+            "disk",
+            f"{_output('df', '--output=source,fstype', bench.folder).splitlines()[-1]}" if shutil.which("df") else "?",
+        ),
     ]
     if probe:
-        facts.append(("append(300 B) + fdatasync", f"{rate(median(probe))}, slices from {rate(probe[0])} to {rate(probe[-1])}"))
+        facts.append(
+            ("append(300 B) + fdatasync", f"{rate(median(probe))}, slices from {rate(probe[0])} to {rate(probe[-1])}")
+        )
     if "get_info" in bench.facts:
         facts.append(("get_info", bench.facts["get_info"]))
     return facts
@@ -80,8 +100,17 @@ HEADS = ("row", "compared with", "ours", "peer", "ratio", "spread", "goal", "met
 
 def table(rows):
     """Return the rows as a Markdown table whose columns stand under each other in a terminal too."""
-    lines = [HEADS] + [tuple({True: "yes", False: "**no**", None: ""}[row[head]] if head == "met" else shown(row[head]) if head == "ratio" else row[head]
-                             for head in HEADS) for row in rows]
+    lines = [HEADS] + [
+        tuple(
+            {True: "yes", False: "**no**", None: ""}[row[head]]
+            if head == "met"
+            else shown(row[head])
+            if head == "ratio"
+            else row[head]
+            for head in HEADS
+        )
+        for row in rows
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
     text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

@@ -2,9 +2,9 @@
 
     python benchmarks/run.py [--quick] [--dir FOLDER] [--only WORD]
 
-Every row is a ratio of two things that were measured in turns (A B A B …) in the same minutes on the same machine: it says
-the same on a fast machine and a slow one. Nothing here passes or fails by time. The C programs do the measuring; this
-builds them, makes the stores, runs them in turns and does the sums.
+Every row is a ratio of two things that were measured in turns (A B A B …) in the same minutes on the same machine: it
+says the same on a fast machine and a slow one. Nothing here passes or fails by time. The C programs do the measuring;
+this builds them, makes the stores, runs them in turns and does the sums.
 
 A full run writes benchmarks/results.md; every run writes build/benchmarks/results.json.
 """
@@ -55,19 +55,40 @@ class Bench:
     @staticmethod
     def environment():
         """The environment of what is measured: without what would configure or trace the library."""
-        return {name: value for name, value in os.environ.items() if not name.startswith(("PLUE_", "OPENCODE_", "COVERAGE_", "PYTHON"))}
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PLUE_", "OPENCODE_", "COVERAGE_", "PYTHON"))
+        }
 
     def run(self, name, *arguments):
         """Run one of the C programs and return its lines as objects."""
-        done = subprocess.run([self.programs[name], *map(str, arguments)], env=self.environment(), stdout=subprocess.PIPE, text=True, timeout=600)
+        done = subprocess.run(
+            [self.programs[name], *map(str, arguments)],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=600,
+        )
         if done.returncode:
             raise SystemExit(f"benchmarks/{name}.c failed ({done.returncode})")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def row(self, what, peer, ours, theirs, ratio, spread="", goal="", met=None, note=""):
         """Add a row; `ours` and `theirs` are texts with units. `met` is None where no goal was set."""
-        self.rows.append({"row": what, "compared with": peer, "ours": ours, "peer": theirs, "ratio": ratio, "spread": spread,
-                          "goal": goal, "met": met, "note": note})
+        self.rows.append(
+            {
+                "row": what,
+                "compared with": peer,
+                "ours": ours,
+                "peer": theirs,
+                "ratio": ratio,
+                "spread": spread,
+                "goal": goal,
+                "met": met,
+                "note": note,
+            }
+        )
         print(f"  {what}: {ours} against {theirs}, ratio {shown(ratio)}", file=sys.stderr, flush=True)
 
 
@@ -85,11 +106,30 @@ def build():
         name = name[:-2]
         # first.c opens its library itself: that is what it measures.
         # The stub is none of the library's.
-        libraries = [] if name in ("first", "stub") else ["-L" + os.path.dirname(LIBRARY), "-Wl,-rpath," + os.path.dirname(LIBRARY), "-lplue_session"]
+        libraries = (
+            []
+            if name in ("first", "stub")
+            else ["-L" + os.path.dirname(LIBRARY), "-Wl,-rpath," + os.path.dirname(LIBRARY), "-lplue_session"]
+        )
         found[name] = os.path.join(PROGRAMS, name)
-        subprocess.run([compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-I" + os.path.join(ROOT, "plue_session", "include"),
-                        "-I" + sysconfig.get_path("include"), os.path.join(HERE, name + ".c"), "-o", found[name], *libraries, "-lpthread", "-ldl"],
-                       check=True)
+        subprocess.run(
+            [
+                compiler,
+                "-std=gnu11",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-I" + os.path.join(ROOT, "plue_session", "include"),
+                "-I" + sysconfig.get_path("include"),
+                os.path.join(HERE, name + ".c"),
+                "-o",
+                found[name],
+                *libraries,
+                "-lpthread",
+                "-ldl",
+            ],
+            check=True,
+        )
     return found
 
 
@@ -105,8 +145,15 @@ def measure(bench, parts, only):
 def main():
     parser = argparse.ArgumentParser(description="Measure the library against peers.")
     parser.add_argument("--quick", action="store_true", help="half a minute: does everything run?")
-    parser.add_argument("--dir", default=os.path.join(ROOT, "build"), help="where the stores are put: the disk that is measured")
-    parser.add_argument("--only", default="", metavar="WORD", help="only parts with this in their name: " + ", ".join(part.__name__ for part in PARTS))
+    parser.add_argument(
+        "--dir", default=os.path.join(ROOT, "build"), help="where the stores are put: the disk that is measured"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="WORD",
+        help="only parts with this in their name: " + ", ".join(part.__name__ for part in PARTS),
+    )
     options = parser.parse_args()
     os.makedirs(options.dir, exist_ok=True)
     before = os.getloadavg()

@@ -33,15 +33,25 @@ def fill(folder, count):
     """Make a store with `count` sessions of about 300 bytes each, half of which were changed since."""
     runtime = opened(folder)
     time = [EPOCH]
-    runtime.commits.clock = lambda: time[0]
+    runtime.writer.clock = lambda: time[0]
 
     def make(number):
         time[0] += 1 + number % 7 * 1000
-        session = runtime.sessions.create_with(parameters.options(json.dumps({
-            "title": f"{'Fix Add Review Explain Port'.split()[number % 5]} the {number * 7919 % count}th finding",
-            "tags": ["benchmark", f"team-{number % 13}"], "metadata": {"ticket": number, "branch": f"work/{number}"}}), "options"))
+        session = runtime.sessions.create_with(
+            parameters.options(
+                json.dumps(
+                    {
+                        "title": f"{'Fix Add Review Explain Port'.split()[number % 5]} the {number * 7919 % count}th finding",
+                        "tags": ["benchmark", f"team-{number % 13}"],
+                        "metadata": {"ticket": number, "branch": f"work/{number}"},
+                    }
+                ),
+                "options",
+            )
+        )
         if number % 2:
             runtime.sessions.update_title(session.id, session.title + ", again")
+
     _in_groups(runtime, make, range(count))
     runtime.close()
 
@@ -58,7 +68,9 @@ def shuffle(folder):
 def _in_groups(runtime, work, of):
     """Do some work for each of many, a thousand in a commit."""
     for first in range(0, len(of), GROUP):
-        for outcome in runtime.commits.batch([lambda unit, each=each: work(each) for each in of[first:first + GROUP]]):
+        for outcome in runtime.writer.batch(
+            [lambda transaction, each=each: work(each) for each in of[first : first + GROUP]]
+        ):
             if isinstance(outcome, Exception):
                 raise outcome
 
@@ -99,22 +111,27 @@ def record(folder, path):
     sqlite3.connect = lambda *values, **options: original(*values, factory=Recorder, **options)
     try:
         runtime = opened(folder)
-        runtime.commits.batch([lambda unit: runtime.sessions.create() for _ in range(GROUP)])
+        runtime.writer.batch([lambda transaction: runtime.sessions.create() for _ in range(GROUP)])
 
         def change(action):
             place = runtime.store.log_state()[1] + 1
             Recorder.tape = tape = []
-            runtime.commits.batch([lambda unit: action(place)])
+            runtime.writer.batch([lambda transaction: action(place)])
             Recorder.tape = None
             return tape, place
+
         taped = {}
         create, place = change(lambda place: runtime.sessions.create())
-        session = json.loads(runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query")))["sessions"][0]
+        session = json.loads(
+            runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query"))
+        )["sessions"][0]
         number = int(session["id"].partition("_")[2])
         taped["create"] = create, {number: "a", place: "b", session["time"]["created"]: "c"}
         runtime.sessions.update_title(session["id"], "once, so that the writer has the row in mind")
         update, place = change(lambda place: runtime.sessions.update_title(session["id"], f"renamed {place}"))
-        session = json.loads(runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query")))["sessions"][0]
+        session = json.loads(
+            runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query"))
+        )["sessions"][0]
         taped["update_title"] = update, {number: "a", place: "b", session["time"]["updated"]: "c"}
         runtime.close()
     finally:

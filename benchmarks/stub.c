@@ -20,7 +20,10 @@ typedef struct session {
 
 static session *sessions[MOST];
 static int count, closing;
-static struct { int fd; char directory[1024]; } listeners[LISTENERS];
+static struct {
+    int fd;
+    char directory[1024];
+} listeners[LISTENERS];
 static int listener_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -33,8 +36,11 @@ static int64_t now_ms(void)
 
 static int render(const session *of, char *to, size_t room)
 {
-    return snprintf(to, room, "{\"id\":\"%s\",\"slug\":\"quiet-stub\",\"version\":\"1.18.33\",\"projectID\":\"global\",\"directory\":\"%s\",\"title\":%s,\"metadata\":%s,"
-                    "\"time\":{\"created\":%lld,\"updated\":%lld}}", of->id, of->directory, of->title, of->metadata, (long long)of->created, (long long)of->updated);
+    return snprintf(to, room,
+                    "{\"id\":\"%s\",\"slug\":\"quiet-stub\",\"version\":\"1.18.33\",\"projectID\":\"global\","
+                    "\"directory\":\"%s\",\"title\":%s,\"metadata\":%s,"
+                    "\"time\":{\"created\":%lld,\"updated\":%lld}}",
+                    of->id, of->directory, of->title, of->metadata, (long long)of->created, (long long)of->updated);
 }
 
 /* Copy the value of a member, as it is, if the body has it. */
@@ -90,7 +96,9 @@ static void tell(const char *type, const session *of)
 {
     char event[4096], info[2048];
     render(of, info, sizeof info);
-    int length = snprintf(event, sizeof event, "data: {\"type\":\"%s\",\"properties\":{\"sessionID\":\"%s\",\"info\":%s}}\n\n", type, of->id, info);
+    int length = snprintf(event, sizeof event,
+                          "data: {\"type\":\"%s\",\"properties\":{\"sessionID\":\"%s\",\"info\":%s}}\n\n", type, of->id,
+                          info);
     for (int i = 0; i < listener_count; i++)
         if (!strcmp(listeners[i].directory, of->directory))
             write_all(listeners[i].fd, event, (size_t)length);
@@ -165,7 +173,8 @@ static int answer_to(const char *method, const char *path, const char *body, cha
 
 static void *serve(void *socket)
 {
-    static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {\"type\":\"server.connected\",\"properties\":{}}\n\n";
+    static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: "
+                                "{\"type\":\"server.connected\",\"properties\":{}}\n\n";
     int fd = (int)(intptr_t)socket, one = 1;
     size_t kept = 0, room = 65536;
     char *request = need(malloc(REQUEST)), *answer = need(malloc(room)), *end, method[16], path[4096];
@@ -178,7 +187,8 @@ static void *serve(void *socket)
         if (!(end = strstr(request, "\r\n\r\n")))
             continue;
         char *length_at = strcasestr(request, "\r\ncontent-length:");
-        size_t body = length_at && length_at < end ? (size_t)atol(length_at + 17) : 0, whole = (size_t)(end + 4 - request) + body;
+        size_t body = length_at && length_at < end ? (size_t)atol(length_at + 17) : 0,
+               whole = (size_t)(end + 4 - request) + body;
         if (kept < whole)
             continue;
         if (sscanf(request, "%15s %4095s", method, path) != 2)
@@ -194,8 +204,9 @@ static void *serve(void *socket)
         int length = answer_to(method, path, end + 4, &answer, &room);
         pthread_mutex_unlock(&lock);
         char head[256];
-        int head_length = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n", length < 0 ? "404 Not Found" : "200 OK",
-                                   closing ? "Connection: close\r\n" : "", length < 0 ? 2 : length);
+        int head_length = snprintf(
+            head, sizeof head, "HTTP/1.1 %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n",
+            length < 0 ? "404 Not Found" : "200 OK", closing ? "Connection: close\r\n" : "", length < 0 ? 2 : length);
         if (length < 0)
             length = snprintf(answer, room, "{}");
         if ((size_t)(head_length + length) < room) { /* in one segment, if it is a small one */
@@ -236,7 +247,8 @@ int main(int argument_count, char **argument)
     char line[16];
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     closing = argument_count > 1 && !strcmp(argument[1], "close");
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 64) || getsockname(fd, (struct sockaddr *)&at, &size))
+    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) || listen(fd, 64) ||
+        getsockname(fd, (struct sockaddr *)&at, &size))
         die("stub", "cannot listen");
     printf("%d\n", ntohs(at.sin_port));
     fflush(stdout);

@@ -34,7 +34,8 @@ static void reenter(listener *mine, uint8_t type, const char *event)
     CHECK(json_valid(text(plue_session_get_info(mine->session))));
     CHECK(plue_session_update_title(mine->session, "from inside") == 0);
     plue_session_t made = plue_session_create(NULL);
-    CHECK(made && plue_session_abort(made) == 0 && text(plue_session_create_share(made))[0] == '{' && plue_session_delete(made) == 0);
+    CHECK(made && plue_session_abort(made) == 0 && text(plue_session_create_share(made))[0] == '{' &&
+          plue_session_delete(made) == 0);
     plue_session_destroy(made);
     CHECK_ERROR(plue_init(NULL) == -1, PLUE_ERROR_ALREADY_INITIALIZED);
     plue_shutdown();

@@ -29,12 +29,14 @@
 
 static inline void check_failed(const char *file, int line, const char *expression)
 {
-    fprintf(stderr, "%s:%d: %s\n  last error %d: %s\n", file, line, expression, plue_get_last_error_code(), plue_get_last_error());
+    fprintf(stderr, "%s:%d: %s\n  last error %d: %s\n", file, line, expression, plue_get_last_error_code(),
+            plue_get_last_error());
     fflush(NULL);
     _exit(1);
 }
 
-/* The runner gives each program a folder of its own, and a slow tool (valgrind, TSan) a part of the work: CHECK_PART. */
+/* The runner gives each program a folder of its own, and a slow tool (valgrind, TSan) a part of the work: CHECK_PART.
+ */
 static inline int part(int count)
 {
     const char *percent = getenv("CHECK_PART");
@@ -151,8 +153,8 @@ static inline void pause_ms(int ms)
     nanosleep(&time, NULL);
 }
 
-/* For what ends soon after an answer, such as a library thread on its way out: look again for up to five seconds. What was
- * true once is not asked again, for it may be true for an instant only. */
+/* For what ends soon after an answer, such as a library thread on its way out: look again for up to five seconds. What
+ * was true once is not asked again, for it may be true for an instant only. */
 #define EVENTUALLY(condition)                                                                                          \
     do {                                                                                                               \
         double until_ = seconds() + 5;                                                                                 \

@@ -1,4 +1,5 @@
-/* A host that inherits what loses its parent (a subreaper), and waits for all of its children: it meets none of ours, whatever it does beside. */
+/* A host that inherits what loses its parent (a subreaper), and waits for all of its children: it meets none of ours,
+ * whatever it does beside. */
 #include "check.h"
 
 #include <errno.h>
@@ -37,9 +38,15 @@ int main(int count, char **words)
 {
     char listening[1024], failing[1024];
     CHECK(count == 3);
-    snprintf(listening, sizeof listening, ",\"backend\":{\"kind\":\"opencode\",\"spawn\":{\"command\":[\"sh\",\"-c\",\"echo opencode server listening on %s; exec sleep 600\","
-             "\"sh\"],\"directory\":\"%s\"}}", words[1], words[2]);
-    snprintf(failing, sizeof failing, ",\"backend\":{\"kind\":\"opencode\",\"spawn\":{\"command\":[\"/nonexistent/program\"],\"directory\":\"%s\"}}", words[2]);
+    snprintf(listening, sizeof listening,
+             ",\"backend\":{\"kind\":\"opencode\",\"spawn\":{\"command\":[\"sh\",\"-c\",\"echo opencode server "
+             "listening on %s; exec sleep 600\","
+             "\"sh\"],\"directory\":\"%s\"}}",
+             words[1], words[2]);
+    snprintf(
+        failing, sizeof failing,
+        ",\"backend\":{\"kind\":\"opencode\",\"spawn\":{\"command\":[\"/nonexistent/program\"],\"directory\":\"%s\"}}",
+        words[2]);
     signal(SIGCHLD, on_child);
     CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
     pthread_t threads[2];

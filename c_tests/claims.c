@@ -1,6 +1,6 @@
 /*
- * Two copies of the library in one process: argv[1] and argv[2] are their files, argv[3] says how they meet. One runs, the other one
- * says why not; what the first leaves, the second may take.
+ * Two copies of the library in one process: argv[1] and argv[2] are their files, argv[3] says how they meet. One runs,
+ * the other one says why not; what the first leaves, the second may take.
  */
 #include "check.h"
 
@@ -92,8 +92,10 @@ static void mute(copy copies[2])
     int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(server >= 0 && bind(server, (struct sockaddr *)&here, length) == 0 && listen(server, 8) == 0);
     CHECK(getsockname(server, (struct sockaddr *)&here, &length) == 0);
-    snprintf(copies[0].config, sizeof copies[0].config, "{\"dataDir\":\"%s\",\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\","
-             "\"url\":\"http://127.0.0.1:%d\",\"directory\":\"/\"}}", data_dir(), ntohs(here.sin_port));
+    snprintf(copies[0].config, sizeof copies[0].config,
+             "{\"dataDir\":\"%s\",\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\","
+             "\"url\":\"http://127.0.0.1:%d\",\"directory\":\"/\"}}",
+             data_dir(), ntohs(here.sin_port));
     pthread_t waiting;
     copies[0].together = copies[1].together = NULL;
     CHECK(pthread_create(&waiting, NULL, begin, &copies[0]) == 0);

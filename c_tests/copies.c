@@ -1,6 +1,6 @@
 /*
- * While one thread copies a large snapshot, everybody else is served: what is instant stays so, and what is not waits for no
- * reader. One reader is stopped in the middle of its copy, by its memory not coming; then many copy at once.
+ * While one thread copies a large snapshot, everybody else is served: what is instant stays so, and what is not waits
+ * for no reader. One reader is stopped in the middle of its copy, by its memory not coming; then many copy at once.
  */
 #include "faults.h"
 #include "json.h"
@@ -62,7 +62,8 @@ static void *others_go_on(void *handles)
     char *id = plue_session_get_id(large), *event;
     CHECK(id && text(plue_session_get_info(other))[0] == '{' && text(plue_session_peek_info(other))[0] == '{');
     CHECK(text(plue_session_get_id(other))[0] == 's' && plue_session_update_title(other, "served") == 0);
-    CHECK((made = plue_session_create(NULL)) && text(plue_session_get_info(made))[0] == '{' && plue_session_delete(made) == 0);
+    CHECK((made = plue_session_create(NULL)) && text(plue_session_get_info(made))[0] == '{' &&
+          plue_session_delete(made) == 0);
     plue_session_destroy(made);
     plue_session_destroy(extra[0]);
     CHECK((made = plue_session_open(id)) != NULL);
@@ -159,9 +160,10 @@ static void instant_calls_stay_so_beside_many_readers(void)
         end(busy[i]);
     qsort(named, (size_t)count, sizeof *named, by_size);
     qsort(destroyed, (size_t)count, sizeof *destroyed, by_size);
-    printf("beside %ld copies: get_id median %.1f us, destroy median %.1f us, worst %.1f ms\n", atomic_load(&copies), named[count / 2] * 1e6,
-           destroyed[count / 2] * 1e6, destroyed[count - 1] * 1e3);
-    CHECK(getenv("CHECK_PART") || (named[count / 2] < 1e-3 && destroyed[count / 2] < 1e-3)); /* the machine is shared: the median is judged */
+    printf("beside %ld copies: get_id median %.1f us, destroy median %.1f us, worst %.1f ms\n", atomic_load(&copies),
+           named[count / 2] * 1e6, destroyed[count / 2] * 1e6, destroyed[count - 1] * 1e3);
+    CHECK(getenv("CHECK_PART") ||
+          (named[count / 2] < 1e-3 && destroyed[count / 2] < 1e-3)); /* the machine is shared: the median is judged */
     plue_free(id);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Changes sessions until it is killed, from argv[1] threads, and prints each intention before the call and each acknowledgement
- * after it, in single writes. argv[2]: stop by itself after so many changes of each thread. A line is
+ * Changes sessions until it is killed, from argv[1] threads, and prints each intention before the call and each
+ * acknowledgement after it, in single writes. argv[2]: stop by itself after so many changes of each thread. A line is
  * "<i|a> <thread> <c|u|d> <key> <value>".
  */
 #include "check.h"

@@ -1,5 +1,5 @@
-
-# ---- appended to plue_session/runtime.py by tests/integration/test_disturbed.py: defects in all that a lane does beside a request ----
+# ---- appended to plue_session/runtime.py by tests/integration/test_disturbed.py: defects in all that a executor does
+# beside a request ----
 def _fail(*_):
     raise ZeroDivisionError("a defect")
 
@@ -17,7 +17,7 @@ def open_store(settings, scope):
 class _Runtime(Runtime):
     def begin(self):
         super().begin()
-        self.commits.catch_up = self.publisher.snapshot = self.publisher.known_ids = self.log.write = _fail
+        self.writer.catch_up = self.publisher.snapshot = self.publisher.known_ids = self.log.write = _fail
 
     def farewell(self):
         del self.log.write

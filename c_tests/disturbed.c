@@ -1,4 +1,5 @@
-/* Hosts that take the store's files away, their own descriptors back, or run where the system refuses something: argv[1] says how. */
+/* Hosts that take the store's files away, their own descriptors back, or run where the system refuses something:
+ * argv[1] says how. */
 #include "check.h"
 
 #include <dlfcn.h>
@@ -19,7 +20,8 @@
 enum { OWN = 40, CHANGES = 300 };
 static const char *const *given;
 
-/* ---- what the system refuses, to the library as to everybody: the program's own functions come before the C library's ---- */
+/* ---- what the system refuses, to the library as to everybody: the program's own functions come before the C library's
+ * ---- */
 static atomic_int refused; /* the errno that `given[3]` ends with */
 static atomic_long late;   /* seconds that the wall clock is ahead */
 
@@ -138,7 +140,8 @@ static void check_own_files(void)
         for (int at = 0; at < 8192; at++)
             CHECK(block[at] == 'a' + i % 26);
         int other = open(own_path[i], O_RDONLY);
-        CHECK(other >= 0 && syscall(SYS_flock, other, LOCK_SH | LOCK_NB) == -1 && errno == EWOULDBLOCK); /* still locked by us */
+        CHECK(other >= 0 && syscall(SYS_flock, other, LOCK_SH | LOCK_NB) == -1 &&
+              errno == EWOULDBLOCK); /* still locked by us */
         close(other);
     }
 }
@@ -199,7 +202,8 @@ static void sockets_instead(void)
         for (int end = 0; end < 2; end++) {
             char heard[64];
             int length = end ? 6 : 7;
-            CHECK(read(pair[i][end], heard, sizeof heard) == length && !memcmp(heard, end ? "to one" : "to zero", (size_t)length));
+            CHECK(read(pair[i][end], heard, sizeof heard) == length &&
+                  !memcmp(heard, end ? "to one" : "to zero", (size_t)length));
         }
 }
 
@@ -216,8 +220,8 @@ static int events_of(const char *type)
     return count;
 }
 
-/* `given[2]` is a command for the shell, which does something to the store. From then on no change is acknowledged, however soon
-   it comes, nobody hears of one, and nothing is shown that is not there. */
+/* `given[2]` is a command for the shell, which does something to the store. From then on no change is acknowledged,
+   however soon it comes, nobody hears of one, and nothing is shown that is not there. */
 static void taken_away(void)
 {
     start("");
@@ -275,7 +279,8 @@ static void refused_together(void)
     plue_shutdown();
 }
 
-/* The command `given[2]` brings the open store up to a version that this library does not know: nothing is called damaged. */
+/* The command `given[2]` brings the open store up to a version that this library does not know: nothing is called
+ * damaged. */
 static void migrated(void)
 {
     start("");
@@ -374,7 +379,8 @@ static void masked(void)
     }
 }
 
-/* `given[2]` is a call that ends with the errno `given[3]`, from before the start; the message says `given[4]`, and not `given[5]`. */
+/* `given[2]` is a call that ends with the errno `given[3]`, from before the start; the message says `given[4]`, and not
+ * `given[5]`. */
 static void refused_at_start(void)
 {
     CHECK(chdir("/") == 0);

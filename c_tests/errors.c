@@ -63,7 +63,8 @@ static void an_error_stays_in_its_thread(void)
 static void a_success_does_not_clear_an_error_but_poll_does(void)
 {
     CHECK_ERROR(!plue_session_open("session_1"), PLUE_ERROR_NOT_FOUND);
-    CHECK(text(plue_session_list())[0] == '[' && plue_session_count(NULL) >= 0 && plue_session_update_title(session, "t") == 0);
+    CHECK(text(plue_session_list())[0] == '[' && plue_session_count(NULL) >= 0 &&
+          plue_session_update_title(session, "t") == 0);
     CHECK(plue_get_last_error_code() == PLUE_ERROR_NOT_FOUND);
     CHECK_SAYS("session_1");
     char *event = plue_event_poll();
@@ -88,7 +89,8 @@ static void codes_have_names_and_messages_have_remedies(void)
     the_json_agrees_with_code_and_text(PLUE_ERROR_ALREADY_INITIALIZED, "ALREADY_INITIALIZED", "false");
     CHECK(plue_session_validate_share("session_1", "x") == -1);
     the_json_agrees_with_code_and_text(PLUE_ERROR_ACCESS_DENIED, "ACCESS_DENIED", "false");
-    CHECK(plue_session_initialize(session, "one", "pair") == 0 && plue_session_initialize(session, "other", "pair") == -1);
+    CHECK(plue_session_initialize(session, "one", "pair") == 0 &&
+          plue_session_initialize(session, "other", "pair") == -1);
     the_json_agrees_with_code_and_text(PLUE_ERROR_CONFLICT, "CONFLICT", "false");
     plue_session_t keyed = plue_session_create_with("{\"key\":\"taken\",\"role\":\"taken\"}");
     CHECK(keyed && !plue_session_create_with("{\"key\":\"taken\"}"));
@@ -127,8 +129,22 @@ static void null_is_refused_where_it_has_no_meaning(void)
 static void what_is_not_utf8_is_refused(void)
 {
     static const char *const bad[] = {
-        "\xff", "\x80", "\xc3", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe2\x82", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x80\x80\x80",
-        "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "good until\xfe", "12345678\xc3", "1234567\xe2\x82",
+        "\xff",
+        "\x80",
+        "\xc3",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xe0\x80\x80",
+        "\xe2\x82",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xf0\x80\x80\x80",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xf8\x88\x80\x80\x80",
+        "good until\xfe",
+        "12345678\xc3",
+        "1234567\xe2\x82",
     };
     begin_refusals();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -155,9 +171,28 @@ static void what_is_not_utf8_is_refused(void)
 static void what_is_not_json_is_refused(void)
 {
     static const char *const bad[] = {
-        "", " ", "{", "}", "{]", "{\"title\"}", "{\"title\":}", "{'title':\"x\"}", "{\"title\":\"x\",}", "{\"title\":\"x\"} x", "nul",
-        "{\"title\":NaN}", "{\"title\":Infinity}", "{\"title\":-Infinity}", "{\"title\":01}", "{\"title\":\"\n\"}", "{\"title\":\"\\x\"}",
-        "{\"title\":\"\\u12\"}", "\xef\xbb\xbf{}", "// none\n{}", "{\"title\":+1}", "{\"title\":.5}",
+        "",
+        " ",
+        "{",
+        "}",
+        "{]",
+        "{\"title\"}",
+        "{\"title\":}",
+        "{'title':\"x\"}",
+        "{\"title\":\"x\",}",
+        "{\"title\":\"x\"} x",
+        "nul",
+        "{\"title\":NaN}",
+        "{\"title\":Infinity}",
+        "{\"title\":-Infinity}",
+        "{\"title\":01}",
+        "{\"title\":\"\n\"}",
+        "{\"title\":\"\\x\"}",
+        "{\"title\":\"\\u12\"}",
+        "\xef\xbb\xbf{}",
+        "// none\n{}",
+        "{\"title\":+1}",
+        "{\"title\":.5}",
     };
     begin_refusals();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -265,7 +300,8 @@ static void a_text_may_have_64_mib(void)
     end_refusals();
     memset(text, '\n', 20);
     char *quoted = plue_json_quote(text);
-    CHECK(quoted && strlen(quoted) == most + 22 && !strncmp(quoted, "\"\\n\\n", 5) && !strcmp(quoted + most + 19, "xx\""));
+    CHECK(quoted && strlen(quoted) == most + 22 && !strncmp(quoted, "\"\\n\\n", 5) &&
+          !strcmp(quoted + most + 19, "xx\""));
     plue_free(quoted);
     free(text);
 }
@@ -273,8 +309,9 @@ static void a_text_may_have_64_mib(void)
 static void ids_and_keys_from_outside_are_checked(void)
 {
     static const char *const bad[] = {
-        "../x", "a/b", "a\\b", ".", "..", "a\nb", "\x01", "\x7f", "session_", "session_x", "session_1/..", "ses_", "ses_a/b", "session_-1",
-        "session_ 1", "SESSION_\n", "a\xc2\x85",
+        "../x",    "a/b",        "a\\b",       ".",          "..",           "a\nb",
+        "\x01",    "\x7f",       "session_",   "session_x",  "session_1/..", "ses_",
+        "ses_a/b", "session_-1", "session_ 1", "SESSION_\n", "a\xc2\x85",
     };
     char longer[300];
     memset(longer, 'k', sizeof longer);
@@ -304,9 +341,20 @@ static void ids_and_keys_from_outside_are_checked(void)
 static void titles_are_kept_byte_for_byte(void)
 {
     static const char *const titles[] = {
-        "", " ", "plain", "\xc3\xa9\xe2\x82\xac", "\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf", "e\xcc\x81", "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d \xe2\x80\xae",
-        "\"quotes\" and \\backslashes\\ /", "\x01\x02\x1f\t\r\n\b\f\x7f", "\xe2\x80\xa8\xe2\x80\xa9\xef\xbb\xbf\xef\xbf\xbf", "\\u0041 \\n {}[],:",
-        "trailing ", "%s %d %n", "\xc2\x85\xc2\xa0",
+        "",
+        " ",
+        "plain",
+        "\xc3\xa9\xe2\x82\xac",
+        "\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf",
+        "e\xcc\x81",
+        "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d \xe2\x80\xae",
+        "\"quotes\" and \\backslashes\\ /",
+        "\x01\x02\x1f\t\r\n\b\f\x7f",
+        "\xe2\x80\xa8\xe2\x80\xa9\xef\xbb\xbf\xef\xbf\xbf",
+        "\\u0041 \\n {}[],:",
+        "trailing ",
+        "%s %d %n",
+        "\xc2\x85\xc2\xa0",
     };
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
         CHECK(plue_session_update_title(session, titles[i]) == 0);

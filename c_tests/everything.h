@@ -21,10 +21,12 @@ static inline void on_event(uint8_t type, const char *event, void *data)
 static inline void *use_everything(void *unused)
 {
     uint32_t subscription = plue_event_subscribe(on_event, NULL);
-    plue_session_t session = plue_session_create(NULL), other = plue_session_create_with("{\"title\":\"t\",\"tags\":[\"a\"]}"), same;
+    plue_session_t session = plue_session_create(NULL),
+                   other = plue_session_create_with("{\"title\":\"t\",\"tags\":[\"a\"]}"), same;
     char *id = plue_session_get_id(session), *share, *secret, *quoted = plue_json_quote("q\n");
     CHECK(subscription && session && other && id && quoted);
-    CHECK(plue_session_update_title(session, "title") == 0 && plue_session_update(session, "{\"description\":\"d\"}") == 0);
+    CHECK(plue_session_update_title(session, "title") == 0 &&
+          plue_session_update(session, "{\"description\":\"d\"}") == 0);
     CHECK(plue_session_initialize(session, "p", "m") == 0 && plue_session_abort(session) == 0);
     share = plue_session_create_share(session);
     CHECK(share && (secret = json_text(share, "secret")) != NULL);
@@ -35,8 +37,8 @@ static inline void *use_everything(void *unused)
     CHECK_ERROR(!plue_session_create_with("{"), PLUE_ERROR_JSON_PARSE);
     CHECK_ERROR(!plue_session_get_info((plue_session_t)(uintptr_t)77), PLUE_ERROR_BAD_HANDLE);
     CHECK(strlen(plue_get_last_error_json()) > 2 && strlen(plue_get_last_error()) > 2);
-    char *texts[] = {plue_session_get_info(same), plue_session_peek_info(same), plue_session_list(), plue_session_query("{\"limit\":1}"),
-                     plue_get_app_info(), plue_event_poll()};
+    char *texts[] = {plue_session_get_info(same),         plue_session_peek_info(same), plue_session_list(),
+                     plue_session_query("{\"limit\":1}"), plue_get_app_info(),          plue_event_poll()};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         CHECK(texts[i] != NULL);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

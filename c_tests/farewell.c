@@ -1,6 +1,7 @@
 /*
- * What a slow reader hears in the end: all that was told before plue_shutdown, or that something is missing, and library.shutdown
- * last. And events that are not stored: in their place among the others, or said to be dropped. Runs with c_tests/telling.py.
+ * What a slow reader hears in the end: all that was told before plue_shutdown, or that something is missing, and
+ * library.shutdown last. And events that are not stored: in their place among the others, or said to be dropped. Runs
+ * with c_tests/telling.py.
  */
 #include "listener.h"
 
@@ -23,11 +24,14 @@ typedef struct record {
 static void note(listener *mine, uint8_t type, const char *event)
 {
     record *to = (record *)mine;
-    char *title = json_text(event, type == PLUE_EVENT_LOG ? "data.message" : "data.title"), *more = json_at(event, "dropped");
+    char *title = json_text(event, type == PLUE_EVENT_LOG ? "data.message" : "data.title"),
+         *more = json_at(event, "dropped");
     int place = atomic_load(&to->count);
     CHECK(place < MOST);
     to->types[place] = type;
-    to->numbers[place] = type == PLUE_EVENT_SYNC_STATE ? json_is(event, "data.connected", "true") : title ? atol(title) : -1;
+    to->numbers[place] = type == PLUE_EVENT_SYNC_STATE ? json_is(event, "data.connected", "true")
+                         : title                       ? atol(title)
+                                                       : -1;
     if (more)
         to->dropped += atol(more);
     if (type == PLUE_EVENT_GAP) {
@@ -61,7 +65,8 @@ static int heard_of(const record *by, int type)
 
 static void said_farewell(const record *by)
 {
-    CHECK(!by->of.broken && by->count && by->types[by->count - 1] == PLUE_EVENT_LIBRARY_SHUTDOWN && heard_of(by, PLUE_EVENT_LIBRARY_SHUTDOWN) == 1);
+    CHECK(!by->of.broken && by->count && by->types[by->count - 1] == PLUE_EVENT_LIBRARY_SHUTDOWN &&
+          heard_of(by, PLUE_EVENT_LIBRARY_SHUTDOWN) == 1);
 }
 
 /* Readers that were stopped, go on, and the library shuts down at once: they hear everything, however much that is. */
@@ -132,7 +137,8 @@ static void a_reader_that_stays_slow_gets_a_gap_and_hears_of_the_end(int count, 
     for (int i = 0; i < titles; i++)
         CHECK(slow.types[i] == PLUE_EVENT_SESSION_UPDATED && slow.numbers[i] == i);
     /* When there can be no gap, also for want of time, the last event says that something is missing. */
-    CHECK(slow.count == titles + slow.of.gaps + 1 && (slow.of.gaps == 1 ? !strcmp(slow.reason, "unavailable") && !slow.dropped : slow.dropped > 0));
+    CHECK(slow.count == titles + slow.of.gaps + 1 &&
+          (slow.of.gaps == 1 ? !strcmp(slow.reason, "unavailable") && !slow.dropped : slow.dropped > 0));
     CHECK(!trouble || slow.of.gaps == 0);
 }
 
@@ -201,7 +207,8 @@ static void passing_events_keep_their_place(void)
     plue_shutdown();
 }
 
-/* More than there is room for: the newest of each kind is heard, and how many are not. Nothing that is stored makes way. */
+/* More than there is room for: the newest of each kind is heard, and how many are not. Nothing that is stored makes
+ * way. */
 static void a_flood_of_passing_events_pushes_out_no_other(void)
 {
     enum { FLOOD = 3000 };
@@ -215,7 +222,8 @@ static void a_flood_of_passing_events_pushes_out_no_other(void)
     subscribe(&slow.of);
     retitle(session, 0, count / 2);
     EVENTUALLY(atomic_load(&slow.of.held));
-    CHECK(plue_session_update_title(session, "server away") == 0 && plue_session_update_title(session, "server back") == 0);
+    CHECK(plue_session_update_title(session, "server away") == 0 &&
+          plue_session_update_title(session, "server back") == 0);
     char flood[16];
     snprintf(flood, sizeof flood, "log %d", FLOOD);
     CHECK(plue_session_update_title(session, flood) == 0);
@@ -224,7 +232,8 @@ static void a_flood_of_passing_events_pushes_out_no_other(void)
     atomic_store(&slow.of.hold, 0);
     wait_for_updates(&slow.of, count / 2 * 2);
     EVENTUALLY(heard_of(&slow, PLUE_EVENT_SYNC_STATE) + heard_of(&slow, PLUE_EVENT_LOG) + slow.dropped == FLOOD + 3);
-    int logs = heard_of(&slow, PLUE_EVENT_LOG), states = heard_of(&slow, PLUE_EVENT_SYNC_STATE), last_log = -1, last_state = -1, next = 0;
+    int logs = heard_of(&slow, PLUE_EVENT_LOG), states = heard_of(&slow, PLUE_EVENT_SYNC_STATE), last_log = -1,
+        last_state = -1, next = 0;
     printf("%d logs and %d states were heard, %ld dropped\n", logs, states, slow.dropped);
     for (int i = 0; i < slow.count; i++) {
         if (slow.types[i] == PLUE_EVENT_LOG) {
@@ -241,8 +250,8 @@ static void a_flood_of_passing_events_pushes_out_no_other(void)
     plue_shutdown();
 }
 
-/* It is read up to what its queue holds; for the rest the store would be needed, which does not answer. The last of this program: the
- * library is left stuck. */
+/* It is read up to what its queue holds; for the rest the store would be needed, which does not answer. The last of
+ * this program: the library is left stuck. */
 static void a_reader_that_becomes_fast_hears_of_the_end_though_the_log_does_not_answer(void)
 {
     static record fast;
@@ -259,7 +268,8 @@ static void a_reader_that_becomes_fast_hears_of_the_end_though_the_log_does_not_
     double begun = seconds();
     plue_shutdown();
     double took = seconds() - begun;
-    printf("without a log: heard %d of %d in %.1f s, %ld dropped\n", heard_of(&fast, PLUE_EVENT_SESSION_UPDATED), count, took, fast.dropped);
+    printf("without a log: heard %d of %d in %.1f s, %ld dropped\n", heard_of(&fast, PLUE_EVENT_SESSION_UPDATED), count,
+           took, fast.dropped);
     said_farewell(&fast);
     CHECK(took < 8 && fast.dropped > 0 && fast.of.gaps == 0 && heard_of(&fast, PLUE_EVENT_SESSION_UPDATED) >= 1024);
 }
@@ -286,13 +296,15 @@ static void others_who_go_on_delay_no_end(const char *program)
     for (double until = seconds() + 30; !(theirs = plue_session_open("writer")) && seconds() < until;)
         pause_ms(5);
     CHECK(theirs);
-    for (double until = seconds() + 30; json_is(text(plue_session_peek_info(theirs)), "title", "\"\"") && seconds() < until;)
+    for (double until = seconds() + 30;
+         json_is(text(plue_session_peek_info(theirs)), "title", "\"\"") && seconds() < until;)
         pause_ms(5);
     atomic_store(&slow.of.hold, 0);
     double begun = seconds();
     plue_shutdown();
-    printf("beside a writer: heard %d of %d, and %d of the other's, in %.1f s\n", heard_of(&slow, PLUE_EVENT_SESSION_CREATED), count + 1,
-           heard_of(&slow, PLUE_EVENT_SESSION_UPDATED), seconds() - begun);
+    printf("beside a writer: heard %d of %d, and %d of the other's, in %.1f s\n",
+           heard_of(&slow, PLUE_EVENT_SESSION_CREATED), count + 1, heard_of(&slow, PLUE_EVENT_SESSION_UPDATED),
+           seconds() - begun);
     CHECK(kill(writer, 0) == 0); /* it was at it all the time */
     kill(writer, SIGKILL);
     waitpid(writer, NULL, 0);

@@ -13,8 +13,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-/* Where the library's calls of these functions go: its own table of addresses is changed, so nobody else's calls fail, not
-   Python's, not SQLite's, and it works with sanitizers and valgrind, which have their own malloc. */
+/* Where the library's calls of these functions go: its own table of addresses is changed, so nobody else's calls fail,
+   not Python's, not SQLite's, and it works with sanitizers and valgrind, which have their own malloc. */
 static atomic_long faults_left; /* allocations until one fails; 0: none does */
 static atomic_int faults_stay, faults_met;
 static _Atomic(void *) faults_at; /* who met the first one */
@@ -60,7 +60,8 @@ static int faulty_asprintf(char **made, const char *format, ...)
     return length;
 }
 
-static int faulty_pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*function)(void *), void *argument)
+static int faulty_pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*function)(void *),
+                                 void *argument)
 {
     return FAULT ? EAGAIN : pthread_create(made, attributes, function, argument);
 }
@@ -82,17 +83,29 @@ static int faulty_pthread_cond_init(pthread_cond_t *made, const pthread_condattr
 static struct {
     const char *name;
     void *instead;
-} faulty[] = {
-    {"malloc", (void *)faulty_malloc}, {"calloc", (void *)faulty_calloc}, {"strdup", (void *)faulty_strdup}, {"asprintf", (void *)faulty_asprintf},
-    {"pthread_create", (void *)faulty_pthread_create}, {"pthread_cond_init", (void *)faulty_pthread_cond_init},
-    {"mmap", (void *)faulty_mmap}, {"realloc", NULL}, {"reallocarray", NULL}, {"strndup", NULL}, {"vasprintf", NULL},
-    {"posix_memalign", NULL}, {"aligned_alloc", NULL}, {"fopen", NULL}, {"opendir", NULL}, {"open_memstream", NULL}, {"getline", NULL},
-    MORE_FAULTS
-};
+} faulty[] = {{"malloc", (void *)faulty_malloc},
+              {"calloc", (void *)faulty_calloc},
+              {"strdup", (void *)faulty_strdup},
+              {"asprintf", (void *)faulty_asprintf},
+              {"pthread_create", (void *)faulty_pthread_create},
+              {"pthread_cond_init", (void *)faulty_pthread_cond_init},
+              {"mmap", (void *)faulty_mmap},
+              {"realloc", NULL},
+              {"reallocarray", NULL},
+              {"strndup", NULL},
+              {"vasprintf", NULL},
+              {"posix_memalign", NULL},
+              {"aligned_alloc", NULL},
+              {"fopen", NULL},
+              {"opendir", NULL},
+              {"open_memstream", NULL},
+              {"getline", NULL},
+              MORE_FAULTS};
 
 static int faults_found;
 
-static inline void redirect(ElfW(Addr) base, const ElfW(Rela) *each, size_t bytes, const ElfW(Sym) *symbols, const char *names)
+static inline void redirect(ElfW(Addr) base, const ElfW(Rela) * each, size_t bytes, const ElfW(Sym) * symbols,
+                            const char *names)
 {
     for (const ElfW(Rela) *end = each + bytes / sizeof *each; each < end; each++) {
         const char *name = names + symbols[ELF64_R_SYM(each->r_info)].st_name;
@@ -112,7 +125,7 @@ static inline int redirect_library(struct dl_phdr_info *object, size_t size, voi
 {
     const ElfW(Sym) *symbols = NULL;
     const char *names = NULL;
-    const ElfW(Rela) *tables[2] = {NULL, NULL};
+    const ElfW(Rela) * tables[2] = {NULL, NULL};
     size_t bytes[2] = {0, 0};
     (void)size;
     (void)unused;
@@ -121,15 +134,28 @@ static inline int redirect_library(struct dl_phdr_info *object, size_t size, voi
     for (int i = 0; i < object->dlpi_phnum; i++) {
         if (object->dlpi_phdr[i].p_type != PT_DYNAMIC)
             continue;
-        for (const ElfW(Dyn) *each = (const ElfW(Dyn) *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr); each->d_tag != DT_NULL; each++) {
+        for (const ElfW(Dyn) *each = (const ElfW(Dyn) *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+             each->d_tag != DT_NULL; each++) {
             void *at = (void *)each->d_un.d_ptr;
             switch (each->d_tag) {
-            case DT_SYMTAB: symbols = at; break;
-            case DT_STRTAB: names = at; break;
-            case DT_JMPREL: tables[0] = at; break;
-            case DT_PLTRELSZ: bytes[0] = each->d_un.d_val; break;
-            case DT_RELA: tables[1] = at; break;
-            case DT_RELASZ: bytes[1] = each->d_un.d_val; break;
+            case DT_SYMTAB:
+                symbols = at;
+                break;
+            case DT_STRTAB:
+                names = at;
+                break;
+            case DT_JMPREL:
+                tables[0] = at;
+                break;
+            case DT_PLTRELSZ:
+                bytes[0] = each->d_un.d_val;
+                break;
+            case DT_RELA:
+                tables[1] = at;
+                break;
+            case DT_RELASZ:
+                bytes[1] = each->d_un.d_val;
+                break;
             }
         }
     }

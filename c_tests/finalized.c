@@ -1,6 +1,7 @@
 /*
- * A host with a Python of its own, which it ends while the library runs, and starts again: built with Python's own flags. Calls then
- * say at once that the interpreter is gone, also those that were waiting, and so does every later plue_init().
+ * A host with a Python of its own, which it ends while the library runs, and starts again: built with Python's own
+ * flags. Calls then say at once that the interpreter is gone, also those that were waiting, and so does every later
+ * plue_init().
  */
 #include <Python.h>
 
@@ -22,7 +23,8 @@ static void on_event(uint8_t type, const char *event, void *data)
 
 static void *wait_long(void *unused)
 {
-    CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_RUNTIME); /* the store is locked by argv[1]'s process: see the test */
+    CHECK_ERROR(!plue_session_create(NULL),
+                PLUE_ERROR_RUNTIME); /* the store is locked by argv[1]'s process: see the test */
     CHECK_SAYS("finalized");
     return unused;
 }

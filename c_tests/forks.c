@@ -1,4 +1,5 @@
-/* Hosts that fork, or end in the middle: argv[1] says how. Each ends with 0 and has printed nothing, unless it says what is wrong. */
+/* Hosts that fork, or end in the middle: argv[1] says how. Each ends with 0 and has printed nothing, unless it says
+ * what is wrong. */
 #include "everything.h"
 
 #include <signal.h>
@@ -59,7 +60,8 @@ static int in_child(const char *program)
     plue_session_destroy(any);
     plue_shutdown();
     plue_free((char *)"x");
-    CHECK(plue_get_version()[0] == '0' && json_valid(plue_get_last_error_json()) && strstr(plue_get_last_error(), "exec"));
+    CHECK(plue_get_version()[0] == '0' && json_valid(plue_get_last_error_json()) &&
+          strstr(plue_get_last_error(), "exec"));
     if (program) {
         execl(program, program, "use", NULL);
         return 3;

@@ -60,18 +60,27 @@ static void create_makes_a_session_and_tells(void)
     CHECK(session && json_is(told("session.created", session), "parentId", NULL));
     const char *info = info_of(session);
     char *id = plue_session_get_id(session);
-    CHECK(!strncmp(id, "session_", 8) && strlen(id) == 21 && json_is(info, "title", "\"Untitled\"") && json_is(info, "parentId", NULL));
-    CHECK(json_number(info, "time.created") >= before && json_number(info, "time.created") == json_number(info, "time.updated"));
-    CHECK(json_is(info, "tags", "[]") && json_is(info, "metadata", "{}") && json_is(info, "status", "\"active\"") && json_is(info, "aborted", "false"));
-    CHECK(json_is(info, "share", NULL) && json_is(info, "key", NULL) && json_is(info, "description", NULL) && json_is(info, "role", NULL));
-    CHECK(json_is(info, "relay", NULL) && json_is(info, "residency", NULL) && json_is(info, "provider", NULL) && json_is(info, "directory", NULL));
-    CHECK(json_is(info, "backend", "\"embedded\"") && json_is(info, "sync.state", "\"local\"") && json_is(info, "sync.pending", "0"));
-    CHECK(json_is(info, "time.archived", NULL) && json_is(info, "version", "\"0.1.0\"") && json_is(info, "messageCount", "0"));
+    CHECK(!strncmp(id, "session_", 8) && strlen(id) == 21 && json_is(info, "title", "\"Untitled\"") &&
+          json_is(info, "parentId", NULL));
+    CHECK(json_number(info, "time.created") >= before &&
+          json_number(info, "time.created") == json_number(info, "time.updated"));
+    CHECK(json_is(info, "tags", "[]") && json_is(info, "metadata", "{}") && json_is(info, "status", "\"active\"") &&
+          json_is(info, "aborted", "false"));
+    CHECK(json_is(info, "share", NULL) && json_is(info, "key", NULL) && json_is(info, "description", NULL) &&
+          json_is(info, "role", NULL));
+    CHECK(json_is(info, "relay", NULL) && json_is(info, "residency", NULL) && json_is(info, "provider", NULL) &&
+          json_is(info, "directory", NULL));
+    CHECK(json_is(info, "backend", "\"embedded\"") && json_is(info, "sync.state", "\"local\"") &&
+          json_is(info, "sync.pending", "0"));
+    CHECK(json_is(info, "time.archived", NULL) && json_is(info, "version", "\"0.1.0\"") &&
+          json_is(info, "messageCount", "0"));
     plue_session_t child = plue_session_create(id), rootless = plue_session_create("");
     char quoted[64];
     snprintf(quoted, sizeof quoted, "\"%s\"", id);
-    CHECK(child && json_is(told("session.created", child), "parentId", quoted) && json_is(info_of(child), "parentId", quoted));
-    CHECK(rootless && json_is(told("session.created", rootless), "parentId", NULL) && json_is(info_of(rootless), "parentId", NULL));
+    CHECK(child && json_is(told("session.created", child), "parentId", quoted) &&
+          json_is(info_of(child), "parentId", quoted));
+    CHECK(rootless && json_is(told("session.created", rootless), "parentId", NULL) &&
+          json_is(info_of(rootless), "parentId", NULL));
     CHECK_ERROR(!plue_session_create("session_12345"), PLUE_ERROR_NOT_FOUND);
     told_nothing();
     CHECK(plue_session_count(NULL) == 3);
@@ -88,20 +97,25 @@ static void create_with_takes_every_option(void)
     CHECK(parent && realpath(data_dir(), real));
     told("session.created", parent);
     snprintf(options, sizeof options,
-             "{\"title\":\"T\",\"parentId\":\"%s\",\"key\":\"my key\",\"tags\":[\"b\",\"a\",\"b\"],\"metadata\":{\"x\":[1,{\"y\":null}]},"
-             "\"description\":\"D\",\"role\":\"builder\",\"provider\":{\"providerId\":\"p\",\"modelId\":\"m/1\"},\"directory\":\"%s/../%s/.\"}",
+             "{\"title\":\"T\",\"parentId\":\"%s\",\"key\":\"my "
+             "key\",\"tags\":[\"b\",\"a\",\"b\"],\"metadata\":{\"x\":[1,{\"y\":null}]},"
+             "\"description\":\"D\",\"role\":\"builder\",\"provider\":{\"providerId\":\"p\",\"modelId\":\"m/"
+             "1\"},\"directory\":\"%s/../%s/.\"}",
              text(plue_session_get_id(parent)), data_dir(), strrchr(data_dir(), '/') + 1);
     session = plue_session_create_with(options);
     CHECK(session && !json_is(told("session.created", session), "parentId", NULL));
     const char *info = info_of(session);
     char quoted[4200];
     snprintf(quoted, sizeof quoted, "\"%s\"", real);
-    CHECK(json_is(info, "title", "\"T\"") && json_is(info, "key", "\"my key\"") && json_is(info, "tags", "[\"b\",\"a\"]"));
-    CHECK(json_is(info, "metadata", "{\"x\":[1,{\"y\":null}]}") && json_is(info, "description", "\"D\"") && json_is(info, "role", "\"builder\""));
+    CHECK(json_is(info, "title", "\"T\"") && json_is(info, "key", "\"my key\"") &&
+          json_is(info, "tags", "[\"b\",\"a\"]"));
+    CHECK(json_is(info, "metadata", "{\"x\":[1,{\"y\":null}]}") && json_is(info, "description", "\"D\"") &&
+          json_is(info, "role", "\"builder\""));
     CHECK(json_is(info, "relay.state", "\"CREATED\"") && json_is(info, "directory", quoted));
     CHECK(SAYS(info, "\"p\"") && SAYS(info, "m/1"));
     plue_session_t by_key = plue_session_open("my key"), same = plue_session_get_or_create("my key");
-    CHECK(by_key && same && by_key != session && !strcmp(text(plue_session_get_id(by_key)), text(plue_session_get_id(session))));
+    CHECK(by_key && same && by_key != session &&
+          !strcmp(text(plue_session_get_id(by_key)), text(plue_session_get_id(session))));
     CHECK(!strcmp(text(plue_session_get_id(same)), text(plue_session_get_id(session))));
     CHECK_ERROR(!plue_session_open("no such key"), PLUE_ERROR_NOT_FOUND);
     told_nothing();
@@ -122,30 +136,39 @@ static void updates_change_what_they_name(void)
     told("session.created", session);
     other = plue_session_open(text(plue_session_get_id(session)));
     long long created = json_number(info_of(session), "time.created");
-    CHECK(plue_session_update_title(session, "first") == 0 && json_is(told("session.updated", session), "title", "\"first\""));
+    CHECK(plue_session_update_title(session, "first") == 0 &&
+          json_is(told("session.updated", session), "title", "\"first\""));
     CHECK(json_is(info_of(other), "title", "\"first\""));
     CHECK(plue_session_update(session, "{}") == 0);
     told_nothing();
-    CHECK(plue_session_update(other, "{\"description\":\"d\",\"addTags\":[\"two\",\"one\"],\"metadata\":{\"b\":2}}") == 0);
+    CHECK(plue_session_update(other, "{\"description\":\"d\",\"addTags\":[\"two\",\"one\"],\"metadata\":{\"b\":2}}") ==
+          0);
     CHECK(json_is(told("session.updated", session), "title", NULL));
     const char *info = info_of(session);
-    CHECK(json_is(info, "description", "\"d\"") && json_is(info, "tags", "[\"one\",\"two\"]") && json_is(info, "metadata", "{\"b\":2}"));
-    CHECK(json_is(info, "title", "\"first\"") && json_number(info, "time.created") == created && json_number(info, "time.updated") >= created);
+    CHECK(json_is(info, "description", "\"d\"") && json_is(info, "tags", "[\"one\",\"two\"]") &&
+          json_is(info, "metadata", "{\"b\":2}"));
+    CHECK(json_is(info, "title", "\"first\"") && json_number(info, "time.created") == created &&
+          json_number(info, "time.updated") >= created);
     CHECK(plue_session_update(session, "{\"description\":null,\"removeTags\":[\"one\"],\"archived\":true}") == 0);
     told("session.updated", session);
     info = info_of(session);
-    CHECK(json_is(info, "description", NULL) && json_is(info, "tags", "[\"two\"]") && json_number(info, "time.archived") >= created);
-    CHECK(plue_session_update(session, "{\"tags\":[],\"archived\":false}") == 0 && json_is(info_of(session), "tags", "[]"));
+    CHECK(json_is(info, "description", NULL) && json_is(info, "tags", "[\"two\"]") &&
+          json_number(info, "time.archived") >= created);
+    CHECK(plue_session_update(session, "{\"tags\":[],\"archived\":false}") == 0 &&
+          json_is(info_of(session), "tags", "[]"));
     told("session.updated", session);
     CHECK(json_is(info_of(session), "time.archived", NULL));
     /* base: applied only while the fields are as the caller saw them */
-    CHECK(plue_session_update(session, "{\"title\":\"second\",\"base\":{\"title\":\"first\",\"description\":null}}") == 0);
+    CHECK(plue_session_update(session, "{\"title\":\"second\",\"base\":{\"title\":\"first\",\"description\":null}}") ==
+          0);
     told("session.updated", session);
-    CHECK_ERROR(plue_session_update(session, "{\"title\":\"third\",\"base\":{\"title\":\"first\"}}") == -1, PLUE_ERROR_CONFLICT);
+    CHECK_ERROR(plue_session_update(session, "{\"title\":\"third\",\"base\":{\"title\":\"first\"}}") == -1,
+                PLUE_ERROR_CONFLICT);
     CHECK_SAYS("title");
     CHECK_SAYS(text(plue_session_get_id(session)));
     CHECK(SAYS(plue_get_last_error_json(), "\"fields\":[\"title\"]"));
-    CHECK_ERROR(plue_session_update(session, "{\"title\":\"third\",\"base\":{\"metadata\":{\"b\":3}}}") == -1, PLUE_ERROR_CONFLICT);
+    CHECK_ERROR(plue_session_update(session, "{\"title\":\"third\",\"base\":{\"metadata\":{\"b\":3}}}") == -1,
+                PLUE_ERROR_CONFLICT);
     CHECK(json_is(info_of(session), "title", "\"second\""));
     told_nothing();
     /* initialize binds once */
@@ -177,7 +200,8 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
     CHECK(plue_session_abort_turn(session, "turn_1") == 0 && json_is(info_of(session), "aborted", "false"));
     CHECK_ERROR(plue_session_abort_turn(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
     double begun = seconds();
-    CHECK(plue_session_sync(0) == 0 && plue_session_sync(1) == 0 && plue_session_sync(2147483647) == 0 && seconds() - begun < 5);
+    CHECK(plue_session_sync(0) == 0 && plue_session_sync(1) == 0 && plue_session_sync(2147483647) == 0 &&
+          seconds() - begun < 5);
     CHECK(!strcmp(text(plue_session_sync_status()), "{\"connected\":false,\"pending\":0,\"conflicts\":[]}"));
     told_nothing();
     CHECK(plue_session_delete(session) == 0);
@@ -189,7 +213,8 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
 
 static int base64url(const char *text_, size_t length)
 {
-    return strlen(text_) == length && strspn(text_, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == length;
+    return strlen(text_) == length &&
+           strspn(text_, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == length;
 }
 
 static void a_share_is_made_checked_and_withdrawn(void)
@@ -267,7 +292,8 @@ static void delete_takes_the_descendants_along(void)
     CHECK((grandchild = plue_session_create(text(plue_session_get_id(child[1])))) != NULL);
     for (int i = 0; i < 6; i++)
         told("session.created", NULL);
-    char *ids[5] = {plue_session_get_id(root), plue_session_get_id(child[0]), plue_session_get_id(child[1]), plue_session_get_id(child[2]), plue_session_get_id(grandchild)};
+    char *ids[5] = {plue_session_get_id(root), plue_session_get_id(child[0]), plue_session_get_id(child[1]),
+                    plue_session_get_id(child[2]), plue_session_get_id(grandchild)};
     CHECK(plue_session_delete(root) == 0);
     int seen[5] = {0};
     for (int i = 0; i < 5; i++) {
@@ -276,7 +302,7 @@ static void delete_takes_the_descendants_along(void)
         for (int j = 0; j < 5; j++)
             if (!strcmp(id, ids[j])) {
                 CHECK(!seen[j]++);
-                CHECK(j != 0 || i == 4);              /* children before their parents */
+                CHECK(j != 0 || i == 4); /* children before their parents */
                 CHECK(j != 2 || seen[4]);
             }
         free(id);
@@ -305,7 +331,8 @@ static int pages(const char *filter, int limit)
     char query[2048], *cursor = NULL, *last = NULL;
     int found = 0, rounds = 0;
     do {
-        snprintf(query, sizeof query, "{\"limit\":%d%s%s%s%s%s}", limit, *filter ? "," : "", filter, cursor ? ",\"cursor\":\"" : "", cursor ? cursor : "", cursor ? "\"" : "");
+        snprintf(query, sizeof query, "{\"limit\":%d%s%s%s%s%s}", limit, *filter ? "," : "", filter,
+                 cursor ? ",\"cursor\":\"" : "", cursor ? cursor : "", cursor ? "\"" : "");
         const char *page = text(plue_session_query(query));
         CHECK(json_valid(page));
         char *sessions = json_at(page, "sessions");
@@ -338,15 +365,21 @@ static void a_thousand_sessions_are_queried_and_paged(void)
         CHECK(old && plue_session_delete(old) == 0);
         plue_session_destroy(old);
     }
-    CHECK(!strcmp(text(plue_session_list()), "[]") && !strcmp(text(plue_session_query(NULL)), "{\"sessions\":[]}") && plue_session_count(NULL) == 0);
+    CHECK(!strcmp(text(plue_session_list()), "[]") && !strcmp(text(plue_session_query(NULL)), "{\"sessions\":[]}") &&
+          plue_session_count(NULL) == 0);
     plue_session_t parent = NULL, middle = NULL;
     char parent_filter[128] = "";
     long long half = 0;
     for (int i = 0; i < count; i++) {
         char options[512];
         const char *of = i % 100 == 1 && parent ? text(plue_session_get_id(parent)) : "";
-        snprintf(options, sizeof options, "{\"title\":\"%s %03d\",\"tags\":[\"all\"%s],\"description\":\"%s\",\"parentId\":\"%s\"%s%d%s}", i % 2 ? "\xc3\x9c" "ber" : "unter",
-                 i % 7, i % 3 ? "" : ",\"third\"", i % 5 ? "" : "Quint", of, i % 10 ? ",\"metadata\":{\"i\":" : ",\"key\":\"k", i, i % 10 ? "}" : "\"");
+        snprintf(options, sizeof options,
+                 "{\"title\":\"%s %03d\",\"tags\":[\"all\"%s],\"description\":\"%s\",\"parentId\":\"%s\"%s%d%s}",
+                 i % 2 ? "\xc3\x9c"
+                         "ber"
+                       : "unter",
+                 i % 7, i % 3 ? "" : ",\"third\"", i % 5 ? "" : "Quint", of,
+                 i % 10 ? ",\"metadata\":{\"i\":" : ",\"key\":\"k", i, i % 10 ? "}" : "\"");
         plue_session_t session = plue_session_create_with(options);
         CHECK(session);
         tagged += i % 3 == 0;
@@ -362,15 +395,26 @@ static void a_thousand_sessions_are_queried_and_paged(void)
     }
     CHECK(json_count(text(plue_session_list())) == count);
     CHECK(pages("", 7) == count && pages("", 100) == count && pages("", 10000) == count);
-    static const char *const orders[] = {"\"sort\":\"updated\"", "\"sort\":\"created\"", "\"sort\":\"title\"", "\"sort\":\"artifactCount\"",
-                                         "\"order\":\"desc\"", "\"sort\":\"title\",\"order\":\"desc\"", "\"sort\":\"created\",\"order\":\"desc\""};
+    static const char *const orders[] = {"\"sort\":\"updated\"",
+                                         "\"sort\":\"created\"",
+                                         "\"sort\":\"title\"",
+                                         "\"sort\":\"artifactCount\"",
+                                         "\"order\":\"desc\"",
+                                         "\"sort\":\"title\",\"order\":\"desc\"",
+                                         "\"sort\":\"created\",\"order\":\"desc\""};
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
         CHECK(pages(orders[i], 33) == count);
-    CHECK(pages("\"tags\":[\"all\"]", 50) == count && pages("\"tags\":[\"all\",\"third\"]", 50) == tagged && pages("\"tags\":[\"none\"]", 5) == 0);
-    CHECK(pages("\"archived\":true", 9) == (count + 3) / 4 && pages("\"archived\":false", 99) == count - (count + 3) / 4);
-    CHECK(pages("\"text\":\"\xc3\xbc" "BER\"", 40) == count / 2 && pages("\"text\":\"quint\"", 40) == (count + 4) / 5);
+    CHECK(pages("\"tags\":[\"all\"]", 50) == count && pages("\"tags\":[\"all\",\"third\"]", 50) == tagged &&
+          pages("\"tags\":[\"none\"]", 5) == 0);
+    CHECK(pages("\"archived\":true", 9) == (count + 3) / 4 &&
+          pages("\"archived\":false", 99) == count - (count + 3) / 4);
+    CHECK(pages("\"text\":\"\xc3\xbc"
+                "BER\"",
+                40) == count / 2 &&
+          pages("\"text\":\"quint\"", 40) == (count + 4) / 5);
     CHECK(pages("\"key\":\"k10\"", 3) == 1 && pages("\"key\":\"k11\"", 3) == 0 && pages("\"role\":\"none\"", 3) == 0);
-    CHECK(pages("\"status\":\"active\"", 200) == count && pages("\"status\":[\"failed\",\"completed\"]", 3) == 0 && pages("\"residency\":\"open\"", 3) == 0);
+    CHECK(pages("\"status\":\"active\"", 200) == count && pages("\"status\":[\"failed\",\"completed\"]", 3) == 0 &&
+          pages("\"residency\":\"open\"", 3) == 0);
     CHECK(pages("\"relayState\":[\"CREATED\",\"CLEANED\"]", 3) == 0);
     snprintf(parent_filter, sizeof parent_filter, "\"parentId\":\"%s\"", text(plue_session_get_id(parent)));
     CHECK(pages(parent_filter, 3) == (count + 98) / 100);
@@ -395,14 +439,16 @@ static void a_thousand_sessions_are_queried_and_paged(void)
 static void a_limit_on_active_sessions_holds(void)
 {
     plue_shutdown();
-    start(",\"store\":\"memory\",\"limits\":{\"activeSessions\":2},\"share\":{\"auto\":true,\"ttlMs\":null,\"baseUrl\":\"https://example.org/x\"}");
+    start(",\"store\":\"memory\",\"limits\":{\"activeSessions\":2},\"share\":{\"auto\":true,\"ttlMs\":null,\"baseUrl\":"
+          "\"https://example.org/x\"}");
     sequence = 0;
     told("library.initialized", NULL);
     plue_session_t one = plue_session_create(NULL), two;
     told("session.created", one);
     told("session.shared", one);
     char *url = json_text(text(plue_session_get_info(one)), "share.url");
-    CHECK(!strncmp(url, "https://example.org/x/share/", 28) && json_is(text(plue_session_get_info(one)), "share.expiresAt", NULL));
+    CHECK(!strncmp(url, "https://example.org/x/share/", 28) &&
+          json_is(text(plue_session_get_info(one)), "share.expiresAt", NULL));
     free(url);
     two = plue_session_create(text(plue_session_get_id(one)));
     CHECK(two && json_is(info_of(two), "share", NULL)); /* child sessions are not shared by themselves */

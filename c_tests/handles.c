@@ -173,7 +173,8 @@ static void *free_it(void *text_of_another_thread)
 static void freeing_what_is_not_ours_is_ignored(void)
 {
     plue_session_t session = plue_session_create(NULL);
-    char local[32] = "on the stack", *foreign = malloc(32), *mine = plue_session_get_info(session), *twin = strdup(mine);
+    char local[32] = "on the stack", *foreign = malloc(32), *mine = plue_session_get_info(session),
+         *twin = strdup(mine);
     void *unmapped = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(foreign && mine && twin && unmapped != MAP_FAILED && munmap(unmapped, 4096) == 0);
     plue_free(NULL);

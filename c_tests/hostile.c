@@ -14,7 +14,8 @@
 
 extern char **environ;
 
-/* plue_init() must fail with argv[2] and say argv[3]; the host lives on, and a sound configuration works, unless argv[4]. */
+/* plue_init() must fail with argv[2] and say argv[3]; the host lives on, and a sound configuration works, unless
+ * argv[4]. */
 static void fail_to_start(char **arguments)
 {
     double begun = seconds();
@@ -65,7 +66,8 @@ static void small_stacks(void)
     pthread_attr_t small;
     pthread_t thread;
     /* glibc takes the thread-local data of all loaded libraries out of the stack: this is the least that it accepts. */
-    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, (size_t)sysconf(_SC_THREAD_STACK_MIN)) == 0);
+    CHECK(pthread_attr_init(&small) == 0 &&
+          pthread_attr_setstacksize(&small, (size_t)sysconf(_SC_THREAD_STACK_MIN)) == 0);
     CHECK(pthread_create(&thread, &small, start_and_use, NULL) == 0);
     end(thread);
     for (int i = 0; i < 4; i++) {
@@ -138,7 +140,8 @@ static void few_threads(void)
     for (long more = 1; more < 64 && !started; more += 3) {
         limit(RLIMIT_AS, (rlim_t)pages * 4096 + (rlim_t)more * 1024 * 1024);
         started = try_start("") == 0;
-        CHECK(started || plue_get_last_error_code() == PLUE_ERROR_IO || plue_get_last_error_code() == PLUE_ERROR_RUNTIME);
+        CHECK(started || plue_get_last_error_code() == PLUE_ERROR_IO ||
+              plue_get_last_error_code() == PLUE_ERROR_RUNTIME);
     }
     if (started)
         plue_shutdown();
@@ -166,7 +169,8 @@ static void look_around(struct surroundings *seen)
         if (number != 32 && number != 33)
             CHECK(sigaction(number, NULL, &seen->actions[number]) == 0);
     for (int number = 1; number <= 64; number++)
-        seen->actions[number].sa_flags &= ~0x04000000; /* SA_RESTORER: how the C library returns from handlers, not what they do */
+        seen->actions[number].sa_flags &=
+            ~0x04000000; /* SA_RESTORER: how the C library returns from handlers, not what they do */
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &seen->mask) == 0 && getcwd(seen->cwd, sizeof seen->cwd));
     snprintf(seen->locale, sizeof seen->locale, "%s", setlocale(LC_ALL, NULL));
     seen->rounding = fegetround();
@@ -199,14 +203,18 @@ static void compare(struct surroundings *before)
         struct sigaction *one = &before->actions[number], *two = &after.actions[number];
         if (one->sa_handler != two->sa_handler || one->sa_flags != two->sa_flags)
             fprintf(stderr, "signal %d: ", number);
-        CHECK(one->sa_handler == two->sa_handler && one->sa_flags == two->sa_flags && same_set(&one->sa_mask, &two->sa_mask));
+        CHECK(one->sa_handler == two->sa_handler && one->sa_flags == two->sa_flags &&
+              same_set(&one->sa_mask, &two->sa_mask));
     }
-    CHECK(same_set(&before->mask, &after.mask) && !strcmp(before->cwd, after.cwd) && !strcmp(before->locale, after.locale));
-    CHECK(before->rounding == after.rounding && before->exceptions == after.exceptions && before->mask_of_files == after.mask_of_files);
+    CHECK(same_set(&before->mask, &after.mask) && !strcmp(before->cwd, after.cwd) &&
+          !strcmp(before->locale, after.locale));
+    CHECK(before->rounding == after.rounding && before->exceptions == after.exceptions &&
+          before->mask_of_files == after.mask_of_files);
     CHECK(before->variables == after.variables && before->alternate.ss_sp == after.alternate.ss_sp);
     for (int i = 0; i < after.variables; i++)
         CHECK(!strcmp(before->environment[i], after.environment[i]));
-    CHECK(before->timer.it_value.tv_sec == after.timer.it_value.tv_sec && !memcmp(before->limits, after.limits, sizeof after.limits));
+    CHECK(before->timer.it_value.tv_sec == after.timer.it_value.tv_sec &&
+          !memcmp(before->limits, after.limits, sizeof after.limits));
 }
 
 static void ours(int number)
@@ -262,7 +270,8 @@ static void storm(void)
 {
     struct sigaction action = {.sa_handler = ours}; /* no SA_RESTART */
     struct itimerval often = {{0, 500}, {0, 500}};
-    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && sigaction(SIGVTALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && sigaction(SIGVTALRM, &action, NULL) == 0 &&
+          setitimer(ITIMER_REAL, &often, NULL) == 0);
     start("");
     pthread_t other = run(use_often, NULL);
     use_often(NULL);
@@ -272,7 +281,8 @@ static void storm(void)
     plue_shutdown();
 }
 
-/* Write until the store is full, and see that the calls fail, that the host lives, and that room is all that was missing. */
+/* Write until the store is full, and see that the calls fail, that the host lives, and that room is all that was
+ * missing. */
 static void until_full(int limited)
 {
     static char title[200001];

@@ -1,8 +1,8 @@
 /*
- * What is instant waits for nobody. Whoever else is at work in the library is stopped wherever it gets memory, gives it back, starts
- * a thread or calls the kernel, one place after the other: meanwhile every instant function is served. And the locks that these take:
- * nobody holds another one with them, and nobody holds them for long, measured in processor time, which a busy machine does not
- * lengthen. Runs with c_tests/telling.py.
+ * What is instant waits for nobody. Whoever else is at work in the library is stopped wherever it gets memory, gives it
+ * back, starts a thread or calls the kernel, one place after the other: meanwhile every instant function is served. And
+ * the locks that these take: nobody holds another one with them, and nobody holds them for long, measured in processor
+ * time, which a busy machine does not lengthen. Runs with c_tests/telling.py.
  */
 #define MORE_FAULTS                                                                                                    \
     {"free", (void *)stopping_free}, {"close", (void *)stopping_close}, {"write", (void *)stopping_write},             \
@@ -20,7 +20,8 @@ static int stopping_close(int fd);
 static long stopping_write(int fd, const void *from, size_t count);
 static int stopping_madvise(void *from, size_t size, int advice);
 static int stopping_eventfd(unsigned first, int flags);
-static int noting_lock(pthread_mutex_t *lock), noting_trylock(pthread_mutex_t *lock), noting_unlock(pthread_mutex_t *lock);
+static int noting_lock(pthread_mutex_t *lock), noting_trylock(pthread_mutex_t *lock),
+    noting_unlock(pthread_mutex_t *lock);
 static int noting_wait(pthread_cond_t *cond, pthread_mutex_t *lock);
 static int noting_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *at);
 
@@ -117,7 +118,8 @@ typedef struct lock_note {
 
 static lock_note notes[KNOWN];
 static atomic_int noting;
-static _Thread_local int instant, starting; /* inside such a function; in plue_init or plue_shutdown, which have a lock around all */
+static _Thread_local int instant,
+    starting; /* inside such a function; in plue_init or plue_shutdown, which have a lock around all */
 static _Thread_local struct {
     pthread_mutex_t *lock;
     long since;
@@ -135,7 +137,8 @@ static lock_note *note_of(void *lock)
 {
     for (size_t at = (size_t)lock / 16 * 2654435761u % KNOWN, n = 0; n < KNOWN; n++, at = (at + 1) % KNOWN) {
         void *none = NULL;
-        if (atomic_load(&notes[at].lock) == lock || atomic_compare_exchange_strong(&notes[at].lock, &none, lock) || none == lock)
+        if (atomic_load(&notes[at].lock) == lock || atomic_compare_exchange_strong(&notes[at].lock, &none, lock) ||
+            none == lock)
             return &notes[at];
     }
     CHECK(!"room for more locks");
@@ -213,7 +216,7 @@ static int noting_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const s
 
 /* ---- what is to be served ---- */
 static plue_session_t large, other, spare; /* spare: to be destroyed */
-static char *other_id, *unread;           /* a text that was returned before */
+static char *other_id, *unread;            /* a text that was returned before */
 static char title[LARGE + 1];
 static atomic_int served;
 
@@ -294,7 +297,8 @@ static void read_the_large_one(void)
 
 static void open_and_destroy(void)
 {
-    plue_session_t made = plue_session_create_with("{\"title\":\"short\"}"), again = plue_session_open(text(plue_session_get_id(made)));
+    plue_session_t made = plue_session_create_with("{\"title\":\"short\"}"),
+                   again = plue_session_open(text(plue_session_get_id(made)));
     CHECK(made && again && plue_session_update_title(made, title) == 0);
     plue_session_destroy(made);
     plue_session_destroy(again); /* nobody holds it, and its snapshot is freed */
@@ -352,8 +356,13 @@ static void wherever_one_is_stopped_what_is_instant_is_served(void)
         const char *name;
         void (*what)(void);
     } all[] = {
-        {"subscribe", subscribe_and_leave}, {"create", create_and_delete}, {"read", read_the_large_one}, {"open", open_and_destroy},
-        {"change", change_the_large_one}, {"poll", poll_events}, {"survey", look_at_all},
+        {"subscribe", subscribe_and_leave},
+        {"create", create_and_delete},
+        {"read", read_the_large_one},
+        {"open", open_and_destroy},
+        {"change", change_the_large_one},
+        {"poll", poll_events},
+        {"survey", look_at_all},
     };
     CHECK(plue_event_subscribe(never, NULL));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -428,8 +437,8 @@ static void destroy_many_beside_a_survey(int from, int to)
     atomic_store(&busy, 0);
     end(survey);
     qsort(took, (size_t)(to - from), sizeof *took, by_size);
-    printf("destroy beside surveys of %d sessions: median %.2f us, 99.9 %% %.0f us, worst %.0f us\n", to, took[(to - from) / 2] * 1e6,
-           took[(to - from) * 999L / 1000] * 1e6, took[to - from - 1] * 1e6);
+    printf("destroy beside surveys of %d sessions: median %.2f us, 99.9 %% %.0f us, worst %.0f us\n", to,
+           took[(to - from) / 2] * 1e6, took[(to - from) * 999L / 1000] * 1e6, took[to - from - 1] * 1e6);
     free(took);
 }
 
@@ -445,7 +454,8 @@ static double judge_the_locks(void)
             nested += atomic_load(&notes[i].nested);
             longest = each > longest ? each : longest;
         }
-    printf("%d locks of instant functions, %d of them with another one, held for at most %.1f us\n", count, nested, (double)longest / 1e3);
+    printf("%d locks of instant functions, %d of them with another one, held for at most %.1f us\n", count, nested,
+           (double)longest / 1e3);
     CHECK(count >= 4 && nested == 0);
     return (double)longest / 1e3;
 }
@@ -470,7 +480,8 @@ static void begin(void)
     starting = 1;
     start(",\"store\":\"memory\"");
     starting = 0;
-    CHECK((large = plue_session_create(NULL)) && (other = plue_session_create(NULL)) && (other_id = plue_session_get_id(other)));
+    CHECK((large = plue_session_create(NULL)) && (other = plue_session_create(NULL)) &&
+          (other_id = plue_session_get_id(other)));
 }
 
 int main(void)
@@ -489,9 +500,11 @@ int main(void)
     for (int i = 0; i < crowded; i++)
         plue_session_destroy(crowd[i]);
 
-    /* A virtual processor that is away for a while counts that as its time, now and then: what is too long is so each time. */
+    /* A virtual processor that is away for a while counts that as its time, now and then: what is too long is so each
+     * time. */
     double longest = use_much_of_all();
-    for (int more = 3; more && longest > LONGEST_US && !getenv("CHECK_PART"); more--) { /* a tool takes time of its own */
+    for (int more = 3; more && longest > LONGEST_US && !getenv("CHECK_PART");
+         more--) { /* a tool takes time of its own */
         plue_free(other_id);
         begin();
         longest = use_much_of_all();

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <fcntl.h>
 
-#define REMOTE ",\"requestTimeoutMs\":5000,\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:1\",\"directory\":\"/\"}"
+#define REMOTE                                                                                                         \
+    ",\"requestTimeoutMs\":5000,\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:1\",\"directory\":\"/"   \
+    "\"}"
 
 /* Threads that can be started still, by anybody in this process; -1: any number. */
 static atomic_int threads_left = -1;
@@ -17,7 +19,8 @@ int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*fu
 {
     static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (!real)
-        real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))(uintptr_t)dlsym(RTLD_NEXT, "pthread_create");
+        real = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))(uintptr_t)dlsym(
+            RTLD_NEXT, "pthread_create");
     int left = atomic_load(&threads_left);
     while (left > 0 && !atomic_compare_exchange_weak(&threads_left, &left, left - 1))
         ;
@@ -70,7 +73,8 @@ static void *start_and_stop(void *unused)
 {
     while (!atomic_load(&over)) {
         int result = try_start(",\"store\":\"memory\"");
-        CHECK(result == 0 || plue_get_last_error_code() == PLUE_ERROR_CLOSED || plue_get_last_error_code() == PLUE_ERROR_ALREADY_INITIALIZED);
+        CHECK(result == 0 || plue_get_last_error_code() == PLUE_ERROR_CLOSED ||
+              plue_get_last_error_code() == PLUE_ERROR_ALREADY_INITIALIZED);
         if (result == 0) {
             plue_shutdown();
             atomic_fetch_add(&cycles, 1);
@@ -79,7 +83,8 @@ static void *start_and_stop(void *unused)
     return unused;
 }
 
-/* Beside a thread that starts and stops the library without a pause, plue_shutdown() ends the start that it finds, and no more. */
+/* Beside a thread that starts and stops the library without a pause, plue_shutdown() ends the start that it finds, and
+ * no more. */
 static void stops_beside_starts(char **unused)
 {
     pthread_t threads[2];
@@ -128,8 +133,8 @@ static int store_is_free(void)
     return is_free;
 }
 
-/* No thread can be started, from the first on, the second …: plue_init() says so, or works, and leaves nothing behind; and
-   plue_shutdown() needs none. argv[2]: which backend. */
+/* No thread can be started, from the first on, the second …: plue_init() says so, or works, and leaves nothing behind;
+   and plue_shutdown() needs none. argv[2]: which backend. */
 static void lacks_threads(char **arguments)
 {
     const char *more = !strcmp(arguments[2], "opencode") ? REMOTE : "";
@@ -160,7 +165,8 @@ static void has_small_stacks(char **unused)
 {
     pthread_attr_t small;
     (void)unused;
-    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 48 * 1024) == 0 && pthread_setattr_default_np(&small) == 0);
+    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 48 * 1024) == 0 &&
+          pthread_setattr_default_np(&small) == 0);
     start(REMOTE);
     CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_CONNECTION);
     CHECK_ERROR(plue_session_sync(5000) == -1, PLUE_ERROR_CONNECTION);
@@ -172,8 +178,12 @@ int main(int count, char **arguments)
     static const struct {
         const char *how;
         void (*run)(char **);
-    } ways[] = {{"handles_interrupts", handles_interrupts}, {"is_interrupted", is_interrupted}, {"stops_beside_starts", stops_beside_starts},
-                {"is_told_too_much", is_told_too_much}, {"lacks_threads", lacks_threads}, {"has_small_stacks", has_small_stacks}};
+    } ways[] = {{"handles_interrupts", handles_interrupts},
+                {"is_interrupted", is_interrupted},
+                {"stops_beside_starts", stops_beside_starts},
+                {"is_told_too_much", is_told_too_much},
+                {"lacks_threads", lacks_threads},
+                {"has_small_stacks", has_small_stacks}};
     for (size_t i = 0; count > 1 && i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(arguments[1], ways[i].how)) {
             ways[i].run(arguments);

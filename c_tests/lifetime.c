@@ -70,9 +70,19 @@ static void *exempt_functions(void *unused)
 static void a_failed_init_leaves_nothing_behind(void)
 {
     static const char *const bad[] = {
-        "{", "[]", "{\"nonsense\":1}", "{\"store\":\"papyrus\"}", "{\"dataDir\":1}", "{\"store\":\"postgresql://nowhere/x\"}",
-        "{\"backend\":{\"kind\":\"opencode\",\"url\":\"http://127.0.0.1:9\"},\"offline\":\"fail\",\"requestTimeoutMs\":200}", "{\"requestTimeoutMs\":-1}",
-        "{\"dataDir\":\"/proc/nowhere\"}", "{\"dataDir\":\"/dev/null\"}", "{\"log\":{\"file\":\"/nowhere/at/all\"},\"store\":\"memory\"}", "\xff",
+        "{",
+        "[]",
+        "{\"nonsense\":1}",
+        "{\"store\":\"papyrus\"}",
+        "{\"dataDir\":1}",
+        "{\"store\":\"postgresql://nowhere/x\"}",
+        "{\"backend\":{\"kind\":\"opencode\",\"url\":\"http://"
+        "127.0.0.1:9\"},\"offline\":\"fail\",\"requestTimeoutMs\":200}",
+        "{\"requestTimeoutMs\":-1}",
+        "{\"dataDir\":\"/proc/nowhere\"}",
+        "{\"dataDir\":\"/dev/null\"}",
+        "{\"log\":{\"file\":\"/nowhere/at/all\"},\"store\":\"memory\"}",
+        "\xff",
     };
     start(""); /* Python stays once it is up: its thread is not what is counted here */
     plue_shutdown();
@@ -80,7 +90,8 @@ static void a_failed_init_leaves_nothing_behind(void)
     for (int round = 0; round < part(5); round++) {
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             CHECK(plue_init(bad[i]) == -1);
-            CHECK(plue_get_last_error_code() != PLUE_OK && strlen(plue_get_last_error()) > 20 && json_valid(plue_get_last_error_json()));
+            CHECK(plue_get_last_error_code() != PLUE_OK && strlen(plue_get_last_error()) > 20 &&
+                  json_valid(plue_get_last_error_json()));
             CHECK_ERROR(!plue_session_list(), PLUE_ERROR_NOT_INITIALIZED);
         }
         if (round == 0) {
@@ -104,7 +115,8 @@ static void a_second_init_is_refused_and_changes_nothing(void)
 static void handles_and_text_across_a_shutdown(void)
 {
     plue_session_t old = plue_session_create(NULL), other = plue_session_create(NULL);
-    char *info = plue_session_get_info(old), *list = plue_session_list(), *id = plue_session_get_id(old), *event = plue_event_poll();
+    char *info = plue_session_get_info(old), *list = plue_session_list(), *id = plue_session_get_id(old),
+         *event = plue_event_poll();
     char *copy = strdup(info), *list_copy = strdup(list);
     CHECK(old && other && info && list && id && event);
     plue_session_destroy(old);
@@ -209,9 +221,11 @@ static void app_info_describes_the_library(void)
     char quoted[4200];
     snprintf(quoted, sizeof quoted, "\"%s\"", data_dir());
     CHECK(json_valid(info) && json_is(info, "paths.dataDir", quoted) && json_is(info, "backend", "\"embedded\""));
-    CHECK(json_is(info, "store", "\"sqlite\"") && json_is(info, "abi", "0") && json_is(info, "server.running", "false"));
+    CHECK(json_is(info, "store", "\"sqlite\"") && json_is(info, "abi", "0") &&
+          json_is(info, "server.running", "false"));
     CHECK(json_number(info, "uptimeMs") >= 0 && json_number(info, "uptimeMs") < 600000);
-    char *version = json_text(info, "version"), *library = json_text(info, "paths.library"), *python = json_text(info, "paths.python");
+    char *version = json_text(info, "version"), *library = json_text(info, "paths.library"),
+         *python = json_text(info, "paths.python");
     CHECK(version && !strcmp(version, plue_get_version()) && !access(library, R_OK) && !access(python, R_OK));
     free(version);
     free(library);

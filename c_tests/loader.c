@@ -19,7 +19,8 @@ int main(int count, char **arguments)
         void (*stop)(void) = (void (*)(void))dlsym(library, "plue_shutdown");
         const char *(*error)(void) = (const char *(*)(void))dlsym(library, "plue_get_last_error");
         NEED(init && create && list && give_back && stop && error);
-        NEED(!dlsym(library, "plue_deinit") && !dlsym(library, "plue_message_send") && !dlsym(library, "core__finish_text"));
+        NEED(!dlsym(library, "plue_deinit") && !dlsym(library, "plue_message_send") &&
+             !dlsym(library, "core__finish_text"));
         if (init(arguments[2]) != 0) {
             fprintf(stderr, "%s\n", error());
             return 1;

@@ -1,7 +1,7 @@
 /*
- * Memory runs out: the nth allocation of the library's C code fails, alone or with all that follow, for n = 1, 2, 3, … until
- * a run meets no fault. Each call then succeeds or says why not, what is committed is heard, nothing is left behind, and
- * all goes on when there is memory again. A part of it: not every n.
+ * Memory runs out: the nth allocation of the library's C code fails, alone or with all that follow, for n = 1, 2, 3, …
+ * until a run meets no fault. Each call then succeeds or says why not, what is committed is heard, nothing is left
+ * behind, and all goes on when there is memory again. A part of it: not every n.
  */
 #include "faults.h"
 #include "json.h"
@@ -48,7 +48,8 @@ static int blame(const char *call)
     Dl_info where;
     void *at = atomic_load(&faults_at);
     long offset = at && dladdr(at, &where) ? (long)((char *)at - (char *)where.dli_fbase) : 0;
-    fprintf(stderr, "%s: %s, allocation %ld%s (libplue_session.so+0x%lx): ", scene, call, walked, persistent ? " and all that follow" : "", offset);
+    fprintf(stderr, "%s: %s, allocation %ld%s (libplue_session.so+0x%lx): ", scene, call, walked,
+            persistent ? " and all that follow" : "", offset);
     return 0;
 }
 
@@ -59,7 +60,8 @@ static int fine(int ok, const char *call)
         return 1;
     const char *message = plue_get_last_error(), *json = plue_get_last_error_json();
     int code = plue_get_last_error_code();
-    CHECK((code == PLUE_ERROR_IO && atomic_load(&faults_met) && strlen(message) > 10 && json_valid(json)) || blame(call));
+    CHECK((code == PLUE_ERROR_IO && atomic_load(&faults_met) && strlen(message) > 10 && json_valid(json)) ||
+          blame(call));
     refused++;
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * A host with an allocator of its own: malloc, free, calloc and realloc, and no more. What its blocks look like from outside is its
- * business: before each stands a text of its own, which glibc's malloc_usable_size takes for a size.
+ * A host with an allocator of its own: malloc, free, calloc and realloc, and no more. What its blocks look like from
+ * outside is its business: before each stands a text of its own, which glibc's malloc_usable_size takes for a size.
  */
 #include "check.h"
 

@@ -1,4 +1,5 @@
-/* The default queue: it loses nothing, however late it is read, and says so where the log does not reach back so far. */
+/* The default queue: it loses nothing, however late it is read, and says so where the log does not reach back so far.
+ */
 #include "listener.h"
 
 /* More than a queue's MiB: it is behind after the first, and each comes all the same. */
@@ -134,8 +135,10 @@ static void behind_the_replay_window_there_is_one_gap(void)
         CHECK(json_valid(event));
         if (json_number(event, "number") == PLUE_EVENT_GAP) {
             gaps++;
-            char *sessions = json_at(event, "data.sessions"), *requested = json_text(event, "data.requestedCursor"), *latest = json_text(event, "data.latestCursor");
-            CHECK(json_is(event, "sequence", NULL) && json_is(event, "data.reason", "\"trimmed\"") && json_count(sessions) >= 1 && SAYS(sessions, id));
+            char *sessions = json_at(event, "data.sessions"), *requested = json_text(event, "data.requestedCursor"),
+                 *latest = json_text(event, "data.latestCursor");
+            CHECK(json_is(event, "sequence", NULL) && json_is(event, "data.reason", "\"trimmed\"") &&
+                  json_count(sessions) >= 1 && SAYS(sessions, id));
             CHECK(requested && latest && strcmp(requested, latest) && json_number(event, "data.latestRevision") > 0);
             char *state = strstr(sessions, id), *title = strstr(state, "\"title\":\"");
             CHECK(title);

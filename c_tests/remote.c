@@ -1,8 +1,8 @@
 /*
  * A library whose sessions live on a server: who waits where, for how long, and who is sent home.
  *
- * The library runs with c_tests/remote.py in the place of its runtime: the title that a call sets tells the "server" what
- * to do. There are six threads for calls, and sixteen for aborts. Under a slow tool all times are longer.
+ * The library runs with c_tests/remote.py in the place of its runtime: the title that a call sets tells the "server"
+ * what to do. There are six threads for calls, and sixteen for aborts. Under a slow tool all times are longer.
  */
 #include "check.h"
 #include "json.h"
@@ -65,7 +65,8 @@ static int asked(const char *info)
 /* Keep all six threads busy; what they were told to do ends by itself or not. */
 static void occupy(call calls[CALLS], pthread_t threads_[CALLS], const char *title)
 {
-    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 0); /* what an earlier test left behind has ended as well */
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") ==
+               0); /* what an earlier test left behind has ended as well */
     for (int i = 0; i < CALLS; i++) {
         calls[i] = (call){.session = crowd[i], .title = title};
         threads_[i] = run(update, &calls[i]);
@@ -93,7 +94,8 @@ static void the_runtime_is_started_in_order_and_knows_the_host(void)
     const char *info = text(plue_get_app_info());
     char quoted[4200];
     snprintf(quoted, sizeof quoted, "\"%s\"", data_dir());
-    CHECK(json_is(info, "steps", "[\"watched\", \"greet\", \"begin\"]") && json_is(info, "folder", quoted) && json_is(info, "none", "null"));
+    CHECK(json_is(info, "steps", "[\"watched\", \"greet\", \"begin\"]") && json_is(info, "folder", quoted) &&
+          json_is(info, "none", "null"));
     setenv("NONE", "a=b", 1);
     CHECK(json_is(text(plue_get_app_info()), "none", "\"a=b\""));
     unsetenv("NONE");
@@ -123,11 +125,14 @@ static void a_snapshot_is_fresh_for_its_time_and_then_asked_for(void)
 
 static void the_precise_error_comes_before_the_general_one(void)
 {
-    call waiting = {.session = other, .title = command("wait", 5000)}, deaf = {.session = other, .title = command("deaf", 1500)};
+    call waiting = {.session = other, .title = command("wait", 5000)},
+         deaf = {.session = other, .title = command("deaf", 1500)};
     update(&waiting);
-    CHECK(waiting.code == PLUE_ERROR_TIMEOUT && strstr(waiting.error, "the stand-in was asked to wait for longer") && waiting.seconds < 1.8);
+    CHECK(waiting.code == PLUE_ERROR_TIMEOUT && strstr(waiting.error, "the stand-in was asked to wait for longer") &&
+          waiting.seconds < 1.8);
     update(&deaf);
-    CHECK(deaf.code == PLUE_ERROR_TIMEOUT && strstr(deaf.error, "the server gave no answer in time") && deaf.seconds < 1.4 + 2);
+    CHECK(deaf.code == PLUE_ERROR_TIMEOUT && strstr(deaf.error, "the server gave no answer in time") &&
+          deaf.seconds < 1.4 + 2);
     CHECK(!strstr(deaf.error, "store") && strstr(deaf.error, "plue_session_update_title ses_"));
     free(waiting.error);
     free(deaf.error);
@@ -141,13 +146,16 @@ static void what_never_began_says_so_and_aborts_and_reads_do_not_wait(void)
     occupy(calls, threads_, command("deaf", 1600));
     pthread_t waiting = run(update, &late);
     double begun = seconds();
-    CHECK(plue_session_count(NULL) >= 2 && !strcmp(text(plue_session_sync_status()), "{}") && text(plue_session_peek_info(busy))[0] == '{');
+    CHECK(plue_session_count(NULL) >= 2 && !strcmp(text(plue_session_sync_status()), "{}") &&
+          text(plue_session_peek_info(busy))[0] == '{');
     CHECK(plue_session_abort_turn(busy, "turn") == 0 && since(begun) < 0.8);
     end(waiting);
-    CHECK(late.code == PLUE_ERROR_TIMEOUT && strstr(late.error, "kept it waiting") && strstr(late.error, "nothing was changed") && !strstr(late.error, "store"));
+    CHECK(late.code == PLUE_ERROR_TIMEOUT && strstr(late.error, "kept it waiting") &&
+          strstr(late.error, "nothing was changed") && !strstr(late.error, "store"));
     leave(calls, threads_, PLUE_ERROR_TIMEOUT);
     rest(800);
-    CHECK(plue_session_update_title(other, "later") == 0 && json_is(text(plue_session_peek_info(other)), "title", "\"later\""));
+    CHECK(plue_session_update_title(other, "later") == 0 &&
+          json_is(text(plue_session_peek_info(other)), "title", "\"later\""));
     free(late.error);
 }
 
@@ -157,7 +165,8 @@ static void calls_of_one_session_are_made_one_after_the_other_and_leave_the_thre
     enum { MANY = CALLS + 3 };
     call calls[MANY];
     pthread_t threads_[MANY];
-    EVENTUALLY(json_number(text(plue_get_app_info()), "running") == 0); /* what an earlier test left behind has ended as well */
+    EVENTUALLY(json_number(text(plue_get_app_info()), "running") ==
+               0); /* what an earlier test left behind has ended as well */
     double begun = seconds();
     for (int i = 0; i < MANY; i++) {
         calls[i] = (call){.session = i % 3 ? busy : crowd[1], .title = command("wait", 150)};
@@ -246,7 +255,8 @@ static void what_comes_after_its_caller_has_left_is_thrown_away(void)
     CHECK_ERROR(!plue_session_create_with(options), PLUE_ERROR_TIMEOUT);
     rest(600);
     char *known = json_at(text(plue_get_app_info()), "known");
-    CHECK(json_count(known) == CALLS + 1 && plue_session_count(NULL) >= CALLS + 2); /* it was made, and nobody holds it */
+    CHECK(json_count(known) == CALLS + 1 &&
+          plue_session_count(NULL) >= CALLS + 2); /* it was made, and nobody holds it */
     free(known);
 }
 
@@ -268,12 +278,15 @@ static void a_server_that_is_away_shows_in_every_session(void)
     plue_session_t late = NULL;
     CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\""));
     CHECK(plue_session_update_title(other, "away") == 0);
-    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"stale\"") && json_is(text(plue_session_peek_info(other)), "sync.state", "\"stale\""));
+    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"stale\"") &&
+          json_is(text(plue_session_peek_info(other)), "sync.state", "\"stale\""));
     CHECK(plue_session_update_title(busy, "changed meanwhile") == 0 && (late = plue_session_create(NULL)) != NULL);
-    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"stale\"") && json_is(text(plue_session_peek_info(late)), "sync.state", "\"stale\""));
+    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"stale\"") &&
+          json_is(text(plue_session_peek_info(late)), "sync.state", "\"stale\""));
     CHECK(json_is(text(plue_session_peek_info(busy)), "title", "\"changed meanwhile\""));
     CHECK(plue_session_update_title(other, "back") == 0);
-    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\"") && json_is(text(plue_session_peek_info(late)), "sync.state", "\"synced\""));
+    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\"") &&
+          json_is(text(plue_session_peek_info(late)), "sync.state", "\"synced\""));
     CHECK(json_is(text(plue_session_peek_info(busy)), "title", "\"changed meanwhile\""));
     plue_session_destroy(late);
 }
@@ -295,7 +308,8 @@ static void no_change_brings_an_old_state_back(void)
         CHECK(plue_session_update_title(busy, "t") == 0);
     atomic_store(&switching, 0);
     end(switcher);
-    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\"") && json_is(text(plue_session_peek_info(other)), "sync.state", "\"synced\""));
+    CHECK(json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\"") &&
+          json_is(text(plue_session_peek_info(other)), "sync.state", "\"synced\""));
 }
 
 static void a_forked_child_lets_go_of_the_lifeline(void)
@@ -350,7 +364,8 @@ static void a_runtime_that_is_gone_tells_nothing(void)
     while (text(plue_event_poll())[0] == '{')
         ;
     rest(800);
-    CHECK(json_is(text(plue_session_peek_info(busy)), "title", "\"new\"") && json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\""));
+    CHECK(json_is(text(plue_session_peek_info(busy)), "title", "\"new\"") &&
+          json_is(text(plue_session_peek_info(busy)), "sync.state", "\"synced\""));
     CHECK_ERROR(!plue_event_poll(), PLUE_OK);
 }
 

@@ -1,4 +1,5 @@
-"""Takes the place of plue_session/runtime.py in a library that c_tests/remote.c tests: a server that does what it is told.
+"""Takes the place of plue_session/runtime.py in a library that c_tests/remote.c tests: a server that does what it is
+told.
 
 Sessions are texts in a dict; what a "server" does to a call is in its title:
 
@@ -29,7 +30,10 @@ class Store:
 
     def put(self, session_id, title, asked=0):
         self.rev += 1
-        info = json.dumps({"id": session_id, "title": title, "asked": asked})[:-1] + ',"sync":{"state":"synced","pending":0}}'
+        info = (
+            json.dumps({"id": session_id, "title": title, "asked": asked})[:-1]
+            + ',"sync":{"state":"synced","pending":0}}'
+        )
         self.infos[session_id] = self.rev, info
         return self.rev, info
 
@@ -136,8 +140,8 @@ class Runtime:
         self.publisher, self.environ, self.lifeline = publisher, environ, lifeline
         config = json.loads(config_json)
         self.settings, self.cache_ttl_ns = Settings(config["requestTimeoutMs"]), config["cacheTtlMs"] * 1_000_000
-        self.store, self.log, self.commits, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
-        self.commits.store = self.store
+        self.store, self.log, self.writer, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
+        self.writer.store = self.store
         self.asked, self.running, self.steps, self.waiting = {}, set(), [], []
         self.sessions = self.sync = self
 
@@ -145,7 +149,12 @@ class Runtime:
         self.publisher.adopt()
         time.sleep(seconds)
         self.publisher.snapshot(session_id, 1000, '{"title":"from a runtime that is gone"}')
-        self.publisher.transient(EVENT_NUMBER["log"], None, ',"data":{"message":"from a runtime that is gone"}}', cursors.render("00000000", 0, None))
+        self.publisher.transient(
+            EVENT_NUMBER["log"],
+            None,
+            ',"data":{"message":"from a runtime that is gone"}}',
+            cursors.render("00000000", 0, None),
+        )
         self.publisher.away(True)
 
     @contextlib.contextmanager
@@ -180,7 +189,16 @@ class Runtime:
 
     def app_info(self):
         host = self.environ()
-        return json.dumps({"known": sorted(self.publisher.known_ids()), "steps": self.steps, "running": len(self.running), "folder": host["CHECK_DIR"], "none": host.get("NONE"), "lifeline": self.ends[1]})
+        return json.dumps(
+            {
+                "known": sorted(self.publisher.known_ids()),
+                "steps": self.steps,
+                "running": len(self.running),
+                "folder": host["CHECK_DIR"],
+                "none": host.get("NONE"),
+                "lifeline": self.ends[1],
+            }
+        )
 
     # -- its life --
     def watched(self):
@@ -192,6 +210,7 @@ class Runtime:
     def begin(self):
         self.steps.append("begin")
         import os
+
         self.ends = os.pipe()
         self.lifeline(self.ends[1], True)
 
@@ -205,6 +224,7 @@ class Runtime:
 
     def close(self):
         import os
+
         self.lifeline(self.ends[1], False)
         for end in self.ends:
             os.close(end)

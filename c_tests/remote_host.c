@@ -1,9 +1,10 @@
 /*
  * A host that does what it is told: a line in, a line of JSON out. Told by tests/robust/host.py.
  *
- * In: "<number>\t<a|s>\t<name>\t<argument>…", a: on a thread of its own; an argument of \1 is NULL. Out: {"id","value","code","error","at","took"},
- * times in seconds of the monotonic clock, and {"event","at"} for what a subscription hears. Names are those of the functions without
- * "plue_", and what a host may do besides: latency, fork, exit, abort, subscribe.
+ * In: "<number>\t<a|s>\t<name>\t<argument>…", a: on a thread of its own; an argument of \1 is NULL. Out:
+ * {"id","value","code","error","at","took"}, times in seconds of the monotonic clock, and {"event","at"} for what a
+ * subscription hears. Names are those of the functions without "plue_", and what a host may do besides: latency, fork,
+ * exit, abort, subscribe.
  */
 #include "check.h"
 
@@ -74,7 +75,8 @@ static int by_size(const void *left, const void *right)
     return (difference > 0) - (difference < 0);
 }
 
-/* How long the functions take that never wait, called for so many milliseconds: microseconds, the 99th of 100 and the slowest. */
+/* How long the functions take that never wait, called for so many milliseconds: microseconds, the 99th of 100 and the
+ * slowest. */
 static void latency(const command *told)
 {
     enum { MOST = 200000 };
@@ -97,12 +99,13 @@ static void latency(const command *told)
     }
     for (int i = 0; i < 3; i++)
         qsort(took[i], (size_t)count, sizeof(double), by_size);
-    snprintf(line, sizeof line, "{\"count\":%d,\"peek_info\":%.1f,\"get_id\":%.1f,\"poll\":%.1f}", count, took[0][count * 99 / 100] * 1e6,
-             took[1][count * 99 / 100] * 1e6, took[2][count * 99 / 100] * 1e6);
+    snprintf(line, sizeof line, "{\"count\":%d,\"peek_info\":%.1f,\"get_id\":%.1f,\"poll\":%.1f}", count,
+             took[0][count * 99 / 100] * 1e6, took[1][count * 99 / 100] * 1e6, took[2][count * 99 / 100] * 1e6);
     say(told, (answer){.is_text = 1, .text = line, .began = began});
 }
 
-/* A child that tries the library, tells what it said, and lives until it is killed. Its pid is the value; what the library said, the code. */
+/* A child that tries the library, tells what it said, and lives until it is killed. Its pid is the value; what the
+ * library said, the code. */
 static void fork_child(const command *told)
 {
     double began = seconds();

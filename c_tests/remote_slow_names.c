@@ -1,4 +1,5 @@
-/* For LD_PRELOAD: the names under .slow take a minute to be looked up, and then have no address. All others are as they are. */
+/* For LD_PRELOAD: the names under .slow take a minute to be looked up, and then have no address. All others are as they
+ * are. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>

@@ -1,6 +1,7 @@
 /*
- * The library is started, and used first, by a thread that has real-time priority, or runs only when nobody else wants to, on one
- * processor, with a low priority, upward rounding and a name of its own: none of that is its threads'. argv[1]: fifo or idle.
+ * The library is started, and used first, by a thread that has real-time priority, or runs only when nobody else wants
+ * to, on one processor, with a low priority, upward rounding and a name of its own: none of that is its threads'.
+ * argv[1]: fifo or idle.
  */
 #include "everything.h"
 

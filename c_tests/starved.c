@@ -1,19 +1,21 @@
 /*
- * Allocations that fail anywhere in the process, also in libpython and in threads that are just beginning: the nth while the library
- * starts, serves a call and stops, for n = 1, 2, 3 … until a run meets no fault. Python has run before: its own start is its own matter.
- * Each call succeeds or says that memory is short, and then all works again.
+ * Allocations that fail anywhere in the process, also in libpython and in threads that are just beginning: the nth
+ * while the library starts, serves a call and stops, for n = 1, 2, 3 … until a run meets no fault. Python has run
+ * before: its own start is its own matter. Each call succeeds or says that memory is short, and then all works again.
  */
 #include "everything.h"
 
 #include <errno.h>
 #include <link.h>
 
-extern void *__libc_malloc(size_t size), *__libc_calloc(size_t count, size_t size), *__libc_realloc(void *of, size_t size);
+extern void *__libc_malloc(size_t size), *__libc_calloc(size_t count, size_t size),
+    *__libc_realloc(void *of, size_t size);
 
 static atomic_long left; /* allocations until one fails; 0: none does */
 static atomic_int met;
 
-/* The loader ends the process itself when a thread's data of a module cannot be allocated: nothing can be done about that here. */
+/* The loader ends the process itself when a thread's data of a module cannot be allocated: nothing can be done about
+ * that here. */
 static uintptr_t loader_from, loader_to;
 
 static int find_loader(struct dl_phdr_info *object, size_t size, void *unused)

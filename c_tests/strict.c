@@ -86,14 +86,17 @@ int main(void)
     case PLUE_ERROR_INVALID_PARAM:
         return 2;
     }
-    return callback == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 || plue_init_ == 0 || plue_shutdown_ == 0
-        || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 || plue_get_last_error_()[0] != 'N' || plue_get_last_error_json_()[0] != '{'
-        || plue_free_json_ == 0 || plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_session_create_ == 0
-        || plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 || plue_session_get_info_ == 0
-        || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 || plue_session_list_ == 0 || plue_session_query_ == 0
-        || plue_session_count_ == 0 || plue_session_update_title_ == 0 || plue_session_update_ == 0 || plue_session_initialize_ == 0
-        || plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_abort_turn_ == 0
-        || plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 || plue_session_create_share_ == 0 || plue_session_unshare_ == 0
-        || plue_session_validate_share_ == 0 || plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0
-        || plue_event_poll_ == 0;
+    return callback == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 || plue_init_ == 0 ||
+           plue_shutdown_ == 0 || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 ||
+           plue_get_last_error_()[0] != 'N' || plue_get_last_error_json_()[0] != '{' || plue_free_json_ == 0 ||
+           plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_session_create_ == 0 ||
+           plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 ||
+           plue_session_get_info_ == 0 || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 ||
+           plue_session_list_ == 0 || plue_session_query_ == 0 || plue_session_count_ == 0 ||
+           plue_session_update_title_ == 0 || plue_session_update_ == 0 || plue_session_initialize_ == 0 ||
+           plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_abort_turn_ == 0 ||
+           plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 ||
+           plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
+           plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
+           plue_event_poll_ == 0;
 }

@@ -1,5 +1,5 @@
-"""Takes the place of plue_session/runtime.py in libraries that c_tests/farewell.c and instant.c test: the one that is shipped, which
-also does, when a title says so, what otherwise happens when it likes:
+"""Takes the place of plue_session/runtime.py in libraries that c_tests/farewell.c and instant.c test: the one that is
+shipped, which also does, when a title says so, what otherwise happens when it likes:
 
     "log N"   tells N log events, numbered
     "server away", "server back"   tells of a sync.state

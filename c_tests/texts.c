@@ -1,4 +1,5 @@
-/* Texts that belong to the caller: what a double free may not take, how long one more takes, and what stays when all are freed. */
+/* Texts that belong to the caller: what a double free may not take, how long one more takes, and what stays when all
+ * are freed. */
 #include "check.h"
 #include "json.h"
 
@@ -108,8 +109,8 @@ static long new_pages(void)
     return used.ru_minflt;
 }
 
-/* Work that grows with the number of texts needs memory that grows: judged by the pages that one call touches for the first time,
-   for a shared machine makes any call slow now and then. */
+/* Work that grows with the number of texts needs memory that grows: judged by the pages that one call touches for the
+   first time, for a shared machine makes any call slow now and then. */
 static void one_more_text_costs_no_more_however_many_there_are(void)
 {
     int count = part(1200000);

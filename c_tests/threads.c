@@ -24,7 +24,8 @@ static void expect(int ok, int stopping)
         return;
     int code = plue_get_last_error_code();
     atomic_fetch_add(&refused, 1);
-    if (code == PLUE_ERROR_BAD_HANDLE || code == PLUE_ERROR_NOT_FOUND || code == PLUE_ERROR_INVALID_PARAM || code == PLUE_ERROR_ABORTED)
+    if (code == PLUE_ERROR_BAD_HANDLE || code == PLUE_ERROR_NOT_FOUND || code == PLUE_ERROR_INVALID_PARAM ||
+        code == PLUE_ERROR_ABORTED)
         return;
     if (stopping && (code == PLUE_ERROR_NOT_INITIALIZED || code == PLUE_ERROR_CLOSED)) {
         pause_ms(1); /* room for the one that starts it again: being refused costs nothing */
@@ -64,7 +65,9 @@ static void *hammer(void *argument)
         plue_free(id);
         snprintf(title, sizeof title, "%u \"title\" %u", seed, place);
         switch (dice(&seed, 20)) {
-        case 0: case 1: case 2:
+        case 0:
+        case 1:
+        case 2:
             expect(good(plue_session_get_info(session)), stopping);
             break;
         case 3:
@@ -73,7 +76,8 @@ static void *hammer(void *argument)
         case 4:
             expect(good(plue_session_get_id(session)), stopping);
             break;
-        case 5: case 6:
+        case 5:
+        case 6:
             expect(plue_session_update_title(session, title) == 0, stopping);
             break;
         case 7:
@@ -278,10 +282,17 @@ static void *until_cancelled(void *session)
 {
     for (unsigned seed = (unsigned)(uintptr_t)pthread_self();; pthread_testcancel()) {
         switch (dice(&seed, 4)) {
-        case 0: plue_session_update_title(session, "by one that is cancelled"); break;
-        case 1: plue_free_json(plue_session_list()); break;
-        case 2: plue_event_unsubscribe(plue_event_subscribe(ignore, NULL)); break;
-        default: plue_free_json(plue_event_poll());
+        case 0:
+            plue_session_update_title(session, "by one that is cancelled");
+            break;
+        case 1:
+            plue_free_json(plue_session_list());
+            break;
+        case 2:
+            plue_event_unsubscribe(plue_event_subscribe(ignore, NULL));
+            break;
+        default:
+            plue_free_json(plue_event_poll());
         }
     }
     return NULL;

@@ -34,7 +34,8 @@ int main(int count, char **words)
 {
     char config[4096] = "{\"backend\":{\"kind\":\"opencode\",\"spawn\":{}}}";
     if (count > 1) /* offline "fail": without the server this program has nothing to do */
-        snprintf(config, sizeof config, "{\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\",\"url\":\"%s\"}}", words[1]);
+        snprintf(config, sizeof config, "{\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\",\"url\":\"%s\"}}",
+                 words[1]);
     if (plue_init(config) != 0)
         return fail();
 

@@ -23,7 +23,8 @@ class Cancel:
             wake()
 
     def watch(self, wake):
-        """Have `wake()` called once when the token is set, from any thread; at once if it is. It must not block or fail."""
+        """Have `wake()` called once when the token is set, from any thread; at once if it is. It must not block or
+        fail."""
         with self._lock:
             if self.error is None:
                 self._wakers.append(wake)

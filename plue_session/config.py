@@ -11,7 +11,7 @@ from plue_session.rules.jsontext import parse
 
 #: The longest wait and the longest age that make sense, in ms: a C int, and some three thousand years.
 MAX_WAIT = (1 << 31) - 1
-MAX_AGE = 10 ** 14
+MAX_AGE = 10**14
 MAX_FILE = 1 << 20
 
 
@@ -77,7 +77,8 @@ def _read_file(path, what):
 
 
 def _merge(upper, lower):
-    """Put `upper` over `lower`, key by key, also inside objects. A backend of another kind or place is another backend."""
+    """Put `upper` over `lower`, key by key, also inside objects. A backend of another kind or place is another
+    backend."""
     merged = {**lower, **upper}
     for key, value in upper.items():
         if type(value) is dict and type(lower.get(key)) is dict:
@@ -101,11 +102,14 @@ def _data_dir(given, environ):
     base = environ.get("XDG_DATA_HOME", "")
     if not os.path.isabs(base):  # the specification says to ignore a relative one
         import pwd  # not $HOME: sudo and containers leave another user's there
+
         try:
             base = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local", "share")
         except KeyError:
-            raise InvalidParam(f"user {os.getuid()} has no home directory in the passwd database to default dataDir to",
-                               "Set dataDir or PLUE_SESSION_DATA_DIR.") from None
+            raise InvalidParam(
+                f"user {os.getuid()} has no home directory in the passwd database to default dataDir to",
+                "Set dataDir or PLUE_SESSION_DATA_DIR.",
+            ) from None
     return os.path.join(base, "plue_session")
 
 
@@ -128,14 +132,18 @@ def _backend(given, environ):
     values = dict.fromkeys(("url", "directory", "username", "password", "spawn"))
     if kind == "embedded":
         if backend.keys() - {"kind"}:
-            raise InvalidParam(f"backend.{min(backend.keys() - {'kind'})} is of no use to the embedded backend",
-                               'Set backend.kind to "opencode", or leave the key out.')
+            raise InvalidParam(
+                f"backend.{min(backend.keys() - {'kind'})} is of no use to the embedded backend",
+                'Set backend.kind to "opencode", or leave the key out.',
+            )
         return {"kind": kind, **values}
     if "spawn" in backend:
         outside = [key for key in ("url", "directory", "username", "password") if key in backend]
         if outside:
-            raise InvalidParam(f"backend.{outside[0]} and backend.spawn exclude each other",
-                               "Attach to a server by url, or spawn one; spawn has a directory and an env of its own.")
+            raise InvalidParam(
+                f"backend.{outside[0]} and backend.spawn exclude each other",
+                "Attach to a server by url, or spawn one; spawn has a directory and an env of its own.",
+            )
     elif "url" not in backend:
         if not url:
             raise InvalidParam("backend.url is missing", "Set backend.url, backend.spawn or PLUE_OPENCODE_URL.")
@@ -147,7 +155,9 @@ def _backend(given, environ):
     if "spawn" in backend:
         values["spawn"] = Settings(_spawn(backend["spawn"]))
     else:
-        values["directory"] = directories.canonical(backend["directory"] if "directory" in backend else _here(), "backend.directory")
+        values["directory"] = directories.canonical(
+            backend["directory"] if "directory" in backend else _here(), "backend.directory"
+        )
         values["url"] = values["url"].rstrip("/")
     return values
 
@@ -156,12 +166,20 @@ def _here():
     try:
         return os.getcwd()
     except OSError as error:
-        raise InvalidParam(f"no directory is named, and the working directory cannot be used: {error.strerror}", "Name one, or start elsewhere.") from None
+        raise InvalidParam(
+            f"no directory is named, and the working directory cannot be used: {error.strerror}",
+            "Name one, or start elsewhere.",
+        ) from None
 
 
 def _spawn(spawn):
-    return {"command": spawn.get("command", ["opencode"]), "env": spawn.get("env", {}),
-            "directory": directories.canonical(spawn["directory"] if "directory" in spawn else _here(), "backend.spawn.directory")}
+    return {
+        "command": spawn.get("command", ["opencode"]),
+        "env": spawn.get("env", {}),
+        "directory": directories.canonical(
+            spawn["directory"] if "directory" in spawn else _here(), "backend.spawn.directory"
+        ),
+    }
 
 
 def _check_spawn(value, path):
@@ -169,8 +187,10 @@ def _check_spawn(value, path):
     if "command" in value:
         command = value["command"]
         if type(command) is not list or not command:
-            raise InvalidParam(f"{path}.command must be a non-empty array of strings",
-                               'Pass the program and its arguments, such as ["opencode"].')
+            raise InvalidParam(
+                f"{path}.command must be a non-empty array of strings",
+                'Pass the program and its arguments, such as ["opencode"].',
+            )
         for place, word in enumerate(command):
             _word(word, f"{path}.command[{place}]", least=0 if place else 1)
     if "directory" in value:
@@ -178,8 +198,10 @@ def _check_spawn(value, path):
     if "env" in value:
         for name, text in fields.members(value["env"], f"{path}.env", None).items():
             if not name or "=" in name or "\0" in name:
-                raise InvalidParam(f"{path}.env has a name that no environment variable can have",
-                                   'Names are not empty and hold no "=".')
+                raise InvalidParam(
+                    f"{path}.env has a name that no environment variable can have",
+                    'Names are not empty and hold no "=".',
+                )
             _word(text, f"{path}.env.{fields.printable(name)}")
     return value
 
@@ -228,25 +250,36 @@ def _url(value, path, schemes=None):
     if not separator or not place.strip("/") or not scheme.isalnum() or (schemes and scheme.lower() not in schemes):
         raise InvalidParam(f"{path} is not a URL", f"Write it as {(schemes or ('https',))[0]}://host.")
     if any(char in "?#" or char.isspace() or not char.isprintable() for char in place):
-        raise InvalidParam(f"{path} has a query, a fragment or a character that no URL has", "Leave it out or percent-encode it.")
+        raise InvalidParam(
+            f"{path} has a query, a fragment or a character that no URL has", "Leave it out or percent-encode it."
+        )
     if "@" in place.partition("/")[0]:
-        raise InvalidParam(f"{path} holds credentials", "They would be shown with it; set username and password instead.")
+        raise InvalidParam(
+            f"{path} holds credentials", "They would be shown with it; set username and password instead."
+        )
     return value
 
 
 def _http_url(value, path):
     authority = _url(value, path, ("http", "https")).partition("://")[2].partition("/")[0]
     host, colon, port = authority.rpartition(":")
-    if colon and not authority.endswith("]") and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+    if (
+        colon
+        and not authority.endswith("]")
+        and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536)
+    ):
         raise InvalidParam(f"{path} has no host, or a port that none can have", "Write it as http://127.0.0.1:4096.")
     if not _is_host(authority if authority.endswith("]") or not colon else host):
-        raise InvalidParam(f"{path} names a host that none can have", "Write it as http://127.0.0.1:4096 or http://[::1]:4096.")
+        raise InvalidParam(
+            f"{path} names a host that none can have", "Write it as http://127.0.0.1:4096 or http://[::1]:4096."
+        )
     return value
 
 
 def _is_host(host):
     if host.startswith("["):
         from socket import AF_INET6, inet_pton  # the embedded store needs none of it
+
         try:
             return host.endswith("]") and bool(inet_pton(AF_INET6, host[1:-1].partition("%")[0]))
         except OSError:
@@ -284,12 +317,20 @@ def _check_lease(lease, given):
     if "renewMs" not in given.get("lease", {}):
         lease.renew_ms = lease.ttl_ms // 3
     if lease.ttl_ms < 3 * lease.renew_ms:
-        raise InvalidParam("lease.ttlMs is less than three times lease.renewMs",
-                           "Two renewals in a row may be lost without losing the lease: raise ttlMs or lower renewMs.")
+        raise InvalidParam(
+            "lease.ttlMs is less than three times lease.renewMs",
+            "Two renewals in a row may be lost without losing the lease: raise ttlMs or lower renewMs.",
+        )
 
 
-_BACKEND = {"kind": _choice("embedded", "opencode"), "url": _http_url,
-            "directory": lambda value, path: fields.text(value, path, 1), "username": _word, "password": _word, "spawn": _check_spawn}
+_BACKEND = {
+    "kind": _choice("embedded", "opencode"),
+    "url": _http_url,
+    "directory": lambda value, path: fields.text(value, path, 1),
+    "username": _word,
+    "password": _word,
+    "spawn": _check_spawn,
+}
 
 #: Each key's check and default; None as default means "none", and null says so. `dataDir` and `backend` are read apart.
 _RULES = {
@@ -299,17 +340,29 @@ _RULES = {
     "requestTimeoutMs": (_number(1, MAX_WAIT), 30_000),
     "offline": (_choice("queue", "fail"), "queue"),
     "defaultModel": (_model, None),
-    "retry": {"attempts": (_number(1, 1_000), 3), "baseMs": (_number(0, MAX_WAIT), 1_000),
-              "maxMs": (_number(0, MAX_WAIT), 30_000)},
-    "share": {"baseUrl": (_base_url, "http://localhost:4780"),
-              "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000), "auto": (fields.flag, False)},
+    "retry": {
+        "attempts": (_number(1, 1_000), 3),
+        "baseMs": (_number(0, MAX_WAIT), 1_000),
+        "maxMs": (_number(0, MAX_WAIT), 30_000),
+    },
+    "share": {
+        "baseUrl": (_base_url, "http://localhost:4780"),
+        "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000),
+        "auto": (fields.flag, False),
+    },
     "replay": {"limit": (_number(1, 1_000_000), 2_048), "ageMs": (_number(1, MAX_AGE), 120_000)},
     "lease": {"ttlMs": (_number(3, MAX_WAIT), 30_000), "renewMs": (_number(1, MAX_WAIT), 10_000)},
-    "artifacts": {"compressAboveBytes": (_number(0), 10_240), "maxBytes": (_number(1), 104_857_600),
-                  "maxSessionBytes": (_number(1), 10_737_418_240)},
+    "artifacts": {
+        "compressAboveBytes": (_number(0), 10_240),
+        "maxBytes": (_number(1), 104_857_600),
+        "maxSessionBytes": (_number(1), 10_737_418_240),
+    },
     "limits": {"activeSessions": (_number(1), None)},
-    "sessions": {"timeoutMs": (_number(1, MAX_AGE), None), "retentionMs": (_number(1, MAX_AGE), None),
-                 "cleanupMs": (_number(1, MAX_WAIT), 3_600_000)},
+    "sessions": {
+        "timeoutMs": (_number(1, MAX_AGE), None),
+        "retentionMs": (_number(1, MAX_AGE), None),
+        "cleanupMs": (_number(1, MAX_WAIT), 3_600_000),
+    },
     "permissions": {"default": (_choice("ask", "allow", "deny"), "ask"), "deadlineMs": (_number(1, MAX_AGE), 600_000)},
     "hooks": {"strict": (fields.flag, False), "timeoutMs": (_number(1, MAX_WAIT), 5_000)},
     "log": {"level": (_choice("debug", "info", "warning", "error"), "warning"), "file": (_path, None)},

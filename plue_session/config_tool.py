@@ -1,6 +1,6 @@
 """plue-session-config: what a compiler needs to know of the installed library.
 
-    cc app.c $(plue-session-config --cflags --libs)
+cc app.c $(plue-session-config --cflags --libs)
 """
 
 import argparse
@@ -16,19 +16,30 @@ LIBRARY, INCLUDE = os.path.join(PACKAGE, "lib"), os.path.join(PACKAGE, "include"
 #: What each flag prints, and what it means.
 ANSWERS = {
     "cflags": (f"-I{INCLUDE}", "what the compiler needs to find plue_session.h"),
-    "libs": (f"-L{LIBRARY} -Wl,-rpath,{LIBRARY} -lplue_session", "what the linker needs; the program finds the library again by itself"),
+    "libs": (
+        f"-L{LIBRARY} -Wl,-rpath,{LIBRARY} -lplue_session",
+        "what the linker needs; the program finds the library again by itself",
+    ),
     "includedir": (INCLUDE, "the folder of plue_session.h"),
     "libdir": (LIBRARY, "the folder of libplue_session.so"),
     "version": (__version__, "the library's version"),
     "pkgconfigdir": (os.path.join(LIBRARY, "pkgconfig"), "the folder of plue-session.pc, for PKG_CONFIG_PATH"),
-    "suppressions": (os.path.join(PACKAGE, "suppressions"), "the folder of lsan.supp and valgrind.supp, for programs under these tools"),
-    "cmakedir": (os.path.join(LIBRARY, "cmake", "PlueSession"), "the folder of PlueSessionConfig.cmake, for PlueSession_DIR"),
+    "suppressions": (
+        os.path.join(PACKAGE, "suppressions"),
+        "the folder of lsan.supp and valgrind.supp, for programs under these tools",
+    ),
+    "cmakedir": (
+        os.path.join(LIBRARY, "cmake", "PlueSession"),
+        "the folder of PlueSessionConfig.cmake, for PlueSession_DIR",
+    ),
 }
 
 
 def main(arguments=None):
     """Print the answers in the order they were asked for, on one line. Exit 0; 1 the library is not built; 2 usage."""
-    parser = argparse.ArgumentParser(prog="plue-session-config", description="Say how to compile and link with plue_session.")
+    parser = argparse.ArgumentParser(
+        prog="plue-session-config", description="Say how to compile and link with plue_session."
+    )
     parser.set_defaults(asked=[])
     for name, (_, meaning) in ANSWERS.items():
         parser.add_argument("--" + name, dest="asked", action="append_const", const=name, help=meaning)
@@ -36,15 +47,18 @@ def main(arguments=None):
     if not asked:
         parser.error("nothing was asked; --help lists what can be")
     if not os.path.exists(os.path.join(LIBRARY, "libplue_session.so")):
-        print(f"plue-session-config: there is no library in {LIBRARY}. Build it (make library) or install the package (pip install .).",
-              file=sys.stderr)
+        print(
+            f"plue-session-config: there is no library in {LIBRARY}. Build it (make library) or install the package (pip install .).",
+            file=sys.stderr,
+        )
         return 1
     print(" ".join(quote(ANSWERS[name][0], name) for name in asked))
     return 0
 
 
 def quote(answer, name):
-    """Return the answer as `$(…)` in a command line may stand; in flags, as pkg-config does it, blanks of paths are escaped."""
+    """Return the answer as `$(…)` in a command line may stand; in flags, as pkg-config does it, blanks of paths are
+    escaped."""
     if name not in ("cflags", "libs"):
         return answer
     for path in (LIBRARY, INCLUDE):

@@ -1,4 +1,5 @@
-"""The one tree of errors: a class per C code, and the table that the header, the C side and the reader of a log share."""
+"""The one tree of errors: a class per C code, and the table that the header, the C side and the reader of a log
+share."""
 
 
 class PlueError(Exception):
@@ -29,8 +30,18 @@ class PlueError(Exception):
 
 def _error(name, number, about, retryable=False):
     title = "".join(part.capitalize() for part in name.split("_"))
-    return type(title, (PlueError,), {
-        "__doc__": about, "__module__": __name__, "name": name, "number": number, "about": about, "retryable": retryable})
+    return type(
+        title,
+        (PlueError,),
+        {
+            "__doc__": about,
+            "__module__": __name__,
+            "name": name,
+            "number": number,
+            "about": about,
+            "retryable": retryable,
+        },
+    )
 
 
 InvalidParam = _error("INVALID_PARAM", -1, "A parameter is NULL, of the wrong type or value, unknown, or not UTF-8.")
@@ -44,12 +55,16 @@ Timeout = _error("TIMEOUT", -8, "The call's time is up.", retryable=True)
 Aborted = _error("ABORTED", -9, "plue_session_abort() interrupted this call.")
 NotInitialized = _error("NOT_INITIALIZED", -10, "plue_init() has not been called, or plue_shutdown() has.")
 AlreadyInitialized = _error("ALREADY_INITIALIZED", -11, "plue_init() was called twice without plue_shutdown().")
-BadHandle = _error("BAD_HANDLE", -12, "Not a live handle: destroyed, forged, of another kind, or from before a shutdown.")
+BadHandle = _error(
+    "BAD_HANDLE", -12, "Not a live handle: destroyed, forged, of another kind, or from before a shutdown."
+)
 Connection = _error("CONNECTION", -13, "The server cannot be reached.", retryable=True)
 Conflict = _error("CONFLICT", -14, "The state is another than the caller assumed; nothing was changed.")
 InvalidTransition = _error("INVALID_TRANSITION", -15, "The session's status or relay state does not allow this.")
 InUse = _error("IN_USE", -16, "Something still uses it: another handle, a turn, a callback, a process.")
-Busy = _error("BUSY", -17, "Another one is at it; the call waited as long as it may. Nothing was changed.", retryable=True)
+Busy = _error(
+    "BUSY", -17, "Another one is at it; the call waited as long as it may. Nothing was changed.", retryable=True
+)
 LeaseLost = _error("LEASE_LOST", -18, "The right to execute the session went to someone else.", retryable=True)
 ClaimExpired = _error("CLAIM_EXPIRED", -19, "The claim is outdated; nothing was changed.")
 BadCursor = _error("BAD_CURSOR", -20, "The cursor is malformed, or belongs to another session or query.")
@@ -65,7 +80,36 @@ QueueFull = _error("QUEUE_FULL", -29, "A bounded queue is full; try again when i
 HookFailed = _error("HOOK_FAILED", -30, "A hook refused, and hooks.strict is set.")
 Unknown = _error("UNKNOWN", -99, PlueError.about)
 
-ALL = (InvalidParam, NotFound, AlreadyExists, ProviderAuth, ProviderInit, JsonParse, StoreIo, Timeout, Aborted,
-       NotInitialized, AlreadyInitialized, BadHandle, Connection, Conflict, InvalidTransition, InUse, Busy, LeaseLost,
-       ClaimExpired, BadCursor, AccessDenied, LimitExceeded, Integrity, Server, Unsupported, Runtime, Forked, Closed,
-       QueueFull, HookFailed, Unknown)
+ALL = (
+    InvalidParam,
+    NotFound,
+    AlreadyExists,
+    ProviderAuth,
+    ProviderInit,
+    JsonParse,
+    StoreIo,
+    Timeout,
+    Aborted,
+    NotInitialized,
+    AlreadyInitialized,
+    BadHandle,
+    Connection,
+    Conflict,
+    InvalidTransition,
+    InUse,
+    Busy,
+    LeaseLost,
+    ClaimExpired,
+    BadCursor,
+    AccessDenied,
+    LimitExceeded,
+    Integrity,
+    Server,
+    Unsupported,
+    Runtime,
+    Forked,
+    Closed,
+    QueueFull,
+    HookFailed,
+    Unknown,
+)

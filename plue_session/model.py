@@ -8,29 +8,95 @@ class Session:
     text, ready to be spliced; `rev` is the log id of the session's last event; `info` is the ready-made info JSON
     (rules/info.py renders it), without a trailing NUL or newline.
 
-    What follows is of use with a server only and never shown. `remote_updated` is the server's own time of update that was
-    last applied here, None when none was; `token` is what a create carried to the server, by which it is found there when
-    its answer was lost; `titled` is when a title was set here over an automatic one, None when none was; `unshared` is
-    whether it was withdrawn here and the server is yet to be told; `abort_mark` says where the transcript stood when the session was
-    aborted (rules/turns.py); `forked` is whether the parent is the session that this one is
-    a copy of, which the server does not know and does not delete it with; `seen` is whether it was only seen on the server,
-    not made here.
+    What follows is of use with a server only and never shown. `remote_updated` is the server's own time of update that
+    was last applied here, None when none was; `token` is what a create carried to the server, by which it is found
+    there when its answer was lost; `title_defended_at` is when a title was set here over an automatic one, None when
+    none was; `unshare_pending` is whether it was withdrawn here and the server is yet to be told; `abort_mark` says
+    where the transcript stood when the session was aborted (rules/turns.py); `is_fork` is whether the parent is the
+    session that this one is a copy of, which the server does not know and does not delete it with; `imported` is
+    whether it was only imported on the server, not made here.
     """
 
     __slots__ = (
-        "number", "id", "key", "parent_id", "title", "description", "tags", "metadata",
-        "created", "updated", "archived", "ended", "version", "status", "aborted", "backend", "directory",
-        "provider_id", "model_id", "role", "relay_state", "relay_messages", "relay_active", "residency",
-        "message_count", "artifact_count", "share_url", "share_expires", "remote_updated", "token", "titled", "unshared",
-        "abort_mark", "forked", "seen", "rev", "info",
+        "number",
+        "id",
+        "key",
+        "parent_id",
+        "title",
+        "description",
+        "tags",
+        "metadata",
+        "created",
+        "updated",
+        "archived",
+        "ended",
+        "version",
+        "status",
+        "aborted",
+        "backend",
+        "directory",
+        "provider_id",
+        "model_id",
+        "role",
+        "relay_state",
+        "relay_messages",
+        "relay_active",
+        "residency",
+        "message_count",
+        "artifact_count",
+        "share_url",
+        "share_expires",
+        "remote_updated",
+        "token",
+        "title_defended_at",
+        "unshare_pending",
+        "abort_mark",
+        "is_fork",
+        "imported",
+        "rev",
+        "info",
     )
 
-    def __init__(self, number=None, id=None, key=None, parent_id=None, title="Untitled", description=None, tags=None,
-                 metadata="{}", created=None, updated=None, archived=None, ended=None, version=None, status="active",
-                 aborted=False, backend="embedded", directory=None, provider_id=None, model_id=None, role=None,
-                 relay_state=None, relay_messages=0, relay_active=None, residency=None, message_count=0, artifact_count=0,
-                 share_url=None, share_expires=None, remote_updated=None, token=None, titled=None, unshared=False,
-                 abort_mark=None, forked=False, seen=False, rev=0, info=""):
+    def __init__(
+        self,
+        number=None,
+        id=None,
+        key=None,
+        parent_id=None,
+        title="Untitled",
+        description=None,
+        tags=None,
+        metadata="{}",
+        created=None,
+        updated=None,
+        archived=None,
+        ended=None,
+        version=None,
+        status="active",
+        aborted=False,
+        backend="embedded",
+        directory=None,
+        provider_id=None,
+        model_id=None,
+        role=None,
+        relay_state=None,
+        relay_messages=0,
+        relay_active=None,
+        residency=None,
+        message_count=0,
+        artifact_count=0,
+        share_url=None,
+        share_expires=None,
+        remote_updated=None,
+        token=None,
+        title_defended_at=None,
+        unshare_pending=False,
+        abort_mark=None,
+        is_fork=False,
+        imported=False,
+        rev=0,
+        info="",
+    ):
         # Spelled out: a loop over __slots__ takes ten times as long, for each session that is read.
         self.number, self.id, self.key, self.parent_id, self.title = number, id, key, parent_id, title
         self.description, self.tags, self.metadata = description, [] if tags is None else tags, metadata
@@ -39,8 +105,21 @@ class Session:
         self.directory, self.provider_id, self.model_id, self.role = directory, provider_id, model_id, role
         self.relay_state, self.relay_messages, self.relay_active = relay_state, relay_messages, relay_active
         self.residency, self.message_count, self.artifact_count = residency, message_count, artifact_count
-        self.share_url, self.share_expires, self.remote_updated, self.token = share_url, share_expires, remote_updated, token
-        self.titled, self.unshared, self.abort_mark, self.forked, self.seen, self.rev, self.info = titled, unshared, abort_mark, forked, seen, rev, info
+        self.share_url, self.share_expires, self.remote_updated, self.token = (
+            share_url,
+            share_expires,
+            remote_updated,
+            token,
+        )
+        (
+            self.title_defended_at,
+            self.unshare_pending,
+            self.abort_mark,
+            self.is_fork,
+            self.imported,
+            self.rev,
+            self.info,
+        ) = title_defended_at, unshare_pending, abort_mark, is_fork, imported, rev, info
 
     def copy(self):
         twin = Session(*[getattr(self, name) for name in self.__slots__])
@@ -54,11 +133,18 @@ class Share:
     __slots__ = ("session_id", "share_id", "url", "created", "expires")
 
     def __init__(self, session_id, share_id, url, created, expires):
-        self.session_id, self.share_id, self.url, self.created, self.expires = session_id, share_id, url, created, expires
+        self.session_id, self.share_id, self.url, self.created, self.expires = (
+            session_id,
+            share_id,
+            url,
+            created,
+            expires,
+        )
 
 
 class LogRow:
-    """One durable event: its place in the log, whose it is (or None), its number (kind), and its JSON from "timestamp" on.
+    """One durable event: its place in the log, whose it is (or None), its number (kind), and its JSON from "timestamp"
+    on.
 
     `tail` is the event's text after the `sequence` value, beginning with a comma: `,"timestamp":…,"data":{…}}`.
     """
@@ -72,9 +158,25 @@ class LogRow:
 class Query:
     """A parsed `query_json`. None means "do not filter"; `after` is the key of the last row of the page before."""
 
-    __slots__ = ("status", "relay_state", "residency", "role", "key", "parent_id", "tags", "created_after",
-                 "created_before", "updated_after", "updated_before", "archived", "text", "sort", "descending",
-                 "limit", "after")
+    __slots__ = (
+        "status",
+        "relay_state",
+        "residency",
+        "role",
+        "key",
+        "parent_id",
+        "tags",
+        "created_after",
+        "created_before",
+        "updated_after",
+        "updated_before",
+        "archived",
+        "text",
+        "sort",
+        "descending",
+        "limit",
+        "after",
+    )
 
     def __init__(self, **fields):
         for name in self.__slots__:
@@ -87,11 +189,39 @@ class Query:
 
 #: Event kinds by number (c-api.md, section 4). Append only.
 EVENTS = (
-    "session.created", "session.updated", "session.deleted", "message.created", "message.updated",
-    "message.part.updated", "provider.changed", "config.changed", "error", "library.initialized", "library.shutdown",
-    "session.shared", "session.unshared", "session.state_changed", "session.completed", "turn.started",
-    "turn.activity", "turn.finished", "queue.changed", "artifact.added", "artifact.deleted", "resource.changed",
-    "relay.changed", "sync.state", "sync.conflict", "operation.progress", "operation.completed", "operation.failed",
-    "operation.cancelled", "permission.asked", "permission.replied", "hook.failed", "log", "gap",
+    "session.created",
+    "session.updated",
+    "session.deleted",
+    "message.created",
+    "message.updated",
+    "message.part.updated",
+    "provider.changed",
+    "config.changed",
+    "error",
+    "library.initialized",
+    "library.shutdown",
+    "session.shared",
+    "session.unshared",
+    "session.state_changed",
+    "session.completed",
+    "turn.started",
+    "turn.activity",
+    "turn.finished",
+    "queue.changed",
+    "artifact.added",
+    "artifact.deleted",
+    "resource.changed",
+    "relay.changed",
+    "sync.state",
+    "sync.conflict",
+    "operation.progress",
+    "operation.completed",
+    "operation.failed",
+    "operation.cancelled",
+    "permission.asked",
+    "permission.replied",
+    "hook.failed",
+    "log",
+    "gap",
 )
 EVENT_NUMBER = {name: number for number, name in enumerate(EVENTS)}

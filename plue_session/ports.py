@@ -43,21 +43,22 @@ class Store:
     def undo(self):
         """Drop what was done since `savepoint`."""
 
-    def find(self, session_id):
+    def load(self, session_id):
         """Return the `Session` (a copy, the caller's own) with this id, or None."""
 
-    def find_key(self, key):
+    def load_by_key(self, key):
         """Return the `Session` with this key, or None."""
 
-    def find_role(self, role):
+    def load_by_role(self, role):
         """Return the session that holds this role and whose relay state is not CLEANED, or None."""
 
-    def find_token(self, token):
-        """Return the session whose create carried this token, or None. Of several (a server may have copied one session's
-        metadata to another) the one created first."""
+    def load_by_token(self, token):
+        """Return the session whose create carried this token, or None. Of several (a server may have copied one
+        session's metadata to another) the one created first."""
 
     def children(self, session_id):
-        """Return the ids of the sessions whose parent is `session_id`, oldest first; not those that are `forked` from it."""
+        """Return the ids of the sessions whose parent is `session_id`, oldest first; not those that are `is_fork` from
+        it."""
 
     def active_count(self):
         """Return how many sessions made here (not only `seen`) are not final (status active or suspended)."""
@@ -99,10 +100,10 @@ class Store:
     def info(self, session_id):
         """Return `(rev, info text)` of the session, or None."""
 
-    def look(self, session_id):
+    def read(self, session_id):
         """Return the `Session` (a copy, the caller's own) with this id, or None: `find` for readers."""
 
-    def look_at_children(self, session_id):
+    def read_children(self, session_id):
         """Return the ids of the sessions whose parent is `session_id`: `children` for readers."""
 
     def id_of_key(self, key):
@@ -112,11 +113,12 @@ class Store:
         """Return `(id, directory)` of all sessions, in any order."""
 
     def infos(self):
-        """Return the info of all sessions, with commas between them, in UTF-8 bytes, by (created, number) ascending. Bytes,
-        not text: a long list is neither decoded nor encoded on its way from the store to the caller."""
+        """Return the info of all sessions, with commas between them, in UTF-8 bytes, by (created, number) ascending.
+        Bytes, not text: a long list is neither decoded nor encoded on its way from the store to the caller."""
 
     def infos_apart(self):
-        """As `infos`, in memory that goes with it: a buffer. It takes a little longer, and leaves nothing with the allocator."""
+        """As `infos`, in memory that goes with it: a buffer. It takes a little longer, and leaves nothing with the
+        allocator."""
 
     def page(self, query):
         """Return `(list of info texts, next)`: at most `query.limit` sessions that match, in order; `next` is the
@@ -127,13 +129,13 @@ class Store:
         """Return how many sessions match; sort, limit and after are ignored."""
 
     def events_after(self, log_id, limit, size=None):
-        """Return at most `limit` `LogRow`s of this scope with an id above `log_id`, ascending, and none after those whose tails
-        have `size` characters together. Ids are one sequence for all scopes in the file, so they may have gaps, and the newest id
-        need not be a row of this scope."""
+        """Return at most `limit` `LogRow`s of this scope with an id above `log_id`, ascending, and none after those
+        whose tails have `size` characters together. Ids are one sequence for all scopes in the file, so they may have
+        gaps, and the newest id need not be a row of this scope."""
 
     def log_state(self):
-        """Return `(floor, last)`: the largest id of this scope's that trimming removed (0: none), and the newest id of all scopes.
-        `floor` does not count rows that `erase` removed."""
+        """Return `(floor, last)`: the largest id of this scope's that trimming removed (0: none), and the newest id of
+        all scopes. `floor` does not count rows that `erase` removed."""
 
     def check(self):
         """Read everything and return a list of problems, as texts; empty when the store is sound. May be slow."""
@@ -167,7 +169,8 @@ class Publisher:
         """The session was deleted: its handles answer NOT_FOUND for ever."""
 
     def event(self, row, store_id):
-        """Hand a `LogRow` to every queue that is not behind, with a cursor of that store; rows come in the order of their ids."""
+        """Hand a `LogRow` to every queue that is not behind, with a cursor of that store; rows come in the order of
+        their ids."""
 
     def transient(self, kind, session_id, tail, cursor):
         """Hand an event that is not stored to every queue that is not behind."""
@@ -186,21 +189,23 @@ class Publisher:
         """The server is away: what handles show is "stale", until it is back. Any thread."""
 
     def adopt(self):
-        """The calling thread, which is none of the boundary's, publishes from now on, for as long as the library runs."""
+        """The calling thread, which is none of the boundary's, publishes from now on, for as long as the library
+        runs."""
 
 
 class Server:
     """A server that sessions live on: for one server and one directory, called and listened to. Thread-safe.
 
-    Each call takes `until` (seconds of the monotonic clock) and `cancel` (a `cancel.Cancel` or None) and ends by then: with
-    `errors.Timeout`, `errors.Connection` (away, or gone meanwhile; the details' `sent` says whether it may have been heard), the
-    error of `cancel`, `errors.Closed`, or what the refusal means; its status and text are in the details. `directory` is a session's
-    own when it is not the server's. A session comes as an object with `id`, `title`, `parent_id`, `directory`, `version`,
-    `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and `token`; times in ms, None for what is absent; equal by value.
+    Each call takes `deadline` (seconds of the monotonic clock) and `cancel` (a `cancel.Cancel` or None) and ends by
+    then: with `errors.Timeout`, `errors.Connection` (away, or gone meanwhile; the details' `sent` says whether it may
+    have been heard), the error of `cancel`, `errors.Closed`, or what the refusal means; its status and text are in the
+    details. `directory` is a session's own when it is not the server's. A session comes as an object with `id`,
+    `title`, `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and
+    `token`; times in ms, None for what is absent; equal by value.
 
-    It is built with three functions, called on a thread of its own, one at a time: `snapshot()` when what is known is out of date
-    and must be read again (it raises when it cannot), `apply(change)` for each change heard since (`kind`, `session_id`, `value`),
-    and `on_state(error)` when the connection is lost (once) or back (None).
+    It is built with three functions, called on a thread of its own, one at a time: `snapshot()` when what is known is
+    out of date and must be read again (it raises when it cannot), `apply(change)` for each change heard since (`kind`,
+    `session_id`, `value`), and `on_state(error)` when the connection is lost (once) or back (None).
     """
 
     #: the directory that its lists are of
@@ -209,7 +214,7 @@ class Server:
     def begin(self):
         """Begin to start one of our own; returns at once."""
 
-    def open(self, until, given_up=None):
+    def open(self, deadline, given_up=None):
         """See that it is there, or wait for one of our own."""
 
     def follow(self):
@@ -219,7 +224,8 @@ class Server:
         """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""
 
     def end(self):
-        """Begin to end everything: calls under way within 200 ms, a server of our own within 5 s. It needs no thread. Twice is harmless."""
+        """Begin to end everything: calls under way within 200 ms, a server of our own within 5 s. It needs no thread.
+        Twice is harmless."""
 
     def close(self, seconds):
         """End everything, and wait for that, at most so long. Twice is harmless."""
@@ -228,47 +234,52 @@ class Server:
         """Return whether the server may replace this title by itself."""
 
     def ahead(self):
-        """Return by how many ms its clock is ahead of ours, as far as is known; what is less than a second counts as none."""
+        """Return by how many ms its clock is ahead of ours, as far as is known; what is less than a second counts as
+        none."""
 
     # -- reading ---------------------------------------------------------------------------------------------------
-    def get(self, session_id, until, cancel=None, directory=None):
+    def get(self, session_id, deadline, cancel=None, directory=None):
         """Return the session. `NOT_FOUND` only if the server says so of this id."""
 
-    def survey(self, before, until, cancel=None, directory=None):
-        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first), `changed`,
-        `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
+    def survey(self, before, deadline, cancel=None, directory=None):
+        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first),
+        `changed`, `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
 
-    def status(self, until, cancel=None, directory=None):
+    def status(self, deadline, cancel=None, directory=None):
         """Return `{id: …}` of the sessions that run a turn."""
 
-    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
-        """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`, `created`, `completed`, `ended`."""
+    def messages(self, session_id, deadline, cancel=None, directory=None, limit=100, before=None):
+        """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
+        `created`, `completed`, `ended`."""
 
-    def check_provider(self, provider_id, model_id, until, cancel=None):
+    def check_provider(self, provider_id, model_id, deadline, cancel=None):
         """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
 
     # -- changing --------------------------------------------------------------------------------------------------
-    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+    def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
         """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
 
-    def find_created(self, token, until, cancel=None, directory=None):
+    def find_created(self, token, deadline, cancel=None, directory=None):
         """Return the session that was created with this token, or None."""
 
-    def update(self, session_id, until, cancel=None, directory=None, **changes):
-        """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it then is."""
+    def update(self, session_id, deadline, cancel=None, directory=None, **changes):
+        """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it
+        then is."""
 
-    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
+    def fork(self, session_id, deadline, cancel=None, directory=None, message_id=None):
         """Copy the session up to a message, all of it when None, and return the copy."""
 
-    def share(self, session_id, until, cancel=None, directory=None):
+    def share(self, session_id, deadline, cancel=None, directory=None):
         """Share the session and return it with its `share_url`; `UNSUPPORTED` when the server gives no link."""
 
-    def unshare(self, session_id, until, cancel=None, directory=None):
+    def unshare(self, session_id, deadline, cancel=None, directory=None):
         """Withdraw the server's share, if there is one, and return the session."""
 
-    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
-        """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete them."""
+    def delete(self, session_id, deadline, cancel=None, directory=None, elsewhere=()):
+        """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete
+        them."""
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
-        """End the turn that runs, if it is the one named; return whether there was one, after its end. `seen(message_id)` is called
-        with the model's newest message as of then, "" if there is none, where that is known."""
+    def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):
+        """End the turn that runs, if it is the one named; return whether there was one, after its end.
+        `seen(message_id)` is called with the model's newest message as of then, "" if there is none, where that is
+        known."""

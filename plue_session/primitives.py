@@ -1,5 +1,5 @@
-"""Locks, thread ids and sleep of Python's own, also where a host has had gevent or eventlet replace them: theirs belong to the thread that
-made them, and would have ours wait for ever or fail. Nothing is imported for it."""
+"""Locks, thread ids and sleep of Python's own, also where a host has had gevent or eventlet replace them: theirs belong
+to the thread that made them, and would have ours wait for ever or fail. Nothing is imported for it."""
 
 import _thread
 import sys
@@ -15,4 +15,8 @@ def _original(module, name):
     return getattr(module, name)
 
 
-allocate_lock, get_ident, sleep = _original(_thread, "allocate_lock"), _original(_thread, "get_ident"), _original(time, "sleep")
+allocate_lock, get_ident, sleep = (
+    _original(_thread, "allocate_lock"),
+    _original(_thread, "get_ident"),
+    _original(time, "sleep"),
+)

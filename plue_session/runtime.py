@@ -5,18 +5,25 @@ import time
 
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
-from plue_session.errors import Connection, Server as ServerError, StoreIo, Timeout, Unsupported
+from plue_session.errors import Connection, StoreIo, Timeout, Unsupported
+from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps, quote
-from plue_session.services.commits import Commits
 from plue_session.services.no_server import NoServer
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.writer import Writer
 
 #: What the configuration may take from the environment.
-VARIABLES = ("PLUE_SESSION_CONFIG", "PLUE_SESSION_DATA_DIR", "PLUE_OPENCODE_URL", "OPENCODE_SERVER_USERNAME",
-             "OPENCODE_SERVER_PASSWORD", "XDG_DATA_HOME")
+VARIABLES = (
+    "PLUE_SESSION_CONFIG",
+    "PLUE_SESSION_DATA_DIR",
+    "PLUE_OPENCODE_URL",
+    "OPENCODE_SERVER_USERNAME",
+    "OPENCODE_SERVER_PASSWORD",
+    "XDG_DATA_HOME",
+)
 #: Seconds that plue_init waits for a server of our own, and for one that is attached and must be there.
 SPAWN, ATTACH = 29.0, 3.0
 #: Seconds that it waits for one that may be away.
@@ -34,13 +41,27 @@ class Runtime:
     """The running library: settings, store, services, and the server if there is one.
 
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
-    descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more; `places` are the
-    folders that hold what the library needs, should a host's own Python lack it; `children` starts programs that are no children of the
-    host's.
+    descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more;
+    `places` are the folders that hold what the library needs, should a host's own Python lack it; `children` starts
+    programs that are no children of the host's.
     """
 
-    def __init__(self, config_json, environment, publisher, library_path="", *, environ=None, lifeline=None, given_up=None, places=(), children=None):
-        self.settings = config.load(config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None})
+    def __init__(
+        self,
+        config_json,
+        environment,
+        publisher,
+        library_path="",
+        *,
+        environ=None,
+        lifeline=None,
+        given_up=None,
+        places=(),
+        children=None,
+    ):
+        self.settings = config.load(
+            config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
+        )
         self.publisher = publisher
         self.library_path = library_path
         self.started = time.monotonic_ns()
@@ -54,14 +75,15 @@ class Runtime:
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
             from plue_session.adapters.opencode import needs
+
             needs.check_primitives()
         self.store, keys = open_store(self.settings, scope_of(self.settings.backend, self._environ))
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
             replay = self.settings.replay
-            self.commits = Commits(self.store, publisher, now_ms, replay.limit, replay.age_ms)
-            self.sharing = Sharing(self.commits, self.store, keys, self.settings)
-            self.sessions = Sessions(self.commits, self.store, self.sharing, self.settings, __version__)
+            self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms)
+            self.sharing = Sharing(self.writer, self.store, keys, self.settings)
+            self.sessions = Sessions(self.writer, self.store, self.sharing, self.settings, __version__)
             if self.remote:
                 self._connect(lifeline)
         except BaseException:
@@ -69,13 +91,17 @@ class Runtime:
             raise
 
     def watched(self):
-        """Return the folder and the file in it that hold the id of the newest log row, or None: no other process writes."""
+        """Return the folder and the file in it that hold the id of the newest log row, or None: no other process
+        writes."""
         return (self.settings.data_dir, "sessions.lock") if self.store.name == "sqlite" else None
 
     def greet(self):
         """Tell that the library runs."""
-        self.log.write("info", f"plue_session {__version__} runs: backend {self.settings.backend.kind}, store {self.store.name} "
-                               f"{getattr(self.store, 'path', '')}".rstrip())
+        self.log.write(
+            "info",
+            f"plue_session {__version__} runs: backend {self.settings.backend.kind}, store {self.store.name} "
+            f"{getattr(self.store, 'path', '')}".rstrip(),
+        )
         self._tell("library.initialized", {"version": __version__})
 
     def farewell(self):
@@ -84,7 +110,8 @@ class Runtime:
         self._tell("library.shutdown", {})
 
     def hang_up(self):
-        """Cut what is under way with the server, and begin to stop a server of our own. Returns within 200 ms; twice is harmless."""
+        """Cut what is under way with the server, and begin to stop a server of our own. Returns within 200 ms; twice is
+        harmless."""
         if self._server is None or self._closing:
             return
         self._closing = True
@@ -93,7 +120,8 @@ class Runtime:
         self._server.end()
 
     def close(self):
-        """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is harmless."""
+        """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is
+        harmless."""
         try:
             self.hang_up()
             if self._closing:
@@ -109,36 +137,64 @@ class Runtime:
     def app_info(self):
         """Describe the running library as JSON text (c-api.md, plue_get_app_info)."""
         import sys
-        return dumps({
-            "version": __version__, "abi": 0, "python": sys.version.split()[0],
-            "paths": {"library": self.library_path, "python": sys.prefix, "dataDir": self.settings.data_dir},
-            "backend": self.settings.backend.kind, "store": self.store.name,
-            "uptimeMs": (time.monotonic_ns() - self.started) // 1_000_000, "server": self.sync.server(),
-        })
+
+        return dumps(
+            {
+                "version": __version__,
+                "abi": 0,
+                "python": sys.version.split()[0],
+                "paths": {"library": self.library_path, "python": sys.prefix, "dataDir": self.settings.data_dir},
+                "backend": self.settings.backend.kind,
+                "store": self.store.name,
+                "uptimeMs": (time.monotonic_ns() - self.started) // 1_000_000,
+                "server": self.sync.server(),
+            }
+        )
 
     # -- with a server ---------------------------------------------------------------------------------------------
     def _connect(self, lifeline):
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
+        from plue_session.services.follow_ups import FollowUps
         from plue_session.services.mirror import Mirror
         from plue_session.services.remote import Remote
         from plue_session.services.remote_sessions import RemoteSessions
         from plue_session.services.remote_sharing import RemoteSharing
-        from plue_session.services.repairs import Repairs
+        from plue_session.services.session_locks import SessionLocks
         from plue_session.services.sync import Sync
-        from plue_session.services.turnstile import Turnstile
+
         self._calls = calls = Calls()
         self._server = server = Server(
-            self.settings.backend, self._environ, snapshot=lambda: sync.snapshot(), apply=lambda change: sync.apply(change),
-            on_state=lambda error: sync.on_state(error), on_lifeline=lifeline, children=self._children)
-        self.sync = sync = Sync(server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms)
-        mirror = Mirror(self.commits, self.store, self.publisher, __version__, sync.repair, sync.learned)
-        turnstile = Turnstile(sync.release)
-        repairs = Repairs(server, self.commits, self.store, mirror, turnstile, calls, sync.lag)
-        sync.connect(mirror, turnstile, repairs)
+            self.settings.backend,
+            self._environ,
+            snapshot=lambda: sync.snapshot(),
+            apply=lambda change: sync.apply(change),
+            on_state=lambda error: sync.on_state(error),
+            on_lifeline=lifeline,
+            children=self._children,
+        )
+        self.sync = sync = Sync(
+            server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms
+        )
+        mirror = Mirror(self.writer, self.store, self.publisher, __version__, sync.follow_up, sync.learned)
+        session_locks = SessionLocks(sync.release)
+        follow_ups = FollowUps(server, self.writer, self.store, mirror, session_locks, calls, sync.lag)
+        sync.connect(mirror, session_locks, follow_ups)
         self._away = self._open(server)
-        self._remote = Remote(server, self.commits, self.store, self.sessions, self.sharing, mirror, turnstile, sync, repairs, calls, self.settings)
+        self._remote = Remote(
+            server,
+            self.writer,
+            self.store,
+            self.sessions,
+            self.sharing,
+            mirror,
+            session_locks,
+            sync,
+            follow_ups,
+            calls,
+            self.settings,
+        )
         self.refreshed = mirror.last_refreshed
         self.sessions, self.sharing = RemoteSessions(self._remote), RemoteSharing(self._remote)
 
@@ -148,19 +204,34 @@ class Runtime:
         server.begin()  # it takes seconds to start, and what speaks with it a tenth of one to load
         self._import()
         try:
-            server.open(time.monotonic() + (SPAWN if spawned else GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)), self._given_up)
+            server.open(
+                time.monotonic()
+                + (
+                    SPAWN
+                    if spawned
+                    else GLANCE
+                    if may_be_away
+                    else min(ATTACH, self.settings.request_timeout_ms / 1000)
+                ),
+                self._given_up,
+            )
         except (Connection, Timeout, ServerError) as error:
             if spawned:
                 raise
             if not may_be_away:
-                raise error if isinstance(error, ServerError) else Connection(error.cause, error.remedy, details=error.details) from None
+                raise (
+                    error
+                    if isinstance(error, ServerError)
+                    else Connection(error.cause, error.remedy, details=error.details)
+                ) from None
             return error
         return None
 
     def _import(self):
         """Load all that calls will need: later the package may have been replaced by another version."""
         from plue_session.adapters.opencode import needs
-        from plue_session.services import bound  # noqa: F401
+        from plue_session.services import call_context  # noqa: F401
+
         needs.load(self._places)
 
     def begin(self):
@@ -168,29 +239,38 @@ class Runtime:
         if self.remote:
             self.sync.begin(self._away)
 
-    def call(self, name, session, until, made=None):
-        """Return a context manager that gives what one call of a host's works with: the services, bound to its deadline and to its
-        right to go on; `made` as in `services.calls.Call`."""
-        from plue_session.services.bound import Bound
-        return Bound(self._remote, name, session, until, made)
+    def call(self, name, session, deadline, made=None):
+        """Return a context manager that gives what one call of a host's works with: the services, bound to its deadline
+        and to its right to go on; `made` as in `services.calls.Call`."""
+        from plue_session.services.call_context import CallContext
+
+        return CallContext(self._remote, name, session, deadline, made)
 
     def _tell_state(self, connected, reason):
-        self._tell("sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason})
+        self._tell(
+            "sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason}
+        )
 
     # -- what others tell ------------------------------------------------------------------------------------------
 
     def gap_tail(self, after, last, reason="trimmed"):
-        """Return the rest of a gap event: the log between `after` and `last` was trimmed, or is "unavailable"; this is how things stand."""
+        """Return the rest of a gap event: the log between `after` and `last` was trimmed, or is "unavailable"; this is
+        how things stand."""
         store_id = self.store.store_id
-        return (f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
-                f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
-                f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}')
+        return (
+            f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
+            f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
+            f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}'
+        )
 
     def _tell(self, kind, data):
         """Send an event that is not stored."""
         self.publisher.transient(
-            EVENT_NUMBER[kind], None, f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{dumps(data)}}}',
-            cursors.render(self.store.store_id, self.commits.published, None))
+            EVENT_NUMBER[kind],
+            None,
+            f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{dumps(data)}}}',
+            cursors.render(self.store.store_id, self.writer.published, None),
+        )
 
     def _tell_log(self, level, message):
         self._tell("log", {"level": level, "message": message})
@@ -203,7 +283,9 @@ def scope_of(backend, environ):
     if backend.spawn:  # its port is another one each time; which sessions it has depends on where OpenCode keeps them
         of = {**environ, **backend.spawn.env}
         data = of.get("OPENCODE_DB") or of.get("XDG_DATA_HOME") or f"{of.get('HOME', '')}/.local/share"
-        data = data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # the environment may hold anything
+        data = data.encode("utf-8", "surrogateescape").decode(
+            "utf-8", "backslashreplace"
+        )  # the environment may hold anything
         return f"{backend.kind} spawn {data} {backend.spawn.directory}"
     scheme, _, place = backend.url.partition("://")
     authority, slash, path = place.partition("/")
@@ -215,12 +297,13 @@ def open_store(settings, scope):
     if settings.store == "sqlite":
         from plue_session.adapters.share_key import ShareKeyFile
         from plue_session.adapters.sqlite.store import SqliteStore
+
         return SqliteStore(settings.data_dir, scope), ShareKeyFile(settings.data_dir)
     if settings.store == "memory":
         from plue_session.adapters.memory import MemoryStore
         from plue_session.adapters.share_key import ShareKeyMemory
+
         return MemoryStore(scope), ShareKeyMemory()
-    raise Unsupported(f"the PostgreSQL store is not part of version {__version__}", 'Set store to "sqlite" or "memory".')
-
-
-
+    raise Unsupported(
+        f"the PostgreSQL store is not part of version {__version__}", 'Set store to "sqlite" or "memory".'
+    )

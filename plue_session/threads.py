@@ -1,5 +1,6 @@
-"""Threads of the Python half. In the library they are made by C (capi/spawn.c): with a stack of their own size, no signals, and the
-scheduling that the process began with, whatever thread of the host's is behind the call that needs them."""
+"""Threads of the Python half. In the library they are made by C (capi/spawn.c): with a stack of their own size, no
+signals, and the scheduling that the process began with, whatever thread of the host's is behind the call that needs
+them."""
 
 from plue_session.errors import StoreIo
 from plue_session.primitives import allocate_lock
@@ -25,7 +26,8 @@ class Thread:
 
 
 def start(work, name):
-    """Start a thread that calls `work`, and return it; it does not keep the process from ending. The name has 15 bytes at most.
+    """Start a thread that calls `work`, and return it; it does not keep the process from ending. The name has 15 bytes
+    at most.
 
     Nothing that `work` raises is told to anybody: it has to do that itself. `IO` when no thread can be started.
     """
@@ -36,6 +38,7 @@ def start(work, name):
             work()
         finally:
             thread._running.release()
+
     try:
         (make or _make)(name, run)
     except (RuntimeError, MemoryError):
@@ -45,4 +48,5 @@ def start(work, name):
 
 def _make(name, run):
     import threading
+
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -2,9 +2,9 @@
 
     python scripts/requirements.py [--missing]
 
-Reads docs/requirements.md and what the last `make test` recorded in build/proven.json, and in proven-after.json of what is judged
-when all has run; without a record it asks pytest which tests claim what, and says so. Exit 1 when a claim names no requirement, or
-a test that claims one did not pass.
+Reads docs/requirements.md and what the last `make test` recorded in build/proven.json, and in proven-after.json of what
+is judged when all has run; without a record it asks pytest which tests claim what, and says so. Exit 1 when a claim
+names no requirement, or a test that claims one did not pass.
 """
 
 import json
@@ -36,7 +36,10 @@ def judge(requirements, record):
     """Return `(lines, problems)`: one line per requirement and a total; what is wrong with the claims themselves."""
     claims, outcomes = record["claims"], record["outcomes"]
     lines, proven = [], {"must": 0, "should": 0}
-    problems = [f"{name} is claimed by {claims[name][0]} but is not in docs/requirements.md" for name in sorted(set(claims) - set(requirements))]
+    problems = [
+        f"{name} is claimed by {claims[name][0]} but is not in docs/requirements.md"
+        for name in sorted(set(claims) - set(requirements))
+    ]
     for name, weight in requirements.items():
         tests = claims.get(name, [])
         bad = [test for test in tests if record["ran"] and outcomes.get(test) != "passed"]
@@ -49,8 +52,10 @@ def judge(requirements, record):
         else:
             lines.append(f"{name} {weight} … MISSING")
     total = {weight: sum(1 for each in requirements.values() if each == weight) for weight in proven}
-    lines.append(f"{proven['must']} of {total['must']} musts and {proven['should']} of {total['should']} shoulds are proven"
-                 + ("." if record["ran"] else ", if the tests that claim them pass: they have not been run."))
+    lines.append(
+        f"{proven['must']} of {total['must']} musts and {proven['should']} of {total['should']} shoulds are proven"
+        + ("." if record["ran"] else ", if the tests that claim them pass: they have not been run.")
+    )
     return lines, problems
 
 
@@ -77,8 +82,13 @@ def collect():
     """Ask pytest which tests claim what, without running any."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "claims.json")
-        done = subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], cwd=ROOT,
-                              env={**os.environ, "PLUE_PROVEN": path, "PLUE_AFTER": "1"}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            env={**os.environ, "PLUE_PROVEN": path, "PLUE_AFTER": "1"},
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             sys.exit(f"The tests cannot be collected:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         with open(path, encoding="utf-8") as file:

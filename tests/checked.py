@@ -1,4 +1,5 @@
-"""Services called with text, as a C caller calls the functions over them: what the boundary checks is checked on the way."""
+"""Services called with text, as a C caller calls the functions over them: what the boundary checks is checked on the
+way."""
 
 from plue_session.capi.surface import TABLE
 from plue_session.capi.types import TYPES
@@ -11,7 +12,11 @@ SHARING = tuple(NAMES)
 def parameters(name):
     """Return what a function takes: `(name, type)` of each, the session apart."""
     notes = TABLE[name][0].__annotations__
-    return [(parameter, TYPES[note]) for parameter, note in notes.items() if parameter != "return" and note != "SessionHandle"]
+    return [
+        (parameter, TYPES[note])
+        for parameter, note in notes.items()
+        if parameter != "return" and note != "SessionHandle"
+    ]
 
 
 class Checked:
@@ -30,5 +35,6 @@ class Checked:
             texts = list(given[session:])
             texts += [None] * (len(taken) - len(texts))
             checked = [crossing.check(text, parameter) for text, (parameter, crossing) in zip(texts, taken)]
-            return method(*given[:session], *checked, *texts[len(taken):], **more)
+            return method(*given[:session], *checked, *texts[len(taken) :], **more)
+
         return call

@@ -1,4 +1,5 @@
-"""What all tests share: the ledger, two workers, one OpenCode server, an environment without our variables, no home touched."""
+"""What all tests share: the ledger, two workers, one OpenCode server, an environment without our variables, no home
+touched."""
 
 import os
 import signal

@@ -32,7 +32,9 @@ class SaveWhenClosed(importlib.abc.MetaPathFinder):
                         close(runtime)
                     finally:
                         coverage.Coverage.current().save()
+
                 module.Runtime.close = close_and_save
+
             spec.loader.exec_module = exec_module
         return spec
 

@@ -1,7 +1,8 @@
-"""A model of the library and what may be done with it, for Hypothesis: the same results, the same state, the same events.
+"""A model of the library and what may be done with it, for Hypothesis: the same results, the same state, the same
+events.
 
-The library runs in processes of its own (tests/peers.py). With two of them on one store, each step is made by either, and
-both must know the same.
+The library runs in processes of its own (tests/peers.py). With two of them on one store, each step is made by either,
+and both must know the same.
 """
 
 import json
@@ -21,10 +22,24 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 keys = st.sampled_from(["alpha", "beta", "gamma delta", "ünï", "session", "k" * 200])
 bad_names = st.sampled_from(["", "../x", "a/b", "a\\b", "session_", "session_x", "ses_a/b", "k" * 201, "a\nb", "."])
 tags = st.lists(st.sampled_from(["a", "b", "c", "ü"]), max_size=4)
-values = st.recursive(st.none() | st.booleans() | st.integers(-2**53, 2**53) | texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
 metadata = st.dictionaries(texts, values, max_size=3)
-patches = st.fixed_dictionaries({}, optional={"title": texts, "description": st.none() | texts, "tags": tags, "addTags": tags,
-                                              "removeTags": tags, "metadata": metadata, "archived": st.booleans()})
+patches = st.fixed_dictionaries(
+    {},
+    optional={
+        "title": texts,
+        "description": st.none() | texts,
+        "tags": tags,
+        "addTags": tags,
+        "removeTags": tags,
+        "metadata": metadata,
+        "archived": st.booleans(),
+    },
+)
 picks = st.integers(0, 10**6)
 
 
@@ -82,7 +97,12 @@ class Model(RuleBasedStateMachine):
     def added(self, which, value, title="Untitled", parent=None, **more):
         session_id = self.peers[which].session_get_id(value)
         assert session_id not in self.sessions and session_id not in self.gone
-        self.made(which, value, session_id, {"title": title, "tags": [], "metadata": {}, "parentId": parent, "aborted": False, **more})
+        self.made(
+            which,
+            value,
+            session_id,
+            {"title": title, "tags": [], "metadata": {}, "parentId": parent, "aborted": False, **more},
+        )
         self.tell("session.created", session_id)
 
     # -- making and finding ------------------------------------------------------------------------------------------
@@ -96,15 +116,25 @@ class Model(RuleBasedStateMachine):
     @rule(pick=picks, title=texts, description=texts, tags=tags, metadata=metadata, key=st.none() | keys)
     def create_with(self, pick, title, description, tags, metadata, key):
         which = pick % self.count
-        options = {"title": title, "description": description, "tags": tags, "metadata": metadata, **({"key": key} if key else {})}
+        options = {
+            "title": title,
+            "description": description,
+            "tags": tags,
+            "metadata": metadata,
+            **({"key": key} if key else {}),
+        }
         answer = self.peers[which].start("session_create_with", json.dumps(options), wait=False)
-        holder = next((session_id for session_id, info in self.sessions.items() if key and info.get("key") == key), None)
+        holder = next(
+            (session_id for session_id, info in self.sessions.items() if key and info.get("key") == key), None
+        )
         if holder:
             error = answer.failure()
             assert error.code == "ALREADY_EXISTS" and holder in error.message
         else:
             more = {"key": key} if key else {}
-            self.added(which, answer.result(), title, description=description, tags=unique(tags), metadata=metadata, **more)
+            self.added(
+                which, answer.result(), title, description=description, tags=unique(tags), metadata=metadata, **more
+            )
             self.sessions[self.handles[which][-1][1]]["tags"] = unique(tags)
             self.sessions[self.handles[which][-1][1]]["metadata"] = metadata
 
@@ -122,7 +152,10 @@ class Model(RuleBasedStateMachine):
     @rule(pick=picks, by_key=st.booleans())
     def open(self, pick, by_key):
         which = pick % self.count
-        names = sorted(self.gone) + [info["key"] if by_key and "key" in info else session_id for session_id, info in sorted(self.sessions.items())]
+        names = sorted(self.gone) + [
+            info["key"] if by_key and "key" in info else session_id
+            for session_id, info in sorted(self.sessions.items())
+        ]
         if not names:
             return
         name = names[pick % len(names)]
@@ -130,7 +163,9 @@ class Model(RuleBasedStateMachine):
         if name in self.gone:
             assert answer.failure().code == "NOT_FOUND"
         else:
-            session_id = next(session_id for session_id, info in self.sessions.items() if name in (session_id, info.get("key")))
+            session_id = next(
+                session_id for session_id, info in self.sessions.items() if name in (session_id, info.get("key"))
+            )
             self.handles[which].append([answer.result(), session_id, True])
             assert self.peers[which].session_get_id(self.handles[which][-1][0]) == session_id
 
@@ -159,7 +194,10 @@ class Model(RuleBasedStateMachine):
         info = self.sessions.get(handle[1], {})
         sent = dict(patch)
         if base:
-            sent["base"] = {"title": info.get("title", "") if base == "right" else info.get("title", "") + "!", "description": info.get("description")}
+            sent["base"] = {
+                "title": info.get("title", "") if base == "right" else info.get("title", "") + "!",
+                "description": info.get("description"),
+            }
         answer = peer.start("session_update", handle[0], json.dumps(sent), wait=False)
         if self.refused(handle, answer):
             return
@@ -192,14 +230,14 @@ class Model(RuleBasedStateMachine):
         answer = peer.start("session_initialize", handle[0], "provider", model, wait=False)
         if self.refused(handle, answer):
             return
-        bound = self.sessions[handle[1]].get("provider")
+        call_context = self.sessions[handle[1]].get("provider")
         if not model:
             assert answer.failure().code == "INVALID_PARAM"
-        elif bound not in (None, model):
+        elif call_context not in (None, model):
             assert answer.failure().code == "CONFLICT"
         else:
             answer.result()
-            if bound is None:
+            if call_context is None:
                 self.sessions[handle[1]]["provider"] = model
                 self.tell("session.updated", handle[1])
 
@@ -246,7 +284,9 @@ class Model(RuleBasedStateMachine):
     def validate(self, pick, other):
         ids = sorted(self.secrets)
         session_id, of = ids[pick % len(ids)], ids[other % len(ids)]
-        answer = self.peers[pick % self.count].start("session_validate_share", session_id, self.secrets[of]["secret"], wait=False)
+        answer = self.peers[pick % self.count].start(
+            "session_validate_share", session_id, self.secrets[of]["secret"], wait=False
+        )
         if session_id == of and "share" in self.sessions.get(session_id, {}):
             answer.result()
         else:
@@ -279,9 +319,19 @@ class Model(RuleBasedStateMachine):
     # -- looking -----------------------------------------------------------------------------------------------------
     def same(self, info, session_id):
         model = self.sessions[session_id]
-        shown = {"title": info["title"], "tags": info["tags"], "metadata": info["metadata"], "parentId": info.get("parentId"), "aborted": info["aborted"]}
+        shown = {
+            "title": info["title"],
+            "tags": info["tags"],
+            "metadata": info["metadata"],
+            "parentId": info.get("parentId"),
+            "aborted": info["aborted"],
+        }
         wanted = {name: model[name] for name in shown}
-        assert info["id"] == session_id and info.get("key") == model.get("key") and info.get("description") == model.get("description")
+        assert (
+            info["id"] == session_id
+            and info.get("key") == model.get("key")
+            and info.get("description") == model.get("description")
+        )
         assert shown == wanted
         assert ("archived" in info["time"]) == bool(model.get("archived"))
         assert info.get("share", {}).get("url") == model.get("share")
@@ -317,13 +367,28 @@ class Model(RuleBasedStateMachine):
         assert times == sorted(times)
         assert peer.session_count(None) == len(infos)
 
-    @rule(pick=picks, tag=st.sampled_from(["a", "b", "c"]), limit=st.integers(1, 4), sort=st.sampled_from(["updated", "created", "title"]),
-          order=st.sampled_from(["asc", "desc"]), archived=st.none() | st.booleans())
+    @rule(
+        pick=picks,
+        tag=st.sampled_from(["a", "b", "c"]),
+        limit=st.integers(1, 4),
+        sort=st.sampled_from(["updated", "created", "title"]),
+        order=st.sampled_from(["asc", "desc"]),
+        archived=st.none() | st.booleans(),
+    )
     def page(self, pick, tag, limit, sort, order, archived):
         peer = self.peers[pick % self.count]
-        query = {"tags": [tag], "sort": sort, "order": order, "limit": limit, **({} if archived is None else {"archived": archived})}
-        wanted = {session_id for session_id, info in self.sessions.items()
-                  if tag in info["tags"] and (archived is None or bool(info.get("archived")) == archived)}
+        query = {
+            "tags": [tag],
+            "sort": sort,
+            "order": order,
+            "limit": limit,
+            **({} if archived is None else {"archived": archived}),
+        }
+        wanted = {
+            session_id
+            for session_id, info in self.sessions.items()
+            if tag in info["tags"] and (archived is None or bool(info.get("archived")) == archived)
+        }
         found, cursor = [], None
         while True:
             page = json.loads(peer.session_query(json.dumps({**query, **({"cursor": cursor} if cursor else {})})))

@@ -58,12 +58,18 @@ class Answer:
 
 
 class Peer:
-    """A process with the library. A method for each function: `peer.session_create(None)`; what fails raises `Failed`."""
+    """A process with the library. A method for each function: `peer.session_create(None)`; what fails raises
+    `Failed`."""
 
     def __init__(self, library, folder=None, *, under=(), data_dir="/nonexistent", **config):
-        """`under`: the command that runs it; `data_dir`: what the environment says, for one that is to `init` without a `folder`."""
-        self._process = subprocess.Popen([*under, sys.executable, "-I", PEER, library.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         env=support.environment(folder or data_dir))
+        """`under`: the command that runs it; `data_dir`: what the environment says, for one that is to `init` without a
+        `folder`."""
+        self._process = subprocess.Popen(
+            [*under, sys.executable, "-I", PEER, library.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=support.environment(folder or data_dir),
+        )
         self.pid = self._process.pid
         self._numbers = itertools.count()
         self._waiting = {}
@@ -112,8 +118,11 @@ class Peer:
     def descriptors(self):
         """What is open, but for the database: how many connections read it is not fixed."""
         folder = f"/proc/{self.pid}/fd"
-        return sorted(name for name in (os.path.basename(os.readlink(f"{folder}/{number}")) for number in os.listdir(folder))
-                      if not name.startswith("sessions.db"))
+        return sorted(
+            name
+            for name in (os.path.basename(os.readlink(f"{folder}/{number}")) for number in os.listdir(folder))
+            if not name.startswith("sessions.db")
+        )
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))

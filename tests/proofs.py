@@ -1,6 +1,7 @@
 """The ledger's half of the tests: the `requirement` marker, the record of what was proven, no skips under CI.
 
-A plugin: with several workers (pytest-xdist) each tells the one that started them what the tests claim, and that one writes.
+A plugin: with several workers (pytest-xdist) each tells the one that started them what the tests claim, and that one
+writes.
 """
 
 import json
@@ -75,4 +76,6 @@ class Proofs:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             ran = not session.config.option.collectonly
             with open(path, "w", encoding="utf-8") as file:
-                json.dump({"ran": ran, "claims": self.claims, "outcomes": self.outcomes}, file, indent=1, sort_keys=True)
+                json.dump(
+                    {"ran": ran, "claims": self.claims, "outcomes": self.outcomes}, file, indent=1, sort_keys=True
+                )

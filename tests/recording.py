@@ -6,7 +6,8 @@ from plue_session.model import EVENTS
 
 
 class RecordingPublisher:
-    """Remembers every call in `calls`; `held` are the ids that somebody has a handle to (None: all that were ever seen)."""
+    """Remembers every call in `calls`; `held` are the ids that somebody has a handle to (None: all that were ever
+    seen)."""
 
     def __init__(self, held=None):
         self.held = held

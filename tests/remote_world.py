@@ -10,19 +10,19 @@ import pytest
 from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
-from plue_session.services.bound import Bound
+from plue_session.services.call_context import CallContext
 from plue_session.services.calls import Calls
-from plue_session.services.commits import Commits
+from plue_session.services.follow_ups import FollowUps
 from plue_session.services.mirror import Mirror
 from plue_session.services.remote import Remote
-from plue_session.services.repairs import Repairs
+from plue_session.services.session_locks import SessionLocks
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.sync import Sync
-from plue_session.services.turnstile import Turnstile
+from plue_session.services.writer import Writer
 from tests.checked import SHARING, Checked
+from tests.fake_server import START, FakeServer
 from tests.recording import RecordingPublisher
-from tests.server_twin import START, ServerTwin
 
 #: How a server that cannot be reached, and one that answers nonsense, fail.
 AWAY = errors.Connection("the server cannot be reached")
@@ -42,8 +42,12 @@ class Quiet:
 class On:
     """What one call works with: the services, which take text, and synchronisation, which is waited for."""
 
-    def __init__(self, bound, sync):
-        self.sessions, self.sharing, self.sync = Checked(bound.sessions), Checked(bound.sharing, SHARING), Waited(sync)
+    def __init__(self, call_context, sync):
+        self.sessions, self.sharing, self.sync = (
+            Checked(call_context.sessions),
+            Checked(call_context.sharing, SHARING),
+            Waited(sync),
+        )
 
 
 class Waited:
@@ -67,29 +71,55 @@ class RemoteWorld:
     """The services over a server twin whose events come at once, or by hand (`deliver`) after `hold_back`."""
 
     def __init__(self, settings=None, store=None, server=None):
-        self.settings = config.load(json.dumps({"backend": {"kind": "opencode", "url": "http://twin", "directory": "/tmp"}, **(settings or {})}), {})
+        self.settings = config.load(
+            json.dumps(
+                {"backend": {"kind": "opencode", "url": "http://twin", "directory": "/tmp"}, **(settings or {})}
+            ),
+            {},
+        )
         self.now = START
-        self.store, self.server = store or MemoryStore("opencode"), server or ServerTwin()
+        self.store, self.server = store or MemoryStore("opencode"), server or FakeServer()
         self.told, self.log, self.states = RecordingPublisher(), Quiet(), []
-        self.commits = Commits(self.store, self.told, lambda: self.now)
-        self.sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
-        local = Sessions(self.commits, self.store, self.sharing, self.settings, "0.1.0")
+        self.writer = Writer(self.store, self.told, lambda: self.now)
+        self.sharing = Sharing(self.writer, self.store, ShareKeyMemory(), self.settings)
+        local = Sessions(self.writer, self.store, self.sharing, self.settings, "0.1.0")
         self.calls = Calls()
-        self.sync = Sync(self.server, self.store, self.told, self.calls, self.settings, self.log,
-                         lambda connected, reason: self.states.append((connected, reason)), lambda: self.now)
-        self.mirror = Mirror(self.commits, self.store, self.told, "0.1.0", self.sync.repair, self.sync.learned)
-        self.turnstile = Turnstile(self.sync.release)
-        self.repairs = Repairs(self.server, self.commits, self.store, self.mirror, self.turnstile, self.calls, self.sync.lag)
-        self.sync.connect(self.mirror, self.turnstile, self.repairs)
-        self.remote = Remote(self.server, self.commits, self.store, local, self.sharing, self.mirror, self.turnstile, self.sync, self.repairs,
-                             self.calls, self.settings)
+        self.sync = Sync(
+            self.server,
+            self.store,
+            self.told,
+            self.calls,
+            self.settings,
+            self.log,
+            lambda connected, reason: self.states.append((connected, reason)),
+            lambda: self.now,
+        )
+        self.mirror = Mirror(self.writer, self.store, self.told, "0.1.0", self.sync.follow_up, self.sync.learned)
+        self.session_locks = SessionLocks(self.sync.release)
+        self.follow_ups = FollowUps(
+            self.server, self.writer, self.store, self.mirror, self.session_locks, self.calls, self.sync.lag
+        )
+        self.sync.connect(self.mirror, self.session_locks, self.follow_ups)
+        self.remote = Remote(
+            self.server,
+            self.writer,
+            self.store,
+            local,
+            self.sharing,
+            self.mirror,
+            self.session_locks,
+            self.sync,
+            self.follow_ups,
+            self.calls,
+            self.settings,
+        )
         self.server.tell = self.sync.apply
         self.held_back = []
 
     def do(self, work, session=None, seconds=5.0, name="test"):
         """Carry out `work(on)` as one call of a host's."""
-        with Bound(self.remote, name, session, time.monotonic() + seconds) as bound:
-            return work(On(bound, self.sync))
+        with CallContext(self.remote, name, session, time.monotonic() + seconds) as call_context:
+            return work(On(call_context, self.sync))
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))
@@ -108,15 +138,15 @@ class RemoteWorld:
         for change in late:
             self.sync.apply(change)
 
-    def chores(self):
+    def jobs(self):
         """Do what is to be done behind the callers' backs, also what has time, and return its kinds."""
         with self.sync._changed:
-            due = self.sync._chores.take(everything=True)
+            due = self.sync._jobs.take(everything=True)
         kinds = sorted(kind for kind, _ in due)
         self.sync._work(due)
         return kinds
 
-    def look(self):
+    def reconcile(self):
         """Look at everything once."""
         self.sync._round(time.monotonic() + 5)
 
@@ -134,6 +164,7 @@ def in_thread(work):
             outcome.append(work())
         except Exception as error:
             outcome.append(error)
+
     thread = threading.Thread(target=run)
     thread.start()
 
@@ -141,6 +172,7 @@ def in_thread(work):
         thread.join(seconds)
         assert not thread.is_alive()
         return outcome[0]
+
     return result
 
 

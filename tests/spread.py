@@ -1,8 +1,9 @@
-"""Who runs what when several workers do (scripts/test.sh): what shares something dear stays together, long tests come first.
+"""Who runs what when several workers do (scripts/test.sh): what shares something dear stays together, long tests come
+first.
 
-Without pytest-xdist's workers nothing changes: the tests run in the order in which they were found. Its own `loadgroup` does
-not do: it writes groups into the tests' names, which pytest 9.2 no longer takes (pytest-xdist's issue 1386). So the workers,
-who know the tests' fixtures, leave the groups in a file, and whoever gives out the tests reads it.
+Without pytest-xdist's workers nothing changes: the tests run in the order in which they were found. Its own `loadgroup`
+does not do: it writes groups into the tests' names, which pytest 9.2 no longer takes (pytest-xdist's issue 1386). So
+the workers, who know the tests' fixtures, leave the groups in a file, and whoever gives out the tests reads it.
 """
 
 import json
@@ -29,7 +30,9 @@ def rank(item):
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(Worker(config.workerinput) if hasattr(config, "workerinput") else Starter(), "plue-spread")
+    config.pluginmanager.register(
+        Worker(config.workerinput) if hasattr(config, "workerinput") else Starter(), "plue-spread"
+    )
 
 
 class Worker:
@@ -65,11 +68,12 @@ class Starter:
     def pytest_xdist_make_scheduler(self, config, log):
         """Have it give tests to workers by group, the largest first, then one by one."""
         from xdist.scheduler import LoadScopeScheduling  # by hand the tests run without it
+
         scheduler = LoadScopeScheduling(config, log)
-        scheduler._split_scope = self._unit
+        scheduler._split_scope = self._transaction
         return scheduler
 
-    def _unit(self, nodeid):
+    def _transaction(self, nodeid):
         if self._groups is None:  # first asked when all have collected
             with open(self._path, encoding="utf-8") as file:
                 self._groups = json.load(file)

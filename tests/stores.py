@@ -12,6 +12,7 @@ from plue_session.model import LogRow, Session
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+
 @pytest.fixture
 def folder(tmp_path):
     return str(tmp_path / "data")
@@ -25,13 +26,18 @@ def opened(folder):
     def open_store(scope="embedded"):
         stores.append(SqliteStore(folder, scope))
         return stores[-1]
+
     yield open_store
     for each in stores:
         each.close()
 
 
 def session(number, **fields):
-    return Session(number=number, id=f"session_{number}", **{"created": number, "updated": number, "version": "1", "info": "{}", **fields})
+    return Session(
+        number=number,
+        id=f"session_{number}",
+        **{"created": number, "updated": number, "version": "1", "info": "{}", **fields},
+    )
 
 
 def add(store, number=None, **fields):
@@ -46,7 +52,7 @@ def add(store, number=None, **fields):
 
 def change(store, number, **fields):
     store.begin()
-    found = store.find(f"session_{number}")
+    found = store.load(f"session_{number}")
     for name, value in fields.items():
         setattr(found, name, value)
     store.save(found)
@@ -55,8 +61,14 @@ def change(store, number, **fields):
 
 def python(code, *arguments, **options):
     """Start another process that runs `code` with the repository on its path."""
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, text=True,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **options,
+    )
 
 
 class Forked:

@@ -23,7 +23,11 @@ DEADLINE = 180
 
 
 #: What `make test` sets to have the Python half measured wherever it runs (tests/coverage_hook.py).
-WATCHED = {name: os.environ[name] for name in ("PLUE_COVERAGE_HOOK", "COVERAGE_PROCESS_START", "PLUE_TREE") if "PLUE_COVERAGE_HOOK" in os.environ and name in os.environ}
+WATCHED = {
+    name: os.environ[name]
+    for name in ("PLUE_COVERAGE_HOOK", "COVERAGE_PROCESS_START", "PLUE_TREE")
+    if "PLUE_COVERAGE_HOOK" in os.environ and name in os.environ
+}
 
 
 def hash_of(paths):
@@ -85,9 +89,28 @@ class Library:
         headers = [path for path in PROGRAMS.iterdir() if path.suffix == ".h"]
         sanitize = [] if self.build == "plain" else [f"-fsanitize={self.build}", "-fno-omit-frame-pointer"]
         compiler = ["g++", "-x", "c++", "-std=c++11"] if cxx else ["gcc", "-std=gnu11"]
-        command = [*compiler, "-g", "-O1", "-Wall", "-Wextra", "-Werror", *sanitize, *flags, f"-I{PROGRAMS}", f"-I{self.include}",
-                   str(source), f"-L{self.lib}", "-lplue_session", f"-Wl,-rpath,{self.lib}", "-lpthread", "-lm", "-ldl"]
-        key = hashlib.sha256("\0".join(command).encode() + source.read_bytes() + b"".join(path.read_bytes() for path in sorted(headers)))
+        command = [
+            *compiler,
+            "-g",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *sanitize,
+            *flags,
+            f"-I{PROGRAMS}",
+            f"-I{self.include}",
+            str(source),
+            f"-L{self.lib}",
+            "-lplue_session",
+            f"-Wl,-rpath,{self.lib}",
+            "-lpthread",
+            "-lm",
+            "-ldl",
+        ]
+        key = hashlib.sha256(
+            "\0".join(command).encode() + source.read_bytes() + b"".join(path.read_bytes() for path in sorted(headers))
+        )
         program = self.root / "programs" / f"{source.stem}-{key.hexdigest()[:12]}"
         with alone(f"compile-{source.stem}-{self.build}"):
             if not program.exists():
@@ -108,19 +131,31 @@ def library(build="plain"):
 
 
 def environment(folder, watched=True, **more):
-    """What a program gets: nothing of ours but a folder. No PATH, no HOME, no PYTHON… `watched` False: not even a look at its
-    coverage, for programs whose own memory or time is what is judged."""
-    return {"CHECK_DIR": str(folder), "PLUE_SESSION_DATA_DIR": str(folder), **(WATCHED if watched else {}),
-            **{name: str(value) for name, value in more.items()}}
+    """What a program gets: nothing of ours but a folder. No PATH, no HOME, no PYTHON… `watched` False: not even a look
+    at its coverage, for programs whose own memory or time is what is judged."""
+    return {
+        "CHECK_DIR": str(folder),
+        "PLUE_SESSION_DATA_DIR": str(folder),
+        **(WATCHED if watched else {}),
+        **{name: str(value) for name, value in more.items()},
+    }
 
 
 def run(command, *, env, timeout=DEADLINE, code=0, silent=False, **options):
     """Run to the end; it must end in time, with this exit code (None: any), and if `silent` without a word."""
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
-    done = subprocess.run([str(part) for part in command], env=env, timeout=timeout, stdin=options.pop("stdin", subprocess.DEVNULL), **options)
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=env,
+        timeout=timeout,
+        stdin=options.pop("stdin", subprocess.DEVNULL),
+        **options,
+    )
     out, err = ((stream or b"").decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
-    assert code is None or done.returncode == code, f"{command} ended with {done.returncode}\n{out[-4000:]}\n{err[-8000:]}"
+    assert code is None or done.returncode == code, (
+        f"{command} ended with {done.returncode}\n{out[-4000:]}\n{err[-8000:]}"
+    )
     assert not silent or (out, err) == ("", ""), f"{command} printed\n{out[-4000:]}\n{err[-4000:]}"
     done.out, done.err = out, err
     return done

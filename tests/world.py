@@ -7,9 +7,9 @@ import pytest
 from plue_session import config
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
-from plue_session.services.commits import Commits
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.writer import Writer
 from tests.checked import SHARING, Checked
 from tests.recording import RecordingPublisher
 
@@ -25,22 +25,24 @@ class World:
         self.now = START
         self.store = store or MemoryStore("embedded")
         self.told = RecordingPublisher()
-        self.commits = Commits(self.store, self.told, lambda: self.now)
-        sharing = Sharing(self.commits, self.store, ShareKeyMemory(), self.settings)
+        self.writer = Writer(self.store, self.told, lambda: self.now)
+        sharing = Sharing(self.writer, self.store, ShareKeyMemory(), self.settings)
         self.sharing = Checked(sharing, SHARING)
-        self.sessions = Checked(Sessions(self.commits, self.store, sharing, self.settings, "0.1.0"))
+        self.sessions = Checked(Sessions(self.writer, self.store, sharing, self.settings, "0.1.0"))
 
     def info(self, session):
         return json.loads(self.store.info(getattr(session, "id", session))[1])
 
     def set(self, session_id, **fields):
         """Change fields that no service sets yet."""
-        def change(unit):
-            session = unit.find(session_id)
+
+        def change(transaction):
+            session = transaction.load(session_id)
             for name, value in fields.items():
                 setattr(session, name, value)
-            unit.save(session, "session.state_changed", {})
-        self.commits.run(change)
+            transaction.save(session, "session.state_changed", {})
+
+        self.writer.run(change)
         self.told.take()
 
     def unchanged_by(self, error, call, *arguments, match=""):

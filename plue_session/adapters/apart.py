@@ -1,4 +1,5 @@
-"""Long texts in memory of their own, which goes with them: the allocator would keep as much for each thread that has made one."""
+"""Long texts in memory of their own, which goes with them: the allocator would keep as much for each thread that has
+made one."""
 
 import mmap
 

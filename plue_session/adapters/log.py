@@ -1,4 +1,5 @@
-"""The library's own log: lines in a file of the host's choosing, and `log` events. Never the host's stdout or stderr."""
+"""The library's own log: lines in a file of the host's choosing, and `log` events. Never the host's stdout or
+stderr."""
 
 import os
 import time
@@ -21,11 +22,13 @@ class Log:
                 self._fd = private.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
                 self._file = os.fstat(self._fd)
             except OSError as error:
-                raise StoreIo(f"the log file {path} cannot be opened: {error.strerror}", "Correct log.file, or leave it out.") from None
+                raise StoreIo(
+                    f"the log file {path} cannot be opened: {error.strerror}", "Correct log.file, or leave it out."
+                ) from None
 
     def write(self, level, message):
-        """Log one record. A file that cannot be written loses the line, an event that cannot be sent is lost, never the caller's work:
-        many threads call this when something else has failed, and none of them may end by it."""
+        """Log one record. A file that cannot be written loses the line, an event that cannot be sent is lost, never the
+        caller's work: many threads call this when something else has failed, and none of them may end by it."""
         if LEVELS.index(level) < self._least:
             return
         if self._fd is not None:
@@ -51,7 +54,8 @@ class Log:
                 os.close(fd)
 
     def _is_ours(self):
-        """Return whether the descriptor is still that of the file: a host may have closed it and opened something else under its number."""
+        """Return whether the descriptor is still that of the file: a host may have closed it and opened something else
+        under its number."""
         try:
             return os.path.samestat(os.fstat(self._fd), self._file)
         except OSError:

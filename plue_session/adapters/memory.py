@@ -1,8 +1,8 @@
 """A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite.
 
-The state is kept twice, as the writer sees it and as it is committed: tables of rows by key. Each change of the writer's
-tables is noted in a journal. To undo is to go back through the journal, to commit is to repeat it on the other side.
-Pages sort what matches: their cost grows with the number of sessions, unlike that of a file's indices.
+The state is kept twice, as the writer sees it and as it is committed: tables of rows by key. Each change of the
+writer's tables is noted in a journal. To undo is to go back through the journal, to commit is to repeat it on the other
+side. Pages sort what matches: their cost grows with the number of sessions, unlike that of a file's indices.
 """
 
 import os
@@ -25,8 +25,10 @@ _SORTS = {
     "title": lambda session: (session.title.casefold(), session.number),
     "artifactCount": lambda session: (session.artifact_count, session.number),
 }
-_REMEDIES = {"key": "Open the session that has it, or use another key.",
-             "role": "End the relay that holds it, or use another role."}
+_REMEDIES = {
+    "key": "Open the session that has it, or use another key.",
+    "role": "End the relay that holds it, or use another role.",
+}
 
 
 class MemoryStore:
@@ -71,28 +73,30 @@ class MemoryStore:
     def undo(self):
         self._back_to(self._mark)
 
-    def find(self, session_id):
+    def load(self, session_id):
         session = self._tables["session"].get(session_id)
         return session and session.copy()
 
     def written(self):
         return len(self._journal)
 
-    def find_key(self, key):
-        return self.find(self._tables["key"].get(key))
+    def load_by_key(self, key):
+        return self.load(self._tables["key"].get(key))
 
-    def find_role(self, role):
-        return self.find(self._tables["role"].get(role))
+    def load_by_role(self, role):
+        return self.load(self._tables["role"].get(role))
 
-    def find_token(self, token):
-        found = [session for session in self._tables["session"].values() if token is not None and session.token == token]
+    def load_by_token(self, token):
+        found = [
+            session for session in self._tables["session"].values() if token is not None and session.token == token
+        ]
         return min(found, key=_SORTS["created"]).copy() if found else None
 
     def children(self, session_id):
         return _children(self._tables, session_id)
 
     def active_count(self):
-        return sum(session.status in ACTIVE and not session.seen for session in self._tables["session"].values())
+        return sum(session.status in ACTIVE and not session.imported for session in self._tables["session"].values())
 
     def next_number(self, now_ms):
         return max(now_ms, self._tables["counter"]["number"] + 1)
@@ -148,7 +152,7 @@ class MemoryStore:
         removed = {row.id for row in islice(rows.values(), TRIM_ROWS) if row.time < older_than_ms or row.time > beyond}
         for session_id in sessions:
             own = sorted(self._logged.get(session_id, ()))
-            removed.update(own[:max(0, len(own) - max(0, limit))])
+            removed.update(own[: max(0, len(own) - max(0, limit))])
         removed.discard(newest)
         for log_id in removed:
             self._set("log", log_id, None)
@@ -160,12 +164,12 @@ class MemoryStore:
             session = self._live()["session"].get(session_id)
         return session and (session.rev, session.info)
 
-    def look(self, session_id):
+    def read(self, session_id):
         with self._lock:
             session = self._live()["session"].get(session_id)
         return session and session.copy()
 
-    def look_at_children(self, session_id):
+    def read_children(self, session_id):
         with self._lock:
             return _children(self._live(), session_id)
 
@@ -189,7 +193,7 @@ class MemoryStore:
             after = tuple(query.after)
             found = [s for s in found if (place(s) < after if query.descending else place(s) > after)]
         more = len(found) > query.limit
-        found = found[:query.limit]
+        found = found[: query.limit]
         return [session.info for session in found], place(found[-1]) if more else None
 
     def count(self, query):
@@ -203,7 +207,7 @@ class MemoryStore:
                     break
                 rows.append(row)
         found = []
-        for row in rows[:-limit - 1:-1]:
+        for row in rows[: -limit - 1 : -1]:
             found.append(LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
             if size is not None and (size := size - len(row.tail)) <= 0:
                 break
@@ -298,7 +302,9 @@ def _copy(share):
 
 
 def _children(tables, session_id):
-    found = [session for session in tables["session"].values() if session.parent_id == session_id and not session.forked]
+    found = [
+        session for session in tables["session"].values() if session.parent_id == session_id and not session.is_fork
+    ]
     return [session.id for session in sorted(found, key=lambda session: session.number)]
 
 
@@ -309,22 +315,27 @@ def _role(session):
 
 def _taken(session, field):
     value = getattr(session, field)
-    return errors.AlreadyExists(f"the {field} {value!r} is taken", _REMEDIES.get(field, "Open the session that has it."),
-                                details={"field": field, "value": value})
+    return errors.AlreadyExists(
+        f"the {field} {value!r} is taken",
+        _REMEDIES.get(field, "Open the session that has it."),
+        details={"field": field, "value": value},
+    )
 
 
 def _matches(session, query):
     s, q = session, query
-    return ((q.status is None or s.status in q.status)
-            and (q.relay_state is None or s.relay_state in q.relay_state)
-            and (q.residency is None or s.residency in q.residency)
-            and (q.role is None or s.role == q.role)
-            and (q.key is None or s.key == q.key)
-            and (q.parent_id is None or s.parent_id == q.parent_id)
-            and (q.archived is None or (s.archived is not None) == q.archived)
-            and (q.created_after is None or s.created >= q.created_after)
-            and (q.created_before is None or s.created < q.created_before)
-            and (q.updated_after is None or s.updated >= q.updated_after)
-            and (q.updated_before is None or s.updated < q.updated_before)
-            and all(tag in s.tags for tag in q.tags)
-            and (q.text is None or q.text in s.title.casefold() or q.text in (s.description or "").casefold()))
+    return (
+        (q.status is None or s.status in q.status)
+        and (q.relay_state is None or s.relay_state in q.relay_state)
+        and (q.residency is None or s.residency in q.residency)
+        and (q.role is None or s.role == q.role)
+        and (q.key is None or s.key == q.key)
+        and (q.parent_id is None or s.parent_id == q.parent_id)
+        and (q.archived is None or (s.archived is not None) == q.archived)
+        and (q.created_after is None or s.created >= q.created_after)
+        and (q.created_before is None or s.created < q.created_before)
+        and (q.updated_after is None or s.updated >= q.updated_after)
+        and (q.updated_before is None or s.updated < q.updated_before)
+        and all(tag in s.tags for tag in q.tags)
+        and (q.text is None or q.text in s.title.casefold() or q.text in (s.description or "").casefold())
+    )

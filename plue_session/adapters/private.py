@@ -1,4 +1,5 @@
-"""Files and folders for the owner alone, whatever the umask takes away. The umask is the host's, and the process's: it is left alone."""
+"""Files and folders for the owner alone, whatever the umask takes away. The umask is the host's, and the process's: it
+is left alone."""
 
 import os
 import stat
@@ -12,7 +13,8 @@ def make_folder(path):
 
 
 def enter(path):
-    """Let the owner into a folder of theirs that can be read and written but not entered: a run under a umask of 0177 once left such."""
+    """Let the owner into a folder of theirs that can be read and written but not entered: a run under a umask of 0177
+    once left such."""
     if os.stat(path).st_mode & 0o700 == 0o600:
         _recover(path, 0o700)
 

@@ -29,7 +29,9 @@ class ShareKeyFile:
             while self._key is None:
                 self._key = self._read() or self._make()
         except OSError as error:
-            raise StoreIo(f"the share key {self.path} cannot be used: {error.strerror}", remedies.remedy(error)) from None
+            raise StoreIo(
+                f"the share key {self.path} cannot be used: {error.strerror}", remedies.remedy(error)
+            ) from None
         return self._key
 
     def _read(self):
@@ -41,10 +43,15 @@ class ShareKeyFile:
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != KEY_SIZE:
-                raise Integrity(f"the share key {self.path} is not a file of {KEY_SIZE} bytes",
-                                "Restore it from a backup; or remove it, then all links given so far stop working.")
+                raise Integrity(
+                    f"the share key {self.path} is not a file of {KEY_SIZE} bytes",
+                    "Restore it from a backup; or remove it, then all links given so far stop working.",
+                )
             if status.st_mode & 0o077:
-                raise StoreIo(f"the share key {self.path} is open to other users", f"Run: chmod 600 {self.path}; on a file system without permissions, mount it for this user alone (umask=077).")
+                raise StoreIo(
+                    f"the share key {self.path} is open to other users",
+                    f"Run: chmod 600 {self.path}; on a file system without permissions, mount it for this user alone (umask=077).",
+                )
             return os.read(fd, KEY_SIZE)
         finally:
             os.close(fd)
@@ -52,8 +59,8 @@ class ShareKeyFile:
     def _make(self):
         """Make a key and return it, or None when it is to be looked for again: another process was first.
 
-        Written under another name and renamed, so that nobody ever sees half a key; by whoever has that other file locked, so that
-        nobody's is replaced. Not by a link, which needs no lock: not every file system has links.
+        Written under another name and renamed, so that nobody ever sees half a key; by whoever has that other file
+        locked, so that nobody's is replaced. Not by a link, which needs no lock: not every file system has links.
         """
         draft = self.path + ".new"
         fd = private.open_own_file(draft, os.O_RDWR | os.O_NOFOLLOW)

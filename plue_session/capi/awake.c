@@ -1,17 +1,19 @@
 /*
  * A caller that waits for the writer alone, and the writer that waits for it, without waking each other.
  *
- * To wake a thread takes the kernel about as long as all that the library does around a commit, and it is needed on both sides. So the
- * writer is awake for LINGER after each commit: a caller that makes one change after the other posts the next a few microseconds after
- * the last was finished. And the caller sleeps for NAP, less than a commit takes, and is then awake for at most AWAKE, as it is when the
- * writer says that the end is near; after that it sleeps like everybody. Both yield to whoever else wants the processor.
+ * To wake a thread takes the kernel about as long as all that the library does around a commit, and it is needed on
+ * both sides. So the writer is awake for LINGER after each commit: a caller that makes one change after the other posts
+ * the next a few microseconds after the last was finished. And the caller sleeps for NAP, less than a commit takes, and
+ * is then awake for at most AWAKE, as it is when the writer says that the end is near; after that it sleeps like
+ * everybody. Both yield to whoever else wants the processor.
  *
- * Measured with benchmarks/commits.c on 2 processors, each variant 10 times in turns: create of one caller, in units of append + fdatasync
- * of the same seconds, median (quartiles): 0.50 (0.44-0.55) so; 0.46 (0.42-0.46) when the caller sleeps; 0.44 (0.41-0.46) when the
- * writer does; 0.42 (0.37-0.46) when both do. On a busy machine, whose processors are seldom idle, switched within one process each
- * 15 ms: the fastest twentieth took 242, 256, 247 and 272 us; update_title gained nothing.
+ * Measured with benchmarks/commits.c on 2 processors, each variant 10 times in turns: create of one caller, in units of
+ * append + fdatasync of the same seconds, median (quartiles): 0.50 (0.44-0.55) so; 0.46 (0.42-0.46) when the caller
+ * sleeps; 0.44 (0.41-0.46) when the writer does; 0.42 (0.37-0.46) when both do. On a busy machine, whose processors are
+ * seldom idle, switched within one process each 15 ms: the fastest twentieth took 242, 256, 247 and 272 us;
+ * update_title gained nothing.
  */
-#include "lanes.h"
+#include "executors.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -20,22 +22,27 @@
 #define LINGER_NS INT64_C(60000)
 #define NAP_NS INT64_C(120000)
 #define AWAKE_NS INT64_C(300000)
-enum { FAR, NEAR, OVER }; /* a request's end: far, near and awaited by a thread that does not sleep, not awaited in this way */
+enum {
+    FAR,
+    NEAR,
+    OVER
+}; /* a request's end: far, near and awaited by a thread that does not sleep, not awaited in this way */
 
 atomic_int core_commits;
 
 /* ---- the writer ---- */
-void core_awake_linger(lane *in)
+void core_awake_linger(executor *in)
 {
     int64_t until = core_monotonic_ns() + LINGER_NS;
     while (!atomic_load_explicit(&in->hint, memory_order_relaxed) && core_monotonic_ns() < until)
         sched_yield();
 }
 
-/* What was taken from the lane is about to end: a caller that waits alone, and sleeps, is woken while the library tells what is new. */
+/* What was taken from the executor is about to end: a caller that waits alone, and sleeps, is woken while the library
+ * tells what is new. */
 void core__near(int index)
 {
-    lane *in = &core_lanes[index];
+    executor *in = &core_executors[index];
     atomic_fetch_add_explicit(&core_commits, 1, memory_order_relaxed);
     pthread_mutex_lock(&in->lock);
     request *only = in->started.count == 1 ? in->started.first : NULL;
@@ -57,7 +64,8 @@ int core_awake_called_locked(const request *of)
     return atomic_load_explicit(&of->near, memory_order_relaxed) == NEAR;
 }
 
-/* A thread with real-time priority would yield to nobody, and with one processor the writer would wait for it: neither stays awake. */
+/* A thread with real-time priority would yield to nobody, and with one processor the writer would wait for it: neither
+ * stays awake. */
 static int may_stay_awake(void)
 {
     static atomic_int processors;
@@ -74,7 +82,7 @@ static int may_stay_awake(void)
     return count > 1 && ordinary;
 }
 
-static void stay_awake_locked(lane *in, request *of)
+static void stay_awake_locked(executor *in, request *of)
 {
     if (may_stay_awake()) {
         int64_t until = core_monotonic_ns() + AWAKE_NS;
@@ -87,7 +95,7 @@ static void stay_awake_locked(lane *in, request *of)
     atomic_store_explicit(&of->near, OVER, memory_order_relaxed);
 }
 
-void core_awake_wait_locked(lane *in, request *of, int alone)
+void core_awake_wait_locked(executor *in, request *of, int alone)
 {
     struct timespec at;
     if (core_awake_called_locked(of)) {

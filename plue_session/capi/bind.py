@@ -1,12 +1,12 @@
 """The Python side of the boundary: library threads take requests from the C side, run the surface, and finish them.
 
-There is one `Boundary` per process, made inside the embedded interpreter (build_ffi.py, INIT_CODE). Nothing that happens
-here prints or escapes: a failure of any kind ends as the error of the call that met it.
+There is one `Boundary` per process, made inside the embedded interpreter (build_ffi.py, INIT_CODE). Nothing that
+happens here prints or escapes: a failure of any kind ends as the error of the call that met it.
 """
 
 import gc
-from itertools import count
 import sys
+from itertools import count
 from time import monotonic_ns
 
 from plue_session import errors, threads
@@ -20,7 +20,8 @@ from plue_session.services.later import Later
 
 #: Requests that are taken at a time: with the callers that wait in threads, also the size of a group commit.
 BATCH = 256
-#: Calls whose checked texts are kept: as many as may wait for the writer. Those of one that is no longer here are checked again.
+#: Calls whose checked texts are kept: as many as may wait for the writer. Those of one that is no longer here are
+#: checked again.
 PREPARED = 4096
 #: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
 HEAD_START = 100_000_000
@@ -42,7 +43,7 @@ class Operation:
         self.kind = TYPES[function.__annotations__["return"]].kind
 
 
-OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["lane"]]
+OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["executor"]]
 
 
 def describe(error):
@@ -63,13 +64,15 @@ def translate(error):
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
     if isinstance(error, OSError):
-        return errors.StoreIo(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
-                              "Check the file, its permissions and the free space, and try again.")
+        return errors.StoreIo(
+            f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
+            "Check the file, its permissions and the free space, and try again.",
+        )
     return errors.Unknown(f"internal error, {describe(error)}", "Please report it.")
 
 
 class Boundary:
-    """What the library's threads do, lane by lane, for one process."""
+    """What the library's threads do, executor by executor, for one process."""
 
     def __init__(self, ffi, lib):
         if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
@@ -78,15 +81,27 @@ class Boundary:
         self.runtime = self.publisher = self.refill_turn = None
         self.works = {}  # what threads are about to do, by number
         threads.make = self.start_thread
-        self.prepared, self.numbers = {}, count(1)  # checked texts of calls, with the time when nobody waits for them any more
-        self.serve = {lib.CORE_LANE_CONTROL: self.control, lib.CORE_LANE_COMMIT: self.commit, lib.CORE_LANE_READ: self.read,
-                      lib.CORE_LANE_REMOTE: self.remote, lib.CORE_LANE_URGENT: self.remote}
+        self.prepared, self.numbers = (
+            {},
+            count(1),
+        )  # checked texts of calls, with the time when nobody waits for them any more
+        self.serve = {
+            lib.CORE_EXECUTOR_CONTROL: self.control,
+            lib.CORE_EXECUTOR_COMMIT: self.commit,
+            lib.CORE_EXECUTOR_READ: self.read,
+            lib.CORE_EXECUTOR_REMOTE: self.remote,
+            lib.CORE_EXECUTOR_URGENT: self.remote,
+        }
 
-    def run(self, lane, generation):
-        """Serve a lane until it is closed, and return 0; -1 when that failed: it is to be called again."""
-        if lane == self.lib.CORE_LANE_NONE:
+    def run(self, executor, generation):
+        """Serve an executor until it is closed, and return 0; -1 when that failed: it is to be called again."""
+        if executor == self.lib.CORE_EXECUTOR_NONE:
             return 0
-        work = self.works.pop(generation) if lane == self.lib.CORE_LANE_WORK else lambda: self.serve[lane](lane, generation)
+        work = (
+            self.works.pop(generation)
+            if executor == self.lib.CORE_EXECUTOR_WORK
+            else lambda: self.serve[executor](executor, generation)
+        )
         threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
         if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
             sys.settrace(threading.gettrace())
@@ -94,7 +109,7 @@ class Boundary:
             work()
         except BaseException as error:  # not a call's failure: memory is short, or a defect here
             self.note("error", f"a library thread: {describe(error)}")
-            return 0 if lane == self.lib.CORE_LANE_WORK else -1
+            return 0 if executor == self.lib.CORE_EXECUTOR_WORK else -1
         return 0
 
     def start_thread(self, name, work):
@@ -106,13 +121,14 @@ class Boundary:
             raise RuntimeError("can't start new thread")
 
     # -- requests --------------------------------------------------------------------------------------------------
-    def taker(self, lane, generation, size=BATCH):
-        """Return a function that takes what is pending in the lane, as a list."""
+    def taker(self, executor, generation, size=BATCH):
+        """Return a function that takes what is pending in the executor, as a list."""
         requests = self.ffi.new("core_request *[]", size)
-        take, lane_number = self.lib.core__take, lane
+        take, lane_number = self.lib.core__take, executor
 
         def taken():
-            return list(requests[0:take(lane_number, generation, requests, size)])
+            return list(requests[0 : take(lane_number, generation, requests, size)])
+
         return taken
 
     def call(self, request):
@@ -135,10 +151,13 @@ class Boundary:
     def checked(self, request, operation):
         """Return what the services take for the texts of a request, or fail as the first that is bad."""
         string, text = self.ffi.string, request.text
-        return [check(string(text[place]).decode() if text[place] else None, name) for place, check, name in operation.texts]
+        return [
+            check(string(text[place]).decode() if text[place] else None, name) for place, check, name in operation.texts
+        ]
 
     def prepare(self, request):
-        """Check the texts of a request, and keep what comes of them under a number for the thread that gets the request next."""
+        """Check the texts of a request, and keep what comes of them under a number for the thread that gets the request
+        next."""
         try:
             checked = self.checked(request, OPERATIONS[request.operation])
         except BaseException as error:
@@ -152,8 +171,8 @@ class Boundary:
     def forget_prepared(self):
         """Forget what nobody was given: its caller has left."""
         now = monotonic_ns()
-        for number, (until, _) in list(self.prepared.items()):
-            if until > now and len(self.prepared) <= PREPARED:
+        for number, (deadline, _) in list(self.prepared.items()):
+            if deadline > now and len(self.prepared) <= PREPARED:
                 break
             self.prepared.pop(number, None)
 
@@ -170,9 +189,9 @@ class Boundary:
             handles[session.id] = self.acquire(session)
 
     def finish(self, request, outcome, shown=None):
-        """End a request with its result, or with the error that `outcome` is. A session that was changed after log id `shown` has
-        been shown to its handles already. What is `Later` is told when it is known: the call takes up no thread until then. Never raises:
-        what cannot be delivered is an error of the request."""
+        """End a request with its result, or with the error that `outcome` is. A session that was changed after log id
+        `shown` has been shown to its handles already. What is `Later` is told when it is known: the call takes up no
+        thread until then. Never raises: what cannot be delivered is an error of the request."""
         try:
             if type(outcome) is Later:
                 outcome.then(lambda known: self.finish(request, known, shown))
@@ -191,8 +210,14 @@ class Boundary:
         elif operation.kind in ("text", "array"):
             data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
             if type(outcome) is not str and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
-                self.refuse(request, operation.name, errors.Integrity(
-                    "the store is damaged: what it holds of a session is not UTF-8", "`plue-session doctor` says more; keep a copy of the store."))
+                self.refuse(
+                    request,
+                    operation.name,
+                    errors.Integrity(
+                        "the store is damaged: what it holds of a session is not UTF-8",
+                        "`plue-session doctor` says more; keep a copy of the store.",
+                    ),
+                )
                 return
             lib.core__finish_text(request, data, len(data), operation.kind == "array")
         elif operation.kind == "session":
@@ -201,7 +226,9 @@ class Boundary:
                 self.guarded(lambda: self.publisher.snapshot(session.id, session.rev, session.info), "show")
             runtime = self.runtime
             if runtime and runtime.remote:
-                self.guarded(lambda: lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id)), "show")
+                self.guarded(
+                    lambda: lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id)), "show"
+                )
             lib.core__finish_session(request, handle)
         else:
             lib.core__finish_number(request, outcome if operation.kind == "count" else 0)
@@ -221,13 +248,13 @@ class Boundary:
             number, text, details = errors.StoreIo.number, OUT_OF_MEMORY, b""
         self.lib.core__finish_error(request, number, text, details)
 
-    # -- lanes -----------------------------------------------------------------------------------------------------
-    def control(self, lane, generation):
+    # -- executors -----------------------------------------------------------------------------------------------------
+    def control(self, executor, generation):
         """Open and close the runtime, for ever."""
         lib, string = self.lib, self.ffi.string
-        take = self.taker(lane, generation, 1)
+        take = self.taker(executor, generation, 1)
         while True:
-            lib.core__wait(lane, generation)
+            lib.core__wait(executor, generation)
             for request in take():
                 try:
                     if request.operation == lib.CORE_CONTROL_OPEN:
@@ -243,7 +270,9 @@ class Boundary:
                     else:
                         self.close()
                 except BaseException as error:
-                    self.refuse(request, "plue_init" if request.operation == lib.CORE_CONTROL_OPEN else "plue_shutdown", error)
+                    self.refuse(
+                        request, "plue_init" if request.operation == lib.CORE_CONTROL_OPEN else "plue_shutdown", error
+                    )
                 else:
                     opened = request.operation == lib.CORE_CONTROL_OPEN
                     if lib.core__finish_number(request, 0) and opened:
@@ -251,6 +280,7 @@ class Boundary:
 
     def open(self, config_json, generation):
         from plue_session.runtime import Runtime
+
         lib, string = self.lib, self.ffi.string
 
         def environment(name):
@@ -270,11 +300,26 @@ class Boundary:
                 lib.core__keep_on_fork(fd)
             elif lib.core__close_on_fork(fd):
                 raise RuntimeError("too many descriptors are to be closed in forked children")
-        places = [string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)]
+
+        places = [
+            string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)
+        ]
         lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
-        self.publisher, self.refill_turn = Publisher(self.ffi, lib, generation), Turn()  # not the one that a thread left behind may hold
-        self.runtime = Runtime(config_json, environment, self.publisher, string(lib.core__library_path()).decode("utf-8", "replace"),
-                               environ=environ, lifeline=lifeline, given_up=lambda: bool(lib.core__leaving()), places=places, children=Children(self.ffi, lib))
+        self.publisher, self.refill_turn = (
+            Publisher(self.ffi, lib, generation),
+            Turn(),
+        )  # not the one that a thread left behind may hold
+        self.runtime = Runtime(
+            config_json,
+            environment,
+            self.publisher,
+            string(lib.core__library_path()).decode("utf-8", "replace"),
+            environ=environ,
+            lifeline=lifeline,
+            given_up=lambda: bool(lib.core__leaving()),
+            places=places,
+            children=Children(self.ffi, lib),
+        )
         try:
             lib.core__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.core__set_ttl(self.runtime.cache_ttl_ns)
@@ -286,8 +331,10 @@ class Boundary:
             lib.core__event_start(self.runtime.store.log_state()[1])
             watched = self.runtime.watched()
             if watched and lib.core__watch(*(part.encode("utf-8", "surrogateescape") for part in watched)):
-                raise errors.StoreIo("changes by other processes cannot be watched for: no descriptor, thread or memory is left",
-                                     "Close some files, raise the limits (ulimit -n, -u), or free memory.")
+                raise errors.StoreIo(
+                    "changes by other processes cannot be watched for: no descriptor, thread or memory is left",
+                    "Close some files, raise the limits (ulimit -n, -u), or free memory.",
+                )
             self.runtime.greet()
             self.runtime.begin()
         except BaseException:
@@ -305,31 +352,33 @@ class Boundary:
             del runtime
             gc.collect()  # a store in memory may be large, and is part of a cycle
 
-    def attend(self, lane, generation, duties):
-        """Do what the lane is for until it is closed: `duties` are pairs of a signal and of what is then to be done. None of that ends
-        the thread, which all depend on: a request that fails is refused, what else fails is logged and tried again the next time."""
+    def attend(self, executor, generation, duties):
+        """Do what the executor is for until it is closed: `duties` are pairs of a signal and of what is then to be
+        done. None of that ends the thread, which all depend on: a request that fails is refused, what else fails is
+        logged and tried again the next time."""
         wait = self.lib.core__wait
-        while signal := wait(lane, generation):
+        while signal := wait(executor, generation):
             for meant, work in duties:
                 if signal & meant:
                     self.guarded(work)
 
-    def commit(self, lane, generation):
+    def commit(self, executor, generation):
         """The writer: everything that is pending when the store is ours becomes one commit."""
         lib, runtime = self.lib, self.runtime
-        commits, take = runtime.commits, self.taker(lane, generation)
+        writer, take = runtime.writer, self.taker(executor, generation)
 
         def near():
-            lib.core__near(lane)
+            lib.core__near(executor)
 
         def change():
             requests, handles = [], []
 
             def jobs():
                 requests.extend(take())
-                return [lambda unit, request=request: self.joined(request, handles) for request in requests]
+                return [lambda transaction, request=request: self.joined(request, handles) for request in requests]
+
             try:
-                outcomes = commits.batch([], jobs, near)
+                outcomes = writer.batch([], jobs, near)
             except Exception as error:
                 outcomes = [error]
             if len(outcomes) != len(requests):  # the store could not even be locked
@@ -340,20 +389,29 @@ class Boundary:
                 if handle not in kept:
                     lib.core__session_release(handle)
             for request, outcome in zip(requests, outcomes):
-                self.finish(request, outcome, commits.told_since)
+                self.finish(request, outcome, writer.told_since)
             if self.prepared:
                 self.guarded(self.forget_prepared)
             self.guarded(lambda: self.look_after(runtime.store), "maintain")
-        self.attend(lane, generation, ((lib.CORE_SIGNAL_REQUESTS, change), (lib.CORE_SIGNAL_WAKE, commits.catch_up),
-                                       (lib.CORE_SIGNAL_SHOW, self.show)))
+
+        self.attend(
+            executor,
+            generation,
+            (
+                (lib.CORE_SIGNAL_REQUESTS, change),
+                (lib.CORE_SIGNAL_WAKE, writer.catch_up),
+                (lib.CORE_SIGNAL_SHOW, self.show),
+            ),
+        )
 
     def look_after(self, store):
         """Have a reader do what the store wants done after many commits."""
         if store.wants_maintenance():
-            self.lib.core__wake(self.lib.CORE_LANE_READ, self.lib.CORE_SIGNAL_MAINTAIN)
+            self.lib.core__wake(self.lib.CORE_EXECUTOR_READ, self.lib.CORE_SIGNAL_MAINTAIN)
 
     def show(self):
-        """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown is ignored."""
+        """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown
+        is ignored."""
         for session_id in self.publisher.known_ids():
             found = self.runtime.store.info(session_id)
             if found:
@@ -368,10 +426,10 @@ class Boundary:
     def refilling(self):
         return Refilling(self.ffi, self.lib, self.runtime, self.refill_turn)
 
-    def read(self, lane, generation):
+    def read(self, executor, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib, runtime = self.lib, self.runtime
-        take, refilling = self.taker(lane, generation, 1), self.refilling()
+        take, refilling = self.taker(executor, generation, 1), self.refilling()
 
         def answer():
             for request in take():
@@ -379,34 +437,47 @@ class Boundary:
                     self.prepare(request)
                     continue
                 try:
-                    outcome = self.opened(self.call(request)) if OPERATIONS[request.operation].kind == "session" else self.call(request)
+                    outcome = (
+                        self.opened(self.call(request))
+                        if OPERATIONS[request.operation].kind == "session"
+                        else self.call(request)
+                    )
                 except BaseException as error:
                     outcome = error
                 self.finish(request, outcome)
 
         def maintain():
             runtime.store.maintain()
-        self.attend(lane, generation, ((lib.CORE_SIGNAL_WAKE, refilling.refill), (lib.CORE_SIGNAL_REQUESTS, answer),
-                                       (lib.CORE_SIGNAL_MAINTAIN, maintain)))
 
-    def remote(self, lane, generation):
+        self.attend(
+            executor,
+            generation,
+            (
+                (lib.CORE_SIGNAL_WAKE, refilling.refill),
+                (lib.CORE_SIGNAL_REQUESTS, answer),
+                (lib.CORE_SIGNAL_MAINTAIN, maintain),
+            ),
+        )
+
+    def remote(self, executor, generation):
         """One of the threads that may wait for the server."""
-        runtime, take = self.runtime, self.taker(lane, generation, 1)
+        runtime, take = self.runtime, self.taker(executor, generation, 1)
 
         def answer():
             for request in take():
                 self.ask(runtime, request)
                 self.guarded(lambda: self.look_after(runtime.store), "maintain")
-        self.attend(lane, generation, ((~0, answer),))
+
+        self.attend(executor, generation, ((~0, answer),))
 
     def ask(self, runtime, request):
         """Run the operation of a request that may ask the server, and finish it."""
         operation, handles = OPERATIONS[request.operation], {}
         try:
             session = self.ffi.string(request.session).decode() if request.session else None
-            until = (request.until - min(HEAD_START, request.span // 10)) / 1e9
-            with runtime.call(operation.name, session, until, lambda made: self.hold(handles, made)) as bound:
-                outcome = operation.function(bound, *self.arguments(request, operation))
+            deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
+            with runtime.call(operation.name, session, deadline, lambda made: self.hold(handles, made)) as call_context:
+                outcome = operation.function(call_context, *self.arguments(request, operation))
             if operation.kind == "session":
                 handle = handles.pop(outcome if isinstance(outcome, str) else outcome.id, None)
                 outcome = (handle, outcome) if handle else self.opened((self.acquire(outcome), outcome))
@@ -419,12 +490,15 @@ class Boundary:
     def opened(self, outcome):
         """Read the session again now that its handle exists: a change in between would have missed it."""
         from plue_session.model import Session
+
         handle, session = outcome
         session_id = session if isinstance(session, str) else session.id
         try:
             found = self.runtime.store.info(session_id)
             if not found:
-                raise errors.NotFound("the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id)
+                raise errors.NotFound(
+                    "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id
+                )
         except BaseException:
             self.lib.core__session_release(handle)
             raise

@@ -1,7 +1,7 @@
 /*
  * Calls that Python answers, seen from the caller: collect the arguments, post a request, wait with a deadline.
  */
-#include "lanes.h"
+#include "executors.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,13 +20,16 @@ static request *spare; /* made by plue_init: the store is closed also when there
 
 static const char *name_of(int operation)
 {
-    return operation == CORE_CONTROL_OPEN ? "plue_init" : operation < 0 ? "plue_shutdown" : core_operations[operation].name;
+    return operation == CORE_CONTROL_OPEN ? "plue_init"
+           : operation < 0                ? "plue_shutdown"
+                                          : core_operations[operation].name;
 }
 
 /* What an error is about: the operation, and the session when the call named one. */
 static const char *subject_of(const core_call *call, char room[SUBJECT])
 {
-    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "", call->session ? call->session : "");
+    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
+             call->session ? call->session : "");
     return room;
 }
 
@@ -77,75 +80,95 @@ enum { LATE, ABORTED, SHUT, REASONS };
 #define AGAIN "Make the call again if it is still wanted."
 #define CHANGED "whether it took effect will be seen in the session's state."
 #define SHUT_DOWN "the library shut down during the call"
-#define INTERRUPTED {"plue_session_abort() interrupted it; nothing was changed. " AGAIN, "plue_session_abort() interrupted it; " CHANGED " " AGAIN}
+#define INTERRUPTED                                                                                                    \
+    {"plue_session_abort() interrupted it; nothing was changed. " AGAIN,                                               \
+     "plue_session_abort() interrupted it; " CHANGED " " AGAIN}
 #define STOPPED {SHUT_DOWN "; nothing was changed. Call plue_init() again.", SHUT_DOWN ". Call plue_init() again."}
-#define NO_SERVER \
-    {"the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try again, or allow more time (requestTimeoutMs).", \
+#define NO_SERVER                                                                                                      \
+    {"the server, or the calls before it, kept it waiting for as long as it may take; nothing was changed. Try "       \
+     "again, or allow more time (requestTimeoutMs).",                                                                  \
      "the server gave no answer in time; " CHANGED " Try again, or allow more time (requestTimeoutMs)."}
-#define LOCKED "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. Try again, or raise requestTimeoutMs."
-static const reason reasons[CORE_LANE_COUNT][REASONS] = {
-    [CORE_LANE_CONTROL] = {[LATE] = {"an earlier plue_init() or plue_shutdown() is still at it. Try again.",
-                                     "it could not be ended in time: the disk or the server is slow. Try again."}, [SHUT] = STOPPED},
-    [CORE_LANE_COMMIT] = {[LATE] = {LOCKED, "no answer in time; " CHANGED " Try again, or raise requestTimeoutMs."}, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+#define LOCKED                                                                                                         \
+    "the store was locked by another process, or overloaded, for as long as the call may take; nothing was changed. "  \
+    "Try again, or raise requestTimeoutMs."
+static const reason reasons[CORE_EXECUTOR_COUNT][REASONS] = {
+    [CORE_EXECUTOR_CONTROL] = {[LATE] = {"an earlier plue_init() or plue_shutdown() is still at it. Try again.",
+                                         "it could not be ended in time: the disk or the server is slow. Try again."},
+                               [SHUT] = STOPPED},
+    [CORE_EXECUTOR_COMMIT] = {[LATE] = {LOCKED, "no answer in time; " CHANGED " Try again, or raise requestTimeoutMs."},
+                              [ABORTED] = INTERRUPTED,
+                              [SHUT] = STOPPED},
     /* To read, or to check what is to be written, changes nothing. */
-    [CORE_LANE_READ] = {[LATE] = {LOCKED, "no answer in time; nothing was changed. Try again, or raise requestTimeoutMs."},
-                        [ABORTED] = {"plue_session_abort() interrupted it; nothing was changed. " AGAIN, "plue_session_abort() interrupted it; nothing was changed. " AGAIN},
-                        [SHUT] = {SHUT_DOWN "; nothing was changed. Call plue_init() again.", SHUT_DOWN "; nothing was changed. Call plue_init() again."}},
-    [CORE_LANE_REMOTE] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
-    [CORE_LANE_URGENT] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+    [CORE_EXECUTOR_READ] = {[LATE] = {LOCKED,
+                                      "no answer in time; nothing was changed. Try again, or raise requestTimeoutMs."},
+                            [ABORTED] = {"plue_session_abort() interrupted it; nothing was changed. " AGAIN,
+                                         "plue_session_abort() interrupted it; nothing was changed. " AGAIN},
+                            [SHUT] = {SHUT_DOWN "; nothing was changed. Call plue_init() again.",
+                                      SHUT_DOWN "; nothing was changed. Call plue_init() again."}},
+    [CORE_EXECUTOR_REMOTE] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
+    [CORE_EXECUTOR_URGENT] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
 };
 
-/* Does no thread of ours get to run Python, for one of the host's keeps the interpreter lock? To answer this takes them nothing else. */
+/* Does no thread of ours get to run Python, for one of the host's keeps the interpreter lock? To answer this takes them
+ * nothing else. */
 static int is_locked_out(void)
 {
     return core_python_is_hosts() && core_control(CORE_CONTROL_PING, NULL, 0, core_monotonic_ns() + PING_NS);
 }
 
 /* Tell the caller of `subject` why it goes home: with `code`, or because its time is up (0). */
-static void leave(const char *subject, int operation, int code, int lane, int begun)
+static void leave(const char *subject, int operation, int code, int executor, int begun)
 {
     if (code == PLUE_ERROR_RUNTIME) {
-        core_fail(code, subject, "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a new process can use the library.");
+        core_fail(code, subject,
+                  "the Python interpreter that the library runs in was finalized (Py_Finalize) during the call. Only a "
+                  "new process can use the library.");
         return;
     }
-    const reason *why = &reasons[lane][code == PLUE_ERROR_CLOSED ? SHUT : code == PLUE_ERROR_ABORTED ? ABORTED : LATE];
+    const reason *why = &reasons[executor][code == PLUE_ERROR_CLOSED    ? SHUT
+                                           : code == PLUE_ERROR_ABORTED ? ABORTED
+                                                                        : LATE];
     const char *text = begun ? why->begun : why->pending;
     if (!code && begun && operation >= 0 && core_operations[operation].late)
         text = core_operations[operation].late;
     if (!code && !begun && operation >= 0 && is_locked_out()) {
         code = PLUE_ERROR_TIMEOUT;
-        text = "a thread of this process held Python's interpreter lock for as long as the call may take; nothing was changed. Release it around long work, and try again.";
+        text = "a thread of this process held Python's interpreter lock for as long as the call may take; nothing was "
+               "changed. Release it around long work, and try again.";
     }
     if (!code)
-        code = begun ? PLUE_ERROR_TIMEOUT : core_lane_kinds[lane].late;
+        code = begun ? PLUE_ERROR_TIMEOUT : core_executor_kinds[executor].late;
     core_fail(code, subject, "%s", text);
 }
 
 /*
- * Post the request to a lane and wait for its end; NULL with the error set. The result is in the request. With `patience_ns` a request
- * that is pending for so long is taken back: it is returned as if it had never been posted, and `*back` is set.
+ * Post the request to an executor and wait for its end; NULL with the error set. The result is in the request. With
+ * `patience_ns` a request that is pending for so long is taken back: it is returned as if it had never been posted, and
+ * `*back` is set.
  */
 static request *pass(request *made, const core_call *call, int to, int64_t deadline, int64_t patience_ns, int *back)
 {
     char room[SUBJECT];
     const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
-    lane *in = &core_lanes[to];
-    const lane_kind *kind = &core_lane_kinds[to];
+    executor *in = &core_executors[to];
+    const executor_kind *kind = &core_executor_kinds[to];
     int64_t now = core_monotonic_ns(), back_at = patience_ns ? now + patience_ns : INT64_MAX;
-    made->lane = to;
+    made->executor = to;
     made->state = PENDING;
     made->deadline = made->view.until = deadline;
     made->view.span = deadline - now;
     if (!made->leave_code)
         made->leave_at = deadline;
     pthread_mutex_lock(&in->lock);
-    /* A call that is older than the library's last start fails, too: its handle and its lane were of another one. */
+    /* A call that is older than the library's last start fails, too: its handle and its executor were of another one.
+     */
     int open = in->open && (!call->generation || call->generation == in->generation);
     if (!open || in->pending.count >= CAPACITY) {
         pthread_mutex_unlock(&in->lock);
         core_request_free(made);
         if (open)
-            core_fail(PLUE_ERROR_QUEUE_FULL, subject, "%d calls are waiting already. Try again when some have ended.", CAPACITY);
+            core_fail(PLUE_ERROR_QUEUE_FULL, subject, "%d calls are waiting already. Try again when some have ended.",
+                      CAPACITY);
         else
             core_fail(PLUE_ERROR_CLOSED, subject, "the library shut down during the call. Call plue_init() again.");
         return NULL;
@@ -203,7 +226,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
 static request *prepare(request *made, const core_call *call, int64_t deadline)
 {
     made->view.prepare = 1;
-    if (!(made = pass(made, call, CORE_LANE_READ, deadline, 0, NULL)))
+    if (!(made = pass(made, call, CORE_EXECUTOR_READ, deadline, 0, NULL)))
         return NULL;
     made->view.prepare = 0;
     made->view.prepared = made->number;
@@ -211,9 +234,9 @@ static request *prepare(request *made, const core_call *call, int64_t deadline)
 }
 
 /*
- * The thread that carries a call out checks its texts, which costs it little. Who is kept waiting meanwhile does not let it be: a bad
- * parameter is refused at once although the writer waits for another process, or all threads for a mute server. Nor is what takes long to
- * check left to the writer.
+ * The thread that carries a call out checks its texts, which costs it little. Who is kept waiting meanwhile does not
+ * let it be: a bad parameter is refused at once although the writer waits for another process, or all threads for a
+ * mute server. Nor is what takes long to check left to the writer.
  */
 static request *perform(core_call *call, int to, int64_t deadline)
 {
@@ -230,8 +253,9 @@ static request *perform(core_call *call, int to, int64_t deadline)
         length += call->length[i];
         given |= call->text[i] != NULL;
     }
-    int64_t patience_ns = core_lane_kinds[to].patience_ns, left = deadline - core_monotonic_ns();
-    enum core_checked checked = call->operation < 0 || !given ? CORE_CHECKED_NEVER : core_operations[call->operation].checked;
+    int64_t patience_ns = core_executor_kinds[to].patience_ns, left = deadline - core_monotonic_ns();
+    enum core_checked checked = call->operation < 0 || !given ? CORE_CHECKED_NEVER
+                                                              : core_operations[call->operation].checked;
     if (!patience_ns || checked == CORE_CHECKED_NEVER)
         return pass(made, call, to, deadline, 0, NULL);
     int back = checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT;
@@ -281,20 +305,23 @@ void core_take_timeout(core_call *call, const char *name, int milliseconds)
     call->wait_ns = milliseconds * MS;
     call->failed = milliseconds < 0 ? -1 : 0;
     if (call->failed)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is %d, and nothing waits for ever. "
-                  "Pass milliseconds, or 0 to not wait.", name, milliseconds);
+        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room),
+                  "Invalid parameters: %s is %d, and nothing waits for ever. "
+                  "Pass milliseconds, or 0 to not wait.",
+                  name, milliseconds);
 }
 
 void core_interrupt(core_call *call)
 {
     if (call->failed)
         return;
-    for (int i = 0; i < CORE_LANE_COUNT; i++) {
-        if (!core_lane_kinds[i].is_interrupted)
+    for (int i = 0; i < CORE_EXECUTOR_COUNT; i++) {
+        if (!core_executor_kinds[i].is_interrupted)
             continue;
-        pthread_mutex_lock(&core_lanes[i].lock);
-        for (request *each = core_lanes[i].pending.first; each; each = each->next) {
-            if (!each->leave_code && each->view.operation != call->operation && each->view.session && !strcmp(each->view.session, call->session)) {
+        pthread_mutex_lock(&core_executors[i].lock);
+        for (request *each = core_executors[i].pending.first; each; each = each->next) {
+            if (!each->leave_code && each->view.operation != call->operation && each->view.session &&
+                !strcmp(each->view.session, call->session)) {
                 /* What is about to end anyway may: only a call that is really blocked is sent home. */
                 int64_t soon = core_monotonic_ns() + ABORT_GRACE_MS * MS;
                 each->leave_code = PLUE_ERROR_ABORTED;
@@ -302,7 +329,7 @@ void core_interrupt(core_call *call)
                 pthread_cond_signal(&each->ended);
             }
         }
-        pthread_mutex_unlock(&core_lanes[i].lock);
+        pthread_mutex_unlock(&core_executors[i].lock);
     }
 }
 
@@ -317,9 +344,10 @@ static request *run(core_call *call)
         free(call->session);
         return NULL;
     }
-    int lane = atomic_load(&core_away) ? core_operations[call->operation].away : core_operations[call->operation].lane;
+    int executor = atomic_load(&core_away) ? core_operations[call->operation].away
+                                           : core_operations[call->operation].executor;
     int64_t span = atomic_load(&core_away) && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
-    request *done = perform(call, lane, core_monotonic_ns() + span);
+    request *done = perform(call, executor, core_monotonic_ns() + span);
     core_leave(&visit);
     return done;
 }
@@ -364,13 +392,14 @@ int core_run_status(core_call *call)
 
 int core_control(int operation, const char *text, int number, int64_t deadline)
 {
-    core_call call = {.operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
-    core_lanes_prepare();
+    core_call call = {
+        .operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
+    core_executors_prepare();
     if (operation == CORE_CONTROL_OPEN && !spare && !(spare = new_request(0))) {
         core_fail(PLUE_ERROR_IO, name_of(operation), "out of memory. Free some and try again.");
         return -1;
     }
-    request *done = perform(&call, CORE_LANE_CONTROL, deadline);
+    request *done = perform(&call, CORE_EXECUTOR_CONTROL, deadline);
     if (done)
         core_request_free(done);
     return done ? 0 : -1;

@@ -1,14 +1,17 @@
 /*
- * A program of ours that the host never meets: its waitpid(-1) does not return it, and does not say that there is a child.
+ * A program of ours that the host never meets: its waitpid(-1) does not return it, and does not say that there is a
+ * child.
  *
- * Linux passes over children that do not end with SIGCHLD, unless __WALL is asked for. But a program is one that does: execve makes it so.
- * So there is a keeper between the host and the program. It shares the host's memory, as the child of a vfork does, and never calls execve.
- * It has nothing of the host's open and takes no signal. It starts the program and ends, which leaves that to the system's init. Where the host
- * itself would inherit it, as process 1 or as a subreaper, the keeper stays for as long as the program lives: it is the one that inherits. It
- * ends with the host, and does not keep its memory.
+ * Linux passes over children that do not end with SIGCHLD, unless __WALL is asked for. But a program is one that does:
+ * execve makes it so. So there is a keeper between the host and the program. It shares the host's memory, as the child
+ * of a vfork does, and never calls execve. It has nothing of the host's open and takes no signal. It starts the program
+ * and ends, which leaves that to the system's init. Where the host itself would inherit it, as process 1 or as a
+ * subreaper, the keeper stays for as long as the program lives: it is the one that inherits. It ends with the host, and
+ * does not keep its memory.
  *
- * The keeper runs beside the thread that has started it, or after its end: it calls the system directly, for the C library's functions have
- * something of their thread's in them, and be it errno. It has no memory of its own but what is in `core_child`.
+ * The keeper runs beside the thread that has started it, or after its end: it calls the system directly, for the C
+ * library's functions have something of their thread's in them, and be it errno. It has no memory of its own but what
+ * is in `core_child`.
  */
 #include "core.h"
 
@@ -44,10 +47,10 @@ enum { AT_FOLDER = 1, AT_PROGRAM };
 struct core_child {
     const char *program, *folder;
     char **arguments, **environment;
-    int streams[STREAMS];   /* what are 0 to 3 there */
-    int failure, stage;     /* errno, and what it is about */
-    int told;               /* where to say that it runs, or does not */
-    int stays;              /* the keeper does */
+    int streams[STREAMS]; /* what are 0 to 3 there */
+    int failure, stage;   /* errno, and what it is about */
+    int told;             /* where to say that it runs, or does not */
+    int stays;            /* the keeper does */
     pid_t host, keeper;
     struct pollfd awaited[2];
     char orphans[1024];
@@ -56,7 +59,8 @@ struct core_child {
 
 #ifdef KEPT
 #ifdef __GLIBC__
-extern int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...); /* the name that sanitizers leave alone */
+extern int __clone(int (*run)(void *), void *stack, int flags, void *argument,
+                   ...); /* the name that sanitizers leave alone */
 #else
 #define __clone clone
 #endif
@@ -67,27 +71,37 @@ static inline __attribute__((always_inline)) long ask(long number, long a, long 
 #ifdef __x86_64__
     register long fourth __asm__("r10") = d;
     register long fifth __asm__("r8") = e;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
+                     : "rcx", "r11", "memory");
 #else
-    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+                     x3 __asm__("x3") = d, x4 __asm__("x4") = e;
     __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
     result = x0;
 #endif
     return result;
 }
 
-/* Valgrind ends a process that makes another in this way. What asks it is an odd way to do nothing on a real processor. */
+/* Valgrind ends a process that makes another in this way. What asks it is an odd way to do nothing on a real processor.
+ */
 static int is_emulated(void)
 {
-    volatile unsigned long question[6] = { 0x1001 };
+    volatile unsigned long question[6] = {0x1001};
     unsigned long answer;
 #ifdef __x86_64__
     __asm__ volatile("rolq $3, %%rdi; rolq $13, %%rdi; rolq $61, %%rdi; rolq $51, %%rdi; xchgq %%rbx, %%rbx"
-                     : "=d"(answer) : "a"(question), "0"(0L) : "cc", "memory");
+                     : "=d"(answer)
+                     : "a"(question), "0"(0L)
+                     : "cc", "memory");
 #else
     register unsigned long x3 __asm__("x3") = 0;
     register const volatile unsigned long *x4 __asm__("x4") = question;
-    __asm__ volatile("ror x12, x12, #3; ror x12, x12, #13; ror x12, x12, #51; ror x12, x12, #61; orr x10, x10, x10" : "+r"(x3) : "r"(x4) : "cc", "memory");
+    __asm__ volatile("ror x12, x12, #3; ror x12, x12, #13; ror x12, x12, #51; ror x12, x12, #61; orr x10, x10, x10"
+                     : "+r"(x3)
+                     : "r"(x4)
+                     : "cc", "memory");
     answer = x3;
 #endif
     return answer != 0;
@@ -141,7 +155,8 @@ BARE static int keep(void *argument)
         ask(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     child->failure = EAGAIN;
     child->stage = AT_PROGRAM;
-    pid = __clone(run_program, child->programs + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, child); /* back once it runs, or has failed */
+    pid = __clone(run_program, child->programs + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD,
+                  child); /* back once it runs, or has failed */
     if (pid > 0 && child->failure == EAGAIN)
         child->failure = 0;
     int stays = child->stays && pid > 0 && !child->failure;
@@ -179,10 +194,12 @@ static void wait_for(pid_t keeper)
 #endif
 
 /*
- * Start a program whose descriptors 0 to 3 are `streams`, which are above them, and which has no other. Its signals are all blocked.
- * Returns NULL when it failed, or when there is nothing to be ended: *failure is errno or 0, *stage what it is about. ENOSYS: not on this system.
+ * Start a program whose descriptors 0 to 3 are `streams`, which are above them, and which has no other. Its signals are
+ * all blocked. Returns NULL when it failed, or when there is nothing to be ended: *failure is errno or 0, *stage what
+ * it is about. ENOSYS: not on this system.
  */
-core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder, const int *streams, int *failure, int *stage)
+core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder,
+                              const int *streams, int *failure, int *stage)
 {
     *stage = AT_PROGRAM;
 #ifdef KEPT
@@ -214,7 +231,8 @@ core_child *core__child_start(const char *program, char **arguments, char **envi
     child->told = report[1];
     child->host = getpid();
     child->stays = subreaper || child->host == 1;
-    ask(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof all, 0); /* it would run the host's handlers */
+    ask(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof all,
+        0); /* it would run the host's handlers */
     int made = __clone(keep, child->keepers + STACK, CLONE_VM, child), problem = errno;
     ask(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0);
     close(report[1]);

@@ -11,8 +11,9 @@ class Children:
         self._ffi, self._lib = ffi, lib
 
     def start(self, program, arguments, environment, folder, streams):
-        """Start a program in a folder, with an environment (a dict), its descriptors 0 to 3 being `streams`. Return a function that waits
-        for its end, and is to be called once. `OSError` as of `subprocess`; `NotImplementedError` where the system cannot do this."""
+        """Start a program in a folder, with an environment (a dict), its descriptors 0 to 3 being `streams`. Return a
+        function that waits for its end, and is to be called once. `OSError` as of `subprocess`; `NotImplementedError`
+        where the system cannot do this."""
         ffi, keep = self._ffi, []
 
         def text(value):
@@ -25,13 +26,16 @@ class Children:
         def texts(values):
             keep.append(ffi.new("char *[]", [*map(text, values), ffi.NULL]))
             return keep[-1]
+
         variables = []
         for name, value in environment.items():
             if "=" in name:
                 raise ValueError("illegal environment variable name")
             variables.append(f"{name}={value}")
         failure, stage = ffi.new("int *"), ffi.new("int *")
-        made = self._lib.core__child_start(text(program), texts(arguments), texts(variables), text(folder), ffi.new("int[]", streams), failure, stage)
+        made = self._lib.core__child_start(
+            text(program), texts(arguments), texts(variables), text(folder), ffi.new("int[]", streams), failure, stage
+        )
         if failure[0] == errno.ENOSYS:
             raise NotImplementedError
         if failure[0]:

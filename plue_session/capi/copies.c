@@ -1,10 +1,10 @@
 /*
- * Other copies of the library in this process: a package holds it under two names, as two files, and a program that has loaded both
- * would have two of everything, on one Python. One may run.
+ * Other copies of the library in this process: a package holds it under two names, as two files, and a program that has
+ * loaded both would have two of everything, on one Python. One may run.
  *
- * Copies cannot see each other's symbols, but the loader lists what it has loaded, and each copy carries an ELF note that says where its
- * claim is. Who wants to run claims first and looks at the others then. Two that claim at the same moment see each other: the one
- * at the higher address gives way.
+ * Copies cannot see each other's symbols, but the loader lists what it has loaded, and each copy carries an ELF note
+ * that says where its claim is. Who wants to run claims first and looks at the others then. Two that claim at the same
+ * moment see each other: the one at the higher address gives way.
  */
 #include "core.h"
 
@@ -41,10 +41,11 @@ static atomic_int *claim_in(const char *note, size_t length, size_t align)
     while (length >= sizeof head) {
         memcpy(&head, note, sizeof head);
         const char *name = note + sizeof head;
-        size_t text = (sizeof head + head.n_namesz + align - 1) & ~(align - 1), size = (text + head.n_descsz + align - 1) & ~(align - 1);
+        size_t text = (sizeof head + head.n_namesz + align - 1) & ~(align - 1),
+               size = (text + head.n_descsz + align - 1) & ~(align - 1);
         int32_t distance;
-        if (head.n_type == NOTE_TYPE && head.n_namesz == sizeof NOTE_NAME && head.n_descsz == sizeof distance && text + sizeof distance <= length
-            && !memcmp(name, NOTE_NAME, sizeof NOTE_NAME)) {
+        if (head.n_type == NOTE_TYPE && head.n_namesz == sizeof NOTE_NAME && head.n_descsz == sizeof distance &&
+            text + sizeof distance <= length && !memcmp(name, NOTE_NAME, sizeof NOTE_NAME)) {
             memcpy(&distance, note + text, sizeof distance);
             return (atomic_int *)(uintptr_t)(note + text + distance);
         }
@@ -93,7 +94,8 @@ void core_drop_claim(int holder)
 int core_claim_process(const char *operation)
 {
     struct other found;
-    for (int held = atomic_load(&holders); held;) /* what an earlier start has left behind is not over: nobody else has it */
+    for (int held = atomic_load(&holders);
+         held;) /* what an earlier start has left behind is not over: nobody else has it */
         if (atomic_compare_exchange_strong(&holders, &held, held | CORE_CLAIM_LIFE))
             return 0;
     atomic_store(&core_claim, CLAIMING);
@@ -109,7 +111,9 @@ int core_claim_process(const char *operation)
         core_hold_claim(CORE_CLAIM_LIFE);
         return 0;
     }
-    core_fail(PLUE_ERROR_RUNTIME, operation, "this process has loaded the library twice, and runs or starts it from %s. Load it under one "
-              "name everywhere: libplue_session.so.0, as programs that are linked with it do.", found.path);
+    core_fail(PLUE_ERROR_RUNTIME, operation,
+              "this process has loaded the library twice, and runs or starts it from %s. Load it under one "
+              "name everywhere: libplue_session.so.0, as programs that are linked with it do.",
+              found.path);
     return -1;
 }

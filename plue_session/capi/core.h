@@ -1,14 +1,15 @@
 /*
  * The C side of the boundary, seen from inside. What stands between the cdef marks is also declared to Python.
  *
- * The way of a call: a shim collects the arguments (core_call), posts a request to a lane, and waits for its end with a
- * deadline. Library threads, which alone run Python, take requests from the lanes and finish them. So a host thread
- * never holds the interpreter lock, never runs Python on its stack, and can always be sent home: by its deadline, an
- * abort or a shutdown. Instant functions do not come here at all: they are answered from C memory.
+ * The way of a call: a shim collects the arguments (core_call), posts a request to an executor, and waits for its end
+ * with a deadline. Library threads, which alone run Python, take requests from the executors and finish them. So a host
+ * thread never holds the interpreter lock, never runs Python on its stack, and can always be sent home: by its
+ * deadline, an abort or a shutdown. Instant functions do not come here at all: they are answered from C memory.
  *
- * Locks are leaves: who holds one takes no other, and waits for neither Python, a callback nor the disk. The one exception lets
- * plue_init and plue_shutdown run one at a time. And under a lock that an instant function takes nothing is done that may take
- * long: no memory is got or given back, no thread started, nothing walked over that grows with use (c_tests/instant.c).
+ * Locks are leaves: who holds one takes no other, and waits for neither Python, a callback nor the disk. The one
+ * exception lets plue_init and plue_shutdown run one at a time. And under a lock that an instant function takes nothing
+ * is done that may take long: no memory is got or given back, no thread started, nothing walked over that grows with
+ * use (c_tests/instant.c).
  */
 #ifndef CORE_H
 #define CORE_H
@@ -27,19 +28,35 @@
 _Static_assert(sizeof(void *) == 8, "handles are 64-bit ids: a 32-bit build would have to reuse them");
 
 /* <cdef> */
-enum { CORE_LANE_CONTROL, CORE_LANE_COMMIT, CORE_LANE_READ, CORE_LANE_REMOTE, CORE_LANE_URGENT, CORE_LANE_COUNT, CORE_LANE_NONE = -1, CORE_LANE_WORK = -2 };
+enum {
+    CORE_EXECUTOR_CONTROL,
+    CORE_EXECUTOR_COMMIT,
+    CORE_EXECUTOR_READ,
+    CORE_EXECUTOR_REMOTE,
+    CORE_EXECUTOR_URGENT,
+    CORE_EXECUTOR_COUNT,
+    CORE_EXECUTOR_NONE = -1,
+    CORE_EXECUTOR_WORK = -2
+};
 enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
-enum { CORE_CONTROL_OPEN = -1, CORE_CONTROL_FAREWELL = -2, CORE_CONTROL_CLOSE = -3, CORE_CONTROL_HANG_UP = -4,
-       CORE_CONTROL_REFILL = -5, CORE_CONTROL_GAP = -6, CORE_CONTROL_PING = -7 };
+enum {
+    CORE_CONTROL_OPEN = -1,
+    CORE_CONTROL_FAREWELL = -2,
+    CORE_CONTROL_CLOSE = -3,
+    CORE_CONTROL_HANG_UP = -4,
+    CORE_CONTROL_REFILL = -5,
+    CORE_CONTROL_GAP = -6,
+    CORE_CONTROL_PING = -7
+};
 
 typedef struct core_request {
     int operation;
     const char *session; /* the id behind the handle that the call named, or NULL */
     const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
     size_t length[3];
-    int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
+    int number;            /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
     int prepare, prepared; /* the texts are to be checked, no more; under this number they were, 0: they were not */
-    int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
+    int64_t until, span;   /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
 /* </cdef> */
 
@@ -47,7 +64,8 @@ typedef struct core_request {
 
 /* ---- thread.c: what belongs to one thread: its last error, its recently freed memory ---- */
 enum { CORE_KEPT = 16 };
-typedef struct core_kept { /* texts that were freed, but not yet given back: a double free finds them unowned, not reused */
+typedef struct core_kept { /* texts that were freed, but not yet given back: a double free finds them unowned, not
+                              reused */
     struct core_kept_block {
         void *block;
         size_t size;
@@ -59,25 +77,25 @@ typedef struct core_kept { /* texts that were freed, but not yet given back: a d
 typedef struct core_thread core_thread;
 struct core_thread {
     int code;
-    int ends;               /* its end will be noticed, and what it has is freed then; 0: there was no key for that */
-    pthread_mutex_t alive;  /* without one: locked by it ... */
-    core_thread *next;      /* ... and listed */
-    int64_t time;           /* of the error, ms since the epoch */
-    char *message;          /* heap, or a literal when memory was short */
-    char *details;          /* JSON object text or NULL */
-    char *json;             /* what plue_get_last_error_json returned last */
+    int ends;              /* its end will be noticed, and what it has is freed then; 0: there was no key for that */
+    pthread_mutex_t alive; /* without one: locked by it ... */
+    core_thread *next;     /* ... and listed */
+    int64_t time;          /* of the error, ms since the epoch */
+    char *message;         /* heap, or a literal when memory was short */
+    char *details;         /* JSON object text or NULL */
+    char *json;            /* what plue_get_last_error_json returned last */
     core_kept kept;
     struct core_kept_block kept_blocks[CORE_KEPT];
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
-    int generation;         /* of a library thread: what is not the present one may no longer publish */
+    int generation;                    /* of a library thread: what is not the present one may no longer publish */
 };
 extern _Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
-core_thread *core_this_thread(void); /* NULL when memory is short: not on a thread of ours */
+core_thread *core_this_thread(void);       /* NULL when memory is short: not on a thread of ours */
 void core_adopt_thread(core_thread *made); /* the calling thread's own, from malloc */
 void core_fail(int code, const char *operation, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void core_fail_with(int code, const char *message, const char *details);
 void core_clear_error(void);
-int64_t core_now_ms(void);         /* wall clock */
+int64_t core_now_ms(void); /* wall clock */
 int64_t core_monotonic_ns(void);
 void core_deadline(struct timespec *at, int64_t monotonic_ns);
 int core_cond_init(pthread_cond_t *cond); /* waits on the monotonic clock; -1 when there is no memory */
@@ -86,17 +104,21 @@ void core_set_up(pthread_mutex_t *lock, pthread_cond_t *cond); /* either may be 
 int core_is_set_up(void);
 
 /* ---- memory.c: text that belongs to the caller ---- */
-char *core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
+char *
+core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
 char *core_own(const char *text, size_t length); /* the same, with a copy in it */
-char *core_spare_text(size_t size); /* the same, of what this thread has freed, if it fits: takes neither memory nor a lock; NULL: there is none */
+char *core_spare_text(size_t size);  /* the same, of what this thread has freed, if it fits: takes neither memory nor a
+                                        lock; NULL: there is none */
 void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
 void core_make_utf8(char *text); /* replaces what is not by question marks */
-/* Of a text of the host's: 0, or -1 with the error set: too long, or not UTF-8. `session`: the id that the call is about, or NULL. */
+/* Of a text of the host's: 0, or -1 with the error set: too long, or not UTF-8. `session`: the id that the call is
+ * about, or NULL. */
 int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length);
 size_t core_quoted_length(const char *text, size_t length);
-void core_quote(const char *text, size_t length, char *to); /* as a JSON string literal, of core_quoted_length bytes and a NUL */
+void core_quote(const char *text, size_t length,
+                char *to); /* as a JSON string literal, of core_quoted_length bytes and a NUL */
 
 /* ---- lifecycle.c: one library state per process ---- */
 enum { CORE_STOPPED, CORE_STARTING, CORE_RUNNING, CORE_STOPPING };
@@ -108,40 +130,47 @@ int core_ready(const char *operation); /* 0, or -1 with FORKED or NOT_INITIALIZE
 extern _Atomic(atomic_int *) core_parent; /* 0 in a forked child */
 static inline int core_forked(void)
 {
-    return __builtin_expect(!atomic_load_explicit(atomic_load_explicit(&core_parent, memory_order_acquire), memory_order_relaxed), 0);
+    return __builtin_expect(
+        !atomic_load_explicit(atomic_load_explicit(&core_parent, memory_order_acquire), memory_order_relaxed), 0);
 }
-int core_watch_forks(void); /* once is enough; -1 when there is no way to */
+int core_watch_forks(void);                  /* once is enough; -1 when there is no way to */
 int core_refuse_fork(const char *operation); /* 0, or -1 with FORKED set */
 
 /* ---- spawn.c ---- */
-int core_outdated(void); /* is this a library thread of before the last shutdown? it may no longer publish */
+int core_outdated(void);      /* is this a library thread of before the last shutdown? it may no longer publish */
 int core_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
-int core_spawn(const char *name, void *(*run)(void *), void *argument); /* a detached thread without signals; the name has 15 bytes at most */
+int core_spawn(const char *name, void *(*run)(void *),
+               void *argument); /* a detached thread without signals; the name has 15 bytes at most */
 
 /* ---- copies.c ---- */
-int core_claim_process(const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
-/* Who needs the claim: a library that runs; Python that starts, and what is asked of it, also when its caller has left. */
+int core_claim_process(
+    const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
+/* Who needs the claim: a library that runs; Python that starts, and what is asked of it, also when its caller has left.
+ */
 enum { CORE_CLAIM_LIFE = 1, CORE_CLAIM_BOOT = 2, CORE_CLAIM_CONTROL = 4 };
 void core_hold_claim(int holder);
 void core_drop_claim(int holder); /* the last one gives it up */
 
 /* ---- start.c, host.c, pythread.c: the interpreter, and hosts that have one ---- */
 int core_boot(const char *operation, int64_t deadline); /* once per process; -1 with the error set */
-void core_boot_leave(int64_t at); /* who waits for that goes home by then (CLOSED) */
+void core_boot_leave(int64_t at);                       /* who waits for that goes home by then (CLOSED) */
 int core_booted(void);
 int core_python_is_hosts(void); /* the interpreter is that of a host that is Python itself */
-void core_stay_if_gone(void); /* a thread that would go back to an interpreter that is gone, or another one by now, sleeps for ever instead */
-int core_python_gone(void); /* was the interpreter finalized by its host, or is it just ending? */
+void core_stay_if_gone(void);   /* a thread that would go back to an interpreter that is gone, or another one by now,
+                                   sleeps for ever instead */
+int core_python_gone(void);     /* was the interpreter finalized by its host, or is it just ending? */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
     void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */
 } core_visit;
-int core_enter(core_visit *visit, const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait ...
-                                                             -1 with RUNTIME set: it would wait for itself, or for the dead */
-void core_enter_anyway(core_visit *visit);                /* the same for what needs no Python: never refused */
-void core_leave(core_visit *visit);                       /* ... and is done */
-/* A thread that serves a lane (core_python_serve) and then calls `ended`; -1: none can be started, or memory is short. */
-int core_spawn_python(const char *name, int lane, int number, void (*ended)(int lane, int number));
+int core_enter(core_visit *visit,
+               const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait
+                                          ... -1 with RUNTIME set: it would wait for itself, or for the dead */
+void core_enter_anyway(core_visit *visit); /* the same for what needs no Python: never refused */
+void core_leave(core_visit *visit);        /* ... and is done */
+/* A thread that serves an executor (core_python_serve) and then calls `ended`; -1: none can be started, or memory is
+ * short. */
+int core_spawn_python(const char *name, int executor, int number, void (*ended)(int executor, int number));
 int core__start_cffi(void);
 
 /* ---- handles.c ---- */
@@ -172,14 +201,15 @@ int core_run_count(core_call *call);
 int core_control(int operation, const char *text, int number, int64_t deadline_ns);
 char *core_ask_info(char *session_id); /* from the server; takes the id, which is malloc'ed */
 
-/* ---- lanes.c ---- */
-extern atomic_int core_away; /* sessions live on a server: what may ask it has lanes of its own */
-int core_lane_is_open(int lane, int generation);
-int core_lanes_open(int generation);                 /* starts the lanes' threads */
-void core_lanes_leave_start(int64_t at);             /* the plue_init that runs goes home by then (CLOSED); 0: at its own time */
-void core_lanes_abandon(void);                       /* nothing that was asked for will be done: everybody goes home (RUNTIME) */
-void core_lanes_shut(void);                          /* nothing is taken any more; who waits is sent home (CLOSED) */
-int core_lanes_end(int64_t deadline_ns);             /* then waits for the threads; -1: some are stuck */
+/* ---- executors.c ---- */
+extern atomic_int core_away; /* sessions live on a server: what may ask it has executors of its own */
+int core_executor_is_open(int executor, int generation);
+int core_executors_open(int generation); /* starts the executors' threads */
+void core_executors_leave_start(
+    int64_t at);                   /* the plue_init that runs goes home by then (CLOSED); 0: at its own time */
+void core_executors_abandon(void); /* nothing that was asked for will be done: everybody goes home (RUNTIME) */
+void core_executors_shut(void);    /* nothing is taken any more; who waits is sent home (CLOSED) */
+int core_executors_end(int64_t deadline_ns); /* then waits for the threads; -1: some are stuck */
 
 /* ---- awake.c ---- */
 extern atomic_int core_commits; /* how often our own writer has committed for callers */
@@ -187,25 +217,24 @@ extern atomic_int core_commits; /* how often our own writer has committed for ca
 /* ---- events.c ---- */
 void core_events_prepare(void); /* once per process */
 int core_events_open(void);
-int core_events_close(int64_t deadline_ns);          /* 0, or -1 when a callback of the host's still runs */
-
+int core_events_close(int64_t deadline_ns); /* 0, or -1 when a callback of the host's still runs */
 
 /* ---- queues.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
 /* <cdef> */
-/* lanes.c */
+/* executors.c */
 void core__remote(int remote);
-int core__wait(int lane, int generation);
-int core__take(int lane, int generation, core_request **requests, int room);
-void core__wake(int lane, int signal);
+int core__wait(int executor, int generation);
+int core__take(int executor, int generation, core_request **requests, int room);
+void core__wake(int executor, int signal);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
 int core__finish_number(core_request *request, int number);
 int core__finish_session(core_request *request, uintptr_t handle);
 void core__finish_error(core_request *request, int code, const char *message, const char *details);
 
 /* awake.c */
-void core__near(int lane);
+void core__near(int executor);
 
 /* calls.c */
 void core__set_timeout(int milliseconds);
@@ -224,12 +253,14 @@ void core__set_ttl(int64_t ns);
 int core_is_utf8(const char *text, size_t length);
 
 /* queues.c */
-void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
+void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail,
+                         size_t tail_length);
 int core__event_pass(int64_t id);
 void core__event_skip(int64_t id);
 void core__event_lost(int64_t id);
 int core__event_behind(uint64_t *queues, int64_t *after, int room);
-int core__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length);
+int core__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail,
+                       size_t tail_length);
 int core__event_refilled(uint64_t queue, int64_t last);
 void core__event_start(int64_t id);
 
@@ -239,7 +270,8 @@ void core__watch_stop(void);
 
 /* children.c */
 typedef struct core_child core_child;
-core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder, const int *streams, int *failure, int *stage);
+core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder,
+                              const int *streams, int *failure, int *stage);
 void core__child_end(core_child *child);
 
 /* lifecycle.c, find.c, start.c, host.c, forks.c, spawn.c */

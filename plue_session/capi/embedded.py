@@ -1,37 +1,48 @@
-"""Run by cffi when it starts in the interpreter: `emit` embeds this text and a call of `begin`. It must never raise: cffi would print the
-traceback into the host's stderr."""
+"""Run by cffi when it starts in the interpreter: `emit` embeds this text and a call of `begin`. It must never raise:
+cffi would print the traceback into the host's stderr."""
 
 
 def begin():
-    """Answer the C side. The package is imported by the first call, not here: loading may be tried again when it failed."""
+    """Answer the C side. The package is imported by the first call, not here: loading may be tried again when it
+    failed."""
     from _plue_session import ffi, lib
+
     boundary = None
 
     def load():
         import os
         import sys
+
         root = ffi.string(lib.core__package_root()).decode("utf-8", "surrogateescape")
         if "plue_session" not in sys.modules:  # not by sys.path: that is the host's
             from _frozen_importlib import _load
             from _frozen_importlib_external import PathFinder
+
             spec = PathFinder.find_spec("plue_session", [root])
             if spec is None:
                 raise ImportError("there is no package plue_session in %s" % root)
             _load(spec)
         from plue_session.capi import bind
+
         place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(bind.__file__))))
         if os.path.realpath(place) != os.path.realpath(root):
-            raise RuntimeError("this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root))
+            raise RuntimeError(
+                "this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root)
+            )
         return bind.Boundary(ffi, lib)
 
     @ffi.def_extern(name="core_python_serve", error=-1)
-    def serve(lane, number):
+    def serve(executor, number):
         nonlocal boundary
         try:
             if boundary is None:
                 boundary = load()
-            return boundary.run(lane, number)
+            return boundary.run(executor, number)
         except BaseException as error:
-            lib.core__boot_failed(("the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
-                                   % (type(error).__name__, error)).encode("utf-8", "replace"))
+            lib.core__boot_failed(
+                (
+                    "the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
+                    % (type(error).__name__, error)
+                ).encode("utf-8", "replace")
+            )
             return -1

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 enum { SUBSCRIPTIONS = CORE_BELLS, AGAIN_MS = 50 };
-#define GAP_NS INT64_C(1000000000) /* so long before its deadline plue_shutdown gives up to hand out one event after the other */
+#define GAP_NS                                                                                                         \
+    INT64_C(1000000000) /* so long before its deadline plue_shutdown gives up to hand out one event after the other */
 
 typedef struct subscription subscription;
 struct subscription {
@@ -12,7 +13,7 @@ struct subscription {
     uint32_t id;
     plue_event_callback callback;
     void *user_data;
-    subscription *waits_for; /* whose end its callback is waiting for, in plue_event_unsubscribe */
+    subscription *waits_for;        /* whose end its callback is waiting for, in plue_event_unsubscribe */
     int closing, ended, references; /* closing 1: deliver what was told, then end; 2: end now */
 };
 
@@ -102,9 +103,10 @@ static void *subscription_main(void *argument)
         room = text ? mark.need : 0;
         if (next || text)
             continue;
-        /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for again. */
+        /* The bell rings for every event; a refill that could not be asked for, or memory that is short, is asked for
+         * again. */
         if (hungry)
-            core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
+            core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_WAKE);
         core_bell_wait(bell, hungry || mark.need ? AGAIN_MS : -1);
     }
     free(text);
@@ -138,14 +140,16 @@ static uint32_t subscribe(const char *operation, plue_event_callback callback, v
         return id;
     if (id) {
         end_subscription(made);
-        core_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+        core_fail(PLUE_ERROR_IO, operation,
+                  "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
         return 0;
     }
     free(made);
     if (!open)
         core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
     else
-        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation, "there are %d subscriptions already. Unsubscribe one, or share one.", SUBSCRIPTIONS);
+        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, operation,
+                  "there are %d subscriptions already. Unsubscribe one, or share one.", SUBSCRIPTIONS);
     return 0;
 }
 
@@ -235,7 +239,7 @@ char *plue_event_poll(void)
         plue_free(text); /* another caller was faster */
         if (!mark.need) {
             if (hungry)
-                core__wake(CORE_LANE_READ, CORE_SIGNAL_WAKE);
+                core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_WAKE);
             return NULL;
         }
         /* It leaves the queue only when there is memory to give it away in. */
@@ -268,7 +272,8 @@ int core_events_open(void)
     return 0;
 }
 
-/* Wait until every subscription has ended (0), one wants to be refilled, if that is asked for (1), or the deadline (-1). */
+/* Wait until every subscription has ended (0), one wants to be refilled, if that is asked for (1), or the deadline
+ * (-1). */
 static int wait_for_subscriptions(int64_t deadline, int refills)
 {
     struct timespec at;
@@ -343,8 +348,8 @@ int core_events_close(int64_t deadline)
     free(old_default);
 
     int64_t give_up_at = deadline - GAP_NS;
-    while ((found = wait_for_subscriptions(give_up_at, 1)) > 0 && core_monotonic_ns() < give_up_at
-           && core_control(CORE_CONTROL_REFILL, NULL, 0, give_up_at) == 0)
+    while ((found = wait_for_subscriptions(give_up_at, 1)) > 0 && core_monotonic_ns() < give_up_at &&
+           core_control(CORE_CONTROL_REFILL, NULL, 0, give_up_at) == 0)
         ;
     if (found) {
         give_up(deadline);

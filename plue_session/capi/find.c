@@ -52,17 +52,24 @@ int core_check_libpython(void)
     const char *file = python.dli_fname && *python.dli_fname ? python.dli_fname : "the host program";
     snprintf(want, sizeof want, "%d.%d.", PY_MAJOR_VERSION, PY_MINOR_VERSION);
     if (strncmp(got, want, strlen(want)))
-        return core_boot_fail("the library was built for Python %d.%d, but this process runs Python %.12s (%s). Use a library built for that "
-                    "Python (make PYTHON=...), or a process without it.", PY_MAJOR_VERSION, PY_MINOR_VERSION, got, file);
+        return core_boot_fail("the library was built for Python %d.%d, but this process runs Python %.12s (%s). Use a "
+                              "library built for that "
+                              "Python (make PYTHON=...), or a process without it.",
+                              PY_MAJOR_VERSION, PY_MINOR_VERSION, got, file);
     void *global = dlopen(NULL, RTLD_LAZY), *other = global ? dlsym(global, "Py_GetVersion") : NULL;
     if (global)
         dlclose(global);
     if (other && other != (void *)(uintptr_t)&Py_GetVersion)
-        return core_boot_fail("this process already holds another Python (%.12s) beside the library's %.12s (%s); two in one process crash. "
-                    "Use a library built for that Python (make PYTHON=...).", ((const char *(*)(void))(uintptr_t)other)(), got, file);
+        return core_boot_fail("this process already holds another Python (%.12s) beside the library's %.12s (%s); two "
+                              "in one process crash. "
+                              "Use a library built for that Python (make PYTHON=...).",
+                              ((const char *(*)(void))(uintptr_t)other)(), got, file);
     /* Extension modules do not name libpython: a host that loaded us with RTLD_LOCAL has hidden it from them. */
-    if (python.dli_fname && *python.dli_fname && !dlopen(python.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD) && !dlsym(RTLD_DEFAULT, "PyExc_SystemError"))
-        return core_boot_fail("%s cannot be made visible to Python's own modules: %s. Load the library with RTLD_GLOBAL.", file, dlerror());
+    if (python.dli_fname && *python.dli_fname && !dlopen(python.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD) &&
+        !dlsym(RTLD_DEFAULT, "PyExc_SystemError"))
+        return core_boot_fail(
+            "%s cannot be made visible to Python's own modules: %s. Load the library with RTLD_GLOBAL.", file,
+            dlerror());
     return 0;
 }
 
@@ -73,7 +80,8 @@ static int exists(const char *format, const char *folder)
     return access(path, R_OK) == 0;
 }
 
-/* Beside the library (a bundle), then the environment that contains it, then where it was built. Sets home or executable. */
+/* Beside the library (a bundle), then the environment that contains it, then where it was built. Sets home or
+ * executable. */
 int core_find_runtime(char home[ROOM], char executable[ROOM])
 {
     char folder[PATH_MAX];
@@ -101,7 +109,8 @@ int core_find_runtime(char home[ROOM], char executable[ROOM])
         snprintf(executable, ROOM, "%s", CORE_PYTHON);
         return 0;
     }
-    return core_boot_fail("no Python %d.%d runtime: none beside %s, none in a virtual environment around it, and %s, where it was built, is gone. "
-                "Install the package again (pip install plue-session) with the Python that is to run it.",
-                PY_MAJOR_VERSION, PY_MINOR_VERSION, library_path, CORE_PYTHON);
+    return core_boot_fail("no Python %d.%d runtime: none beside %s, none in a virtual environment around it, and %s, "
+                          "where it was built, is gone. "
+                          "Install the package again (pip install plue-session) with the Python that is to run it.",
+                          PY_MAJOR_VERSION, PY_MINOR_VERSION, library_path, CORE_PYTHON);
 }

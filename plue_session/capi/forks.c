@@ -14,7 +14,7 @@ enum { FDS = 16, LENGTH = 1 /* the kernel makes it a page */ };
 static atomic_int always = 1;
 _Atomic(atomic_int *) core_parent = &always;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static int watched; /* one of the two ways works */
+static int watched;              /* one of the two ways works */
 static atomic_int fork_fds[FDS]; /* fd + 1: shared locks that a forked child must not keep alive */
 
 static void close_shared(void)
@@ -61,7 +61,8 @@ int core_refuse_fork(const char *operation)
     if (!core_forked())
         return 0;
     close_shared();
-    core_fail(PLUE_ERROR_FORKED, operation, "this process is a forked child. Use the library in the parent, or exec first.");
+    core_fail(PLUE_ERROR_FORKED, operation,
+              "this process is a forked child. Use the library in the parent, or exec first.");
     return -1;
 }
 

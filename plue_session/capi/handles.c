@@ -5,8 +5,8 @@
  * used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that are never
  * moved or freed, so a lookup needs no lock.
  *
- * What a handle shows is its session's snapshot (snapshots.c). Readers copy a short one at once, into a block that they have
- * already; otherwise they count themselves as users, and get memory and copy outside of any lock.
+ * What a handle shows is its session's snapshot (snapshots.c). Readers copy a short one at once, into a block that they
+ * have already; otherwise they count themselves as users, and get memory and copy outside of any lock.
  */
 #include "snapshots.h"
 
@@ -127,17 +127,21 @@ static void take_id(session *of, char id[CORE_LONGEST_ID + 1])
 
 static __attribute__((noinline)) void refuse_null(const char *operation)
 {
-    core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: Session handle is null. Pass what "
+    core_fail(PLUE_ERROR_INVALID_PARAM, operation,
+              "Invalid parameters: Session handle is null. Pass what "
               "plue_session_create() or plue_session_open() returned, after checking it.");
 }
 
 static __attribute__((noinline)) void refuse_dead(plue_session_t handle, const char *operation)
 {
-    core_fail(PLUE_ERROR_BAD_HANDLE, operation, "%p is not a live session handle: destroyed, from before a shutdown, or never "
-              "one. Pass what plue_session_create() or plue_session_open() returned.", (void *)handle);
+    core_fail(PLUE_ERROR_BAD_HANDLE, operation,
+              "%p is not a live session handle: destroyed, from before a shutdown, or never "
+              "one. Pass what plue_session_create() or plue_session_open() returned.",
+              (void *)handle);
 }
 
-static __attribute__((noinline)) void refuse_gone(session *of, const char *operation) /* locked, and no more afterwards */
+static __attribute__((noinline)) void refuse_gone(session *of,
+                                                  const char *operation) /* locked, and no more afterwards */
 {
     char id[CORE_LONGEST_ID + 1], subject[256];
     take_id(of, id);
@@ -200,7 +204,7 @@ static __attribute__((noinline)) char *copy_slowly(session *of)
     if (info)
         copy = core_own(info->text, info->length);
     else
-        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
+        core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_SHOW); /* by the next try it is there, if there is memory */
     core_snapshot_drop(info);
     return copy;
 }

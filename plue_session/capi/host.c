@@ -1,6 +1,6 @@
 /*
- * What a host's thread brings along when it waits here: its cancellation, and the interpreter lock of a host that is Python itself.
- * And what becomes of the library when that host ends its Python.
+ * What a host's thread brings along when it waits here: its cancellation, and the interpreter lock of a host that is
+ * Python itself. And what becomes of the library when that host ends its Python.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -13,13 +13,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static atomic_int gone; /* the interpreter that the library runs in was finalized: its threads are dead or asleep for ever */
+static atomic_int
+    gone; /* the interpreter that the library runs in was finalized: its threads are dead or asleep for ever */
 
 /* ---- the interpreter's end ---- */
 static void note_end(void)
 {
     atomic_store(&gone, 1);
-    core_lanes_abandon();
+    core_executors_abandon();
 }
 
 int core_watch_python(void)
@@ -55,8 +56,8 @@ static PyThreadState *current_state(void)
 }
 
 /*
- * Is it this thread's, although of another interpreter? Up to Python 3.11 `state` is whoever holds the lock, in any thread, who may end
- * at this moment: its memory is read as a debugger would.
+ * Is it this thread's, although of another interpreter? Up to Python 3.11 `state` is whoever holds the lock, in any
+ * thread, who may end at this moment: its memory is read as a debugger would.
  */
 static int is_of_this_thread(PyThreadState *state)
 {
@@ -65,11 +66,13 @@ static int is_of_this_thread(PyThreadState *state)
 #else
     unsigned long thread = 0;
     struct iovec here = {&thread, sizeof thread}, there = {&state->thread_id, sizeof thread};
-    return state && process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof thread && thread == PyThread_get_thread_ident();
+    return state && process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof thread &&
+           thread == PyThread_get_thread_ident();
 #endif
 }
 
-/* A host that is Python itself: whichever thread imports threading first is its main thread, which its exit waits for. */
+/* A host that is Python itself: whichever thread imports threading first is its main thread, which its exit waits for.
+ */
 void core_import_threading_here(void)
 {
     char want[16];
@@ -83,9 +86,9 @@ void core_import_threading_here(void)
 }
 
 /*
- * A thread that is cancelled (pthread_cancel) ends where it waits, and would take the lock that it waits with along: while it is
- * here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for a library thread
- * would never end.
+ * A thread that is cancelled (pthread_cancel) ends where it waits, and would take the lock that it waits with along:
+ * while it is here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for
+ * a library thread would never end.
  */
 static PyThreadState *let_go_of_lock(PyThreadState *holder)
 {
@@ -104,7 +107,8 @@ int core_enter(core_visit *visit, const char *operation)
 {
     *visit = (core_visit){.interpreter = NULL};
     if (core_python_gone()) {
-        core_fail(PLUE_ERROR_RUNTIME, operation, "the Python interpreter that the library runs in was finalized (Py_Finalize), or is just ending. "
+        core_fail(PLUE_ERROR_RUNTIME, operation,
+                  "the Python interpreter that the library runs in was finalized (Py_Finalize), or is just ending. "
                   "Call plue_shutdown() before that; afterwards only a new process can use the library.");
         return -1;
     }
@@ -112,7 +116,8 @@ int core_enter(core_visit *visit, const char *operation)
         /* Not PyGILState_Check(): that is always true once the host has made a sub-interpreter. */
         PyThreadState *mine = PyGILState_GetThisThreadState(), *holder = current_state();
         if (holder && mine != holder && is_of_this_thread(holder)) {
-            core_fail(PLUE_ERROR_RUNTIME, operation, "the calling sub-interpreter holds Python's lock, which the library's threads need. "
+            core_fail(PLUE_ERROR_RUNTIME, operation,
+                      "the calling sub-interpreter holds Python's lock, which the library's threads need. "
                       "Call it through ctypes.CDLL (not PyDLL) or from the main interpreter.");
             return -1;
         }

@@ -1,9 +1,9 @@
 /*
  * SIGINT, while Python starts.
  *
- * Python's signal module installs a handler for SIGINT where there is none, whatever the configuration says, and a host's thread may
- * install its own at the same moment. So while Python starts, a stand-in is there that does what the default does: Python
- * leaves it alone. Whatever else is found in its place afterwards is the host's, and stays.
+ * Python's signal module installs a handler for SIGINT where there is none, whatever the configuration says, and a
+ * host's thread may install its own at the same moment. So while Python starts, a stand-in is there that does what the
+ * default does: Python leaves it alone. Whatever else is found in its place afterwards is the host's, and stays.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -13,7 +13,8 @@
 #include <dlfcn.h>
 #include <signal.h>
 
-/* A handler of the host's that found this in its place may call it, as the one from before: that one was the default, and is not called. */
+/* A handler of the host's that found this in its place may call it, as the one from before: that one was the default,
+ * and is not called. */
 static void stand_in(int number)
 {
     struct sigaction now;
@@ -34,8 +35,9 @@ static int is_ours(const struct sigaction *action)
     Dl_info handler, python;
     if (action->sa_handler == stand_in)
         return 1;
-    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN && dladdr((void *)(uintptr_t)action->sa_handler, &handler)
-        && dladdr((void *)(uintptr_t)&Py_GetVersion, &python) && handler.dli_fbase == python.dli_fbase;
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN &&
+           dladdr((void *)(uintptr_t)action->sa_handler, &handler) &&
+           dladdr((void *)(uintptr_t)&Py_GetVersion, &python) && handler.dli_fbase == python.dli_fbase;
 }
 
 /* Replace an action that is `expected`; what the host has installed since it was looked at is put back. */

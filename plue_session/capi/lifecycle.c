@@ -1,8 +1,8 @@
 /*
  * One library state per process: start and stop.
  *
- * Whoever finds another thread at it waits for what that does, with a deadline: a start for the end of a start or stop, a stop for the end
- * of the start, or stop, that it found. What was begun after that is none of its business.
+ * Whoever finds another thread at it waits for what that does, with a deadline: a start for the end of a start or stop,
+ * a stop for the end of the start, or stop, that it found. What was begun after that is none of its business.
  */
 #include "core.h"
 
@@ -15,7 +15,8 @@
 
 enum { NEEDED_FDS = 24 };
 #define SECOND INT64_C(1000000000)
-/* How long plue_init() and plue_shutdown() may take, and how long the latter waits for a plue_init() before it leaves that behind. */
+/* How long plue_init() and plue_shutdown() may take, and how long the latter waits for a plue_init() before it leaves
+ * that behind. */
 enum { START_S = 30, STOP_S = 7, LEAVE_START_S = 5 };
 
 atomic_int core_state = CORE_STOPPED; /* written under life_lock */
@@ -30,7 +31,7 @@ static void prepare(void)
 {
     core_set_up(NULL, &life_changed);
     core_boot_leave(0);
-    core_lanes_leave_start(0);
+    core_executors_leave_start(0);
     core_events_prepare();
 }
 
@@ -88,7 +89,9 @@ static int enough_descriptors(const char *operation)
     while (count)
         close(fds[--count]);
     if (!enough)
-        core_fail(PLUE_ERROR_IO, operation, "less than %d file descriptors are left. Close some files, or raise the limit (ulimit -n).", NEEDED_FDS);
+        core_fail(PLUE_ERROR_IO, operation,
+                  "less than %d file descriptors are left. Close some files, or raise the limit (ulimit -n).",
+                  NEEDED_FDS);
     return enough;
 }
 
@@ -105,11 +108,12 @@ static int start_generation(const char *config_json, const char *operation, int6
 {
     int generation = atomic_fetch_add(&core_generation, 1) + 1;
     if (core_control(CORE_CONTROL_OPEN, config_json, generation, deadline) == 0) {
-        if (core_lanes_open(generation) == 0)
+        if (core_executors_open(generation) == 0)
             return 0;
         core__watch_stop();
         core_control(CORE_CONTROL_CLOSE, NULL, 0, deadline);
-        core_fail(PLUE_ERROR_IO, operation, "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
+        core_fail(PLUE_ERROR_IO, operation,
+                  "no thread can be started. Raise the limit on threads (ulimit -u) or free memory.");
     }
     core__watch_stop();
     core_events_close(0);
@@ -162,15 +166,17 @@ int plue_init(const char *config_json)
     int inside = thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED;
     pthread_mutex_lock(&life_lock);
     if (inside || atomic_load(&core_state) == CORE_RUNNING)
-        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "the library is initialized. Call plue_shutdown() before another plue_init().");
+        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation,
+                  "the library is initialized. Call plue_shutdown() before another plue_init().");
     else if (await_rest_locked(deadline))
         core_fail(PLUE_ERROR_TIMEOUT, operation, "another plue_init() or plue_shutdown() is still at it. Try again.");
     else if (atomic_load(&core_state) != CORE_STOPPED)
-        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation, "another thread has initialized the library. Call plue_shutdown() before another plue_init().");
+        core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation,
+                  "another thread has initialized the library. Call plue_shutdown() before another plue_init().");
     else {
         starts++;
         core_boot_leave(0);
-        core_lanes_leave_start(0);
+        core_executors_leave_start(0);
         set_state_locked(CORE_STARTING);
         pthread_mutex_unlock(&life_lock);
         result = start(config_json, deadline);
@@ -187,13 +193,14 @@ static void stop(int64_t deadline)
 {
     int64_t begun = core_monotonic_ns(), part = (deadline - begun) / 28;
     core__watch_stop();
-    /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited for at
-       the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the store closes. */
-    core_lanes_shut();
+    /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited
+       for at the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the
+       store closes. */
+    core_executors_shut();
     if (!core_python_gone()) {
         if (atomic_load(&core_away))
             core_control(CORE_CONTROL_HANG_UP, NULL, 0, begun + 2 * part);
-        core_lanes_end(begun + 12 * part);
+        core_executors_end(begun + 12 * part);
         core_control(CORE_CONTROL_FAREWELL, NULL, 0, begun + 14 * part);
     }
     int stuck_callback = core_events_close(begun + 18 * part);
@@ -217,7 +224,8 @@ void plue_shutdown(void)
         return;
     core_thread *thread = core_this_thread();
     if (thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED) {
-        core_fail(PLUE_ERROR_IN_USE, operation, "it was called from a callback, which would wait for itself. Call it from another thread.");
+        core_fail(PLUE_ERROR_IN_USE, operation,
+                  "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;
     }
     pthread_once(&life_once, prepare);
@@ -225,10 +233,11 @@ void plue_shutdown(void)
     pthread_mutex_lock(&life_lock);
     int64_t number = starts;
     int late = 0;
-    if (atomic_load(&core_state) == CORE_STARTING) { /* a start cannot be interrupted everywhere, but it can be left behind */
+    if (atomic_load(&core_state) ==
+        CORE_STARTING) { /* a start cannot be interrupted everywhere, but it can be left behind */
         atomic_fetch_add(&leaving, 1);
         core_boot_leave(begun + LEAVE_START_S * SECOND);
-        core_lanes_leave_start(begun + LEAVE_START_S * SECOND);
+        core_executors_leave_start(begun + LEAVE_START_S * SECOND);
         late = await_change_locked(CORE_STARTING, number, deadline);
         atomic_fetch_sub(&leaving, 1);
     }

@@ -1,15 +1,15 @@
 /*
  * Text that belongs to the caller: which blocks those are, and what happens when one is freed.
  *
- * A block is in one of two tables, so that freeing a pointer that is not ours is ignored instead of a crash. Short blocks are the
- * allocator's. Their size is noted under their address, in tables of which only the touched pages exist: a store to note it, a
- * compare-and-swap to take it back, no lock, and no work that grows with their number. Long blocks are mapped, so that all of them
- * goes when they are freed; the allocator would keep some.
+ * A block is in one of two tables, so that freeing a pointer that is not ours is ignored instead of a crash. Short
+ * blocks are the allocator's. Their size is noted under their address, in tables of which only the touched pages exist:
+ * a store to note it, a compare-and-swap to take it back, no lock, and no work that grows with their number. Long
+ * blocks are mapped, so that all of them goes when they are freed; the allocator would keep some.
  *
- * Were an address handed out again at once, a double free would take a block away from its new owner. So what is freed is kept aside
- * for a while: short blocks by their thread, and by the process when the thread ends, long ones by the process. The oldest that is
- * kept may be used again: a caller that reads and frees in turn costs neither allocator nor kernel anything. What is too long to be
- * kept is mapped where nothing was before.
+ * Were an address handed out again at once, a double free would take a block away from its new owner. So what is freed
+ * is kept aside for a while: short blocks by their thread, and by the process when the thread ends, long ones by the
+ * process. The oldest that is kept may be used again: a caller that reads and frees in turn costs neither allocator nor
+ * kernel anything. What is too long to be kept is mapped where nothing was before.
  */
 #include "core.h"
 
@@ -52,8 +52,15 @@ static inline void *keep(core_kept *in, size_t most, struct core_kept_block adde
     return NULL;
 }
 
-/* ---- short blocks: by address / 16 twice its units of 16 bytes, and 1 if it is 8 past a multiple, as some allocators' are ---- */
-enum { UNIT = 16, MOST_UNITS = INT16_MAX, LEAF_BITS = 16, NODE_BITS = 14, UNIT_BITS = NODE_BITS + NODE_BITS + LEAF_BITS };
+/* ---- short blocks: by address / 16 twice its units of 16 bytes, and 1 if it is 8 past a multiple, as some allocators'
+ * are ---- */
+enum {
+    UNIT = 16,
+    MOST_UNITS = INT16_MAX,
+    LEAF_BITS = 16,
+    NODE_BITS = 14,
+    UNIT_BITS = NODE_BITS + NODE_BITS + LEAF_BITS
+};
 static _Atomic(void *) nodes[1 << NODE_BITS];
 
 /* What the link leads to; if it is nothing, that many new bytes (0: none). */
@@ -77,7 +84,8 @@ static inline _Atomic(uint16_t) *place_of(const void *block, int make)
     _Atomic(void *) *node = follow(&nodes[at >> (NODE_BITS + LEAF_BITS)], make ? sizeof(void *) << NODE_BITS : 0);
     if (!node)
         return NULL;
-    _Atomic(uint16_t) *leaf = follow(&node[(at >> LEAF_BITS) % (1 << NODE_BITS)], make ? sizeof(uint16_t) << LEAF_BITS : 0);
+    _Atomic(uint16_t) *leaf = follow(&node[(at >> LEAF_BITS) % (1 << NODE_BITS)],
+                                     make ? sizeof(uint16_t) << LEAF_BITS : 0);
     return leaf ? &leaf[at % (1 << LEAF_BITS)] : NULL;
 }
 
@@ -117,13 +125,16 @@ static inline size_t disown_short(const void *block)
 {
     _Atomic(uint16_t) *place = place_of(block, 0);
     uint16_t note = place ? atomic_load_explicit(place, memory_order_relaxed) : 0;
-    return note && note % 2 == (uintptr_t)block / 8 % 2
-           && atomic_compare_exchange_strong_explicit(place, &note, 0, memory_order_acquire, memory_order_relaxed) ? (size_t)note / 2 * UNIT : 0;
+    return note && note % 2 == (uintptr_t)block / 8 % 2 &&
+                   atomic_compare_exchange_strong_explicit(place, &note, 0, memory_order_acquire, memory_order_relaxed)
+               ? (size_t)note / 2 * UNIT
+               : 0;
 }
 
 static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct core_kept_block left_blocks[LEFT];
-static core_kept left = {.blocks = left_blocks, .room = LEFT}; /* by threads that have ended, or whose end nobody will notice */
+static core_kept left = {.blocks = left_blocks,
+                         .room = LEFT}; /* by threads that have ended, or whose end nobody will notice */
 
 static void leave(struct core_kept_block added)
 {
@@ -165,14 +176,16 @@ static pthread_mutex_t long_lock = PTHREAD_MUTEX_INITIALIZER;
 static long_block *shelves[SHELVES];
 static struct core_kept_block long_blocks[LONG_KEPT];
 static core_kept long_kept = {.blocks = long_blocks, .room = LONG_KEPT};
-static atomic_int long_count; /* of mappings: a process may have some 65,000, and the stacks of its threads are among them */
+static atomic_int
+    long_count; /* of mappings: a process may have some 65,000, and the stacks of its threads are among them */
 
 static long_block **shelf_of(const void *block)
 {
     return &shelves[((uintptr_t)block / PAGE * UINT64_C(0x9E3779B97F4A7C15) >> 32) % SHELVES];
 }
 
-/* The kernel would give the same place again. Each is asked for where none was, until that was done with a part of all addresses. */
+/* The kernel would give the same place again. Each is asked for where none was, until that was done with a part of all
+ * addresses. */
 static void *map_elsewhere(size_t bytes)
 {
     static _Atomic(uintptr_t) top, used;
@@ -243,7 +256,9 @@ static void free_long(void *text)
 char *core_new_text(size_t size)
 {
     char *text = size < LONG ? NULL : new_long(size);
-    return text ? text : new_short(size); /* beyond LONG_MOST, and when the kernel has mapped as much as it can for a process */
+    return text
+               ? text
+               : new_short(size); /* beyond LONG_MOST, and when the kernel has mapped as much as it can for a process */
 }
 
 char *core_own(const char *text, size_t length)

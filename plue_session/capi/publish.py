@@ -28,7 +28,8 @@ class Publisher:
         self._showing = allocate_lock()
 
     def adopt(self):
-        """Call this first on a thread of the runtime's that publishes: after a shutdown that has left it behind it cannot."""
+        """Call this first on a thread of the runtime's that publishes: after a shutdown that has left it behind it
+        cannot."""
         self._lib.core__adopt(self._generation)
 
     def known(self, session_id):

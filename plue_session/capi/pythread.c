@@ -1,8 +1,8 @@
 /*
  * Threads of the library that run Python.
  *
- * Each makes its thread state itself, where the lack of memory for it can be told: left to PyGILState_Ensure(), one failed calloc ends
- * the process. Whoever starts the thread waits until it has it.
+ * Each makes its thread state itself, where the lack of memory for it can be told: left to PyGILState_Ensure(), one
+ * failed calloc ends the process. Whoever starts the thread waits until it has it.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -21,11 +21,11 @@ void _PyThreadState_SetCurrent(PyThreadState *state);
 #define bind_state _PyThreadState_SetCurrent
 #endif
 
-extern int core_python_serve(int lane, int number);
+extern int core_python_serve(int executor, int number);
 
 struct serving {
-    int lane, number, result; /* result: 0 until it is known, then 1 or -1 */
-    void (*ended)(int lane, int number);
+    int executor, number, result; /* result: 0 until it is known, then 1 or -1 */
+    void (*ended)(int executor, int number);
 };
 
 static pthread_mutex_t begun_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -55,10 +55,12 @@ void core_python_part(void)
     PyThreadState_DeleteCurrent();
 }
 
-/* Python fails to serve when memory is short as it begins: what all depend on, or was asked for, is not given up for that. */
-void core_serve(int lane, int number)
+/* Python fails to serve when memory is short as it begins: what all depend on, or was asked for, is not given up for
+ * that. */
+void core_serve(int executor, int number)
 {
-    while (core_python_serve(lane, number) < 0 && (lane < 0 || core_lane_is_open(lane, number)) && !core_python_gone())
+    while (core_python_serve(executor, number) < 0 && (executor < 0 || core_executor_is_open(executor, number)) &&
+           !core_python_gone())
         nanosleep(&(struct timespec){.tv_nsec = AGAIN_NS}, NULL);
 }
 
@@ -72,18 +74,18 @@ static void *serve(void *argument)
     pthread_mutex_unlock(&begun_lock);
     if (result < 0)
         return NULL;
-    if (mine.lane >= 0)
+    if (mine.executor >= 0)
         core__adopt(mine.number);
-    core_serve(mine.lane, mine.number);
+    core_serve(mine.executor, mine.number);
     if (mine.ended)
-        mine.ended(mine.lane, mine.number);
+        mine.ended(mine.executor, mine.number);
     core_python_part();
     return NULL;
 }
 
-int core_spawn_python(const char *name, int lane, int number, void (*ended)(int lane, int number))
+int core_spawn_python(const char *name, int executor, int number, void (*ended)(int executor, int number))
 {
-    struct serving made = {lane, number, 0, ended};
+    struct serving made = {executor, number, 0, ended};
     if (core_spawn(name, serve, &made))
         return -1;
     pthread_mutex_lock(&begun_lock);
@@ -96,5 +98,5 @@ int core_spawn_python(const char *name, int lane, int number, void (*ended)(int 
 /* A thread for Python's own use: it runs what is kept there under the number. */
 int core__start_thread(const char *name, int number)
 {
-    return core_spawn_python(name, CORE_LANE_WORK, number, NULL);
+    return core_spawn_python(name, CORE_EXECUTOR_WORK, number, NULL);
 }

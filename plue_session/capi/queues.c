@@ -5,9 +5,10 @@
  * queue that is full is "behind": live events go past it, and once its reader has emptied it Python refills it from the
  * log, starting after the last event it got. When the refill has reached the newest published event, it is live again.
  *
- * Events that are not in the log ("passing") cannot be refilled. They have a small room of their own in each queue, also
- * while it is behind, and come after the log's event that was the newest when they were told. When that room is full the oldest
- * goes of which there is a newer one of the same kind, and the next one that is handed out says how many went.
+ * Events that are not in the log ("passing") cannot be refilled. They have a small room of their own in each queue,
+ * also while it is behind, and come after the log's event that was the newest when they were told. When that room is
+ * full the oldest goes of which there is a newer one of the same kind, and the next one that is handed out says how
+ * many went.
  *
  * plue_event_poll takes the lock, and is instant: memory, bells and everything that may wait is for before or after.
  */
@@ -66,7 +67,8 @@ void core_bell_wait(int bell, int ms)
 }
 
 /* ---- events ---- */
-static core_event *make_event(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+static core_event *make_event(int64_t id, int kind, const char *head, size_t head_length, const char *tail,
+                              size_t tail_length)
 {
     core_event *made = malloc(sizeof *made + head_length + tail_length + 1);
     if (made) {
@@ -114,7 +116,8 @@ void core_event_print(core_event *of, const core_mark *mark, char *room)
     if (of->kind != PLUE_EVENT_GAP)
         length = snprintf(added, sizeof added, ",\"sequence\":%llu", (unsigned long long)mark->sequence);
     if (mark->dropped)
-        length += snprintf(added + length, sizeof added - (size_t)length, ",\"dropped\":%llu", (unsigned long long)mark->dropped);
+        length += snprintf(added + length, sizeof added - (size_t)length, ",\"dropped\":%llu",
+                           (unsigned long long)mark->dropped);
     memcpy(room, of->text, of->head);
     memcpy(room + of->head, added, (size_t)length);
     memcpy(room + of->head + length, of->text + of->head, of->length - of->head + 1);
@@ -168,7 +171,8 @@ static core_event *pull_passing_locked(core_queue *from, unsigned place)
     return pulled;
 }
 
-/* The place of the oldest passing event of which there is a newer one of its kind; -1: of none. `newer`: kinds of which one comes (bits). */
+/* The place of the oldest passing event of which there is a newer one of its kind; -1: of none. `newer`: kinds of which
+ * one comes (bits). */
 static int stale_passing_locked(const core_queue *of, uint64_t newer)
 {
     int oldest = -1;
@@ -184,8 +188,8 @@ static int stale_passing_locked(const core_queue *of, uint64_t newer)
 static void push_passing_locked(core_queue *to, core_event *added, core_event **dead)
 {
     int old;
-    while ((to->passing_count == CORE_PASSING_CAPACITY || to->passing_bytes + added->length > CORE_PASSING_BYTES)
-           && (old = stale_passing_locked(to, UINT64_C(1) << added->kind)) >= 0) {
+    while ((to->passing_count == CORE_PASSING_CAPACITY || to->passing_bytes + added->length > CORE_PASSING_BYTES) &&
+           (old = stale_passing_locked(to, UINT64_C(1) << added->kind)) >= 0) {
         drop_event_locked(pull_passing_locked(to, (unsigned)old), dead);
         to->dropped++;
     }
@@ -274,7 +278,8 @@ static void offer_locked(core_queue *to, core_event *made, int stored, core_even
 
 /* ---- for Python ---- */
 /* Hand an event to every queue that is not behind; id 0: it is not in the log, and goes to all. */
-void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail,
+                         size_t tail_length)
 {
     if (core_outdated())
         return;
@@ -304,7 +309,8 @@ void core__event_publish(int64_t id, int kind, const char *head, size_t head_len
     core_bells_ring(rung);
 }
 
-/* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue does. */
+/* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue
+ * does. */
 int core__event_pass(int64_t id)
 {
     pthread_mutex_lock(&core_queues_lock);
@@ -317,7 +323,8 @@ int core__event_pass(int64_t id)
     return !waits;
 }
 
-/* The log went on to `id` with what is not for this library's queues: whoever has got all before it need not look there again. */
+/* The log went on to `id` with what is not for this library's queues: whoever has got all before it need not look there
+ * again. */
 void core__event_skip(int64_t id)
 {
     if (core_outdated())
@@ -385,7 +392,8 @@ int core__event_behind(uint64_t *tokens, int64_t *after, int room)
 }
 
 /* Put one event from the log (or a gap) into a queue that is behind; -1 when it is full, gone, or ends before it. */
-int core__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail, size_t tail_length)
+int core__event_refill(uint64_t token, int64_t id, int kind, const char *head, size_t head_length, const char *tail,
+                       size_t tail_length)
 {
     core_event *made = make_event(id, kind, head, head_length, tail, tail_length);
     uint64_t rung = 0;
@@ -405,7 +413,8 @@ int core__event_refill(uint64_t token, int64_t id, int kind, const char *head, s
     return failed;
 }
 
-/* Everything up to log id `last` has been refilled: 1 when the queue is live again, 0 when more was published meanwhile. */
+/* Everything up to log id `last` has been refilled: 1 when the queue is live again, 0 when more was published
+ * meanwhile. */
 int core__event_refilled(uint64_t token, int64_t last)
 {
     uint64_t rung = 0;

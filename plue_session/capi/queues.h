@@ -5,7 +5,12 @@
 #include "core.h"
 
 /* Of stored events it holds at least one, of any size; of passing ones at least the newest of each kind. */
-enum { CORE_QUEUE_CAPACITY = 1024, CORE_QUEUE_BYTES = 1 << 20, CORE_PASSING_CAPACITY = 64, CORE_PASSING_BYTES = 1 << 16 };
+enum {
+    CORE_QUEUE_CAPACITY = 1024,
+    CORE_QUEUE_BYTES = 1 << 20,
+    CORE_PASSING_CAPACITY = 64,
+    CORE_PASSING_BYTES = 1 << 16
+};
 enum { CORE_BELLS = 64, CORE_NO_BELL = -1 };
 
 typedef struct core_event core_event;
@@ -44,7 +49,8 @@ typedef struct core_mark {
     size_t need; /* bytes of its text; 0: nothing waits */
 } core_mark;
 
-extern pthread_mutex_t core_queues_lock; /* guards every queue; plue_event_poll takes it: nothing may take long under it */
+extern pthread_mutex_t
+    core_queues_lock; /* guards every queue; plue_event_poll takes it: nothing may take long under it */
 void core_queue_open_locked(core_queue *made, int bell);
 void core_queue_close_locked(core_queue *old); /* it is not known any more; twice is harmless */
 void core_queue_discard(core_queue *old);      /* after that: frees what is in it. Needs no lock */
@@ -52,12 +58,12 @@ void core_queue_discard(core_queue *old);      /* after that: frees what is in i
 core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark);
 int core_queue_is_hungry_locked(const core_queue *of); /* it is behind, and has room: Python is to refill it */
 void core_queue_give_up_locked(core_queue *of, core_event **dead); /* what has not been taken out is to be a gap */
-void core_queue_free_dead(core_event *dead);   /* needs no lock */
+void core_queue_free_dead(core_event *dead);                       /* needs no lock */
 void core_event_print(core_event *of, const core_mark *mark, char *room); /* as JSON; drops the event. Needs no lock */
 
 /* Bells: who waits for events is woken without a lock held. A bell that is rung in vain does no harm. */
-void core_bells_prepare(void); /* once per process */
-void core_bells_ring(uint64_t which); /* one bit each */
+void core_bells_prepare(void);         /* once per process */
+void core_bells_ring(uint64_t which);  /* one bit each */
 void core_bell_wait(int bell, int ms); /* negative: for ever */
 static inline uint64_t core_bell(int bell)
 {

@@ -1,12 +1,13 @@
 /*
  * Sessions that somebody holds a handle to, and their snapshots.
  *
- * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock of
- * its own. Session memory is pooled and keeps its type for ever: a reader that lost a race against plue_session_destroy locks
- * a session that may have become another one's, sees that its handle is gone, and leaves. So does who walks over all of them.
+ * A session is what all handles to one id share: its snapshot (the info JSON that Python published last) behind a lock
+ * of its own. Session memory is pooled and keeps its type for ever: a reader that lost a race against
+ * plue_session_destroy locks a session that may have become another one's, sees that its handle is gone, and leaves. So
+ * does who walks over all of them.
  *
- * They are found by id in a table that grows by one bucket with each session (linear hashing): plue_session_destroy, which is
- * instant, takes the table's lock, and would wait for a whole table that is made anew.
+ * They are found by id in a table that grows by one bucket with each session (linear hashing): plue_session_destroy,
+ * which is instant, takes the table's lock, and would wait for a whole table that is made anew.
  */
 #include "snapshots.h"
 
@@ -232,9 +233,9 @@ int core__session_known(const char *id)
 }
 
 /*
- * Put ids of sessions that somebody holds a handle to into `to`, each with a line feed, as many as there is room for; returns
- * their length, 0: that was all. `*after` is where it goes on, at first 0. A session that comes or goes meanwhile may be left out,
- * or be named once more. It takes no lock but each session's own: there may be very many.
+ * Put ids of sessions that somebody holds a handle to into `to`, each with a line feed, as many as there is room for;
+ * returns their length, 0: that was all. `*after` is where it goes on, at first 0. A session that comes or goes
+ * meanwhile may be left out, or be named once more. It takes no lock but each session's own: there may be very many.
  */
 size_t core__session_ids(uintptr_t *after, char *to, size_t room)
 {
@@ -255,8 +256,8 @@ size_t core__session_ids(uintptr_t *after, char *to, size_t room)
     return used;
 }
 
-/* Set what every handle of the session shows, unless that is newer already. Without memory for it they show nothing, rather
-   than what was before: see read_info(). */
+/* Set what every handle of the session shows, unless that is newer already. Without memory for it they show nothing,
+   rather than what was before: see read_info(). */
 void core__session_publish(const char *id, int64_t rev, const char *info, size_t length)
 {
     if (core_outdated())

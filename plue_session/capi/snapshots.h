@@ -15,11 +15,12 @@ typedef struct snapshot {
 typedef struct session session;
 struct session {
     pthread_mutex_t lock;
-    snapshot *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the newest */
+    snapshot *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the
+                       newest */
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
-    char *id; /* NULL: it stands for no session at present. Changed when it is in no bucket alone */
+    char *id;       /* NULL: it stands for no session at present. Changed when it is in no bucket alone */
     session *older; /* of all that were ever made; for good */
     /* under the table's lock */
     uint64_t hash;
@@ -27,7 +28,8 @@ struct session {
     session *next; /* in its bucket, or in the pool */
 };
 
-/* How many ns a snapshot is as good as the server's word; -1: for ever. Read by every reader: in a cache line of its own. */
+/* How many ns a snapshot is as good as the server's word; -1: for ever. Read by every reader: in a cache line of its
+ * own. */
 extern struct core_fresh_for {
     _Alignas(64) atomic_llong ns;
 } core_fresh_for;

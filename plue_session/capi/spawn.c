@@ -1,9 +1,10 @@
 /*
  * Threads of the library: how they are made, and for which start of the library they work.
  *
- * A new thread inherits from whoever makes it: blocked signals, scheduling, processors, priority of its I/O, rounding, name. That may be
- * a host's thread with real-time priority or one that runs when nobody else wants to, and it calls at random. So each thread of ours
- * has what the process had when the library was loaded, and a stack of its own size: the default is the host's to choose.
+ * A new thread inherits from whoever makes it: blocked signals, scheduling, processors, priority of its I/O, rounding,
+ * name. That may be a host's thread with real-time priority or one that runs when nobody else wants to, and it calls at
+ * random. So each thread of ours has what the process had when the library was loaded, and a stack of its own size: the
+ * default is the host's to choose.
  */
 #include "core.h"
 
@@ -32,7 +33,9 @@ __attribute__((constructor)) static void note_beginning(void)
     pid_t process = getpid();
     begun.has_processors = sched_getaffinity(process, sizeof begun.processors, &begun.processors) == 0;
     int policy = sched_getscheduler(process);
-    begun.policy = policy == SCHED_BATCH || policy == SCHED_IDLE ? policy : SCHED_OTHER; /* real time is for threads that ask for it */
+    begun.policy = policy == SCHED_BATCH || policy == SCHED_IDLE
+                       ? policy
+                       : SCHED_OTHER; /* real time is for threads that ask for it */
     errno = 0;
     begun.nice = getpriority(PRIO_PROCESS, (id_t)process);
     if (errno)
@@ -49,7 +52,8 @@ struct spawned {
     char name[NAME];
 };
 
-/* What the maker cannot say of a thread beforehand. A process without the right to raise a priority keeps the maker's. */
+/* What the maker cannot say of a thread beforehand. A process without the right to raise a priority keeps the maker's.
+ */
 static void settle(const char *name)
 {
     pid_t self = (pid_t)syscall(SYS_gettid);
@@ -78,13 +82,19 @@ static int schedule(pthread_attr_t *attributes)
         return -1;
     if (sched_getscheduler(0) == begun.policy)
         return 0;
-    return pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED) || pthread_attr_setschedpolicy(attributes, begun.policy)
-        || pthread_attr_setschedparam(attributes, &none) ? -1 : 0;
+    return pthread_attr_setinheritsched(attributes, PTHREAD_EXPLICIT_SCHED) ||
+                   pthread_attr_setschedpolicy(attributes, begun.policy) ||
+                   pthread_attr_setschedparam(attributes, &none)
+               ? -1
+               : 0;
 }
 
 static int inherit(pthread_attr_t *attributes)
 {
-    return pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED) || pthread_attr_setaffinity_np(attributes, 0, &begun.processors) ? -1 : 0;
+    return pthread_attr_setinheritsched(attributes, PTHREAD_INHERIT_SCHED) ||
+                   pthread_attr_setaffinity_np(attributes, 0, &begun.processors)
+               ? -1
+               : 0;
 }
 
 int core_spawn(const char *name, void *(*run)(void *), void *argument)
@@ -102,11 +112,13 @@ int core_spawn(const char *name, void *(*run)(void *), void *argument)
     sigfillset(&all);
     int failed = pthread_attr_init(&attributes);
     if (!failed) {
-        failed = pthread_attr_setstacksize(&attributes, STACK) || pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED)
-              || pthread_sigmask(SIG_SETMASK, &all, &before);
+        failed = pthread_attr_setstacksize(&attributes, STACK) ||
+                 pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) ||
+                 pthread_sigmask(SIG_SETMASK, &all, &before);
         if (!failed) {
             failed = schedule(&attributes) ? EINVAL : pthread_create(&thread, &attributes, spawned_main, made);
-            /* What its thread was given a process may not always give back, and processors may have been taken from it. */
+            /* What its thread was given a process may not always give back, and processors may have been taken from it.
+             */
             if ((failed == EPERM || failed == EINVAL) && inherit(&attributes) == 0)
                 failed = pthread_create(&thread, &attributes, spawned_main, made);
             pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -133,7 +145,7 @@ int core_outdated(void)
     return thread && thread->generation && thread->generation != atomic_load(&core_generation);
 }
 
-/* The calling thread, which is not a lane's, works for the library of this generation: see core_outdated(). */
+/* The calling thread, which is not an executor's, works for the library of this generation: see core_outdated(). */
 void core__adopt(int generation)
 {
     core_thread *thread = core_this_thread();

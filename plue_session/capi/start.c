@@ -1,9 +1,9 @@
 /*
  * The interpreter: started isolated, never finalized.
  *
- * It lives on threads of the library. The first of them starts it and then serves the control lane for ever. Everything
- * that could kill or disturb a host is checked before the first call into Python that could fail: which libpython the
- * linker gave us, whether the process has another one, whether the runtime is there (find.c).
+ * It lives on threads of the library. The first of them starts it and then serves the control executor for ever.
+ * Everything that could kill or disturb a host is checked before the first call into Python that could fail: which
+ * libpython the linker gave us, whether the process has another one, whether the runtime is there (find.c).
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -24,11 +24,11 @@ static pthread_mutex_t boot_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t boot_done;
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 static int boot_state, started, host_is_python; /* the latter two are the booting thread's */
-static int64_t leave_at; /* under boot_lock: who waits for the boot goes home by then; 0: at the deadline */
+static int64_t leave_at;  /* under boot_lock: who waits for the boot goes home by then; 0: at the deadline */
 static atomic_int booted; /* 0, or whose interpreter it is */
 static char boot_error[2048];
 
-extern int core_python_serve(int lane, int generation);
+extern int core_python_serve(int executor, int generation);
 
 int core_boot_fail(const char *format, ...)
 {
@@ -75,8 +75,10 @@ static int start_interpreter(void)
         status = Py_InitializeFromConfig(&config);
     PyConfig_Clear(&config);
     if (PyStatus_Exception(status))
-        return core_boot_fail("Python at %s cannot start: %s%s%s. Install it again, or the package (pip install plue-session).", executable,
-                    status.func ? status.func : "", status.func ? ": " : "", status.err_msg ? status.err_msg : "it asked to exit");
+        return core_boot_fail(
+            "Python at %s cannot start: %s%s%s. Install it again, or the package (pip install plue-session).",
+            executable, status.func ? status.func : "", status.func ? ": " : "",
+            status.err_msg ? status.err_msg : "it asked to exit");
     PyEval_SaveThread();
     return 0;
 }
@@ -88,7 +90,9 @@ static int python_error(const char *what)
     if (value)
         text = PyObject_Str(value);
     const char *reason = text ? PyUnicode_AsUTF8(text) : NULL;
-    core_boot_fail("%s: %s. Install the package again with its dependencies (pip install plue-session), using the Python that is to run it.", what, reason ? reason : "unknown cause");
+    core_boot_fail("%s: %s. Install the package again with its dependencies (pip install plue-session), using the "
+                   "Python that is to run it.",
+                   what, reason ? reason : "unknown cause");
     PyErr_Clear();
     Py_XDECREF(text);
     Py_XDECREF(type);
@@ -101,7 +105,9 @@ static int python_error(const char *what)
 static int call(PyObject *functions, const char *name, const char *first, const char *second, const char *complaint)
 {
     PyObject *function = PyDict_GetItemString(functions, name), *done = NULL;
-    PyObject *arguments = first ? Py_BuildValue("(NN)", PyUnicode_DecodeFSDefault(first), PyUnicode_DecodeFSDefault(second)) : PyTuple_New(0);
+    PyObject *arguments = first ? Py_BuildValue("(NN)", PyUnicode_DecodeFSDefault(first),
+                                                PyUnicode_DecodeFSDefault(second))
+                                : PyTuple_New(0);
     if (function && arguments)
         done = PyObject_CallObject(function, arguments);
     Py_XDECREF(arguments);
@@ -128,8 +134,9 @@ static int prepare_modules(void)
 }
 
 /*
- * Start cffi's half. It guards a start of its own, which is not needed any more, with a spin lock: the version tag of the type of capsules,
- * which a look-up of any attribute of one sets for good. It is reset first, and the interpreter lock kept until cffi has looked.
+ * Start cffi's half. It guards a start of its own, which is not needed any more, with a spin lock: the version tag of
+ * the type of capsules, which a look-up of any attribute of one sets for good. It is reset first, and the interpreter
+ * lock kept until cffi has looked.
  */
 static int start_cffi(void)
 {
@@ -141,8 +148,9 @@ static int start_cffi(void)
 }
 
 /*
- * A host that is Python itself and has not imported threading: whichever thread does is its main thread, for which its exit waits. That
- * must not be one of ours, so whoever called plue_init() does. Not before this thread has had the lock: then it is to be had.
+ * A host that is Python itself and has not imported threading: whichever thread does is its main thread, for which its
+ * exit waits. That must not be one of ours, so whoever called plue_init() does. Not before this thread has had the
+ * lock: then it is to be had.
  */
 static void have_threading(void)
 {
@@ -167,9 +175,12 @@ static int boot(void)
         return -1;
     if (!host_is_python)
         core_shield_interrupt(); /* a host's own Python has SIGINT as the host wants it */
-    int failed = !started && !host_is_python ? start_interpreter() : core_python_join() ? core_boot_fail("out of memory. Free some and try again.") : 0;
+    int failed = !started && !host_is_python ? start_interpreter()
+                 : core_python_join()        ? core_boot_fail("out of memory. Free some and try again.")
+                                             : 0;
     if (!failed && !started && core_watch_python())
-        failed = core_boot_fail("Python takes no more exit functions (Py_AtExit): 32 are set. The host has to use less of them.");
+        failed = core_boot_fail(
+            "Python takes no more exit functions (Py_AtExit): 32 are set. The host has to use less of them.");
     if (failed)
         return -1;
     if (host_is_python)
@@ -181,8 +192,10 @@ static int boot(void)
     if (failed)
         return -1;
     boot_error[0] = 0;
-    if (start_cffi() || core_python_serve(CORE_LANE_NONE, 0))
-        return boot_error[0] ? -1 : core_boot_fail("the library's Python half cannot start. Install the package again (pip install plue-session).");
+    if (start_cffi() || core_python_serve(CORE_EXECUTOR_NONE, 0))
+        return boot_error[0] ? -1
+                             : core_boot_fail("the library's Python half cannot start. Install the package again (pip "
+                                              "install plue-session).");
     return 0;
 }
 
@@ -199,7 +212,7 @@ static void *interpreter_main(void *unused)
     pthread_cond_broadcast(&boot_done);
     pthread_mutex_unlock(&boot_lock);
     if (!failed)
-        core_serve(CORE_LANE_CONTROL, 0);
+        core_serve(CORE_EXECUTOR_CONTROL, 0);
     else if (guest)
         core_python_part();
     return NULL;
@@ -229,7 +242,8 @@ void core_boot_leave(int64_t at)
     pthread_mutex_unlock(&boot_lock);
 }
 
-/* Wait for the booting thread, which may wait for an interpreter lock that a thread of the host's does not let go; 0: it has ended. */
+/* Wait for the booting thread, which may wait for an interpreter lock that a thread of the host's does not let go; 0:
+ * it has ended. */
 static int await_boot_locked(int64_t deadline)
 {
     while (boot_state == BOOTING || boot_state == WAITING) {
@@ -267,7 +281,8 @@ int core_boot(const char *operation, int64_t deadline)
     else if (failed && leave_at)
         core_fail(PLUE_ERROR_CLOSED, operation, "the library was shut down during the call. Call plue_init() again.");
     else if (failed)
-        core_fail(PLUE_ERROR_TIMEOUT, operation, "Python could not be entered in time: a thread of this process holds its interpreter lock. "
+        core_fail(PLUE_ERROR_TIMEOUT, operation,
+                  "Python could not be entered in time: a thread of this process holds its interpreter lock. "
                   "Release it around long work, and try again.");
     pthread_mutex_unlock(&boot_lock);
     return failed ? -1 : 0;

@@ -22,7 +22,8 @@ int core_is_utf8(const char *text, size_t length)
         unsigned char first = *at++;
         if (first < 0x80)
             continue;
-        /* The first continuation byte is narrower after E0, ED, F0, F4: no overlong forms, surrogates, beyond U+10FFFF. */
+        /* The first continuation byte is narrower after E0, ED, F0, F4: no overlong forms, surrogates, beyond U+10FFFF.
+         */
         unsigned low = 0x80, high = 0xBF;
         int more;
         if (first >= 0xC2 && first <= 0xDF)
@@ -69,9 +70,11 @@ int core_check_text(const char *operation, const char *session, const char *name
         return 0;
     snprintf(subject, sizeof subject, "%s%s%s", operation, session ? " " : "", session ? session : "");
     if (length > LONGEST)
-        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject, "%s has %zu bytes, a text may have %d. Shorten it.", name, length, LONGEST);
+        core_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject, "%s has %zu bytes, a text may have %d. Shorten it.", name, length,
+                  LONGEST);
     else
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject, "Invalid parameters: %s is not valid UTF-8. Convert it first.", name);
+        core_fail(PLUE_ERROR_INVALID_PARAM, subject, "Invalid parameters: %s is not valid UTF-8. Convert it first.",
+                  name);
     return -1;
 }
 
@@ -79,13 +82,21 @@ int core_check_text(const char *operation, const char *session, const char *name
 static inline char escape(unsigned char c)
 {
     switch (c) {
-    case '"': case '\\': return (char)c;
-    case '\n': return 'n';
-    case '\t': return 't';
-    case '\r': return 'r';
-    case '\b': return 'b';
-    case '\f': return 'f';
-    default: return c < 0x20 || c == 0x7F ? 'u' : 0;
+    case '"':
+    case '\\':
+        return (char)c;
+    case '\n':
+        return 'n';
+    case '\t':
+        return 't';
+    case '\r':
+        return 'r';
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    default:
+        return c < 0x20 || c == 0x7F ? 'u' : 0;
     }
 }
 
@@ -128,7 +139,8 @@ char *plue_json_quote(const char *text)
     if (core_ready("plue_json_quote"))
         return NULL;
     if (!text) {
-        core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote", "Invalid parameters: text is NULL. Pass \"\" for an empty string.");
+        core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote",
+                  "Invalid parameters: text is NULL. Pass \"\" for an empty string.");
         return NULL;
     }
     size_t length = strlen(text);

@@ -17,8 +17,8 @@ static _Atomic(int64_t) thread_end = -1; /* the key whose destructor ends a thre
 static char no_memory[] = "out of memory";
 
 /*
- * In a forked child another thread may have held the allocator's lock: nothing is allocated there. It has one error, which the only
- * thread that it begins with reads; others that it makes may read each other's operation in it.
+ * In a forked child another thread may have held the allocator's lock: nothing is allocated there. It has one error,
+ * which the only thread that it begins with reads; others that it makes may read each other's operation in it.
  */
 static char forked_text[256], forked_json[512];
 
@@ -51,8 +51,9 @@ static int notice_end(core_thread *of)
     return pthread_setspecific((pthread_key_t)key, of);
 }
 
-/* The host may have taken every key: then nobody says when a thread has ended. It holds a lock as long as it lives; what a dead one
-   had, the next one takes over. So there is never more than for the threads that there were at a time. */
+/* The host may have taken every key: then nobody says when a thread has ended. It holds a lock as long as it lives;
+   what a dead one had, the next one takes over. So there is never more than for the threads that there were at a time.
+ */
 static _Atomic(core_thread *) unnoticed;
 
 static void live_unnoticed(core_thread *of)
@@ -224,11 +225,14 @@ const char *plue_get_last_error_json(void)
 {
     core_thread *thread = core_known_thread;
     if (core_forked() && plue_get_last_error_code() == PLUE_ERROR_FORKED) { /* its text needs no escapes */
-        snprintf(forked_json, sizeof forked_json, "{\"error\":{\"code\":\"FORKED\",\"number\":%d,\"message\":\"%s\",\"retryable\":false,\"timestamp\":%lld}}",
-                 PLUE_ERROR_FORKED, forked_text, (long long)core_now_ms());
+        snprintf(
+            forked_json, sizeof forked_json,
+            "{\"error\":{\"code\":\"FORKED\",\"number\":%d,\"message\":\"%s\",\"retryable\":false,\"timestamp\":%lld}}",
+            PLUE_ERROR_FORKED, forked_text, (long long)core_now_ms());
         return forked_json;
     }
-    static const char plain[] = "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
+    static const char plain[] =
+        "{\"error\":{\"code\":\"IO\",\"number\":-7,\"message\":\"out of memory\",\"retryable\":false,\"timestamp\":0}}";
     if (!thread)
         return bare_code ? plain : "{}";
     if (thread->code == PLUE_OK)
@@ -245,10 +249,11 @@ const char *plue_get_last_error_json(void)
     char *message = malloc(core_quoted_length(thread->message, length) + 1), *json = NULL;
     if (message)
         core_quote(thread->message, length, message);
-    if (!message || asprintf(&json,
-            "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}", name,
-            thread->code, message, thread->details ? ",\"details\":" : "", thread->details ? thread->details : "",
-            retryable ? "true" : "false", (long long)thread->time) < 0)
+    if (!message ||
+        asprintf(&json,
+                 "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}",
+                 name, thread->code, message, thread->details ? ",\"details\":" : "",
+                 thread->details ? thread->details : "", retryable ? "true" : "false", (long long)thread->time) < 0)
         json = NULL;
     free(message);
     if (!json)

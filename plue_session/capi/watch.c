@@ -1,9 +1,9 @@
 /*
  * Notices that another process has committed to the store, and wakes the writer, which alone reads and publishes.
  *
- * Whoever commits writes the id of the newest log row into a file. The kernel tells of that (inotify), so an idle process
- * sleeps; what this process wrote itself is known by the id and wakes nobody. Where the kernel cannot tell, for want of
- * descriptors or on another system, the file is read every 20 ms instead.
+ * Whoever commits writes the id of the newest log row into a file. The kernel tells of that (inotify), so an idle
+ * process sleeps; what this process wrote itself is known by the id and wakes nobody. Where the kernel cannot tell, for
+ * want of descriptors or on another system, the file is read every 20 ms instead.
  */
 #include "core.h"
 
@@ -27,8 +27,8 @@ typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
     ino_t inode;             /* of the file, and its device: what tells it from another one */
     dev_t device;
-    int64_t seen;            /* the id that the writer was woken for last */
-    int commits;             /* those of our own writer when it was last asked for */
+    int64_t seen; /* the id that the writer was woken for last */
+    int commits;  /* those of our own writer when it was last asked for */
     atomic_int stopped, references;
     int over; /* its thread has ended; under ended_lock */
 } watch;
@@ -37,7 +37,8 @@ static _Atomic(watch *) current;
 static pthread_mutex_t ended_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 
-/* A host may have closed all descriptors, and opened its own under our numbers: then they are none of ours to read, write or close. */
+/* A host may have closed all descriptors, and opened its own under our numbers: then they are none of ours to read,
+ * write or close. */
 static int is_ours(int fd, const char *kind)
 {
     char path[64], target[64];
@@ -101,7 +102,7 @@ static void look(watch *mine, struct pollfd *stop)
     newest = newest_row(mine);
     if (newest > core_published()) {
         mine->seen = newest;
-        core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_WAKE);
+        core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_WAKE);
     }
 }
 
@@ -123,22 +124,25 @@ static void *watch_main(void *argument)
         int heard = poll(wait, 2, changes->fd < 0 || stop->fd < 0 ? POLL_MS : RARELY_MS);
         if (atomic_load(&mine->stopped))
             break;
-        if ((stop->revents && !is_ours(stop->fd, "[eventfd]")) || (changes->revents && !is_ours(changes->fd, "inotify"))) {
+        if ((stop->revents && !is_ours(stop->fd, "[eventfd]")) ||
+            (changes->revents && !is_ours(changes->fd, "inotify"))) {
             stop->fd = changes->fd = -1;
             taken = 1; /* and so is the file, and the writer's: nothing is left to be heard of but the end */
         }
         if (taken)
             continue;
         if (!heard && changes->fd >= 0) {
-            /* A process that is killed between its commit and its word of it leaves others to find out by themselves. */
-            core__wake(CORE_LANE_COMMIT, CORE_SIGNAL_WAKE);
+            /* A process that is killed between its commit and its word of it leaves others to find out by themselves.
+             */
+            core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_WAKE);
             continue;
         }
         drain(changes->fd);
         look(mine, stop);
         /*
-         * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each change, so
-         * while it is busy there is less to find out here, and each look would take it a wake-up of this thread.
+         * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each
+         * change, so while it is busy there is less to find out here, and each look would take it a wake-up of this
+         * thread.
          */
         (void)poll(stop, 1, own_writer_is_busy(mine) ? OWN_PAUSE_MS : PAUSE_MS);
     }
@@ -169,7 +173,8 @@ int core__watch(const char *folder, const char *file)
         made->changes = -1;
     }
 #endif
-    made->file = core_above_stdio(open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
+    made->file = core_above_stdio(
+        open(path, O_RDONLY | O_CLOEXEC)); /* after the watch: what comes in between is seen */
     struct stat about;
     if (made->file < 0 || fstat(made->file, &about)) {
         release(made);
@@ -197,8 +202,8 @@ void core__watch_stop(void)
     int told = is_ours(old->stop, "[eventfd]");
     if (told && write(old->stop, &one, sizeof one) < 0)
         (void)one; /* an eventfd that is full is readable all the same */
-    /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. If a host has closed what would have
-       told it, it looks by itself, in a while. */
+    /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. If a host has closed what
+       would have told it, it looks by itself, in a while. */
     pthread_mutex_lock(&ended_lock);
     while ((told || old->stop < 0) && !old->over)
         pthread_cond_wait(&ended, &ended_lock);

@@ -9,10 +9,12 @@ import os
 import sys
 
 from plue_session import __version__
-from plue_session.cli import demo, doctor, look
+from plue_session.cli import demo, doctor, show
 from plue_session.cli.host import Failure
 
-EPILOG = "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted; 141 output closed."
+EPILOG = (
+    "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted; 141 output closed."
+)
 
 
 def main(arguments=None):
@@ -32,8 +34,11 @@ def main(arguments=None):
         return 141
     except OSError as error:
         drop_output()
-        return complain(options, f"{error.strerror}{f': {error.filename}' if error.filename else ''}. "
-                                 "Check the place, its permissions and the free space.")
+        return complain(
+            options,
+            f"{error.strerror}{f': {error.filename}' if error.filename else ''}. "
+            "Check the place, its permissions and the free space.",
+        )
     except KeyboardInterrupt:
         return 130
 
@@ -44,13 +49,15 @@ def drop_output():
 
 
 def complain(options, what):
-    print(f"plue-session {options.command}: {look.printable(str(what))}", file=sys.stderr)
+    print(f"plue-session {options.command}: {show.printable(str(what))}", file=sys.stderr)
     return 1
 
 
 def parser():
     """Return the parser of the command line."""
-    top = argparse.ArgumentParser(prog="plue-session", description="Look at the sessions of plue_session.", epilog=EPILOG)
+    top = argparse.ArgumentParser(
+        prog="plue-session", description="Look at the sessions of plue_session.", epilog=EPILOG
+    )
     top.add_argument("--version", action="version", version=f"plue-session {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -64,24 +71,33 @@ def parser():
     show = add("demo", demo.run, "create, rename, query, share and delete a session, and tell what happens")
     show.add_argument("--keep", action="store_true", help="keep the session, and the store if it was made for the demo")
     check = add("doctor", doctor.run, "see whether library, Python and store are well, and how to mend what is not")
-    check.add_argument("--new-store", action="store_true",
-                       help="move a damaged store aside, so that the library begins a new one; refused while it is in use")
-    add("list", look.list_sessions, "list all sessions, the last changed first")
-    info = add("info", look.info, "show one session")
+    check.add_argument(
+        "--new-store",
+        action="store_true",
+        help="move a damaged store aside, so that the library begins a new one; refused while it is in use",
+    )
+    add("list", show.list_sessions, "list all sessions, the last changed first")
+    info = add("info", show.info, "show one session")
     info.add_argument("session", metavar="ID_OR_KEY")
-    watch = add("watch", look.watch, "print events as they happen, one per line, until Ctrl-C")
+    watch = add("watch", show.watch, "print events as they happen, one per line, until Ctrl-C")
     watch.add_argument("--count", type=positive(int), metavar="N", help="end after N events")
-    watch.add_argument("--timeout", type=positive(float), metavar="S",
-                       help="end after S seconds; with --count, that is a failure (exit 1)")
+    watch.add_argument(
+        "--timeout",
+        type=positive(float),
+        metavar="S",
+        help="end after S seconds; with --count, that is a failure (exit 1)",
+    )
     return top
 
 
 def positive(kind):
     """Return a converter of an argument to a number greater than zero."""
+
     def convert(text):
         value = kind(text)
         if not value > 0:
             raise argparse.ArgumentTypeError(f"{text} is not greater than zero")
         return value
+
     convert.__name__ = "number"
     return convert

@@ -1,7 +1,7 @@
 """demo: the main job on the configured backend, in a store of its own, told in words.
 
-With a server it makes a session there and deletes it again. It runs no turn, so no model is asked, and shares nothing: a
-share of OpenCode's is a page on the internet.
+With a server it makes a session there and deletes it again. It runs no turn, so no model is asked, and shares nothing:
+a share of OpenCode's is a page on the internet.
 """
 
 import json
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 
 from plue_session.cli.host import Failure, Host
-from plue_session.cli.look import describe
+from plue_session.cli.show import describe
 
 #: Seconds to wait for an event that must come.
 PATIENCE = 10
@@ -28,8 +28,12 @@ def run(options):
         if own and not options.keep:
             shutil.rmtree(own, ignore_errors=True)
     if own:
-        told.say("store", f"The store stays in {own}; `plue-session list --data-dir {own}` shows it."
-                 if options.keep else "The store was made for this demo and is gone.")
+        told.say(
+            "store",
+            f"The store stays in {own}; `plue-session list --data-dir {own}` shows it."
+            if options.keep
+            else "The store was made for this demo and is gone.",
+        )
     told.finish()
     return 0
 
@@ -57,22 +61,38 @@ class Told:
 def play(host, told, keep):
     app = host.json("plue_get_app_info")
     remote = app["backend"] != "embedded"
-    place = f"its sessions live on {app['server'].get('url', 'a server')}" if remote else f"its store is {app['paths']['dataDir']}"
-    told.say("start", f"plue_session {app['version']} runs (Python {app['python']}, {app['backend']} backend); {place}.", appInfo=app)
+    place = (
+        f"its sessions live on {app['server'].get('url', 'a server')}"
+        if remote
+        else f"its store is {app['paths']['dataDir']}"
+    )
+    told.say(
+        "start",
+        f"plue_session {app['version']} runs (Python {app['python']}, {app['backend']} backend); {place}.",
+        appInfo=app,
+    )
     heard = host.events()
     session = host.session("plue_session_create", None)
     info = host.json("plue_session_get_info", session)
     told.say("create", f'Created a session: {info["id"]}, titled "{info["title"]}".', info=info)
 
     host.number("plue_session_update_title", session, TITLE)
-    host.number("plue_session_update", session, json.dumps({"addTags": ["demo", "first"], "description": "made by plue-session demo"}))
+    host.number(
+        "plue_session_update",
+        session,
+        json.dumps({"addTags": ["demo", "first"], "description": "made by plue-session demo"}),
+    )
     info = host.json("plue_session_get_info", session)
     told.say("rename", f'Renamed it to "{info["title"]}" and tagged it {" and ".join(info["tags"])}.', info=info)
 
     query = json.dumps({"tags": ["demo"], "text": "coding"})
     found = host.json("plue_session_query", query)["sessions"]
-    told.say("query", f'Asked for sessions tagged demo with "coding" in their title: {len(found)} of '
-             f'{host.number("plue_session_count", None)} in the store.', found=[each["id"] for each in found])
+    told.say(
+        "query",
+        f'Asked for sessions tagged demo with "coding" in their title: {len(found)} of '
+        f"{host.number('plue_session_count', None)} in the store.",
+        found=[each["id"] for each in found],
+    )
 
     expected = ["session.created", "session.updated", "session.updated"]
     if remote:

@@ -1,4 +1,5 @@
-"""doctor: what is found of library, Python, server, store, locks and share key; what is wrong with it, and how to mend it.
+"""doctor: what is found of library, Python, server, store, locks and share key; what is wrong with it, and how to mend
+it.
 
 It looks at a store that does not open too, so it knows the store's files; it changes nothing unless told to.
 """
@@ -28,7 +29,11 @@ def run(options):
     findings = list(examine(options.data_dir))
     problems = sum(finding.state == "problem" for finding in findings)
     if options.json:
-        print(json.dumps({"healthy": not problems, "findings": [vars(finding) for finding in findings]}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"healthy": not problems, "findings": [vars(finding) for finding in findings]}, ensure_ascii=False
+            )
+        )
     else:
         for finding in findings:
             print(f"{finding.state:<9}{finding.check:<11}{finding.text}")
@@ -69,7 +74,9 @@ def cffi():
     try:
         from _cffi_backend import __version__ as version
     except ImportError as error:
-        return Finding("cffi", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'cffi>=2.0'")
+        return Finding(
+            "cffi", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'cffi>=2.0'"
+        )
     return Finding("cffi", "ok", version)
 
 
@@ -80,8 +87,12 @@ def library():
         text, _, remedy = str(failure).partition(". ")
         return Finding("library", "problem", text, remedy)
     if version != __version__:
-        return Finding("library", "problem", f"{library_path()} has version {version}, the package around it {__version__}",
-                       "Build it again (make library) or install the package again (pip install --force-reinstall .).")
+        return Finding(
+            "library",
+            "problem",
+            f"{library_path()} has version {version}, the package around it {__version__}",
+            "Build it again (make library) or install the package again (pip install --force-reinstall .).",
+        )
     return Finding("library", "ok", f"{version} ({library_path()})")
 
 
@@ -114,13 +125,23 @@ def directory(data_dir):
     if not os.path.isdir(data_dir):
         return Finding("data", "problem", f"{data_dir} is not a folder", "Set dataDir to a folder.")
     if os.statvfs(data_dir).f_flag & os.ST_RDONLY:
-        return Finding("data", "problem", f"{data_dir} is on a file system that is mounted read-only",
-                       "Mount it to be written to, or set dataDir to a folder elsewhere.")
+        return Finding(
+            "data",
+            "problem",
+            f"{data_dir} is on a file system that is mounted read-only",
+            "Mount it to be written to, or set dataDir to a folder elsewhere.",
+        )
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
-        return Finding("data", "problem", f"{data_dir} cannot be read and written by this user",
-                       f"Run: chmod u+rwx {data_dir}, or set dataDir to a folder of yours.")
+        return Finding(
+            "data",
+            "problem",
+            f"{data_dir} cannot be read and written by this user",
+            f"Run: chmod u+rwx {data_dir}, or set dataDir to a folder of yours.",
+        )
     if os.stat(data_dir).st_mode & 0o077:
-        return Finding("data", "note", f"{data_dir} is open to other users", f"If that is not meant: chmod 700 {data_dir}")
+        return Finding(
+            "data", "note", f"{data_dir} is open to other users", f"If that is not meant: chmod 700 {data_dir}"
+        )
     return Finding("data", "ok", data_dir)
 
 
@@ -148,7 +169,9 @@ def look_at(path):
     """Return `(problems, description)` of the store; raises what keeps it from being opened."""
     if not os.path.lexists(path):
         left = [path + end for end in ("-wal", "-journal") if os.path.lexists(path + end)]
-        return ([f"it is missing, yet {left[0]} is there"] if left else []), "none yet; the library makes it when it starts"
+        return (
+            [f"it is missing, yet {left[0]} is there"] if left else []
+        ), "none yet; the library makes it when it starts"
     version = files.inspect(path)
     if version < len(files.MIGRATIONS):
         return [], f"{path}, schema {version}: brought up to {len(files.MIGRATIONS)} when the library opens it next"
@@ -176,8 +199,10 @@ def new_store(options):
     try:
         settings = settings_of(options.data_dir)
         if settings.store != "sqlite":
-            raise errors.Unsupported(f"the configured store is {settings.store.partition('://')[0]}, not a file",
-                                     "Name the folder: --data-dir.")
+            raise errors.Unsupported(
+                f"the configured store is {settings.store.partition('://')[0]}, not a file",
+                "Name the folder: --data-dir.",
+            )
         data_dir = os.path.realpath(settings.data_dir)
         path = os.path.join(data_dir, files.DATABASE)
         if not os.path.isdir(data_dir):
@@ -207,5 +232,7 @@ def damage_of(path):
         return problems[0]
     if not os.path.lexists(path):
         raise errors.NotFound(f"there is no store in {os.path.dirname(path)}", "Nothing needs to be done.")
-    raise errors.Conflict(f"the store {path} is sound; nothing was moved",
-                          "To begin anew all the same, end every program that uses it and rename the file.")
+    raise errors.Conflict(
+        f"the store {path} is sound; nothing was moved",
+        "To begin anew all the same, end every program that uses it and rename the file.",
+    )

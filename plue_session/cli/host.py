@@ -21,7 +21,9 @@ class Host:
     def __init__(self, **config):
         self.library = open_library()
         self._callbacks = {}
-        if self.library.plue_init(json.dumps({key: value for key, value in config.items() if value is not None}).encode()):
+        if self.library.plue_init(
+            json.dumps({key: value for key, value in config.items() if value is not None}).encode()
+        ):
             raise self._failure()
 
     def __enter__(self):
@@ -72,8 +74,10 @@ class Host:
         del self._callbacks[subscription]
 
     def _failure(self):
-        return Failure(self.library.plue_get_last_error().decode("utf-8", "replace"),
-                       ERRORS.get(self.library.plue_get_last_error_code()))
+        return Failure(
+            self.library.plue_get_last_error().decode("utf-8", "replace"),
+            ERRORS.get(self.library.plue_get_last_error_code()),
+        )
 
 
 def open_library():
@@ -84,8 +88,10 @@ def open_library():
     try:
         return load(path)
     except (OSError, AttributeError) as error:
-        raise Failure(f"the library cannot be loaded: {error}. Install the package again with the Python that is to run it "
-                      "(pip install --force-reinstall .).") from None
+        raise Failure(
+            f"the library cannot be loaded: {error}. Install the package again with the Python that is to run it "
+            "(pip install --force-reinstall .)."
+        ) from None
 
 
 def library_path():
@@ -94,4 +100,6 @@ def library_path():
 
 
 def _encoded(arguments):
-    return [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
+    return [
+        argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments
+    ]

@@ -4,7 +4,8 @@ import os
 
 
 def holders(path):
-    """Return "process 12 (name)" of each other process that holds a lock on the file at `path`; [] also without /proc."""
+    """Return "process 12 (name)" of each other process that holds a lock on the file at `path`; [] also without
+    /proc."""
     try:
         inode = os.stat(path).st_ino
         with open("/proc/locks", encoding="ascii") as file:

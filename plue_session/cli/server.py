@@ -1,4 +1,5 @@
-"""The doctor's look at the OpenCode server that is configured: is it there, does it let us in, does it tell what happens."""
+"""The doctor's look at the OpenCode server that is configured: is it there, does it let us in, does it tell what
+happens."""
 
 import os
 import shlex
@@ -19,12 +20,15 @@ ANSWER, EVENTS = 5.0, 5.0
 #: Where execvp looks when the environment has no PATH.
 NO_PATH = "/bin:/usr/bin"
 
-POINT = ("none: sessions live in the store. To use an OpenCode server, name it: PLUE_OPENCODE_URL=http://127.0.0.1:4096, "
-         "or backend in the file that PLUE_SESSION_CONFIG names")
+POINT = (
+    "none: sessions live in the store. To use an OpenCode server, name it: PLUE_OPENCODE_URL=http://127.0.0.1:4096, "
+    "or backend in the file that PLUE_SESSION_CONFIG names"
+)
 
 
 def examine(backend, environ):
-    """Yield the findings about the server of `settings.backend`; `environ` is the environment that one of our own would get."""
+    """Yield the findings about the server of `settings.backend`; `environ` is the environment that one of our own would
+    get."""
     if backend.kind == "embedded":
         yield Finding("server", "ok", POINT)
         return
@@ -37,7 +41,12 @@ def client():
     try:
         from requests import __version__ as version
     except ImportError as error:
-        return Finding("requests", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'requests>=2.31'")
+        return Finding(
+            "requests",
+            "problem",
+            f"it cannot be imported: {error}",
+            f"Run: {sys.executable} -m pip install 'requests>=2.31'",
+        )
     return Finding("requests", "ok", version)
 
 
@@ -47,17 +56,32 @@ def attached(backend):
     try:
         version = health.probe(backend.url, headers(backend.username, backend.password), ANSWER)
     except errors.AccessDenied:
-        given = "the configured username and password" if backend.password else "us: it wants a password, and none is configured"
-        yield Finding("server", "problem", f"{backend.url} refuses {given}",
-                      "Set backend.username and backend.password, or OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD.")
+        given = (
+            "the configured username and password"
+            if backend.password
+            else "us: it wants a password, and none is configured"
+        )
+        yield Finding(
+            "server",
+            "problem",
+            f"{backend.url} refuses {given}",
+            "Set backend.username and backend.password, or OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD.",
+        )
         return
     except errors.PlueError as error:
-        yield Finding("server", "problem", f"{backend.url}: {error.cause}", f"Start it there ({serve(backend.url)}), or correct "
-                      "backend.url (PLUE_OPENCODE_URL). Until then lists show what was last known, and changes fail.")
+        yield Finding(
+            "server",
+            "problem",
+            f"{backend.url}: {error.cause}",
+            f"Start it there ({serve(backend.url)}), or correct "
+            "backend.url (PLUE_OPENCODE_URL). Until then lists show what was last known, and changes fail.",
+        )
         return
     yield known(version, backend.url)
     yield access(backend)
-    yield from use(backend.directory, "Correct what the message says; the server's own log may tell more.", offline="fail")
+    yield from use(
+        backend.directory, "Correct what the message says; the server's own log may tell more.", offline="fail"
+    )
 
 
 def serve(url):
@@ -70,7 +94,12 @@ def known(version, place):
     text = f"OpenCode {version or 'of an unknown version'} at {place}"
     if version.startswith(KNOWN):
         return Finding("server", "ok", text)
-    return Finding("server", "note", f"{text}; this library knows {KNOWN}x", "Should something look odd, try a server of that version.")
+    return Finding(
+        "server",
+        "note",
+        f"{text}; this library knows {KNOWN}x",
+        "Should something look odd, try a server of that version.",
+    )
 
 
 def access(backend):
@@ -81,8 +110,12 @@ def access(backend):
         return Finding("access", "ok", f"with a password, as {backend.username or 'opencode'}")
     except errors.PlueError as error:
         return problem("access", error)
-    return Finding("access", "note", "without a password: whoever reaches its port can have it run commands",
-                   "Start it with OPENCODE_SERVER_PASSWORD set, and give the library the same.")
+    return Finding(
+        "access",
+        "note",
+        "without a password: whoever reaches its port can have it run commands",
+        "Start it with OPENCODE_SERVER_PASSWORD set, and give the library the same.",
+    )
 
 
 # -- one of our own ----------------------------------------------------------------------------------------------------
@@ -90,22 +123,34 @@ def own(spawn, environ):
     """Yield the findings about a server that the library spawns; it is started, looked at and stopped."""
     program, looked = find(spawn, environ)
     if program is None:
-        yield Finding("command", "problem", f"{spawn.command[0]} is not found; looked in {looked}",
-                      "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.")
+        yield Finding(
+            "command",
+            "problem",
+            f"{spawn.command[0]} is not found; looked in {looked}",
+            "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.",
+        )
     else:
         yield Finding("command", "ok", program)
     if not os.access(guard.PROGRAM, os.X_OK):
-        yield Finding("guard", "problem", f"{guard.PROGRAM} is not there, or not executable",
-                      "Build the library again (make library) or install the package again (pip install --force-reinstall .).")
+        yield Finding(
+            "guard",
+            "problem",
+            f"{guard.PROGRAM} is not there, or not executable",
+            "Build the library again (make library) or install the package again (pip install --force-reinstall .).",
+        )
         return
     yield Finding("guard", "ok", guard.PROGRAM)
     if program is not None:
         # The library would choose a password and tell nobody; this one we know.
-        password = spawn.env.get("OPENCODE_SERVER_PASSWORD", environ.get("OPENCODE_SERVER_PASSWORD")) or os.urandom(24).hex()
+        password = (
+            spawn.env.get("OPENCODE_SERVER_PASSWORD", environ.get("OPENCODE_SERVER_PASSWORD")) or os.urandom(24).hex()
+        )
         env = {**spawn.env, "OPENCODE_SERVER_PASSWORD": password}
         username = env.get("OPENCODE_SERVER_USERNAME", environ.get("OPENCODE_SERVER_USERNAME"))
         backend = {"kind": "opencode", "spawn": {"command": spawn.command, "directory": spawn.directory, "env": env}}
-        by_hand = f"See what it says by hand: cd {shlex.quote(spawn.directory)} && {shlex.join([*spawn.command, 'serve'])}"
+        by_hand = (
+            f"See what it says by hand: cd {shlex.quote(spawn.directory)} && {shlex.join([*spawn.command, 'serve'])}"
+        )
         yield from use(spawn.directory, by_hand, headers(username, password), backend=backend)
 
 
@@ -120,7 +165,9 @@ def find(spawn, environ):
         path = os.path.join(spawn.directory, place, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path, place
-    return None, os.path.dirname(os.path.join(spawn.directory, name)) if "/" in name else f"PATH ({os.pathsep.join(places)})"
+    return None, os.path.dirname(
+        os.path.join(spawn.directory, name)
+    ) if "/" in name else f"PATH ({os.pathsep.join(places)})"
 
 
 # -- through the library -----------------------------------------------------------------------------------------------
@@ -147,10 +194,14 @@ def started(host, credentials, seconds):
 
 def events(host):
     """Wait for the event stream's beginning."""
-    until = time.monotonic() + EVENTS
-    while time.monotonic() < until:
+    deadline = time.monotonic() + EVENTS
+    while time.monotonic() < deadline:
         if host.json("plue_session_sync_status")["server"]["events"]:
             return Finding("events", "ok", "they arrive: what other clients do is seen at once")
         time.sleep(0.05)
-    return Finding("events", "note", f"none within {EVENTS:g} s: what other clients do is seen every syncIntervalMs",
-                   "See whether a proxy between here and the server holds back /event.")
+    return Finding(
+        "events",
+        "note",
+        f"none within {EVENTS:g} s: what other clients do is seen every syncIntervalMs",
+        "See whether a proxy between here and the server holds back /event.",
+    )

@@ -21,5 +21,7 @@ def parse(text):
         if 0 <= log_id < 1 << 63 and f"{log_id:x}" == parts[2]:
             return parts[1], log_id, None if parts[3] == "*" else parts[3]
     if parts[0].isdigit() and parts[0] != VERSION and len(parts) > 1:
-        raise BadCursor(f"the cursor has format {parts[0][:8]}, this library reads {VERSION}", "Start again from an observation.")
+        raise BadCursor(
+            f"the cursor has format {parts[0][:8]}, this library reads {VERSION}", "Start again from an observation."
+        )
     raise BadCursor("the cursor is malformed", "Pass a cursor exactly as it was received.")

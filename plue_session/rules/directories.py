@@ -27,9 +27,10 @@ def canonical(path, what="directory"):
 
 
 def for_query(path):
-    """Return the name as it is put into a query, before that is encoded: the server decodes what it gets twice (measured), so that "%41" in
-    a name would become "A"."""
+    """Return the name as it is put into a query, before that is encoded: the server decodes what it gets twice
+    (measured), so that "%41" in a name would become "A"."""
     if "%" not in path:
         return path
     from urllib.parse import unquote
+
     return path if unquote(path) == path else path.replace("%", "%25")

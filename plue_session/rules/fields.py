@@ -1,4 +1,5 @@
-"""Read values out of parsed JSON, or say which key is wrong. Messages name the key, never the value: it may be a secret."""
+"""Read values out of parsed JSON, or say which key is wrong. Messages name the key, never the value: it may be a
+secret."""
 
 from plue_session.errors import InvalidParam
 from plue_session.rules.jsontext import parse, quote
@@ -6,8 +7,15 @@ from plue_session.rules.jsontext import parse, quote
 #: The largest integer that every JSON reader keeps exact.
 MAX_INTEGER = (1 << 53) - 1
 
-_KINDS = {str: "a string", bool: "a boolean", int: "a number", float: "a fraction", list: "an array", dict: "an object",
-          type(None): "null"}
+_KINDS = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a fraction",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
 
 
 def printable(name):

@@ -26,16 +26,19 @@ def session_id(name, what="the session id"):
     """
     if len(name) <= MAX_ID:
         for prefix, alphabet in _BODIES.items():
-            if name.startswith(prefix) and len(name) > len(prefix) and alphabet.issuperset(name[len(prefix):]):
+            if name.startswith(prefix) and len(name) > len(prefix) and alphabet.issuperset(name[len(prefix) :]):
                 return name
     if not name:
         raise InvalidParam(f"{what} is empty", "Pass an id as the library gave it.")
-    raise InvalidParam(f"{what} {printable(name)} is malformed",
-                       f"Ids look like session_1767225600000 or ses_7fK2, of at most {MAX_ID} characters.")
+    raise InvalidParam(
+        f"{what} {printable(name)} is malformed",
+        f"Ids look like session_1767225600000 or ses_7fK2, of at most {MAX_ID} characters.",
+    )
 
 
 def message_id(name):
-    """Return `name` if it is `msg…` of letters, digits and `_`, of at most 100 characters; `INVALID_PARAM` otherwise."""
+    """Return `name` if it is `msg…` of letters, digits and `_`, of at most 100 characters; `INVALID_PARAM`
+    otherwise."""
     if not (name.startswith("msg") and name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_ID):
         raise InvalidParam("the message's id is malformed", "Pass an id as the library gave it.")
     return name
@@ -46,10 +49,14 @@ def key(name, what="the key"):
     character, neither `.` nor `..`, and not beginning like an id. `INVALID_PARAM` otherwise."""
     _plain(name, what, MAX_KEY)
     if is_id(name):
-        raise InvalidParam(f"{what} {printable(name)} begins like an id",
-                           f"Choose one that begins with neither {' nor '.join(_PREFIXES)}.")
+        raise InvalidParam(
+            f"{what} {printable(name)} begins like an id",
+            f"Choose one that begins with neither {' nor '.join(_PREFIXES)}.",
+        )
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise InvalidParam(f"{what} {printable(name)} looks like a path", 'Use no "/" and no "\\", and neither "." nor "..".')
+        raise InvalidParam(
+            f"{what} {printable(name)} looks like a path", 'Use no "/" and no "\\", and neither "." nor "..".'
+        )
     return name
 
 

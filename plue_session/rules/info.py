@@ -31,8 +31,10 @@ def render(session):
     if s.description is not None:
         text += f',"description":{quote(s.description)}'
     tags = ",".join(map(quote, s.tags)) if s.tags else ""
-    text += (f',"tags":[{tags}],"metadata":{s.metadata},"status":"{s.status}"'
-             f',"aborted":{"true" if s.aborted else "false"},"backend":"{s.backend}"')
+    text += (
+        f',"tags":[{tags}],"metadata":{s.metadata},"status":"{s.status}"'
+        f',"aborted":{"true" if s.aborted else "false"},"backend":"{s.backend}"'
+    )
     if s.directory is not None:
         text += f',"directory":{quote(s.directory)}'
     if s.provider_id is not None:
@@ -40,14 +42,17 @@ def render(session):
     if s.role is not None:
         text += f',"role":{quote(s.role)}'
     if s.relay_state is not None:
-        text += (f',"relay":{{"state":"{s.relay_state}","messageCount":{s.relay_messages}'
-                 f',"lastActive":{s.relay_active}}}')
+        text += (
+            f',"relay":{{"state":"{s.relay_state}","messageCount":{s.relay_messages},"lastActive":{s.relay_active}}}'
+        )
     if s.residency is not None:
         text += f',"residency":"{s.residency}"'
-    return (f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
-            f'{_LOCAL if s.backend == "embedded" else _SYNCED}')
+    return (
+        f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
+        f"{_LOCAL if s.backend == 'embedded' else _SYNCED}"
+    )
 
 
 def stale(info):
     """Return the info of a session whose server is away: the same, but for the sync state."""
-    return info[:-len(_SYNCED)] + _STALE if info.endswith(_SYNCED) else info
+    return info[: -len(_SYNCED)] + _STALE if info.endswith(_SYNCED) else info

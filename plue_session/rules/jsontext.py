@@ -1,6 +1,7 @@
 """JSON at the edge: parsed once, with exact errors, and written once."""
 
-from _json import encode_basestring as quote, make_encoder, make_scanner  # noqa: F401  (quote is part of this module)
+from _json import encode_basestring as quote  # noqa: F401  (quote is part of this module)
+from _json import make_encoder, make_scanner
 
 from plue_session.errors import InvalidParam, JsonParse
 
@@ -53,22 +54,31 @@ def loads(text):
 def parse(text, what):
     """Parse `text`; `what` names it in errors. `JSON_PARSE` when it is not JSON or nested deeper than MAX_DEPTH;
     `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can, or a number that is too large."""
-    # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at most.
-    if text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at
+    # most.
+    if (
+        text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH
+        and _depth(text) > MAX_DEPTH
+    ):
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.")
     remedy = "Send one JSON value in UTF-8."
     start = len(text) - len(text.lstrip(_BLANK))
     try:
         try:
             value, end = _scan(text, start)
-        except SystemError:  # before 3.12 the scanner finds no exception to raise unless the module that has it is there
+        except (
+            SystemError
+        ):  # before 3.12 the scanner finds no exception to raise unless the module that has it is there
             import json.decoder  # noqa: F401
+
             value, end = _scan(text, start)
     except StopIteration as error:
         raise JsonParse(f"{what} is not JSON: Expecting value at character {error.value}", remedy) from None
     except ValueError as error:  # json.JSONDecodeError has msg and pos; that of a number of too many digits has not
         if not hasattr(error, "pos"):
-            raise InvalidParam(f"{what} holds a number of too many digits", "Use a number that fits a double, or a string.") from None
+            raise InvalidParam(
+                f"{what} holds a number of too many digits", "Use a number that fits a double, or a string."
+            ) from None
         raise JsonParse(f"{what} is not JSON: {error.msg} at character {error.pos}", remedy) from None
     except RecursionError:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.") from None
@@ -78,7 +88,10 @@ def parse(text, what):
         try:
             dumps(value).encode()
         except UnicodeEncodeError:
-            raise InvalidParam(f"{what} holds a lone surrogate escape", "Escape characters beyond U+FFFF as a pair, or send them as UTF-8.") from None
+            raise InvalidParam(
+                f"{what} holds a lone surrogate escape",
+                "Escape characters beyond U+FFFF as a pair, or send them as UTF-8.",
+            ) from None
     return value
 
 

@@ -3,16 +3,30 @@
 from plue_session.model import Session
 from plue_session.rules.jsontext import dumps, loads
 
-#: Ms for which a title set here over an automatic one is defended: that long after it, no first turn still makes titles (O-027).
+#: Ms for which a title set here over an automatic one is defended: that long after it, no first turn still makes titles
+#: (O-027).
 DEFENDED_MS = 120_000
 
 
 def adopt(remote, number, version):
     """Return the record of a session that the server has and we do not; `version` is for servers that tell none."""
     return Session(
-        number=number, id=remote.id, parent_id=remote.parent_id, title=remote.title, metadata=dumps(remote.metadata), created=remote.created,
-        updated=max(remote.updated, remote.created), archived=remote.archived, version=remote.version or version, backend="opencode",
-        directory=remote.directory, share_url=remote.share_url, remote_updated=remote.updated, token=remote.token, seen=True)
+        number=number,
+        id=remote.id,
+        parent_id=remote.parent_id,
+        title=remote.title,
+        metadata=dumps(remote.metadata),
+        created=remote.created,
+        updated=max(remote.updated, remote.created),
+        archived=remote.archived,
+        version=remote.version or version,
+        backend="opencode",
+        directory=remote.directory,
+        share_url=remote.share_url,
+        remote_updated=remote.updated,
+        token=remote.token,
+        imported=True,
+    )
 
 
 def is_contested(session, remote, now):
@@ -22,15 +36,17 @@ def is_contested(session, remote, now):
 
 def is_defended(session, now):
     """Return whether the title was set here over an automatic one, so lately that the server may still replace it."""
-    return session.titled is not None and now - session.titled < DEFENDED_MS
+    return session.title_defended_at is not None and now - session.title_defended_at < DEFENDED_MS
 
 
 def merge(session, remote, share, keep_title=False, heard=False):
-    """Bring `session` to what `remote` says and return the events that tell of it, as `(kind, data)`; none if nobody can see a change.
+    """Bring `session` to what `remote` says and return the events that tell of it, as `(kind, data)`; none if nobody
+    can see a change.
 
-    What is `heard`, and older than what was merged last, is ignored; one of the same age counts: a rename does not make a session
-    younger (P-122, O-024). The answer to a question counts whatever its age: a server's clock may be set back. What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the session's
-    local `Share` or None; the server's link comes first.
+    What is `heard`, and older than what was merged last, is ignored; one of the same age counts: a rename does not make
+    a session younger (P-122, O-024). The answer to a question counts whatever its age: a server's clock may be set
+    back. What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the
+    session's local `Share` or None; the server's link comes first.
     """
     if heard and session.remote_updated is not None and remote.updated < session.remote_updated:
         return []
@@ -46,8 +62,8 @@ def merge(session, remote, share, keep_title=False, heard=False):
         session.metadata = dumps(remote.metadata)
     session.updated = max(session.updated, remote.updated)
     if remote.share_url is None:
-        session.unshared = False  # the server has heard of it
-    if remote.share_url is not None and not session.unshared:
+        session.unshare_pending = False  # the server has heard of it
+    if remote.share_url is not None and not session.unshare_pending:
         session.share_url, session.share_expires = remote.share_url, None
     elif share is not None:
         session.share_url, session.share_expires = share.url, share.expires
@@ -60,7 +76,9 @@ def merge(session, remote, share, keep_title=False, heard=False):
     elif now_shared != shared:
         events.append(("session.unshared", {"id": session.id}))
     after = _visible(session)
-    if after != before and not (events and after[1:] == before[1:]):  # a share makes the session younger, and tells so itself
+    if after != before and not (
+        events and after[1:] == before[1:]
+    ):  # a share makes the session younger, and tells so itself
         data = {"id": session.id}
         if after[1] != before[1]:
             data["title"] = session.title
@@ -69,7 +87,8 @@ def merge(session, remote, share, keep_title=False, heard=False):
 
 
 def _alike(one, other):
-    """Return whether two JSON values are the same to a server that keeps numbers as doubles and objects in an order of its own."""
+    """Return whether two JSON values are the same to a server that keeps numbers as doubles and objects in an order of
+    its own."""
     if type(one) is dict and type(other) is dict:
         return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
     if type(one) is list and type(other) is list:
@@ -81,4 +100,12 @@ def _alike(one, other):
 
 def _visible(session):
     """Return what the server decides of the info, but for the share."""
-    return session.updated, session.title, session.parent_id, session.directory, session.version, session.archived, session.metadata
+    return (
+        session.updated,
+        session.title,
+        session.parent_id,
+        session.directory,
+        session.version,
+        session.archived,
+        session.metadata,
+    )

@@ -1,7 +1,9 @@
-"""What the functions of the C surface are passed, one rule for each kind: text comes in, what the services work with goes out.
+"""What the functions of the C surface are passed, one rule for each kind: text comes in, what the services work with
+goes out.
 
-A rule needs neither store nor server, so that a bad parameter is refused whoever holds the one or stalls the other; only `options` asks
-the disk, for a directory. `name` is the parameter's, for the message. Text that may be absent is None then.
+A rule needs neither store nor server, so that a bad parameter is refused whoever holds the one or stalls the other;
+only `options` asks the disk, for a directory. `name` is the parameter's, for the message. Text that may be absent is
+None then.
 """
 
 from plue_session.errors import InvalidParam, NotFound
@@ -70,7 +72,9 @@ def options(text, name):
     given = patches.parse_options(text)
     if "template" in given:
         raise NotFound(f"no template {quote(given['template'][:80])} is defined", "Leave template out.")
-    fields = {name: given[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in given}
+    fields = {
+        name: given[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in given
+    }
     if given.get("parentId") is not None:
         fields["parent_id"] = given["parentId"]
     if "provider" in given:

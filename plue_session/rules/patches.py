@@ -11,7 +11,18 @@ MAX_TAG = 64
 
 PATCH_KEYS = ("title", "description", "tags", "addTags", "removeTags", "metadata", "archived", "base")
 BASE_KEYS = ("title", "description", "tags", "metadata", "archived")
-OPTION_KEYS = ("title", "parentId", "key", "tags", "metadata", "description", "role", "template", "provider", "directory")
+OPTION_KEYS = (
+    "title",
+    "parentId",
+    "key",
+    "tags",
+    "metadata",
+    "description",
+    "role",
+    "template",
+    "provider",
+    "directory",
+)
 
 
 def parse_patch(json):
@@ -101,21 +112,40 @@ def _base(value, key):
     return base
 
 
-_PATCH = {"title": fields.text, "description": fields.text, "tags": _tags, "addTags": _tags, "removeTags": _tags,
-          "metadata": _metadata, "archived": fields.flag, "base": _base}
-_OPTIONS = {"title": fields.text, "parentId": _parent, "key": lambda value, key: ids.key(fields.text(value, key), key),
-            "tags": _tags, "metadata": _metadata, "description": fields.text,
-            "role": lambda value, key: ids.role(fields.text(value, key), key),
-            "template": lambda value, key: fields.text(value, key, 1), "provider": _provider,
-            "directory": lambda value, key: fields.text(value, key, 1)}
+_PATCH = {
+    "title": fields.text,
+    "description": fields.text,
+    "tags": _tags,
+    "addTags": _tags,
+    "removeTags": _tags,
+    "metadata": _metadata,
+    "archived": fields.flag,
+    "base": _base,
+}
+_OPTIONS = {
+    "title": fields.text,
+    "parentId": _parent,
+    "key": lambda value, key: ids.key(fields.text(value, key), key),
+    "tags": _tags,
+    "metadata": _metadata,
+    "description": fields.text,
+    "role": lambda value, key: ids.role(fields.text(value, key), key),
+    "template": lambda value, key: fields.text(value, key, 1),
+    "provider": _provider,
+    "directory": lambda value, key: fields.text(value, key, 1),
+}
 
 
 # -- base --------------------------------------------------------------------------------------------------------------
 def _check_base(session, base):
     changed = [name for name, seen in base.items() if not _holds(session, name, seen)]
     if changed:
-        raise Conflict(f"{', '.join(changed)} changed since you read the session",
-                       "Read it again and repeat the update on what it is now.", session=session.id, details={"fields": changed})
+        raise Conflict(
+            f"{', '.join(changed)} changed since you read the session",
+            "Read it again and repeat the update on what it is now.",
+            session=session.id,
+            details={"fields": changed},
+        )
 
 
 def _holds(session, name, seen):

@@ -46,6 +46,7 @@ def render_cursor(query, after):
     value, number = after
     if query.sort == "title":
         from base64 import urlsafe_b64encode  # here and below: most programs never get to a second page
+
         value = urlsafe_b64encode(value.encode("utf-8", "surrogatepass")).decode().rstrip("=")
     return f"{_VERSION}.{_fingerprint(query)}.{number:x}.{value}"
 
@@ -53,9 +54,16 @@ def render_cursor(query, after):
 def _parse_cursor(text, query):
     version, _, rest = text.partition(".")
     fingerprint, _, place = rest.partition(".")
-    if version == _VERSION and fingerprint != _fingerprint(query) and len(fingerprint) == 8 and _HEX.issuperset(fingerprint):
-        raise BadCursor("the cursor belongs to another query",
-                        "Keep filters, sort and order from page to page; only the limit may change.")
+    if (
+        version == _VERSION
+        and fingerprint != _fingerprint(query)
+        and len(fingerprint) == 8
+        and _HEX.issuperset(fingerprint)
+    ):
+        raise BadCursor(
+            "the cursor belongs to another query",
+            "Keep filters, sort and order from page to page; only the limit may change.",
+        )
     try:
         number, value = place.split(".")
         after = _parse_value(value, query.sort), int(number, 16)
@@ -70,6 +78,7 @@ def _parse_cursor(text, query):
 def _parse_value(text, sort):
     if sort == "title":
         from base64 import urlsafe_b64decode
+
         return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "surrogatepass")
     if len(text) > 20 or abs(int(text)) >= _ROWS:  # more than a row can hold
         raise ValueError(text)
@@ -78,6 +87,7 @@ def _parse_value(text, sort):
 
 def _fingerprint(query):
     from binascii import crc32
+
     filters = [getattr(query, name) for name in Query.__slots__ if name not in ("limit", "after")]
     return f"{crc32(dumps(filters).encode()):08x}"
 
@@ -88,9 +98,12 @@ def _one_or_more(choices):
         if type(value) is not list:
             return (fields.choice(value, key, choices),)
         if not value:
-            raise InvalidParam(f"{key} is an empty array, which nothing matches",
-                               f"Name some of {', '.join(choices)}, or leave the key out.")
+            raise InvalidParam(
+                f"{key} is an empty array, which nothing matches",
+                f"Name some of {', '.join(choices)}, or leave the key out.",
+            )
         return tuple(dict.fromkeys(fields.choice(item, f"{key}[{place}]", choices) for place, item in enumerate(value)))
+
     return check
 
 

@@ -20,6 +20,7 @@ def url(base_url, share):
 def secret(key, share):
     """Return the share's secret: HMAC-SHA256 of its id under `key` (32 bytes), in base64url without padding."""
     from hmac import digest  # here and below: hashlib and OpenSSL cost a start some milliseconds, few share
+
     return _base64url(digest(key, share.encode(), "sha256"))
 
 
@@ -34,6 +35,7 @@ def is_open(share, expires, given, key, now):
     Takes the same time whatever is wrong with it.
     """
     from hmac import compare_digest
+
     right = compare_digest(secret(key, share).encode(), given.encode("utf-8", "surrogatepass"))
     return right & is_live(expires, now)
 
@@ -45,4 +47,5 @@ def is_live(expires, now):
 
 def _base64url(data):
     from base64 import urlsafe_b64encode
+
     return urlsafe_b64encode(data).decode().rstrip("=")

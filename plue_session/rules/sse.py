@@ -1,7 +1,8 @@
-"""Server-sent events, from raw bytes to the data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""Server-sent events, from raw bytes to the data of each event
+(https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-Works on bytes because text libraries cannot: `str.splitlines` also cuts at U+0085 and U+2028, which JSON may hold, and a
-chunk may end inside a character. Lines end at CRLF, LF or CR, and nowhere else.
+Works on bytes because text libraries cannot: `str.splitlines` also cuts at U+0085 and U+2028, which JSON may hold, and
+a chunk may end inside a character. Lines end at CRLF, LF or CR, and nowhere else.
 """
 
 #: Bytes that one event may have, its data and the line that is being read; one that has more is skipped.
@@ -28,8 +29,8 @@ class Parser:
     def feed(self, chunk):
         """Take the next bytes and return the data (bytes) of each event that they complete, at once.
 
-        An event ends with its blank line; what is unfinished when the stream ends was never sent. In place of an event of
-        more than `MAX_EVENT` bytes there is None: it is not kept while it comes, and the stream goes on after it.
+        An event ends with its blank line; what is unfinished when the stream ends was never sent. In place of an event
+        of more than `MAX_EVENT` bytes there is None: it is not kept while it comes, and the stream goes on after it.
         """
         if self._start is not None:
             chunk = self._start + chunk
@@ -38,7 +39,7 @@ class Parser:
                 return []
             self._start = None
             if chunk.startswith(_BOM):
-                chunk = chunk[len(_BOM):]
+                chunk = chunk[len(_BOM) :]
         if self._after_cr or b"\r" in chunk:
             return self._lines(chunk)
         return self._bulk(chunk)
@@ -56,12 +57,14 @@ class Parser:
             events = self._lines(chunk[:start])
         end = chunk.rfind(b"\n\n", start)
         if end > start:
-            block = chunk[start + 6:end]
+            block = chunk[start + 6 : end]
             found = block.split(b"\n\ndata: ")
             if chunk.startswith(b"data: ", start) and block.count(b"\n") == 2 * len(found) - 2:
-                events += found if len(block) <= MAX_EVENT else [each if len(each) <= MAX_EVENT else None for each in found]
+                events += (
+                    found if len(block) <= MAX_EVENT else [each if len(each) <= MAX_EVENT else None for each in found]
+                )
             else:
-                events += self._lines(chunk[start:end + 2])
+                events += self._lines(chunk[start : end + 2])
             start = end + 2
         return events + self._lines(chunk[start:])
 

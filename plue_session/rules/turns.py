@@ -19,8 +19,8 @@ def message_mark(message):
 
 
 def began_since(mark, newest, ahead=0):
-    """Return whether `newest`, the model's newest message or None, is of a turn that began after the abort with this mark. The server's
-    clock is so many ms `ahead` of ours."""
+    """Return whether `newest`, the model's newest message or None, is of a turn that began after the abort with this
+    mark. The server's clock is so many ms `ahead` of ours."""
     if newest is None:
         return False
     if mark is None:
@@ -30,17 +30,18 @@ def began_since(mark, newest, ahead=0):
     return newest.id != mark
 
 
-def may_have_made_title(messages, titled, now):
-    """Return whether the server can have made a title after ours was set at `titled`, to be heard of by `now` (all ms, by its clock).
+def may_have_made_title(messages, title_defended_at, now):
+    """Return whether the server can have made a title after ours was set at `title_defended_at`, to be heard of by
+    `now` (all ms, by its clock).
 
     It makes one during the first turn of a session whose title is automatic then: ours must have come in between.
     `messages` are the session's, oldest first.
     """
     answers = _answers(messages)
-    if not answers or answers[0].created > titled + SKEW_MS:
+    if not answers or answers[0].created > title_defended_at + SKEW_MS:
         return False
     end = answers[0].completed
-    return end is None or titled <= end + TRAILING_MS and now <= end + TRAILING_MS
+    return end is None or title_defended_at <= end + TRAILING_MS and now <= end + TRAILING_MS
 
 
 def may_be_making_title(messages, now):

@@ -11,16 +11,23 @@ GRACE = 0.5
 
 
 class Call:
-    """One operation, of a host's or of our own: `name`, `session` (its id or None), `until` (monotonic seconds), `cancel`.
+    """One operation, of a host's or of our own: `name`, `session` (its id or None), `deadline` (monotonic seconds),
+    `cancel`.
 
-    `made(session)` is called with a session that the operation makes, inside the change that records it and perhaps twice: who
-    takes hold of it there misses nothing of what is told of it.
+    `made(session)` is called with a session that the operation makes, inside the change that records it and perhaps
+    twice: who takes hold of it there misses nothing of what is told of it.
     """
 
-    __slots__ = ("name", "session", "until", "cancel", "made")
+    __slots__ = ("name", "session", "deadline", "cancel", "made")
 
-    def __init__(self, name, session, until, cancel=None, made=None):
-        self.name, self.session, self.until, self.cancel, self.made = name, session, until, cancel or Cancel(), made or _unnoticed
+    def __init__(self, name, session, deadline, cancel=None, made=None):
+        self.name, self.session, self.deadline, self.cancel, self.made = (
+            name,
+            session,
+            deadline,
+            cancel or Cancel(),
+            made or _unnoticed,
+        )
 
 
 class Calls:
@@ -32,9 +39,9 @@ class Calls:
         self._aborting = {}  # session id: how many aborts are under way
         self._closed = False
 
-    def begin(self, name, session, until, made=None):
+    def begin(self, name, session, deadline, made=None):
         """Register a call; `CLOSED` when the library is shutting down."""
-        call = Call(name, session, until, made=made)
+        call = Call(name, session, deadline, made=made)
         with self._changed:
             if self._closed:
                 raise _closed()
@@ -56,14 +63,19 @@ class Calls:
 
     # -- aborts ----------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
-        """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE` seconds."""
+        """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE`
+        seconds."""
         with self._changed:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
-            blocked = [call for call in self._running if call.session == session_id and call.name != "plue_session_abort"]
+            blocked = [
+                call for call in self._running if call.session == session_id and call.name != "plue_session_abort"
+            ]
         if blocked:
+
             def interrupt():
                 time.sleep(GRACE)
                 self._interrupt(session_id, blocked)
+
             try:
                 threads.start(interrupt, "plue-abort")
             except errors.StoreIo:  # to end them needs no thread, to have patience does
@@ -83,9 +95,13 @@ class Calls:
     def _interrupt(self, session_id, blocked):
         for call in blocked:
             if call in self._running:
-                call.cancel.set(errors.Aborted(
-                    "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
-                    "Make the call again if it is still wanted.", session=session_id))
+                call.cancel.set(
+                    errors.Aborted(
+                        "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
+                        "Make the call again if it is still wanted.",
+                        session=session_id,
+                    )
+                )
 
 
 def _unnoticed(session):

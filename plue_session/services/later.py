@@ -4,12 +4,13 @@ from plue_session.primitives import allocate_lock
 
 
 class Later:
-    """What a call will have come to. Thread-safe; known once. `until` (monotonic seconds): its caller leaves then."""
+    """What a call will have come to. Thread-safe; known once. `deadline` (monotonic seconds): its caller leaves
+    then."""
 
-    __slots__ = ("until", "_lock", "_tell", "_outcomes")
+    __slots__ = ("deadline", "_lock", "_tell", "_outcomes")
 
-    def __init__(self, until):
-        self.until, self._lock, self._tell, self._outcomes = until, allocate_lock(), None, []
+    def __init__(self, deadline):
+        self.deadline, self._lock, self._tell, self._outcomes = deadline, allocate_lock(), None, []
 
     def then(self, tell):
         """Have `tell(outcome)` called, by whoever ends this; at once if it is known."""

@@ -5,9 +5,10 @@ import time
 
 from plue_session import errors
 from plue_session.rules import merge
-from plue_session.services import families
+from plue_session.services import descendants
 
-#: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they ended.
+#: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they
+#: ended.
 MOST = 16_384
 #: Seconds that the events of a change of ours may take to come.
 ECHO = 2.0
@@ -18,77 +19,86 @@ CHUNK = 128
 class Mirror:
     """Brings what the server says into the store. Thread-safe.
 
-    Two functions are called that must only take a note. `learned(session_id)`: the store knows more of a session than the last list
-    said. `repair(kind, session_id, after)`: something is to be put right in so many seconds. "title": the server may have replaced a
-    title that was set here (O-027); "unshare": it has a share that was withdrawn here; "turn": one may have begun since the session was aborted;
-    "take back": it has a session that a failed call of ours made; "look": it is to be asked, for what it said may have been overtaken;
-    after None: no more.
+    Two functions are called that must only take a note. `learned(session_id)`: the store knows more of a session than
+    the last list said. `follow_up(kind, session_id, after)`: something is to be put right in so many seconds. "title":
+    the server may have replaced a title that was set here (O-027); "unshare": it has a share that was withdrawn here;
+    "turn": one may have begun since the session was aborted; "take back": it has a session that a failed call of ours
+    made; "reread": it is to be asked, for what it said may have been overtaken; after None: no more.
 
-    What was said is overtaken when the record has changed since, by another thread or another process on the store: the log's
-    ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for before, does not
-    bring them back (O-032). One that was missing only, not deleted, may turn up again: when the right server runs again.
+    What was said is overtaken when the record has changed since, by another thread or another process on the store: the
+    log's ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for
+    before, does not bring them back (O-032). One that was missing only, not deleted, may turn up again: when the right
+    server runs again.
     """
 
-    def __init__(self, commits, store, publisher, version, repair, learned):
-        self._commits, self._store, self._publisher, self._version = commits, store, publisher, version
-        self._repair, self._learned = repair, learned
+    def __init__(self, writer, store, publisher, version, follow_up, learned):
+        self._writer, self._store, self._publisher, self._version = writer, store, publisher, version
+        self._follow_up, self._learned = follow_up, learned
         self._lock = threading.Lock()
-        commits.changed = self._changed_here
+        writer.changed = self._changed_here
         self._refreshed, self._revs = {}, {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
-        self._lost = {}  # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
+        # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
+        self._lost = {}
         self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
-        self._echoes = {}  # session id: (what the server answered to our last change, when its event can no longer come)
+        # session id: (what the server answered to our last change, when its event can no longer come)
+        self._echoes = {}
 
     def take(self, remote, since=None, heard=False):
         """Bring one session up to date and return its record, which is made if there is none.
 
-        `since` is the `now()` of when the server was asked; `heard`: it was not, this is an event. A session that ended meanwhile
-        is `NOT_FOUND`.
+        `since` is the `now()` of when the server was asked; `heard`: it was not, this is an event. A session that ended
+        meanwhile is `NOT_FOUND`.
         """
         if self.has_ended(remote.id):
             raise gone(remote.id)
-        session = self._store.look(remote.id)
+        session = self._store.read(remote.id)
         if session is None and self._is_lost(remote):
             raise gone(remote.id)
         if session is None or self._would_change(session, remote, heard):
-            session = self._commits.run(lambda unit: self.merge(unit, remote, since, heard))
+            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since, heard))
         else:
             self._merged(session)
         self.refreshed(remote.id)
         return session
 
     def take_all(self, remotes, since, asked=0.0):
-        """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those that could not be,
-        and why the first could not (None: all were)."""
+        """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those
+        that could not be, and why the first could not (None: all were)."""
         failed, reason = [], None
         for start in range(0, len(remotes), CHUNK):
-            chunk = [remote for remote in remotes[start:start + CHUNK] if not self._stays_ended(remote.id, asked) and not self._is_lost(remote)]
-            outcomes = self._commits.batch([lambda unit, remote=remote: self.merge(unit, remote, since) for remote in chunk])
+            chunk = [
+                remote
+                for remote in remotes[start : start + CHUNK]
+                if not self._stays_ended(remote.id, asked) and not self._is_lost(remote)
+            ]
+            outcomes = self._writer.batch(
+                [lambda transaction, remote=remote: self.merge(transaction, remote, since) for remote in chunk]
+            )
             for remote, outcome in zip(chunk, outcomes):
                 if isinstance(outcome, Exception) and not self.has_ended(remote.id):
                     failed.append(remote.id)
                     reason = reason or outcome
         return failed, reason
 
-    def merge(self, unit, remote, since=None, heard=False):
+    def merge(self, transaction, remote, since=None, heard=False):
         """Bring one session up to date within a change, and return its record; see `take`."""
-        session = unit.store.find(remote.id)
+        session = transaction.store.load(remote.id)
         if session is None:
             if self.has_ended(remote.id):  # while the change waited for its turn
                 raise gone(remote.id)
-            session = self.adopted(unit, remote)
-            self.insert(unit, session)
+            session = self.adopted(transaction, remote)
+            self.insert(transaction, session)
             if session.share_url is not None:
-                unit.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
+                transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
         elif since is not None and session.rev > since or heard and session.rev != self._revs.get(session.id):
             if self._would_change(session, remote, heard):
-                self._repair("look", session.id, 0.0)
+                self._follow_up("reread", session.id, 0.0)
             return session
         else:
-            for kind, data in self.bring(unit, session, remote, heard):
-                unit.save(session, kind, data, touch=False)
-            unit.store.save(session)
+            for kind, data in self.bring(transaction, session, remote, heard):
+                transaction.save(session, kind, data, touch=False)
+            transaction.store.save(session)
         self._merged(session)
         return session
 
@@ -103,34 +113,40 @@ class Mirror:
         with self._lock:
             remember(self._revs, session.id, session.rev)
 
-    def bring(self, unit, session, remote, heard=False):
+    def bring(self, transaction, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
-        contested = merge.is_contested(session, remote, unit.now)
+        contested = merge.is_contested(session, remote, transaction.now)
         if contested:
-            self._repair("title", remote.id, 0.0)
-        if session.unshared and remote.share_url is not None:
-            self._repair("unshare", remote.id, 0.0)
+            self._follow_up("title", remote.id, 0.0)
+        if session.unshare_pending and remote.share_url is not None:
+            self._follow_up("unshare", remote.id, 0.0)
         if session.aborted and remote.updated != session.remote_updated:
-            self._repair("turn", remote.id, 0.0)
-        return merge.merge(session, remote, self._share(unit.store, session), contested, heard)
+            self._follow_up("turn", remote.id, 0.0)
+        return merge.merge(session, remote, self._share(transaction.store, session), contested, heard)
 
-    def adopted(self, unit, remote):
+    def adopted(self, transaction, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
-        session = merge.adopt(remote, unit.store.next_number(unit.now), self._version)
-        if session.token is not None and (remote.is_fork or unit.store.find_token(session.token) is not None):
+        session = merge.adopt(remote, transaction.store.next_number(transaction.now), self._version)
+        if session.token is not None and (remote.is_fork or transaction.store.load_by_token(session.token) is not None):
             session.token = None  # a fork has its source's, who may have ended
         return session
 
     @staticmethod
-    def insert(unit, session):
+    def insert(transaction, session):
         """Store a new record; it is told of once (O-029)."""
-        unit.insert(session, {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id})
+        transaction.insert(
+            session,
+            {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id},
+        )
 
     def _would_change(self, session, remote, heard):
-        """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the writer."""
+        """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the
+        writer."""
         twin = session.copy()
         events = merge.merge(twin, remote, self._share(self._store, session), heard=heard)
-        return bool(events) or any(getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshared"))
+        return bool(events) or any(
+            getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshare_pending")
+        )
 
     @staticmethod
     def _share(store, session):
@@ -138,7 +154,8 @@ class Mirror:
         return None if session.share_url is None else store.share(session.id)
 
     def recorded(self, answer, session):
-        """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new (P-123).
+        """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
+        (P-123).
 
         The server tells of a change of several fields field by field, with states that were never asked for.
         """
@@ -148,15 +165,17 @@ class Mirror:
         self.refreshed(answer.id)
 
     def is_echo(self, remote):
-        """Return whether what the event stream has told of a session is the echo of a change of ours, and tells nothing new."""
+        """Return whether what the event stream has told of a session is the echo of a change of ours, and tells nothing
+        new."""
         with self._lock:
-            answer, until = self._echoes.get(remote.id, (None, 0))
-            echo = time.monotonic() < until
+            answer, deadline = self._echoes.get(remote.id, (None, 0))
+            echo = time.monotonic() < deadline
             if not echo or remote == answer:
                 self._echoes.pop(remote.id, None)
         if echo:
-            # Before the answer's own event come the states on the way there. Should one be another client's change, a look tells.
-            self._repair("look", remote.id, None if remote == answer else ECHO)
+            # Before the answer's own event come the states on the way there. Should one be another client's change, a
+            # look tells.
+            self._follow_up("reread", remote.id, None if remote == answer else ECHO)
         return echo
 
     def heard(self, remote):
@@ -165,26 +184,29 @@ class Mirror:
             self.take(remote, heard=True)
 
     def end(self, session_id, missing=False):
-        """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or erased before:
-        nothing happens."""
-        outcome, = self._end([session_id], missing)
+        """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or
+        erased before: nothing happens."""
+        (outcome,) = self._end([session_id], missing)
         if isinstance(outcome, Exception):
             raise outcome
 
     def end_all(self, session_ids):
         """Erase many that the server does not have; those that cannot be are left for the next look."""
         for start in range(0, len(session_ids), CHUNK):
-            self._end(session_ids[start:start + CHUNK], True)
+            self._end(session_ids[start : start + CHUNK], True)
 
     def _end(self, session_ids, missing):
         noted = [[] for _ in session_ids]
 
-        def erase(unit, session_id, noted):
-            for member in families.erase(unit, session_id) or [session_id]:
+        def erase(transaction, session_id, noted):
+            for member in descendants.erase(transaction, session_id) or [session_id]:
                 if not self.has_ended(member):
                     noted.append(member)
                     self.ended(member, missing)  # before the commit: whoever has the next turn must not bring it back
-        outcomes = self._commits.batch([lambda unit, each=each: erase(unit, *each) for each in zip(session_ids, noted)])
+
+        outcomes = self._writer.batch(
+            [lambda transaction, each=each: erase(transaction, *each) for each in zip(session_ids, noted)]
+        )
         with self._lock:
             for outcome, members in zip(outcomes, noted):
                 for member in members if isinstance(outcome, Exception) else ():
@@ -195,8 +217,8 @@ class Mirror:
 
     # -- creates that failed ---------------------------------------------------------------------------------------
     def lose(self, name, title=None):
-        """Note that a call has failed though the server has done what it asked, or may have: the session with this id, or with this
-        token and title, is taken back when it is seen. Nobody else may have used the token."""
+        """Note that a call has failed though the server has done what it asked, or may have: the session with this id,
+        or with this token and title, is taken back when it is seen. Nobody else may have used the token."""
         with self._lock:
             remember(self._lost, name, title)
 
@@ -217,9 +239,11 @@ class Mirror:
 
     def _is_lost(self, remote):
         # A fork has its source's token; what was asked for by a title like a fork's is none.
-        if remote.id not in self._lost and (remote.token not in self._lost or remote.is_fork and self._lost[remote.token] != remote.title):
+        if remote.id not in self._lost and (
+            remote.token not in self._lost or remote.is_fork and self._lost[remote.token] != remote.title
+        ):
             return False
-        self._repair("take back", remote.id, 0.0)
+        self._follow_up("take back", remote.id, 0.0)
         return True
 
     def ended(self, session_id, missing=False):
@@ -242,9 +266,10 @@ class Mirror:
 
     # -- freshness -------------------------------------------------------------------------------------------------
     def now(self):
-        """Return where the store is now, as `since` counts it: the newest log id that was told here. Another process's may be newer by
-        a moment; then what is asked for now counts as overtaken by it, and is asked for anew should it differ."""
-        return self._commits.published
+        """Return where the store is now, as `since` counts it: the newest log id that was told here. Another process's
+        may be newer by a moment; then what is asked for now counts as overtaken by it, and is asked for anew should it
+        differ."""
+        return self._writer.published
 
     def refreshed(self, session_id):
         """Note that the session's record is what the server says now."""
@@ -267,7 +292,9 @@ class Mirror:
 
 def gone(session_id):
     """Return the error for a session that does not exist any more."""
-    return errors.NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+    return errors.NotFound(
+        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
+    )
 
 
 def remember(memory, key, value):

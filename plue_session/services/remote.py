@@ -8,17 +8,30 @@ from plue_session.services.mirror import gone
 
 
 class Remote:
-    """What all calls of one backend share: the server and what mirrors it. `local` and `sharing` are the services of the store."""
+    """What all calls of one backend share: the server and what mirrors it. `local` and `sharing` are the services of
+    the store."""
 
-    def __init__(self, server, commits, store, local, sharing, mirror, turnstile, sync, repairs, calls, settings):
-        self.server, self.commits, self.store, self.local, self.sharing = server, commits, store, local, sharing
-        self.mirror, self.turnstile, self.sync, self.repairs, self.calls = mirror, turnstile, sync, repairs, calls
-        self.listing = threading.Lock()  # the text of thousands is put together by one at a time: it takes milliseconds, and megabytes
-        self.limit, self.share_auto, self.answers_stale = settings.limits.active_sessions, settings.share.auto, settings.offline == "queue"
+    def __init__(self, server, writer, store, local, sharing, mirror, session_locks, sync, follow_ups, calls, settings):
+        self.server, self.writer, self.store, self.local, self.sharing = server, writer, store, local, sharing
+        self.mirror, self.session_locks, self.sync, self.follow_ups, self.calls = (
+            mirror,
+            session_locks,
+            sync,
+            follow_ups,
+            calls,
+        )
+        self.listing = (
+            threading.Lock()
+        )  # the text of thousands is put together by one at a time: it takes milliseconds, and megabytes
+        self.limit, self.share_auto, self.answers_stale = (
+            settings.limits.active_sessions,
+            settings.share.auto,
+            settings.offline == "queue",
+        )
 
-    def look(self, session_id):
+    def read(self, session_id):
         """Return the record of a session, or fail with NOT_FOUND."""
-        session = self.store.look(session_id)
+        session = self.store.read(session_id)
         if session is None:
             raise gone(session_id)
         return session
@@ -31,7 +44,7 @@ class Remote:
             self.sync.answered()
         except errors.NotFound as error:
             if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
-                self.sync.chore("look", session_id, self.sync.look)
+                self.sync.job("reread", session_id, self.sync.reread)
             raise
         except (errors.Connection, errors.Timeout, errors.AccessDenied) as error:
             self.sync.trouble(error)

@@ -1,13 +1,13 @@
 """Sessions that live on a server: the server first, then one commit, and only then the world.
 
-The functions are those of `sessions.Sessions`, each for one call of a host's (its deadline, its right to go on). What the server
-refuses changes nothing here.
+The functions are those of `sessions.Sessions`, each for one call of a host's (its deadline, its right to go on). What
+the server refuses changes nothing here.
 """
 
 from plue_session import errors
 from plue_session.rules import ids, info, merge, patches
 from plue_session.rules.jsontext import loads
-from plue_session.services import families
+from plue_session.services import descendants
 from plue_session.services.mirror import gone
 from plue_session.services.remote_making import Making
 from plue_session.services.sessions import check_room, is_free
@@ -23,31 +23,33 @@ class RemoteSessions(Making):
     def fork(self, session_id, message_id=None):
         """Copy the session up to a message (all of it when None); the copy's parent is the session (P-049)."""
         remote = self._remote
-        source = remote.look(session_id)
+        source = remote.read(session_id)
         if remote.limit is not None:
-            self._commits.run(lambda unit: check_room(unit.store, remote.limit, None, None))
-        with remote.asking(session_id), remote.turnstile.expect(source.token):
+            self._writer.run(lambda transaction: check_room(transaction.store, remote.limit, None, None))
+        with remote.asking(session_id), remote.session_locks.expect(source.token):
             made = self._server.fork(session_id, **self._way, directory=source.directory, message_id=message_id)
 
-            def record(unit):
-                session = unit.store.find(made.id)
+            def record(transaction):
+                session = transaction.store.load(made.id)
                 known = session is not None
                 if not known:
-                    session = self._mirror.adopted(unit, made)
-                session.token, session.parent_id, session.forked, session.seen = None, session_id, True, False
+                    session = self._mirror.adopted(transaction, made)
+                session.token, session.parent_id, session.is_fork, session.imported = None, session_id, True, False
                 if known:
-                    unit.save(session, "session.updated", {"id": session.id})
+                    transaction.save(session, "session.updated", {"id": session.id})
                 else:
-                    self._mirror.insert(unit, session)
+                    self._mirror.insert(transaction, session)
                 self._call.made(session)
                 return session
-            session = self._commits.run(record)
+
+            session = self._writer.run(record)
         self._mirror.refreshed(session.id)
         return session
 
     # -- finding ---------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
-        """Return the session with this id or key. An id that is not known here is asked for, wherever its directory is (O-023)."""
+        """Return the session with this id or key. An id that is not known here is asked for, wherever its directory is
+        (O-023)."""
         remote = self._remote
         if not ids.is_id(id_or_key):
             return remote.local.open(id_or_key)
@@ -61,9 +63,10 @@ class RemoteSessions(Making):
         return self._mirror.take(found, since)
 
     def get_info(self, session_id):
-        """Ask the server for the session, record what it says, and return the info. Away: what was last known, "stale"."""
+        """Ask the server for the session, record what it says, and return the info. Away: what was last known,
+        "stale"."""
         remote = self._remote
-        known = remote.look(session_id)
+        known = remote.read(session_id)
         if remote.answers_stale and not remote.sync.connected:
             return self._stale(known)
         since = self._mirror.now()
@@ -77,8 +80,8 @@ class RemoteSessions(Making):
             if not remote.answers_stale:
                 raise
             return self._stale(known)
-        if remote.turnstile.is_held(session_id):  # a change of ours is on its way: its answer is the newer one
-            return remote.look(session_id).info
+        if remote.session_locks.is_held(session_id):  # a change of ours is on its way: its answer is the newer one
+            return remote.read(session_id).info
         return self._mirror.take(found, since).info
 
     def _stale(self, known):
@@ -91,7 +94,7 @@ class RemoteSessions(Making):
         if remote.sync.connected or not remote.answers_stale:
             try:
                 with remote.asking():
-                    remote.sync.survey(self._call.until, self._call.cancel)
+                    remote.sync.survey(self._call.deadline, self._call.cancel)
                 shown = None
             except (errors.Connection, errors.Timeout):
                 if not remote.answers_stale:
@@ -117,23 +120,26 @@ class RemoteSessions(Making):
         self._change(session_id, {"title": title})
 
     def update(self, session_id, patch):
-        """Apply a patch; the server gets of it what it keeps. `base` is compared with what the server has now (O-024)."""
+        """Apply a patch; the server gets of it what it keeps. `base` is compared with what the server has now
+        (O-024)."""
         if patch:
             self._change(session_id, patch)
         else:
-            self._remote.look(session_id)
+            self._remote.read(session_id)
 
     def _change(self, session_id, patch):
         remote = self._remote
-        with remote.turnstile.hold(session_id, self._call):
-            session = looked = remote.look(session_id)
+        with remote.session_locks.hold(session_id, self._call):
+            session = as_read = remote.read(session_id)
             was_automatic = self._server.is_automatic(session.title)
             if "base" in patch:
                 with remote.asking(session_id):
-                    session = looked = self._mirror.take(self._server.get(session_id, **self._way, directory=session.directory))
+                    session = as_read = self._mirror.take(
+                        self._server.get(session_id, **self._way, directory=session.directory)
+                    )
                 if not patches.apply_patch(session.copy(), patch, 0):  # CONFLICT comes before anything is sent
                     return
-            now = self._commits.clock()
+            now = self._writer.clock()
             sent = {name: patch[name] for name in SHARED_FIELDS if name in patch}
             if "metadata" in sent:
                 sent.update(metadata=loads(patch["metadata"]), token=session.token)
@@ -144,46 +150,55 @@ class RemoteSessions(Making):
                 with remote.asking(session_id):
                     answer = self._server.update(session_id, **self._way, directory=session.directory, **sent)
 
-            def change(unit):
-                session = unit.find(session_id)
-                told, before = session.title, _shown(session) if session.rev != looked.rev else None
+            def change(transaction):
+                session = transaction.load(session_id)
+                told, before = session.title, _shown(session) if session.rev != as_read.rev else None
                 # Over one that is being defended: since then, for a turn that began meanwhile found no automatic title.
-                titled = session.titled if merge.is_defended(session, unit.now) else unit.now if was_automatic else None
+                title_defended_at = (
+                    session.title_defended_at
+                    if merge.is_defended(session, transaction.now)
+                    else transaction.now
+                    if was_automatic
+                    else None
+                )
                 if "title" in patch:
-                    session.titled = None
+                    session.title_defended_at = None
                 if answer is not None:
-                    for kind, data in self._mirror.bring(unit, session, answer):
+                    for kind, data in self._mirror.bring(transaction, session, answer):
                         if kind != "session.updated":  # ours tells of the rest
-                            unit.save(session, kind, data)
+                            transaction.save(session, kind, data)
                 patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, now)
                 if "archived" in sent:
                     session.archived = sent["archived"]
                 data = {"id": session_id}
                 if "title" in patch:
-                    session.titled = titled
+                    session.title_defended_at = title_defended_at
                 if "title" in patch or session.title != told:  # the answer may hold another client's
                     data["title"] = session.title
                 if before == _shown(session):  # another process on the store has heard of it meanwhile, and told
-                    unit.store.save(session)
+                    transaction.store.save(session)
                 else:
-                    unit.save(session, "session.updated", data)
+                    transaction.save(session, "session.updated", data)
                 return session
-            changed = self._commits.run(change)
+
+            changed = self._writer.run(change)
             if answer is not None:
                 self._mirror.recorded(answer, changed)
 
     def initialize(self, session_id, provider_id, model_id):
-        """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written there (P-014)."""
-        if is_free(self._remote.look(session_id), provider_id, model_id):
+        """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written
+        there (P-014)."""
+        if is_free(self._remote.read(session_id), provider_id, model_id):
             with self._remote.asking():
                 self._server.check_provider(provider_id, model_id, **self._way)
             self._remote.local.initialize(session_id, provider_id, model_id)
 
     # -- ending ----------------------------------------------------------------------------------------------------
     def abort(self, session_id):
-        """Set the flag, end the calls that are blocked on the session, and end its turn; returns after the turn's own end (T-01)."""
+        """Set the flag, end the calls that are blocked on the session, and end its turn; returns after the turn's own
+        end (T-01)."""
         remote = self._remote
-        session = remote.look(session_id)
+        session = remote.read(session_id)
         remote.calls.begin_abort(session_id)
         try:
             remote.local.abort(session_id)
@@ -192,33 +207,40 @@ class RemoteSessions(Making):
                 try:  # nothing is asked before it: whatever that met, the turn would run on
                     self._server.abort(session_id, **self._way, directory=session.directory, seen=seen.append)
                 finally:  # a turn that may run on is no new one
-                    remote.repairs.mark_abort(session_id, **self._way, directory=session.directory, mark=seen[0] if seen else None)
+                    remote.follow_ups.mark_abort(
+                        session_id, **self._way, directory=session.directory, mark=seen[0] if seen else None
+                    )
         finally:
             remote.calls.end_abort(session_id)
 
     def abort_turn(self, session_id, turn_id):
         """End the turn that this message of the user's began, if it runs; another turn is not touched."""
-        session = self._remote.look(session_id)
+        session = self._remote.read(session_id)
         with self._remote.asking(session_id):
             self._server.abort(session_id, **self._way, directory=session.directory, turn_id=turn_id)
 
     def delete(self, session_id):
         """End what runs, delete on the server, then erase the session and its descendants in one commit (P-146)."""
         remote = self._remote
-        session = remote.look(session_id)
-        family = families.members(remote.store.look_at_children, session_id)
-        elsewhere = {member.directory for each in family[1:] if (member := remote.store.look(each))} - {session.directory, None}
-        with remote.turnstile.hold(session_id, self._call, family):
+        session = remote.read(session_id)
+        family = descendants.members(remote.store.read_children, session_id)
+        elsewhere = {member.directory for each in family[1:] if (member := remote.store.read(each))} - {
+            session.directory,
+            None,
+        }
+        with remote.session_locks.hold(session_id, self._call, family):
             try:
                 with remote.asking():
-                    self._server.delete(session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere))
+                    self._server.delete(
+                        session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere)
+                    )
                 self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
                 remote.sync.missing(session_id)
                 raise gone(session_id) from None
             except errors.PlueError:
                 for member in family:  # what became of them is asked for, not guessed
-                    remote.sync.chore("look", member, remote.sync.look)
+                    remote.sync.job("reread", member, remote.sync.reread)
                 raise
 
 

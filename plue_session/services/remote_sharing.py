@@ -18,16 +18,20 @@ class RemoteSharing:
         self._remote, self._call = remote, call
 
     def create(self, session_id):
-        """Share the session: `{"url","link"}` with the server's link, or as `Sharing.create` answers. Shared before: the same again."""
+        """Share the session: `{"url","link"}` with the server's link, or as `Sharing.create` answers. Shared before:
+        the same again."""
         remote = self._remote
-        with remote.turnstile.hold(session_id, self._call):
-            session = remote.look(session_id)
+        with remote.session_locks.hold(session_id, self._call):
+            session = remote.read(session_id)
             if _is_servers(session, remote.store.share(session_id)):
                 return _answer(session.share_url)
             if not remote.sharing.is_shared(session_id) and remote.sync.connected:
                 answer = self._ask(session)
                 if answer is not None:
-                    remote.mirror.recorded(answer, remote.commits.run(lambda unit: self._record(unit, session_id, answer.share_url)))
+                    remote.mirror.recorded(
+                        answer,
+                        remote.writer.run(lambda transaction: self._record(transaction, session_id, answer.share_url)),
+                    )
                     return _answer(answer.share_url)
             return remote.sharing.create(session_id)
 
@@ -36,41 +40,43 @@ class RemoteSharing:
         now = time.monotonic()
         try:
             with self._remote.asking(session.id):
-                return self._remote.server.share(session.id, now + SHARE * (self._call.until - now), self._call.cancel, session.directory)
+                return self._remote.server.share(
+                    session.id, now + SHARE * (self._call.deadline - now), self._call.cancel, session.directory
+                )
         except (errors.Unsupported, errors.Connection, errors.Timeout):
             return None
 
     @staticmethod
-    def _record(unit, session_id, url):
-        session = unit.find(session_id)
-        unit.store.drop_share(session_id)  # one of ours that has expired
-        session.share_url, session.share_expires, session.unshared = url, None, False
-        unit.save(session, "session.shared", {"id": session_id, "url": url})
+    def _record(transaction, session_id, url):
+        session = transaction.load(session_id)
+        transaction.store.drop_share(session_id)  # one of ours that has expired
+        session.share_url, session.share_expires, session.unshare_pending = url, None, False
+        transaction.save(session, "session.shared", {"id": session_id, "url": url})
         return session
 
     def withdraw(self, session_id):
         """End the share: here at once, on the server as soon as it can be told (P-100). Not shared: nothing happens."""
         remote = self._remote
-        with remote.turnstile.hold(session_id, self._call):
-            remote.look(session_id)
-            if not remote.commits.run(lambda unit: self._withdraw(unit, session_id)):
+        with remote.session_locks.hold(session_id, self._call):
+            remote.read(session_id)
+            if not remote.writer.run(lambda transaction: self._withdraw(transaction, session_id)):
                 return
         if remote.sync.connected:
-            until = min(self._call.until, time.monotonic() + WITHDRAW)
+            deadline = min(self._call.deadline, time.monotonic() + WITHDRAW)
             try:
-                remote.repairs.withdraw_share(session_id, until, self._call.cancel)
+                remote.follow_ups.withdraw_share(session_id, deadline, self._call.cancel)
                 return
             except errors.PlueError as error:
                 remote.sync.log.write("warning", error.message("plue_session_unshare"))
-        remote.sync.repair("unshare", session_id)
+        remote.sync.follow_up("unshare", session_id)
 
-    def _withdraw(self, unit, session_id):
+    def _withdraw(self, transaction, session_id):
         """End the share here and return whether the server is to be told."""
-        session = unit.find(session_id)
-        if _is_servers(session, unit.store.share(session_id)):
-            session.unshared = True
-        self._remote.sharing.withdraw_in(unit, session)
-        return session.unshared
+        session = transaction.load(session_id)
+        if _is_servers(session, transaction.store.share(session_id)):
+            session.unshare_pending = True
+        self._remote.sharing.withdraw_in(transaction, session)
+        return session.unshare_pending
 
     def validate(self, session_id, secret):
         """Return if `secret` opens the session's share. One of the server's has no secret."""
@@ -78,7 +84,8 @@ class RemoteSharing:
 
 
 def _is_servers(session, share):
-    """Return whether the link that the session shows is the server's; `share` is the one of ours, or None, and may be there beside it."""
+    """Return whether the link that the session shows is the server's; `share` is the one of ours, or None, and may be
+    there beside it."""
     return session.share_url is not None and (share is None or share.url != session.share_url)
 
 

@@ -1,10 +1,11 @@
-"""Sessions: create, find, change, delete. What comes in has passed rules/parameters.py; nothing half-done is ever seen."""
+"""Sessions: create, find, change, delete. What comes in has passed rules/parameters.py; nothing half-done is ever
+seen."""
 
 from plue_session.errors import AlreadyExists, Conflict, LimitExceeded, NotFound, Unsupported
 from plue_session.model import Query, Session
 from plue_session.rules import ids, patches, queries, turns
 from plue_session.rules.jsontext import quote
-from plue_session.services import families
+from plue_session.services import descendants
 
 #: More sessions than a store has.
 EVERYTHING = 1 << 40
@@ -13,11 +14,11 @@ EVERYTHING = 1 << 40
 class Sessions:
     """The sessions of one store. `version` is the library's, kept in each session it makes. Thread-safe.
 
-    Whatever changes is one change of `commits`: atomic also between processes, told once it is durable.
+    Whatever changes is one change of `writer`: atomic also between processes, told once it is durable.
     """
 
-    def __init__(self, commits, store, sharing, settings, version):
-        self._commits = commits
+    def __init__(self, writer, store, sharing, settings, version):
+        self._writer = writer
         self._store = store
         self._sharing = sharing
         self._share_auto = settings.share.auto
@@ -27,35 +28,54 @@ class Sessions:
     # -- making ----------------------------------------------------------------------------------------------------
     def create(self, parent_id=None):
         """Create a session, a child of `parent_id` unless that is None, and return it. Unknown parent: `NOT_FOUND`."""
-        return self._commits.run(lambda unit: self._insert(unit, parent_id=parent_id))
+        return self._writer.run(lambda transaction: self._insert(transaction, parent_id=parent_id))
 
     def create_with(self, fields):
-        """Create a session with these fields and return it. A taken key or live role is `ALREADY_EXISTS` naming its session."""
-        return self._commits.run(lambda unit: self._insert(unit, **fields))
+        """Create a session with these fields and return it. A taken key or live role is `ALREADY_EXISTS` naming its
+        session."""
+        return self._writer.run(lambda transaction: self._insert(transaction, **fields))
 
     def get_or_create(self, key):
         """Return the session with this key, created if there is none; raced, all callers get the same one."""
-        return self._commits.run(lambda unit: unit.store.find_key(key) or self._insert(unit, key=key))
+        return self._writer.run(
+            lambda transaction: transaction.store.load_by_key(key) or self._insert(transaction, key=key)
+        )
 
-    def _insert(self, unit, parent_id=None, key=None, role=None, **fields):
-        store = unit.store
-        if parent_id is not None and store.find(parent_id) is None:
-            raise NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.")
+    def _insert(self, transaction, parent_id=None, key=None, role=None, **fields):
+        store = transaction.store
+        if parent_id is not None and store.load(parent_id) is None:
+            raise NotFound(
+                f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none."
+            )
         check_room(store, self._limit, key, role)
-        number = store.next_number(unit.now)
+        number = store.next_number(transaction.now)
         if role is not None:
-            fields.update(role=role, relay_state="CREATED", relay_active=unit.now)
-        session = Session(number=number, id=f"session_{number}", key=key, parent_id=parent_id, version=self._version,
-                          created=unit.now, updated=unit.now, **fields)
-        unit.insert(session, {"id": session.id} if parent_id is None else {"id": session.id, "parentId": parent_id})
+            fields.update(role=role, relay_state="CREATED", relay_active=transaction.now)
+        session = Session(
+            number=number,
+            id=f"session_{number}",
+            key=key,
+            parent_id=parent_id,
+            version=self._version,
+            created=transaction.now,
+            updated=transaction.now,
+            **fields,
+        )
+        transaction.insert(
+            session, {"id": session.id} if parent_id is None else {"id": session.id, "parentId": parent_id}
+        )
         if self._share_auto and parent_id is None:
-            self._sharing.share_in(unit, session)
+            self._sharing.share_in(transaction, session)
         return session
 
     def fork(self, session_id, message_id=None):
         """A transcript is the server's: `UNSUPPORTED`."""
         self._known(session_id)
-        raise Unsupported("the embedded backend has no transcript to fork", "Use the backend opencode, or create a session.", session=session_id)
+        raise Unsupported(
+            "the embedded backend has no transcript to fork",
+            "Use the backend opencode, or create a session.",
+            session=session_id,
+        )
 
     # -- finding ---------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
@@ -76,18 +96,24 @@ class Sessions:
         """Return `(rev, info)`, or fail with NOT_FOUND."""
         found = self._store.info(session_id)
         if found is None:
-            raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+            raise NotFound(
+                "the session does not exist, or was deleted",
+                "List the sessions to see what there is.",
+                session=session_id,
+            )
         return found
 
     def list(self, shown=None):
-        """Return the info of every session, with commas between them, in UTF-8; `shown(info)`, if given, is how each is shown."""
+        """Return the info of every session, with commas between them, in UTF-8; `shown(info)`, if given, is how each is
+        shown."""
         if shown is None:
             return self._store.infos()
         infos, _ = self._store.page(Query(sort="created", limit=EVERYTHING))
         return ",".join(map(shown, infos)).encode("utf-8", "replace")
 
     def query(self, query, shown=None):
-        """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as for `list`."""
+        """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as
+        for `list`."""
         infos, after = self._store.page(query)
         infos = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
@@ -100,43 +126,52 @@ class Sessions:
     # -- changing --------------------------------------------------------------------------------------------------
     def update_title(self, session_id, title):
         """Set the title; any text is one, also an empty one."""
-        def change(unit):
-            session = unit.find(session_id)
+
+        def change(transaction):
+            session = transaction.load(session_id)
             session.title = title
-            unit.save(session, "session.updated", {"id": session_id, "title": title})
-        self._commits.run(change)
+            transaction.save(session, "session.updated", {"id": session_id, "title": title})
+
+        self._writer.run(change)
 
     def update(self, session_id, patch):
-        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes nothing."""
-        def change(unit):
-            session = unit.find(session_id)
-            if patches.apply_patch(session, patch, unit.now):
+        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes
+        nothing."""
+
+        def change(transaction):
+            session = transaction.load(session_id)
+            if patches.apply_patch(session, patch, transaction.now):
                 data = {"id": session_id}
                 if "title" in patch:
                     data["title"] = session.title
-                unit.save(session, "session.updated", data)
-        self._commits.run(change)
+                transaction.save(session, "session.updated", data)
+
+        self._writer.run(change)
 
     def initialize(self, session_id, provider_id, model_id):
         """Bind provider and model to the session. The same pair again is fine; another one is `CONFLICT`."""
-        def change(unit):
-            session = unit.find(session_id)
+
+        def change(transaction):
+            session = transaction.load(session_id)
             if is_free(session, provider_id, model_id):
                 session.provider_id, session.model_id = provider_id, model_id
-                unit.save(session, "session.updated", {"id": session_id})
-        self._commits.run(change)
+                transaction.save(session, "session.updated", {"id": session_id})
+
+        self._writer.run(change)
 
     def abort(self, session_id):
         """Set the abort flag. It clears when the next turn starts; set already, nothing happens."""
-        def change(unit):
-            session = unit.find(session_id)
-            session.abort_mark = turns.abort_mark(unit.now)
+
+        def change(transaction):
+            session = transaction.load(session_id)
+            session.abort_mark = turns.abort_mark(transaction.now)
             if session.aborted:
-                unit.store.save(session)
+                transaction.store.save(session)
             else:
                 session.aborted = True
-                unit.save(session, "session.updated", {"id": session_id})
-        self._commits.run(change)
+                transaction.save(session, "session.updated", {"id": session_id})
+
+        self._writer.run(change)
 
     def abort_turn(self, session_id, turn_id):
         """End one turn. None runs here: whichever it was, it is over."""
@@ -144,29 +179,40 @@ class Sessions:
 
     def delete(self, session_id):
         """Erase the session and its descendants, children before parents, with one `session.deleted` each."""
-        def change(unit):
-            unit.find(session_id)
-            families.erase(unit, session_id)
-        self._commits.run(change)
+
+        def change(transaction):
+            transaction.load(session_id)
+            descendants.erase(transaction, session_id)
+
+        self._writer.run(change)
 
 
 # -- what any backend asks ---------------------------------------------------------------------------------------------
 def check_room(store, limit, key, role):
-    """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached (`LIMIT_EXCEEDED`)."""
-    for what, name, find in (("key", key, store.find_key), ("role", role, store.find_role)):
+    """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached
+    (`LIMIT_EXCEEDED`)."""
+    for what, name, find in (("key", key, store.load_by_key), ("role", role, store.load_by_role)):
         holder = name and find(name)
         if holder:
-            raise AlreadyExists(f"the {what} {quote(name)} belongs to session {holder.id}", f"Open that session, or choose another {what}.",
-                                details={"sessionId": holder.id})
+            raise AlreadyExists(
+                f"the {what} {quote(name)} belongs to session {holder.id}",
+                f"Open that session, or choose another {what}.",
+                details={"sessionId": holder.id},
+            )
     if limit is not None and store.active_count() >= limit:
-        raise LimitExceeded(f"limits.activeSessions is {limit}, and so many sessions are active or suspended",
-                            "Complete, fail or delete one, or raise the limit.")
+        raise LimitExceeded(
+            f"limits.activeSessions is {limit}, and so many sessions are active or suspended",
+            "Complete, fail or delete one, or raise the limit.",
+        )
 
 
 def is_free(session, provider_id, model_id):
     """Return whether the session is bound to no pair yet, False if to this one; another one is `CONFLICT`."""
-    bound = session.provider_id, session.model_id
-    if session.provider_id is not None and bound != (provider_id, model_id):
-        raise Conflict(f"the session is bound to {'/'.join(bound)}, not {provider_id}/{model_id}", "Create another session for the other pair.",
-                       session=session.id)
+    call_context = session.provider_id, session.model_id
+    if session.provider_id is not None and call_context != (provider_id, model_id):
+        raise Conflict(
+            f"the session is bound to {'/'.join(call_context)}, not {provider_id}/{model_id}",
+            "Create another session for the other pair.",
+            session=session.id,
+        )
     return session.provider_id is None

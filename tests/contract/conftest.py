@@ -14,6 +14,7 @@ def scopes(request, tmp_path):
     def open_scope(scope):
         stores.append(SqliteStore(str(tmp_path / "data"), scope) if request.param == "sqlite" else MemoryStore(scope))
         return stores[-1]
+
     yield open_scope
     for each in stores:
         each.close()

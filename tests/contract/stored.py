@@ -2,21 +2,54 @@
 
 from plue_session.model import LogRow, Session
 
-
 FIELDS = {
-    "key": "k", "parent_id": "session_1", "title": "Tïtle", "description": "About", "tags": ["a", "b\nc", "ü"],
-    "metadata": '{"a":1}', "created": 11, "updated": 12, "archived": 13, "ended": 14, "version": "0.1.0",
-    "status": "suspended", "aborted": True, "backend": "embedded", "directory": "/x", "provider_id": "p", "model_id": "m",
-    "role": "r", "relay_state": "ACTIVE", "relay_messages": 3, "relay_active": 15, "residency": "resident",
-    "message_count": 4, "artifact_count": 5, "share_url": "https://x/share/y", "share_expires": 16, "rev": 17,
-    "remote_updated": 18, "token": "t", "titled": 19, "unshared": True, "abort_mark": "msg_1", "forked": True, "seen": True, "info": '{"id":"session_10"}',
+    "key": "k",
+    "parent_id": "session_1",
+    "title": "Tïtle",
+    "description": "About",
+    "tags": ["a", "b\nc", "ü"],
+    "metadata": '{"a":1}',
+    "created": 11,
+    "updated": 12,
+    "archived": 13,
+    "ended": 14,
+    "version": "0.1.0",
+    "status": "suspended",
+    "aborted": True,
+    "backend": "embedded",
+    "directory": "/x",
+    "provider_id": "p",
+    "model_id": "m",
+    "role": "r",
+    "relay_state": "ACTIVE",
+    "relay_messages": 3,
+    "relay_active": 15,
+    "residency": "resident",
+    "message_count": 4,
+    "artifact_count": 5,
+    "share_url": "https://x/share/y",
+    "share_expires": 16,
+    "rev": 17,
+    "remote_updated": 18,
+    "token": "t",
+    "title_defended_at": 19,
+    "unshare_pending": True,
+    "abort_mark": "msg_1",
+    "is_fork": True,
+    "imported": True,
+    "info": '{"id":"session_10"}',
 }
 
 
 def session(number, **fields):
     """Return a session with this number and plain values for what the store must have."""
-    plain = {"id": f"session_{number}", "created": number, "updated": number, "version": "1",
-             "info": f'{{"id":"session_{number}"}}'}
+    plain = {
+        "id": f"session_{number}",
+        "created": number,
+        "updated": number,
+        "version": "1",
+        "info": f'{{"id":"session_{number}"}}',
+    }
     return Session(number=number, **{**plain, **fields})
 
 
@@ -51,7 +84,7 @@ def log(store, *session_ids, time=0, kind=1):
 
 
 def numbers(infos):
-    return [int(info[len('{"id":"session_'):-2]) for info in infos]
+    return [int(info[len('{"id":"session_') : -2]) for info in infos]
 
 
 def ids(store):

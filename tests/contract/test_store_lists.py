@@ -29,11 +29,18 @@ def test_the_ids_of_all_sessions_come_with_their_directories(store):
     assert sorted(store.ids()) == [("session_1", "/a b"), ("session_2", None)]
 
 
-MANY = [session(n, title=title, updated=updated, created=100 - n, artifact_count=artifacts)
-        for n, (title, updated, artifacts) in enumerate(
-            [("b", 5, 1), ("A", 5, 0), ("a", 3, 0), ("Ä", 9, 2), ("B", 5, 1), ("c", 1, 0), ("C\0", 5, 7)], 1)]
-ORDERS = {"updated": [6, 3, 1, 2, 5, 7, 4], "created": [7, 6, 5, 4, 3, 2, 1], "title": [2, 3, 1, 5, 6, 7, 4],
-          "artifactCount": [2, 3, 6, 1, 5, 4, 7]}
+MANY = [
+    session(n, title=title, updated=updated, created=100 - n, artifact_count=artifacts)
+    for n, (title, updated, artifacts) in enumerate(
+        [("b", 5, 1), ("A", 5, 0), ("a", 3, 0), ("Ä", 9, 2), ("B", 5, 1), ("c", 1, 0), ("C\0", 5, 7)], 1
+    )
+]
+ORDERS = {
+    "updated": [6, 3, 1, 2, 5, 7, 4],
+    "created": [7, 6, 5, 4, 3, 2, 1],
+    "title": [2, 3, 1, 5, 6, 7, 4],
+    "artifactCount": [2, 3, 6, 1, 5, 4, 7],
+}
 
 
 @pytest.mark.requirement("A-015")
@@ -67,39 +74,64 @@ def test_a_page_goes_on_after_a_session_that_was_erased_meanwhile(store):
 
 
 FILTERED = [
-    session(1, status="active", relay_state="READY", residency="hot", role="r", key="k", tags=["x", "y"], created=10,
-            updated=20, title="Straße", description="Nothing"),
-    session(2, status="suspended", relay_state="CLEANED", role="r", parent_id="session_1", tags=["x"], created=20,
-            updated=30, archived=5, title="Other", description="The STRASSE again"),
+    session(
+        1,
+        status="active",
+        relay_state="READY",
+        residency="hot",
+        role="r",
+        key="k",
+        tags=["x", "y"],
+        created=10,
+        updated=20,
+        title="Straße",
+        description="Nothing",
+    ),
+    session(
+        2,
+        status="suspended",
+        relay_state="CLEANED",
+        role="r",
+        parent_id="session_1",
+        tags=["x"],
+        created=20,
+        updated=30,
+        archived=5,
+        title="Other",
+        description="The STRASSE again",
+    ),
     session(3, status="completed", residency="cold", parent_id="session_1", created=30, updated=40, title="100%_"),
 ]
 
 
 @pytest.mark.requirement("A-015")
-@pytest.mark.parametrize("expected, filters", [
-    ([1, 2, 3], {}),
-    ([1, 2], {"status": ("active", "suspended")}),
-    ([], {"status": ()}),
-    ([2], {"relay_state": ("CLEANED",)}),
-    ([1, 3], {"residency": ("hot", "cold")}),
-    ([1, 2], {"role": "r"}),
-    ([1], {"key": "k"}),
-    ([2, 3], {"parent_id": "session_1"}),
-    ([1, 2], {"tags": ("x",)}),
-    ([1], {"tags": ("x", "y")}),
-    ([], {"tags": ("X",)}),
-    ([2, 3], {"created_after": 20}),
-    ([1], {"created_before": 20}),
-    ([2], {"created_after": 20, "created_before": 30}),
-    ([2, 3], {"updated_after": 30}),
-    ([1], {"updated_before": 30}),
-    ([2], {"archived": True}),
-    ([1, 3], {"archived": False}),
-    ([1, 2], {"text": "strasse"}),
-    ([3], {"text": "%_"}),
-    ([1, 2, 3], {"text": ""}),
-    ([2], {"text": "strasse", "parent_id": "session_1", "tags": ("x",), "status": ("suspended",)}),
-])
+@pytest.mark.parametrize(
+    "expected, filters",
+    [
+        ([1, 2, 3], {}),
+        ([1, 2], {"status": ("active", "suspended")}),
+        ([], {"status": ()}),
+        ([2], {"relay_state": ("CLEANED",)}),
+        ([1, 3], {"residency": ("hot", "cold")}),
+        ([1, 2], {"role": "r"}),
+        ([1], {"key": "k"}),
+        ([2, 3], {"parent_id": "session_1"}),
+        ([1, 2], {"tags": ("x",)}),
+        ([1], {"tags": ("x", "y")}),
+        ([], {"tags": ("X",)}),
+        ([2, 3], {"created_after": 20}),
+        ([1], {"created_before": 20}),
+        ([2], {"created_after": 20, "created_before": 30}),
+        ([2, 3], {"updated_after": 30}),
+        ([1], {"updated_before": 30}),
+        ([2], {"archived": True}),
+        ([1, 3], {"archived": False}),
+        ([1, 2], {"text": "strasse"}),
+        ([3], {"text": "%_"}),
+        ([1, 2, 3], {"text": ""}),
+        ([2], {"text": "strasse", "parent_id": "session_1", "tags": ("x",), "status": ("suspended",)}),
+    ],
+)
 def test_filters_select_for_pages_and_for_counts(store, expected, filters):
     put(store, *FILTERED)
     for sort in ("created", "updated"):
@@ -119,7 +151,7 @@ def test_filters_and_pages_work_together(store):
 def test_the_tag_filter_follows_changed_tags(store):
     put(store, session(1, tags=["a", "b", "b"]))
     with transaction(store):
-        changed = store.find("session_1")
+        changed = store.load("session_1")
         changed.tags = ["b", "c"]
         store.save(changed)
     assert [store.count(Query(tags=(tag,))) for tag in "abc"] == [0, 1, 1]

@@ -15,8 +15,8 @@ def test_erasing_removes_record_tags_share_and_events_but_no_one_elses(store):
         store.put_share(Share("session_10", "s10", "u", 1, 2))
         store.put_share(Share("session_11", "s11", "u", 1, 2))
         store.erase("session_10")
-        assert store.find("session_10") is None
-        assert store.find_role("r") is None
+        assert store.load("session_10") is None
+        assert store.load_by_role("r") is None
     assert store.info("session_10") is None
     assert store.share("session_10") is None
     assert store.share("session_11").share_id == "s11"
@@ -68,7 +68,13 @@ def test_a_share_is_stored_replaced_and_dropped(store):
         store.put_share(Share("session_10", "first", "u1", 1, 2))
         store.put_share(Share("session_10", "second", "u2", 3, None))
     share = store.share("session_10")
-    assert (share.session_id, share.share_id, share.url, share.created, share.expires) == ("session_10", "second", "u2", 3, None)
+    assert (share.session_id, share.share_id, share.url, share.created, share.expires) == (
+        "session_10",
+        "second",
+        "u2",
+        3,
+        None,
+    )
     with transaction(store):
         store.drop_share("session_10")
         store.drop_share("session_10")
@@ -83,7 +89,9 @@ def test_events_are_read_after_an_id_in_order_and_up_to_a_limit(store):
             store.append(LogRow(number, session_id, number + 5, number * 10, f',"n":{number}}}'))
     rows = store.events_after(1, 2)
     assert [(row.id, row.session_id, row.kind, row.time, row.tail) for row in rows] == [
-        (2, None, 7, 20, ',"n":2}'), (3, "b", 8, 30, ',"n":3}')]
+        (2, None, 7, 20, ',"n":2}'),
+        (3, "b", 8, 30, ',"n":3}'),
+    ]
     assert ids(store) == [1, 2, 3, 4]
     assert store.events_after(4, 10) == []
 
@@ -132,7 +140,8 @@ def test_trimming_by_age_is_bounded_and_gets_there_in_the_end(store):
 
 @pytest.mark.requirement("L-172")
 def test_rows_of_a_clock_that_was_ahead_keep_no_others(store):
-    """An hour ahead for a while: those rows are dropped, for they would be young for an hour, and then the old ones behind them are."""
+    """An hour ahead for a while: those rows are dropped, for they would be young for an hour, and then the old ones
+    behind them are."""
     with transaction(store):
         for number, time in enumerate([5000] * 20 + [100] * 20 + [150] * 20, 1):
             store.append(LogRow(number, "a", 1, time, ","))

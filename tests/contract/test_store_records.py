@@ -11,24 +11,24 @@ from tests.contract.stored import FIELDS, put, session, transaction, values
 def test_a_session_comes_back_with_every_field_as_it_was(store):
     with transaction(store):
         store.insert(session(10, **FIELDS))
-        assert values(store.find("session_10")) == values(session(10, **FIELDS))
+        assert values(store.load("session_10")) == values(session(10, **FIELDS))
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10, **FIELDS))
+        assert values(store.load("session_10")) == values(session(10, **FIELDS))
 
 
 def test_a_session_with_nothing_set_comes_back_with_nothing_set(store):
     put(store, session(10))
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10))
+        assert values(store.load("session_10")) == values(session(10))
 
 
 def test_what_find_returns_is_the_callers_own(store):
     put(store, session(10, tags=["a"]))
     with transaction(store):
-        store.find("session_10").tags.append("b")
-        store.find("session_10").title = "Mine"
-        assert store.find("session_10").tags == ["a"]
-        assert store.find("session_10").title == "Untitled"
+        store.load("session_10").tags.append("b")
+        store.load("session_10").title = "Mine"
+        assert store.load("session_10").tags == ["a"]
+        assert store.load("session_10").title == "Untitled"
 
 
 def test_what_was_stored_does_not_follow_the_callers_object(store):
@@ -37,30 +37,30 @@ def test_what_was_stored_does_not_follow_the_callers_object(store):
     mine.title, mine.status = "Changed later", "completed"
     mine.tags.append("b")
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10, tags=["a"]))
+        assert values(store.load("session_10")) == values(session(10, tags=["a"]))
 
 
 @pytest.mark.parametrize("name", sorted(set(FIELDS) - {"info"}))
 def test_saving_replaces_each_field_alone(store, name):
     put(store, session(10))
     with transaction(store):
-        changed = store.find("session_10")
+        changed = store.load("session_10")
         setattr(changed, name, FIELDS[name])
         store.save(changed)
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10, **{name: FIELDS[name]}))
-        plain = store.find("session_10")
+        assert values(store.load("session_10")) == values(session(10, **{name: FIELDS[name]}))
+        plain = store.load("session_10")
         setattr(plain, name, getattr(session(10), name))
         store.save(plain)
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10))
+        assert values(store.load("session_10")) == values(session(10))
 
 
 def test_saving_a_session_unchanged_is_harmless(store):
     put(store, session(10, **FIELDS))
     with transaction(store):
-        store.save(store.find("session_10"))
-        assert values(store.find("session_10")) == values(session(10, **FIELDS))
+        store.save(store.load("session_10"))
+        assert values(store.load("session_10")) == values(session(10, **FIELDS))
 
 
 def test_saving_a_session_that_is_not_there_is_not_found(store):
@@ -77,7 +77,7 @@ def test_any_text_round_trips_exactly(store, title, description, tags):
     store.begin()
     try:
         store.insert(session(10, title=title, description=description, tags=tags))
-        found = store.find("session_10")
+        found = store.load("session_10")
         assert (found.title, found.description, found.tags) == (title, description, tags)
     finally:
         store.rollback()
@@ -86,21 +86,25 @@ def test_any_text_round_trips_exactly(store, title, description, tags):
 def test_a_title_may_hold_nul_and_be_found_by_what_follows_it(store):
     put(store, session(10, title="a\0Zebra", description="d\0Yak", tags=["t\0u"]))
     with transaction(store):
-        assert store.find("session_10").title == "a\0Zebra"
+        assert store.load("session_10").title == "a\0Zebra"
     for query in (Query(text="zebra"), Query(text="a\0z"), Query(text="yak"), Query(tags=("t\0u",))):
         assert store.count(query) == 1
     assert store.count(Query(tags=("t",))) == 0
 
 
 def test_sessions_are_found_by_key_and_by_live_role(store):
-    put(store, session(10, key="k", role="r", relay_state="READY"), session(11, role="r", relay_state="CLEANED"),
-        session(12, role="r"))
+    put(
+        store,
+        session(10, key="k", role="r", relay_state="READY"),
+        session(11, role="r", relay_state="CLEANED"),
+        session(12, role="r"),
+    )
     with transaction(store):
-        assert store.find_key("k").id == "session_10"
-        assert store.find_role("r").id == "session_10"
-        assert store.find_key("other") is None
-        assert store.find_role("other") is None
-        assert store.find("session_99") is None
+        assert store.load_by_key("k").id == "session_10"
+        assert store.load_by_role("r").id == "session_10"
+        assert store.load_by_key("other") is None
+        assert store.load_by_role("other") is None
+        assert store.load("session_99") is None
     assert store.id_of_key("k") == "session_10"
     assert store.id_of_key("other") is None
 
@@ -108,20 +112,23 @@ def test_sessions_are_found_by_key_and_by_live_role(store):
 def test_a_role_is_free_again_when_its_relay_is_cleaned(store):
     put(store, session(10, role="r", relay_state="READY"))
     with transaction(store):
-        first = store.find("session_10")
+        first = store.load("session_10")
         first.relay_state = "CLEANED"
         store.save(first)
-        assert store.find_role("r") is None
+        assert store.load_by_role("r") is None
         store.insert(session(11, role="r", relay_state="READY"))
-        assert store.find_role("r").id == "session_11"
+        assert store.load_by_role("r").id == "session_11"
 
 
-@pytest.mark.parametrize("field, second", [
-    ("id", dict(number=11, id="session_10")),
-    ("key", dict(number=11, key="k")),
-    ("role", dict(number=11, role="r", relay_state="CREATED")),
-    ("number", dict(number=10, id="session_x")),
-])
+@pytest.mark.parametrize(
+    "field, second",
+    [
+        ("id", dict(number=11, id="session_10")),
+        ("key", dict(number=11, key="k")),
+        ("role", dict(number=11, role="r", relay_state="CREATED")),
+        ("number", dict(number=10, id="session_x")),
+    ],
+)
 def test_a_duplicate_is_refused_and_the_error_says_of_what(store, field, second):
     put(store, session(10, key="k", role="r", relay_state="READY"))
     with pytest.raises(errors.AlreadyExists) as raised, transaction(store):
@@ -134,7 +141,7 @@ def test_a_duplicate_is_refused_and_the_error_says_of_what(store, field, second)
 def test_a_save_that_takes_anothers_key_is_refused(store):
     put(store, session(10, key="k"), session(11))
     with pytest.raises(errors.AlreadyExists) as raised, transaction(store):
-        other = store.find("session_11")
+        other = store.load("session_11")
         other.key = "k"
         store.save(other)
     assert raised.value.details == {"field": "key", "value": "k"}
@@ -143,30 +150,40 @@ def test_a_save_that_takes_anothers_key_is_refused(store):
 def test_a_session_is_found_by_the_token_of_its_create(store):
     put(store, session(10, token="t"), session(11), session(12, token="u"))
     with transaction(store):
-        assert values(store.find_token("t")) == values(session(10, token="t"))
-        assert store.find_token("other") is None
-        assert store.find_token(None) is None
+        assert values(store.load_by_token("t")) == values(session(10, token="t"))
+        assert store.load_by_token("other") is None
+        assert store.load_by_token(None) is None
         store.erase("session_10")
-        assert store.find_token("t") is None
-        found = store.find("session_12")
+        assert store.load_by_token("t") is None
+        found = store.load("session_12")
         found.token = None
         store.save(found)
-        assert store.find_token("u") is None
+        assert store.load_by_token("u") is None
 
 
 def test_of_several_sessions_with_one_token_the_one_created_first_is_found(store):
-    put(store, session(10, token="t", created=30), session(11, token="t", created=20), session(12, token="t", created=20))
+    put(
+        store,
+        session(10, token="t", created=30),
+        session(11, token="t", created=20),
+        session(12, token="t", created=20),
+    )
     with transaction(store):
-        assert store.find_token("t").id == "session_11"
+        assert store.load_by_token("t").id == "session_11"
 
 
 def test_children_are_listed_oldest_first(store):
-    put(store, session(1), session(30, parent_id="session_1", created=5), session(20, parent_id="session_1", created=9),
-        session(40, parent_id="session_20"))
+    put(
+        store,
+        session(1),
+        session(30, parent_id="session_1", created=5),
+        session(20, parent_id="session_1", created=9),
+        session(40, parent_id="session_20"),
+    )
     with transaction(store):
         assert store.children("session_1") == ["session_20", "session_30"]
         assert store.children("session_40") == []
-    assert store.look_at_children("session_1") == ["session_20", "session_30"] and store.look_at_children("session_40") == []
+    assert store.read_children("session_1") == ["session_20", "session_30"] and store.read_children("session_40") == []
 
 
 @pytest.mark.requirement("P-042")
@@ -201,7 +218,7 @@ def test_active_and_suspended_sessions_are_counted_as_they_change(store):
         store.insert(session(3, status="completed"))
         assert store.active_count() == 2
         store.savepoint()
-        first = store.find("session_1")
+        first = store.load("session_1")
         first.status = "failed"
         store.save(first)
         store.erase("session_2")
@@ -209,7 +226,7 @@ def test_active_and_suspended_sessions_are_counted_as_they_change(store):
         store.undo()
         assert store.active_count() == 2
     with transaction(store):
-        first = store.find("session_1")
+        first = store.load("session_1")
         first.status = "completed"
         store.save(first)
         assert store.active_count() == 1
@@ -223,17 +240,17 @@ def test_active_and_suspended_sessions_are_counted_as_they_change(store):
 
 def test_a_reader_gets_a_whole_session_as_it_was_committed(store):
     with transaction(store):
-        store.insert(session(1, id="ses_one", title="Whole", forked=True))
-    found = store.look("ses_one")
+        store.insert(session(1, id="ses_one", title="Whole", is_fork=True))
+    found = store.read("ses_one")
     found.title = "mine"
-    assert (store.look("ses_one").title, store.look("ses_one").forked, store.look("ses_two")) == ("Whole", True, None)
+    assert (store.read("ses_one").title, store.read("ses_one").is_fork, store.read("ses_two")) == ("Whole", True, None)
 
 
 def test_forks_are_no_children(store):
     with transaction(store):
         store.insert(session(1))
         store.insert(session(2, parent_id="session_1"))
-        store.insert(session(3, parent_id="session_1", forked=True))
+        store.insert(session(3, parent_id="session_1", is_fork=True))
         assert store.children("session_1") == ["session_2"]
 
 
@@ -241,17 +258,20 @@ def test_forks_are_no_children(store):
 def test_sessions_that_were_only_seen_on_a_server_do_not_count_as_active(store):
     with transaction(store):
         store.insert(session(1))
-        store.insert(session(2, seen=True))
-        store.insert(session(3, seen=True, status="completed"))
+        store.insert(session(2, imported=True))
+        store.insert(session(3, imported=True, status="completed"))
         assert store.active_count() == 1
     with transaction(store):
-        adopted = store.find("session_2")
-        adopted.seen = False
+        adopted = store.load("session_2")
+        adopted.imported = False
         store.save(adopted)
         assert store.active_count() == 2
         store.savepoint()
-        for session_id, fields in {"session_1": {"seen": True}, "session_3": {"seen": False, "status": "active"}}.items():
-            changed = store.find(session_id)
+        for session_id, fields in {
+            "session_1": {"imported": True},
+            "session_3": {"imported": False, "status": "active"},
+        }.items():
+            changed = store.load(session_id)
             for name, value in fields.items():
                 setattr(changed, name, value)
             store.save(changed)
@@ -262,7 +282,7 @@ def test_sessions_that_were_only_seen_on_a_server_do_not_count_as_active(store):
         assert store.active_count() == 2
     with transaction(store):
         assert store.active_count() == 2
-        store.insert(session(4, seen=True))
+        store.insert(session(4, imported=True))
         store.erase("session_4")
         assert store.active_count() == 2
     assert store.check() == []

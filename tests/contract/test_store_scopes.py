@@ -6,18 +6,33 @@ from plue_session import errors
 from plue_session.model import LogRow, Query, Share
 from tests.contract.stored import log, session, transaction
 
-
-SCOPES = ("opencode http://127.0.0.1:4096 /home/me/project", "opencode http://127.0.0.1:4096 /home/me/project/deep " + "é/ü x" * 200,
-          "opencode http://127.0.0.1:4096 /home/me", "embedded")
+SCOPES = (
+    "opencode http://127.0.0.1:4096 /home/me/project",
+    "opencode http://127.0.0.1:4096 /home/me/project/deep " + "é/ü x" * 200,
+    "opencode http://127.0.0.1:4096 /home/me",
+    "embedded",
+)
 
 
 def same_in(store, title):
     """Put a session, its child and two events: the same ids, keys, roles and tokens wherever it is called."""
     with transaction(store):
         number = store.next_number(10)
-        store.insert(session(number, id="ses_one", key="k", role="r", relay_state="READY", token="t", tags=["x"], title=title,
-                             directory="/" + title, info=f'{{"t":"{title}"}}'))
-        store.insert(session(number + 1, id="ses_two", parent_id="ses_one", seen=True, title=title, info="{}"))
+        store.insert(
+            session(
+                number,
+                id="ses_one",
+                key="k",
+                role="r",
+                relay_state="READY",
+                token="t",
+                tags=["x"],
+                title=title,
+                directory="/" + title,
+                info=f'{{"t":"{title}"}}',
+            )
+        )
+        store.insert(session(number + 1, id="ses_two", parent_id="ses_one", imported=True, title=title, info="{}"))
         for session_id in ("ses_one", None, "ses_one"):
             store.append(LogRow(store.last_log_id() + 1, session_id, 1, 5, f',"t":"{title}"}}'))
         store.put_share(Share("ses_one", "share_" + title, "u", 1, None))
@@ -26,18 +41,40 @@ def same_in(store, title):
 def seen_of(store):
     """Return what a store shows of what `same_in` has put into it."""
     with transaction(store):
-        found = [store.find(session_id) for session_id in ("ses_one", "ses_two")]
-        by_other_names = [store.find_key("k"), store.find_role("r"), store.find_token("t")]
-        return ([each and each.title for each in found + by_other_names], store.children("ses_one"), store.active_count(), store.infos(),
-                sorted(store.ids()), store.page(Query(tags=("x",)))[0], store.count(Query()), store.info("ses_one"), store.id_of_key("k"),
-                store.look("ses_one") and store.look("ses_one").title, store.share("ses_one") and store.share("ses_one").share_id,
-                [(row.session_id, row.tail) for row in store.events_after(0, 99)])
+        found = [store.load(session_id) for session_id in ("ses_one", "ses_two")]
+        by_other_names = [store.load_by_key("k"), store.load_by_role("r"), store.load_by_token("t")]
+        return (
+            [each and each.title for each in found + by_other_names],
+            store.children("ses_one"),
+            store.active_count(),
+            store.infos(),
+            sorted(store.ids()),
+            store.page(Query(tags=("x",)))[0],
+            store.count(Query()),
+            store.info("ses_one"),
+            store.id_of_key("k"),
+            store.read("ses_one") and store.read("ses_one").title,
+            store.share("ses_one") and store.share("ses_one").share_id,
+            [(row.session_id, row.tail) for row in store.events_after(0, 99)],
+        )
 
 
 def shown(title):
     info, tail = f'{{"t":"{title}"}}', f',"t":"{title}"}}'
-    return ([title] * 5, ["ses_two"], 1, f"{info},{{}}".encode(), [("ses_one", "/" + title), ("ses_two", None)], [info], 2,
-            (0, info), "ses_one", title, "share_" + title, [("ses_one", tail), (None, tail), ("ses_one", tail)])
+    return (
+        [title] * 5,
+        ["ses_two"],
+        1,
+        f"{info},{{}}".encode(),
+        [("ses_one", "/" + title), ("ses_two", None)],
+        [info],
+        2,
+        (0, info),
+        "ses_one",
+        title,
+        "share_" + title,
+        [("ses_one", tail), (None, tail), ("ses_one", tail)],
+    )
 
 
 def test_equal_ids_keys_and_tokens_of_several_scopes_are_strangers_to_each_other(scopes):

@@ -15,7 +15,7 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     store.begin()
     store.insert(session(10, key="k", tags=["t"]))
     store.append(LogRow(1, "session_10", 0, 0, ","))
-    assert store.info("session_10") is store.look("session_10") is None
+    assert store.info("session_10") is store.read("session_10") is None
     assert store.id_of_key("k") is None
     assert store.infos() == b""
     assert store.ids() == []
@@ -51,7 +51,7 @@ def test_a_rollback_leaves_nothing_of_the_transaction(store):
     put(store, session(10, title="Before", key="k", tags=["t"]))
     log(store, "session_10")
     store.begin()
-    changed = store.find("session_10")
+    changed = store.load("session_10")
     changed.title, changed.key, changed.tags = "After", "l", ["u"]
     store.save(changed)
     store.insert(session(11))
@@ -61,8 +61,8 @@ def test_a_rollback_leaves_nothing_of_the_transaction(store):
     store.trim(0, 99, [])
     store.rollback()
     with transaction(store):
-        assert values(store.find("session_10")) == values(session(10, title="Before", key="k", tags=["t"]))
-        assert store.find("session_11") is None
+        assert values(store.load("session_10")) == values(session(10, title="Before", key="k", tags=["t"]))
+        assert store.load("session_11") is None
         assert store.last_log_id() == 1
         assert store.share("session_10") is None
         assert store.next_number(0) == 11
@@ -79,14 +79,14 @@ def test_undo_drops_its_part_and_keeps_the_neighbours(store):
         store.append(LogRow(store.last_log_id() + 1, "session_11", 0, 0, ","))
         store.release()
         store.savepoint()
-        changed = store.find("session_11")
+        changed = store.load("session_11")
         changed.key = "l"
         store.save(changed)
         store.append(LogRow(store.last_log_id() + 1, "session_11", 1, 0, ","))
         store.erase("session_10")
         store.undo()
         assert store.last_log_id() == 1
-        assert store.find("session_11").key == "k"
+        assert store.load("session_11").key == "k"
         store.savepoint()
         store.insert(session(12))
         store.append(LogRow(store.last_log_id() + 1, "session_12", 0, 0, ","))
@@ -144,7 +144,7 @@ def test_threads_read_while_one_writes_and_see_whole_commits(store):
     for n in range(40):
         with transaction(store):
             for session_id in ("session_1", "session_2"):
-                changed = store.find(session_id)
+                changed = store.load(session_id)
                 changed.status = ("active", "completed")[n % 2]
                 store.save(changed)
     stop.set()
@@ -157,8 +157,18 @@ def test_everything_but_closing_again_is_refused_after_close(store):
     store.close()
     store.close()
     assert store.lock_fds() == []
-    for use in (store.begin, store.infos, store.log_state, store.maintain, store.check, lambda: store.share("x"),
-                store.ids, lambda: store.info("x"), lambda: store.page(Query()), lambda: store.events_after(0, 1)):
+    for use in (
+        store.begin,
+        store.infos,
+        store.log_state,
+        store.maintain,
+        store.check,
+        lambda: store.share("x"),
+        store.ids,
+        lambda: store.info("x"),
+        lambda: store.page(Query()),
+        lambda: store.events_after(0, 1),
+    ):
         with pytest.raises(errors.Closed):
             use()
 
@@ -166,7 +176,14 @@ def test_everything_but_closing_again_is_refused_after_close(store):
 def test_what_was_written_is_counted_and_what_was_read_is_not(store):
     store.begin()
     before = store.written()
-    store.find("session_1"), store.find_key("k"), store.find_token("t"), store.children("session_1"), store.last_log_id(), store.share("session_1")
+    (
+        store.load("session_1"),
+        store.load_by_key("k"),
+        store.load_by_token("t"),
+        store.children("session_1"),
+        store.last_log_id(),
+        store.share("session_1"),
+    )
     assert store.written() == before
     number = store.next_number(10)
     store.insert(session(number))

@@ -1,7 +1,7 @@
 """The host is killed at any moment: what was acknowledged is there, what was not is there whole or not at all.
 
-SIGKILL comes at random times, and at each system call of a commit in turn (strace). It does not test the disk: for that the
-log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
+SIGKILL comes at random times, and at each system call of a commit in turn (strace). It does not test the disk: for that
+the log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
 """
 
 import collections
@@ -32,7 +32,8 @@ def crasher():
 
 
 class Expected:
-    """What must be stored: for each key its last acknowledged title (None: deleted), or what was under way when it ended."""
+    """What must be stored: for each key its last acknowledged title (None: deleted), or what was under way when it
+    ended."""
 
     def __init__(self):
         self.acknowledged = {}
@@ -55,7 +56,9 @@ class Expected:
         pending = dict(self.pending.values())
         for key, title in self.acknowledged.items():
             allowed = {title, pending[key]} if key in pending else {title}
-            assert stored.get(key) in allowed, f"{key} is {stored.get(key)!r}, acknowledged was {title!r}, under way {pending.get(key, 'nothing')!r}"
+            assert stored.get(key) in allowed, (
+                f"{key} is {stored.get(key)!r}, acknowledged was {title!r}, under way {pending.get(key, 'nothing')!r}"
+            )
         strange = set(stored) - set(self.acknowledged) - set(pending)
         assert not strange, f"nobody made {strange}"
         for key in pending:
@@ -76,7 +79,8 @@ def stored(folder):
 
 
 def sound_log(folder):
-    """Events and state are of one piece: each session's newest event is its revision, and nothing comes out of order."""
+    """Events and state are of one piece: each session's newest event is its revision, and nothing comes out of
+    order."""
     with sqlite3.connect(f"file:{folder}/sessions.db?mode=ro", uri=True) as connection:
         rows = connection.execute("SELECT * FROM log ORDER BY id").fetchall()
         columns = [row[1] for row in connection.execute("PRAGMA table_info(log)")]
@@ -90,7 +94,9 @@ def sound_log(folder):
         by_session[event.get("session_id") or event.get("session")].append(event)
     for session_id, (revision, title) in sessions.items():
         own = by_session[session_id]
-        assert own and own[-1]["id"] == revision, f"{session_id}: revision {revision}, newest event {own and own[-1]['id']}"
+        assert own and own[-1]["id"] == revision, (
+            f"{session_id}: revision {revision}, newest event {own and own[-1]['id']}"
+        )
         assert [event["kind"] for event in own].count(2) == 0
     for session_id, own in by_session.items():
         if session_id not in sessions:
@@ -101,8 +107,13 @@ def sound_log(folder):
 
 def run_and_kill(command, folder, after):
     """Let the program run for so long once it has started, kill it, and return what it printed."""
-    process = subprocess.Popen([str(part) for part in command], env=support.environment(folder), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, bufsize=0)  # what is buffered here would be lost to communicate()
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        env=support.environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )  # what is buffered here would be lost to communicate()
     first = process.stdout.readline()
     time.sleep(after)  # the moment itself is what is random
     process.kill()
@@ -132,7 +143,11 @@ def test_kill_at_each_system_call_of_a_start_and_a_few_commits(crasher, folder, 
     assert strace, "install strace: apt-get install strace"
     calls = "pwrite64,write,fdatasync,fsync,ftruncate,rename,unlink,openat,flock,fcntl,mkdir"
     trace = tmp_path / "trace"
-    support.run([strace, "-f", "-qq", "-o", trace, "-e", f"trace={calls}", crasher, 1, 12], env=support.environment(folder), cwd="/")
+    support.run(
+        [strace, "-f", "-qq", "-o", trace, "-e", f"trace={calls}", crasher, 1, 12],
+        env=support.environment(folder),
+        cwd="/",
+    )
     lines = trace.read_text().splitlines()
     # Each place where the store's files are touched: the how-manieth call of its kind it is.
     places, counts = [], collections.Counter()
@@ -158,8 +173,25 @@ def test_kill_at_each_system_call_of_a_start_and_a_few_commits(crasher, folder, 
     for name, number in sorted(dice.sample(places, min(STEPS, len(places))), key=places.index):
         folder.mkdir(mode=0o700)
         expected = Expected()
-        done = support.run([strace, "-f", "-qq", "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=SIGKILL:when={number}",
-                            crasher, 1, 12], env=support.environment(folder), cwd="/", code=None)
+        done = support.run(
+            [
+                strace,
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                f"trace={name}",
+                "-e",
+                f"inject={name}:signal=SIGKILL:when={number}",
+                crasher,
+                1,
+                12,
+            ],
+            env=support.environment(folder),
+            cwd="/",
+            code=None,
+        )
         expected.read(done.stdout)
         killed += done.returncode != 0
         if (folder / "sessions.db").exists():
@@ -195,7 +227,7 @@ def test_log_that_a_power_failure_cut_or_bent_opens_at_an_earlier_whole_state(cr
         copy = tmp_path / f"copy{bend}"
         copy.mkdir(mode=0o700)
         at = dice.randrange(32, len(wal))
-        bent = wal[:at] if bend % 2 else wal[:at] + bytes([wal[at] ^ 1 << dice.randrange(8)]) + wal[at + 1:]
+        bent = wal[:at] if bend % 2 else wal[:at] + bytes([wal[at] ^ 1 << dice.randrange(8)]) + wal[at + 1 :]
         (copy / "sessions.db").write_bytes(database)
         (copy / "sessions.db-wal").write_bytes(bent)
         for key, title in stored(copy).items():
@@ -207,17 +239,37 @@ def test_log_that_a_power_failure_cut_or_bent_opens_at_an_earlier_whole_state(cr
 
 @pytest.mark.requirement("P-143")
 def test_each_commit_is_on_the_disk_before_its_call_returns(crasher, folder, tmp_path):
-    """SIGKILL cannot show it: the system keeps what a process has written. So the order of the system calls is looked at."""
+    """SIGKILL cannot show it: the system keeps what a process has written. So the order of the system calls is looked
+    at."""
     trace = tmp_path / "trace"
-    support.run([shutil.which("strace"), "-f", "-qq", "-y", "-o", trace, "-e", "trace=pwrite64,write,fdatasync,fsync", crasher, 1, 20],
-                env=support.environment(folder), cwd="/")
+    support.run(
+        [
+            shutil.which("strace"),
+            "-f",
+            "-qq",
+            "-y",
+            "-o",
+            trace,
+            "-e",
+            "trace=pwrite64,write,fdatasync,fsync",
+            crasher,
+            1,
+            20,
+        ],
+        env=support.environment(folder),
+        cwd="/",
+    )
     dirty, acknowledged = False, 0
     for line in trace.read_text().splitlines():
         if "pwrite64" in line and "sessions.db-wal" in line:
             dirty = True
-        elif re.search(r"\b(fdatasync|fsync)\(", line) and "sessions.db-wal" in line or re.search(r"<\.\.\. (fdatasync|fsync) resumed", line):
+        elif (
+            re.search(r"\b(fdatasync|fsync)\(", line)
+            and "sessions.db-wal" in line
+            or re.search(r"<\.\.\. (fdatasync|fsync) resumed", line)
+        ):
             dirty = False
-        elif 'write(1<' in line and '"a 0 ' in line and " s started" not in line:
+        elif "write(1<" in line and '"a 0 ' in line and " s started" not in line:
             acknowledged += 1
             assert not dirty, f"acknowledged before it was synced: {line}"
     assert acknowledged == 20

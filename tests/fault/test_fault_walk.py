@@ -1,4 +1,5 @@
-"""Each call into the store fails once, or from then on: what the services answer, tell and keep must be right all the same.
+"""Each call into the store fails once, or from then on: what the services answer, tell and keep must be right all the
+same.
 
 The walk ends by itself: n = 1, 2, … is the call that fails, until a run meets no fault. Every call site that a scenario
 reaches has then failed, also those that somebody adds later.
@@ -15,9 +16,40 @@ from tests.recording import RecordingPublisher
 from tests.world import World
 
 #: What may fail. Going back (rollback) may not: ports.Store promises so.
-FALLIBLE = ("begin", "commit", "savepoint", "release", "undo", "find", "find_key", "find_role", "children", "active_count", "next_number",
-            "insert", "save", "erase", "share", "put_share", "drop_share", "last_log_id", "append", "trim", "info", "id_of_key",
-            "infos", "infos_apart", "page", "count", "events_after", "log_state", "find_token", "look", "look_at_children", "ids")
+FALLIBLE = (
+    "begin",
+    "commit",
+    "savepoint",
+    "release",
+    "undo",
+    "find",
+    "find_key",
+    "find_role",
+    "children",
+    "active_count",
+    "next_number",
+    "insert",
+    "save",
+    "erase",
+    "share",
+    "put_share",
+    "drop_share",
+    "last_log_id",
+    "append",
+    "trim",
+    "info",
+    "id_of_key",
+    "infos",
+    "infos_apart",
+    "page",
+    "count",
+    "events_after",
+    "log_state",
+    "find_token",
+    "reread",
+    "look_at_children",
+    "ids",
+)
 NEVER = 1 << 60
 
 
@@ -44,11 +76,13 @@ class FaultyStore:
                     self._store.rollback()  # "a failed commit leaves the transaction rolled back"
                 raise errors.StoreIo(f"fault in {name}", "Try again.")
             return method(*arguments)
+
         return call
 
 
 class Scenario:
-    """A World over a faulty store, and what a caller does with it: names of its own, so that a failed step can be tried again."""
+    """A World over a faulty store, and what a caller does with it: names of its own, so that a failed step can be tried
+    again."""
 
     def __init__(self, store):
         self.inner = store
@@ -87,25 +121,30 @@ class Scenario:
 
     def fail_half_way(self):
         """A change that writes and then refuses: it is undone, in a part of its own."""
-        def change(unit):
-            session = unit.find(self.root.id)
+
+        def change(transaction):
+            session = transaction.load(self.root.id)
             session.title = "never seen"
-            unit.save(session, "session.updated", {"id": session.id})
+            transaction.save(session, "session.updated", {"id": session.id})
             raise errors.NotFound("what it needs next is not there")
-        self.world.commits.run(change)
+
+        self.world.writer.run(change)
 
     def state(self):
         return text(self.inner.infos()), self.inner.log_state()[1]
 
     def run(self):
-        """Make every step; one that fails must fail as the port did or for want of what a failed one should have made."""
+        """Make every step; one that fails must fail as the port did or for want of what a failed one should have
+        made."""
         for number, step in enumerate(self.steps()):
             before, met = self.state(), len(self.faulty.met)
             told = len(self.world.told.calls)
             try:
                 step()
             except errors.PlueError as error:
-                assert len(self.faulty.met) > met or isinstance(error, (errors.NotFound, errors.Conflict, errors.AccessDenied)), (number, error)
+                assert len(self.faulty.met) > met or isinstance(
+                    error, (errors.NotFound, errors.Conflict, errors.AccessDenied)
+                ), (number, error)
                 assert self.state() == before, f"step {number} failed and changed something"
                 assert self.world.told.calls[told:] == [], f"step {number} failed and told of it"
 
@@ -123,8 +162,13 @@ def opened(request, tmp_path):
     stores = []
 
     def open_store():
-        stores.append(MemoryStore("embedded") if request.param == "memory" else SqliteStore(str(tmp_path / str(len(stores))), "embedded"))
+        stores.append(
+            MemoryStore("embedded")
+            if request.param == "memory"
+            else SqliteStore(str(tmp_path / str(len(stores))), "embedded")
+        )
         return stores[-1]
+
     yield open_store
     for store in stores:
         store.close()
@@ -152,12 +196,17 @@ def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, st
         scenario.sessions.update_title(last.id, "works again")
         assert scenario.world.info(last)["title"] == "works again"
         assert scenario.inner.check() == []
-    assert at > 60 and {"begin", "commit", "savepoint", "undo", "insert", "save", "append", "erase", "put_share", "page"} <= reached
+    assert (
+        at > 60
+        and {"begin", "commit", "savepoint", "undo", "insert", "save", "append", "erase", "put_share", "page"}
+        <= reached
+    )
 
 
 @pytest.mark.requirement("P-132", "P-144")
 def test_failure_to_read_what_others_did_never_undoes_or_hides_what_we_did(tmp_path):
-    """Another process has written meanwhile: reading its events fails at each place in turn, ours are committed all the same."""
+    """Another process has written meanwhile: reading its events fails at each place in turn, ours are committed all the
+    same."""
     at = 0
     while True:
         at += 1
@@ -181,8 +230,10 @@ def test_failure_to_read_what_others_did_never_undoes_or_hides_what_we_did(tmp_p
         if not failed:
             assert mine.id in world.told.infos
         foreign.sessions.update_title(held.id, "once more")
-        world.commits.catch_up()
-        assert json.loads(text(world.told.infos[held.id]))["title"] == "once more", f"the snapshot stayed behind after {met}"
+        world.writer.catch_up()
+        assert json.loads(text(world.told.infos[held.id]))["title"] == "once more", (
+            f"the snapshot stayed behind after {met}"
+        )
         lost = any(call[0] == "lost" for call in world.told.calls)
         seen = [data.get("title") for kind, data in world.told.events() if kind == "session.updated"]
         assert lost or seen == ["by the other", "once more"], f"{met}: events were lost without a word"
@@ -198,6 +249,7 @@ def test_share_key_that_cannot_be_had_shares_nothing(opened):
     class NoKey:
         def load(self):
             raise errors.StoreIo("the share key cannot be read", "Mend it.")
+
     scenario = Scenario(opened())
     world = scenario.world
     sharing, sessions = world.sharing.services, world.sessions.services
@@ -213,6 +265,7 @@ def test_share_key_that_cannot_be_had_shares_nothing(opened):
 
 def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
     """The C side may be out of memory when it is told: the change is durable, so the call succeeds."""
+
     class Deaf(RecordingPublisher):
         deaf = False
 
@@ -220,9 +273,10 @@ def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
             if self.deaf:
                 raise MemoryError
             super().event(row, store_id)
+
     scenario = Scenario(opened())
     deaf = Deaf()
-    scenario.world.commits.publisher = deaf
+    scenario.world.writer.publisher = deaf
     deaf.deaf = True
     made = scenario.sessions.create()
     deaf.deaf = False

@@ -1,4 +1,5 @@
-"""Each call into the store and each call to the server fails once, or the next few do: afterwards one look brings all in step.
+"""Each call into the store and each call to the server fails once, or the next few do: afterwards one look brings all
+in step.
 
 The walk ends by itself, as in test_fault_walk: every call site that the scenario reaches has then failed.
 """
@@ -10,13 +11,26 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
+from tests.fake_server import FakeServer
 from tests.fault.test_fault_walk import FALLIBLE, FaultyStore
 from tests.remote_world import RemoteWorld
-from tests.server_twin import ServerTwin
 
 #: How many calls in a row fail.
 ROWS = 1, 3
-CALLS = ("get", "survey", "status", "messages", "check_provider", "create", "update", "fork", "share", "unshare", "delete", "abort")
+CALLS = (
+    "get",
+    "survey",
+    "status",
+    "messages",
+    "check_provider",
+    "create",
+    "update",
+    "fork",
+    "share",
+    "unshare",
+    "delete",
+    "abort",
+)
 
 
 class Store(FaultyStore):
@@ -26,7 +40,7 @@ class Store(FaultyStore):
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
-        if name not in (*FALLIBLE, "look", "look_at_children", "ids", "find_token"):
+        if name not in (*FALLIBLE, "reread", "look_at_children", "ids", "find_token"):
             return method
 
         def call(*arguments):
@@ -37,11 +51,13 @@ class Store(FaultyStore):
                     self._store.rollback()
                 raise errors.StoreIo(f"fault in {name}", "Try again.")
             return method(*arguments)
+
         return call
 
 
-class Server(ServerTwin):
-    """Fails `row` calls from the `at`-th on: before the server does anything, or when it has done it and the answer is lost."""
+class Server(FakeServer):
+    """Fails `row` calls from the `at`-th on: before the server does anything, or when it has done it and the answer is
+    lost."""
 
     def __init__(self):
         super().__init__()
@@ -64,18 +80,26 @@ class Server(ServerTwin):
 
 def scenario(world):
     """What a caller does; steps that fail are left out, as their errors say they may be."""
+
     def attempt(work, session=None, name="test"):
         try:
             return world.do(work, getattr(session, "id", session), name=name)
         except errors.PlueError:
             return None
+
     root = attempt(lambda on: on.sessions.create())
     if root is None:
         return
-    child = attempt(lambda on: on.sessions.create_with(json.dumps({"parentId": root.id, "key": "child", "tags": ["t"], "title": "Child"})))
+    child = attempt(
+        lambda on: on.sessions.create_with(
+            json.dumps({"parentId": root.id, "key": "child", "tags": ["t"], "title": "Child"})
+        )
+    )
     attempt(lambda on: on.sessions.get_or_create("keyed"))
     attempt(lambda on: on.sessions.update_title(root.id, "Renamed"), root)
-    attempt(lambda on: on.sessions.update(root.id, '{"metadata":{"a":1},"archived":true,"base":{"title":"Renamed"}}'), root)
+    attempt(
+        lambda on: on.sessions.update(root.id, '{"metadata":{"a":1},"archived":true,"base":{"title":"Renamed"}}'), root
+    )
     attempt(lambda on: on.sessions.initialize(root.id, "fake", "fake-model"), root)
     fork = attempt(lambda on: on.sessions.fork(root.id), root)
     for each in (root, child):
@@ -94,8 +118,8 @@ def scenario(world):
 def settle(world):
     """Do what is due, look, and do what that brought up."""
     for _ in range(3):
-        world.chores()
-        world.look()
+        world.jobs()
+        world.reconcile()
 
 
 def in_step(world):
@@ -104,13 +128,19 @@ def in_step(world):
     assert shown.keys() == world.server.sessions.keys()
     for session_id, info in shown.items():
         there = world.server.sessions[session_id]
-        assert (info["title"], info["metadata"], info["time"].get("archived")) == (there.title, there.metadata, there.archived)
+        assert (info["title"], info["metadata"], info["time"].get("archived")) == (
+            there.title,
+            there.metadata,
+            there.archived,
+        )
         assert there.share_url is None or info["share"]["url"] == there.share_url
     told = world.told.events()
     for kind in ("session.created", "session.deleted"):
         ids = [data["id"] for told_kind, data in told if told_kind == kind]
         assert len(ids) == len(set(ids)), f"{kind} told twice"
-    created, deleted = ({data["id"] for each, data in told if each == kind} for kind in ("session.created", "session.deleted"))
+    created, deleted = (
+        {data["id"] for each, data in told if each == kind} for kind in ("session.created", "session.deleted")
+    )
     assert created - deleted == shown.keys()
     keys = [each["key"] for each in shown.values() if "key" in each]
     assert len(keys) == len(set(keys))
@@ -139,7 +169,7 @@ def test_whatever_the_store_fails_at_one_look_brings_all_in_step(row):
         met.update(failed)
         if not failed:
             break
-    assert {"look", "find", "insert", "commit", "save", "erase", "find_key", "children", "infos_apart"} <= met
+    assert {"reread", "find", "insert", "commit", "save", "erase", "find_key", "children", "infos_apart"} <= met
 
 
 @pytest.mark.requirement("P-132", "P-144")

@@ -11,7 +11,8 @@ from tests.peers import Peer
 
 @pytest.mark.requirement("P-061", "P-144")
 def test_change_of_a_process_that_was_killed_before_it_could_tell_is_seen_all_the_same(folder):
-    """Between COMMIT and the write to sessions.lock that wakes the others: they look by themselves every five seconds."""
+    """Between COMMIT and the write to sessions.lock that wakes the others: they look by themselves every five
+    seconds."""
     library, strace = support.library(), shutil.which("strace")
     assert strace, "install strace: apt-get install strace"
     with Peer(library, folder) as one:
@@ -19,7 +20,19 @@ def test_change_of_a_process_that_was_killed_before_it_could_tell_is_seen_all_th
         one.session_update_title(session, "before")
         one.subscribe()
         told = (folder / "sessions.lock").read_bytes()
-        killed = [strace, "-f", "-qq", "-o", "/dev/null", "-P", folder / "sessions.lock", "-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=SIGKILL:when=1"]
+        killed = [
+            strace,
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            folder / "sessions.lock",
+            "-e",
+            "trace=pwrite64",
+            "-e",
+            "inject=pwrite64:signal=SIGKILL:when=1",
+        ]
         with Peer(library, folder, under=killed) as other:
             theirs = other.session_open(one.session_get_id(session))
             last_word = other.start("session_update_title", theirs, "from the killed one")

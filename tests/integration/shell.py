@@ -24,13 +24,18 @@ class Shell:
         """Return the command; `before` is Python that runs in front of it."""
         start = ["-m", "plue_session.cli"]
         if before:
-            start = ["-c", f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, look, server\n{before}\n"
-                           "sys.exit(commands.main())"]
+            start = [
+                "-c",
+                f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, server, show\n{before}\n"
+                "sys.exit(commands.main())",
+            ]
         return [sys.executable, *start, *arguments, *(["--data-dir", self.store] if arguments[0][0] != "-" else [])]
 
     def __call__(self, *arguments, code=0, before="", env=()):
         """Run to the end; failures say one line on stderr, and never more."""
-        done = support.run(self.command(*arguments, before=before), env={**self.env, **dict(env)}, cwd=self.root, code=code, timeout=60)
+        done = support.run(
+            self.command(*arguments, before=before), env={**self.env, **dict(env)}, cwd=self.root, code=code, timeout=60
+        )
         assert "Traceback" not in done.err
         if code == 1 and arguments[0] != "doctor":
             assert done.err.splitlines()[-1].startswith(f"plue-session {arguments[0]}: ")
@@ -41,12 +46,18 @@ class Shell:
 
     def start(self, *arguments):
         """Start a command that goes on; returns once it watches."""
-        process = subprocess.Popen(self.command(*arguments), env=self.env, cwd=self.root, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            self.command(*arguments),
+            env=self.env,
+            cwd=self.root,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.started.append(process)
         line = process.stderr.readline()
         assert line.startswith("Watching ") and line.endswith(f"{self.store}; Ctrl-C ends.\n")
-        process.watches = line[len("Watching "):]
+        process.watches = line[len("Watching ") :]
         return process
 
 
@@ -107,4 +118,6 @@ def attached(shell, server, project, tmp_path):
 def answering(answers):
     """Return what a healthy server without a password answers, beside these: {path: JSON}."""
     known = {"/session": [], "/session/status": {}, **answers}
-    return lambda method, target: reply(200, known[target.partition("?")[0]]) if target.partition("?")[0] in known else reply(404, b"{}")
+    return lambda method, target: (
+        reply(200, known[target.partition("?")[0]]) if target.partition("?")[0] in known else reply(404, b"{}")
+    )

@@ -6,34 +6,85 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-ROWS = [f"get_info, {threads}, {load}" for load in ("idle", "Python at full load")
-        for threads in ("1 thread", "4 threads, own sessions", "16 threads, own sessions", "4 threads, one session", "16 threads, one session", "a call each 1 ms")]
-ROWS += ["dlopen to first session, a new store", "dlopen to first session, a store that exists", "resident memory after the first session",
-         "network modules imported or mapped by then"]
+ROWS = [
+    f"get_info, {threads}, {load}"
+    for load in ("idle", "Python at full load")
+    for threads in (
+        "1 thread",
+        "4 threads, own sessions",
+        "16 threads, own sessions",
+        "4 threads, one session",
+        "16 threads, one session",
+        "a call each 1 ms",
+    )
+]
+ROWS += [
+    "dlopen to first session, a new store",
+    "dlopen to first session, a store that exists",
+    "resident memory after the first session",
+    "network modules imported or mapped by then",
+]
 for operation in ("create", "update_title"):
-    ROWS += [f"{operation}, 1 caller"] * 2 + [f"{operation}, 64 callers"] * 2 + [f"time of {operation}, 64 callers at a stretch"]
+    ROWS += (
+        [f"{operation}, 1 caller"] * 2
+        + [f"{operation}, 64 callers"] * 2
+        + [f"time of {operation}, 64 callers at a stretch"]
+    )
 ROWS += ["list of 10,000 sessions"] * 2 + ["list of 10,000 sessions, changed in no order"] * 2
-ROWS += [f"4 processes on one store, {what}" for what in ("commits together", "commits together", "worst wait", "least / most commits")]
+ROWS += [
+    f"4 processes on one store, {what}"
+    for what in ("commits together", "commits together", "worst wait", "least / most commits")
+]
 ROWS += ["memory per live session with its handle, 12,000", "memory per further handle to one session, 12,000"]
-ROWS += [f"query of 100 by {sort}, {page}, of 12,000" for sort in ("updated", "created", "title", "artifactCount") for page in ("first page", "page 6")]
-ROWS += ["memory that stays per thread when all is freed, 20 threads", "longest get_id of 50,000 that nobody frees", "addresses taken by 5 long lists, each freed"]
-ROWS += ["update_title until another process's peek_info shows it", "idle process, switches and processor time per second"]
+ROWS += [
+    f"query of 100 by {sort}, {page}, of 12,000"
+    for sort in ("updated", "created", "title", "artifactCount")
+    for page in ("first page", "page 6")
+]
+ROWS += [
+    "memory that stays per thread when all is freed, 20 threads",
+    "longest get_id of 50,000 that nobody frees",
+    "addresses taken by 5 long lists, each freed",
+]
+ROWS += [
+    "update_title until another process's peek_info shows it",
+    "idle process, switches and processor time per second",
+]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
-ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable") if not kind or call in DURABLE] + ["overhead over HTTP itself"]
+ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable") if not kind or call in DURABLE] + [
+    "overhead over HTTP itself"
+]
 ROWS += [f"{call}, stub" for call in CALLS] + ["get_info, stub, connection kept"]
-ROWS += [f"a rename by another client until {what}" for what in ("it is told here", "peek_info shows it")] + ["abort of a turn that streams"]
-ROWS += ["plue_init until 50 sessions are here", "first list of 50, right after plue_init", "later list of 50, nothing changed", "later list of 50, one changed",
-         "resident memory with 50 sessions of a server", "plue_init that spawns a server"]
+ROWS += [f"a rename by another client until {what}" for what in ("it is told here", "peek_info shows it")] + [
+    "abort of a turn that streams"
+]
+ROWS += [
+    "plue_init until 50 sessions are here",
+    "first list of 50, right after plue_init",
+    "later list of 50, nothing changed",
+    "later list of 50, one changed",
+    "resident memory with 50 sessions of a server",
+    "plue_init that spawns a server",
+]
 
 
 def test_a_quick_run_prints_every_row(tmp_path):
     # Coverage would trace what is measured, and the run itself is the test.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PLUE_", "COVERAGE_"))}
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "benchmarks", "run.py"), "--quick", "--dir", str(tmp_path)],
-                          env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, os.path.join(ROOT, "benchmarks", "run.py"), "--quick", "--dir", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
-    table = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in done.stdout.splitlines() if line.startswith("| ")]
+    table = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in done.stdout.splitlines()
+        if line.startswith("| ")
+    ]
     assert table[0] == ["row", "compared with", "ours", "peer", "ratio", "spread", "goal", "met"]
     assert [line[0] for line in table[1:]] == ROWS
     assert all(line[2] and line[3] for line in table[1:])

@@ -9,16 +9,107 @@ from tests import support
 
 #: What each program proves, and how much of its work (per cent) a slow tool does.
 PROGRAMS = {
-    "example": (("P-001", "P-003", "P-004", "P-008", "P-011", "P-017", "P-024", "P-070", "P-182", "P-183", "X-014"), 100),
-    "lifetime": (("P-028", "P-029", "P-030", "P-070", "P-074", "P-079", "P-182", "X-005", "X-006", "X-007", "X-008", "X-013", "X-014"), 20),
-    "handles": (("P-002", "P-009", "P-012", "P-015", "P-018", "P-023", "P-025", "P-026", "P-027", "P-060", "P-072", "P-073", "P-076",
-                 "P-077", "P-078", "P-079", "P-080", "P-182", "X-004"), 2),
-    "errors": (("P-007", "P-011", "P-045", "P-046", "P-132", "P-145", "P-162", "P-163", "P-175", "P-182", "X-001",
-                "X-002", "X-003", "X-009"), 5),
-    "functions": (("P-004", "P-005", "P-006", "P-007", "P-010", "P-013", "P-016", "P-017", "P-022", "P-026", "P-040",
-                   "P-043", "P-047", "P-048", "P-051", "P-064", "P-072", "P-076", "P-091", "P-092",
-                   "P-093", "P-098", "P-101", "P-102", "P-130", "P-132", "P-133", "P-143",
-                   "P-154", "A-122", "X-009"), 5),
+    "example": (
+        ("P-001", "P-003", "P-004", "P-008", "P-011", "P-017", "P-024", "P-070", "P-182", "P-183", "X-014"),
+        100,
+    ),
+    "lifetime": (
+        (
+            "P-028",
+            "P-029",
+            "P-030",
+            "P-070",
+            "P-074",
+            "P-079",
+            "P-182",
+            "X-005",
+            "X-006",
+            "X-007",
+            "X-008",
+            "X-013",
+            "X-014",
+        ),
+        20,
+    ),
+    "handles": (
+        (
+            "P-002",
+            "P-009",
+            "P-012",
+            "P-015",
+            "P-018",
+            "P-023",
+            "P-025",
+            "P-026",
+            "P-027",
+            "P-060",
+            "P-072",
+            "P-073",
+            "P-076",
+            "P-077",
+            "P-078",
+            "P-079",
+            "P-080",
+            "P-182",
+            "X-004",
+        ),
+        2,
+    ),
+    "errors": (
+        (
+            "P-007",
+            "P-011",
+            "P-045",
+            "P-046",
+            "P-132",
+            "P-145",
+            "P-162",
+            "P-163",
+            "P-175",
+            "P-182",
+            "X-001",
+            "X-002",
+            "X-003",
+            "X-009",
+        ),
+        5,
+    ),
+    "functions": (
+        (
+            "P-004",
+            "P-005",
+            "P-006",
+            "P-007",
+            "P-010",
+            "P-013",
+            "P-016",
+            "P-017",
+            "P-022",
+            "P-026",
+            "P-040",
+            "P-043",
+            "P-047",
+            "P-048",
+            "P-051",
+            "P-064",
+            "P-072",
+            "P-076",
+            "P-091",
+            "P-092",
+            "P-093",
+            "P-098",
+            "P-101",
+            "P-102",
+            "P-130",
+            "P-132",
+            "P-133",
+            "P-143",
+            "P-154",
+            "A-122",
+            "X-009",
+        ),
+        5,
+    ),
     "callbacks": (("P-130", "P-133", "X-006", "X-012"), 10),
     "farewell": (("P-130", "P-133", "X-006"), 50),
     "instant": (("T-03",), 5),
@@ -34,7 +125,10 @@ RUNTIMES = {"remote": "remote.py", "farewell": "telling.py", "instant": "telling
 
 def cases():
     """Return a parameter set for each program."""
-    return [pytest.param(name, part, id=name, marks=pytest.mark.requirement(*requirements)) for name, (requirements, part) in PROGRAMS.items()]
+    return [
+        pytest.param(name, part, id=name, marks=pytest.mark.requirement(*requirements))
+        for name, (requirements, part) in PROGRAMS.items()
+    ]
 
 
 def build(name, kind="plain"):
@@ -69,10 +163,19 @@ def test_program_holds(name, part, folder):
     support.run([program], env=support.environment(folder, watched=name != "lifetime", CHECK_SECONDS=2))
 
 
-#: Only what the library and the program allocate themselves can leak: the interpreter and its modules are never finalized.
+#: Only what the library and the program allocate themselves can leak: the interpreter and its modules are never
+#: finalized.
 SUPPRESSIONS = support.ROOT / "plue_session" / "suppressions"
-VALGRIND = ("--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
-            "--fair-sched=yes", "--num-callers=30", f"--suppressions={SUPPRESSIONS / 'valgrind.supp'}")
+VALGRIND = (
+    "--quiet",
+    "--error-exitcode=99",
+    "--leak-check=full",
+    "--show-leak-kinds=definite",
+    "--errors-for-leak-kinds=definite",
+    "--fair-sched=yes",
+    "--num-callers=30",
+    f"--suppressions={SUPPRESSIONS / 'valgrind.supp'}",
+)
 
 
 def under_valgrind(name, part, tmp_path):
@@ -80,18 +183,27 @@ def under_valgrind(name, part, tmp_path):
     valgrind = shutil.which("valgrind")
     assert valgrind, "install valgrind: apt-get install valgrind"
     program = build(name)
-    support.run([valgrind, *VALGRIND, program], env=support.environment(tmp_path, False, CHECK_PART=max(1, part // 4), CHECK_SECONDS=0.2))
+    support.run(
+        [valgrind, *VALGRIND, program],
+        env=support.environment(tmp_path, False, CHECK_PART=max(1, part // 4), CHECK_SECONDS=0.2),
+    )
 
 
 def under_address(name, part, tmp_path):
     """Both the library and the program are built with AddressSanitizer; LeakSanitizer looks at the end."""
     program = build(name, "address")
-    environment = support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
-                                      ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1",
-                                      LSAN_OPTIONS=f"suppressions={SUPPRESSIONS / 'lsan.supp'}:print_suppressions=0")
+    environment = support.environment(
+        tmp_path,
+        False,
+        CHECK_PART=part,
+        CHECK_SECONDS=1,
+        ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1",
+        LSAN_OPTIONS=f"suppressions={SUPPRESSIONS / 'lsan.supp'}:print_suppressions=0",
+    )
     for last in (False, False, True):
         done = support.run([program], env=environment, code=0 if last else None)
-        # LeakSanitizer itself crashes now and then when it looks at a thread that is ending: that says nothing of the program.
+        # LeakSanitizer itself crashes now and then when it looks at a thread that is ending: that says nothing of the
+        # program.
         if "LeakSanitizer has encountered a fatal error" not in done.err:
             break
     assert done.returncode == 0, done.out[-4000:] + done.err[-8000:]
@@ -100,8 +212,12 @@ def under_address(name, part, tmp_path):
 def under_thread(name, part, tmp_path):
     """Both are built with ThreadSanitizer: a race of either fails it."""
     program = build(name, "thread")
-    support.run([program], env=support.environment(tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1,
-                                                   TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"))
+    support.run(
+        [program],
+        env=support.environment(
+            tmp_path, False, CHECK_PART=part, CHECK_SECONDS=1, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+        ),
+    )
 
 
 TOOLS = {"valgrind": under_valgrind, "address": under_address, "thread": under_thread}
@@ -114,7 +230,9 @@ def test_program_is_clean(tool, name, part, tmp_path):
 
 
 def test_header_is_strict_c99(folder):
-    program = support.library().compile(support.PROGRAMS / "strict.c", "-std=c99", "-pedantic", "-Wstrict-prototypes", "-Wshadow")
+    program = support.library().compile(
+        support.PROGRAMS / "strict.c", "-std=c99", "-pedantic", "-Wstrict-prototypes", "-Wshadow"
+    )
     support.run([program], env=support.environment(folder), silent=True)
 
 

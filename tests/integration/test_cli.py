@@ -16,22 +16,45 @@ from tests.opencode.stub import Stub
 # -- demo --------------------------------------------------------------------------------------------------------------
 def test_demo_tells_its_way_and_leaves_nothing(shell, tmp_path):
     own = support.run([sys.executable, "-m", "plue_session.cli", "demo"], env=shell.env, cwd=shell.root)
-    for word in ("Created a session: session_", "Renamed it", "Shared it: http", "a wrong one is refused (ACCESS_DENIED)",
-                 "Deleted the session", "Heard 5 events", "session.deleted", "is gone."):
+    for word in (
+        "Created a session: session_",
+        "Renamed it",
+        "Shared it: http",
+        "a wrong one is refused (ACCESS_DENIED)",
+        "Deleted the session",
+        "Heard 5 events",
+        "session.deleted",
+        "is gone.",
+    ):
         assert word in own.out
     assert own.err == "" and not list(tmp_path.glob("plue-session-demo-*"))
 
 
 def test_demo_keeps_the_store_that_it_made_if_told_so(shell, tmp_path):
     done = support.run([sys.executable, "-m", "plue_session.cli", "demo", "--keep"], env=shell.env, cwd=shell.root)
-    made, = tmp_path.glob("plue-session-demo-*")
+    (made,) = tmp_path.glob("plue-session-demo-*")
     assert f"plue-session list --data-dir {made}" in done.out and (made / "sessions.db").exists()
 
 
 def test_demo_as_json_is_one_object_without_a_secret(shell):
     told = shell.json("demo")
-    assert [step["step"] for step in told["steps"]] == ["start", "create", "rename", "query", "share", "validate", "delete", "events"]
-    assert [event["type"].partition(".")[2] for event in told["events"]] == ["created", "updated", "updated", "shared", "deleted"]
+    assert [step["step"] for step in told["steps"]] == [
+        "start",
+        "create",
+        "rename",
+        "query",
+        "share",
+        "validate",
+        "delete",
+        "events",
+    ]
+    assert [event["type"].partition(".")[2] for event in told["events"]] == [
+        "created",
+        "updated",
+        "updated",
+        "shared",
+        "deleted",
+    ]
     assert "secret" not in json.dumps(told["events"]) and "#" not in told["steps"][4]["url"]
 
 
@@ -40,7 +63,10 @@ def test_demo_in_a_store_in_use_takes_only_its_own_away(shell, kept):
     assert shell.json("list") == [kept]
 
 
-@pytest.mark.parametrize("flags, kinds", [((), ("created", "updated", "updated", "deleted")), (("--keep",), ("created", "updated", "updated"))])
+@pytest.mark.parametrize(
+    "flags, kinds",
+    [((), ("created", "updated", "updated", "deleted")), (("--keep",), ("created", "updated", "updated"))],
+)
 def test_demo_on_a_server_runs_no_turn_and_shares_nothing(attached, client, model, project, flags, kinds):
     asked = model.started.qsize()
     told = attached.json("demo", *flags)
@@ -101,7 +127,9 @@ def test_a_store_that_cannot_be_opened_is_one_line(shell):
 def test_a_full_disk_is_one_line(shell, kept):
     with open("/dev/full", "w") as full:
         done = support.run(shell.command("list"), env=shell.env, cwd=shell.root, code=1, stdout=full)
-    assert done.err == "plue-session list: No space left on device. Check the place, its permissions and the free space.\n"
+    assert (
+        done.err == "plue-session list: No space left on device. Check the place, its permissions and the free space.\n"
+    )
 
 
 def test_a_reader_that_leaves_is_silence(shell, kept):
@@ -129,7 +157,9 @@ def test_an_interrupted_command_ends_with_130(shell, kept):
 
 def test_wrong_usage_is_exit_2(shell):
     for arguments in ((), ("fly",), ("info",), ("watch", "--count", "0"), ("watch", "--timeout", "soon")):
-        done = support.run([sys.executable, "-m", "plue_session.cli", *arguments], env=shell.env, cwd=shell.root, code=2)
+        done = support.run(
+            [sys.executable, "-m", "plue_session.cli", *arguments], env=shell.env, cwd=shell.root, code=2
+        )
         assert done.err.startswith("usage: plue-session") and done.out == ""
 
 
@@ -149,12 +179,22 @@ def test_list_and_info_show_what_is_on_the_server(attached, client, project, tmp
 
 
 def test_list_and_info_show_what_was_last_known_while_the_server_is_away(shell, project, tmp_path):
-    session = {"id": "ses_1", "title": "Here", "version": "1.18.33", "directory": project, "time": {"created": 1000, "updated": 2000}}
+    session = {
+        "id": "ses_1",
+        "title": "Here",
+        "version": "1.18.33",
+        "directory": project,
+        "time": {"created": 1000, "updated": 2000},
+    }
     with Stub(answering({"/session": [session]})) as stub:
         attach(shell, tmp_path, stub.url, project)
         assert shell.json("list")[0]["sync"]["state"] == "synced"
     done = shell("list", "--json")
-    assert "cannot be reached" in done.err and done.err.endswith("This is what was last known.\n") and done.err.count("\n") == 1
+    assert (
+        "cannot be reached" in done.err
+        and done.err.endswith("This is what was last known.\n")
+        and done.err.count("\n") == 1
+    )
     assert [(info["title"], info["sync"]["state"]) for info in json.loads(done.out)] == [("Here", "stale")]
     assert "sync.state      stale\n" in shell("info", "ses_1").out
 
@@ -164,7 +204,9 @@ def test_watch_shows_what_another_process_does(shell):
     watching = shell.start("watch", "--json", "--count", "4", "--timeout", "60")
     told = shell.json("demo", "--keep")
     heard = [json.loads(line) for line in watching.communicate(timeout=60)[0].splitlines()]
-    assert [event["cursor"] for event in heard] == [event["cursor"] for event in told["events"]] and watching.returncode == 0
+    assert [event["cursor"] for event in heard] == [
+        event["cursor"] for event in told["events"]
+    ] and watching.returncode == 0
 
 
 def test_watch_as_text_is_a_line_per_event(shell):
@@ -197,6 +239,7 @@ def test_watch_shows_what_other_clients_of_the_server_do(attached, client, serve
         event, line = json.loads(watching.stdout.readline()), plain.stdout.readline()
         assert f"  {event['type']}  " in line and event["sessionId"] in line
         return event["type"], event["sessionId"], line.partition("{")[2]
+
     made = client.create("watched", soon(), directory=project, title="First").id
     assert heard() == ("session.created", made, "")
     client.update(made, soon(), directory=project, title="Second")

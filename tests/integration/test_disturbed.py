@@ -17,7 +17,9 @@ def disturbed(plain):
 
 
 def host(program, how, folder, *arguments):
-    return support.run([program, how, *arguments], env=support.environment(folder, PATH=os.environ["PATH"]), silent=True, timeout=120)
+    return support.run(
+        [program, how, *arguments], env=support.environment(folder, PATH=os.environ["PATH"]), silent=True, timeout=120
+    )
 
 
 # -- descriptors -------------------------------------------------------------------------------------------------------
@@ -26,8 +28,11 @@ def test_nothing_is_written_into_files_that_a_host_opens_under_our_descriptors(d
     host(disturbed, "files-instead", folder, tmp_path)
 
 
-@pytest.mark.parametrize("more", ["", ',"log":{"level":"debug","file":"%s/log"}', ',"store":"memory","log":{"level":"debug","file":"%s/log"}'],
-                         ids=["plain", "log", "memory"])
+@pytest.mark.parametrize(
+    "more",
+    ["", ',"log":{"level":"debug","file":"%s/log"}', ',"store":"memory","log":{"level":"debug","file":"%s/log"}'],
+    ids=["plain", "log", "memory"],
+)
 def test_an_end_writes_and_closes_nothing_of_a_host_that_has_taken_our_descriptors(disturbed, folder, tmp_path, more):
     host(disturbed, "files-instead-idle", folder, tmp_path, more.replace("%s", str(tmp_path)))
 
@@ -38,15 +43,19 @@ def test_what_comes_for_a_host_that_has_taken_our_descriptors_is_not_read(distur
 
 # -- files -------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("X-026")
-@pytest.mark.parametrize("command, says", [
-    ("rm {0}/sessions.db*", "removed or replaced"),
-    ("cp {0}/sessions.db {0}/copy && mv {0}/copy {0}/sessions.db", "removed or replaced"),
-    ("rm {0}/sessions.db-wal", "removed or replaced"),
-    ("rm {0}/sessions.db-shm", "removed or replaced"),
-    ("mkdir {0}/old && mv {0}/sessions.db* {0}/old", "removed or replaced"),
-    ("cp -r {0} {0}.copy && mv {0} {0}.old && mv {0}.copy {0}", "removed"),
-    ("rm -r {0}", "removed"),
-], ids=["removed", "replaced", "no-wal", "no-shm", "moved", "other-folder", "no-folder"])
+@pytest.mark.parametrize(
+    "command, says",
+    [
+        ("rm {0}/sessions.db*", "removed or replaced"),
+        ("cp {0}/sessions.db {0}/copy && mv {0}/copy {0}/sessions.db", "removed or replaced"),
+        ("rm {0}/sessions.db-wal", "removed or replaced"),
+        ("rm {0}/sessions.db-shm", "removed or replaced"),
+        ("mkdir {0}/old && mv {0}/sessions.db* {0}/old", "removed or replaced"),
+        ("cp -r {0} {0}.copy && mv {0} {0}.old && mv {0}.copy {0}", "removed"),
+        ("rm -r {0}", "removed"),
+    ],
+    ids=["removed", "replaced", "no-wal", "no-shm", "moved", "other-folder", "no-folder"],
+)
 def test_no_change_of_a_store_that_was_taken_away_is_acknowledged(disturbed, folder, command, says):
     host(disturbed, "taken-away", folder, command.format(folder), says)
 
@@ -56,7 +65,8 @@ def test_changes_that_are_refused_together_name_each_its_own_session(disturbed, 
     host(disturbed, "refused-together", folder, f"rm -r {folder}")
 
 
-# -- a lane's housekeeping ---------------------------------------------------------------------------------------------
+# -- a executor's housekeeping
+# ---------------------------------------------------------------------------------------------
 def test_a_folder_that_can_no_longer_be_looked_at_ends_no_writer(disturbed, tmp_path):
     (tmp_path / "above").mkdir(mode=0o700)
     (tmp_path / "above" / "store").mkdir(mode=0o700)
@@ -89,7 +99,13 @@ def modes(folder):
 def test_a_new_folder_is_the_owners_whatever_the_umask(disturbed, tmp_path, mask):
     store = tmp_path / "above" / "store"
     host(disturbed, "masked", store, mask, f',"log":{{"level":"info","file":"{tmp_path}/log"}}')
-    assert modes(store) == {"store": "0o700", "sessions.db": "0o600", "sessions.lock": "0o600", "store.lock": "0o600", "share.key": "0o600"}
+    assert modes(store) == {
+        "store": "0o700",
+        "sessions.db": "0o600",
+        "sessions.lock": "0o600",
+        "store.lock": "0o600",
+        "share.key": "0o600",
+    }
     assert oct(store.parent.stat().st_mode & 0o777) == "0o700"
     assert oct((tmp_path / "log").stat().st_mode & 0o777) == "0o600"
 
@@ -113,16 +129,20 @@ def test_shares_work_on_a_file_system_without_hard_links(disturbed, folder, numb
 
 
 @pytest.mark.requirement("T-09")
-@pytest.mark.parametrize("call, number, says", [
-    ("flock", errno.ENOSYS, "file locks"),
-    ("flock", errno.EPERM, "file locks"),
-    ("fcntl", errno.ENOLCK, "file locks"),
-    ("fcntl", errno.EPERM, "file locks"),
-    ("fcntl", errno.EINVAL, "file locks"),
-    ("mmap", errno.ENODEV, "mapped into memory"),
-    ("mmap", errno.EPERM, "mapped into memory"),
-    ("mmap", errno.ENOMEM, "mapped into memory"),
-], ids=lambda value: errno.errorcode[value] if isinstance(value, int) else value.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "call, number, says",
+    [
+        ("flock", errno.ENOSYS, "file locks"),
+        ("flock", errno.EPERM, "file locks"),
+        ("fcntl", errno.ENOLCK, "file locks"),
+        ("fcntl", errno.EPERM, "file locks"),
+        ("fcntl", errno.EINVAL, "file locks"),
+        ("mmap", errno.ENODEV, "mapped into memory"),
+        ("mmap", errno.EPERM, "mapped into memory"),
+        ("mmap", errno.ENOMEM, "mapped into memory"),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else value.replace(" ", "-"),
+)
 def test_what_the_system_refuses_is_named_with_what_helps(disturbed, folder, call, number, says):
     host(disturbed, "refused", folder, call, number, says, "space")
 
@@ -134,6 +154,7 @@ def test_a_path_that_is_longer_than_sqlite_opens_is_named(disturbed, tmp_path):
         while length - len(path) > 202:
             path += "/" + "d" * 200
         return path + "/" + "e" * (length - len(path) - 1)
+
     fits, beyond = place(488), place(489)
     assert len(fits) == 488 and len(beyond) == 489
     host(disturbed, "undisturbed", fits)
@@ -145,13 +166,17 @@ def test_a_path_that_is_longer_than_sqlite_opens_is_named(disturbed, tmp_path):
 
 # -- newer stores ------------------------------------------------------------------------------------------------------
 #: What a newer library may have done to a store.
-NEWER = {"version": "PRAGMA user_version = 99;",
-         "tables": "ALTER TABLE session RENAME TO session_2; CREATE TABLE more (a INT) STRICT; PRAGMA user_version = 99;",
-         "indexes": "DROP INDEX session_updated; DROP INDEX log_session; PRAGMA user_version = 5;"}
+NEWER = {
+    "version": "PRAGMA user_version = 99;",
+    "tables": "ALTER TABLE session RENAME TO session_2; CREATE TABLE more (a INT) STRICT; PRAGMA user_version = 99;",
+    "indexes": "DROP INDEX session_updated; DROP INDEX log_session; PRAGMA user_version = 5;",
+}
 
 
 def migrate(folder, script):
-    return f"""{sys.executable} -c "import sqlite3; sqlite3.connect('{folder}/sessions.db').executescript('{script}')\""""
+    return (
+        f"""{sys.executable} -c "import sqlite3; sqlite3.connect('{folder}/sessions.db').executescript('{script}')\""""
+    )
 
 
 @pytest.mark.requirement("T-09")

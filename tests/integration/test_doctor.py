@@ -43,13 +43,23 @@ def test_doctor_makes_nothing(shell, folder):
 
 
 @pytest.mark.requirement("T-09")
-@pytest.mark.parametrize("harm, says", [
-    (lambda path: path.write_bytes(b"What is this? " * 400), "is damaged"),
-    (lambda path: sqlite3.connect(path).execute("PRAGMA application_id = 1").connection.close(), "is not a store of this library"),
-    (lambda path: path.unlink(), "it is missing, yet"),
-    (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(), "has schema version 99"),
-    (lambda path: path.write_bytes(b""), "nothing was overwritten"),
-], ids=["noise", "foreign", "missing", "newer", "empty"])
+@pytest.mark.parametrize(
+    "harm, says",
+    [
+        (lambda path: path.write_bytes(b"What is this? " * 400), "is damaged"),
+        (
+            lambda path: sqlite3.connect(path).execute("PRAGMA application_id = 1").connection.close(),
+            "is not a store of this library",
+        ),
+        (lambda path: path.unlink(), "it is missing, yet"),
+        (
+            lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(),
+            "has schema version 99",
+        ),
+        (lambda path: path.write_bytes(b""), "nothing was overwritten"),
+    ],
+    ids=["noise", "foreign", "missing", "newer", "empty"],
+)
 def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says):
     harm(folder / "sessions.db")
     if says == "it is missing, yet":
@@ -65,7 +75,11 @@ def test_doctor_moves_no_store_aside_that_a_newer_library_has_written(shell, kep
         database.executescript("ALTER TABLE session RENAME TO session_2; DROP TABLE log; PRAGMA user_version = 5;")
     database.close()
     found = findings(shell, 1)["store"]
-    assert found["state"] == "problem" and "Update the library" in found["remedy"] and "new-store" not in found["text"] + found["remedy"]
+    assert (
+        found["state"] == "problem"
+        and "Update the library" in found["remedy"]
+        and "new-store" not in found["text"] + found["remedy"]
+    )
     assert "Update the library" in shell("doctor", "--new-store", code=1).err
     assert not list(folder.glob("*.corrupt-*"))
 
@@ -88,10 +102,15 @@ def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
 def test_doctor_tells_old_from_new(shell, kept, tmp_path):
     newer = 'doctor.files.MIGRATIONS += ("0002_next.sql",)'
     assert "brought up to" in findings(shell, 0, before=newer)["store"]["text"]
-    assert "has version 0.1.0, the package around it 9" in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
+    assert (
+        "has version 0.1.0, the package around it 9"
+        in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
+    )
     assert "Free some space" in findings(shell, 1, before="doctor.LITTLE_SPACE = 1 << 60")["space"]["remedy"]
     assert "cannot be read" in findings(shell, 1, before="doctor.os.access = lambda *_: False")["data"]["text"]
-    assert "none yet; the library makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
+    assert (
+        "none yet; the library makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
+    )
 
 
 def test_doctor_without_a_file_to_look_at(shell, tmp_path):
@@ -156,14 +175,20 @@ def test_doctor_finds_a_server_well(attached, client, server, project):
     client.create("found", soon(), directory=project)
     done = attached("doctor", "--json")
     found = {finding["check"]: finding for finding in json.loads(done.out)["findings"]}
-    assert found["server"]["text"] == f"OpenCode 1.18.33 at {server.place[0]}" and found["sessions"]["text"] == f"1 of {project}"
+    assert (
+        found["server"]["text"] == f"OpenCode 1.18.33 at {server.place[0]}"
+        and found["sessions"]["text"] == f"1 of {project}"
+    )
     assert "they arrive" in found["events"]["text"] and "with a password, as opencode" == found["access"]["text"]
     assert {found[check]["state"] for check in ("server", "access", "sessions", "events")} == {"ok"}
     assert server.password not in done.out + done.err
 
 
 def test_doctor_names_refused_credentials_without_showing_them(shell, server, project, tmp_path):
-    for given, says in (({"password": "not this one"}, "refuses the configured username and password"), ({}, "it wants a password, and none")):
+    for given, says in (
+        ({"password": "not this one"}, "refuses the configured username and password"),
+        ({}, "it wants a password, and none"),
+    ):
         attach(shell, tmp_path, server.place[0], project, **given)
         done = shell("doctor", code=1)
         assert says in done.out and "OPENCODE_SERVER_PASSWORD" in done.out and "not this one" not in done.out + done.err
@@ -175,7 +200,10 @@ def test_doctor_names_a_server_that_is_not_there_and_how_to_start_it(shell, proj
         pass
     attach(shell, tmp_path, stub.url, project)
     found = findings(shell, 1)
-    assert "cannot be reached" in found["server"]["text"] and f"opencode serve --hostname 127.0.0.1 --port {stub.port}" in found["server"]["remedy"]
+    assert (
+        "cannot be reached" in found["server"]["text"]
+        and f"opencode serve --hostname 127.0.0.1 --port {stub.port}" in found["server"]["remedy"]
+    )
     assert "store" in found and "events" not in found
 
 
@@ -186,7 +214,9 @@ def test_doctor_notes_a_strange_version_an_open_door_and_silence(shell, project,
         found = findings(shell, 0, before="server.EVENTS = 0.3")
     assert "OpenCode 9.0" in found["server"]["text"] and "knows 1.18.x" in found["server"]["text"]
     assert "run commands" in found["access"]["text"] and "syncIntervalMs" in found["events"]["text"]
-    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"} and found["requests"]["state"] == "ok"
+    assert {found[check]["state"] for check in ("server", "access", "events")} == {"note"} and found["requests"][
+        "state"
+    ] == "ok"
 
 
 def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
@@ -203,13 +233,18 @@ def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
 def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
     def spawn(**given):
         configure(shell, tmp_path, backend={"kind": "opencode", "spawn": {"directory": project, **given}})
+
     spawn(env={"PATH": "/nowhere:/nothing"})
     found = findings(shell, 1)["command"]
     assert "looked in PATH (/nowhere:/nothing)" in found["text"] and "npm install -g opencode-ai" in found["remedy"]
     spawn(command=["sh", "-c", "echo The port is taken. >&2; exit 3"])
     found = findings(shell, 1)
     assert found["command"]["text"].endswith("/sh") and found["guard"]["text"].endswith("/lib/plue-session-guard")
-    assert "exit code 3" in found["server"]["text"] and "The port is taken." in found["server"]["text"] and f"cd {project} && sh" in found["server"]["remedy"]
+    assert (
+        "exit code 3" in found["server"]["text"]
+        and "The port is taken." in found["server"]["text"]
+        and f"cd {project} && sh" in found["server"]["remedy"]
+    )
     spawn(command=["./bin/opencode"])
     found = findings(shell, 1, before="server.guard.PROGRAM, sys.modules['requests'] = '/nowhere', None")
     assert f"looked in {project}/./bin" in found["command"]["text"] and "not executable" in found["guard"]["text"]

@@ -1,4 +1,5 @@
-"""What the documents show of a server: the example, as its first lines say to build and run it, and the configurations."""
+"""What the documents show of a server: the example, as its first lines say to build and run it, and the
+configurations."""
 
 import json
 import re
@@ -12,12 +13,18 @@ from tests.opencode.fixtures import soon
 
 def test_the_opencode_example_works_on_a_server_that_runs(plain, server, client, folder, tmp_path):
     program = plain.compile(support.ROOT / "examples" / "opencode.c")
-    env = support.environment(folder, OPENCODE_SERVER_USERNAME=server.username, OPENCODE_SERVER_PASSWORD=server.password)
+    env = support.environment(
+        folder, OPENCODE_SERVER_USERNAME=server.username, OPENCODE_SERVER_PASSWORD=server.password
+    )
     done = support.run([program, server.place[0]], env=env, cwd=tmp_path)
     said = [line.partition(": ") for line in done.out.splitlines()]
     events = [json.loads(text) for what, _, text in said if what == "event"]
-    info, = (json.loads(text) for what, _, text in said if what == "info")
-    assert [event["type"] for event in events if event.get("sessionId") == info["id"]] == ["session.created", "session.updated", "session.deleted"]
+    (info,) = (json.loads(text) for what, _, text in said if what == "info")
+    assert [event["type"] for event in events if event.get("sessionId") == info["id"]] == [
+        "session.created",
+        "session.updated",
+        "session.deleted",
+    ]
     assert info["title"] == "My Coding Session" and info["directory"] == str(tmp_path.resolve()) and done.err == ""
     assert client.list(soon(), directory=str(tmp_path)) == []
 

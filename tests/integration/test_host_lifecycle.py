@@ -1,4 +1,5 @@
-"""Hosts that start and stop the library at bad moments, with odd threads, or twice: c_tests/{claims,lifecycle,scheduling,starved}.c."""
+"""Hosts that start and stop the library at bad moments, with odd threads, or twice:
+c_tests/{claims,lifecycle,scheduling,starved}.c."""
 
 import shutil
 import signal
@@ -10,7 +11,14 @@ from tests import support
 
 def host(library, name, folder, *arguments, code=0, **options):
     program = library.compile(support.PROGRAMS / f"{name}.c")
-    return support.run([program, *arguments], env=support.environment(folder, watched=False), code=code, silent=code == 0, timeout=120, **options)
+    return support.run(
+        [program, *arguments],
+        env=support.environment(folder, watched=False),
+        code=code,
+        silent=code == 0,
+        timeout=120,
+        **options,
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Hosts that make it hard (c_tests/hostile.c, c_tests/forks.c): the library works or says why not, prints nothing, and the host lives on."""
+"""Hosts that make it hard (c_tests/hostile.c, c_tests/forks.c): the library works or says why not, prints nothing, and
+the host lives on."""
 
 import contextlib
 import fcntl
@@ -20,7 +21,19 @@ from tests.integration.mounts import mounted
 from tests.peers import Peer
 
 EVIL = "import os\nos.write(2, b'evil was imported\\n')\nos._exit(66)\n"
-MODULES = ("json", "sqlite3", "threading", "encodings", "sitecustomize", "usercustomize", "_cffi_backend", "plue_session", "os", "signal", "site")
+MODULES = (
+    "json",
+    "sqlite3",
+    "threading",
+    "encodings",
+    "sitecustomize",
+    "usercustomize",
+    "_cffi_backend",
+    "plue_session",
+    "os",
+    "signal",
+    "site",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +58,14 @@ def evil(tmp_path):
 
 def host(program, how, folder, *arguments, code=0, **options):
     more = options.pop("env", {})
-    return support.run([program, how, *arguments], env=support.environment(folder, **more), code=code, silent=True, timeout=60, **options)
+    return support.run(
+        [program, how, *arguments],
+        env=support.environment(folder, **more),
+        code=code,
+        silent=True,
+        timeout=60,
+        **options,
+    )
 
 
 @pytest.mark.requirement("X-014", "X-013")
@@ -55,9 +75,26 @@ def test_works_with_an_empty_environment_from_the_root(hostile, folder):
 
 @pytest.mark.requirement("X-014", "T-09")
 def test_ignores_what_the_environment_says_of_python(hostile, folder, evil):
-    host(hostile, "use", folder, env={"PYTHONHOME": "/nonexistent", "PYTHONPATH": evil, "PYTHONSTARTUP": evil / "os.py", "PYTHONVERBOSE": "1",
-                                      "PYTHONUSERBASE": evil, "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1", "PYTHONINSPECT": "1", "HOME": evil,
-                                      "PYTHONMALLOC": "debug", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "ascii", "LC_ALL": "tr_TR.ISO-8859-9"})
+    host(
+        hostile,
+        "use",
+        folder,
+        env={
+            "PYTHONHOME": "/nonexistent",
+            "PYTHONPATH": evil,
+            "PYTHONSTARTUP": evil / "os.py",
+            "PYTHONVERBOSE": "1",
+            "PYTHONUSERBASE": evil,
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONDEVMODE": "1",
+            "PYTHONINSPECT": "1",
+            "HOME": evil,
+            "PYTHONMALLOC": "debug",
+            "PYTHONWARNINGS": "error",
+            "PYTHONIOENCODING": "ascii",
+            "LC_ALL": "tr_TR.ISO-8859-9",
+        },
+    )
 
 
 @pytest.mark.requirement("X-014")
@@ -68,14 +105,22 @@ def test_ignores_modules_in_the_working_directory(hostile, folder, evil):
 @pytest.mark.requirement("X-014")
 def test_works_without_dev_null(hostile, folder):
     """As in a bare container: there is a /dev, and nothing in it."""
-    support.run(["unshare", "--mount", "sh", "-euc", f'mount -t tmpfs none /dev && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+    support.run(
+        ["unshare", "--mount", "sh", "-euc", f'mount -t tmpfs none /dev && exec "{hostile}" use'],
+        env=support.environment(folder),
+        silent=True,
+    )
 
 
 @pytest.mark.requirement("X-014")
 def test_works_from_a_working_directory_that_is_gone(hostile, folder, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
-    support.run(["/bin/sh", "-c", f'cd "{gone}" && rmdir "{gone}" && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+    support.run(
+        ["/bin/sh", "-c", f'cd "{gone}" && rmdir "{gone}" && exec "{hostile}" use'],
+        env=support.environment(folder),
+        silent=True,
+    )
 
 
 @pytest.mark.requirement("X-014")
@@ -90,7 +135,12 @@ def test_finds_its_own_libpython_whatever_the_linker_is_told(hostile, folder, tm
 @pytest.mark.requirement("X-010", "X-014")
 def test_works_when_loaded_privately_and_again(plain, folder):
     program = support.library().compile(support.PROGRAMS / "loader.c", "-Wl,--as-needed")
-    assert "plue_session" not in support.run(["readelf", "-d", program], env=os.environ).out.replace("RPATH", "").split("Shared library", 1)[0]
+    assert (
+        "plue_session"
+        not in support.run(["readelf", "-d", program], env=os.environ)
+        .out.replace("RPATH", "")
+        .split("Shared library", 1)[0]
+    )
     support.run([program, plain.path, f'{{"dataDir":"{folder}"}}'], env=support.environment(folder), silent=True)
 
 
@@ -107,7 +157,9 @@ def test_every_function_fits_the_smallest_stack(hostile, folder):
 
 @pytest.mark.requirement("X-011")
 def test_library_threads_do_not_take_over_a_tiny_stack_limit(hostile, folder):
-    support.run(["/bin/sh", "-c", f'ulimit -s 256 && exec "{hostile}" use'], env=support.environment(folder), silent=True)
+    support.run(
+        ["/bin/sh", "-c", f'ulimit -s 256 && exec "{hostile}" use'], env=support.environment(folder), silent=True
+    )
 
 
 @pytest.mark.requirement("T-09", "X-007")
@@ -220,7 +272,12 @@ def test_share_key_that_does_not_fit_on_the_disk_is_an_error_that_says_so_and_le
         ballast.close()
         for _ in range(2):
             error = peer.start("session_create_share", session).failure()
-            assert error.code == "IO" and "share.key" in error.message and "No space left" in error.message and "Free some space." in error.message
+            assert (
+                error.code == "IO"
+                and "share.key" in error.message
+                and "No space left" in error.message
+                and "Free some space." in error.message
+            )
             assert not list((disk / "store").glob("share.key*")) and peer.session_get_info(session) == before
         (disk / "ballast").unlink()
         share = json.loads(peer.session_create_share(session))
@@ -232,7 +289,7 @@ DAMAGE = {
     "no database": lambda data: b"this is no database" * 500,
     "header": lambda data: b"\xff" * 100 + data[100:],
     "pages": lambda data: data[:4096] + b"\xa5" * (len(data) - 4096),
-    "half a page": lambda data: data[:len(data) // 2 + 100],
+    "half a page": lambda data: data[: len(data) // 2 + 100],
     "another's": lambda data: data[:68] + b"\0\0\0\1" + data[72:],
 }
 
@@ -256,7 +313,15 @@ def test_damaged_store_is_refused_each_time_and_never_written(hostile, folder, d
 def test_library_without_its_package_says_what_to_install(hostile, plain, folder, tmp_path):
     lone = tmp_path / "plue_session" / "lib"
     shutil.copytree(plain.lib, lone)
-    host(hostile, "fail", folder, "-26", "pip install", "for ever", env={"LD_LIBRARY_PATH": lone, "LD_PRELOAD": lone / "libplue_session.so.0"})
+    host(
+        hostile,
+        "fail",
+        folder,
+        "-26",
+        "pip install",
+        "for ever",
+        env={"LD_LIBRARY_PATH": lone, "LD_PRELOAD": lone / "libplue_session.so.0"},
+    )
 
 
 @pytest.mark.requirement("T-09")
@@ -264,8 +329,19 @@ def test_library_beside_a_package_of_another_build_is_refused(hostile, plain, fo
     other = tmp_path / "plue_session"
     shutil.copytree(plain.package, other, ignore=shutil.ignore_patterns("__pycache__"))
     surface = other / "capi" / "surface" / "library.py"
-    surface.write_text(surface.read_text() + '\n\n@export(time="local", lane="read")\ndef plue_more(runtime) -> OwnedText:\n    """More."""\n')
-    host(hostile, "fail", folder, "-26", "different builds", "for ever", env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"})
+    surface.write_text(
+        surface.read_text()
+        + '\n\n@export(time="local", executor="read")\ndef plue_more(runtime) -> OwnedText:\n    """More."""\n'
+    )
+    host(
+        hostile,
+        "fail",
+        folder,
+        "-26",
+        "different builds",
+        "for ever",
+        env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"},
+    )
 
 
 @pytest.mark.requirement("T-09")
@@ -273,7 +349,15 @@ def test_package_that_raises_is_reported_with_its_cause(hostile, plain, folder, 
     other = tmp_path / "plue_session"
     shutil.copytree(plain.package, other, ignore=shutil.ignore_patterns("__pycache__"))
     (other / "errors.py").write_text("raise ImportError('gone: \U0001f4a5')\n")
-    host(hostile, "fail", folder, "-26", "gone: \U0001f4a5", "for ever", env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"})
+    host(
+        hostile,
+        "fail",
+        folder,
+        "-26",
+        "gone: \U0001f4a5",
+        "for ever",
+        env={"LD_PRELOAD": other / "lib" / "libplue_session.so.0"},
+    )
 
 
 @pytest.mark.requirement("X-013", "X-014")
@@ -284,11 +368,16 @@ def test_environment_that_talks_while_python_starts_is_not_heard(hostile, plain,
     site.mkdir(parents=True)
     (venv / "bin").mkdir()
     (venv / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}").symlink_to(Path(sys.executable).resolve())
-    (venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\ninclude-system-site-packages = false\n")
+    (venv / "pyvenv.cfg").write_text(
+        f"home = {Path(sys.executable).resolve().parent}\ninclude-system-site-packages = false\n"
+    )
     (site / "broken.pth").write_text("import a_module_that_is_not_there\n")
-    (site / "chatty.pth").write_text("import sys; print('hello'); print('hello', file=sys.stderr); sys.stderr.write('hello')\n")
+    (site / "chatty.pth").write_text(
+        "import sys; print('hello'); print('hello', file=sys.stderr); sys.stderr.write('hello')\n"
+    )
     (site / "sitecustomize.py").write_text("raise RuntimeError('hello')\n")
     import _cffi_backend
+
     shutil.copy(_cffi_backend.__file__, site)
     shutil.copytree(plain.package, site / "plue_session", ignore=shutil.ignore_patterns("__pycache__"))
     host(hostile, "use", folder, env={"LD_PRELOAD": site / "plue_session" / "lib" / "libplue_session.so.0"})

@@ -10,10 +10,17 @@ from tests.integration.test_c_programs import under_address, under_thread, under
 TORTURE = os.environ.get("PLUE_TORTURE") == "1"
 #: Under valgrind a walk takes a quarter of a minute, and AddressSanitizer finds the same.
 TOOLS = (under_address, under_thread, under_valgrind) if TORTURE else (under_address, under_thread)
-PROGRAMS = {"texts": ("P-182", "X-004"), "keys": ("P-182", "X-001", "X-003", "X-023"), "copies": ("P-060", "P-076"), "memory": ("P-132", "X-001", "X-002", "X-005", "X-007", "X-013")}
+PROGRAMS = {
+    "texts": ("P-182", "X-004"),
+    "keys": ("P-182", "X-001", "X-003", "X-023"),
+    "copies": ("P-060", "P-076"),
+    "memory": ("P-132", "X-001", "X-002", "X-005", "X-007", "X-013"),
+}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.requirement(*proven)) for name, proven in PROGRAMS.items()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.requirement(*proven)) for name, proven in PROGRAMS.items()]
+)
 def test_program_holds(name, folder):
     program = support.library().compile(support.PROGRAMS / f"{name}.c")
     some = {} if TORTURE or name == "copies" else {"CHECK_PART": 25}
@@ -29,4 +36,8 @@ def test_program_is_clean(name, tool, tmp_path):
 @pytest.mark.requirement("P-182", "X-004", "X-023")
 def test_a_host_may_replace_malloc_and_no_more(folder):
     # Sanitizers and valgrind have allocators of their own: this one runs as it is.
-    support.run([support.library().compile(support.PROGRAMS / "own_malloc.c")], env=support.environment(folder, watched=False), silent=True)
+    support.run(
+        [support.library().compile(support.PROGRAMS / "own_malloc.c")],
+        env=support.environment(folder, watched=False),
+        silent=True,
+    )

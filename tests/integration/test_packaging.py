@@ -21,8 +21,11 @@ ARCHIVE = "import sys; from setuptools import build_meta; print(build_meta.build
 
 def clean(**more):
     """An environment that knows nothing of this tree: what pip and a compiler need."""
-    kept = {name: value for name, value in os.environ.items()
-            if name in ("PATH", "HOME") or name.startswith(("PIP_", "SSL_", "REQUESTS_")) or name.lower().endswith("_proxy")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME") or name.startswith(("PIP_", "SSL_", "REQUESTS_")) or name.lower().endswith("_proxy")
+    }
     return {**kept, **more}
 
 
@@ -48,8 +51,13 @@ def archive(tree, tmp_path_factory):
 def wheel(archive, tmp_path_factory):
     """The wheel, built from the archive in an environment of its own, as pip does it."""
     out = tmp_path_factory.mktemp("wheel")
-    support.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, archive], cwd=out, env=clean(), timeout=300)
-    found, = out.glob("*.whl")
+    support.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, archive],
+        cwd=out,
+        env=clean(),
+        timeout=300,
+    )
+    (found,) = out.glob("*.whl")
     return found
 
 
@@ -69,17 +77,43 @@ def ask(installed, *flags):
 def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
     with tarfile.open(archive) as file:
         sources = {name.partition("/")[2] for name in file.getnames()}
-    assert {"setup.py", "build_ffi.py", "Makefile", "LICENSE", "CHANGELOG.md", "include/plue_session.h", "plue_session/capi/core.h",
-            "plue_session/adapters/sqlite/queries.sql", "examples/first.c", "examples/opencode.c", "requirements/test.txt", "tests/support.py"} <= sources
+    assert {
+        "setup.py",
+        "build_ffi.py",
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+        "include/plue_session.h",
+        "plue_session/capi/core.h",
+        "plue_session/adapters/sqlite/queries.sql",
+        "examples/first.c",
+        "examples/opencode.c",
+        "requirements/test.txt",
+        "tests/support.py",
+    } <= sources
     assert not [name for name in sources if name.endswith((".so", ".o", ".pyc")) or name.startswith("plue_session/lib")]
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
-    package = {"lib/libplue_session.so", "lib/libplue_session.so.0", "lib/pkgconfig/plue-session.pc", "include/plue_session.h",
-               "include/module.modulemap", "lib/cmake/PlueSession/PlueSessionConfig.cmake", "prototypes.py", "cli/commands.py",
-               "lib/cmake/PlueSession/PlueSessionConfigVersion.cmake", "adapters/sqlite/queries.sql",
-               "lib/plue-session-guard", "adapters/sqlite/migrations/0001_sessions.sql"}
+    package = {
+        "lib/libplue_session.so",
+        "lib/libplue_session.so.0",
+        "lib/pkgconfig/plue-session.pc",
+        "include/plue_session.h",
+        "include/module.modulemap",
+        "lib/cmake/PlueSession/PlueSessionConfig.cmake",
+        "prototypes.py",
+        "cli/commands.py",
+        "lib/cmake/PlueSession/PlueSessionConfigVersion.cmake",
+        "adapters/sqlite/queries.sql",
+        "lib/plue-session-guard",
+        "adapters/sqlite/migrations/0001_sessions.sql",
+    }
     assert {f"plue_session/{name}" for name in package} <= names
-    assert not [name for name in names if name.endswith((".c", ".o", ".pyc")) or name.startswith(("tests/", "benchmarks/", "build"))]
+    assert not [
+        name
+        for name in names
+        if name.endswith((".c", ".o", ".pyc")) or name.startswith(("tests/", "benchmarks/", "build"))
+    ]
     assert "-cp3" in wheel.name and "linux" in wheel.name
 
 
@@ -92,14 +126,20 @@ def links(installed, tmp_path_factory):
 
     def shell(line, **more):
         support.run(["sh", "-euc", line], cwd=folder, env={**env, **more})
+
     shell("cc first.c $(plue-session-config --cflags --libs) -o by-config")
-    shell("cc first.c $(pkg-config --cflags --libs plue-session) -o by-pkg-config", PKG_CONFIG_PATH=ask(installed, "--pkgconfigdir"))
-    (folder / "CMakeLists.txt").write_text(textwrap.dedent("""
+    shell(
+        "cc first.c $(pkg-config --cflags --libs plue-session) -o by-pkg-config",
+        PKG_CONFIG_PATH=ask(installed, "--pkgconfigdir"),
+    )
+    (folder / "CMakeLists.txt").write_text(
+        textwrap.dedent("""
         cmake_minimum_required(VERSION 3.16)
         project(first C)
         find_package(PlueSession 0.1 REQUIRED)
         add_executable(by-cmake first.c)
-        target_link_libraries(by-cmake plue::session)"""))
+        target_link_libraries(by-cmake plue::session)""")
+    )
     shell('cmake -S . -B b -DPlueSession_DIR="$(plue-session-config --cmakedir)" && cmake --build b && mv b/by-cmake .')
     return folder
 
@@ -113,10 +153,12 @@ def test_a_program_linked_in_any_way_runs_elsewhere_without_an_environment(links
 
 
 def test_the_library_uses_the_environment_it_is_installed_in(installed, folder):
-    code = ("from plue_session.prototypes import *; p = load(); p.plue_init(None); print(take(p, p.plue_get_app_info()))")
+    code = "from plue_session.prototypes import *; p = load(); p.plue_init(None); print(take(p, p.plue_get_app_info()))"
     assert os.access(os.path.join(ask(installed, "--libdir"), "plue-session-guard"), os.X_OK)
     told = json.loads(support.run([installed / "python", "-c", code], env=support.environment(folder), cwd="/").out)
-    assert told["paths"]["python"] == str(installed.parent) and told["paths"]["library"].startswith(str(installed.parent))
+    assert told["paths"]["python"] == str(installed.parent) and told["paths"]["library"].startswith(
+        str(installed.parent)
+    )
 
 
 def test_a_library_outside_of_any_environment_uses_the_python_it_was_built_with(wheel, installed, tmp_path, folder):
@@ -125,8 +167,19 @@ def test_a_library_outside_of_any_environment_uses_the_python_it_was_built_with(
     site = next((installed.parent / "lib").glob("python3.*")) / "site-packages"
     shutil.copytree(site, target, ignore=shutil.ignore_patterns("pip*", "setuptools*", "requests*", "urllib3*"))
     program = tmp_path / "program"
-    support.run(["cc", support.ROOT / "examples" / "first.c", f"-I{target}/plue_session/include", f"-L{target}/plue_session/lib",
-                 f"-Wl,-rpath,{target}/plue_session/lib", "-lplue_session", "-o", program], env=clean())
+    support.run(
+        [
+            "cc",
+            support.ROOT / "examples" / "first.c",
+            f"-I{target}/plue_session/include",
+            f"-L{target}/plue_session/lib",
+            f"-Wl,-rpath,{target}/plue_session/lib",
+            "-lplue_session",
+            "-o",
+            program,
+        ],
+        env=clean(),
+    )
     assert '"secret":"' in support.run([program], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/").out
 
 
@@ -134,24 +187,47 @@ def test_the_commands_work_where_they_are_installed(installed, folder):
     env = support.environment(folder)
     assert "Created a session" in support.run([installed / "plue-session", "demo"], env=env, cwd="/").out
     assert support.run([installed / "plue-session", "doctor"], env=env, cwd="/").out.endswith("All is well.\n")
-    assert "My Coding Session" in support.run([installed / "python", support.ROOT / "examples" / "first.py"], env=env, cwd="/").out
+    assert (
+        "My Coding Session"
+        in support.run([installed / "python", support.ROOT / "examples" / "first.py"], env=env, cwd="/").out
+    )
 
 
 def test_a_server_of_ones_own_ships_with_the_installed_library(installed, opencode, isolated, folder, tmp_path):
-    """The wheel brings the guard and requests: a C program and the command spawn a real server, and it ends with them."""
+    """The wheel brings the guard and requests: a C program and the command spawn a real server, and it ends with
+    them."""
     project, name = str(tmp_path.resolve()), f"plue-{os.getpid()}-{os.urandom(4).hex()}"
     env = {**support.environment(folder), **isolated, "PATH": os.path.dirname(opencode), "PLUE_MARK": name}
     shutil.copy(support.ROOT / "examples" / "opencode.c", tmp_path)
-    support.run(["sh", "-euc", "cc -Wall -Wextra -Werror opencode.c $(plue-session-config --cflags --libs) -lpthread -o app"], cwd=tmp_path,
-                env=clean(PATH=f"{installed}:{os.environ['PATH']}"))
+    support.run(
+        ["sh", "-euc", "cc -Wall -Wextra -Werror opencode.c $(plue-session-config --cflags --libs) -lpthread -o app"],
+        cwd=tmp_path,
+        env=clean(PATH=f"{installed}:{os.environ['PATH']}"),
+    )
     done = support.run([tmp_path / "app"], env=env, cwd=project)
-    assert '"id":"ses_' in done.out and "My Coding Session" in done.out and done.out.count("session.deleted") == 1 and done.err == ""
+    assert (
+        '"id":"ses_' in done.out
+        and "My Coding Session" in done.out
+        and done.out.count("session.deleted") == 1
+        and done.err == ""
+    )
 
-    (tmp_path / "settings.json").write_text(json.dumps({"backend": {"kind": "opencode", "spawn": {"directory": project, "env": isolated}}}))
-    done = support.run([installed / "plue-session", "doctor", "--json"], env={**env, "PLUE_SESSION_CONFIG": str(tmp_path / "settings.json")}, cwd="/")
+    (tmp_path / "settings.json").write_text(
+        json.dumps({"backend": {"kind": "opencode", "spawn": {"directory": project, "env": isolated}}})
+    )
+    done = support.run(
+        [installed / "plue-session", "doctor", "--json"],
+        env={**env, "PLUE_SESSION_CONFIG": str(tmp_path / "settings.json")},
+        cwd="/",
+    )
     found = {finding["check"]: finding for finding in json.loads(done.out)["findings"]}
-    assert found["command"]["text"] == opencode and found["guard"]["text"] == os.path.join(ask(installed, "--libdir"), "plue-session-guard")
-    assert found["server"]["text"].startswith("OpenCode 1.18.33 at http://127.0.0.1:") and found["sessions"]["text"] == f"0 of {project}"
+    assert found["command"]["text"] == opencode and found["guard"]["text"] == os.path.join(
+        ask(installed, "--libdir"), "plue-session-guard"
+    )
+    assert (
+        found["server"]["text"].startswith("OpenCode 1.18.33 at http://127.0.0.1:")
+        and found["sessions"]["text"] == f"0 of {project}"
+    )
     assert "they arrive" in found["events"]["text"] and not marked(name)
 
 
@@ -176,7 +252,11 @@ def readme(language):
 def test_what_the_readme_shows_works(installed, folder, tmp_path):
     (tmp_path / "app.c").write_text(readme("c"))
     env = clean(PATH=f"{installed}:{os.environ['PATH']}")
-    support.run(["sh", "-euc", "cc -Wall -Wextra -Werror app.c $(plue-session-config --cflags --libs) -o app"], cwd=tmp_path, env=env)
+    support.run(
+        ["sh", "-euc", "cc -Wall -Wextra -Werror app.c $(plue-session-config --cflags --libs) -o app"],
+        cwd=tmp_path,
+        env=env,
+    )
     env = {"PLUE_SESSION_DATA_DIR": str(folder)}
     assert '"title":"My Coding Session"' in support.run([tmp_path / "app"], env=env, cwd="/").out
     assert '"title":"Untitled"' in support.run([installed / "python", "-c", readme("python")], env=env, cwd="/").out
@@ -188,8 +268,14 @@ def test_what_the_readme_shows_is_clean_under_the_address_sanitizer(installed, f
     leaks = f"suppressions={ask(installed, '--suppressions')}/lsan.supp:print_suppressions=0"
     for name, source in (("sound", readme("c")), ("leaking", readme("c").replace("    plue_free_json(info);\n", ""))):
         (tmp_path / f"{name}.c").write_text(source)
-        support.run(["sh", "-euc", f"cc -g -fsanitize=address {name}.c $(plue-session-config --cflags --libs) -o {name}"], cwd=tmp_path, env=path)
-        done = support.run([tmp_path / name], env={"PLUE_SESSION_DATA_DIR": str(folder), "LSAN_OPTIONS": leaks}, cwd="/", code=None)
+        support.run(
+            ["sh", "-euc", f"cc -g -fsanitize=address {name}.c $(plue-session-config --cflags --libs) -o {name}"],
+            cwd=tmp_path,
+            env=path,
+        )
+        done = support.run(
+            [tmp_path / name], env={"PLUE_SESSION_DATA_DIR": str(folder), "LSAN_OPTIONS": leaks}, cwd="/", code=None
+        )
         assert (done.returncode == 0) == (name == "sound") and ("core_own" in done.err) == (name == "leaking"), done.err
 
 
@@ -201,7 +287,11 @@ def test_the_zig_example_works_as_its_comment_says(installed, folder, tmp_path):
     header = support.run([*zig, "translate-c", "-lc", f"-I{include}", f"{include}/plue_session.h"], env=env)
     (tmp_path / "plue.zig").write_text(header.out)
     shutil.copy(support.ROOT / "examples" / "first.zig", tmp_path)
-    support.run([*zig, "build-exe", "first.zig", "-lc", f"-L{libdir}", "-rpath", libdir, "-lplue_session"], env=env, cwd=tmp_path)
+    support.run(
+        [*zig, "build-exe", "first.zig", "-lc", f"-L{libdir}", "-rpath", libdir, "-lplue_session"],
+        env=env,
+        cwd=tmp_path,
+    )
     done = support.run([tmp_path / "first"], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
     assert '"title":"My Coding Session"' in done.err
 
@@ -231,28 +321,49 @@ def test_the_configuration_command_escapes_blanks_and_says_what_is_wrong(monkeyp
 # -- a machine that lacks something ------------------------------------------------------------------------------------
 def lacking(folder, name, value):
     """A folder that, on PYTHONPATH, makes sysconfig say of the variable what a lesser Python's would."""
-    folder.joinpath("sitecustomize.py").write_text(textwrap.dedent(f"""
+    folder.joinpath("sitecustomize.py").write_text(
+        textwrap.dedent(f"""
         import sysconfig
         real = sysconfig.get_config_var
         sysconfig.get_config_var = lambda name: {value!r} if name == {name!r} else real(name)
-    """))
+    """)
+    )
     return {"PYTHONPATH": str(folder)}
 
 
 def test_pip_says_on_one_line_that_python_has_no_shared_library(tree, tmp_path):
     env = clean(**lacking(tmp_path, "Py_ENABLE_SHARED", 0))
-    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tree],
-                          env=env, capture_output=True, text=True, timeout=120)
-    line, = {line.strip() for line in (done.stdout + done.stderr).splitlines() if "libpython" in line}
-    assert done.returncode and line.startswith("plue_session cannot be built: Python 3.") and "apt-get install python3-dev" in line
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tree],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (line,) = {line.strip() for line in (done.stdout + done.stderr).splitlines() if "libpython" in line}
+    assert (
+        done.returncode
+        and line.startswith("plue_session cannot be built: Python 3.")
+        and "apt-get install python3-dev" in line
+    )
     assert "gcc" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name, value, says", [
-    ("Py_ENABLE_SHARED", 0, "no shared libpython"), ("LDLIBRARY", "libpython9.so", "no shared libpython"), ("CC", "nocc", "no C compiler (nocc)")])
+@pytest.mark.parametrize(
+    "name, value, says",
+    [
+        ("Py_ENABLE_SHARED", 0, "no shared libpython"),
+        ("LDLIBRARY", "libpython9.so", "no shared libpython"),
+        ("CC", "nocc", "no C compiler (nocc)"),
+    ],
+)
 def test_the_build_says_what_is_missing(tmp_path, name, value, says):
-    done = support.run([sys.executable, "build_ffi.py", "--out", tmp_path], env=clean(**lacking(tmp_path, name, value)),
-                       cwd=support.ROOT, code=1)
+    done = support.run(
+        [sys.executable, "build_ffi.py", "--out", tmp_path],
+        env=clean(**lacking(tmp_path, name, value)),
+        cwd=support.ROOT,
+        code=1,
+    )
     assert says in done.err and done.err.count("\n") == 1 and done.out == ""
 
 
@@ -265,10 +376,14 @@ def test_the_build_notices_missing_headers(monkeypatch, tmp_path):
 def test_the_search_for_a_python_takes_none_that_cannot_embed(tmp_path):
     search = support.ROOT / "scripts" / "python.sh"
     lesser = tmp_path / "lesser"
-    lesser.write_text(f"#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} \"$@\"\n")
+    lesser.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
     lesser.chmod(0o755)
     lacking(tmp_path, "Py_ENABLE_SHARED", 0)
-    for python, says in ((lesser, "it has no shared libpython"), ("nothing", "is not a program"), ("false", "cannot run the library")):
+    for python, says in (
+        (lesser, "it has no shared libpython"),
+        ("nothing", "is not a program"),
+        ("false", "cannot run the library"),
+    ):
         done = support.run([search], env=clean(PYTHON=str(python)), code=1)
         assert says in done.err and "make run PYTHON=" in done.err and done.err.count("\n") == 1 and done.out == ""
     assert support.run([search], env=clean(PYTHON=sys.executable)).out.strip() == sys.executable
@@ -278,4 +393,7 @@ def test_a_machine_without_npm_is_told_so_on_one_line(tmp_path):
     for name in ("sh", "id", "valgrind", "cmake", "pkg-config", "g++", "cc", "node"):
         (tmp_path / name).symlink_to(shutil.which(name))
     done = support.run(["sh", support.ROOT / "scripts" / "tools.sh"], env={"PATH": str(tmp_path)}, code=1)
-    assert done.err == "The tests need npm: install them (Debian: sudo apt-get install npm), then try again.\n" and done.out == ""
+    assert (
+        done.err == "The tests need npm: install them (Debian: sudo apt-get install npm), then try again.\n"
+        and done.out == ""
+    )

@@ -66,7 +66,10 @@ def test_changes_reach_snapshots_and_callbacks_of_the_other_process(plain, folde
             eventually(lambda: other.info(theirs).get("description") == str(number))
             snapshots.append(time.monotonic() - done.at)
         delay, worst, snapshot = statistics.median(delays), max(delays), statistics.median(snapshots)
-        record_property("To the other process", f"callback median {delay * 1000:.1f} ms, worst {worst * 1000:.1f} ms; snapshot median {snapshot * 1000:.1f} ms")
+        record_property(
+            "To the other process",
+            f"callback median {delay * 1000:.1f} ms, worst {worst * 1000:.1f} ms; snapshot median {snapshot * 1000:.1f} ms",
+        )
         assert delay < 0.05 and snapshot < 0.05 and worst < 2
 
 
@@ -79,8 +82,8 @@ def test_a_log_that_turns_to_garbage_is_an_error_of_each_call_and_ends_no_thread
         session = one.session_create(None)
         with sqlite3.connect(folder / "sessions.db") as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            root, = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'log'").fetchone()
-            size, = connection.execute("PRAGMA page_size").fetchone()
+            (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'log'").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
             connection.execute("UPDATE meta SET value = value WHERE name = 'floor'")  # so that all read anew
         with sqlite3.connect(folder / "sessions.db") as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -101,8 +104,10 @@ def test_an_info_that_is_not_utf8_is_never_handed_out(plain, folder):
         for _ in range(3):
             one.session_create(None)
         with sqlite3.connect(folder / "sessions.db") as connection:
-            connection.execute("UPDATE session SET info = CAST(replace(CAST(info AS BLOB), CAST('Untitled' AS BLOB), x'556e74ff746c6564') AS TEXT) "
-                               "WHERE number = (SELECT max(number) FROM session)")
+            connection.execute(
+                "UPDATE session SET info = CAST(replace(CAST(info AS BLOB), CAST('Untitled' AS BLOB), x'556e74ff746c6564') AS TEXT) "
+                "WHERE number = (SELECT max(number) FROM session)"
+            )
         connection.close()
         for call in (("session_list",), ("session_query", None)):
             assert one.start(*call).failure().code == "INTEGRITY"
@@ -121,7 +126,13 @@ def test_delete_reaches_the_other_process(plain, folder):
         heard = [event for event in (other.event()[0] for _ in range(2)) if event["type"] != "session.created"]
         heard += [other.event()[0] for _ in range(2 - len(heard))]
         assert [event["type"] for event in heard] == ["session.deleted"] * 2
-        for call, *more in (("session_get_info",), ("session_update_title", "x"), ("session_abort",), ("session_delete",), ("session_create_share",)):
+        for call, *more in (
+            ("session_get_info",),
+            ("session_update_title", "x"),
+            ("session_abort",),
+            ("session_delete",),
+            ("session_create_share",),
+        ):
             assert other.start(call, handles[0], *more).failure().code == "NOT_FOUND"
         other.session_destroy(handles[0])
         assert other.list() == []
@@ -141,6 +152,7 @@ def test_four_processes_write_at_once_and_hear_the_same_log(plain, folder):
                 session = peer.session_create(None)
                 peer.session_update_title(session, "mine")
                 peer.session_update_title(common, "ours")
+
         workers = [threading.Thread(target=work, args=(peer,)) for peer in peers]
         for worker in workers:
             worker.start()
@@ -182,11 +194,19 @@ def test_locked_store_makes_writers_busy_and_readers_none(plain, folder):
         session = peer.session_create(None)
         with locked(folder) as release:
             begun = time.monotonic()
-            blocked = [peer.start("session_update_title", session, "late"), peer.start("session_create", None), peer.start("session_delete", session)]
+            blocked = [
+                peer.start("session_update_title", session, "late"),
+                peer.start("session_create", None),
+                peer.start("session_delete", session),
+            ]
             while any(answer._reply is None for answer in blocked):
                 # Reading needs no turn: not even when queues are behind and want their refill.
                 at = time.monotonic()
-                assert len(peer.list()) == 1 and peer.session_count(None) == 1 and peer.info(session)["title"] == "Untitled"
+                assert (
+                    len(peer.list()) == 1
+                    and peer.session_count(None) == 1
+                    and peer.info(session)["title"] == "Untitled"
+                )
                 handle = peer.session_open(peer.session_get_id(session))
                 peer.session_destroy(handle)
                 with contextlib.suppress(AssertionError, Failed):
@@ -232,8 +252,11 @@ def test_bad_json_is_refused_at_once_whoever_holds_the_store(plain, folder):
         with locked(folder) as release:
             waiting = peer.start("session_update", session, '{"title":"late"}')
             begun = time.monotonic()
-            for call, *arguments in (("session_update", session, '{"titel":"x"}'), ("session_create_with", '{"tags":"x"}'),
-                                     ("session_create_with", '{"directory":"/nowhere/at/all"}')):
+            for call, *arguments in (
+                ("session_update", session, '{"titel":"x"}'),
+                ("session_create_with", '{"tags":"x"}'),
+                ("session_create_with", '{"directory":"/nowhere/at/all"}'),
+            ):
                 assert peer.start(call, *arguments).failure().code == "INVALID_PARAM"
             assert peer.start("session_update", session, "{").failure().code == "JSON_PARSE"
             assert time.monotonic() - begun < 2
@@ -247,7 +270,10 @@ def test_abort_frees_a_call_that_waits_for_a_locked_store(plain, folder):
     with Peer(plain, folder, requestTimeoutMs=20000) as peer:
         session, other = peer.session_create(None), peer.session_create(None)
         with locked(folder) as release:
-            blocked = [peer.start("session_update_title", session, "late"), peer.start("session_update", session, '{"title":"late"}')]
+            blocked = [
+                peer.start("session_update_title", session, "late"),
+                peer.start("session_update", session, '{"title":"late"}'),
+            ]
             bystander = peer.start("session_update_title", other, "mine")
             time.sleep(0.2)
             begun = time.monotonic()
@@ -354,7 +380,8 @@ def test_killed_process_leaves_the_store_to_the_others(plain, folder):
 
 @pytest.mark.requirement("P-066", "P-026")
 def test_twenty_thousand_rounds_of_create_read_and_destroy_grow_nothing(plain, folder):
-    """The sessions are deleted too, and their events soon trimmed: neither the process nor the store's files may grow."""
+    """The sessions are deleted too, and their events soon trimmed: neither the process nor the store's files may
+    grow."""
     program = plain.compile(HOSTS / "rounds.c")
     support.run([program, 20000], env=support.environment(folder, watched=False), silent=True, timeout=120)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 64 << 20

@@ -17,7 +17,11 @@ HOSTS = Path(__file__).parent / "hosts"
 
 def host(plain, name, folder, *arguments, timeout=60):
     """Not measured: coverage cannot start in a sub-interpreter, and says so."""
-    done = support.run([sys.executable, "-I", HOSTS / f"{name}.py", plain.path, folder, *arguments], env=support.environment(folder, watched=False), timeout=timeout)
+    done = support.run(
+        [sys.executable, "-I", HOSTS / f"{name}.py", plain.path, folder, *arguments],
+        env=support.environment(folder, watched=False),
+        timeout=timeout,
+    )
     assert done.err == ""
     return done.out
 
@@ -34,7 +38,8 @@ def test_the_hosts_path_stays_as_the_host_sets_it(plain, folder):
 
 @pytest.mark.requirement("X-024")
 def test_a_lock_that_another_thread_holds_costs_a_call_its_own_time(plain, folder):
-    """The call cannot return before ctypes has the lock back: that is the host's time. What it says is that its own was over."""
+    """The call cannot return before ctypes has the lock back: that is the host's time. What it says is that its own was
+    over."""
     said = json.loads(host(plain, "locked_host", folder, "other", "2.5", "call"))
     assert (said["result"], said["code"], said["again"]) == (-1, -8, 0)
 
@@ -59,8 +64,14 @@ def test_a_call_while_the_interpreter_ends_is_refused_at_once(plain, folder):
 def finalizing(plain):
     """A program with the Python that the library uses, linked as its own."""
     get = sysconfig.get_config_var
-    return plain.compile(support.PROGRAMS / "finalized.c", f"-I{sysconfig.get_path('include')}", f"-L{get('LIBDIR')}", "-Wl,--no-as-needed", f"-lpython{get('LDVERSION')}",
-                         f"-Wl,-rpath,{get('LIBDIR')}")
+    return plain.compile(
+        support.PROGRAMS / "finalized.c",
+        f"-I{sysconfig.get_path('include')}",
+        f"-L{get('LIBDIR')}",
+        "-Wl,--no-as-needed",
+        f"-lpython{get('LDVERSION')}",
+        f"-Wl,-rpath,{get('LIBDIR')}",
+    )
 
 
 def embedding(folder):
@@ -74,7 +85,14 @@ def test_a_host_that_ends_its_python_is_told_so(finalizing, folder):
 
 @pytest.mark.requirement("X-024")
 def test_a_call_that_waits_when_the_host_ends_its_python_is_told_so(finalizing, folder):
-    process = subprocess.Popen([finalizing, "wait"], env=embedding(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [finalizing, "wait"],
+        env=embedding(folder),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout.readline() == "locked?\n"
         with open(os.path.join(folder, "sessions.lock"), "r+b") as lock:

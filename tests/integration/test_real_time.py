@@ -42,7 +42,10 @@ def test_what_threads_and_processes_see_is_explained_by_real_time(plain, folder)
                 else:  # the store: fresh for everybody
                     infos = json.loads(peer.start("session_list").result())
                     with lock:
-                        reads.extend((ids.index(info["id"]), begun, time.monotonic(), info["title"], None) for info in infos)
+                        reads.extend(
+                            (ids.index(info["id"]), begun, time.monotonic(), info["title"], None) for info in infos
+                        )
+
         threads = [threading.Thread(target=work, args=(number % 2, number)) for number in range(8)]
         for thread in threads:
             thread.start()
@@ -61,6 +64,10 @@ def test_what_threads_and_processes_see_is_explained_by_real_time(plain, folder)
                 assert title in when, f"nobody wrote {title!r}"
                 wrote = when[title]
             assert wrote[0] <= ended, "read before it was written"
-            newer = [write for write in writes if write[0] == place and write[1] > wrote[1] and write[2] < begun and which in (None, write[4])]
+            newer = [
+                write
+                for write in writes
+                if write[0] == place and write[1] > wrote[1] and write[2] < begun and which in (None, write[4])
+            ]
             assert not newer, f"{title!r} was shown after {newer[0]} had been acknowledged"
         assert len(writes) > 100 and len(reads) > 100

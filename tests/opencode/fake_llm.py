@@ -1,8 +1,9 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
-The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the first
-word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse. What happens can be awaited: `started` gets the text of each turn whose
-first word is out, `ended` the same text with "done" or "left" when it is over. The title of a session is always "A title".
+The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the
+first word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse. What happens can
+be awaited: `started` gets the text of each turn whose first word is out, `ended` the same text with "done" or "left"
+when it is over. The title of a session is always "A title".
 """
 
 import json
@@ -38,7 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        said = [(message["role"], _text(message["content"])) for message in request["messages"] if message.get("content")]
+        said = [
+            (message["role"], _text(message["content"])) for message in request["messages"] if message.get("content")
+        ]
         is_title = any(role == "system" and "title generator" in text.lower() for role, text in said)
         text = next((text for role, text in reversed(said) if role == "user"), "")
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
@@ -55,7 +58,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
-        self.say({"role": "assistant", "tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]})
+        self.say(
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {
+                        "index": 0,
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": name, "arguments": json.dumps(arguments)},
+                    }
+                ],
+            }
+        )
         self.say({}, "tool_calls", usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
         self.wfile.write(b"data: [DONE]\n\n")
 
@@ -84,7 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
                         if self.connection.recv(1) == b"":
                             raise ConnectionResetError
                 time.sleep(float(order.get("pause", 0)))
-            self.say({}, "stop", usage={"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1 + len(words)})
+            self.say(
+                {}, "stop", usage={"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1 + len(words)}
+            )
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             how = "left"
@@ -92,8 +109,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.ended.put((text, how))
 
     def say(self, delta, finish=None, **more):
-        chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": int(time.time()), "model": "fake-model",
-                 "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+        chunk = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": "fake-model",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            **more,
+        }
         self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
         self.wfile.flush()
 

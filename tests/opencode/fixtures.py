@@ -1,7 +1,7 @@
 """One real OpenCode server for all tests, with a model of our own, offline and away from the user's files.
 
-A plugin, not a conftest: every folder's tests name `server` and get the same one. Do not import a fixture, or a second server
-is started.
+A plugin, not a conftest: every folder's tests name `server` and get the same one. Do not import a fixture, or a second
+server is started.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
 from tests.opencode.fake_llm import FakeModel
@@ -26,25 +26,45 @@ FOLDER = ROOT / ".tools" / "opencode"
 GUARD = ROOT / "plue_session" / "adapters" / "opencode" / "guard.c"
 
 #: What keeps a server from doing what no test is about: downloads, other tools' configuration, language servers.
-QUIET = {name: "1" for name in (
-    "OPENCODE_DISABLE_SHARE", "OPENCODE_DISABLE_LSP_DOWNLOAD", "OPENCODE_DISABLE_DEFAULT_PLUGINS", "OPENCODE_DISABLE_CLAUDE_CODE",
-    "OPENCODE_DISABLE_EXTERNAL_SKILLS", "OPENCODE_DISABLE_PROJECT_CONFIG", "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
-    "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER")}
+QUIET = {
+    name: "1"
+    for name in (
+        "OPENCODE_DISABLE_SHARE",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD",
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS",
+        "OPENCODE_DISABLE_CLAUDE_CODE",
+        "OPENCODE_DISABLE_EXTERNAL_SKILLS",
+        "OPENCODE_DISABLE_PROJECT_CONFIG",
+        "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
+        "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER",
+    )
+}
 
 
 def install():
     """Return OpenCode's program, from the npm registry the first time."""
     with alone("opencode"):
-        found = next(iter(sorted(FOLDER.glob("node_modules/opencode-linux-*/bin/opencode"), key=lambda path: len(str(path)))), None)
+        found = next(
+            iter(sorted(FOLDER.glob("node_modules/opencode-linux-*/bin/opencode"), key=lambda path: len(str(path)))),
+            None,
+        )
         package = FOLDER / "node_modules" / "opencode-ai" / "package.json"
         if found and package.exists() and json.loads(package.read_text())["version"] == VERSION:
             return str(found)
         if not (shutil.which("npm") and shutil.which("node")):
-            pytest.fail("The OpenCode tests need node and npm to install opencode-ai: install Node.js 20 or newer.", pytrace=False)
+            pytest.fail(
+                "The OpenCode tests need node and npm to install opencode-ai: install Node.js 20 or newer.",
+                pytrace=False,
+            )
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "package.json").write_text('{"private": true}\n')
-        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--save-exact", f"opencode-ai@{VERSION}"], cwd=FOLDER,
-                              capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--save-exact", f"opencode-ai@{VERSION}"],
+            cwd=FOLDER,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         if done.returncode:
             pytest.fail(f"npm cannot install opencode-ai@{VERSION}: {done.stderr[-500:]}", pytrace=False)
     return install()
@@ -68,7 +88,9 @@ def no_threads(tmp_path_factory):
     """A library to preload that leaves its process without threads."""
     made = tmp_path_factory.mktemp("preload") / "no_threads.so"
     source = Path(__file__).parent / "no_threads.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", made, source, "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", made, source, "-ldl"], check=True
+    )
     return str(made)
 
 
@@ -90,14 +112,35 @@ def repository(tmp_path_factory):
 
 
 def isolate(root, model):
-    """Return what a server's environment must hold to be alone: folders of its own under `root`, our model and no other."""
+    """Return what a server's environment must hold to be alone: folders of its own under `root`, our model and no
+    other."""
     config = root / "opencode.json"
-    config.write_text(json.dumps({
-        "autoupdate": False, "share": "disabled", "model": "fake/fake-model", "small_model": "fake/fake-model",
-        "enabled_providers": ["fake"],
-        "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake", "options": {"baseURL": model.url, "apiKey": "key"},
-                              "models": {"fake-model": {"name": "Fake", "limit": {"context": 128000, "output": 8192}}}}}}))
-    environment = {**QUIET, "OPENCODE_PERMISSION": '{"bash": "ask"}', "HOME": str(root / "home"), "TMPDIR": str(root / "tmp"), "OPENCODE_CONFIG": str(config)}
+    config.write_text(
+        json.dumps(
+            {
+                "autoupdate": False,
+                "share": "disabled",
+                "model": "fake/fake-model",
+                "small_model": "fake/fake-model",
+                "enabled_providers": ["fake"],
+                "provider": {
+                    "fake": {
+                        "npm": "@ai-sdk/openai-compatible",
+                        "name": "Fake",
+                        "options": {"baseURL": model.url, "apiKey": "key"},
+                        "models": {"fake-model": {"name": "Fake", "limit": {"context": 128000, "output": 8192}}},
+                    }
+                },
+            }
+        )
+    )
+    environment = {
+        **QUIET,
+        "OPENCODE_PERMISSION": '{"bash": "ask"}',
+        "HOME": str(root / "home"),
+        "TMPDIR": str(root / "tmp"),
+        "OPENCODE_CONFIG": str(config),
+    }
     for name in ("data", "config", "state", "cache"):
         environment[f"XDG_{name.upper()}_HOME"] = str(root / name)
     for path in ("home", "tmp"):
@@ -121,7 +164,7 @@ def server(opencode, guard, repository, isolated):
 
 @pytest.fixture(scope="session")
 def heard():
-    return Heard()
+    return EventSignal()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@
         stub.answers.append(reply(200, b"{}"))    # the next request gets this
         Client(stub.url, …)
 
-An answer is bytes, or a function of the connection; what was asked is in `stub.requests` as (method, target, headers, body).
+An answer is bytes, or a function of the connection; what was asked is in `stub.requests` as (method, target, headers,
+body).
 """
 
 import contextlib
@@ -24,7 +25,8 @@ def reply(status, body=b"", content_type="application/json", headers=(), length=
 
 
 class Stub:
-    """Listens on a port of its own; each connection is served by a thread, request by request. `tls`: the context of a server."""
+    """Listens on a port of its own; each connection is served by a thread, request by request. `tls`: the context of a
+    server."""
 
     def __init__(self, default=None, tls=None):
         self.answers, self.requests, self.connections = [], [], []
@@ -69,10 +71,10 @@ class Stub:
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 self.connections.append(connection)
             file = connection.makefile("rb")
-            while (line := file.readline()):
+            while line := file.readline():
                 method, target, _ = line.decode().split(" ", 2)
                 headers = {}
-                while (line := file.readline().strip()):
+                while line := file.readline().strip():
                     name, _, value = line.decode().partition(":")
                     headers[name.lower()] = value.strip()
                 body = file.read(int(headers.get("content-length", 0)))
@@ -80,7 +82,13 @@ class Stub:
                     connection.sendall(reply(200, {"healthy": True}))
                     continue
                 self.requests.append((method, target, headers, body))
-                answer = self.answers.pop(0) if self.answers else self.default(method, target) if self.default else reply(500)
+                answer = (
+                    self.answers.pop(0)
+                    if self.answers
+                    else self.default(method, target)
+                    if self.default
+                    else reply(500)
+                )
                 self.asked.put((method, target))
                 if callable(answer):
                     answer(connection)
@@ -91,26 +99,32 @@ class Stub:
     # -- answers that are more than bytes --------------------------------------------------------------------------
     def stall(self, before=b""):
         """Send `before` and then nothing, until the client leaves or the test ends."""
+
         def answer(connection):
             connection.sendall(before)
             connection.settimeout(30)
             connection.recv(1)
             raise OSError
+
         return answer
 
     def drip(self, data, every=0.02):
         """Send a byte at a time, for ever: each renews a read's deadline."""
+
         def answer(connection):
             connection.sendall(data)
             while not self.released.wait(every):
                 connection.sendall(b" ")
+
         return answer
 
     @staticmethod
     def hang_up(before=b""):
         """Send `before` and close."""
+
         def answer(connection):
             connection.sendall(before)
             connection.shutdown(socket.SHUT_RDWR)
             raise OSError
+
         return answer

@@ -7,7 +7,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.turns import Turns
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
@@ -20,7 +20,9 @@ ANSWERED = {"sent": True}
 @pytest.fixture
 def session(client, model):
     made = client.create(f"{time.monotonic()}", soon(), title="Aborts")
-    finished(client, made, None, prompt(client, made, "warm [words=1]"))  # the first turn of a server's life takes seconds (O-050)
+    finished(
+        client, made, None, prompt(client, made, "warm [words=1]")
+    )  # the first turn of a server's life takes seconds (O-050)
     for happenings in (model.started, model.ended):
         while not happenings.empty():
             happenings.get()
@@ -35,19 +37,34 @@ def await_that(condition):
 
 
 @pytest.mark.requirement("T-01")
-@pytest.mark.parametrize("trouble", [errors.Server("500"), errors.LimitExceeded("64 MB"), errors.Connection("cut", details=ANSWERED), errors.Timeout("stalled")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        errors.Server("500"),
+        errors.LimitExceeded("64 MB"),
+        errors.Connection("cut", details=ANSWERED),
+        errors.Timeout("stalled"),
+    ],
+)
 def test_a_turn_ends_though_its_transcript_cannot_be_read(client, turns, session, model, monkeypatch, trouble):
     aborted = prompt(client, session, "unread [wait]")
     model.started.get(timeout=10)
 
     def fail(*_, **__):
         raise trouble
+
     with monkeypatch.context() as broken:
         broken.setattr(client, "messages", fail)
         broken.setattr(client, "message", fail)
         assert turns.abort(session.id, soon(), directory=session.directory) is True
-        assert turns.abort(session.id, soon(), directory=session.directory) is False  # the status says that nothing runs
-    assert session.id not in client.status(soon()) and answers(client, session, aborted)[-1].ended and model.ended.get(timeout=2)[1] == "left"
+        assert (
+            turns.abort(session.id, soon(), directory=session.directory) is False
+        )  # the status says that nothing runs
+    assert (
+        session.id not in client.status(soon())
+        and answers(client, session, aborted)[-1].ended
+        and model.ended.get(timeout=2)[1] == "left"
+    )
 
 
 @pytest.mark.requirement("T-01")
@@ -75,7 +92,10 @@ def test_a_turn_is_ended_by_name_though_many_prompts_are_queued_behind_it(client
     assert turns.abort(session.id, soon(), directory=session.directory, turn_id=queued[0]) is False
     assert not answers(client, session, first)[-1].ended
     assert turns.abort(session.id, soon(), directory=session.directory, turn_id=first) is True
-    assert answers(client, session, first)[-1].failure.name == "MessageAbortedError" and model.ended.get(timeout=2)[1] == "left"
+    assert (
+        answers(client, session, first)[-1].failure.name == "MessageAbortedError"
+        and model.ended.get(timeout=2)[1] == "left"
+    )
 
 
 @pytest.mark.requirement("O-037", "T-01")
@@ -86,6 +106,7 @@ def test_a_permission_that_a_later_turn_asks_for_is_left_to_be_answered(client, 
         later.append(prompt(client, session, "later [bash=true]"))
         await_that(lambda: set(asked(client, session)) - set(before))
         refuse(*arguments)
+
     prompt(client, session, "asks [bash=false]")
     await_that(lambda: set(asked(client, session)) - set(before))
     before += asked(client, session)
@@ -99,11 +120,16 @@ def test_a_permission_that_a_later_turn_asks_for_is_left_to_be_answered(client, 
 
 
 def asked(client, session):
-    return [each["id"] for each in client._call("GET", "/permission", session.directory, soon(), None) if each["sessionID"] == session.id]
+    return [
+        each["id"]
+        for each in client._call("GET", "/permission", session.directory, soon(), None)
+        if each["sessionID"] == session.id
+    ]
 
 
 class Faulty:
-    """A server of which one session runs a turn until it is told to abort; `ways` answers in its place what it names."""
+    """A server of which one session runs a turn until it is told to abort; `ways` answers in its place what it
+    names."""
 
     def __init__(self, stub, **ways):
         self.stub, self.ways, self.busy, self.aborts = stub, ways, True, 0
@@ -126,9 +152,10 @@ def faulty():
         clients = []
 
         def make(**ways):
-            heard = Heard()
+            heard = EventSignal()
             clients.append(Client(lambda until, cancel: stub.url, "/", heard=heard))
             return Faulty(stub, **ways), Turns(clients[-1], heard)
+
         make.stub = stub
         yield make
         for each in clients:
@@ -173,6 +200,6 @@ def test_a_server_that_cannot_be_reached_is_told_of_at_once():
     client = Client(lambda until, cancel: url, "/")
     began = time.monotonic()
     with pytest.raises(errors.Connection):
-        Turns(client, Heard()).abort(SESSION, soon(30), directory="/")
+        Turns(client, EventSignal()).abort(SESSION, soon(30), directory="/")
     assert time.monotonic() - began < 5
     client.close()

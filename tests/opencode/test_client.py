@@ -25,8 +25,8 @@ def session(client):
 
 def test_create_answers_with_what_the_server_made(client, repository):
     mark = token()
-    session = client.create(mark, soon(), title="Über ‮ 😀 \"\\\n")
-    assert session.id.startswith("ses_") and session.title == "Über ‮ 😀 \"\\\n" and session.directory == repository
+    session = client.create(mark, soon(), title='Über ‮ 😀 "\\\n')
+    assert session.id.startswith("ses_") and session.title == 'Über ‮ 😀 "\\\n' and session.directory == repository
     assert session.version == "1.18.33" and 0 < session.created <= session.updated
     assert (session.archived, session.share_url, session.parent_id) == (None, None, None)
     assert session.token == mark and session.metadata == {}
@@ -65,7 +65,9 @@ def test_a_session_is_found_by_its_token(client):
 @pytest.mark.requirement("O-011")
 def test_the_directory_is_checked_and_made_canonical_here(client, tmp_path, server):
     (tmp_path / "link").symlink_to(tmp_path)
-    assert client.create(token(), soon(), directory=str(tmp_path / "link") + "/.").directory == os.path.realpath(tmp_path)
+    assert client.create(token(), soon(), directory=str(tmp_path / "link") + "/.").directory == os.path.realpath(
+        tmp_path
+    )
     for bad in ("relative", str(tmp_path / "missing")):
         with pytest.raises(errors.InvalidParam):
             client.create(token(), soon(), directory=bad)
@@ -115,7 +117,9 @@ def test_an_update_of_nothing_is_a_read(client, session):
 
 
 @pytest.mark.requirement("O-026")
-@pytest.mark.parametrize("title", ["nul \0 inside", "line\nline", "x" * 1_000_000, "́combining"], ids=["nul", "newline", "huge", "combining"])
+@pytest.mark.parametrize(
+    "title", ["nul \0 inside", "line\nline", "x" * 1_000_000, "́combining"], ids=["nul", "newline", "huge", "combining"]
+)
 def test_titles_come_back_as_they_went(client, session, title):
     assert client.update(session.id, soon(), title=title).title == title
     assert client.get(session.id, soon()).title == title
@@ -131,11 +135,17 @@ def test_an_odd_id_never_reaches_the_server(client):
 
 
 def test_an_unknown_session_is_not_found_by_every_call(client, turns):
-    calls = [lambda: client.get("ses_nobody", soon()), lambda: client.update("ses_nobody", soon(), title="x"),
-             lambda: client.delete("ses_nobody", soon()), lambda: client.fork("ses_nobody", soon()),
-             lambda: client.messages("ses_nobody", soon()), lambda: turns.abort("ses_nobody", soon()),
-             lambda: client.prompt("ses_nobody", "msg_1", [{"type": "text", "text": "x"}], ("fake", "fake-model"), soon()),
-             lambda: turns.delete("ses_nobody", soon()), lambda: client.unshare("ses_nobody", soon())]
+    calls = [
+        lambda: client.get("ses_nobody", soon()),
+        lambda: client.update("ses_nobody", soon(), title="x"),
+        lambda: client.delete("ses_nobody", soon()),
+        lambda: client.fork("ses_nobody", soon()),
+        lambda: client.messages("ses_nobody", soon()),
+        lambda: turns.abort("ses_nobody", soon()),
+        lambda: client.prompt("ses_nobody", "msg_1", [{"type": "text", "text": "x"}], ("fake", "fake-model"), soon()),
+        lambda: turns.delete("ses_nobody", soon()),
+        lambda: client.unshare("ses_nobody", soon()),
+    ]
     for call in calls:
         with pytest.raises(errors.NotFound) as caught:
             call()

@@ -8,8 +8,8 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode.server import Server
 from plue_session.config import Settings
+from tests.fake_server import FakeServer
 from tests.opencode.fixtures import soon
-from tests.server_twin import ServerTwin
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,13 @@ def told():
 
 @pytest.fixture(scope="module")
 def real(server, repository, told):
-    values = {"url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password, "spawn": None}
+    values = {
+        "url": server.url(soon()),
+        "directory": repository,
+        "username": server.username,
+        "password": server.password,
+        "spawn": None,
+    }
     connected = queue.Queue()
     made = Server(Settings(values), {}, snapshot=lambda: None, apply=told.put, on_state=connected.put)
     made.open(soon())
@@ -33,7 +39,7 @@ def real(server, repository, told):
 def either(request, real, told):
     if request.param == "real":
         return real
-    twin = ServerTwin()
+    twin = FakeServer()
     twin.tell = told.put
     return twin
 
@@ -55,7 +61,13 @@ def heard(told, session_id, kind, count=1):
 
 def test_a_create_is_answered_and_told_with_what_it_was_given(either, told):
     session = create(either, title="T", metadata={"a": [1]})
-    assert (session.title, session.metadata, session.parent_id, session.archived, session.share_url) == ("T", {"a": [1]}, None, None, None)
+    assert (session.title, session.metadata, session.parent_id, session.archived, session.share_url) == (
+        "T",
+        {"a": [1]},
+        None,
+        None,
+        None,
+    )
     assert session.token and session.created <= session.updated and session.directory == either.directory
     assert heard(told, session.id, "created") == [session] == [either.get(session.id, soon())]
     assert either.is_automatic(create(either).title) and not either.is_automatic("T")

@@ -61,6 +61,7 @@ def test_a_slow_server_is_found_by_who_waits_for_it_no_later_than_it_answers(stu
     def answer(connection):
         stub.released.wait(late)
         connection.sendall(reply(200, {"healthy": True, "version": "1.18.33"}))
+
     stub.default = lambda method, target: answer
     assert health.Waiting({}).wait(stub.url, soon(2.5)) == "1.18.33"
 
@@ -68,8 +69,14 @@ def test_a_slow_server_is_found_by_who_waits_for_it_no_later_than_it_answers(stu
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
 
 
-@pytest.mark.parametrize("answer", [HINTS + reply(200, {"healthy": True}),
-                                    reply(200, gzip.compress(b'{"healthy": true}'), headers=["Content-Encoding: gzip"])], ids=["103", "gzip"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HINTS + reply(200, {"healthy": True}),
+        reply(200, gzip.compress(b'{"healthy": true}'), headers=["Content-Encoding: gzip"]),
+    ],
+    ids=["103", "gzip"],
+)
 def test_what_calls_understand_is_understood_where_a_server_is_looked_for(stub, answer):
     stub.well, stub.default = False, lambda method, target: answer
     assert health.probe(stub.url, {}, 5) == ""
@@ -105,7 +112,12 @@ print(transport.send("GET", "/x", {{}}, None, time.monotonic() + 10).status)
 def test_what_we_lack_ourselves_is_not_the_servers_fault(stub):
     """No descriptor is left: that was CONNECTION, "the server cannot be reached"."""
     stub.answers.append(reply(200))
-    done = subprocess.run([sys.executable, "-c", DESCRIPTORS.format(root=str(ROOT), url=stub.url)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", DESCRIPTORS.format(root=str(ROOT), url=stub.url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     *failures, last = done.stdout.splitlines()
     assert (len(failures), last, done.stderr) == (3, "200", "")
     for failure in failures:

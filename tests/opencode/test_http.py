@@ -67,11 +67,21 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
     assert len(stub.connections) == 1
 
 
-def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew_by_another_thread(stub, transport, monkeypatch):
+def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew_by_another_thread(
+    stub, transport, monkeypatch
+):
     sent, dialled = [], []
     send, connect = worker.Worker._perform, connection.Wire.connect
-    monkeypatch.setattr(worker.Worker, "_perform", lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1])
-    monkeypatch.setattr(connection.Wire, "connect", lambda self, *where: (dialled.append(threading.current_thread().name), connect(self, *where))[1])
+    monkeypatch.setattr(
+        worker.Worker,
+        "_perform",
+        lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1],
+    )
+    monkeypatch.setattr(
+        connection.Wire,
+        "connect",
+        lambda self, *where: (dialled.append(threading.current_thread().name), connect(self, *where))[1],
+    )
     stub.answers += [reply(200), reply(200), reply(200, headers=["Connection: close"]), reply(200)]
     for _ in range(4):
         get(transport)
@@ -83,7 +93,11 @@ def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew
 def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_has_used(stub, monkeypatch):
     monkeypatch.setattr(http, "MOST", 1)
     transport, arrived = http.Transport(stub.url), threading.Event()
-    stub.answers += [reply(200), lambda connection: (arrived.wait(5), connection.sendall(reply(200, b"1"))), reply(200, b"2")]
+    stub.answers += [
+        reply(200),
+        lambda connection: (arrived.wait(5), connection.sendall(reply(200, b"1"))),
+        reply(200, b"2"),
+    ]
     get(transport)
     bodies = []
     threads = [threading.Thread(target=lambda: bodies.append(get(transport).body)) for _ in range(2)]
@@ -107,7 +121,9 @@ def test_a_request_and_its_body_come_in_one_piece(stub, transport):
     stub.answers.append(reply(200))
     original = socket.socket.sendall
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "sendall", lambda sock, data: (pieces.append(bytes(data)), original(sock, data))[1])
+        patch.setattr(
+            socket.socket, "sendall", lambda sock, data: (pieces.append(bytes(data)), original(sock, data))[1]
+        )
         transport.send("PATCH", "/x", {}, b'{"title":"a"}', time.monotonic() + 5)
     asked = [piece for piece in pieces if piece.startswith(b"PATCH")]
     assert len(asked) == 1 and asked[0].endswith(b'\r\n\r\n{"title":"a"}')
@@ -122,7 +138,10 @@ def test_an_answer_that_is_compressed_although_nobody_asked_is_read(stub, transp
 
 @pytest.mark.parametrize("data", [gzip.compress(b"a" * 1000, mtime=0)[:-9], b"no gzip"], ids=["cut", "none"])
 def test_a_compressed_answer_that_is_cut_or_is_none_is_an_error(stub, transport, data):
-    stub.answers += [stub.hang_up(reply(200, data, headers=["Content-Encoding: gzip"], length=len(data) + 9)), reply(200)]
+    stub.answers += [
+        stub.hang_up(reply(200, data, headers=["Content-Encoding: gzip"], length=len(data) + 9)),
+        reply(200),
+    ]
     with pytest.raises(errors.PlueError):
         get(transport)
     assert get(transport).status == 200
@@ -130,9 +149,19 @@ def test_a_compressed_answer_that_is_cut_or_is_none_is_an_error(stub, transport,
 
 def test_a_long_answer_is_in_memory_of_its_own_and_one_that_is_cut_is_an_error(stub, transport):
     text = bytes(range(256)) * 1024
-    stub.answers += [reply(200, text), reply(200, text[:131_071]), stub.hang_up(reply(200, text[:200_000], length=len(text)))]
+    stub.answers += [
+        reply(200, text),
+        reply(200, text[:131_071]),
+        stub.hang_up(reply(200, text[:200_000], length=len(text))),
+    ]
     first, second = get(transport).body, get(transport).body
-    assert type(first) is mmap.mmap and first[:] == text and type(second) is bytes and second == text[:131_071] and len(stub.connections) == 1
+    assert (
+        type(first) is mmap.mmap
+        and first[:] == text
+        and type(second) is bytes
+        and second == text[:131_071]
+        and len(stub.connections) == 1
+    )
     with pytest.raises(errors.Connection, match="in the middle of the answer"):
         get(transport)
 
@@ -148,7 +177,10 @@ def test_the_path_of_the_url_is_sent_as_it_is_by_requests_and_by_the_question_fo
     stub.answers += [reply(200), reply(200, {"healthy": True})]
     get(transport)
     health.probe(stub.url + path, {}, 5)
-    assert [target for _, target, _, _ in stub.requests] == [f"{path.rstrip('/')}/x?directory=%2Fd", f"{path.rstrip('/')}/global/health"]
+    assert [target for _, target, _, _ in stub.requests] == [
+        f"{path.rstrip('/')}/x?directory=%2Fd",
+        f"{path.rstrip('/')}/global/health",
+    ]
     transport.close()
 
 
@@ -157,7 +189,10 @@ def test_a_path_that_no_url_may_hold_is_encoded_alike_everywhere(stub):
     stub.answers += [reply(200), reply(200, {"healthy": True})]
     get(transport)
     health.probe(stub.url + "/pr\u00e9 x/", {}, 5)
-    assert [target for _, target, _, _ in stub.requests] == ["/pr%C3%A9%20x/x?directory=%2Fd", "/pr%C3%A9%20x/global/health"]
+    assert [target for _, target, _, _ in stub.requests] == [
+        "/pr%C3%A9%20x/x?directory=%2Fd",
+        "/pr%C3%A9%20x/global/health",
+    ]
     transport.close()
 
 
@@ -176,13 +211,17 @@ def test_a_server_that_ends_the_connection_after_each_answer_is_asked_on_a_new_o
     assert len(stub.connections) == 3
 
 
-@pytest.mark.parametrize("answer", [
-    lambda stub: stub.stall(),
-    lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Le"),
-    lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
-    lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
-    lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nX: "),
-], ids=["silence", "half a header", "half a body", "a body byte by byte", "a header byte by byte"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda stub: stub.stall(),
+        lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+        lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+        lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nX: "),
+    ],
+    ids=["silence", "half a header", "half a body", "a body byte by byte", "a header byte by byte"],
+)
 def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, transport, answer):
     stub.answers += [reply(200), answer(stub), reply(200, b"{}")]
     get(transport)  # which imports what it takes, and connects
@@ -240,6 +279,7 @@ def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_close_does_not_wait(s
     def lookup(*_):
         release.wait(10)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
     transport = http.Transport("http://opencode.invalid:4096")
     monkeypatch.setattr(connection.socket, "getaddrinfo", lookup)
     began = time.monotonic()
@@ -274,6 +314,7 @@ def test_closing_cuts_requests_within_100_ms(stub):
             get(transport, 30)
         except errors.PlueError as error:
             outcomes.append(error.name)
+
     threads = [threading.Thread(target=call) for _ in range(http.MOST + 4)]
     for thread in threads:
         thread.start()
@@ -303,6 +344,7 @@ def test_at_most_eight_requests_are_under_way(stub, transport):
         with lock:
             running[0] -= 1
         connection.sendall(reply(200, b"{}"))
+
     stub.default = lambda method, target: slow
     outcomes = []
     threads = [threading.Thread(target=lambda: outcomes.append(get(transport, 10).status)) for _ in range(20)]
@@ -342,14 +384,29 @@ def test_nobody_listening_is_a_connection_error_at_once(stub):
     transport.close()
 
 
-@pytest.mark.parametrize("answer, kind, text", [
-    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection, "in the middle of the answer"),
-    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), errors.Connection, "in the middle"),
-    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), errors.Connection, "in the middle"),
-    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Type: applic"), errors.Connection, "without an answer"),
-    (lambda stub: stub.hang_up(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), errors.Server, "not HTTP"),
-    (lambda stub: stub.hang_up(b"\x00\xff" * 100), errors.Server, "not HTTP"),
-])
+@pytest.mark.parametrize(
+    "answer, kind, text",
+    [
+        (
+            lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+            errors.Connection,
+            "in the middle of the answer",
+        ),
+        (
+            lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+            errors.Connection,
+            "in the middle",
+        ),
+        (
+            lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"),
+            errors.Connection,
+            "in the middle",
+        ),
+        (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Type: applic"), errors.Connection, "without an answer"),
+        (lambda stub: stub.hang_up(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), errors.Server, "not HTTP"),
+        (lambda stub: stub.hang_up(b"\x00\xff" * 100), errors.Server, "not HTTP"),
+    ],
+)
 def test_a_broken_answer_is_an_error_that_says_so(stub, transport, answer, kind, text):
     stub.answers += [answer(stub), reply(200)]
     with pytest.raises(kind, match=text):
@@ -373,7 +430,8 @@ def test_redirects_are_answers(stub, transport):
 
 @pytest.mark.requirement("O-001", "O-002")
 def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else(stub, transport):
-    """One that is just starting accepts connections and never answers what is asked on them: that must not take the whole deadline."""
+    """One that is just starting accepts connections and never answers what is asked on them: that must not take the
+    whole deadline."""
     healthy = reply(200, {"healthy": True})
     stub.answers += [reply(200), stub.hang_up(), stub.stall(), stub.stall(), healthy, reply(204)]
     stub.well = False
@@ -381,7 +439,14 @@ def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else
     began = time.monotonic()
     assert get(transport, 20, resend=True).status == 204
     assert time.monotonic() - began < 5
-    assert [request[1].partition("?")[0] for request in stub.requests] == ["/x", "/x", "/global/health", "/global/health", "/global/health", "/x"]
+    assert [request[1].partition("?")[0] for request in stub.requests] == [
+        "/x",
+        "/x",
+        "/global/health",
+        "/global/health",
+        "/global/health",
+        "/x",
+    ]
     stub.answers += [reply(200)]
     assert get(transport).status == 200 and len(stub.requests) == 7
 
@@ -399,15 +464,20 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
         gc.enable()
 
 
-@pytest.mark.parametrize("answer, error", [
-    (lambda stub: reply(200, b" " * 2000), errors.LimitExceeded),
-    (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
-    (lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
-    (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\n"), errors.Timeout),
-    (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection),
-])
+@pytest.mark.parametrize(
+    "answer, error",
+    [
+        (lambda stub: reply(200, b" " * 2000), errors.LimitExceeded),
+        (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
+        (lambda stub: stub.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Timeout),
+        (lambda stub: stub.stall(b"HTTP/1.1 200 OK\r\n"), errors.Timeout),
+        (lambda stub: stub.hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), errors.Connection),
+    ],
+)
 @pytest.mark.requirement("P-113")
-def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(stub, transport, monkeypatch, answer, error):
+def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(
+    stub, transport, monkeypatch, answer, error
+):
     monkeypatch.setattr(worker, "MAX_ANSWER", 1000)
     before, kept, _ = open_sockets(stub), [], gc.disable()
     try:
@@ -424,7 +494,8 @@ def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(
 
 
 def open_sockets(stub):
-    """Return the descriptors of our sockets that are not the stub's. (Others of this process may be of another family.)"""
+    """Return the descriptors of our sockets that are not the stub's. (Others of this process may be of another
+    family.)"""
     found = set()
     for each in gc.get_objects():
         if isinstance(each, socket.socket) and each.family == socket.AF_INET:
@@ -441,4 +512,6 @@ def test_a_server_that_stays_silent_is_a_timeout_and_nothing_was_sent(stub, tran
         get(transport)
     with pytest.raises(errors.Timeout) as caught:
         get(transport, 0.6)
-    assert caught.value.details == {"sent": False} and {request[1] for request in stub.requests[1:]} == {"/global/health"}
+    assert caught.value.details == {"sent": False} and {request[1] for request in stub.requests[1:]} == {
+        "/global/health"
+    }

@@ -1,16 +1,16 @@
 """What a real server will not do on demand: lost replies, missing routes, web pages, wrong types, bare failures."""
 
 import base64
-from email.utils import formatdate
 import json
 import time
+from email.utils import formatdate
 
 import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode import events
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.event_signal import EventSignal
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
 
@@ -26,7 +26,7 @@ def stub():
 
 @pytest.fixture
 def client(stub):
-    made = Client(lambda until, cancel: stub.url, "/", heard=Heard())
+    made = Client(lambda until, cancel: stub.url, "/", heard=EventSignal())
     yield made
     made.close()
 
@@ -64,6 +64,7 @@ def test_a_lost_create_stays_lost_whatever_looking_for_it_meets(stub, client, an
 def test_a_delete_while_the_server_is_being_restarted_says_so():
     def locate(until, cancel=None):
         raise errors.Connection("the server is being restarted", "Try again.")
+
     with pytest.raises(errors.Connection, match="restarted"):
         Client(locate, "/").delete("ses_a", soon(1))
 
@@ -83,8 +84,13 @@ def test_what_a_gateway_says_of_a_server_that_is_away_is_no_word_of_the_servers(
     client.delete("ses_a", soon())
     stub.default = lambda method, target: away
     began = time.monotonic()
-    for call in (lambda: client.create("tok", soon(30)), lambda: client.update("ses_a", soon(30), title="x"), lambda: client.delete("ses_a", soon(30)),
-                 lambda: client.get("ses_a", soon(30)), lambda: client.survey(None, soon(30))):
+    for call in (
+        lambda: client.create("tok", soon(30)),
+        lambda: client.update("ses_a", soon(30), title="x"),
+        lambda: client.delete("ses_a", soon(30)),
+        lambda: client.get("ses_a", soon(30)),
+        lambda: client.survey(None, soon(30)),
+    ):
         with pytest.raises(errors.Connection) as caught:
             call()
         assert caught.value.details == {"status": 502, "server": "a web page", "sent": True}
@@ -100,7 +106,10 @@ def test_a_create_that_is_not_answered_in_time_can_be_found_later(stub, client):
 
 
 @pytest.mark.requirement("P-116")
-@pytest.mark.parametrize("missing", [PAGE, reply(404, b"404 Not Found", "text/plain"), reply(405, content_type=None), reply(500, content_type=None)])
+@pytest.mark.parametrize(
+    "missing",
+    [PAGE, reply(404, b"404 Not Found", "text/plain"), reply(405, content_type=None), reply(500, content_type=None)],
+)
 def test_where_the_route_is_missing_a_session_is_read_from_the_list(stub, client, missing):
     stub.answers += [missing, reply(200, [SESSION]), missing, reply(200, [SESSION])]
     assert client.get("ses_a", soon()).title == "T"
@@ -110,11 +119,24 @@ def test_where_the_route_is_missing_a_session_is_read_from_the_list(stub, client
 
 
 @pytest.mark.requirement("P-117")
-@pytest.mark.parametrize("answer", [reply(404, b"404 page not found", "text/plain"), reply(404, b"", None), reply(404, b"<html>not found</html>", "text/html"),
-                                    reply(404, {"message": "no Route matched with those values"})], ids=["text", "empty", "page", "gateway"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(404, b"404 page not found", "text/plain"),
+        reply(404, b"", None),
+        reply(404, b"<html>not found</html>", "text/html"),
+        reply(404, {"message": "no Route matched with those values"}),
+    ],
+    ids=["text", "empty", "page", "gateway"],
+)
 def test_a_404_of_something_on_the_way_is_not_an_absence(stub, client, answer):
-    for call in (lambda: client.get("ses_a", soon()), lambda: client.update("ses_a", soon(), title="x"), lambda: client.delete("ses_a", soon()),
-                 lambda: client.children("ses_a", soon()), lambda: client.status(soon())):
+    for call in (
+        lambda: client.get("ses_a", soon()),
+        lambda: client.update("ses_a", soon(), title="x"),
+        lambda: client.delete("ses_a", soon()),
+        lambda: client.children("ses_a", soon()),
+        lambda: client.status(soon()),
+    ):
         stub.answers[:] = [answer] * 3
         with pytest.raises(errors.Server) as caught:
             call()
@@ -122,16 +144,33 @@ def test_a_404_of_something_on_the_way_is_not_an_absence(stub, client, answer):
 
 
 def test_a_failure_of_the_read_is_not_an_absence(stub, client):
-    for answer, kind in ((reply(500, {"name": "UnknownError"}), errors.Server), (reply(503, b"", None), errors.Connection), (stub.stall(), errors.Timeout)):
+    for answer, kind in (
+        (reply(500, {"name": "UnknownError"}), errors.Server),
+        (reply(503, b"", None), errors.Connection),
+        (stub.stall(), errors.Timeout),
+    ):
         stub.answers[:] = [answer]
         with pytest.raises(kind):
             client.get("ses_a", soon(0.3))
 
 
 @pytest.mark.requirement("O-012")
-@pytest.mark.parametrize("answer", [PAGE, reply(200, b"{}", None), reply(200, b"", None), reply(200, b"{", "application/json"),
-                                    reply(200, b"\xff\xfe", "application/json"), reply(200, b"[" * 5000, "application/json"), reply(200, {"a": 1}),
-                                    reply(200, [1]), reply(200, b'[{"title":"no id"}]'), reply(204, b"", None), reply(302, b"", None)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        PAGE,
+        reply(200, b"{}", None),
+        reply(200, b"", None),
+        reply(200, b"{", "application/json"),
+        reply(200, b"\xff\xfe", "application/json"),
+        reply(200, b"[" * 5000, "application/json"),
+        reply(200, {"a": 1}),
+        reply(200, [1]),
+        reply(200, b'[{"title":"no id"}]'),
+        reply(204, b"", None),
+        reply(302, b"", None),
+    ],
+)
 def test_what_is_not_the_json_that_was_asked_for_is_a_server_error(stub, client, answer):
     stub.answers.append(answer)
     with pytest.raises(errors.Server) as caught:
@@ -144,10 +183,16 @@ DEEP["metadata"] = {"a": DEEP["metadata"]}
 
 
 def test_a_session_that_cannot_be_read_costs_itself_alone(stub, client):
-    """It is in no list, a lost create is found all the same, and the children of one that is deleted are known by their ids."""
+    """It is in no list, a lost create is found all the same, and the children of one that is deleted are known by their
+    ids."""
     odd = [{"id": "ses_odd", "time": 5}, DEEP]
     for each in odd:
-        stub.answers += [reply(200, [each, SESSION]), stub.hang_up(), reply(200, [each, made("tok")]), reply(200, [each, SESSION])]
+        stub.answers += [
+            reply(200, [each, SESSION]),
+            stub.hang_up(),
+            reply(200, [each, made("tok")]),
+            reply(200, [each, SESSION]),
+        ]
         assert [session.id for session in client.list(soon())] == ["ses_a"]
         assert client.create("tok", soon()).id == "ses_a"
         children = client.children("ses_p", soon())
@@ -193,10 +238,12 @@ def test_a_change_whose_answer_is_of_no_use_is_looked_for(stub, client, answer):
 
 
 @pytest.mark.requirement("O-011", "T-08")
-@pytest.mark.parametrize("name, sent", [("plain", "plain"), ("100% done", "100%25%20done"), ("x%41y", "x%252541y"), ("a%2Fb", "a%25252Fb")])
+@pytest.mark.parametrize(
+    "name, sent", [("plain", "plain"), ("100% done", "100%25%20done"), ("x%41y", "x%252541y"), ("a%2Fb", "a%25252Fb")]
+)
 def test_a_directory_is_the_same_one_after_the_server_has_decoded_its_name_twice(stub, tmp_path, name, sent):
     (tmp_path / name).mkdir()
-    client = Client(lambda until, cancel: stub.url, str(tmp_path / name), heard=Heard())
+    client = Client(lambda until, cancel: stub.url, str(tmp_path / name), heard=EventSignal())
     stub.answers.append(reply(200, []))
     client.list(soon())
     client.close()
@@ -215,9 +262,21 @@ def test_a_bare_500_is_joined_by_the_text_that_the_event_stream_has_for_it(stub,
     bare = reply(500, {"name": "UnknownError", "data": {"message": "Unexpected server error.", "ref": "err_1"}})
 
     def answer(connection):
-        client.heard.hear(events.read(json.dumps({"type": "session.error", "properties": {
-            "sessionID": "ses_a", "error": {"name": "X", "data": {"message": "Model not found: a/b"}}}}).encode()))
+        client.heard.hear(
+            events.read(
+                json.dumps(
+                    {
+                        "type": "session.error",
+                        "properties": {
+                            "sessionID": "ses_a",
+                            "error": {"name": "X", "data": {"message": "Model not found: a/b"}},
+                        },
+                    }
+                ).encode()
+            )
+        )
         connection.sendall(bare)
+
     stub.answers += [bare, answer]
     with pytest.raises(errors.Server) as caught:
         client.update("ses_a", soon(), title="x")
@@ -225,8 +284,17 @@ def test_a_bare_500_is_joined_by_the_text_that_the_event_stream_has_for_it(stub,
     with pytest.raises(errors.Server) as caught:
         client.update("ses_a", soon(), title="x")
     assert "Model not found: a/b" in caught.value.message("plue_session_update_title")
-    assert caught.value.details == {"status": 500, "error": "UnknownError", "ref": "err_1", "server": "Unexpected server error.",
-                                    "reason": "Model not found: a/b"} and caught.value.session == "ses_a"
+    assert (
+        caught.value.details
+        == {
+            "status": 500,
+            "error": "UnknownError",
+            "ref": "err_1",
+            "server": "Unexpected server error.",
+            "reason": "Model not found: a/b",
+        }
+        and caught.value.session == "ses_a"
+    )
 
 
 @pytest.mark.requirement("O-031")
@@ -247,7 +315,10 @@ def test_a_patch_holds_what_changes_and_nothing_else(stub, client):
     client.update("ses_a", soon(), archived=None)
     client.update("ses_a", soon(), archived=7, metadata={"a": 1})
     assert [json.loads(body) for _, _, _, body in stub.requests] == [
-        {"title": "x"}, {"time": {"archived": 0}}, {"metadata": {"a": 1}, "time": {"archived": 7}}]
+        {"title": "x"},
+        {"time": {"archived": 0}},
+        {"metadata": {"a": 1}, "time": {"archived": 7}},
+    ]
 
 
 @pytest.mark.requirement("O-011")
@@ -255,7 +326,10 @@ def test_every_request_names_a_directory(stub, client):
     stub.default = lambda method, target: reply(200, [])
     client.list(soon())
     client.list(soon(), directory="/other place")
-    assert [target.partition("directory=")[2].partition("&")[0] for _, target, _, _ in stub.requests] == ["%2F", "%2Fother%20place"]
+    assert [target.partition("directory=")[2].partition("&")[0] for _, target, _, _ in stub.requests] == [
+        "%2F",
+        "%2Fother%20place",
+    ]
 
 
 def test_a_share_without_a_link_is_none(stub, client):
@@ -267,8 +341,11 @@ def test_a_share_without_a_link_is_none(stub, client):
 
 @pytest.mark.requirement("O-012")
 def test_a_change_that_is_answered_by_nothing_is_done_and_by_a_web_page_is_not(stub, client):
-    calls = (lambda: client.delete("ses_a", soon()), lambda: client.stop_turn("ses_a", soon()),
-             lambda: client.prompt("ses_a", "msg_1", [{}], ("p", "m"), soon()))
+    calls = (
+        lambda: client.delete("ses_a", soon()),
+        lambda: client.stop_turn("ses_a", soon()),
+        lambda: client.prompt("ses_a", "msg_1", [{}], ("p", "m"), soon()),
+    )
     for call in calls:
         for answer in (reply(204, b"", None), reply(200, b"", None), reply(202, True)):
             stub.answers[:] = [answer]
@@ -311,7 +388,9 @@ def test_metadata_that_is_too_deep_is_the_servers_fault_and_named(stub, client):
 @pytest.mark.requirement("O-009", "T-09")
 def test_a_password_of_any_bytes_is_sent_as_it_is(stub):
     """As the environment may hold it: what is not UTF-8 stands there as lone surrogates."""
-    client = Client(lambda until, cancel: stub.url, "/", None, b"\xff\xfe".decode("utf-8", "surrogateescape"), heard=Heard())
+    client = Client(
+        lambda until, cancel: stub.url, "/", None, b"\xff\xfe".decode("utf-8", "surrogateescape"), heard=EventSignal()
+    )
     stub.answers.append(reply(200, []))
     client.list(soon())
     client.close()
@@ -319,8 +398,18 @@ def test_a_password_of_any_bytes_is_sent_as_it_is(stub):
     assert base64.b64decode(sent.removeprefix("Basic ")) == b"opencode:\xff\xfe"
 
 
-@pytest.mark.parametrize("said, low, high", [(600, 598_000, 602_000), (-600, -602_000, -598_000), (0, 0, 0), ("yesterday", 0, 0), ("Fri, 32 Dec 9999 99:99:99 GMT", 0, 0),
-                                             ("Thu, 01 Jan 0000 00:00:00 GMT", -1 << 50, 0), (None, 0, 0)])
+@pytest.mark.parametrize(
+    "said, low, high",
+    [
+        (600, 598_000, 602_000),
+        (-600, -602_000, -598_000),
+        (0, 0, 0),
+        ("yesterday", 0, 0),
+        ("Fri, 32 Dec 9999 99:99:99 GMT", 0, 0),
+        ("Thu, 01 Jan 0000 00:00:00 GMT", -1 << 50, 0),
+        (None, 0, 0),
+    ],
+)
 def test_what_the_servers_clock_shows_is_what_its_last_answer_says(stub, client, said, low, high):
     """Titles that the server makes are told from its messages' times (O-027): they are compared by its own clock."""
     assert client.ahead() == 0

@@ -25,7 +25,9 @@ from tests.opencode.fixtures import ROOT, soon
 TIMES = 50 if os.environ.get("PLUE_TORTURE") else 2
 
 #: A program that prints what a server prints, and then what the test wants: `sh -c FAKE sh …` ignores "serve …".
-LISTENS = "echo 'Warning: OPENCODE_SERVER_PASSWORD is not set'; echo 'opencode server listening on http://127.0.0.1:4321'; "
+LISTENS = (
+    "echo 'Warning: OPENCODE_SERVER_PASSWORD is not set'; echo 'opencode server listening on http://127.0.0.1:4321'; "
+)
 UNTIL_TOLD = "while [ ! -e told ]; do sleep 0.02; done; "
 
 
@@ -76,16 +78,26 @@ def test_the_url_is_taken_from_the_line_that_says_it_listens(guard, tmp_path):
 
 @pytest.mark.requirement("O-006")
 def test_a_server_is_spawned_offline_with_a_password_and_its_own_settings_win(guard, tmp_path):
-    script = "env > environment; pwd >> environment; echo \"$@\" >> environment; " + LISTENS + "exec sleep 60"
+    script = 'env > environment; pwd >> environment; echo "$@" >> environment; ' + LISTENS + "exec sleep 60"
     owned = fake(script, guard, tmp_path)
     owned.start(soon())
     said = (tmp_path / "environment").read_text().splitlines()
-    assert {"npm_config_offline=true", "OPENCODE_DISABLE_AUTOUPDATE=1", "OPENCODE_DISABLE_MODELS_FETCH=1", str(tmp_path)} <= set(said)
+    assert {
+        "npm_config_offline=true",
+        "OPENCODE_DISABLE_AUTOUPDATE=1",
+        "OPENCODE_DISABLE_MODELS_FETCH=1",
+        str(tmp_path),
+    } <= set(said)
     assert f"OPENCODE_SERVER_PASSWORD={owned.password}" in said and len(owned.password) == 48
     assert said[-1] == "serve --hostname 127.0.0.1 --port 0"
     owned.stop()
-    owned = OwnServer(["sh", "-c", script, "sh"], str(tmp_path), {"npm_config_offline": "x", "PATH": os.environ["PATH"]},
-                      {"npm_config_offline": "false", "OPENCODE_SERVER_PASSWORD": "mine"}, program=guard)
+    owned = OwnServer(
+        ["sh", "-c", script, "sh"],
+        str(tmp_path),
+        {"npm_config_offline": "x", "PATH": os.environ["PATH"]},
+        {"npm_config_offline": "false", "OPENCODE_SERVER_PASSWORD": "mine"},
+        program=guard,
+    )
     owned.start(soon())
     said = (tmp_path / "environment").read_text().splitlines()
     assert owned.password == "mine" and {"npm_config_offline=false", "OPENCODE_SERVER_PASSWORD=mine"} <= set(said)
@@ -95,7 +107,9 @@ def test_a_server_is_spawned_offline_with_a_password_and_its_own_settings_win(gu
 @pytest.mark.requirement("O-004")
 def test_a_server_that_ends_before_it_listens_says_why(guard, tmp_path):
     owned = fake("echo 'ServeError: port taken' >&2; exit 1", guard, tmp_path)
-    with pytest.raises(errors.Server, match="before it listened .exit code 1.; its last words: ServeError: port taken") as caught:
+    with pytest.raises(
+        errors.Server, match="before it listened .exit code 1.; its last words: ServeError: port taken"
+    ) as caught:
         owned.start(soon())
     assert caught.value.details == {"exit": "exit code 1", "stderr": "ServeError: port taken"}
     owned.stop()
@@ -104,18 +118,27 @@ def test_a_server_that_ends_before_it_listens_says_why(guard, tmp_path):
 @pytest.mark.requirement("O-004")
 def test_a_real_server_whose_port_is_taken_says_so(opencode, guard, repository, isolated):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        owned = OwnServer([opencode, "serve", "--hostname", "127.0.0.1", "--port", str(taken.getsockname()[1])], repository,
-                          dict(os.environ), isolated, program=guard)
+        owned = OwnServer(
+            [opencode, "serve", "--hostname", "127.0.0.1", "--port", str(taken.getsockname()[1])],
+            repository,
+            dict(os.environ),
+            isolated,
+            program=guard,
+        )
         with pytest.raises(errors.Server, match="exit code 1.*(ServeError|port)"):
             owned.start(soon(60))
         owned.stop()
 
 
-@pytest.mark.parametrize("command, folder, program, text", [
-    (["/nonexistent/opencode"], None, None, "command /nonexistent/opencode cannot be run: No such file"),
-    (["/etc/passwd"], None, None, "command /etc/passwd cannot be run: Permission denied"),
-    (["true"], "/nonexistent", None, "directory /nonexistent cannot be used"),
-    (["true"], None, "/nonexistent/guard", "guard /nonexistent/guard cannot be run.*Install the package again")])
+@pytest.mark.parametrize(
+    "command, folder, program, text",
+    [
+        (["/nonexistent/opencode"], None, None, "command /nonexistent/opencode cannot be run: No such file"),
+        (["/etc/passwd"], None, None, "command /etc/passwd cannot be run: Permission denied"),
+        (["true"], "/nonexistent", None, "directory /nonexistent cannot be used"),
+        (["true"], None, "/nonexistent/guard", "guard /nonexistent/guard cannot be run.*Install the package again"),
+    ],
+)
 def test_what_cannot_be_run_is_named(guard, tmp_path, command, folder, program, text):
     owned = OwnServer(command, folder or str(tmp_path), {"PATH": os.environ["PATH"]}, {}, program=program or guard)
     with pytest.raises(errors.StoreIo) as caught:
@@ -135,8 +158,15 @@ def test_a_server_that_never_listens_is_a_timeout_and_ended(guard, tmp_path):
 @pytest.mark.requirement("O-003")
 def test_a_talkative_server_is_read_for_ever_and_its_end_is_kept(guard, tmp_path):
     ended = threading.Event()
-    owned = fake(LISTENS + UNTIL_TOLD + "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo 'last words' >&2; exit 3", guard, tmp_path,
-                 on_change=lambda url: ended.set() if url is None else None, back_off=(30, 30))
+    owned = fake(
+        LISTENS
+        + UNTIL_TOLD
+        + "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo 'last words' >&2; exit 3",
+        guard,
+        tmp_path,
+        on_change=lambda url: ended.set() if url is None else None,
+        back_off=(30, 30),
+    )
     owned.start(soon())
     (tmp_path / "told").touch()
     assert ended.wait(10)
@@ -166,7 +196,11 @@ def test_who_ignores_term_is_killed_within_seven_seconds(guard, tmp_path):
 
 @pytest.mark.requirement("O-005")
 def test_a_wrapper_takes_what_it_started_with_it_also_from_other_groups(guard, tmp_path):
-    script = "sleep 61 & echo $! >> pids; setsid sleep 62 & setsid sh -c 'echo $$ >> pids; exec sleep 63' & sh -c 'sleep 64 & echo $! >> pids' ; " + LISTENS + "wait"
+    script = (
+        "sleep 61 & echo $! >> pids; setsid sleep 62 & setsid sh -c 'echo $$ >> pids; exec sleep 63' & sh -c 'sleep 64 & echo $! >> pids' ; "
+        + LISTENS
+        + "wait"
+    )
     owned = fake(script, guard, tmp_path)
     owned.start(soon())
     until = soon()
@@ -224,6 +258,7 @@ def test_a_server_that_fails_three_health_checks_is_restarted(guard, tmp_path, m
         if owned.starts < 2:
             raise errors.Timeout("x")
         back.set()
+
     owned = fake(LISTENS + "exec sleep 60", guard, tmp_path, check=check, back_off=(0.05, 0.05))
     owned.start(soon())
     assert back.wait(15) and owned.starts == 2
@@ -232,7 +267,13 @@ def test_a_server_that_fails_three_health_checks_is_restarted(guard, tmp_path, m
 
 def test_stopping_wakes_who_waits_for_the_url_and_ends_a_pause(guard, tmp_path):
     down, outcomes = threading.Event(), []
-    owned = fake(LISTENS + UNTIL_TOLD, guard, tmp_path, on_change=lambda url: down.set() if url is None else None, back_off=(60, 60))
+    owned = fake(
+        LISTENS + UNTIL_TOLD,
+        guard,
+        tmp_path,
+        on_change=lambda url: down.set() if url is None else None,
+        back_off=(60, 60),
+    )
     owned.start(soon())
     (tmp_path / "told").touch()
     assert down.wait(5)
@@ -242,6 +283,7 @@ def test_stopping_wakes_who_waits_for_the_url_and_ends_a_pause(guard, tmp_path):
             owned.url(soon(30))
         except errors.PlueError as error:
             outcomes.append(error.name)
+
     thread = threading.Thread(target=wait)
     thread.start()
     began = time.monotonic()
@@ -263,6 +305,7 @@ def test_after_each_kill_of_the_server_calls_work_again_and_nothing_acknowledged
                 return call()
             except errors.Connection as error:
                 assert error.retryable and time.monotonic() < until
+
     for number in range(TIMES):
         made.append(client.create(f"kill-{number}", soon(), title="Kept").id)
         pid = server.pid
@@ -294,7 +337,14 @@ time.sleep(600)
 @contextlib.contextmanager
 def host(command, folder, overrides, guard, listening=True, **how):
     """Run a program that owns a server; yields it and the server's pid."""
-    source = HOST.format(root=str(ROOT), command=json.dumps(command), folder=str(folder), overrides=json.dumps(overrides), guard=guard, listening=listening)
+    source = HOST.format(
+        root=str(ROOT),
+        command=json.dumps(command),
+        folder=str(folder),
+        overrides=json.dumps(overrides),
+        guard=guard,
+        listening=listening,
+    )
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, **how) as running:
         try:
             yield running, int(running.stdout.readline())
@@ -305,7 +355,10 @@ def host(command, folder, overrides, guard, listening=True, **how):
 @pytest.mark.requirement("O-007")
 def test_a_killed_host_leaves_no_real_server(opencode, guard, repository, isolated):
     for number in range(TIMES):  # now a server that listens, now one that has only begun to start
-        with host([opencode], repository, isolated, guard, listening=number % 4 == 0, start_new_session=True) as (running, pid):
+        with host([opencode], repository, isolated, guard, listening=number % 4 == 0, start_new_session=True) as (
+            running,
+            pid,
+        ):
             guardian = _parent(Path(f"/proc/{pid}"))
             os.killpg(running.pid, signal.SIGKILL)  # the host's group: the guard is not in it
         assert gone_within(10, pid, guardian)
@@ -314,8 +367,8 @@ def test_a_killed_host_leaves_no_real_server(opencode, guard, repository, isolat
 @pytest.mark.requirement("O-007")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_however_the_host_dies_nothing_is_left(guard, tmp_path, how):
-    stubborn = "trap '' TERM HUP INT; " if how == signal.SIGKILL else ""
-    script = f"{stubborn}setsid sleep 60 & echo $! > child; {LISTENS} while :; do sleep 0.1; done"
+    retried = "trap '' TERM HUP INT; " if how == signal.SIGKILL else ""
+    script = f"{retried}setsid sleep 60 & echo $! > child; {LISTENS} while :; do sleep 0.1; done"
     with host(["sh", "-c", script, "sh"], tmp_path, {}, guard, stderr=subprocess.DEVNULL) as (running, pid):
         child = int((tmp_path / "child").read_text())
         guardian = _parent(Path(f"/proc/{pid}"))
@@ -325,18 +378,26 @@ def test_however_the_host_dies_nothing_is_left(guard, tmp_path, how):
 
 
 def test_the_guard_can_be_used_alone(guard, tmp_path):
-    running = Guarded(["sh", "-c", "echo out; echo err >&2; exit 7"], str(tmp_path), {"PATH": os.environ["PATH"]}, guard)
+    running = Guarded(
+        ["sh", "-c", "echo out; echo err >&2; exit 7"], str(tmp_path), {"PATH": os.environ["PATH"]}, guard
+    )
     until = soon()
     while not running.gone and time.monotonic() < until:
         running.listen()
         threading.Event().wait(0.01)
-    assert (running.exit, os.read(running.stdout, 100), os.read(running.stderr, 100)) == ("exit code 7", b"out\n", b"err\n")
+    assert (running.exit, os.read(running.stdout, 100), os.read(running.stderr, 100)) == (
+        "exit code 7",
+        b"out\n",
+        b"err\n",
+    )
     running.stop()
     running.close()
     running.close()
 
 
-@pytest.mark.parametrize("lack", [errors.StoreIo("no descriptor is left"), MemoryError()], ids=["descriptors", "memory"])
+@pytest.mark.parametrize(
+    "lack", [errors.StoreIo("no descriptor is left"), MemoryError()], ids=["descriptors", "memory"]
+)
 def test_what_lacks_here_at_a_health_check_is_no_fault_of_the_servers(guard, tmp_path, monkeypatch, lack):
     """It was restarted after three of them."""
     monkeypatch.setattr(module, "CHECK", 0.05)
@@ -347,6 +408,7 @@ def test_what_lacks_here_at_a_health_check_is_no_fault_of_the_servers(guard, tmp
         if len(checks) > 3 * module.CHECKS:
             enough.set()
         raise lack
+
     owned = fake(LISTENS + "exec sleep 60", guard, tmp_path, check=check)
     owned.start(soon())
     pid = owned.pid
@@ -378,5 +440,11 @@ print(os.path.exists(f"/proc/{{pid}}/stat"))
 def test_a_server_of_our_own_is_checked_and_ended_where_no_thread_can_be_started(guard, tmp_path, no_threads):
     """Each check had a thread of its own: without one, the healthy server was ended."""
     source = CHECKED.format(root=str(ROOT), script=LISTENS + "exec sleep 60", folder=str(tmp_path), guard=guard)
-    done = subprocess.run([sys.executable, "-c", source], env={**os.environ, "LD_PRELOAD": no_threads}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, "LD_PRELOAD": no_threads},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.stdout.split(), done.stderr) == (["True", "1", "True", "False"], "")

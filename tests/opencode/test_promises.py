@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
@@ -28,7 +28,13 @@ class Library:
     """The library as the boundary runs it, in this process."""
 
     def __init__(self, server, repository, folder, **more):
-        backend = {"kind": "opencode", "url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password}
+        backend = {
+            "kind": "opencode",
+            "url": server.url(soon()),
+            "directory": repository,
+            "username": server.username,
+            "password": server.password,
+        }
         self.told = RecordingPublisher()
         self.runtime = Runtime(json.dumps({"dataDir": str(folder), "backend": backend, **more}), {}.get, self.told)
         self.runtime.begin()
@@ -59,13 +65,31 @@ def prompt(client, session_id, text):
 
 
 def answered(client, session_id, message_id):
-    return any(message.parent_id == message_id and message.ended for message, _ in client.messages(session_id, soon())[0])
+    return any(
+        message.parent_id == message_id and message.ended for message, _ in client.messages(session_id, soon())[0]
+    )
 
 
 #: All that the library asks of a server.
-ROUTES = ("GET /session", "POST /session", "GET /session/status", "GET /session/ID", "PATCH /session/ID", "DELETE /session/ID", "POST /session/ID/fork",
-          "POST /session/ID/abort", "POST /session/ID/share", "DELETE /session/ID/share", "GET /session/ID/children", "GET /session/ID/message",
-          "GET /session/ID/message/ID", "POST /session/ID/prompt_async", "GET /config/providers", "GET /permission", "POST /permission/ID/reply")
+ROUTES = (
+    "GET /session",
+    "POST /session",
+    "GET /session/status",
+    "GET /session/ID",
+    "PATCH /session/ID",
+    "DELETE /session/ID",
+    "POST /session/ID/fork",
+    "POST /session/ID/abort",
+    "POST /session/ID/share",
+    "DELETE /session/ID/share",
+    "GET /session/ID/children",
+    "GET /session/ID/message",
+    "GET /session/ID/message/ID",
+    "POST /session/ID/prompt_async",
+    "GET /config/providers",
+    "GET /permission",
+    "POST /permission/ID/reply",
+)
 
 
 @pytest.mark.requirement("O-010", "O-067", "O-008")
@@ -75,12 +99,17 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
     def spy(self, method, path, *arguments):
         taken.add(f"{method} {re.sub('(ses|msg|per)_[A-Za-z0-9]+', 'ID', path)}")
         return send(self, method, path, *arguments)
+
     monkeypatch.setattr(Transport, "send", spy)
     do = library.do
     session = do(lambda on: on.sessions.create()).id
     child = do(lambda on: on.sessions.create(session)).id
     do(lambda on: on.sessions.update_title(session, "T"))
-    do(lambda on: on.sessions.update(session, parameters.patch('{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}', "patch")))
+    do(
+        lambda on: on.sessions.update(
+            session, parameters.patch('{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}', "patch")
+        )
+    )
     do(lambda on: on.sessions.initialize(session, *MODEL))
     do(lambda on: on.sessions.get_info(session))
     do(lambda on: on.sessions.list())
@@ -104,14 +133,20 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
 @pytest.mark.requirement("O-025")
 def test_after_many_renames_at_once_there_is_one_title_here_and_there(library, client):
     session = library.do(lambda on: on.sessions.create()).id
-    threads = [threading.Thread(target=lambda n=n: [library.do(lambda on: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)])
-               for n in range(4)]
+    threads = [
+        threading.Thread(
+            target=lambda n=n: [
+                library.do(lambda on: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)
+            ]
+        )
+        for n in range(4)
+    ]
     theirs = threading.Thread(target=lambda: [client.update(session, soon(), title=f"theirs {i}") for i in range(12)])
     for thread in (*threads, theirs):
         thread.start()
     for thread in (*threads, theirs):
         thread.join(30)
-    eventually(lambda: library.runtime.store.look(session).title == client.get(session, soon()).title)
+    eventually(lambda: library.runtime.store.read(session).title == client.get(session, soon()).title)
 
 
 @pytest.mark.requirement("O-037")
@@ -120,6 +155,7 @@ def test_what_an_aborted_turn_had_asked_for_is_asked_no_more(library, client):
 
     def asked():
         return [each["sessionID"] for each in client._call("GET", "/permission", None, soon(), None)]
+
     prompt(client, session, "[bash=touch asked]")
     eventually(lambda: session in asked(), 30)
     library.do(lambda on: on.sessions.abort(session))
@@ -143,11 +179,13 @@ def test_a_call_that_is_late_or_cut_off_ends_no_turn(library, client, model):
 
 
 @pytest.mark.requirement("O-068", "O-050")
-def test_the_first_turn_of_a_servers_life_takes_its_time_and_aborted_early_does_no_harm(opencode, guard, repository, isolated, model):
+def test_the_first_turn_of_a_servers_life_takes_its_time_and_aborted_early_does_no_harm(
+    opencode, guard, repository, isolated, model
+):
     cold = OwnServer([opencode], repository, dict(os.environ), isolated, program=guard)
     cold.start(soon(60))
     try:
-        heard = Heard()
+        heard = EventSignal()
         client = Client(cold.url, repository, cold.username, cold.password, heard)
         session = client.create(uuid.uuid4().hex, soon()).id
         prompt(client, session, "first [wait]")

@@ -20,9 +20,14 @@ class Seen:
     def __init__(self, backend, environ=None, **more):
         values = dict.fromkeys(("url", "directory", "username", "password", "spawn"))
         self.told = queue.Queue()
-        self.server = Server(Settings({**values, **backend}), environ or {}, snapshot=lambda: self.told.put("snapshot"),
-                             apply=lambda change: self.told.put((change.kind, change.value)),
-                             on_state=lambda error: self.told.put("up" if error is None else "down"), **more)
+        self.server = Server(
+            Settings({**values, **backend}),
+            environ or {},
+            snapshot=lambda: self.told.put("snapshot"),
+            apply=lambda change: self.told.put((change.kind, change.value)),
+            on_state=lambda error: self.told.put("up" if error is None else "down"),
+            **more,
+        )
 
     def until(self, what, seconds=30):
         until = soon(seconds)
@@ -32,7 +37,9 @@ class Seen:
 
 @pytest.mark.requirement("O-002")
 def test_attached_by_url_the_changes_of_another_client_are_told(server, client, repository):
-    seen = Seen({"url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password})
+    seen = Seen(
+        {"url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password}
+    )
     seen.server.open(soon())
     seen.server.follow()
     seen.until("up")
@@ -63,7 +70,9 @@ def test_a_server_that_is_away_is_a_connection_error_in_time(repository):
 def test_spawned_and_killed_it_comes_back_and_closed_it_is_gone(opencode, guard, repository, isolated):
     lifelines = []
     spawn = Settings({"command": [opencode], "directory": repository, "env": isolated})
-    seen = Seen({"spawn": spawn}, dict(os.environ), guard=guard, on_lifeline=lambda fd, opened: lifelines.append((fd, opened)))
+    seen = Seen(
+        {"spawn": spawn}, dict(os.environ), guard=guard, on_lifeline=lambda fd, opened: lifelines.append((fd, opened))
+    )
     seen.server.open(soon(60))
     seen.server.follow()
     seen.until("up")

@@ -41,8 +41,15 @@ class Follower:
 
     def __init__(self, url, directory="/d", headers=None, snapshot=None, **more):
         self.seen = queue.Queue()
-        self.stream = Stream(lambda until, cancel: url() if callable(url) else url, directory, headers or {}, snapshot or self.snapshot,
-                             self.apply, self.state, **{"back_off": (0.02, 0.1), **more})
+        self.stream = Stream(
+            lambda until, cancel: url() if callable(url) else url,
+            directory,
+            headers or {},
+            snapshot or self.snapshot,
+            self.apply,
+            self.state,
+            **{"back_off": (0.02, 0.1), **more},
+        )
 
     def snapshot(self):
         self.seen.put("snapshot")
@@ -83,6 +90,7 @@ def test_the_snapshot_comes_after_subscribing_and_before_what_was_heard_meanwhil
     def snapshot():
         order.append(len(stub.requests))
         follower.seen.put("snapshot")
+
     stub.answers.append(stub.stall(HEAD + chunk(CONNECTED + idle(1)) + chunk(idle(2))))
     follower = Follower(stub.url, snapshot=snapshot, headers={"Authorization": "Basic x"})
     with follower:
@@ -94,7 +102,9 @@ def test_the_snapshot_comes_after_subscribing_and_before_what_was_heard_meanwhil
 
 @pytest.mark.requirement("O-062")
 def test_the_first_event_is_heard_at_once_chunked_or_not(stub):
-    stub.answers.append(stub.stall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n" + CONNECTED))
+    stub.answers.append(
+        stub.stall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n" + CONNECTED)
+    )
     began = time.monotonic()
     with Follower(stub.url) as follower:
         assert follower.next() == "snapshot" and time.monotonic() - began < 1
@@ -104,8 +114,13 @@ def test_the_first_event_is_heard_at_once_chunked_or_not(stub):
 def test_a_stream_is_read_as_every_answer_is_with_hints_before_it_and_compressed_on_its_way(stub, encoding):
     """Something on the way may do so, although nobody asked: calls went on, and nothing was ever heard."""
     packing = zlib.compressobj(wbits=zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-    parts = [packing.compress(data) + packing.flush(zlib.Z_SYNC_FLUSH) for data in (CONNECTED + idle(1)[:5], idle(1)[5:])]
-    hints, head = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n", HEAD[:-2] + f"Content-Encoding: {encoding}\r\n\r\n".encode()
+    parts = [
+        packing.compress(data) + packing.flush(zlib.Z_SYNC_FLUSH) for data in (CONNECTED + idle(1)[:5], idle(1)[5:])
+    ]
+    hints, head = (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n",
+        HEAD[:-2] + f"Content-Encoding: {encoding}\r\n\r\n".encode(),
+    )
     stub.answers.append(stub.stall(hints + head + b"".join(map(chunk, parts))))
     with Follower(stub.url) as follower:
         assert [follower.next() for _ in range(3)] == ["snapshot", "up", "idle ses_1"]
@@ -120,10 +135,22 @@ def test_a_stream_that_cannot_be_read_is_a_state_that_says_so(stub, head):
 
 @pytest.mark.requirement("O-058")
 def test_after_a_reconnect_and_after_a_disposal_there_is_a_new_snapshot(stub):
-    stub.answers += [stub.hang_up(HEAD + chunk(CONNECTED + idle(1))), stub.stall(HEAD + chunk(CONNECTED + event("server.instance.disposed", directory="/d") + idle(2)))]
+    stub.answers += [
+        stub.hang_up(HEAD + chunk(CONNECTED + idle(1))),
+        stub.stall(HEAD + chunk(CONNECTED + event("server.instance.disposed", directory="/d") + idle(2))),
+    ]
     with Follower(stub.url) as follower:
-        assert [follower.next() for _ in range(9)] == ["snapshot", "up", "idle ses_1", "down CONNECTION", "snapshot", "up", "snapshot",
-                                                       "disposed None", "idle ses_2"]
+        assert [follower.next() for _ in range(9)] == [
+            "snapshot",
+            "up",
+            "idle ses_1",
+            "down CONNECTION",
+            "snapshot",
+            "up",
+            "snapshot",
+            "disposed None",
+            "idle ses_2",
+        ]
 
 
 @pytest.mark.requirement("O-059")
@@ -143,6 +170,7 @@ def test_reconnecting_backs_off_up_to_the_longest_pause_and_tells_of_the_loss_on
         if len(pauses) == 8:
             enough.set()
             self._stopping = True
+
     monkeypatch.setattr(Stream, "_pause", pause)
     stub.default = lambda method, target: reply(500)
     with Follower(stub.url, back_off=module.BACK_OFF) as follower:
@@ -159,9 +187,16 @@ def test_our_own_servers_return_ends_the_pause(stub):
         assert follower.next() == "snapshot"
 
 
-@pytest.mark.parametrize("answer, state", [
-    (reply(401, content_type=None), "ACCESS_DENIED"), (reply(200, b"<html>", "text/html"), "SERVER"), (reply(200, b"{}"), "SERVER"),
-    (reply(404), "SERVER"), (b"SSH-2.0\r\n\r\n", "SERVER")])
+@pytest.mark.parametrize(
+    "answer, state",
+    [
+        (reply(401, content_type=None), "ACCESS_DENIED"),
+        (reply(200, b"<html>", "text/html"), "SERVER"),
+        (reply(200, b"{}"), "SERVER"),
+        (reply(404), "SERVER"),
+        (b"SSH-2.0\r\n\r\n", "SERVER"),
+    ],
+)
 def test_what_is_no_event_stream_is_a_state_that_says_so(stub, answer, state):
     stub.default = lambda method, target: answer
     with Follower(stub.url) as follower:
@@ -184,6 +219,7 @@ def test_a_snapshot_that_fails_is_tried_again_with_a_new_connection(stub):
         if failures:
             raise failures.pop()
         follower.seen.put("snapshot")
+
     stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED))
     follower = Follower(stub.url, snapshot=snapshot)
     with follower:
@@ -200,6 +236,7 @@ def test_a_defect_of_who_is_called_is_told_and_does_not_end_the_following(stub, 
         if defects:
             raise defects.pop()
         follower.seen.put(where)
+
     stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED + idle(1)))
     follower = Follower(stub.url, **({"snapshot": broken} if where == "snapshot" else {}))
     if where == "apply":
@@ -213,12 +250,15 @@ def test_a_defect_of_who_is_called_is_told_and_does_not_end_the_following(stub, 
 @pytest.mark.parametrize("where", ["locate", "on_state"])
 def test_a_defect_in_either_thread_is_no_print_and_does_not_end_the_following(stub, where, capfd):
     defects = [AttributeError("x"), TypeError("y")]
-    stub.default = lambda method, target: reply(401, content_type=None) if where == "on_state" and defects else stub.stall(HEAD + chunk(CONNECTED))
+    stub.default = lambda method, target: (
+        reply(401, content_type=None) if where == "on_state" and defects else stub.stall(HEAD + chunk(CONNECTED))
+    )
 
     def broken(*told):
         if defects:
             raise defects.pop()
         return stub.url if where == "locate" else follower.state(*told)
+
     follower = Follower(stub.url)
     setattr(follower.stream, f"_{where}", broken)
     with follower:
@@ -237,6 +277,7 @@ def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapsho
         begun.set()
         release.wait(10)
         follower.seen.put("snapshot")
+
     taken = threading.Event()
 
     def flood(connection):
@@ -246,6 +287,7 @@ def test_the_reader_does_not_wait_for_who_applies_and_too_much_becomes_a_snapsho
             connection.sendall(chunk(b"".join(idle(number * 100 + each) for each in range(100))))
         taken.set()
         stub.stall()(connection)
+
     stub.answers.append(flood)
     follower = Follower(stub.url, snapshot=snapshot)
     with follower:
@@ -264,15 +306,18 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
         reached.set()
         release.wait(10)
         raise OSError("released")
+
     if when == "resolving":
         monkeypatch.setattr("plue_session.adapters.opencode.connection.socket.getaddrinfo", hang)
     elif when == "paused":
-        monkeypatch.setattr(Stream, "_pause", lambda self, seconds, real=Stream._pause: (reached.set(), real(self, seconds)))
+        monkeypatch.setattr(
+            Stream, "_pause", lambda self, seconds, real=Stream._pause: (reached.set(), real(self, seconds))
+        )
         stub.default = lambda method, target: reply(500)
     elif when == "connecting":
         monkeypatch.setattr("socket.socket.connect", hang)
     else:
-        stub.default = lambda method, target: (stub.stall() if when == "silent" else stub.stall(HEAD + chunk(CONNECTED)))
+        stub.default = lambda method, target: stub.stall() if when == "silent" else stub.stall(HEAD + chunk(CONNECTED))
     follower = Follower(stub.url, back_off=(60, 60))
     with follower:
         if when == "silent":

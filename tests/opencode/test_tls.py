@@ -1,4 +1,5 @@
-"""Over https: whom we trust, and that all else is as over http. `tls/server.pem` is for "localhost", signed by `tls/authority.pem`."""
+"""Over https: whom we trust, and that all else is as over http. `tls/server.pem` is for "localhost", signed by
+`tls/authority.pem`."""
 
 import os
 import socket
@@ -62,7 +63,14 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing_and_the_error_says_why
     with pytest.raises(errors.Connection, match="no trusted connection .*(issuer|mismatch)"):
         probe(url, {}, 5)
     told, heard = threading.Event(), []
-    stream = Stream(lambda until, cancel: url, "/x", {}, lambda: None, lambda change: None, lambda error: (heard.append(error), told.set()))
+    stream = Stream(
+        lambda until, cancel: url,
+        "/x",
+        {},
+        lambda: None,
+        lambda change: None,
+        lambda error: (heard.append(error), told.set()),
+    )
     stream.start()
     assert told.wait(5)
     stream.stop()
@@ -85,8 +93,11 @@ def test_a_secured_connection_that_breaks_once_the_request_was_sent_does_not_spe
         with socket.socket(fileno=os.dup(connection.fileno())) as raw:
             raw.sendall(b"this is no record of TLS")
         raise OSError
+
     secure.answers += [garble]
-    with pytest.raises(errors.Connection, match="the server ended the connection without an answer.*not known") as caught:
+    with pytest.raises(
+        errors.Connection, match="the server ended the connection without an answer.*not known"
+    ) as caught:
         transport.send("PATCH", "/session/ses_a", {}, b"{}", time.monotonic() + 5)
     assert caught.value.details == {"sent": True}
 
@@ -95,7 +106,11 @@ def test_a_secured_connection_that_breaks_once_the_request_was_sent_does_not_spe
 def test_deadline_cancel_and_close_cut_a_secured_connection_too(secure, trusted):
     transport = Transport(secure.url)
     assert get(transport).status == 200
-    secure.answers += [secure.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), secure.stall(), secure.stall()]
+    secure.answers += [
+        secure.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+        secure.stall(),
+        secure.stall(),
+    ]
     began = time.monotonic()
     with pytest.raises(errors.Timeout):
         get(transport, 0.3)

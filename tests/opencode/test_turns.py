@@ -46,8 +46,14 @@ def listening(request, server, client, heard):
         yield TIMES // 4
         return
     connected = threading.Event()
-    stream = Stream(lambda until, cancel: server.url(until), client.directory, authorization(server), lambda: None, heard.hear,
-                    lambda error: connected.set() if error is None else None)
+    stream = Stream(
+        lambda until, cancel: server.url(until),
+        client.directory,
+        authorization(server),
+        lambda: None,
+        heard.hear,
+        lambda error: connected.set() if error is None else None,
+    )
     stream.start()
     assert connected.wait(10)
     heard.connected = True
@@ -58,6 +64,7 @@ def listening(request, server, client, heard):
 
 def authorization(server):
     from plue_session.adapters.opencode.http import Transport
+
     return Transport("http://x", server.username, server.password).headers
 
 
@@ -93,7 +100,7 @@ def test_an_abort_in_mid_stream_ends_the_turn_for_certain(client, turns, session
         slowest = max(slowest, time.monotonic() - began)
         # What must hold when it returns, without waiting any more:
         assert session.id not in client.status(soon())
-        answer, = answers(client, session, aborted)
+        (answer,) = answers(client, session, aborted)
         assert answer.ended and answer.failure.name == "MessageAbortedError"
         assert model.ended.get(timeout=2) == (f"turn {number} [wait]", "left")
     assert slowest < 2
@@ -163,7 +170,9 @@ def test_a_busy_session_is_aborted_before_it_is_deleted(client, turns, session, 
 
 
 @pytest.mark.requirement("O-030", "P-117")
-def test_a_descendant_that_another_client_deletes_meanwhile_is_not_taken_for_the_session(client, turns, session, model, monkeypatch):
+def test_a_descendant_that_another_client_deletes_meanwhile_is_not_taken_for_the_session(
+    client, turns, session, model, monkeypatch
+):
     child = client.create(uuid.uuid4().hex, soon(), parent_id=session.id)
     prompt(client, session, f"parent {session.id} [wait]")
     model.started.get(timeout=10)
@@ -175,6 +184,7 @@ def test_a_descendant_that_another_client_deletes_meanwhile_is_not_taken_for_the
             client.delete(child.id, soon())
         asked.append(session_id)
         return found
+
     monkeypatch.setattr(client, "children", others)
     turns.delete(session.id, soon())
     assert asked == [session.id] and model.ended.get(timeout=2)[1] == "left"
@@ -183,9 +193,18 @@ def test_a_descendant_that_another_client_deletes_meanwhile_is_not_taken_for_the
 
 
 @pytest.mark.requirement("O-030", "P-146")
-def test_what_runs_in_another_directory_is_aborted_before_its_parent_is_deleted(client, turns, session, model, tmp_path):
+def test_what_runs_in_another_directory_is_aborted_before_its_parent_is_deleted(
+    client, turns, session, model, tmp_path
+):
     child = client.create(uuid.uuid4().hex, soon(), directory=str(tmp_path), parent_id=session.id)
-    client.prompt(child.id, "msg_" + uuid.uuid4().hex[:26], [{"type": "text", "text": f"elsewhere {child.id} [wait]"}], MODEL, soon(), directory=child.directory)
+    client.prompt(
+        child.id,
+        "msg_" + uuid.uuid4().hex[:26],
+        [{"type": "text", "text": f"elsewhere {child.id} [wait]"}],
+        MODEL,
+        soon(),
+        directory=child.directory,
+    )
     model.started.get(timeout=20)
     turns.delete(session.id, soon(), elsewhere=[child.directory])
     assert model.ended.get(timeout=2)[1] == "left" and child.id not in client.status(soon(), directory=child.directory)

@@ -25,20 +25,28 @@ def plain():
 
 @pytest.fixture(scope="session")
 def begin(server, plain, repository, tmp_path_factory):
-    """`begin(**config)` starts a host whose sessions are the real server's, which it reaches through `host.proxy`; `end` ends it.
+    """`begin(**config)` starts a host whose sessions are the real server's, which it reaches through `host.proxy`;
+    `end` ends it.
 
     With `direct` there is no proxy: the store's sessions belong to the server's own address.
     """
+
     def start(rules=(), folder=None, direct=False, **config):
         folder = folder or tmp_path_factory.mktemp("store")
         proxy = None if direct else Proxy(server.url(soon()))
         if proxy:
             proxy.rules.extend(rules)
-        backend = {"kind": "opencode", "url": proxy.url if proxy else server.url(soon()), "directory": repository,
-                   "username": server.username, "password": server.password}
+        backend = {
+            "kind": "opencode",
+            "url": proxy.url if proxy else server.url(soon()),
+            "directory": repository,
+            "username": server.username,
+            "password": server.password,
+        }
         host = Host(plain, folder, dataDir=str(folder), backend=backend, **config)
         host.proxy = proxy
         return host
+
     return start
 
 
@@ -60,18 +68,24 @@ def connected(begin):
     def start(*arguments, **config):
         hosts.append(begin(*arguments, **config))
         return hosts[-1]
+
     yield start
     end(hosts)
 
 
-#: Hosts that many tests use. Without a word, and unless said otherwise, a host asks the server for nothing by itself once it is in step.
+#: Hosts that many tests use. Without a word, and unless said otherwise, a host asks the server for nothing by itself
+#: once it is in step.
 HOSTS = {
     "quiet": dict(cacheTtlMs=600_000),  # what it knows stays fresh: what is asked can be counted
     "eager": dict(cacheTtlMs=0),  # everything that was known a moment ago is stale
     "strict": dict(cacheTtlMs=0, offline="fail"),  # its reads fail when the server cannot be asked
     "hurried": dict(cacheTtlMs=0, requestTimeoutMs=2_000),  # its calls have no time to lose
-    "deaf": dict(cacheTtlMs=0, rules=[answering("GET", "/event", reply(404, b""))]),  # it hears nothing of what happens on the server
-    "polling": dict(cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "/event", reply(404, b""))]),  # nor this one, which looks often
+    "deaf": dict(
+        cacheTtlMs=0, rules=[answering("GET", "/event", reply(404, b""))]
+    ),  # it hears nothing of what happens on the server
+    "polling": dict(
+        cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "/event", reply(404, b""))]
+    ),  # nor this one, which looks often
 }
 
 
@@ -85,6 +99,7 @@ def shared(name):
         made.call("session_sync", 10_000)
         yield made
         end([made])
+
     return host
 
 
@@ -116,7 +131,7 @@ def from_here_on(request):
 @pytest.fixture
 def proxy(request):
     """The way from this test's host to the server. What the test has it do ends with it."""
-    name, = HOSTS.keys() & set(request.fixturenames)
+    (name,) = HOSTS.keys() & set(request.fixturenames)
     proxy = request.getfixturevalue(name).proxy
     before = list(proxy.rules)
     yield proxy
@@ -138,24 +153,38 @@ def raw(server, repository):  # noqa: F811
     def ask(method, path, body=None, directory=repository):
         connection = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
         try:
-            connection.request(method, f"{path}?directory={quote(directory, safe='')}", None if body is None else json.dumps(body),
-                               {"authorization": f"Basic {credentials}", "content-type": "application/json"})
+            connection.request(
+                method,
+                f"{path}?directory={quote(directory, safe='')}",
+                None if body is None else json.dumps(body),
+                {"authorization": f"Basic {credentials}", "content-type": "application/json"},
+            )
             answer = connection.getresponse()
             text = answer.read()
         finally:
             connection.close()
         return answer.status, json.loads(text) if text else None
+
     return ask
 
 
 @pytest.fixture(scope="session")
 def say(raw):
     """`say(session_id, text)` puts a message of the user's into a session, without any answer; returns its id."""
+
     def put(session_id, text):
-        status, message = raw("POST", f"/session/{session_id}/message", {
-            "noReply": True, "model": {"providerID": "fake", "modelID": "fake-model"}, "parts": [{"type": "text", "text": text}]})
+        status, message = raw(
+            "POST",
+            f"/session/{session_id}/message",
+            {
+                "noReply": True,
+                "model": {"providerID": "fake", "modelID": "fake-model"},
+                "parts": [{"type": "text", "text": text}],
+            },
+        )
         assert status == 200
         return message["info"]["id"]
+
     return put
 
 
@@ -168,7 +197,9 @@ class Turn:
     def prompt(self, session_id, text, directory=None):
         """Ask for a turn, and return its id."""
         turn_id = f"msg_{uuid.uuid4().hex[:26]}"
-        self._client.prompt(session_id, turn_id, [{"type": "text", "text": text}], ("fake", "fake-model"), soon(60), directory=directory)
+        self._client.prompt(
+            session_id, turn_id, [{"type": "text", "text": text}], ("fake", "fake-model"), soon(60), directory=directory
+        )
         return turn_id
 
     def begin(self, session_id, text, directory=None):

@@ -1,7 +1,8 @@
 """A process that holds the library and does what tests/remote/hosts.py tells it: a line of JSON in, a line of JSON out.
 
-{"id", "call", "arguments", "async"?} -> {"id", "value", "error", "at"}, where error is what plue_get_last_error_json() says. An argument
-{"times"} is text of that length. Events that the subscription hears come as {"event", "at"}. Times are of the monotonic clock, which all processes of a machine share.
+{"id", "call", "arguments", "async"?} -> {"id", "value", "error", "at"}, where error is what plue_get_last_error_json()
+says. An argument {"times"} is text of that length. Events that the subscription hears come as {"event", "at"}. Times
+are of the monotonic clock, which all processes of a machine share.
 """
 
 import ctypes
@@ -41,7 +42,9 @@ def perform(command):
         say(id=command["id"], value=list(drain()), error=None, at=time.monotonic())
         return
     name, arguments = "plue_" + command["call"], command["arguments"]
-    arguments = [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
+    arguments = [
+        argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments
+    ]
     arguments = [b"x" * argument["times"] if isinstance(argument, dict) else argument for argument in arguments]
     if name == "plue_event_subscribe":  # with arguments: none to be called
         arguments = [prototypes.plue_event_callback() if arguments else on_event, None]

@@ -20,11 +20,17 @@ FENCES = set()
 
 
 class Failed(Exception):
-    """A call failed: `code` is the error's name, `message` its text, `details` its details, `retryable` whether it is."""
+    """A call failed: `code` is the error's name, `message` its text, `details` its details, `retryable` whether it
+    is."""
 
     def __init__(self, error):
         super().__init__(f"{error['code']}: {error['message']}")
-        self.code, self.message, self.details, self.retryable = error["code"], error["message"], error.get("details", {}), error["retryable"]
+        self.code, self.message, self.details, self.retryable = (
+            error["code"],
+            error["message"],
+            error.get("details", {}),
+            error["retryable"],
+        )
 
 
 class Answer:
@@ -89,8 +95,12 @@ class Host:
     """A process with the library, started and listened to. Whatever fails raises `Failed`."""
 
     def __init__(self, library, folder, environ=None, init=True, **config):
-        self._process = subprocess.Popen([sys.executable, "-I", HOST, library.path, library.package / "prototypes.py"], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, env=support.environment(folder, **environ or {}))
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", HOST, library.path, library.package / "prototypes.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=support.environment(folder, **environ or {}),
+        )
         self.pid, self.config, self.folder = self._process.pid, json.dumps(config), folder
         self._numbers, self._waiting, self._writing = itertools.count(), {}, threading.Lock()
         self._events, self._draining = [], threading.Lock()
@@ -199,8 +209,13 @@ class Host:
     def since(self, mark, session_id=None):
         """What was told of sessions since, of one or of all of this test's, as `(type, data)`."""
         self._drain()
-        return [(event["type"], event["data"]) for event in self._events[mark:] if "sessionId" in event
-                and event["sessionId"] not in FENCES | self._left and session_id in (None, event["sessionId"])]
+        return [
+            (event["type"], event["data"])
+            for event in self._events[mark:]
+            if "sessionId" in event
+            and event["sessionId"] not in FENCES | self._left
+            and session_id in (None, event["sessionId"])
+        ]
 
     def said(self, mark, kind):
         """The data of what was told since that concerns no session: "sync.state", "log"."""
@@ -215,15 +230,21 @@ class Host:
                 rung = self._rung
             self._drain()
             for event in self._events[mark:]:
-                if event["type"] == kind and session_id in (None, event.get("sessionId")) and data.items() <= event["data"].items():
+                if (
+                    event["type"] == kind
+                    and session_id in (None, event.get("sessionId"))
+                    and data.items() <= event["data"].items()
+                ):
                     return event["data"]
             assert time.monotonic() < until, f"no {kind} {data} was told, but {self._events[mark:]}"
             with self._heard:
                 self._heard.wait_for(lambda: self._rung != rung, 0.5)
 
     def fence(self, client):
-        """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our events."""
+        """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our
+        events."""
         from tests.opencode.fixtures import soon
+
         if self._fence is None:
             self._fence = client.create(f"fence-{self.pid}-{id(self)}", soon(), title="fence")
             FENCES.add(self._fence.id)

@@ -1,4 +1,5 @@
-"""A host that counts its children, for test_children.py: `parent.py LIBRARY PROTOTYPES URL FOLDER KIND`, KIND "plain", "subreaper" or "init"."""
+"""A host that counts its children, for test_children.py: `parent.py LIBRARY PROTOTYPES URL FOLDER KIND`, KIND "plain",
+"subreaper" or "init"."""
 
 import contextlib
 import ctypes
@@ -24,8 +25,13 @@ said = {"met": [], "sets": []}
 
 
 def config(script):
-    return json.dumps({"dataDir": f"{folder}/store", "requestTimeoutMs": 5000, "backend": {
-        "kind": "opencode", "spawn": {"command": ["sh", "-c", script, "sh"], "directory": folder}}}).encode()
+    return json.dumps(
+        {
+            "dataDir": f"{folder}/store",
+            "requestTimeoutMs": 5000,
+            "backend": {"kind": "opencode", "spawn": {"command": ["sh", "-c", script, "sh"], "directory": folder}},
+        }
+    ).encode()
 
 
 def meet(when):
@@ -40,7 +46,10 @@ def meet(when):
 def children():
     found = []
     for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{task}/children") as file:  # a thread may just have ended
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(f"/proc/self/task/{task}/children") as file,
+        ):  # a thread may just have ended
             found += map(int, file.read().split())
     return found
 
@@ -62,7 +71,11 @@ def until(condition):
 
 
 # What it leaves behind has left its group.
-orphan = "" if kind == "plain" else f"setsid sh -c 'echo $$ > {folder}/orphan; exec sleep 601' & while [ ! -s {folder}/orphan ]; do sleep 0.01; done; "
+orphan = (
+    ""
+    if kind == "plain"
+    else f"setsid sh -c 'echo $$ > {folder}/orphan; exec sleep 601' & while [ ! -s {folder}/orphan ]; do sleep 0.01; done; "
+)
 listening = f"rm -f {folder}/orphan; {orphan}echo opencode server listening on {url}; exec sleep 602"
 for round in range(2):
     assert plue.plue_init(config("exit 3")) == -1

@@ -2,8 +2,8 @@
 
     proxy.rules.append(refuse("POST", "/session"))    # a function of the request: None, or what happens instead
 
-What happens instead is bytes, or a function `(proxy, connection, request)` that sends what it likes; `proxy.forward(request)` asks the
-server. A connection on which something goes wrong is closed.
+What happens instead is bytes, or a function `(proxy, connection, request)` that sends what it likes;
+`proxy.forward(request)` asks the server. A connection on which something goes wrong is closed.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ class Request:
 
 
 class Proxy:
-    """Listens on a port of its own; each connection is served by a thread. `tls`: the context of a server, for https."""
+    """Listens on a port of its own; each connection is served by a thread. `tls`: the context of a server, for
+    https."""
 
     def __init__(self, url, tls=None):
         self._server, self._tls = urlsplit(url), tls
@@ -106,7 +107,11 @@ class Proxy:
             connection.request(request.method, request.target, request.body or None, request.headers)
             answer = connection.getresponse()
             body = answer.read()
-            kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() in ("x-next-cursor", "www-authenticate")]
+            kept = [
+                f"{name}: {value}"
+                for name, value in answer.getheaders()
+                if name.lower() in ("x-next-cursor", "www-authenticate")
+            ]
             return answer.status, answer.headers.get("content-type", ""), kept, body
         finally:
             connection.close()
@@ -129,10 +134,10 @@ class Proxy:
             self._connections.add(connection)
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             file = connection.makefile("rb")
-            while (line := file.readline()):
+            while line := file.readline():
                 method, target, _ = line.decode().split(" ", 2)
                 headers = {}
-                while (line := file.readline().strip()):
+                while line := file.readline().strip():
                     name, _, value = line.decode().partition(":")
                     headers[name.lower()] = value.strip()
                 request = Request(method, target, headers, file.read(int(headers.get("content-length", 0))))
@@ -160,9 +165,11 @@ class Proxy:
         try:
             server.request("GET", request.target, headers=request.headers)
             answer = server.getresponse()
-            connection.sendall(f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\nConnection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\nConnection: close\r\n\r\n".encode()
+            )
             rest = b""
-            while (data := answer.read1(65536)):
+            while data := answer.read1(65536):
                 whole, end, rest = (rest + data).rpartition(b"\n\n")  # whole events: others may come between them
                 with self._lock:
                     connection.sendall(whole + end)
@@ -183,6 +190,7 @@ def answering(method, path, answer, times=None):
         if left[0] is not None:
             left[0] -= 1
         return answer
+
     return rule
 
 
@@ -205,7 +213,8 @@ def stall(proxy, connection, request):
 
 
 class Gate:
-    """Hold requests until they may pass: `arrived` tells that one is there, `open()` lets it and all later ones go on."""
+    """Hold requests until they may pass: `arrived` tells that one is there, `open()` lets it and all later ones go
+    on."""
 
     def __init__(self, method, path, after=False):
         self._rule, self._after = answering(method, path, self._hold), after
@@ -226,10 +235,11 @@ class Gate:
 
 
 class Sharing:
-    """A rule that makes the server one that shares, which the real one does only with the internet: `links` are those it has given.
+    """A rule that makes the server one that shares, which the real one does only with the internet: `links` are those
+    it has given.
 
-    What it `tells` of each share and of its end in the event stream: nothing, the state "after" it, or the one "before" it as well. The
-    server's own events of the session must have come by then.
+    What it `tells` of each share and of its end in the event stream: nothing, the state "after" it, or the one "before"
+    it as well. The server's own events of the session must have come by then.
     """
 
     def __init__(self, tells=()):

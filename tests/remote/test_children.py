@@ -1,5 +1,5 @@
-"""Nobody but us waits for what we start: a host that waits for all of its children meets neither guard nor server, also where it is
-the one that inherits them."""
+"""Nobody but us waits for what we start: a host that waits for all of its children meets neither guard nor server, also
+where it is the one that inherits them."""
 
 import json
 import os
@@ -26,9 +26,20 @@ def answer(method, target):
 def command(plain, tmp_path):
     """`command(kind)`: how to run parent.py."""
     with Stub(answer) as stub:
+
         def make(kind):
-            unshared = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"] if kind == "init" else []
-            return [*unshared, sys.executable, HOST, plain.path, plain.package / "prototypes.py", stub.url, tmp_path, kind]
+            unshare_pending = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"] if kind == "init" else []
+            return [
+                *unshare_pending,
+                sys.executable,
+                HOST,
+                plain.path,
+                plain.package / "prototypes.py",
+                stub.url,
+                tmp_path,
+                kind,
+            ]
+
         yield make
 
 
@@ -47,9 +58,19 @@ def test_a_host_that_waits_for_its_children_meets_none_of_ours(command, tmp_path
 @pytest.mark.requirement("O-007", "X-023")
 @pytest.mark.parametrize("kind", ["plain", "subreaper"])
 def test_a_killed_host_that_inherits_leaves_nothing_either(command, tmp_path, kind):
-    with subprocess.Popen([str(part) for part in command(kind)], env=environment(tmp_path, stay=1), stdout=subprocess.PIPE, text=True, start_new_session=True) as host:
+    with subprocess.Popen(
+        [str(part) for part in command(kind)],
+        env=environment(tmp_path, stay=1),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as host:
         said = json.loads(host.stdout.readline())
-        keepers = [int(pid) for task in os.listdir(f"/proc/{host.pid}/task") for pid in Path(f"/proc/{host.pid}/task/{task}/children").read_text().split()]
+        keepers = [
+            int(pid)
+            for task in os.listdir(f"/proc/{host.pid}/task")
+            for pid in Path(f"/proc/{host.pid}/task/{task}/children").read_text().split()
+        ]
         os.killpg(host.pid, signal.SIGKILL)
     assert len(keepers) == (kind == "subreaper")
     until = time.monotonic() + 10
@@ -68,6 +89,9 @@ def runs(pid):
 @pytest.mark.parametrize("build", support.BUILDS)
 def test_a_c_host_that_inherits_meets_none_of_them(build, tmp_path):
     program = support.library(build).compile(support.PROGRAMS / "children.c")
-    options = {"address": {"ASAN_OPTIONS": "detect_leaks=0"}, "thread": {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}}.get(build, {})
+    options = {
+        "address": {"ASAN_OPTIONS": "detect_leaks=0"},
+        "thread": {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"},
+    }.get(build, {})
     with Stub(answer) as stub:
         support.run([program, stub.url, tmp_path], env=environment(tmp_path, **options), silent=True)

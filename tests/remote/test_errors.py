@@ -9,7 +9,18 @@ from tests.opencode.stub import reply
 from tests.remote.hosts import Host, Session
 from tests.remote.proxy import answering, hang_up, stall
 
-BAD_IDS = ("ses_../x", "ses_a/b", "ses_a\\b", "ses_", "ses_a b", "ses_%2e", "ses_é", "ses_\x01", "session_12x", "ses_" + "a" * 97)
+BAD_IDS = (
+    "ses_../x",
+    "ses_a/b",
+    "ses_a\\b",
+    "ses_",
+    "ses_a b",
+    "ses_%2e",
+    "ses_é",
+    "ses_\x01",
+    "session_12x",
+    "ses_" + "a" * 97,
+)
 
 
 def cut(proxy, connection, request):
@@ -20,21 +31,45 @@ def cut(proxy, connection, request):
 
 #: What a server may do instead of answering: how the call fails, and what its error says.
 ODDITIES = {
-    "500": (reply(500, {"name": "UnknownError", "data": {"message": "it broke", "ref": "err_1"}}), "SERVER", {"status": 500, "server": "it broke", "ref": "err_1"}),
-    "400": (reply(400, {"name": "BadRequest", "data": {"message": "no such thing", "kind": "Body"}}), "INVALID_PARAM", {"status": 400, "server": "no such thing"}),
+    "500": (
+        reply(500, {"name": "UnknownError", "data": {"message": "it broke", "ref": "err_1"}}),
+        "SERVER",
+        {"status": 500, "server": "it broke", "ref": "err_1"},
+    ),
+    "400": (
+        reply(400, {"name": "BadRequest", "data": {"message": "no such thing", "kind": "Body"}}),
+        "INVALID_PARAM",
+        {"status": 400, "server": "no such thing"},
+    ),
     "tag": (reply(503, {"_tag": "ServiceUnavailable"}), "SERVER", {"status": 503, "error": "ServiceUnavailable"}),
     "507, empty": (reply(507, b"", ""), "SERVER", {"status": 507, "server": ""}),
-    "gateway": (reply(502, b"<html>Bad Gateway</html>", "text/html"), "CONNECTION", {"status": 502, "server": "a web page", "sent": True}),
-    "tunnel": (reply(530, b"<!doctype html>error code: 1033", "text/html"), "CONNECTION", {"status": 530, "server": "a web page", "sent": True}),
+    "gateway": (
+        reply(502, b"<html>Bad Gateway</html>", "text/html"),
+        "CONNECTION",
+        {"status": 502, "server": "a web page", "sent": True},
+    ),
+    "tunnel": (
+        reply(530, b"<!doctype html>error code: 1033", "text/html"),
+        "CONNECTION",
+        {"status": 530, "server": "a web page", "sent": True},
+    ),
     "too many": (reply(429, b"", "", ["Retry-After: 30"]), "CONNECTION", {"status": 429, "sent": False}),
-    "login page": (reply(403, b"<!doctype html>Sign in", "text/html"), "CONNECTION", {"status": 403, "server": "a web page", "sent": False}),
+    "login page": (
+        reply(403, b"<!doctype html>Sign in", "text/html"),
+        "CONNECTION",
+        {"status": 403, "server": "a web page", "sent": False},
+    ),
     "web page": (reply(203, b"<!doctype html><html></html>", "text/html; charset=utf-8"), "SERVER", {"status": 203}),
     "200, empty": (reply(200, b""), "SERVER", None),
     "garbage": (reply(200, b'{"id": "ses_1", oops'), "SERVER", None),
     "another type": (reply(200, 7), "SERVER", None),
     "wrong shape": (reply(200, {"id": "ses_1", "title": "x"}), "SERVER", None),
     "no HTTP": (b"220 smtp ready\r\n", "SERVER", None),
-    "409": (reply(409, {"_tag": "SessionBusyError", "sessionID": "ses_1", "message": "busy"}), "BUSY", {"status": 409, "server": "busy"}),
+    "409": (
+        reply(409, {"_tag": "SessionBusyError", "sessionID": "ses_1", "message": "busy"}),
+        "BUSY",
+        {"status": 409, "server": "busy"},
+    ),
     "401": (reply(401, b"", "", ["www-authenticate: Basic"]), "ACCESS_DENIED", {"status": 401}),
     "cut": (cut, "CONNECTION", None),
     "hung up": (hang_up, "CONNECTION", None),
@@ -71,7 +106,9 @@ class Call:
 
 @pytest.mark.requirement("P-132", "P-161", "P-162", "P-181", "P-185", "O-012", "O-013")
 @pytest.mark.parametrize("oddity", ODDITIES)
-def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_nothing(strict, client, proxy, say, title, oddity):
+def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_nothing(
+    strict, client, proxy, say, title, oddity
+):
     answer, code, details = ODDITIES[oddity]
     call = Call(strict, client, title, say)
     for name, (begin, method, path) in call.ways.items():
@@ -82,11 +119,19 @@ def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_no
         error = begin().failure()
         proxy.rules.clear()
         assert error.code == code, (name, error)
-        assert f"plue_session_{name}" in error.message and "\n" not in error.message and error.message.endswith("."), name
-        assert call.session.id in error.message or path in ("/session", "/config/providers") and name != "initialize", (name, error.message)
+        assert f"plue_session_{name}" in error.message and "\n" not in error.message and error.message.endswith("."), (
+            name
+        )
+        assert call.session.id in error.message or path in ("/session", "/config/providers") and name != "initialize", (
+            name,
+            error.message,
+        )
         if details is not None:
             assert details.items() <= error.details.items(), (name, error.details)
-            assert str(details["status"]) in error.message and details.get("server", "") in error.message, (name, error.message)
+            assert str(details["status"]) in error.message and details.get("server", "") in error.message, (
+                name,
+                error.message,
+            )
         if code == "ACCESS_DENIED":
             assert "username" in error.message and "password" in error.message, (name, error.message)
         assert error.retryable == (code in ("CONNECTION", "TIMEOUT", "BUSY"))
@@ -102,7 +147,10 @@ def test_what_the_server_should_not_answer_fails_every_call_alike_and_changes_no
 
 @pytest.mark.requirement("P-161", "T-03", "P-132")
 def test_a_server_that_does_not_answer_costs_each_call_its_time_and_no_more(hurried, client, proxy, say, title):
-    calls = {name: Call(hurried, client, f"{title} {name}", say) for name in ("create", "get_info", "update_title", "initialize", "delete", "fork")}
+    calls = {
+        name: Call(hurried, client, f"{title} {name}", say)
+        for name in ("create", "get_info", "update_title", "initialize", "delete", "fork")
+    }
     before, mark = {name: call.snapshot() for name, call in calls.items()}, hurried.mark()
     for name, call in calls.items():
         _, method, path = call.ways[name]
@@ -120,7 +168,9 @@ def test_a_server_that_does_not_answer_costs_each_call_its_time_and_no_more(hurr
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------
-@pytest.mark.requirement("P-031", "P-132", "P-145", "P-175", "P-015", "P-046", "P-018", "P-023", "P-025", "P-009", "P-012", "O-015")
+@pytest.mark.requirement(
+    "P-031", "P-132", "P-145", "P-175", "P-015", "P-046", "P-018", "P-023", "P-025", "P-009", "P-012", "O-015"
+)
 def test_parameter_errors_never_reach_the_network(quiet, client, proxy, title):
     session = quiet.create_with(title=title)
     before, mark, asked = session.info(), quiet.mark(), proxy.mark()
@@ -128,12 +178,29 @@ def test_parameter_errors_never_reach_the_network(quiet, client, proxy, title):
 
     def refused(code, name, *arguments, says=""):
         error = quiet.fails(f"session_{name}", *arguments)
-        assert error.code == code and f"plue_session_{name}" in error.message and says in error.message, (name, arguments, error)
+        assert error.code == code and f"plue_session_{name}" in error.message and says in error.message, (
+            name,
+            arguments,
+            error,
+        )
         errors.append(error)
-    for name, more in (("get_info", ()), ("peek_info", ()), ("get_id", ()), ("update_title", ("x",)), ("update", ("{}",)), ("initialize", ("a", "b")),
-                       ("delete", ()), ("abort", ()), ("abort_turn", ("msg_1",)), ("create_share", ()), ("unshare", ()), ("fork", (None,))):
+
+    for name, more in (
+        ("get_info", ()),
+        ("peek_info", ()),
+        ("get_id", ()),
+        ("update_title", ("x",)),
+        ("update", ("{}",)),
+        ("initialize", ("a", "b")),
+        ("delete", ()),
+        ("abort", ()),
+        ("abort_turn", ("msg_1",)),
+        ("create_share", ()),
+        ("unshare", ()),
+        ("fork", (None,)),
+    ):
         refused("INVALID_PARAM", name, None, *more, says="Session handle is null")
-        for handle in (1, 2, 8, 0xdeadbeef, session.handle + 16, (1 << 64) - 1):
+        for handle in (1, 2, 8, 0xDEADBEEF, session.handle + 16, (1 << 64) - 1):
             refused("BAD_HANDLE", name, handle, *more)
     for bad in BAD_IDS:
         for name in ("create", "open"):
@@ -149,15 +216,29 @@ def test_parameter_errors_never_reach_the_network(quiet, client, proxy, title):
     refused("INVALID_PARAM", "create", "\udc80")
     for pair in ((None, "m"), ("p", None), ("", "m"), ("p", "")):
         refused("INVALID_PARAM", "initialize", session.handle, *pair)
-    for code, patch, key in (("JSON_PARSE", "{", ""), ("JSON_PARSE", "", ""), ("INVALID_PARAM", "[]", ""), ("INVALID_PARAM", '{"titel":"x"}', "titel"),
-                             ("INVALID_PARAM", '{"title":5}', "title"), ("INVALID_PARAM", '{"tags":"a"}', "tags"), ("INVALID_PARAM", '{"archived":1}', "archived"),
-                             ("INVALID_PARAM", '{"metadata":[]}', "metadata"), ("INVALID_PARAM", '{"base":{"key":"x"}}', "key")):
+    for code, patch, key in (
+        ("JSON_PARSE", "{", ""),
+        ("JSON_PARSE", "", ""),
+        ("INVALID_PARAM", "[]", ""),
+        ("INVALID_PARAM", '{"titel":"x"}', "titel"),
+        ("INVALID_PARAM", '{"title":5}', "title"),
+        ("INVALID_PARAM", '{"tags":"a"}', "tags"),
+        ("INVALID_PARAM", '{"archived":1}', "archived"),
+        ("INVALID_PARAM", '{"metadata":[]}', "metadata"),
+        ("INVALID_PARAM", '{"base":{"key":"x"}}', "key"),
+    ):
         refused(code, "update", session.handle, patch, says=key)
     refused("INVALID_PARAM", "update", session.handle, None)
-    for code, options, key in (("JSON_PARSE", "nope", ""), ("INVALID_PARAM", '{"parentID":"ses_1"}', "parentID"), ("INVALID_PARAM", '{"parentId":"x"}', "parentId"),
-                               ("INVALID_PARAM", '{"key":"ses_1"}', "key"), ("INVALID_PARAM", '{"provider":{"providerId":"fake"}}', "modelId"),
-                               ("INVALID_PARAM", '{"directory":"/nowhere/at/all"}', "directory"), ("INVALID_PARAM", '{"role":""}', "role"),
-                               ("NOT_FOUND", '{"template":"t"}', "template")):
+    for code, options, key in (
+        ("JSON_PARSE", "nope", ""),
+        ("INVALID_PARAM", '{"parentID":"ses_1"}', "parentID"),
+        ("INVALID_PARAM", '{"parentId":"x"}', "parentId"),
+        ("INVALID_PARAM", '{"key":"ses_1"}', "key"),
+        ("INVALID_PARAM", '{"provider":{"providerId":"fake"}}', "modelId"),
+        ("INVALID_PARAM", '{"directory":"/nowhere/at/all"}', "directory"),
+        ("INVALID_PARAM", '{"role":""}', "role"),
+        ("NOT_FOUND", '{"template":"t"}', "template"),
+    ):
         refused(code, "create_with", options, says=key)
     for turn in ("", "msg/1", "x" * 101):
         refused("INVALID_PARAM", "abort_turn", session.handle, turn)
@@ -183,7 +264,11 @@ def test_what_is_taken_or_too_much_is_refused_before_the_server_is_asked(connect
     asked, mark = host.proxy.mark(), host.mark()
     for options, named in (({"key": f"key {title}"}, "key"), ({"role": f"role {title}"}, "role")):
         error = host.fails("session_create_with", json.dumps(options))
-        assert error.code == "ALREADY_EXISTS" and named in error.message and host.open(f"key {title}").id == error.details["sessionId"]
+        assert (
+            error.code == "ALREADY_EXISTS"
+            and named in error.message
+            and host.open(f"key {title}").id == error.details["sessionId"]
+        )
     second = host.create()
     for name, *arguments in (("create", None), ("get_or_create", "another"), ("create_with", "{}")):
         error = host.fails(f"session_{name}", *arguments)
@@ -196,16 +281,30 @@ def test_what_is_taken_or_too_much_is_refused_before_the_server_is_asked(connect
 # -- credentials -------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("O-009", "X-007")
 @pytest.mark.parametrize("offline", ["queue", "fail"])
-def test_refused_credentials_fail_the_start_and_name_username_and_password(plain, server, repository, tmp_path, offline):
+def test_refused_credentials_fail_the_start_and_name_username_and_password(
+    plain, server, repository, tmp_path, offline
+):
     place = {"kind": "opencode", "url": server.url(soon()), "directory": repository, "username": server.username}
     with Host(plain, tmp_path, init=False) as host:
         for wrong in ({"password": "wrong"}, {}, {"password": server.password, "username": "nobody"}):
             config = json.dumps({"dataDir": str(tmp_path), "offline": offline, "backend": {**place, **wrong}})
             error = host.fails("init", config)
-            assert error.code == "ACCESS_DENIED" and "username" in error.message and "password" in error.message and not error.retryable
-            assert error.details["status"] == 401 and server.password not in error.message and "wrong" not in error.message
+            assert (
+                error.code == "ACCESS_DENIED"
+                and "username" in error.message
+                and "password" in error.message
+                and not error.retryable
+            )
+            assert (
+                error.details["status"] == 401 and server.password not in error.message and "wrong" not in error.message
+            )
             assert host.fails("session_list").code == "NOT_INITIALIZED"
-        host.call("init", json.dumps({"dataDir": str(tmp_path), "offline": offline, "backend": {**place, "password": server.password}}))
+        host.call(
+            "init",
+            json.dumps(
+                {"dataDir": str(tmp_path), "offline": offline, "backend": {**place, "password": server.password}}
+            ),
+        )
         assert json.loads(host.call("session_list")) is not None
 
 
@@ -216,7 +315,12 @@ def test_credentials_that_are_refused_later_fail_calls_and_show_in_the_status(qu
     proxy.rules.append(lambda request: denied)
     for name, *arguments in (("update_title", "x"), ("delete",), ("fork", None), ("initialize", "fake", "fake-model")):
         error = session.fails(name, *arguments)
-        assert error.code == "ACCESS_DENIED" and "username" in error.message and "password" in error.message and session.id in error.message
+        assert (
+            error.code == "ACCESS_DENIED"
+            and "username" in error.message
+            and "password" in error.message
+            and session.id in error.message
+        )
     assert quiet.fails("session_create", None).code == "ACCESS_DENIED"
     assert quiet.fails("session_sync", 5_000).code == "ACCESS_DENIED"
     status = quiet.status()
@@ -228,9 +332,21 @@ def test_credentials_that_are_refused_later_fail_calls_and_show_in_the_status(qu
 
 # -- deleted by another client -----------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-078", "P-117", "P-132")
-@pytest.mark.parametrize("name, arguments", [("get_info", ()), ("update_title", ("x",)), ("update", ('{"archived":true}',)), ("delete", ()), ("abort_turn", ("msg_1",)),
-                                             ("fork", (None,)), ("abort", ())])
-def test_a_session_that_another_client_deleted_unheard_is_found_out_by_the_next_call(deaf, client, title, name, arguments):
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("get_info", ()),
+        ("update_title", ("x",)),
+        ("update", ('{"archived":true}',)),
+        ("delete", ()),
+        ("abort_turn", ("msg_1",)),
+        ("fork", (None,)),
+        ("abort", ()),
+    ],
+)
+def test_a_session_that_another_client_deleted_unheard_is_found_out_by_the_next_call(
+    deaf, client, title, name, arguments
+):
     session = deaf.create_with(title=title)
     session_id, mark = session.id, deaf.mark()
     client.delete(session_id, soon())
@@ -264,4 +380,8 @@ def test_an_old_server_that_cannot_be_asked_for_one_session_is_asked_for_all(eag
 def test_other_handles_are_not_disturbed_by_a_failure(strict, proxy, title):
     one, two = Session(strict, strict.create_with(title=title).handle), strict.create()
     proxy.rules.append(answering("PATCH", f"/session/{one.id}", reply(500, b"")))
-    assert one.fails("update_title", "x").code == "SERVER" and two.update_title("Two") == 0 and two.info()["title"] == "Two"
+    assert (
+        one.fails("update_title", "x").code == "SERVER"
+        and two.update_title("Two") == 0
+        and two.info()["title"] == "Two"
+    )

@@ -10,8 +10,22 @@ from tests.remote.hosts import FENCES, Session
 from tests.remote.proxy import Gate, answering, lose
 
 #: Titles that something on the way might change.
-ODD = ("", " ", " both ends ", "quote \" backslash \\ slash /", "line\nfeed\ttab\r\x01\x1f\x7f", "שלום ‮abc", "e\u0301 combining", "😀 𝒜 astral",
-       "\u2028\u2029\u0085\ufeff", "\ufffd\uffff", "New session - 2026", "%00%2e", "</script>", "日本語" * 2000)
+ODD = (
+    "",
+    " ",
+    " both ends ",
+    'quote " backslash \\ slash /',
+    "line\nfeed\ttab\r\x01\x1f\x7f",
+    "שלום ‮abc",
+    "e\u0301 combining",
+    "😀 𝒜 astral",
+    "\u2028\u2029\u0085\ufeff",
+    "\ufffd\uffff",
+    "New session - 2026",
+    "%00%2e",
+    "</script>",
+    "日本語" * 2000,
+)
 
 
 def ids(client):
@@ -19,7 +33,9 @@ def ids(client):
 
 
 # -- create ------------------------------------------------------------------------------------------------------------
-@pytest.mark.requirement("P-003", "P-004", "P-040", "P-041", "P-043", "P-048", "P-063", "P-123", "O-029", "P-130", "P-132")
+@pytest.mark.requirement(
+    "P-003", "P-004", "P-040", "P-041", "P-043", "P-048", "P-063", "P-123", "O-029", "P-130", "P-132"
+)
 def test_a_new_session_is_the_servers_told_of_once_and_needs_no_look(quiet, client, proxy):
     mark, asked = quiet.mark(), proxy.mark()
     session = quiet.create()
@@ -27,7 +43,12 @@ def test_a_new_session_is_the_servers_told_of_once_and_needs_no_look(quiet, clie
     theirs = client.get(session.id, soon())
     assert info["id"] == theirs.id and info["id"].startswith("ses_") and info["title"] == theirs.title
     assert info["time"] == {"created": theirs.created, "updated": theirs.updated}
-    assert (info["backend"], info["sync"]["state"], info["version"], info["directory"]) == ("opencode", "synced", "1.18.33", theirs.directory)
+    assert (info["backend"], info["sync"]["state"], info["version"], info["directory"]) == (
+        "opencode",
+        "synced",
+        "1.18.33",
+        theirs.directory,
+    )
     assert info["metadata"] == {} and "parentId" not in info and info["time"]["created"] <= info["time"]["updated"]
     quiet.fence(client)
     assert proxy.since(asked) == ["POST /session"]
@@ -38,7 +59,9 @@ def test_a_new_session_is_the_servers_told_of_once_and_needs_no_look(quiet, clie
 def test_the_servers_default_titles_are_shown_as_they_are(quiet, client):
     parent = quiet.create()
     child = quiet.create(parent.id)
-    assert parent.info()["title"].startswith("New session - 20") and child.info()["title"].startswith("Child session - 20")
+    assert parent.info()["title"].startswith("New session - 20") and child.info()["title"].startswith(
+        "Child session - 20"
+    )
     assert parent.info()["title"] == client.get(parent.id, soon()).title
 
 
@@ -46,7 +69,10 @@ def test_the_servers_default_titles_are_shown_as_they_are(quiet, client):
 def test_a_child_names_its_parent_here_and_there_and_an_empty_parent_is_none(quiet, client):
     parent, mark = quiet.create(""), quiet.mark()
     child = quiet.create(parent.id)
-    assert "parentId" not in parent.info() and child.info()["parentId"] == parent.id == client.get(child.id, soon()).parent_id
+    assert (
+        "parentId" not in parent.info()
+        and child.info()["parentId"] == parent.id == client.get(child.id, soon()).parent_id
+    )
     quiet.fence(client)
     assert quiet.since(mark) == [("session.created", {"id": child.id, "parentId": parent.id})]
 
@@ -55,7 +81,9 @@ def test_a_child_names_its_parent_here_and_there_and_an_empty_parent_is_none(qui
 def test_an_unknown_parent_is_not_found_and_nothing_is_made(quiet, client, proxy):
     before, mark, asked = ids(client), quiet.mark(), proxy.mark()
     error = quiet.fails("session_create", "ses_0000000000nobody")
-    assert error.code == "NOT_FOUND" and "plue_session_create" in error.message and "ses_0000000000nobody" in error.message
+    assert (
+        error.code == "NOT_FOUND" and "plue_session_create" in error.message and "ses_0000000000nobody" in error.message
+    )
     assert error.details["status"] == 404
     quiet.fence(client)
     assert "POST /session" not in proxy.since(asked) and quiet.since(mark) == []
@@ -65,13 +93,30 @@ def test_an_unknown_parent_is_not_found_and_nothing_is_made(quiet, client, proxy
 @pytest.mark.requirement("P-044", "P-016")
 def test_options_go_where_they_belong(quiet, client, title):
     parent = quiet.create()
-    session = quiet.create_with(title=title, parentId=parent.id, key=f"key {title}", tags=["b", "a", "b"], metadata={"deep": [{"n": 1.5}]},
-                                description="What for", role=f"role {title}", provider={"providerId": "fake", "modelId": "fake-model"})
+    session = quiet.create_with(
+        title=title,
+        parentId=parent.id,
+        key=f"key {title}",
+        tags=["b", "a", "b"],
+        metadata={"deep": [{"n": 1.5}]},
+        description="What for",
+        role=f"role {title}",
+        provider={"providerId": "fake", "modelId": "fake-model"},
+    )
     info, theirs = session.info(), client.get(session.id, soon())
     assert (theirs.title, theirs.parent_id, theirs.metadata) == (title, parent.id, {"deep": [{"n": 1.5}]})
-    assert {name: info[name] for name in ("title", "parentId", "key", "tags", "metadata", "description", "role", "provider")} == {
-        "title": title, "parentId": parent.id, "key": f"key {title}", "tags": ["b", "a"], "metadata": {"deep": [{"n": 1.5}]},
-        "description": "What for", "role": f"role {title}", "provider": {"providerId": "fake", "modelId": "fake-model"}}
+    assert {
+        name: info[name] for name in ("title", "parentId", "key", "tags", "metadata", "description", "role", "provider")
+    } == {
+        "title": title,
+        "parentId": parent.id,
+        "key": f"key {title}",
+        "tags": ["b", "a"],
+        "metadata": {"deep": [{"n": 1.5}]},
+        "description": "What for",
+        "role": f"role {title}",
+        "provider": {"providerId": "fake", "modelId": "fake-model"},
+    }
     assert info["relay"]["state"] == "CREATED"
 
 
@@ -89,7 +134,11 @@ def test_a_directory_spelled_in_different_ways_is_one(quiet, client, tmp_path, t
     (tmp_path / "link").symlink_to(folder)
     spellings = (folder, f"{folder}/", f"{folder}/./sub/..", f"{tmp_path}/link", f"//{folder}")
     sessions = [quiet.create_with(title=title, directory=str(each)) for each in spellings]
-    assert {each.info()["directory"] for each in sessions} == {str(folder)} == {client.get(each.id, soon()).directory for each in sessions}
+    assert (
+        {each.info()["directory"] for each in sessions}
+        == {str(folder)}
+        == {client.get(each.id, soon()).directory for each in sessions}
+    )
     assert {each.id for each in client.list(soon(), directory=str(folder))} == {each.id for each in sessions}
 
 
@@ -109,7 +158,9 @@ def test_a_known_session_is_opened_without_a_request(quiet, proxy):
     other = quiet.open(session.id)
     assert other.handle != session.handle and other.info() == session.info()
     session.destroy()
-    assert other.id == other.info()["id"] and session.fails("get_info").code == "BAD_HANDLE" and proxy.since(asked) == []
+    assert (
+        other.id == other.info()["id"] and session.fails("get_info").code == "BAD_HANDLE" and proxy.since(asked) == []
+    )
 
 
 @pytest.mark.requirement("P-072", "O-023")
@@ -120,7 +171,9 @@ def test_a_session_of_another_directory_is_opened_kept_and_listed(quiet, client,
     assert session.info()["directory"] == str(tmp_path) and session.info()["title"] == title
     quiet.call("session_sync", 10_000)
     assert session.info()["title"] == title and quiet.since(mark, theirs.id) == [("session.created", {"id": theirs.id})]
-    client.update(theirs.id, soon(), directory=str(tmp_path), title=f"{title}, renamed")  # the event stream is of one directory
+    client.update(
+        theirs.id, soon(), directory=str(tmp_path), title=f"{title}, renamed"
+    )  # the event stream is of one directory
     quiet.call("session_sync", 10_000)
     assert session.info()["title"] == f"{title}, renamed"
     session.update_title(f"{title}, here")
@@ -204,7 +257,9 @@ def test_a_fork_of_another_clients_is_a_session_of_its_own(quiet, raw, title):
     quiet.wait_for("session.created", theirs["id"], mark)
     assert quiet.open(f"key {title}").id == source.id and "key" not in quiet.open(theirs["id"]).info()
     quiet.call("session_sync", 10_000)
-    assert [kind for kind, _ in quiet.since(mark, theirs["id"])] == ["session.created"] and quiet.get_or_create(f"key {title}").id == source.id
+    assert [kind for kind, _ in quiet.since(mark, theirs["id"])] == ["session.created"] and quiet.get_or_create(
+        f"key {title}"
+    ).id == source.id
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -214,7 +269,9 @@ def test_a_list_has_every_session_of_the_directory_in_the_order_of_time(quiet, c
     ours = quiet.create()
     listed = quiet.list()
     assert {each.id for each in client.list(soon())} <= listed.keys()
-    assert listed[ours.id] == ours.info() and [listed[each.id]["title"] for each in theirs] == [each.title for each in theirs]
+    assert listed[ours.id] == ours.info() and [listed[each.id]["title"] for each in theirs] == [
+        each.title for each in theirs
+    ]
     times = [info["time"]["created"] for info in listed.values()]
     assert times == sorted(times)
 
@@ -235,10 +292,15 @@ def test_a_title_is_sent_alone_kept_to_the_byte_and_told_of_once(quiet, client, 
     for title in ODD:
         mark, asked, before = quiet.mark(), proxy.mark(), session.info()
         assert session.update_title(title) == 0
-        assert session.info()["title"] == title == other.info()["title"] and session.info()["time"]["updated"] >= before["time"]["updated"]
+        assert (
+            session.info()["title"] == title == other.info()["title"]
+            and session.info()["time"]["updated"] >= before["time"]["updated"]
+        )
         assert client.get(session.id, soon()).title == title
         quiet.fence(client)
-        assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and json.loads(proxy.requests[asked].body) == {"title": title}
+        assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and json.loads(proxy.requests[asked].body) == {
+            "title": title
+        }
         assert quiet.since(mark) == [("session.updated", {"id": session.id, "title": title})]
     assert quiet.list()[session.id]["title"] == ODD[-1]
 
@@ -262,7 +324,9 @@ def test_metadata_is_replaced_there_too_and_its_token_kept(quiet, client, proxy)
     theirs = client.get(session.id, soon())
     assert session.info()["metadata"] == {"new": [True, None]} == theirs.metadata and theirs.token == token
     quiet.fence(client)
-    assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and quiet.since(mark) == [("session.updated", {"id": session.id})]
+    assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and quiet.since(mark) == [
+        ("session.updated", {"id": session.id})
+    ]
 
 
 @pytest.mark.requirement("O-019", "P-123", "A-005")
@@ -275,8 +339,12 @@ def test_archiving_and_taking_it_back_are_seen_here_and_there(quiet, client, pro
         assert (theirs.archived is not None) == archived == ("archived" in session.info()["time"])
         assert theirs.archived == session.info()["time"].get("archived")
         quiet.fence(client)
-        assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and quiet.since(mark) == [("session.updated", {"id": session.id})]
-        assert [each["id"] for each in quiet.query(archived=True, text=session.info()["title"])] == [session.id] * archived
+        assert proxy.since(asked) == [f"PATCH /session/{session.id}"] and quiet.since(mark) == [
+            ("session.updated", {"id": session.id})
+        ]
+        assert [each["id"] for each in quiet.query(archived=True, text=session.info()["title"])] == [
+            session.id
+        ] * archived
 
 
 @pytest.mark.requirement("P-120", "O-024")
@@ -285,8 +353,16 @@ def test_a_base_is_compared_with_what_the_server_has(deaf, client, proxy, title)
     client.update(session.id, soon(), title=f"{title}, theirs")
     mark, asked = deaf.mark(), proxy.mark()
     error = session.fails("update", json.dumps({"title": "Ours", "base": {"title": title}}))
-    assert error.code == "CONFLICT" and "title" in error.message and session.id in error.message and error.details["fields"] == ["title"]
-    assert not [each for each in proxy.since(asked) if each.startswith("PATCH")] and client.get(session.id, soon()).title == f"{title}, theirs"
+    assert (
+        error.code == "CONFLICT"
+        and "title" in error.message
+        and session.id in error.message
+        and error.details["fields"] == ["title"]
+    )
+    assert (
+        not [each for each in proxy.since(asked) if each.startswith("PATCH")]
+        and client.get(session.id, soon()).title == f"{title}, theirs"
+    )
     assert deaf.since(mark, session.id) == [("session.updated", {"id": session.id, "title": f"{title}, theirs"})]
     session.update(json.dumps({"title": "Ours", "base": {"title": f"{title}, theirs"}}))
     assert client.get(session.id, soon()).title == "Ours" == session.info()["title"]
@@ -302,18 +378,29 @@ def test_a_pair_is_checked_once_bound_and_kept(quiet, client, proxy):
     assert error.code == "CONFLICT" and "fake/fake-model" in error.message
     quiet.fence(client)
     assert session.info()["provider"] == {"providerId": "fake", "modelId": "fake-model"}
-    assert proxy.since(asked) == ["GET /config/providers"] and quiet.since(mark) == [("session.updated", {"id": session.id})]
+    assert proxy.since(asked) == ["GET /config/providers"] and quiet.since(mark) == [
+        ("session.updated", {"id": session.id})
+    ]
     assert client.get(session.id, soon()) == before and client.messages(session.id, soon()) == ([], None)
 
 
 @pytest.mark.requirement("P-014")
-@pytest.mark.parametrize("provider_id, model_id, named", [("nobody", "fake-model", "nobody"), ("fake", "no-model", "no-model")])
+@pytest.mark.parametrize(
+    "provider_id, model_id, named", [("nobody", "fake-model", "nobody"), ("fake", "no-model", "no-model")]
+)
 def test_a_pair_that_the_server_lacks_is_refused(quiet, client, provider_id, model_id, named):
     session = quiet.create()
     before, mark = ids(client), quiet.mark()
     error = session.fails("initialize", provider_id, model_id)
-    assert error.code == "PROVIDER_INIT" and named in error.message and session.id in error.message and "fake" in error.message
-    error = quiet.fails("session_create_with", json.dumps({"provider": {"providerId": provider_id, "modelId": model_id}}))
+    assert (
+        error.code == "PROVIDER_INIT"
+        and named in error.message
+        and session.id in error.message
+        and "fake" in error.message
+    )
+    error = quiet.fails(
+        "session_create_with", json.dumps({"provider": {"providerId": provider_id, "modelId": model_id}})
+    )
     assert error.code == "PROVIDER_INIT" and named in error.message
     assert "provider" not in session.info() and ids(client) == before and quiet.since(mark) == []
 
@@ -331,8 +418,20 @@ def test_a_family_is_deleted_here_and_there_children_first_and_told_of_once_each
     assert quiet.since(mark) == [("session.deleted", {"id": each}) for each in family]
     assert not set(family) & (ids(client) | quiet.list().keys())
     for handle in (parent, other, child, grandchild):
-        for function, *arguments in (("get_info",), ("peek_info",), ("get_id",), ("update_title", "x"), ("update", "{}"), ("delete",), ("abort",),
-                                     ("initialize", "fake", "fake-model"), ("create_share",), ("unshare",), ("fork", None), ("abort_turn", "msg_1")):
+        for function, *arguments in (
+            ("get_info",),
+            ("peek_info",),
+            ("get_id",),
+            ("update_title", "x"),
+            ("update", "{}"),
+            ("delete",),
+            ("abort",),
+            ("initialize", "fake", "fake-model"),
+            ("create_share",),
+            ("unshare",),
+            ("fork", None),
+            ("abort_turn", "msg_1"),
+        ):
             assert handle.fails(function, *arguments).code == "NOT_FOUND", function
         handle.destroy()
         handle.destroy()
@@ -346,8 +445,14 @@ def test_a_delete_that_the_server_refuses_changes_nothing(quiet, client, proxy, 
     child = quiet.create(session.id)
     share = json.loads(session.create_share())
     before, mark = [session.info(), child.info()], quiet.mark()
-    proxy.rules.append(answering("DELETE", f"/session/{session.id}", b"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: 65\r\n\r\n"
-                                 b'{"name":"UnknownError","data":{"message":"not today","ref":"r1"}}'))
+    proxy.rules.append(
+        answering(
+            "DELETE",
+            f"/session/{session.id}",
+            b"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: 65\r\n\r\n"
+            b'{"name":"UnknownError","data":{"message":"not today","ref":"r1"}}',
+        )
+    )
     error = session.fails("delete")
     assert error.code == "SERVER" and session.id in error.message and "not today" in error.message
     assert (error.details["status"], error.details["server"], error.details["ref"]) == (500, "not today", "r1")
@@ -377,7 +482,10 @@ def test_an_abort_with_nothing_running_sets_the_flag_and_no_more(quiet, client):
     assert session.abort() == 0 == session.abort()
     assert session.info()["aborted"] is True and session.peek()["aborted"] is True
     quiet.fence(client)
-    assert quiet.since(mark, session.id) == [("session.updated", {"id": session.id})] and session.update_title("Still usable") == 0
+    assert (
+        quiet.since(mark, session.id) == [("session.updated", {"id": session.id})]
+        and session.update_title("Still usable") == 0
+    )
 
 
 @pytest.mark.requirement("P-021", "P-132")
@@ -399,7 +507,10 @@ def test_an_abort_ends_what_runs_and_the_next_turn_clears_the_flag(quiet, client
     asked = proxy.mark()
     assert session.abort() == 0
     assert turn.await_end(order) == "left" and f"POST /session/{session.id}/abort" in proxy.since(asked)
-    assert session.id not in client.status(soon()) and client.messages(session.id, soon())[0][-1][0].failure.name == "MessageAbortedError"
+    assert (
+        session.id not in client.status(soon())
+        and client.messages(session.id, soon())[0][-1][0].failure.name == "MessageAbortedError"
+    )
     assert session.info()["aborted"] is True
     mark = quiet.mark()
     turn.begin(session.id, f"[words=1] {title}, again")
@@ -437,5 +548,7 @@ def test_giving_a_handle_back_asks_nobody_and_leaves_the_session(quiet, client, 
 def test_app_info_and_sync_status_tell_of_the_server(quiet, proxy):
     info, status = quiet.app_info(), quiet.status()
     assert info["backend"] == "opencode" and info["server"] == {"running": True, "url": proxy.url}
-    assert status["connected"] is True and status["pending"] == 0 and status["conflicts"] == [] and status["lastSync"] > 0
+    assert (
+        status["connected"] is True and status["pending"] == 0 and status["conflicts"] == [] and status["lastSync"] > 0
+    )
     assert status["server"]["url"] == proxy.url and status["server"]["events"] is True

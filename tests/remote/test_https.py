@@ -21,8 +21,15 @@ def secured(server):
 @pytest.fixture
 def begin(plain, server, repository, secured, tmp_path):
     def start(environ, **config):
-        backend = {"kind": "opencode", "url": secured.url, "directory": repository, "username": server.username, "password": server.password}
+        backend = {
+            "kind": "opencode",
+            "url": secured.url,
+            "directory": repository,
+            "username": server.username,
+            "password": server.password,
+        }
         return Host(plain, tmp_path, environ, dataDir=str(tmp_path / "data"), backend=backend, **config)
+
     return start
 
 
@@ -38,11 +45,17 @@ def test_sessions_live_on_a_server_behind_https_and_its_events_are_heard(begin, 
         session_id = session.id
         session.delete()
         assert session_id not in {each.id for each in client.list(soon())}
-        assert {request.path for request in secured.requests} > {"/event", "/session"} and all("authorization" in request.headers for request in secured.requests)
+        assert {request.path for request in secured.requests} > {"/event", "/session"} and all(
+            "authorization" in request.headers for request in secured.requests
+        )
 
 
 def test_a_server_whose_certificate_nobody_vouches_for_gets_no_password(begin, secured):
     with begin({}) as host:
         failure = host.fails("session_create", None)
-        assert failure.code == "CONNECTION" and "no trusted connection" in failure.message and "certificate" in failure.message
+        assert (
+            failure.code == "CONNECTION"
+            and "no trusted connection" in failure.message
+            and "certificate" in failure.message
+        )
         assert "no trusted connection" in host.status()["server"]["error"] and secured.requests == []

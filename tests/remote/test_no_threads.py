@@ -1,4 +1,5 @@
-"""No thread can be started any more: what serves a call says so, what ends something needs none, and no server is blamed."""
+"""No thread can be started any more: what serves a call says so, what ends something needs none, and no server is
+blamed."""
 
 import json
 import shlex
@@ -17,8 +18,14 @@ SAYS = "no thread can be started. Raise the limit on threads (ulimit -u) or free
 
 def answer(method, target):
     path = target.partition("?")[0]
-    known = {"/session": SESSION if method == "POST" else [], "/session/status": {}, "/session/ses_a": SESSION, "/permission": [], "/session/ses_a/message": [],
-             "/session/ses_a/abort": True}
+    known = {
+        "/session": SESSION if method == "POST" else [],
+        "/session/status": {},
+        "/session/ses_a": SESSION,
+        "/permission": [],
+        "/session/ses_a/message": [],
+        "/session/ses_a/abort": True,
+    }
     return reply(200, known[path]) if path in known else reply(404)
 
 
@@ -26,14 +33,31 @@ def answer(method, target):
 def threadless(plain, no_threads, tmp_path):
     """`threadless(walk)` runs threadless.py with a server of its own, which it spawns."""
     with Stub(answer) as stub:
+
         def run(walk):
             serve = f"echo opencode server listening on {shlex.quote(stub.url)}; exec sleep 600"
-            config = {"dataDir": str(tmp_path / "store"), "requestTimeoutMs": 5000,
-                      "backend": {"kind": "opencode", "spawn": {"command": ["sh", "-c", serve, "sh"], "directory": str(tmp_path)}}}
-            done = support.run([sys.executable, FOLDER / "threadless.py", plain.path, plain.package / "prototypes.py", json.dumps(config), walk],
-                               env=support.environment(tmp_path, watched=False, LD_PRELOAD=no_threads, PATH="/usr/bin:/bin"))
+            config = {
+                "dataDir": str(tmp_path / "store"),
+                "requestTimeoutMs": 5000,
+                "backend": {
+                    "kind": "opencode",
+                    "spawn": {"command": ["sh", "-c", serve, "sh"], "directory": str(tmp_path)},
+                },
+            }
+            done = support.run(
+                [
+                    sys.executable,
+                    FOLDER / "threadless.py",
+                    plain.path,
+                    plain.package / "prototypes.py",
+                    json.dumps(config),
+                    walk,
+                ],
+                env=support.environment(tmp_path, watched=False, LD_PRELOAD=no_threads, PATH="/usr/bin:/bin"),
+            )
             assert done.err == ""
             return json.loads(done.out)
+
         yield run
 
 
@@ -42,7 +66,9 @@ def test_whichever_thread_cannot_be_started_at_init_the_reason_is_told_and_nothi
     assert len(said["refused"]) > 5 and said["refused"].pop() is None
     for problem in said["refused"]:
         code, _, text = problem.partition(" ")
-        assert code in ("-7", "-26") and "thread" in text and "-u)" in text, problem  # of the watch: "no descriptor, thread or memory is left"
+        assert code in ("-7", "-26") and "thread" in text and "-u)" in text, (
+            problem
+        )  # of the watch: "no descriptor, thread or memory is left"
     assert (said["shutdown"], said["left"], said["again"]) == ("ok", False, "ok")
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.heard import Heard
+from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.process import OwnServer
 from tests.opencode.fixtures import soon
 from tests.remote.hosts import Session
@@ -24,18 +24,31 @@ def test_what_another_client_does_is_shown_and_told_of_once_each_in_order(quiet,
     client.update(theirs.id, soon(), title=f"{title} 2")
     archived = client.update(theirs.id, soon(), archived=1_700_000_000_000)
     quiet.fence(client)
-    assert (session.info()["title"], session.info()["time"]["archived"]) == (f"{title} 2", 1_700_000_000_000) and archived.archived
+    assert (session.info()["title"], session.info()["time"]["archived"]) == (
+        f"{title} 2",
+        1_700_000_000_000,
+    ) and archived.archived
     client.update(theirs.id, soon(), archived=None)
     client.update(theirs.id, soon(), metadata={"b": [2]})
     quiet.fence(client)
     info = session.info()
-    assert "archived" not in info["time"] and info["metadata"] == {"b": [2]} and info["time"]["updated"] == client.get(theirs.id, soon()).updated
+    assert (
+        "archived" not in info["time"]
+        and info["metadata"] == {"b": [2]}
+        and info["time"]["updated"] == client.get(theirs.id, soon()).updated
+    )
     client.delete(theirs.id, soon())
     quiet.fence(client)
     assert session.fails("get_info").code == "NOT_FOUND"
     updated = ("session.updated", {"id": theirs.id})
-    assert quiet.since(mark) == [("session.created", {"id": theirs.id}), ("session.updated", {"id": theirs.id, "title": f"{title} 2"}), updated, updated,
-                                 updated, ("session.deleted", {"id": theirs.id})]
+    assert quiet.since(mark) == [
+        ("session.created", {"id": theirs.id}),
+        ("session.updated", {"id": theirs.id, "title": f"{title} 2"}),
+        updated,
+        updated,
+        updated,
+        ("session.deleted", {"id": theirs.id}),
+    ]
     assert proxy.since(asked) == []
 
 
@@ -45,12 +58,18 @@ def test_a_family_that_another_client_makes_and_deletes_is_followed(quiet, clien
     parent = client.create(f"token {title}", soon(), title=title)
     child = client.create(f"token {title} 2", soon(), parent_id=parent.id)
     quiet.fence(client)
-    assert quiet.list()[child.id]["parentId"] == parent.id and [each["id"] for each in quiet.query(parentId=parent.id)] == [child.id]
+    assert quiet.list()[child.id]["parentId"] == parent.id and [
+        each["id"] for each in quiet.query(parentId=parent.id)
+    ] == [child.id]
     session = quiet.open(child.id)
     client.delete(parent.id, soon())
     quiet.fence(client)
-    assert quiet.since(mark) == [("session.created", {"id": parent.id}), ("session.created", {"id": child.id, "parentId": parent.id}),
-                                 ("session.deleted", {"id": child.id}), ("session.deleted", {"id": parent.id})]
+    assert quiet.since(mark) == [
+        ("session.created", {"id": parent.id}),
+        ("session.created", {"id": child.id, "parentId": parent.id}),
+        ("session.deleted", {"id": child.id}),
+        ("session.deleted", {"id": parent.id}),
+    ]
     assert session.fails("get_info").code == "NOT_FOUND" and not {parent.id, child.id} & quiet.list().keys()
 
 
@@ -66,7 +85,10 @@ def test_a_share_of_another_clients_is_shown_and_told_of_and_so_is_its_end(quiet
     proxy.tell("session.updated", sessionID=session.id, info=info)
     quiet.fence(client)
     assert "share" not in session.info()
-    assert quiet.since(mark) == [("session.shared", {"id": session.id, "url": url}), ("session.unshared", {"id": session.id})]
+    assert quiet.since(mark) == [
+        ("session.shared", {"id": session.id, "url": url}),
+        ("session.unshared", {"id": session.id}),
+    ]
 
 
 @pytest.mark.requirement("O-026", "P-045", "X-009")
@@ -80,13 +102,22 @@ def test_titles_that_only_a_server_can_hold_leave_our_json_valid(quiet, client, 
         assert session.info()["title"] == expected == quiet.list()[session.id]["title"]
     quiet.fence(client)
     assert [data["title"] for _, data in quiet.since(mark)] == shown
-    for lone, heard in (("lone \ud83d", "lone \\ud83d"), ("\udc00\ud800 two", "\\udc00\\ud800 two"), ("lone \ud83d surrogate", "lone \\ud83d surrogate")):
+    for lone, heard in (
+        ("lone \ud83d", "lone \\ud83d"),
+        ("\udc00\ud800 two", "\\udc00\\ud800 two"),
+        ("lone \ud83d surrogate", "lone \\ud83d surrogate"),
+    ):
         mark = quiet.mark()
         assert raw("PATCH", f"/session/{session.id}", {"title": lone})[0] == 200
-        quiet.wait_for("session.updated", session.id, mark, title=heard)  # what no UTF-8 can hold is shown as its escape
+        quiet.wait_for(
+            "session.updated", session.id, mark, title=heard
+        )  # what no UTF-8 can hold is shown as its escape
         assert session.info()["title"] == heard
         before, listed = client.get(session.id, soon()).title, quiet.list()[session.id]["title"]
-        assert listed in (before, client.get(session.id, soon()).title)  # or as what the server makes of it at some time
+        assert listed in (
+            before,
+            client.get(session.id, soon()).title,
+        )  # or as what the server makes of it at some time
     assert session.update_title(title) == 0 and client.get(session.id, soon()).title == title
 
 
@@ -96,7 +127,9 @@ def test_many_changes_of_another_client_are_told_of_in_their_order(quiet, client
     for number in range(40):
         client.update(session.id, soon(), title=f"{title} {number}")
     quiet.fence(client)
-    assert quiet.since(mark) == [("session.updated", {"id": session.id, "title": f"{title} {number}"}) for number in range(40)]
+    assert quiet.since(mark) == [
+        ("session.updated", {"id": session.id, "title": f"{title} {number}"}) for number in range(40)
+    ]
 
 
 # -- without events ----------------------------------------------------------------------------------------------------
@@ -118,10 +151,21 @@ def test_with_the_event_stream_blocked_the_state_follows_by_looking(polling, cli
         polling.call("session_sync", 10_000)
     client.delete(theirs.id, soon())
     polling.wait_for("session.deleted", theirs.id, mark)
-    assert session.fails("get_info").code == "NOT_FOUND" and polling.status()["server"]["events"] is False and polling.status()["connected"] is True
-    assert polling.since(mark, theirs.id) == [("session.created", {"id": theirs.id}), ("session.updated", {"id": theirs.id, "title": f"{title} 2"}),
-                                              ("session.updated", {"id": theirs.id}), ("session.deleted", {"id": theirs.id})]
-    assert polling.since(mark, ours.id) == [("session.created", {"id": ours.id}), ("session.updated", {"id": ours.id, "title": f"{title}, ours 2"})]
+    assert (
+        session.fails("get_info").code == "NOT_FOUND"
+        and polling.status()["server"]["events"] is False
+        and polling.status()["connected"] is True
+    )
+    assert polling.since(mark, theirs.id) == [
+        ("session.created", {"id": theirs.id}),
+        ("session.updated", {"id": theirs.id, "title": f"{title} 2"}),
+        ("session.updated", {"id": theirs.id}),
+        ("session.deleted", {"id": theirs.id}),
+    ]
+    assert polling.since(mark, ours.id) == [
+        ("session.created", {"id": ours.id}),
+        ("session.updated", {"id": ours.id, "title": f"{title}, ours 2"}),
+    ]
 
 
 # -- several of us, several of them ------------------------------------------------------------------------------------
@@ -174,11 +218,14 @@ def test_two_processes_see_one_fork_and_its_parent(pair, client, title):
 
 
 if os.environ.get("PLUE_TORTURE") == "1":  # it takes a server more; test_programs.py has a smaller one
+
     @pytest.mark.requirement("O-064", "P-132", "P-117")
-    def test_what_another_server_on_the_same_database_does_is_found_by_looking(quiet, client, opencode, guard, repository, isolated, title):
+    def test_what_another_server_on_the_same_database_does_is_found_by_looking(
+        quiet, client, opencode, guard, repository, isolated, title
+    ):
         second = OwnServer([opencode], repository, dict(os.environ), isolated, program=guard, back_off=(0.05, 0.2))
         second.start(soon(60))
-        theirs = Client(second.url, repository, second.username, second.password, Heard())
+        theirs = Client(second.url, repository, second.username, second.password, EventSignal())
         try:
             quiet.fence(client)
             mark, session = quiet.mark(), quiet.create_with(title=title)
@@ -188,12 +235,21 @@ if os.environ.get("PLUE_TORTURE") == "1":  # it takes a server more; test_progra
             theirs.delete(doomed.id, soon())
             doomed_id = doomed.id
             quiet.fence(client)
-            assert quiet.since(mark) == [("session.created", {"id": session.id}), ("session.created", {"id": doomed_id})]  # they share no events
+            assert quiet.since(mark) == [
+                ("session.created", {"id": session.id}),
+                ("session.created", {"id": doomed_id}),
+            ]  # they share no events
             quiet.call("session_sync", 10_000)
             quiet.fence(client)
             assert session.info()["title"] == f"{title} 2" and doomed.fails("get_info").code == "NOT_FOUND"
-            assert sorted(quiet.since(mark)[2:], key=str) == sorted([
-                ("session.updated", {"id": session.id, "title": f"{title} 2"}), ("session.created", {"id": made.id}), ("session.deleted", {"id": doomed_id})], key=str)
+            assert sorted(quiet.since(mark)[2:], key=str) == sorted(
+                [
+                    ("session.updated", {"id": session.id, "title": f"{title} 2"}),
+                    ("session.created", {"id": made.id}),
+                    ("session.deleted", {"id": doomed_id}),
+                ],
+                key=str,
+            )
         finally:
             theirs.close()
             second.stop()

@@ -18,14 +18,25 @@ SESSION = {"id": "ses_a", "title": "T", "directory": "/", "version": "1", "time"
 
 def answer(method, target):
     path = target.partition("?")[0]
-    known = {"/session": {**SESSION, "id": f"ses_{len(made)}"} if method == "POST" and not made.append(1) else [SESSION], "/session/status": {}, "/permission": [],
-             "/config/providers": {"providers": [{"id": "fake", "models": {"fake-model": {}}}]}}
+    known = {
+        "/session": {**SESSION, "id": f"ses_{len(made)}"} if method == "POST" and not made.append(1) else [SESSION],
+        "/session/status": {},
+        "/permission": [],
+        "/config/providers": {"providers": [{"id": "fake", "models": {"fake-model": {}}}]},
+    }
     if path in known:
         return reply(200, known[path])
     _, _, name, *rest = path.split("/") + [""]
     here = {**SESSION, "id": name}
     if path.startswith("/session/"):
-        return reply(200, {"": here, "message": [], "abort": True, "share": here, "fork": {**SESSION, "id": "ses_fork"}}.get("".join(rest), here) if method != "DELETE" or rest[0] else True)
+        return reply(
+            200,
+            {"": here, "message": [], "abort": True, "share": here, "fork": {**SESSION, "id": "ses_fork"}}.get(
+                "".join(rest), here
+            )
+            if method != "DELETE" or rest[0]
+            else True,
+        )
     return reply(404)
 
 
@@ -34,19 +45,34 @@ made = []
 
 @pytest.fixture
 def run(plain, tmp_path):
-    """`run(prelude, after)` runs tests/remote/python_host.py and returns what it says; with `backend` "embedded" without a server."""
+    """`run(prelude, after)` runs tests/remote/python_host.py and returns what it says; with `backend` "embedded"
+    without a server."""
     with Stub(answer) as stub:
+
         def run(prelude="", after="", backend="opencode", options=("-I", "-S"), library=plain.path, **more):
-            place = {"kind": "opencode", "url": stub.url, "directory": str(tmp_path)} if backend == "opencode" else {"kind": backend}
-            config = json.dumps({"dataDir": str(tmp_path / "store"), "backend": place, "requestTimeoutMs": 5000, **more})
-            done = support.run([sys.executable, *options, HOST, library, config, prelude, after], env=support.environment(tmp_path, watched=False), code=None)
+            place = (
+                {"kind": "opencode", "url": stub.url, "directory": str(tmp_path)}
+                if backend == "opencode"
+                else {"kind": backend}
+            )
+            config = json.dumps(
+                {"dataDir": str(tmp_path / "store"), "backend": place, "requestTimeoutMs": 5000, **more}
+            )
+            done = support.run(
+                [sys.executable, *options, HOST, library, config, prelude, after],
+                env=support.environment(tmp_path, watched=False),
+                code=None,
+            )
             assert (done.returncode, done.err) == (0, ""), done.err[-3000:]
             return json.loads(done.out.splitlines()[-1])
+
         yield run
 
 
 def all_work(said):
-    return said["init"] == "ok" and {outcome for name, outcome in said["calls"].items() if name != "abort_turn"} == {"ok"}
+    return said["init"] == "ok" and {outcome for name, outcome in said["calls"].items() if name != "abort_turn"} == {
+        "ok"
+    }
 
 
 def test_a_python_without_requests_uses_ours_and_its_path_is_as_before(run):
@@ -59,9 +85,15 @@ def test_a_python_without_requests_uses_ours_and_its_path_is_as_before(run):
 def test_after_the_start_the_package_may_be_replaced(run, plain, tmp_path, backend):
     copy = tmp_path / "copy"
     shutil.copytree(plain.package, copy / "plue_session")
-    said = run(after=f"import shutil; shutil.rmtree({str(copy)!r})", backend=backend, library=copy / "plue_session" / "lib" / "libplue_session.so")
+    said = run(
+        after=f"import shutil; shutil.rmtree({str(copy)!r})",
+        backend=backend,
+        library=copy / "plue_session" / "lib" / "libplue_session.so",
+    )
     if backend == "embedded":  # it takes from Python's own library what it needs when it does
-        assert said["calls"].pop("fork").startswith("-25 ") and not [name for name in said["imported later"] if name.startswith("plue_session")]
+        assert said["calls"].pop("fork").startswith("-25 ") and not [
+            name for name in said["imported later"] if name.startswith("plue_session")
+        ]
     else:
         assert said["imported later"] == []
     assert all_work(said), said
@@ -93,9 +125,10 @@ def test_our_folders_leave_the_path_by_value_whatever_the_host_does_with_it_mean
     assert sys.path == ["/x"]
 
 
-
-
-PATCHES = {"gevent": "from gevent import monkey; monkey.patch_all()", "eventlet": "import eventlet; eventlet.monkey_patch()"}
+PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
+}
 #: Eight threads of the system's that make the library's own wait for each other.
 CROWD = """
 if "gevent.monkey" in sys.modules:

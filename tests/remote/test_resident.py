@@ -13,8 +13,17 @@ MOST = 40 * 1024
 
 
 def listed(number, title):
-    return {"id": f"ses_{number:026x}", "slug": f"brave-fox-{number}", "projectID": "0" * 40, "directory": "/work", "title": title, "version": "1.18.33", "cost": 0,
-            "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}}, "time": {"created": 1_795_915_603_293 + number, "updated": 1_795_915_603_293 + number}}
+    return {
+        "id": f"ses_{number:026x}",
+        "slug": f"brave-fox-{number}",
+        "projectID": "0" * 40,
+        "directory": "/work",
+        "title": title,
+        "version": "1.18.33",
+        "cost": 0,
+        "tokens": {"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}},
+        "time": {"created": 1_795_915_603_293 + number, "updated": 1_795_915_603_293 + number},
+    }
 
 
 @pytest.mark.requirement("P-114")
@@ -23,8 +32,23 @@ def test_five_thousand_sessions_of_a_server_take_no_more_than_40_mb(tmp_path):
     bodies = [b"[]"]
 
     def answer(method, target):
-        return reply(200, bodies[0] if target.startswith("/session?") else {}) if target.startswith("/session") else reply(404)
-    with Stub(answer) as stub, Host(tmp_path, {"dataDir": str(tmp_path), "cacheTtlMs": 0, "backend": {"kind": "opencode", "url": stub.url, "directory": str(tmp_path)}}) as host:
+        return (
+            reply(200, bodies[0] if target.startswith("/session?") else {})
+            if target.startswith("/session")
+            else reply(404)
+        )
+
+    with (
+        Stub(answer) as stub,
+        Host(
+            tmp_path,
+            {
+                "dataDir": str(tmp_path),
+                "cacheTtlMs": 0,
+                "backend": {"kind": "opencode", "url": stub.url, "directory": str(tmp_path)},
+            },
+        ) as host,
+    ):
         host.session_sync(10_000)
         for _ in range(3):
             host.session_list()
@@ -33,7 +57,9 @@ def test_five_thousand_sessions_of_a_server_take_no_more_than_40_mb(tmp_path):
             titles[turn] = f"renamed in turn {turn}"
             order = [turn, *(number for number in titles if number != turn)]
             bodies[0] = json.dumps([listed(number, titles[number]) for number in order]).encode()
-            assert [session["title"] for session in host.list() if session["id"] == f"ses_{turn:026x}"] == [titles[turn]]
+            assert [session["title"] for session in host.list() if session["id"] == f"ses_{turn:026x}"] == [
+                titles[turn]
+            ]
         for answers in [[host.start("session_list") for _ in range(12)] for _ in range(2)]:
             assert {outcome(each) for each in answers} == {"OK"}
         assert host.session_count(None) == COUNT

@@ -22,8 +22,14 @@ def test_a_server_that_does_not_share_leaves_it_to_us(quiet, client, proxy, titl
     session = quiet.create_with(title=title)
     mark, asked, now = quiet.mark(), proxy.mark(), int(time.time() * 1000)
     share = shared(session)
-    assert share["url"].startswith("http://localhost:4780/share/") and share["link"] == f"{share['url']}#{share['secret']}"
-    assert len(share["secret"]) == 43 and set(share["secret"]) <= set(SECRET) and abs(share["expiresAt"] - now - 86_400_000) < 60_000
+    assert (
+        share["url"].startswith("http://localhost:4780/share/") and share["link"] == f"{share['url']}#{share['secret']}"
+    )
+    assert (
+        len(share["secret"]) == 43
+        and set(share["secret"]) <= set(SECRET)
+        and abs(share["expiresAt"] - now - 86_400_000) < 60_000
+    )
     assert session.info()["share"] == {"url": share["url"], "expiresAt": share["expiresAt"]}
     assert shared(session) == share
     assert proxy.since(asked) == [f"POST /session/{session.id}/share"]
@@ -32,7 +38,10 @@ def test_a_server_that_does_not_share_leaves_it_to_us(quiet, client, proxy, titl
     for session_id, secret in ((session.id, share["secret"]), ("ses_0000000000nobody", share["secret"])):
         assert quiet.fails("session_validate_share", session_id, secret).code == "ACCESS_DENIED"
     quiet.fence(client)
-    assert quiet.since(mark) == [("session.shared", {"id": session.id, "url": share["url"]}), ("session.unshared", {"id": session.id})]
+    assert quiet.since(mark) == [
+        ("session.shared", {"id": session.id, "url": share["url"]}),
+        ("session.unshared", {"id": session.id}),
+    ]
 
 
 @pytest.mark.requirement("P-097", "P-024")
@@ -43,7 +52,13 @@ def test_the_secret_of_a_link_is_in_its_answer_and_nowhere_else(connected, clien
     session.update_title(f"{title} 2")
     host.fence(client)
     secret = share["secret"]
-    texts = [session.get_info(), host.call("session_list"), str(host.since(mark)), str(host.said(mark, "log")), session.fails("initialize", "", "").message]
+    texts = [
+        session.get_info(),
+        host.call("session_list"),
+        str(host.since(mark)),
+        str(host.said(mark, "log")),
+        session.fails("initialize", "", "").message,
+    ]
     texts += [f"{request} {request.target} {request.headers} {request.body}" for request in host.proxy.requests[asked:]]
     assert not [text for text in texts if secret in text]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -51,8 +66,17 @@ def test_the_secret_of_a_link_is_in_its_answer_and_nowhere_else(connected, clien
 
 
 @pytest.mark.requirement("P-099", "P-161", "O-055")
-@pytest.mark.parametrize("answer", [reply(500, {"name": "UnknownError", "data": {"message": "sharing is disabled"}}), reply(500, {"_tag": "InternalServerError"}),
-                                    reply(200, b"<html>", "text/html"), hang_up, stall], ids=["disabled", "offline", "web page", "hung up", "stalled"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(500, {"name": "UnknownError", "data": {"message": "sharing is disabled"}}),
+        reply(500, {"_tag": "InternalServerError"}),
+        reply(200, b"<html>", "text/html"),
+        hang_up,
+        stall,
+    ],
+    ids=["disabled", "offline", "web page", "hung up", "stalled"],
+)
 def test_whatever_keeps_the_server_from_sharing_there_is_a_link(hurried, proxy, title, answer):
     session = hurried.create_with(title=title)
     proxy.rules.append(answering("POST", ".*/share", answer))
@@ -68,7 +92,11 @@ def test_a_link_of_ours_that_expires_is_replaced_and_one_that_does_not_has_no_en
     time.sleep(max(first["expiresAt"] / 1000 + 0.05 - time.time(), 0))
     assert brief.fails("session_validate_share", session.id, first["secret"]).code == "ACCESS_DENIED"
     second = shared(session)
-    assert second["url"] != first["url"] and second["url"].startswith("https://me.example/s/share/") and second["secret"] != first["secret"]
+    assert (
+        second["url"] != first["url"]
+        and second["url"].startswith("https://me.example/s/share/")
+        and second["secret"] != first["secret"]
+    )
     endless = connected(cacheTtlMs=600_000, share={"ttlMs": None})
     session = endless.create_with(title=title)
     assert "expiresAt" not in shared(session) and "expiresAt" not in session.info()["share"]
@@ -92,7 +120,10 @@ def test_the_servers_link_is_used_and_has_no_secret(quiet, client, proxy, title,
     quiet.fence(client)
     quiet.call("session_sync", 10_000)
     assert "share" not in session.info()
-    assert quiet.since(mark, session.id) == [("session.shared", {"id": session.id, "url": url}), ("session.unshared", {"id": session.id})]
+    assert quiet.since(mark, session.id) == [
+        ("session.shared", {"id": session.id, "url": url}),
+        ("session.unshared", {"id": session.id}),
+    ]
 
 
 @pytest.mark.requirement("P-050", "P-102")
@@ -106,15 +137,20 @@ def test_the_share_follows_the_server_at_every_refresh(eager, client, proxy, tit
     assert session.info()["share"] == {"url": "https://share.example/another"}
     sharing.links.clear()
     assert "share" not in session.info()
-    assert eager.since(mark, session.id) == [("session.shared", {"id": session.id, "url": "https://share.example/theirs"}),
-                                             ("session.shared", {"id": session.id, "url": "https://share.example/another"}),
-                                             ("session.unshared", {"id": session.id})]
+    assert eager.since(mark, session.id) == [
+        ("session.shared", {"id": session.id, "url": "https://share.example/theirs"}),
+        ("session.shared", {"id": session.id, "url": "https://share.example/another"}),
+        ("session.unshared", {"id": session.id}),
+    ]
 
 
 @pytest.mark.requirement("P-100", "P-101")
 def test_a_share_that_the_server_cannot_be_told_to_end_ends_here_and_there_later(quiet, client, proxy, title):
     sharing = Sharing()
-    proxy.rules += [answering("DELETE", ".*/share", reply(500, {"name": "UnknownError", "data": {"message": "not now"}}), times=1), sharing]
+    proxy.rules += [
+        answering("DELETE", ".*/share", reply(500, {"name": "UnknownError", "data": {"message": "not now"}}), times=1),
+        sharing,
+    ]
     session = quiet.create_with(title=title)
     quiet.fence(client)
     shared(session)
@@ -127,7 +163,11 @@ def test_a_share_that_the_server_cannot_be_told_to_end_ends_here_and_there_later
         if not sharing.links:
             break
     assert not sharing.links
-    assert [data for data in quiet.said(mark, "log") if session.id in data["message"] and "not now" in data["message"] and data["level"] == "warning"]
+    assert [
+        data
+        for data in quiet.said(mark, "log")
+        if session.id in data["message"] and "not now" in data["message"] and data["level"] == "warning"
+    ]
     assert quiet.since(mark, session.id) == [("session.unshared", {"id": session.id})]
     again = shared(session)
     assert again["url"] == sharing.links[session.id] and session.info()["share"] == {"url": again["url"]}
@@ -149,7 +189,15 @@ def test_share_auto_shares_what_is_made_here_and_has_no_parent(connected, client
     host.fence(client)
     url = root.info()["share"]["url"]
     assert url == sharing.links[root.id] if server_shares else url.startswith("http://localhost:4780/share/")
-    assert "share" not in child.info() and "share" not in host.open(theirs.id).info() and len(sharing.links) == server_shares
-    assert host.since(mark) == [("session.created", {"id": root.id}), ("session.shared", {"id": root.id, "url": url}),
-                                ("session.created", {"id": child.id, "parentId": root.id}), ("session.created", {"id": theirs.id})]
+    assert (
+        "share" not in child.info()
+        and "share" not in host.open(theirs.id).info()
+        and len(sharing.links) == server_shares
+    )
+    assert host.since(mark) == [
+        ("session.created", {"id": root.id}),
+        ("session.shared", {"id": root.id, "url": url}),
+        ("session.created", {"id": child.id, "parentId": root.id}),
+        ("session.created", {"id": theirs.id}),
+    ]
     assert shared(root)["url"] == url

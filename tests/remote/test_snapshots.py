@@ -24,9 +24,13 @@ def theirs(raw, session_id):
 # -- freshness ---------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-061", "P-062", "P-063", "P-118")
 def test_a_snapshot_is_asked_for_once_it_is_older_than_its_time_and_not_before(connected, client, title):
-    host = connected([answering("GET", "/event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000)  # nothing is heard
+    host = connected(
+        [answering("GET", "/event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000
+    )  # nothing is heard
     proxy = host.proxy
-    while len([request for request in proxy.requests if request.path == "/event"]) < 2:  # by the second time it knows that nothing is heard
+    while (
+        len([request for request in proxy.requests if request.path == "/event"]) < 2
+    ):  # by the second time it knows that nothing is heard
         time.sleep(0.02)
     host.call("session_sync", 10_000)
     asked = proxy.mark()
@@ -75,7 +79,12 @@ def test_an_older_state_is_ignored_and_one_of_the_same_age_counts(quiet, client,
     mark = quiet.mark()
 
     def tell(title, older_by):
-        proxy.tell("session.updated", sessionID=session.id, info={**info, "title": title, "time": {**info["time"], "updated": info["time"]["updated"] - older_by}})
+        proxy.tell(
+            "session.updated",
+            sessionID=session.id,
+            info={**info, "title": title, "time": {**info["time"], "updated": info["time"]["updated"] - older_by}},
+        )
+
     tell("from the past", 1)
     quiet.fence(client)
     assert session.peek()["title"] == title and quiet.since(mark) == []
@@ -111,7 +120,11 @@ def test_a_session_that_is_heard_of_before_the_reply_is_told_of_once_and_seen_wh
     made = quiet.start("session_create_with", json.dumps({"title": title, "key": f"key {title}", "tags": ["a"]}))
     assert gate.arrived.wait(20)
     quiet.fence(client)  # by now its `session.created` has come
-    assert quiet.since(mark) == [] and quiet.query(text=title) == [] and title not in [info["title"] for info in quiet.list().values()]
+    assert (
+        quiet.since(mark) == []
+        and quiet.query(text=title) == []
+        and title not in [info["title"] for info in quiet.list().values()]
+    )
     gate.open()
     made.result()
     session = quiet.open(f"key {title}")
@@ -131,7 +144,10 @@ def test_the_echo_of_a_change_that_comes_before_its_reply_is_not_told_twice(quie
     assert change.result() == 0
     asked = proxy.mark()
     quiet.fence(client)
-    assert quiet.since(mark) == [("session.updated", {"id": session.id, "title": f"{title}, ours"})] and proxy.since(asked) == []
+    assert (
+        quiet.since(mark) == [("session.updated", {"id": session.id, "title": f"{title}, ours"})]
+        and proxy.since(asked) == []
+    )
 
 
 @pytest.mark.requirement("P-120", "O-025")
@@ -155,7 +171,9 @@ def test_another_clients_rename_after_ours_wins_also_when_it_is_heard_before_our
 def test_of_many_renames_at_once_here_and_there_the_servers_last_is_shown_in_the_end(quiet, client, title):
     session, mark = quiet.create_with(title=title), quiet.mark()
     with ThreadPoolExecutor(4) as pool:
-        others = [pool.submit(client.update, session.id, soon(20), title=f"{title}, theirs {number}") for number in range(12)]
+        others = [
+            pool.submit(client.update, session.id, soon(20), title=f"{title}, theirs {number}") for number in range(12)
+        ]
         ours = [session.start("update_title", f"{title}, ours {number}") for number in range(12)]
         assert [each.result() for each in ours] == [0] * 12 and all(each.result() for each in others)
     final = client.get(session.id, soon()).title
@@ -187,7 +205,9 @@ def test_a_lost_create_is_found_when_the_server_can_be_asked_again(quiet, client
     proxy.rules += [answering("POST", "/session", lose, times=1), answering("GET", "/session", lose, times=2)]
     session = quiet.get_or_create(f"key {title}")
     token = client.get(session.id, soon()).token
-    assert [each.id for each in client.list(soon()) if each.token == token] == [session.id] and session.info()["key"] == f"key {title}"
+    assert [each.id for each in client.list(soon()) if each.token == token] == [session.id] and session.info()[
+        "key"
+    ] == f"key {title}"
 
 
 # -- races for a key ---------------------------------------------------------------------------------------------------
@@ -200,7 +220,7 @@ def answers(starts):
 def test_threads_that_race_for_a_key_get_one_session(quiet, client, title):
     mark = quiet.mark()
     found = answers([(quiet, quiet.start("session_get_or_create", f"key {title}")) for _ in range(16)])
-    session_id, = found
+    (session_id,) = found
     token = client.get(session_id, soon()).token
     assert [each.id for each in client.list(soon()) if each.token == token] == [session_id]
     quiet.fence(client)
@@ -212,7 +232,9 @@ def test_processes_that_race_for_a_key_get_one_session_and_the_server_keeps_one(
     before = {each.id for each in client.list(soon())}
     for attempt in range(4):
         marks = [host.mark() for host in pair]
-        session_id, = answers([(host, host.start("session_get_or_create", f"key {title} {attempt}")) for _ in range(4) for host in pair])
+        (session_id,) = answers(
+            [(host, host.start("session_get_or_create", f"key {title} {attempt}")) for _ in range(4) for host in pair]
+        )
         for host in pair:
             host.fence(client)
         assert {each.id for each in client.list(soon())} - before - FENCES == {session_id}
@@ -221,7 +243,10 @@ def test_processes_that_race_for_a_key_get_one_session_and_the_server_keeps_one(
             assert told.count(("session.created", {"id": session_id})) == 1
             # Should both have asked the server, the other may hear of the one that is taken back.
             others = [event for event in told if event[1]["id"] != session_id]
-            assert others in ([], [("session.created", others[0][1]), ("session.deleted", others[0][1])] if others else [])
+            assert others in (
+                [],
+                [("session.created", others[0][1]), ("session.deleted", others[0][1])] if others else [],
+            )
         before.add(session_id)
 
 

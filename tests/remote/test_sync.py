@@ -21,8 +21,15 @@ def way(server):
 
 
 #: Each function that changes a session on the server, with arguments that would do.
-CHANGES = [("update_title", ("No",)), ("update", ('{"archived":true}',)), ("update", ('{"metadata":{}}',)), ("initialize", ("fake", "fake-model")),
-           ("delete", ()), ("fork", (None,)), ("abort", ())]
+CHANGES = [
+    ("update_title", ("No",)),
+    ("update", ('{"archived":true}',)),
+    ("update", ('{"metadata":{}}',)),
+    ("initialize", ("fake", "fake-model")),
+    ("delete", ()),
+    ("fork", (None,)),
+    ("abort", ()),
+]
 
 
 # -- synchronisation ---------------------------------------------------------------------------------------------------
@@ -46,7 +53,10 @@ def test_a_look_adds_overwrites_and_removes(deaf, client, title):
     client.update(theirs[1].id, soon(), title=f"{title}, renamed")
     before = deaf.status()["lastSync"]
     deaf.call("session_sync", 10_000)
-    assert sorted(deaf.since(mark), key=str) == [("session.deleted", {"id": theirs[0].id}), ("session.updated", {"id": theirs[1].id, "title": f"{title}, renamed"})]
+    assert sorted(deaf.since(mark), key=str) == [
+        ("session.deleted", {"id": theirs[0].id}),
+        ("session.updated", {"id": theirs[1].id, "title": f"{title}, renamed"}),
+    ]
     assert deaf.status()["lastSync"] >= before and deaf.call("session_count", json.dumps({"text": title})) == 2
 
 
@@ -62,6 +72,7 @@ def test_a_synchronisation_ends_when_its_time_is_up_and_goes_on(deaf, proxy):
 
     def slow(request):
         return None if gate_opened or request.path != "/session" else stall
+
     proxy.rules.append(slow)
     error = deaf.fails("session_sync", 300)
     assert error.code == "TIMEOUT" and "plue_session_sync" in error.message and error.retryable
@@ -80,9 +91,15 @@ def test_a_failed_look_is_logged_shown_in_the_status_and_not_the_last(polling, c
         error = polling.fails("session_sync", 10_000)
         assert error.code == "SERVER" and "database is asleep" in error.message and error.details["status"] == 500
         status = polling.status()
-        assert status["connected"] is True and "database is asleep" in status["server"]["error"] and status["lastSync"]  # it did answer
+        assert (
+            status["connected"] is True and "database is asleep" in status["server"]["error"] and status["lastSync"]
+        )  # it did answer
         polling.wait_for("log", None, mark)
-        assert [data for data in polling.said(mark, "log") if data["level"] == "warning" and "database is asleep" in data["message"]]
+        assert [
+            data
+            for data in polling.said(mark, "log")
+            if data["level"] == "warning" and "database is asleep" in data["message"]
+        ]
     finally:
         proxy.rules.remove(rule)
     polling.await_status(lambda status: status["connected"] and "error" not in status["server"])
@@ -93,45 +110,78 @@ def test_a_failed_look_is_logged_shown_in_the_status_and_not_the_last(polling, c
 
 # -- the server is away ------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-161", "P-170", "P-132")
-def test_while_the_server_is_away_reads_answer_stale_changes_fail_and_it_all_goes_on_afterwards(connected, client, title):
+def test_while_the_server_is_away_reads_answer_stale_changes_fail_and_it_all_goes_on_afterwards(
+    connected, client, title
+):
     host = connected(cacheTtlMs=0, syncIntervalMs=600_000, requestTimeoutMs=5_000)
     host.await_stream()
     way = host.proxy
-    session, bound = host.create_with(title=title, key=f"key {title}"), host.create_with(title=f"{title}, bound")
-    bound.initialize("fake", "fake-model")
+    session, call_context = host.create_with(title=title, key=f"key {title}"), host.create_with(title=f"{title}, bound")
+    call_context.initialize("fake", "fake-model")
     mark, known = host.mark(), session.info()
     way.down()
     assert host.wait_for("sync.state", None, mark)["connected"] is False
     stale = {**known, "sync": {"state": "stale", "pending": 0}}
     assert session.peek() == session.info() == host.list()[session.id] == host.query(key=f"key {title}")[0] == stale
-    assert host.open(f"key {title}").info() == host.get_or_create(f"key {title}").peek() == stale and host.open(session.id).id == session.id
-    assert host.call("session_count", json.dumps({"text": title})) == 2 and bound.initialize("fake", "fake-model") == 0
+    assert (
+        host.open(f"key {title}").info() == host.get_or_create(f"key {title}").peek() == stale
+        and host.open(session.id).id == session.id
+    )
+    assert (
+        host.call("session_count", json.dumps({"text": title})) == 2
+        and call_context.initialize("fake", "fake-model") == 0
+    )
     for name, arguments in CHANGES:
         error = session.fails(name, *arguments)
-        assert error.code == "CONNECTION" and error.retryable and session.id in error.message and f"plue_session_{name}" in error.message, (name, error)
-    for name, *arguments in (("create", None), ("create_with", "{}"), ("get_or_create", "new"), ("open", "ses_0000000000nobody"), ("sync", 5_000)):
+        assert (
+            error.code == "CONNECTION"
+            and error.retryable
+            and session.id in error.message
+            and f"plue_session_{name}" in error.message
+        ), (name, error)
+    for name, *arguments in (
+        ("create", None),
+        ("create_with", "{}"),
+        ("get_or_create", "new"),
+        ("open", "ses_0000000000nobody"),
+        ("sync", 5_000),
+    ):
         error = host.fails(f"session_{name}", *arguments)
         assert error.code == "CONNECTION" and f"plue_session_{name}" in error.message, (name, error)
-    assert {**session.info(), "aborted": False} == {**stale, "time": session.info()["time"]} and session.info()["aborted"] is True
+    assert {**session.info(), "aborted": False} == {**stale, "time": session.info()["time"]} and session.info()[
+        "aborted"
+    ] is True
     share = json.loads(session.create_share())  # ours, then
     assert host.call("session_validate_share", session.id, share["secret"]) == 0 and session.unshare() == 0
     status = host.status()
-    assert status["connected"] is False and status["server"]["error"] and status["server"]["url"] == way.url and host.app_info()["server"]["running"] is False
-    assert [kind for kind, _ in host.since(mark)] == ["session.updated", "session.shared", "session.unshared"]  # the flag, and the link
+    assert (
+        status["connected"] is False
+        and status["server"]["error"]
+        and status["server"]["url"] == way.url
+        and host.app_info()["server"]["running"] is False
+    )
+    assert [kind for kind, _ in host.since(mark)] == [
+        "session.updated",
+        "session.shared",
+        "session.unshared",
+    ]  # the flag, and the link
     mark = host.mark()
     client.update(session.id, soon(), title=f"{title}, meanwhile")
     theirs = client.create(f"token {title}", soon(), title=f"{title}, made meanwhile")
-    client.delete(bound.id, soon())
+    client.delete(call_context.id, soon())
     way.up()
     assert host.wait_for("sync.state", None, mark)["connected"] is True
     host.await_stream()
     assert session.info()["title"] == f"{title}, meanwhile" and session.peek()["sync"]["state"] == "synced"
     assert session.update_title(f"{title}, after") == 0 and client.get(session.id, soon()).title == f"{title}, after"
-    assert host.create().info()["sync"]["state"] == "synced" and bound.fails("get_info").code == "NOT_FOUND"
+    assert host.create().info()["sync"]["state"] == "synced" and call_context.fails("get_info").code == "NOT_FOUND"
     assert host.open(theirs.id).info()["title"] == f"{title}, made meanwhile"
     host.fence(client)
-    assert [event for event in host.since(mark) if event[1]["id"] in (session.id, theirs.id) or event[0] == "session.deleted"].count(
-        ("session.updated", {"id": session.id, "title": f"{title}, meanwhile"})) == 1
+    assert [
+        event
+        for event in host.since(mark)
+        if event[1]["id"] in (session.id, theirs.id) or event[0] == "session.deleted"
+    ].count(("session.updated", {"id": session.id, "title": f"{title}, meanwhile"})) == 1
     assert [kind for kind, _ in host.since(mark, theirs.id)] == ["session.created"]
 
 
@@ -165,31 +215,60 @@ def test_with_offline_fail_everything_that_needs_the_server_fails_while_it_is_aw
 
 # -- starting without it -----------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-161", "P-170", "T-09")
-def test_a_start_without_the_server_shows_what_was_known_and_finds_it_when_it_comes(plain, server, client, repository, way, tmp_path, title):
-    backend = {"kind": "opencode", "url": way.url, "directory": repository, "username": server.username, "password": server.password}
+def test_a_start_without_the_server_shows_what_was_known_and_finds_it_when_it_comes(
+    plain, server, client, repository, way, tmp_path, title
+):
+    backend = {
+        "kind": "opencode",
+        "url": way.url,
+        "directory": repository,
+        "username": server.username,
+        "password": server.password,
+    }
     with Host(plain, tmp_path, dataDir=str(tmp_path), backend=backend) as host:
         session_id = host.create_with(title=title, key=f"key {title}").id
     way.down()
     with Host(plain, tmp_path, dataDir=str(tmp_path), backend=backend) as host:
         assert host.status()["connected"] is False and host.list()[session_id]["sync"]["state"] == "stale"
         session = host.open(f"key {title}")
-        assert session.info()["title"] == title and session.info()["sync"]["state"] == "stale" and session.fails("update_title", "x").code == "CONNECTION"
+        assert (
+            session.info()["title"] == title
+            and session.info()["sync"]["state"] == "stale"
+            and session.fails("update_title", "x").code == "CONNECTION"
+        )
         client.update(session_id, soon(), title=f"{title}, meanwhile")
         mark = host.mark()
         way.up()
         host.wait_for("session.updated", session_id, mark, title=f"{title}, meanwhile")
         host.await_status(lambda status: status["connected"])
-        assert session.info()["title"] == f"{title}, meanwhile" and session.info()["sync"]["state"] == "synced" and session.update_title(title) == 0
+        assert (
+            session.info()["title"] == f"{title}, meanwhile"
+            and session.info()["sync"]["state"] == "synced"
+            and session.update_title(title) == 0
+        )
 
 
 @pytest.mark.requirement("P-161", "X-007", "T-09")
-def test_with_offline_fail_a_start_without_the_server_fails_and_the_next_one_works(plain, server, repository, way, tmp_path):
+def test_with_offline_fail_a_start_without_the_server_fails_and_the_next_one_works(
+    plain, server, repository, way, tmp_path
+):
     way.down()
-    backend = {"kind": "opencode", "url": way.url, "directory": repository, "username": server.username, "password": server.password}
+    backend = {
+        "kind": "opencode",
+        "url": way.url,
+        "directory": repository,
+        "username": server.username,
+        "password": server.password,
+    }
     config = json.dumps({"dataDir": str(tmp_path), "backend": backend, "offline": "fail", "requestTimeoutMs": 1_000})
     with Host(plain, tmp_path, init=False) as host:
         error = host.fails("init", config)
-        assert error.code == "CONNECTION" and error.retryable and "plue_init" in error.message and "backend.url" in error.message
+        assert (
+            error.code == "CONNECTION"
+            and error.retryable
+            and "plue_init" in error.message
+            and "backend.url" in error.message
+        )
         assert host.fails("session_create", None).code == "NOT_INITIALIZED"
         way.up()
         config = json.dumps({"dataDir": str(tmp_path), "backend": backend, "offline": "fail"})
@@ -201,16 +280,30 @@ def test_with_offline_fail_a_start_without_the_server_fails_and_the_next_one_wor
 def test_with_offline_fail_a_start_at_a_web_page_says_what_is_there(plain, repository, way, tmp_path):
     way.rules.append(answering("GET", "/global/health", reply(200, b"<html>", "text/html")))
     with Host(plain, tmp_path, init=False) as host:
-        error = host.fails("init", json.dumps({"dataDir": str(tmp_path), "offline": "fail", "requestTimeoutMs": 500,
-                                               "backend": {"kind": "opencode", "url": way.url, "directory": repository}}))
+        error = host.fails(
+            "init",
+            json.dumps(
+                {
+                    "dataDir": str(tmp_path),
+                    "offline": "fail",
+                    "requestTimeoutMs": 500,
+                    "backend": {"kind": "opencode", "url": way.url, "directory": repository},
+                }
+            ),
+        )
         assert error.code == "SERVER" and "text/html" in error.message and "backend.url" in error.message
 
 
 # -- the host's files --------------------------------------------------------------------------------------------------
 def tree(folder):
     """Everything in a folder, to the byte."""
-    return {str(path.relative_to(folder)): (path.lstat().st_mode, path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None)
-            for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): (
+            path.lstat().st_mode,
+            path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None,
+        )
+        for path in folder.rglob("*")
+    }
 
 
 @pytest.mark.requirement("T-10")

@@ -8,8 +8,13 @@ from tests.opencode.stub import Stub, reply
 from tests.remote.hosts import Host
 
 PAGE = b"<!doctype html><title>x</title>"
-AWAY = {"530": reply(530, b"error code: 1033", "text/plain"), "521": reply(521, PAGE, "text/html"), "429": reply(429, b"", "", ["Retry-After: 60"]),
-        "403": reply(403, PAGE, "text/html; charset=UTF-8"), "401": reply(401, PAGE, "text/html")}
+AWAY = {
+    "530": reply(530, b"error code: 1033", "text/plain"),
+    "521": reply(521, PAGE, "text/html"),
+    "429": reply(429, b"", "", ["Retry-After: 60"]),
+    "403": reply(403, PAGE, "text/html; charset=UTF-8"),
+    "401": reply(401, PAGE, "text/html"),
+}
 
 
 @pytest.mark.requirement("P-115", "P-161")
@@ -18,7 +23,12 @@ def test_what_a_tunnel_answers_means_that_the_server_is_away(strict, proxy, titl
     session = strict.create_with(title=title)
     proxy.rules.append(lambda request: AWAY[status])
     error = session.fails("update_title", "x")
-    assert error.code == "CONNECTION" and error.retryable and error.details["status"] == int(status) and "username" not in error.message
+    assert (
+        error.code == "CONNECTION"
+        and error.retryable
+        and error.details["status"] == int(status)
+        and "username" not in error.message
+    )
     assert strict.fails("session_sync", 5_000).code == "CONNECTION"
     shown = strict.status()
     assert shown["connected"] is False and status in shown["server"]["error"]
@@ -34,7 +44,13 @@ def stub():
 
 
 def config(stub, folder, offline):
-    return json.dumps({"dataDir": str(folder / "store"), "offline": offline, "backend": {"kind": "opencode", "url": stub.url, "directory": str(folder)}})
+    return json.dumps(
+        {
+            "dataDir": str(folder / "store"),
+            "offline": offline,
+            "backend": {"kind": "opencode", "url": stub.url, "directory": str(folder)},
+        }
+    )
 
 
 @pytest.mark.requirement("X-007")
@@ -43,7 +59,12 @@ def test_at_the_start_it_means_the_same(plain, stub, tmp_path, status):
     stub.well, stub.default = False, lambda method, target: AWAY[status]
     with Host(plain, tmp_path, init=False) as host:
         error = host.fails("init", config(stub, tmp_path, "fail"))
-        assert error.code == "CONNECTION" and error.retryable and status in error.message and "username" not in error.message
+        assert (
+            error.code == "CONNECTION"
+            and error.retryable
+            and status in error.message
+            and "username" not in error.message
+        )
         host.call("init", config(stub, tmp_path, "queue"))
         assert host.status()["connected"] is False
 
@@ -60,7 +81,9 @@ def test_a_start_waits_for_a_slow_server_as_its_calls_would(plain, stub, tmp_pat
         def slow(connection):
             stub.released.wait(late)
             connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply(200, {"healthy": True}))
+
         return slow
+
     stub.default = default
     with Host(plain, tmp_path, init=False) as host:
         host.call("init", config(stub, tmp_path, "fail"))

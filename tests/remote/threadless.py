@@ -43,12 +43,17 @@ else:
     pid = server_pid()
     session = plue.plue_session_create(None) if walk == "warm" else None
     threads_left(0)
-    for name, call in {"create": lambda: plue.plue_session_create(None), "sync": lambda: plue.plue_session_sync(0) + 1,
-                       "abort": lambda: plue.plue_session_abort(session) + 1 if session else 1}.items():
+    for name, call in {
+        "create": lambda: plue.plue_session_create(None),
+        "sync": lambda: plue.plue_session_sync(0) + 1,
+        "abort": lambda: plue.plue_session_abort(session) + 1 if session else 1,
+    }.items():
         said["calls"][name] = "ok" if call() else failure()
 plue.plue_shutdown()
 said["shutdown"] = failure() if "plue_shutdown" in failure() else "ok"
-said["left"] = os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX"
+said["left"] = (
+    os.path.exists(f"/proc/{pid}/stat") and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX"
+)
 threads_left(-1)
 said["again"] = begin() or "ok"
 plue.plue_shutdown()

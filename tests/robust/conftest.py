@@ -1,4 +1,5 @@
-"""One real server for this folder, which its tests may kill, a client of our own to watch it with, and hosts that hold the library."""
+"""One real server for this folder, which its tests may kill, a client of our own to watch it with, and hosts that hold
+the library."""
 
 import os
 import signal
@@ -72,14 +73,18 @@ class Other:
 
     def answer(self, session_id, message_id):
         """Return the newest message that answers the prompt, or None."""
-        found = [message for message, _ in self._client.messages(session_id, soon())[0] if message.parent_id == message_id]
+        found = [
+            message for message, _ in self._client.messages(session_id, soon())[0] if message.parent_id == message_id
+        ]
         return found[-1] if found else None
 
     def finished(self, session_id, message_id, seconds=20.0):
         """Wait for the end of a turn and return its answer."""
+
         def ended():
             answer = self.answer(session_id, message_id)
             return answer if answer and answer.ended and not self.busy(session_id) else None
+
         answer = eventually(ended, seconds, 0.05)
         assert answer, "the prompt was not answered"
         return answer

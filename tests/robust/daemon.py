@@ -1,4 +1,5 @@
-"""A real OpenCode server that a test may kill, stop and start again: always at the same address, over the same store."""
+"""A real OpenCode server that a test may kill, stop and start again: always at the same address, over the same
+store."""
 
 import contextlib
 import os
@@ -21,8 +22,14 @@ class Daemon:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [program, "serve", "--hostname", "127.0.0.1", "--port", str(self.port)]
         self._directory = directory
-        self._environment = {"PATH": os.environ["PATH"], "npm_config_offline": "true", "OPENCODE_DISABLE_AUTOUPDATE": "1",
-                             "OPENCODE_DISABLE_MODELS_FETCH": "1", **environment, "OPENCODE_SERVER_PASSWORD": PASSWORD}
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "npm_config_offline": "true",
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+            **environment,
+            "OPENCODE_SERVER_PASSWORD": PASSWORD,
+        }
         self._process = None
         self.start()
 
@@ -33,13 +40,26 @@ class Daemon:
     @property
     def backend(self):
         """The `backend` of a configuration that attaches to it."""
-        return {"kind": "opencode", "url": self.url, "directory": self._directory, "username": self.username, "password": self.password}
+        return {
+            "kind": "opencode",
+            "url": self.url,
+            "directory": self._directory,
+            "username": self.username,
+            "password": self.password,
+        }
 
     def start(self):
         """Start it and return when it listens."""
         for _ in range(5):
-            self._process = subprocess.Popen(self._command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
-                                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             for line in self._process.stdout:
                 if b"server listening on" in line:
                     threading.Thread(target=self._drain, args=(self._process.stdout,), daemon=True).start()

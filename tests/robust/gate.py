@@ -3,8 +3,8 @@
     gate.rules.append((matches, action))    # matches(method, path) -> bool; the first rule that matches counts
     gate.rules.append(once(matches, cut_after))
 
-An action is called with the gate, the client's connection and `forward`, which sends the request on and returns the server's
-answer as bytes. It may raise `OSError`: then the connection is closed.
+An action is called with the gate, the client's connection and `forward`, which sends the request on and returns the
+server's answer as bytes. It may raise `OSError`: then the connection is closed.
 """
 
 import contextlib
@@ -79,10 +79,10 @@ class Gate:
     def _serve(self, connection):
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             file = connection.makefile("rb")
-            while (line := file.readline()):
+            while line := file.readline():
                 method, target, _ = line.decode().split(" ", 2)
                 headers = {}
-                while (line := file.readline().strip()):
+                while line := file.readline().strip():
                     name, _, value = line.decode("latin-1").partition(":")
                     headers[name.lower()] = value.strip()
                 body = file.read(int(headers.get("content-length", 0)))
@@ -99,6 +99,7 @@ class Gate:
 
                     def forward():
                         return self._forward(method, target, headers, body)
+
                     if action is None:
                         connection.sendall(forward())
                     else:
@@ -113,7 +114,9 @@ class Gate:
 
     def _upstream(self, target, method, headers, body):
         upstream = http.client.HTTPConnection(self.upstream, timeout=60)
-        upstream.request(method, target, body or None, {name: value for name, value in headers.items() if name not in HOP | {"host"}})
+        upstream.request(
+            method, target, body or None, {name: value for name, value in headers.items() if name not in HOP | {"host"}}
+        )
         return upstream, upstream.getresponse()
 
     def _forward(self, method, target, headers, body):
@@ -151,6 +154,7 @@ def once(matches, action):
             return False
         left.clear()
         return True
+
     return first, action
 
 
@@ -196,32 +200,41 @@ def cut_after(gate, connection, forward):
 def cut_inside(gate, connection, forward):
     """Pass the request on and close the connection in the middle of the answer."""
     answer = forward()
-    connection.sendall(answer[:len(answer) - max(1, len(answer) // 4)])
+    connection.sendall(answer[: len(answer) - max(1, len(answer) // 4)])
     raise OSError
 
 
 def refuse(status, body=None):
     """Answer with this status instead of passing the request on."""
-    data = json.dumps(body if body is not None else {"name": "UnknownError", "data": {"message": "refused by the test"}}).encode()
+    data = json.dumps(
+        body if body is not None else {"name": "UnknownError", "data": {"message": "refused by the test"}}
+    ).encode()
 
     def action(gate, connection, forward):
-        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+        connection.sendall(
+            f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+
     return action
 
 
 def delay(seconds):
-    """Pass the request on so much later, if its client is still there: what comes after the change that was made in its place would undo that."""
+    """Pass the request on so much later, if its client is still there: what comes after the change that was made in its
+    place would undo that."""
+
     def action(gate, connection, forward):
         gate.released.wait(seconds)
         if select.select([connection], [], [], 0)[0] and not connection.recv(1, socket.MSG_PEEK):
             raise OSError("the client has left")
         connection.sendall(forward())
+
     return action
 
 
 def _sleep(gate, connection):
     """Wait until the client leaves, or the stall is over."""
-    released, until = gate.released, time.monotonic() + 60
+    released, deadline = gate.released, time.monotonic() + 60
     connection.settimeout(0.1)
     while time.monotonic() < until and not released.is_set():
         try:

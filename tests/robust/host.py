@@ -32,7 +32,9 @@ class Host:
     def __init__(self, folder, config=None, build="plain", **environment):
         library = support.library(build)
         program = library.compile(support.PROGRAMS / "remote_host.c")
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=support.environment(folder, **environment))
+        self._process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=support.environment(folder, **environment)
+        )
         self.pid = self._process.pid
         self._numbers, self._waiting, self._lock = itertools.count(), {}, threading.Lock()
         self.events = queue.Queue()
@@ -58,7 +60,12 @@ class Host:
         """Begin a call, on a thread of its own; not `alone`: on the one that reads what it is told."""
         number, answer = next(self._numbers), Timed()
         self._waiting[number] = answer
-        line = "\t".join([str(number), "a" if alone else "s", name, *("\1" if each is None else str(each) for each in arguments)]) + "\n"
+        line = (
+            "\t".join(
+                [str(number), "a" if alone else "s", name, *("\1" if each is None else str(each) for each in arguments)]
+            )
+            + "\n"
+        )
         with self._lock, contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
@@ -88,8 +95,11 @@ class Host:
     def descriptors(self):
         """Return what is open, but for the database: how many connections read it is not fixed."""
         folder = f"/proc/{self.pid}/fd"
-        return sorted(name for name in (os.path.basename(os.readlink(f"{folder}/{number}")) for number in os.listdir(folder))
-                      if not name.startswith("sessions.db"))
+        return sorted(
+            name
+            for name in (os.path.basename(os.readlink(f"{folder}/{number}")) for number in os.listdir(folder))
+            if not name.startswith("sessions.db")
+        )
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))

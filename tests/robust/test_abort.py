@@ -50,7 +50,10 @@ def session(host):
 @pytest.fixture
 def behind(daemon, tmp_path):
     """`(gate, host)`: a host that reaches the server through a gate, with 4 s for its calls."""
-    with Gate(daemon.url) as gate, Host(tmp_path, {"dataDir": str(tmp_path), "backend": gate.backend(daemon), "requestTimeoutMs": 4000}) as host:
+    with (
+        Gate(daemon.url) as gate,
+        Host(tmp_path, {"dataDir": str(tmp_path), "backend": gate.backend(daemon), "requestTimeoutMs": 4000}) as host,
+    ):
         assert eventually(lambda: host.status()["server"]["events"])
         yield gate, host
 
@@ -68,7 +71,9 @@ def is_aborted(host, handle):
 
 
 @pytest.mark.requirement("T-01", "P-020", "P-151", "P-155", "O-033")
-def test_an_abort_in_mid_stream_ends_the_turn_within_two_seconds_and_the_next_runs(host, session, other, model, request):
+def test_an_abort_in_mid_stream_ends_the_turn_within_two_seconds_and_the_next_runs(
+    host, session, other, model, request
+):
     handle, session_id = session
     took = []
     for _ in range(TIMES):
@@ -84,7 +89,11 @@ def test_an_abort_in_mid_stream_ends_the_turn_within_two_seconds_and_the_next_ru
         assert model.ended.get(timeout=2) == (text, "left")
     assert max(took) < patience(2)
     if TORTURE:
-        request.node.user_properties += [("aborts", TIMES), ("median s", sorted(took)[TIMES // 2]), ("slowest s", max(took))]
+        request.node.user_properties += [
+            ("aborts", TIMES),
+            ("median s", sorted(took)[TIMES // 2]),
+            ("slowest s", max(took)),
+        ]
     answer = other.finished(session_id, other.prompt(session_id, "next [words=2]"))
     assert answer.failure is None and model.ended.get(timeout=5) == ("next [words=2]", "done")
 
@@ -97,6 +106,7 @@ def test_the_flag_shows_at_once_and_clears_with_the_next_turn_only(host, session
     def watch():
         while not stop.is_set():
             flags.append(is_aborted(host, handle))
+
     assert is_aborted(host, handle) is False
     run(other, model, session_id)
     watcher = threading.Thread(target=watch)
@@ -123,7 +133,14 @@ def test_an_abort_with_nothing_running_succeeds_and_is_one_change(host, session)
     assert abort.result() == 0 and abort.took < 2 and is_aborted(host, handle)
     host.session_create_with('{"title":"The last event"}')
     heard = []
-    assert eventually(lambda: heard.extend(host.heard()) or any("The last event" in json.dumps(event) for event in heard) or len(heard) > 1, 5)
+    assert eventually(
+        lambda: (
+            heard.extend(host.heard())
+            or any("The last event" in json.dumps(event) for event in heard)
+            or len(heard) > 1
+        ),
+        5,
+    )
     assert [event["type"] for event in heard if event.get("sessionId") == session_id] == ["session.updated"]
 
 
@@ -200,14 +217,17 @@ def test_the_flag_stays_when_the_server_cannot_be_told(behind, other, model):
 
 @pytest.mark.requirement("P-150", "P-156")
 def test_an_abort_ends_the_calls_of_other_threads_on_its_session_alone(behind, other, model):
-    """Also when every thread that may wait for the server does: aborts have a lane of their own."""
+    """Also when every thread that may wait for the server does: aborts have a executor of their own."""
     gate, host = behind
     handles = [host.session_create(None) for _ in range(2)]
     first, second = (host.session_get_id(handle) for handle in handles)
     run(other, model, first)
     gate.rules.append((gates.of("PATCH"), gates.stall))
     began = time.monotonic()
-    mine = [host.start("session_update_title", handles[0], "A"), host.start("session_update", handles[0], '{"archived":true}')]
+    mine = [
+        host.start("session_update_title", handles[0], "A"),
+        host.start("session_update", handles[0], '{"archived":true}'),
+    ]
     others = [host.start("session_update_title", handles[1], f"B{number}") for number in range(8)]
     for _ in range(2):  # one of each session reaches the server, the others wait for it
         assert gate.asked.get(timeout=5)[0] == "PATCH"

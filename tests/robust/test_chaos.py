@@ -1,4 +1,5 @@
-"""A network that drops, delays and cuts at random: what was acknowledged stays, and when it is over all is in step after one synchronisation."""
+"""A network that drops, delays and cuts at random: what was acknowledged stays, and when it is over all is in step
+after one synchronisation."""
 
 import collections
 import json
@@ -29,8 +30,18 @@ class Chaos:
     def __call__(self, gate, connection, forward):
         with self._lock:
             action = self._chance.choices(
-                [self.pass_on, gates.delay(0.05), gates.delay(0.3), gates.cut, gates.cut_after, gates.cut_inside, gates.stall, gates.stall_after],
-                [40, 10, 4, 5, 6, 5, 1, 1])[0]
+                [
+                    self.pass_on,
+                    gates.delay(0.05),
+                    gates.delay(0.3),
+                    gates.cut,
+                    gates.cut_after,
+                    gates.cut_inside,
+                    gates.stall,
+                    gates.stall_after,
+                ],
+                [40, 10, 4, 5, 6, 5, 1, 1],
+            )[0]
         action(gate, connection, forward)
 
     @staticmethod
@@ -39,7 +50,8 @@ class Chaos:
 
 
 def work(host, number, stop, promised, codes, lock):
-    """Create, rename, patch and delete own sessions, and remember what was promised: {id: (titles allowed, may be gone, must be gone)}."""
+    """Create, rename, patch and delete own sessions, and remember what was promised: {id: (titles allowed, may be gone,
+    must be gone)}."""
     chance = random.Random(number)
     mine = {}
     while not stop.is_set():
@@ -72,17 +84,24 @@ def work(host, number, stop, promised, codes, lock):
 @pytest.mark.requirement("P-114", "P-115", "P-117", "O-058", "O-065")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_the_chaos_all_is_in_step_and_no_promise_is_broken(daemon, other, folder, seed):
-    with Gate(daemon.url) as gate, Host(folder, {"dataDir": str(folder), "backend": gate.backend(daemon), "requestTimeoutMs": 1500}) as host:
+    with (
+        Gate(daemon.url) as gate,
+        Host(folder, {"dataDir": str(folder), "backend": gate.backend(daemon), "requestTimeoutMs": 1500}) as host,
+    ):
         assert eventually(lambda: host.status()["server"]["events"])
         stop, promised, codes, lock = threading.Event(), {}, collections.Counter(), threading.Lock()
         gate.rules.append((gates.of(None), Chaos(seed)))
-        threads = [threading.Thread(target=work, args=(host, seed * 10 + number, stop, promised, codes, lock)) for number in range(4)]
+        threads = [
+            threading.Thread(target=work, args=(host, seed * 10 + number, stop, promised, codes, lock))
+            for number in range(4)
+        ]
         for thread in threads:
             thread.start()
         until, chance, elsewhere = time.monotonic() + SECONDS, random.Random(-seed), []
 
         def enough():
             return codes["OK"] >= 40 and codes["CONNECTION"] + codes["TIMEOUT"] >= 10
+
         while time.monotonic() < until or not enough() and time.monotonic() < until + 30:
             threading.Event().wait(0.3)
             if chance.random() < 0.3:
@@ -105,5 +124,7 @@ def test_after_the_chaos_all_is_in_step_and_no_promise_is_broken(daemon, other, 
         for session_id, (titles, may_be_gone, must_be_gone) in promised.items():
             assert session_id in there or may_be_gone, f"{session_id} is lost"
             assert session_id not in there or not must_be_gone, f"{session_id} is not deleted"
-            assert session_id not in there or there[session_id][0] in titles, f"{session_id} has the title {there[session_id][0]}, not of {titles}"
+            assert session_id not in there or there[session_id][0] in titles, (
+                f"{session_id} has the title {there[session_id][0]}, not of {titles}"
+            )
         assert set(elsewhere) <= there.keys()

@@ -1,4 +1,5 @@
-"""Many threads, several processes and another client change the same sessions: nothing locks up, everybody knows the same afterwards."""
+"""Many threads, several processes and another client change the same sessions: nothing locks up, everybody knows the
+same afterwards."""
 
 import collections
 import json
@@ -25,7 +26,9 @@ class Crowd:
         self.codes = collections.Counter()
         self.surprises = []
         self._handles = {}
-        self._threads = [threading.Thread(target=self._work, args=(random.Random(seed * 100 + number),)) for number in range(THREADS)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(random.Random(seed * 100 + number),)) for number in range(THREADS)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -57,7 +60,9 @@ class Crowd:
 
     def _work(self, chance):
         for _ in range(ROUNDS):
-            action = chance.choice(["create", "create", "title", "title", "patch", "list", "get", "query", "delete", "abort", "destroy"])
+            action = chance.choice(
+                ["create", "create", "title", "title", "patch", "list", "get", "query", "delete", "abort", "destroy"]
+            )
             some = self._some(chance)
             if action == "create" or some is None:
                 handle = self._call("session_create_with", json.dumps({"title": f"made {chance.random()}"}))
@@ -70,7 +75,11 @@ class Crowd:
             if action == "title":
                 self._call("session_update_title", handle, f"renamed {chance.random()}")
             elif action == "patch":
-                self._call("session_update", handle, json.dumps({"metadata": {"at": chance.random()}, "archived": chance.random() < 0.5}))
+                self._call(
+                    "session_update",
+                    handle,
+                    json.dumps({"metadata": {"at": chance.random()}, "archived": chance.random() < 0.5}),
+                )
             elif action == "list":
                 json.loads(self._call("session_list"))
             elif action == "query":
@@ -119,7 +128,9 @@ def known(host):
         page = json.loads(host.session_query(json.dumps({"limit": 500, **cursor})))
         sessions += page["sessions"]
         if "nextCursor" not in page:
-            return {each["id"]: seen(each["title"], each["time"].get("archived"), each["metadata"]) for each in sessions}
+            return {
+                each["id"]: seen(each["title"], each["time"].get("archived"), each["metadata"]) for each in sessions
+            }
         cursor = {"cursor": page["nextCursor"]}
 
 
@@ -132,7 +143,8 @@ def on_server(other):
 
 
 def check_story(events, final):
-    """Each session is created once and deleted once at most, nothing is told after its end, and what was told last is what it is."""
+    """Each session is created once and deleted once at most, nothing is told after its end, and what was told last is
+    what it is."""
     lives, titles = {}, {}
     for event in events:
         session_id, kind = event.get("sessionId"), event["type"]
@@ -182,7 +194,11 @@ def crowd(hosts, other, seed=1):
 
 
 def differences(here, there):
-    return {each: (here.get(each), there.get(each)) for each in here.keys() | there.keys() if here.get(each) != there.get(each)}
+    return {
+        each: (here.get(each), there.get(each))
+        for each in here.keys() | there.keys()
+        if here.get(each) != there.get(each)
+    }
 
 
 @pytest.mark.requirement("P-075", "P-114", "P-132")
@@ -191,8 +207,12 @@ def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemo
     """Also with ThreadSanitizer on both sides of the boundary."""
     suppressions = tmp_path / "suppressions"
     suppressions.write_text("race:libcrypto.so\n")  # which cleans up at exit() what threads, long ended, have written
-    with Host(folder, {"dataDir": str(folder), "backend": daemon.backend}, build,
-              TSAN_OPTIONS=f"halt_on_error=1:second_deadlock_stack=1:exitcode=66:suppressions={suppressions}") as host:
+    with Host(
+        folder,
+        {"dataDir": str(folder), "backend": daemon.backend},
+        build,
+        TSAN_OPTIONS=f"halt_on_error=1:second_deadlock_stack=1:exitcode=66:suppressions={suppressions}",
+    ) as host:
         assert eventually(lambda: host.status()["server"]["events"])
         final = crowd([host], other)
         # The last event of all: what came before it has come.

@@ -1,4 +1,5 @@
-"""However a server stalls, each call ends within its time, what never waits goes on not waiting, and afterwards all is as before."""
+"""However a server stalls, each call ends within its time, what never waits goes on not waiting, and afterwards all is
+as before."""
 
 import json
 import socket
@@ -17,8 +18,13 @@ LIMIT, NOISE = 1.0, 1.5
 INSTANT = 1000
 IN_TIME = {"TIMEOUT", "CONNECTION"}
 
-STALLS = {"silence": gates.stall, "a header byte by byte": gates.drip_header, "a body byte by byte": gates.drip_body,
-          "silence after the request took effect": gates.stall_after, "half-open": None}
+STALLS = {
+    "silence": gates.stall,
+    "a header byte by byte": gates.drip_header,
+    "a body byte by byte": gates.drip_body,
+    "silence after the request took effect": gates.stall_after,
+    "half-open": None,
+}
 
 
 def config(folder, backend, **more):
@@ -26,12 +32,22 @@ def config(folder, backend, **more):
 
 
 def calls(host, handle=None, aborted=None):
-    """Make one call of each kind at once, and time instant functions meanwhile; returns `(name, code, seconds)` of each, and the times."""
+    """Make one call of each kind at once, and time instant functions meanwhile; returns `(name, code, seconds)` of
+    each, and the times."""
     timing = host.start("latency", int(LIMIT * 800), handle or 0)
-    given = [("session_create", None), ("session_list",), ("session_sync", int(LIMIT * 1000)), ("session_open", "ses_" + "0" * 26)]
+    given = [
+        ("session_create", None),
+        ("session_list",),
+        ("session_sync", int(LIMIT * 1000)),
+        ("session_open", "ses_" + "0" * 26),
+    ]
     if handle:
-        given += [("session_get_info", handle), ("session_update_title", handle, "x"), ("session_create_share", handle),
-                  ("session_abort", aborted)]
+        given += [
+            ("session_get_info", handle),
+            ("session_update_title", handle, "x"),
+            ("session_create_share", handle),
+            ("session_abort", aborted),
+        ]
     answers = [(each[0], host.start(*each)) for each in given]
     return [(name, outcome(answer), answer.took) for name, answer in answers], json.loads(timing.result())
 
@@ -53,6 +69,7 @@ def at_once(scenes):
             scene()
         except BaseException as error:
             failures[name] = error
+
     threads = [threading.Thread(target=guarded, args=each) for each in scenes.items()]
     for thread in threads:
         thread.start()
@@ -86,7 +103,9 @@ def test_every_stall_ends_in_time_and_delays_nothing_that_does_not_wait(daemon, 
             assert eventually(lambda: outcome(host.start("session_update_title", handle, title)) == "OK", 20)
             assert other.titles()[host.session_get_id(handle)] == title
             # Nothing hangs on: eight calls at once find all threads and connections free.
-            assert eventually(lambda: {outcome(answer) for answer in [host.start("session_list") for _ in range(8)]} == {"OK"}, 10)
+            assert eventually(
+                lambda: {outcome(answer) for answer in [host.start("session_list") for _ in range(8)]} == {"OK"}, 10
+            )
 
     def half_open():
         ready.wait()
@@ -98,7 +117,12 @@ def test_every_stall_ends_in_time_and_delays_nothing_that_does_not_wait(daemon, 
 
     over = threading.Event()
     try:
-        at_once({"the server": half_open, **{name: lambda name=name, action=action: scene(name, action) for name, action in STALLS.items()}})
+        at_once(
+            {
+                "the server": half_open,
+                **{name: lambda name=name, action=action: scene(name, action) for name, action in STALLS.items()},
+            }
+        )
     finally:
         daemon.resume()
 
@@ -124,14 +148,19 @@ def test_a_server_that_never_takes_the_connection_or_has_no_address_yet_is_bound
 
     def no_address():
         shim = tmp_path / "slow.so"
-        support.run(["gcc", "-shared", "-fPIC", "-o", shim, support.PROGRAMS / "remote_slow_names.c", "-ldl"], env=support.os.environ)
+        support.run(
+            ["gcc", "-shared", "-fPIC", "-o", shim, support.PROGRAMS / "remote_slow_names.c", "-ldl"],
+            env=support.os.environ,
+        )
         judge_away("http://server.slow:4096", "name", LD_PRELOAD=shim)
 
     def judge_away(url, name, **environment):
         folder = tmp_path / name
         folder.mkdir()
         with Host(folder, **environment) as host:
-            starting = host.start("init", json.dumps(config(folder, {"kind": "opencode", "url": url, "directory": repository})))
+            starting = host.start(
+                "init", json.dumps(config(folder, {"kind": "opencode", "url": url, "directory": repository}))
+            )
             starting.result()
             assert starting.took < 3
             for _ in range(2):  # the second time, all who could wait for the server may still do
@@ -139,12 +168,16 @@ def test_a_server_that_never_takes_the_connection_or_has_no_address_yet_is_bound
             shutdown = host.start("shutdown")
             shutdown.result()
             assert shutdown.took < 2
+
     at_once({"nobody answers": nobody_answers, "no address": no_address})
 
 
 @pytest.mark.requirement("T-03")
 def test_a_stalled_session_does_not_hold_up_another(daemon, other, tmp_path):
-    with Gate(daemon.url) as gate, Host(tmp_path, {**config(tmp_path, gate.backend(daemon)), "requestTimeoutMs": 4000}) as host:
+    with (
+        Gate(daemon.url) as gate,
+        Host(tmp_path, {**config(tmp_path, gate.backend(daemon)), "requestTimeoutMs": 4000}) as host,
+    ):
         first, second = host.session_create(None), host.session_create(None)
         gate.rules.append((gates.of("PATCH", host.session_get_id(first)), gates.stall))
         stuck = host.start("session_update_title", first, "never")

@@ -1,4 +1,5 @@
-"""Servers and hosts that are killed in the middle of everything: what was acknowledged stays, nothing is left behind, calls go on."""
+"""Servers and hosts that are killed in the middle of everything: what was acknowledged stays, nothing is left behind,
+calls go on."""
 
 import json
 import os
@@ -19,11 +20,13 @@ BECAUSE_OF_THE_KILL = {"OK", "CONNECTION", "TIMEOUT", "SERVER"}
 
 
 class Storm:
-    """Eight threads that create, rename, read, list and delete until they are told to stop, and know what was acknowledged."""
+    """Eight threads that create, rename, read, list and delete until they are told to stop, and know what was
+    acknowledged."""
 
     def __init__(self, host):
         self._host, self._stop = host, threading.Event()
-        self.titles = {}  # id: titles, one of which it must have: the last acknowledged, and those of calls whose end is not known
+        # id: titles, one of which it must have: the last acknowledged, and those of calls whose end is not known
+        self.titles = {}
         self.deleted, self.doomed = set(), set()  # acknowledged; asked for
         self.outcomes, self.acknowledged = set(), 0
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(8)]
@@ -64,7 +67,9 @@ class Storm:
             self.titles[session_id] = {title}
             for again in "ab":
                 done = self._try("session_update_title", handle, title + again)
-                self.titles[session_id] = {title + again} if done is not None else self.titles[session_id] | {title + again}
+                self.titles[session_id] = (
+                    {title + again} if done is not None else self.titles[session_id] | {title + again}
+                )
             self._try("session_list" if turn % 4 else "session_get_info", *([] if turn % 4 else [handle]))
             if turn % 3 == 0:
                 self.doomed.add(session_id)
@@ -74,9 +79,14 @@ class Storm:
     def check(self, titles):
         """Hold what was acknowledged against what there is, as {id: title}."""
         assert self.outcomes <= BECAUSE_OF_THE_KILL
-        missing = {session_id for session_id in self.titles if session_id not in titles and session_id not in self.doomed}
-        wrong = {session_id: titles[session_id] for session_id, allowed in self.titles.items()
-                 if session_id in titles and titles[session_id] not in allowed}
+        missing = {
+            session_id for session_id in self.titles if session_id not in titles and session_id not in self.doomed
+        }
+        wrong = {
+            session_id: titles[session_id]
+            for session_id, allowed in self.titles.items()
+            if session_id in titles and titles[session_id] not in allowed
+        }
         assert not missing and not wrong and not self.deleted & titles.keys()
 
 
@@ -111,7 +121,9 @@ def test_a_spawned_server_killed_under_eight_threads_comes_back_and_nothing_is_l
                 pid = host.status()["server"]["pid"]
                 os.killpg(pid, signal.SIGKILL)
                 back = storm.acknowledged
-                assert eventually(lambda: storm.acknowledged > back + 16, 40), f"calls do not work again: {storm.outcomes}"
+                assert eventually(lambda: storm.acknowledged > back + 16, 40), (
+                    f"calls do not work again: {storm.outcomes}"
+                )
                 storm.stop()
             assert host.status()["server"]["pid"] != pid
             host.session_sync(20000)
@@ -145,7 +157,8 @@ def close_input(host):
 ENDS = {kill: -signal.SIGKILL, terminate: -signal.SIGTERM, leave: 7, abort: -signal.SIGABRT, close_input: 0}
 
 
-#: A server that listens, never answers, shrugs off every TERM, and has a child in a session of its own. Cheaper than a real one.
+#: A server that listens, never answers, shrugs off every TERM, and has a child in a session of its own. Cheaper than a
+#: real one.
 STUBBORN = """
 import signal, socket, subprocess, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -158,7 +171,8 @@ while True:
 
 
 def ends(way, server, folder, mark):
-    """Start a host with a server, have calls in flight, end it in this way, and return how long something of it lived on."""
+    """Start a host with a server, have calls in flight, end it in this way, and return how long something of it lived
+    on."""
     with Host(folder, {"dataDir": str(folder), "backend": server}) as host:
         assert len(processes_with(mark)) >= 2  # the guard and the server
         for _ in range(4):
@@ -175,14 +189,29 @@ def ends(way, server, folder, mark):
 @pytest.mark.requirement("O-005", "O-007", "T-04")
 def test_nothing_of_a_stubborn_server_outlives_its_host_however_that_ends(repository, tmp_path, mark):
     """All ways at once."""
+
     def one(way):
         try:
             folder, own = tmp_path / way.__name__, f"{mark}-{way.__name__}"
             folder.mkdir()
-            took.append(ends(way, {"kind": "opencode", "spawn": {
-                "command": [sys.executable, "-c", STUBBORN], "directory": repository, "env": dict([own.split("=")])}}, folder, own))
+            took.append(
+                ends(
+                    way,
+                    {
+                        "kind": "opencode",
+                        "spawn": {
+                            "command": [sys.executable, "-c", STUBBORN],
+                            "directory": repository,
+                            "env": dict([own.split("=")]),
+                        },
+                    },
+                    folder,
+                    own,
+                )
+            )
         except BaseException as error:
             failures.append((way.__name__, error))
+
     took, failures = [], []
     threads = [threading.Thread(target=one, args=(way,)) for way in ENDS]
     for thread in threads:
@@ -211,6 +240,7 @@ def test_a_forked_child_is_refused_and_keeps_nothing_alive(spawned, folder, mark
 
 
 if TORTURE:
+
     @pytest.mark.requirement("O-007", "T-04")
     @pytest.mark.parametrize("way", ENDS, ids=lambda way: way.__name__)
     def test_nothing_of_a_real_server_outlives_its_host(spawned, tmp_path, mark, way):

@@ -1,4 +1,5 @@
-"""A bad parameter is refused at once, whoever holds the store or stalls the server: each function, each of its parameters, each way to be bad.
+"""A bad parameter is refused at once, whoever holds the store or stalls the server: each function, each of its
+parameters, each way to be bad.
 
 The calls may take ten minutes, and the test has less patience: what waits for the store or the server is no refusal.
 """
@@ -34,19 +35,57 @@ BAD = {
     "MessageId": (*NOT_TEXT, "", "message", "msg/1", "msg" + "_" * 100),
     "TurnId": (*NULL, *NOT_TEXT, "", "msg/1", "x" * 101, "é"),
     "Name": (*NULL, *NOT_TEXT, ""),
-    "Options": (*NOT_TEXT, *JSON, '{"tags":"x"}', '{"key":"a/b"}', '{"parentId":"x"}', '{"directory":"/nowhere/at/all"}', '{"template":"t"}', '{"role":""}',
-                '{"provider":{"providerId":"p"}}', '{"title":"%s"' % ("x" * 100_000)),
+    "Options": (
+        *NOT_TEXT,
+        *JSON,
+        '{"tags":"x"}',
+        '{"key":"a/b"}',
+        '{"parentId":"x"}',
+        '{"directory":"/nowhere/at/all"}',
+        '{"template":"t"}',
+        '{"role":""}',
+        '{"provider":{"providerId":"p"}}',
+        '{"title":"%s"' % ("x" * 100_000),
+    ),
     "Query": (*NOT_TEXT, *JSON, '{"limit":0}', '{"cursor":"x"}', '{"status":[]}', '{"sort":"size"}'),
-    "Patch": (*NULL, *NOT_TEXT, *JSON, '{"titel":"x"}', '{"tags":[1]}', '{"metadata":[]}', '{"base":{"key":"x"}}', '{"title":"%s"' % ("x" * 100_000)),
+    "Patch": (
+        *NULL,
+        *NOT_TEXT,
+        *JSON,
+        '{"titel":"x"}',
+        '{"tags":[1]}',
+        '{"metadata":[]}',
+        '{"base":{"key":"x"}}',
+        '{"title":"%s"' % ("x" * 100_000),
+    ),
     "Milliseconds": (-1, -(1 << 31)),
     "EventCallback": NULL,
     "SessionHandle": (None, 1, 2, 0xDEAD0, "destroyed", "deleted"),
     # Whatever is passed is right, or ignored.
-    "UserData": (), "Owned": (), "Memory": (), "Identifier": (),
+    "UserData": (),
+    "Owned": (),
+    "Memory": (),
+    "Identifier": (),
 }
 #: A value that would do.
-GOOD = {"Text": "text", "Configuration": None, "ParentId": None, "SessionId": "session_1", "Key": "a key", "IdOrKey": "a key", "MessageId": None, "TurnId": "msg_1",
-        "Name": "name", "Options": "{}", "Query": "{}", "Patch": "{}", "Milliseconds": 10, "EventCallback": None, "SessionHandle": "live", "UserData": None}
+GOOD = {
+    "Text": "text",
+    "Configuration": None,
+    "ParentId": None,
+    "SessionId": "session_1",
+    "Key": "a key",
+    "IdOrKey": "a key",
+    "MessageId": None,
+    "TurnId": "msg_1",
+    "Name": "name",
+    "Options": "{}",
+    "Query": "{}",
+    "Patch": "{}",
+    "Milliseconds": 10,
+    "EventCallback": None,
+    "SessionHandle": "live",
+    "UserData": None,
+}
 REFUSALS = {"INVALID_PARAM", "JSON_PARSE", "BAD_HANDLE", "BAD_CURSOR", "LIMIT_EXCEEDED", "NOT_FOUND"}
 #: A handle that is none is ignored; a library that runs is not started again.
 EXCEPT = {"plue_session_destroy", "plue_init"}
@@ -59,7 +98,10 @@ def cases():
         for place, note in enumerate(notes):
             assert note in BAD, f"say what is bad for {note}, and what is good"
             for bad in () if name in EXCEPT else BAD[note]:
-                yield name.removeprefix("plue_"), [bad if each == place else GOOD[other] for each, other in enumerate(notes)]
+                yield (
+                    name.removeprefix("plue_"),
+                    [bad if each == place else GOOD[other] for each, other in enumerate(notes)],
+                )
 
 
 def refuse_all(host, handles):
@@ -104,7 +146,14 @@ def test_whoever_holds_the_store(plain, folder, store_is_waited_for):
     with Host(plain, folder, dataDir=str(folder), requestTimeoutMs=TEN_MINUTES) as host:
         handles = handles_of(host)
         with locked(folder):
-            waiting = [host.start("session_update_title", handles["live"], "late"), host.start("session_get_or_create", "late")] if store_is_waited_for else []
+            waiting = (
+                [
+                    host.start("session_update_title", handles["live"], "late"),
+                    host.start("session_get_or_create", "late"),
+                ]
+                if store_is_waited_for
+                else []
+            )
             assert refuse_all(host, handles) > 150
             assert not any(answer._arrived.is_set() for answer in waiting)
         for answer in waiting:
@@ -126,8 +175,18 @@ def test_a_bad_configuration_whoever_holds_the_store(plain, folder):
 @pytest.mark.requirement("X-025")
 def test_whatever_a_mute_server_holds_up(plain, daemon, folder):
     """All threads that may wait for the server do, and more calls than there are threads."""
-    with Gate(daemon.url) as gate, Host(plain, folder, dataDir=str(folder), backend=gate.backend(daemon), requestTimeoutMs=TEN_MINUTES,
-                                        syncIntervalMs=TEN_MINUTES, cacheTtlMs=TEN_MINUTES) as host:
+    with (
+        Gate(daemon.url) as gate,
+        Host(
+            plain,
+            folder,
+            dataDir=str(folder),
+            backend=gate.backend(daemon),
+            requestTimeoutMs=TEN_MINUTES,
+            syncIntervalMs=TEN_MINUTES,
+            cacheTtlMs=TEN_MINUTES,
+        ) as host,
+    ):
         host.await_stream()
         handles = handles_of(host)
         gate.rules.append((gates.of(None), gates.stall))

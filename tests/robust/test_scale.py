@@ -1,4 +1,5 @@
-"""Thousands of sessions on the server: they all come, nobody waits for it, and the server is never asked too much at once."""
+"""Thousands of sessions on the server: they all come, nobody waits for it, and the server is never asked too much at
+once."""
 
 import http.client
 import json
@@ -28,13 +29,22 @@ def crowded(daemon, tmp_path):
 
     def fill(number):
         connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
-        headers = {"content-type": "application/json", "authorization": "Basic " + b64encode(f"opencode:{daemon.password}".encode()).decode()}
+        headers = {
+            "content-type": "application/json",
+            "authorization": "Basic " + b64encode(f"opencode:{daemon.password}".encode()).decode(),
+        }
         for each in range(number, COUNT, 8):
-            connection.request("POST", f"/session?directory={quote(directory, safe='')}", json.dumps({"title": f"Session {each}"}), headers)
+            connection.request(
+                "POST",
+                f"/session?directory={quote(directory, safe='')}",
+                json.dumps({"title": f"Session {each}"}),
+                headers,
+            )
             made = json.loads(connection.getresponse().read())
             with lock:
                 ids.append(made["id"])
         connection.close()
+
     threads = [threading.Thread(target=fill, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
@@ -57,7 +67,10 @@ def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(daemon, crowded, 
         handle = host.session_open(ids[COUNT // 2])
         waited = [host.start("session_update_title", handle, "renamed meanwhile")]
         while host.session_count(None) < COUNT and time.monotonic() - began < 60:
-            waited += [host.start("session_get_info", handle), host.start("session_update_title", handle, f"renamed {len(waited)}")]
+            waited += [
+                host.start("session_get_info", handle),
+                host.start("session_update_title", handle, f"renamed {len(waited)}"),
+            ]
             assert [outcome(answer) for answer in waited[-2:]] == ["OK", "OK"]
         converged = time.monotonic() - began
         slowest = max(answer.took for answer in waited)
@@ -70,7 +83,9 @@ def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(daemon, crowded, 
         again = time.monotonic() - began
         assert set(listed) == set(ids) and listed[ids[0]]["title"].startswith("Session ")
         # Many at once: the server gets eight, the others wait here.
-        everybody = [host.start("session_list") for _ in range(12)] + [host.start("session_create", None) for _ in range(24)]
+        everybody = [host.start("session_list") for _ in range(12)] + [
+            host.start("session_create", None) for _ in range(24)
+        ]
         assert {outcome(answer) for answer in everybody} == {"OK"}
         assert 2 <= gate.most <= 8
         # Listing boots nothing: the server was asked for lists, and by name for no session but ours.
@@ -86,11 +101,25 @@ def test_a_crowded_server_is_mirrored_whole_while_nobody_waits(daemon, crowded, 
             other.delete(session_id)
         other.close()
         host.session_sync(30000)
-        assert not set(doomed) & {session["id"] for session in host.list()} and host.session_count(None) == COUNT - 100 + 24
+        assert (
+            not set(doomed) & {session["id"] for session in host.list()}
+            and host.session_count(None) == COUNT - 100 + 24
+        )
         told = []
-        assert eventually(lambda: told.extend(host.heard()) or len([event for event in told if event["type"] == "session.deleted"]) >= 100)
+        assert eventually(
+            lambda: (
+                told.extend(host.heard()) or len([event for event in told if event["type"] == "session.deleted"]) >= 100
+            )
+        )
         assert sorted(event["sessionId"] for event in told if event["type"] == "session.deleted") == sorted(doomed)
         if TORTURE:
-            for name, value in (("sessions", COUNT), ("converged s", converged), ("slowest call meanwhile s", slowest), ("first list s", first),
-                                ("later list s", again), ("grown KiB", grown), ("most requests at once", gate.most)):
+            for name, value in (
+                ("sessions", COUNT),
+                ("converged s", converged),
+                ("slowest call meanwhile s", slowest),
+                ("first list s", first),
+                ("later list s", again),
+                ("grown KiB", grown),
+                ("most requests at once", gate.most),
+            ):
                 request.node.user_properties.append((name, round(value, 3)))

@@ -32,6 +32,7 @@ def footprint(host):
 @pytest.mark.requirement("P-112", "O-005")
 def test_a_shutdown_takes_seven_seconds_at_most_whatever_the_server_does(spawned, repository, tmp_path, mark):
     """One hangs (SIGSTOP), with calls in flight; one shrugs off every TERM."""
+
     def hanging():
         folder = tmp_path / "hanging"
         folder.mkdir()
@@ -39,16 +40,22 @@ def test_a_shutdown_takes_seven_seconds_at_most_whatever_the_server_does(spawned
             handle = host.session_create(None)
             pid = host.status()["server"]["pid"]
             os.kill(pid, signal.SIGSTOP)
-            calls = [host.start("session_create", None), host.start("session_update_title", handle, "x"), host.start("session_list"),
-                     host.start("session_abort", handle)]
+            calls = [
+                host.start("session_create", None),
+                host.start("session_update_title", handle, "x"),
+                host.start("session_list"),
+                host.start("session_abort", handle),
+            ]
             threading.Event().wait(0.3)
             shut(host, calls)
             assert not alive(pid)
 
-    def stubborn():
+    def retried():
         folder = tmp_path / "stubborn"
         folder.mkdir()
-        with Host(folder, {"dataDir": str(folder), "backend": spawning([sys.executable, "-c", STUBBORN], repository, mark)}) as host:
+        with Host(
+            folder, {"dataDir": str(folder), "backend": spawning([sys.executable, "-c", STUBBORN], repository, mark)}
+        ) as host:
             calls = [host.start("session_create", None), host.start("session_list")]
             threading.Event().wait(0.3)
             shut(host, calls)
@@ -65,8 +72,9 @@ def test_a_shutdown_takes_seven_seconds_at_most_whatever_the_server_does(spawned
             scene()
         except BaseException as error:
             failures.append((scene.__name__, error))
+
     report, failures = [], []
-    threads = [threading.Thread(target=guarded, args=(scene,)) for scene in (hanging, stubborn)]
+    threads = [threading.Thread(target=guarded, args=(scene,)) for scene in (hanging, retried)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,10 +101,14 @@ def test_a_shutdown_during_the_first_synchronisation_cuts_it(daemon, folder):
 
 @pytest.mark.requirement("X-005", "X-007", "P-113", "P-182")
 def test_twenty_lives_leave_no_thread_and_no_descriptor(daemon, folder, tmp_path):
-    quiet = tmp_path / "quiet"  # what other tests have made, thousands of sessions, is listed by each life, and the allocator keeps room for that
+    quiet = (
+        tmp_path / "quiet"
+        # what other tests have made, thousands of sessions, is listed by each life, and the allocator keeps room for that
+    )
     quiet.mkdir()
     config = json.dumps({"dataDir": str(folder), "backend": {**daemon.backend, "directory": str(quiet)}})
     with Host(folder) as host:
+
         def live(number):
             host.init(config)
             if number % 3:
@@ -107,6 +119,7 @@ def test_twenty_lives_leave_no_thread_and_no_descriptor(daemon, folder, tmp_path
             if number % 5 == 4:
                 host.shutdown()
             host.shutdown()
+
         host.init(config)
         session_id = host.session_get_id(host.session_create(None))
         host.shutdown()
@@ -140,8 +153,11 @@ def test_a_server_that_cannot_be_spawned_says_why_and_leaves_nothing(spawned, op
     cases = [
         (["/nonexistent/opencode"], "IO", "/nonexistent/opencode cannot be run"),
         ([opencode, "serve", "--hostname", "127.0.0.1", "--port", str(port)], "SERVER", "exit code 1"),
-        (["sh", "-c", "echo 'cannot read my configuration' >&2; exit 3", "sh"], "SERVER",
-         "exit code 3); its last words: cannot read my configuration"),
+        (
+            ["sh", "-c", "echo 'cannot read my configuration' >&2; exit 3", "sh"],
+            "SERVER",
+            "exit code 3); its last words: cannot read my configuration",
+        ),
         (["sh", "-c", "sleep 200 & kill -9 $$", "sh"], "SERVER", "signal 9"),
     ]
     with listener, Host(folder) as host:
@@ -153,7 +169,11 @@ def test_a_server_that_cannot_be_spawned_says_why_and_leaves_nothing(spawned, op
             backend = {"kind": "opencode", "spawn": {"command": command, "directory": repository, "env": environment}}
             error = host.start("init", json.dumps({"dataDir": str(folder), "backend": backend})).failure()
             assert (error.code, text in error.message) == (code, True), error
-        assert eventually(lambda: footprint(host) == before and not processes_with(mark), 8), (footprint(host), before, processes_with(mark))
+        assert eventually(lambda: footprint(host) == before and not processes_with(mark), 8), (
+            footprint(host),
+            before,
+            processes_with(mark),
+        )
         # The host lives on, and so does the library.
         host.init(json.dumps({"dataDir": str(folder)}))
         assert host.session_create(None)
@@ -162,7 +182,8 @@ def test_a_server_that_cannot_be_spawned_says_why_and_leaves_nothing(spawned, op
 
 @pytest.mark.requirement("O-007")
 def test_a_server_that_never_says_that_it_listens_is_ended_with_who_waits_for_it(repository, folder, mark):
-    """In the suite the host is killed meanwhile; that plue_init gives up by itself takes 30 s, and is seen in torture."""
+    """In the suite the host is killed meanwhile; that plue_init gives up by itself takes 30 s, and is seen in
+    torture."""
     backend = spawning(["sh", "-c", "sleep 300 & wait", "sh"], repository, mark)
     with Host(folder) as host:
         starting = host.start("init", json.dumps({"dataDir": str(folder), "backend": backend}))

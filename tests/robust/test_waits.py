@@ -14,7 +14,8 @@ CALLERS = 40
 
 @pytest.fixture
 def behind(daemon, folder):
-    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it looks by itself only when asked."""
+    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it looks by itself only when
+    asked."""
     config = {"dataDir": str(folder), "requestTimeoutMs": 20_000, "syncIntervalMs": 600_000, "cacheTtlMs": 600_000}
     with Gate(daemon.url) as gate, Host(folder, {**config, "backend": gate.backend(daemon)}) as host:
         assert eventually(lambda: host.status()["server"]["events"])
@@ -36,7 +37,10 @@ def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiti
     host.session_update_title(handle, "Made meanwhile")
     assert other.titles()[host.session_get_id(handle)] == "Made meanwhile"
     late = host.start("session_sync", 300)
-    with pytest.raises(Exception, match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. See plue_session_sync_status\(\)\."):
+    with pytest.raises(
+        Exception,
+        match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. See plue_session_sync_status\(\)\.",
+    ):
         late.result()
     assert outcome(late) == "TIMEOUT" and late.took < 10
     assert host.session_sync(0) == 0 and json.loads(host.session_sync_status())["connected"]
@@ -60,7 +64,9 @@ def test_a_shutdown_sends_home_who_waits_for_a_synchronisation(behind):
     gate, host = behind
     hold_up(gate)
     waiting = [host.start("session_sync", 60_000) for _ in range(CALLERS)]
-    waiting += [host.start("session_sync", 1) for _ in range(CALLERS)]  # these are gone by then, with nothing left behind
+    waiting += [
+        host.start("session_sync", 1) for _ in range(CALLERS)
+    ]  # these are gone by then, with nothing left behind
     assert gate.asked.get(timeout=20)
     assert {outcome(answer) for answer in waiting[CALLERS:]} <= {"TIMEOUT", "BUSY"}
     stopping = host.start("shutdown")

@@ -1,4 +1,5 @@
-"""One table makes header, prototypes, exports and reference: they agree with it, with each other and with the library."""
+"""One table makes header, prototypes, exports and reference: they agree with it, with each other and with the
+library."""
 
 import ctypes
 import importlib
@@ -48,10 +49,16 @@ def test_the_library_exports_the_table_and_nothing_else(library):
 
 
 @pytest.mark.requirement("P-001")
-@pytest.mark.parametrize("command", [
-    ["gcc", "-xc", "-std=c99", "-pedantic"], ["gcc", "-xc", "-std=c11", "-pedantic", "-Wc++-compat"],
-    ["g++", "-xc++", "-std=c++11", "-pedantic"], ["g++", "-xc++", "-std=c++20", "-Wold-style-cast", "-Wno-old-style-cast"],
-], ids=["C99", "C11", "C++11", "C++20"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["gcc", "-xc", "-std=c99", "-pedantic"],
+        ["gcc", "-xc", "-std=c11", "-pedantic", "-Wc++-compat"],
+        ["g++", "-xc++", "-std=c++11", "-pedantic"],
+        ["g++", "-xc++", "-std=c++20", "-Wold-style-cast", "-Wno-old-style-cast"],
+    ],
+    ids=["C99", "C11", "C++11", "C++20"],
+)
 def test_the_header_compiles_alone_without_a_warning(command, tmp_path):
     source = tmp_path / "alone.c"
     source.write_text('#include "plue_session.h"\n#include "plue_session.h"\nint main(void) { return PLUE_OK; }\n')
@@ -71,8 +78,11 @@ def test_prototypes_fit_the_library(library):
 
 
 def test_prototypes_load_by_default_what_is_beside_them(library):
-    done = support.run([sys.executable, "-c", "from plue_session.prototypes import load; print(load().plue_get_version().decode())"],
-                       env=None, cwd=library.root)
+    done = support.run(
+        [sys.executable, "-c", "from plue_session.prototypes import load; print(load().plue_get_version().decode())"],
+        env=None,
+        cwd=library.root,
+    )
     assert done.out.strip() == plue_session.__version__
 
 
@@ -100,26 +110,41 @@ def test_a_documented_parameter_must_exist():
 
         :param heading: it is called title.
         """
+
     with pytest.raises(SystemExit, match="plue_wrong: documents a parameter it does not have"):
-        emit.Function("plue_wrong", plue_wrong, {"time": "local", "lane": "read", "away": "read", "shim": True, "turn": False, "late": None})
+        emit.Function(
+            "plue_wrong",
+            plue_wrong,
+            {"time": "local", "executor": "read", "away": "read", "shim": True, "turn": False, "late": None},
+        )
 
 
 def test_emit_needs_the_standard_library_alone():
     code = "import sys; sys.modules.update(cffi=None, requests=None, _cffi_backend=None); import plue_session.capi.emit as e; e.shims()"
-    support.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(support.ROOT)!r}); {code}"], env={})
+    support.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(support.ROOT)!r}); {code}"], env={}
+    )
 
 
-@pytest.mark.parametrize("name", [module.name for module in pkgutil.walk_packages(plue_session.__path__, "plue_session.")
-                                  if not module.name.endswith("__main__") and ".lib" not in module.name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        module.name
+        for module in pkgutil.walk_packages(plue_session.__path__, "plue_session.")
+        if not module.name.endswith("__main__") and ".lib" not in module.name
+    ],
+)
 def test_every_module_can_be_imported_first(name):
     """No module needs another one to have been imported before; this one has them all in the report on coverage."""
     assert importlib.import_module(name)
 
 
 def test_the_embedded_backend_runs_without_the_network_stack_and_what_is_slow_to_import(library, tmp_path):
-    code = ("import sys\nfrom plue_session.prototypes import load\nplue = load()\nassert plue.plue_init(None) == 0\n"
-            "plue.plue_session_create_share(plue.plue_session_create(None))\nplue.plue_shutdown()\n"
-            "print(*sorted({'requests', 'urllib3', 'ssl', 'asyncio', 'http', 'logging', 'typing'} & set(sys.modules)))")
+    code = (
+        "import sys\nfrom plue_session.prototypes import load\nplue = load()\nassert plue.plue_init(None) == 0\n"
+        "plue.plue_session_create_share(plue.plue_session_create(None))\nplue.plue_shutdown()\n"
+        "print(*sorted({'requests', 'urllib3', 'ssl', 'asyncio', 'http', 'logging', 'typing'} & set(sys.modules)))"
+    )
     env = {"PLUE_SESSION_DATA_DIR": str(tmp_path)}
     assert support.run([sys.executable, "-c", code], env=env, cwd=library.root).out == "\n"
 
@@ -132,4 +157,7 @@ def test_imports_point_one_way():
 
 def test_the_callback_type_is_the_headers():
     assert prototypes.plue_event_callback._argtypes_ == (ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)
-    assert "typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);" in HEADER.read_text()
+    assert (
+        "typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);"
+        in HEADER.read_text()
+    )

@@ -14,8 +14,11 @@ def build(request, tmp_path):
 
     def build(settings=None):
         folder = str(tmp_path / f"data{len(worlds)}")
-        worlds.append(World(settings, SqliteStore(folder, "embedded") if request.param == "sqlite" else MemoryStore("embedded")))
+        worlds.append(
+            World(settings, SqliteStore(folder, "embedded") if request.param == "sqlite" else MemoryStore("embedded"))
+        )
         return worlds[-1]
+
     yield build
     for world in worlds:
         world.store.close()

@@ -5,11 +5,12 @@ import socket
 
 import pytest
 
-from plue_session.adapters.opencode.answers import LONGEST, MOST, Answer
+from plue_session.adapters.opencode.http_response import LONGEST, MOST, HttpResponse
 
 
 def read(kind, data, method="GET"):
-    """Return the answer that `kind` makes of `data`, after which the connection ends, with its head and its body read."""
+    """Return the answer that `kind` makes of `data`, after which the connection ends, with its head and its body
+    read."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(data)
@@ -45,7 +46,7 @@ HEADS = (
 
 @pytest.mark.parametrize("data", HEADS)
 def test_a_head_is_read_as_http_client_reads_it(data):
-    ours, theirs = read(Answer, data), read(http.client.HTTPResponse, data)
+    ours, theirs = read(HttpResponse, data), read(http.client.HTTPResponse, data)
     for name in ("status", "reason", "version", "chunked", "will_close", "seen"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.headers.keys() == {name.lower() for name in theirs.headers}
@@ -53,31 +54,42 @@ def test_a_head_is_read_as_http_client_reads_it(data):
 
 
 def test_interim_answers_are_passed_over_and_a_change_of_protocol_ends_the_connection():
-    answer = read(Answer, b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    answer = read(
+        HttpResponse,
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+    )
     assert (answer.status, answer.headers, answer.seen) == (200, {"content-length": "2"}, b"{}")
-    answer = read(Answer, b"HTTP/1.1 101 Switching Protocols\r\n\r\nbytes of it")
+    answer = read(HttpResponse, b"HTTP/1.1 101 Switching Protocols\r\n\r\nbytes of it")
     assert (answer.status, answer.seen, answer.will_close) == (101, b"", True)
 
 
 def test_the_answer_to_head_has_no_body():
-    assert read(Answer, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD").seen == b""
+    assert read(HttpResponse, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD").seen == b""
 
 
 def test_a_header_that_is_folded_is_one_and_a_line_that_is_none_is_passed_over():
-    answer = read(Answer, b"HTTP/1.1 200 OK\r\nX: one\r\n\ttwo\r\nnonsense\r\n lost\r\nContent-Length:\r\n 2\r\n\r\n{}")
+    answer = read(
+        HttpResponse, b"HTTP/1.1 200 OK\r\nX: one\r\n\ttwo\r\nnonsense\r\n lost\r\nContent-Length:\r\n 2\r\n\r\n{}"
+    )
     assert answer.headers == {"x": "one two", "content-length": "2"}
     assert answer.seen == b"{}"
 
 
-@pytest.mark.parametrize("data, error", [
-    (b"", http.client.RemoteDisconnected),
-    (b"SSH-2.0-OpenSSH\r\n", http.client.BadStatusLine),
-    (b"HTTP/2.0 200 OK\r\n\r\n", http.client.UnknownProtocol),
-    (b"HTTP/1.1 200 OK\r\nContent-Type: app", http.client.IncompleteRead),
-    (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", http.client.IncompleteRead),
-    (b"HTTP/1.1 200 OK\r\nX: " + b"y" * LONGEST + b"\r\n\r\n", http.client.LineTooLong),
-    (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: y\r\n" % number for number in range(MOST + 1)) + b"\r\n", http.client.HTTPException),
-])
+@pytest.mark.parametrize(
+    "data, error",
+    [
+        (b"", http.client.RemoteDisconnected),
+        (b"SSH-2.0-OpenSSH\r\n", http.client.BadStatusLine),
+        (b"HTTP/2.0 200 OK\r\n\r\n", http.client.UnknownProtocol),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: app", http.client.IncompleteRead),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", http.client.IncompleteRead),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * LONGEST + b"\r\n\r\n", http.client.LineTooLong),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: y\r\n" % number for number in range(MOST + 1)) + b"\r\n",
+            http.client.HTTPException,
+        ),
+    ],
+)
 def test_a_head_that_is_none_has_no_end_or_is_too_long_is_an_error(data, error):
     with pytest.raises(error):
-        read(Answer, data)
+        read(HttpResponse, data)

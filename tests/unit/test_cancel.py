@@ -22,6 +22,7 @@ def test_who_watches_too_late_is_woken_at_once_and_who_has_left_is_not():
 
     def wake():
         woken.append(1)
+
     cancel.watch(wake)
     cancel.unwatch(wake)
     cancel.unwatch(wake)

@@ -6,39 +6,42 @@ import pytest
 
 from plue_session.errors import Busy, NotFound, StoreIo
 from plue_session.model import Session
-from plue_session.services import commits as module
-from plue_session.services.commits import Commits
+from plue_session.services import writer as module
+from plue_session.services.writer import Writer
 from tests.recording import RecordingPublisher
 
 
-def create(unit):
-    number = unit.store.next_number(unit.now)
-    session = Session(number=number, id=f"session_{number}", version="1", created=unit.now, updated=unit.now)
-    unit.insert(session, {"id": session.id})
+def create(transaction):
+    number = transaction.store.next_number(transaction.now)
+    session = Session(
+        number=number, id=f"session_{number}", version="1", created=transaction.now, updated=transaction.now
+    )
+    transaction.insert(session, {"id": session.id})
     return session.id
 
 
 def rename(session_id, title):
-    def change(unit):
-        session = unit.find(session_id)
+    def change(transaction):
+        session = transaction.load(session_id)
         session.title = title
-        unit.save(session, "session.updated", {"id": session_id, "title": title})
+        transaction.save(session, "session.updated", {"id": session_id, "title": title})
+
     return change
 
 
-def refuse(unit):
-    create(unit)
+def refuse(transaction):
+    create(transaction)
     raise NotFound("nothing there")
 
 
 def second_writer(world):
     """Return another process's writer on the same store, as far as one process can have one."""
-    return Commits(world.store, RecordingPublisher(), lambda: world.now, *world.commits._replay)
+    return Writer(world.store, RecordingPublisher(), lambda: world.now, *world.writer._replay)
 
 
 @pytest.mark.requirement("P-144", "P-132")
 def test_a_change_that_fails_leaves_no_trace_and_does_not_disturb_its_neighbours(world):
-    first, failed, last = world.commits.batch([create, refuse, create])
+    first, failed, last = world.writer.batch([create, refuse, create])
     assert isinstance(failed, NotFound)
     assert world.told.take() == [("session.created", {"id": first}), ("session.created", {"id": last})]
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
@@ -47,85 +50,92 @@ def test_a_change_that_fails_leaves_no_trace_and_does_not_disturb_its_neighbours
 def test_a_change_that_fails_before_it_writes_does_not_make_the_others_run_again(world):
     runs = []
 
-    def count(unit):
-        runs.append(unit)
-        return create(unit)
+    def count(transaction):
+        runs.append(transaction)
+        return create(transaction)
 
-    def fail(unit):
-        unit.find("session_1")
-    outcomes = world.commits.batch([count, fail, count])
+    def fail(transaction):
+        transaction.load("session_1")
+
+    outcomes = world.writer.batch([count, fail, count])
     assert len(runs) == 2 and isinstance(outcomes[1], NotFound) and len(world.told.take()) == 2
 
 
 def test_a_change_that_fails_half_way_makes_the_others_run_again_with_the_same_result(world):
-    first = world.commits.run(create)
+    first = world.writer.run(create)
     world.told.take()
-    second, failed, renamed = world.commits.batch([create, refuse, rename(first, "kept")])
+    second, failed, renamed = world.writer.batch([create, refuse, rename(first, "kept")])
     assert isinstance(failed, NotFound) and renamed is None
-    assert world.told.take() == [("session.created", {"id": second}), ("session.updated", {"id": first, "title": "kept"})]
+    assert world.told.take() == [
+        ("session.created", {"id": second}),
+        ("session.updated", {"id": first, "title": "kept"}),
+    ]
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2, 3]
 
 
 @pytest.mark.requirement("P-133", "P-143")
 def test_nothing_is_told_before_it_is_durable_and_then_in_the_order_of_the_changes(world):
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     seen = []
     commit = world.store.commit
     world.store.commit = lambda: (seen.append(list(world.told.calls)), commit())
     world.told.take()
-    world.commits.batch([rename(session_id, "one"), rename(session_id, "two")])
+    world.writer.batch([rename(session_id, "one"), rename(session_id, "two")])
     assert seen == [[]]
     assert [data["title"] for _, data in world.told.take()] == ["one", "two"]
 
 
 def test_a_commit_that_fails_fails_the_whole_group_and_tells_nobody(world):
-    world.commits.run(create)
+    world.writer.run(create)
     world.told.take()
     commit, world.store.commit = world.store.commit, fail_with(StoreIo("disk full"))
-    first, second = world.commits.batch([create, refuse])
+    first, second = world.writer.batch([create, refuse])
     world.store.commit = commit
     assert isinstance(first, StoreIo) and isinstance(second, NotFound)
     assert world.told.calls == []
     assert len(world.store.events_after(0, 10)) == 1
-    world.commits.run(create)
+    world.writer.run(create)
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
 
 
 def fail_with(error):
     def fail():
         raise error
+
     return fail
 
 
 def test_a_store_that_cannot_be_locked_fails_the_group(world):
     world.store.begin = fail_with(Busy("locked"))
-    outcomes = world.commits.batch([create, create])
+    outcomes = world.writer.batch([create, create])
     assert [type(outcome) for outcome in outcomes] == [Busy, Busy]
     with pytest.raises(Busy):
-        world.commits.run(create)
+        world.writer.run(create)
 
 
 def test_jobs_that_arrive_while_the_store_is_waited_for_join_the_group(world):
-    outcomes = world.commits.batch([create], lambda: [create, create])
+    outcomes = world.writer.batch([create], lambda: [create, create])
     assert len(set(outcomes)) == 3
     assert len({row.time for row in world.store.events_after(0, 10)}) == 1
 
 
 def test_a_change_made_inside_a_change_belongs_to_it(world):
-    def outer(unit):
-        create(unit)
-        world.commits.run(create)
+    def outer(transaction):
+        create(transaction)
+        world.writer.run(create)
         raise NotFound("both are undone")
-    outcome, = world.commits.batch([outer])
+
+    (outcome,) = world.writer.batch([outer])
     assert isinstance(outcome, NotFound)
     assert world.told.calls == [] and world.store.events_after(0, 10) == []
 
 
 def test_the_events_of_one_operation_share_a_correlation_id_and_others_do_not(world):
-    def two(unit):
-        create(unit)
-        create(unit)
-    world.commits.batch([two, create])
+    def two(transaction):
+        create(transaction)
+        create(transaction)
+
+    world.writer.batch([two, create])
     ids = [row.tail.split('"correlationId":')[1].split(",")[0] for row in world.store.events_after(0, 10)]
     assert ids[0] == ids[1] != ids[2]
 
@@ -133,7 +143,9 @@ def test_the_events_of_one_operation_share_a_correlation_id_and_others_do_not(wo
 @pytest.mark.requirement("P-042", "P-075")
 def test_threads_that_write_at_once_get_their_own_results(world):
     results = []
-    threads = [threading.Thread(target=lambda: results.extend(world.commits.run(create) for _ in range(20))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: results.extend(world.writer.run(create) for _ in range(20))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -143,21 +155,21 @@ def test_threads_that_write_at_once_get_their_own_results(world):
 
 def test_what_another_process_committed_is_told_before_our_own(world):
     other = second_writer(world)
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     world.told.take()
     other.run(rename(session_id, "theirs"))
-    world.commits.run(rename(session_id, "ours"))
+    world.writer.run(rename(session_id, "ours"))
     assert [data["title"] for _, data in world.told.take()] == ["theirs", "ours"]
 
 
 @pytest.mark.requirement("P-061")
 def test_catching_up_refreshes_snapshots_and_tells_events_once(world):
     other = second_writer(world)
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     world.told.take()
     other.run(rename(session_id, "theirs"))
-    world.commits.catch_up()
-    world.commits.catch_up()
+    world.writer.catch_up()
+    world.writer.catch_up()
     assert world.told.take() == [("session.updated", {"id": session_id, "title": "theirs"})]
     assert '"title":"theirs"' in world.told.infos[session_id]
 
@@ -165,35 +177,35 @@ def test_catching_up_refreshes_snapshots_and_tells_events_once(world):
 @pytest.mark.requirement("P-078")
 def test_a_session_that_another_process_deleted_is_gone_here(world):
     other = second_writer(world)
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     world.told.take()
-    other.run(lambda unit: unit.erase(session_id))
-    world.commits.catch_up()
+    other.run(lambda transaction: transaction.erase(session_id))
+    world.writer.catch_up()
     assert ("gone", session_id) in world.told.calls
     assert world.told.take() == [("session.deleted", {"id": session_id})]
 
 
 def test_a_log_that_was_trimmed_past_us_is_made_up_for_by_comparing_everything(world):
-    other = Commits(world.store, RecordingPublisher(), lambda: world.now, 2, 120_000)
-    kept, lost = world.commits.run(create), world.commits.run(create)
+    other = Writer(world.store, RecordingPublisher(), lambda: world.now, 2, 120_000)
+    kept, lost = world.writer.run(create), world.writer.run(create)
     world.told.take()
-    other.run(lambda unit: unit.erase(lost))
+    other.run(lambda transaction: transaction.erase(lost))
     for number in range(module.TRIM_EVERY):
         other.run(rename(kept, f"title {number}"))
     assert world.store.log_state()[0] > 2
-    world.commits.catch_up()
+    world.writer.catch_up()
     assert ("gone", lost) in world.told.calls
     assert '"title":"title 255"' in world.told.infos[kept]
     assert world.told.calls[-1] == ("lost", world.store.log_state()[1])
     world.told.take()
     other.run(rename(kept, "and on"))
-    world.commits.catch_up()
+    world.writer.catch_up()
     assert world.told.take() == [("session.updated", {"id": kept, "title": "and on"})]
 
 
 def test_rows_that_are_trimmed_while_we_come_to_read_them_are_not_jumped_over(world):
     other = second_writer(world)
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     world.told.take()
     for number in range(20):
         other.run(rename(session_id, str(number)))
@@ -204,26 +216,27 @@ def test_rows_that_are_trimmed_while_we_come_to_read_them_are_not_jumped_over(wo
         world.store.trim(4, 0, [session_id])
         world.store.commit()
         return read(*arguments)
+
     world.store.events_after = trimmed_first
-    world.commits.catch_up()
+    world.writer.catch_up()
     assert ("lost", 21) in world.told.calls and world.told.events() == []
     assert '"title":"19"' in world.told.infos[session_id]
 
 
 def test_what_could_not_be_read_of_the_others_is_made_up_for_and_fails_nobody(world):
     other = second_writer(world)
-    ours, theirs = world.commits.run(create), world.commits.run(create)
+    ours, theirs = world.writer.run(create), world.writer.run(create)
     world.told.take()
     other.run(rename(theirs, "theirs"))
     read, world.store.events_after = world.store.events_after, lambda *_: fail_with(StoreIo("no descriptor is left"))()
-    world.commits.run(rename(ours, "ours"))
+    world.writer.run(rename(ours, "ours"))
     world.store.events_after = read
     assert '"title":"ours"' in world.told.infos[ours] and '"title":"theirs"' not in world.told.infos[theirs]
     assert ("lost", 3) in world.told.calls
-    world.commits.catch_up()
+    world.writer.catch_up()
     assert '"title":"theirs"' in world.told.infos[theirs]
     world.told.take()
-    world.commits.catch_up()
+    world.writer.catch_up()
     assert world.told.calls == []
 
 
@@ -231,23 +244,28 @@ def test_a_session_that_was_found_and_then_deleted_by_another_process_does_not_c
     """Its rev is newer than what was told here, but no event of it is in the log any more that would have shown it."""
     other = second_writer(world)
     session_id = other.run(create)
-    found, = world.commits.batch([lambda unit: unit.find(session_id)], durable=lambda: other.run(lambda unit: unit.erase(session_id)))
+    (found,) = world.writer.batch(
+        [lambda transaction: transaction.load(session_id)],
+        durable=lambda: other.run(lambda transaction: transaction.erase(session_id)),
+    )
     assert ("snapshot", session_id) not in [call[:2] for call in world.told.calls]
-    assert found.rev <= world.commits.told_since
-    made = world.commits.run(create)
-    assert world.store.info(made)[0] > world.commits.told_since and ("snapshot", made) in [call[:2] for call in world.told.calls]
+    assert found.rev <= world.writer.told_since
+    made = world.writer.run(create)
+    assert world.store.info(made)[0] > world.writer.told_since and ("snapshot", made) in [
+        call[:2] for call in world.told.calls
+    ]
 
 
 def test_when_something_could_not_be_told_nothing_counts_as_shown(world):
     world.told.event = fail_with(MemoryError())
-    world.commits.run(create)
-    assert world.commits.told_since is None
+    world.writer.run(create)
+    assert world.writer.told_since is None
 
 
 @pytest.mark.requirement("L-172")
 def test_the_log_of_a_busy_session_is_kept_near_its_limit(build):
     world = build({"replay": {"limit": 16}})
-    writer = Commits(world.store, RecordingPublisher(), lambda: world.now, 16, 120_000)
+    writer = Writer(world.store, RecordingPublisher(), lambda: world.now, 16, 120_000)
     session_id = writer.run(create)
     for number in range(2 * module.TRIM_EVERY):
         writer.run(rename(session_id, str(number)))
@@ -258,14 +276,14 @@ def test_the_counting_of_quiet_sessions_is_bounded(world, monkeypatch):
     monkeypatch.setattr(module, "TRIM_SESSIONS", 10)
     monkeypatch.setattr(module, "TRIM_EVERY", 4)
     for _ in range(40):
-        world.commits.run(create)
-    assert len(world.commits._counts) <= 14
+        world.writer.run(create)
+    assert len(world.writer._counts) <= 14
 
 
 @pytest.mark.requirement("P-043")
 def test_time_does_not_run_backwards_when_the_clock_does(world):
-    session_id = world.commits.run(create)
+    session_id = world.writer.run(create)
     world.now -= 5000
-    world.commits.run(rename(session_id, "x"))
+    world.writer.run(rename(session_id, "x"))
     time = world.info(session_id)["time"]
     assert time["created"] == time["updated"]

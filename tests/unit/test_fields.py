@@ -21,7 +21,17 @@ def test_text_that_is_not_json_is_a_parse_error(text):
         fields.parse_object(text, "the query", ("a",))
 
 
-@pytest.mark.parametrize("text,kind", [("[]", "an array"), ("1", "a number"), ("1.5", "a fraction"), ('"x"', "a string"), ("true", "a boolean"), ("null", "null")])
+@pytest.mark.parametrize(
+    "text,kind",
+    [
+        ("[]", "an array"),
+        ("1", "a number"),
+        ("1.5", "a fraction"),
+        ('"x"', "a string"),
+        ("true", "a boolean"),
+        ("null", "null"),
+    ],
+)
 def test_what_is_not_an_object_is_refused_by_kind(text, kind):
     refuse(f"the query must be an object, not {kind}", fields.parse_object, text, "the query", ("a",))
 

@@ -16,8 +16,26 @@ def test_well_formed_ids_are_accepted(name):
 
 
 @pytest.mark.requirement("P-145")
-@pytest.mark.parametrize("name", HOSTILE + ["session_", "ses_", "session_1a", "session_-1", "session_ 1", "session_\u0661", "ses_a/b",
-                                            "ses_a-b", "ses_é", "ses_" + "a" * 97, "key", "Session_1", "session_1\n", "ses_%2e%2e%2f"])
+@pytest.mark.parametrize(
+    "name",
+    HOSTILE
+    + [
+        "session_",
+        "ses_",
+        "session_1a",
+        "session_-1",
+        "session_ 1",
+        "session_\u0661",
+        "ses_a/b",
+        "ses_a-b",
+        "ses_é",
+        "ses_" + "a" * 97,
+        "key",
+        "Session_1",
+        "session_1\n",
+        "ses_%2e%2e%2f",
+    ],
+)
 def test_malformed_ids_are_refused(name):
     with pytest.raises(InvalidParam):
         ids.session_id(name)
@@ -47,7 +65,10 @@ def test_keys_that_begin_like_an_id_are_refused(name):
         ids.key(name)
 
 
-@pytest.mark.parametrize("name", ["a", "a b", "main:window", "…", "\U0001f469\u200d\U0001f4bb", "session", "sess_1", "..a", "%2e%2e%2f", "x" * 200])
+@pytest.mark.parametrize(
+    "name",
+    ["a", "a b", "main:window", "…", "\U0001f469\u200d\U0001f4bb", "session", "sess_1", "..a", "%2e%2e%2f", "x" * 200],
+)
 def test_other_keys_are_accepted(name):
     assert ids.key(name) == name and not ids.is_id(name)
 
@@ -59,6 +80,7 @@ def test_no_text_is_both_an_id_and_a_key(name):
             return check(name) == name
         except InvalidParam:
             return False
+
     assert not (accepted(ids.session_id) and accepted(ids.key))
 
 

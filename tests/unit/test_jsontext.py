@@ -3,14 +3,17 @@
 import json
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plue_session.errors import InvalidParam, JsonParse
 from plue_session.rules.jsontext import MAX_DEPTH, dumps, loads, parse, quote
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20)
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
 
 
 @given(values)
@@ -30,7 +33,9 @@ def test_a_quoted_text_is_a_json_string(text):
     assert json.loads(quote(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", " ", "{", "[1,]", "nul", "'a'", '{"a" 1}', '"\t"', "1 2", "[] x", "{}{}", "\ufeff{}", '{"a":1}}'])
+@pytest.mark.parametrize(
+    "text", ["", " ", "{", "[1,]", "nul", "'a'", '{"a" 1}', '"\t"', "1 2", "[] x", "{}{}", "\ufeff{}", '{"a":1}}']
+)
 def test_what_is_not_json_is_refused_and_named(text):
     with pytest.raises(JsonParse, match="the patch is not JSON"):
         parse(text, "the patch")

@@ -24,6 +24,7 @@ def test_of_two_threads_that_end_it_one_counts():
         def end(outcome, later=later, ready=ready):
             ready.wait(10)
             later.end(outcome)
+
         threads = [threading.Thread(target=end, args=(number,)) for number in range(2)]
         for thread in threads:
             thread.start()

@@ -21,6 +21,7 @@ def open_log(told):
     def open_log(level="warning", path=None):
         logs.append(Log(level, path, lambda *record: told.append(record)))
         return logs[-1]
+
     yield open_log
     for log in logs:
         log.close()
@@ -72,9 +73,11 @@ def test_a_disk_that_fills_up_costs_the_line_and_not_the_work(open_log, told):
 
 @pytest.mark.parametrize("problem", [StoreIo("the disk fails"), MemoryError(), OSError(24, "no descriptor is left")])
 def test_an_event_that_cannot_be_sent_costs_the_event_and_not_the_work(tmp_path, problem):
-    """The lane of a library thread that met the trouble, and tells of it, must go on."""
+    """The executor of a library thread that met the trouble, and tells of it, must go on."""
+
     def tell(level, message):
         raise problem
+
     log = Log("info", str(tmp_path / "log"), tell)
     log.write("warning", "what is the matter")
     log.close()

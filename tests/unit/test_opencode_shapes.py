@@ -9,9 +9,19 @@ from plue_session.adapters.opencode import events, shapes
 from plue_session.rules.jsontext import dumps
 
 #: As 1.18.33 answers; what the tests do not need is shortened.
-SESSION = {"id": "ses_e0549a207ffeIBAS1HKImWQEWi", "slug": "nimble-forest", "version": "1.18.33", "projectID": "8c3f", "directory": "/home/u/p",
-           "path": "", "title": "New session - 2026-11-20T20:46:58.040Z", "cost": 0, "tokens": {"input": 0},
-           "model": {"id": "fake-model", "providerID": "fake", "variant": "default"}, "time": {"created": 1795207618040, "updated": 1795207618073}}
+SESSION = {
+    "id": "ses_e0549a207ffeIBAS1HKImWQEWi",
+    "slug": "nimble-forest",
+    "version": "1.18.33",
+    "projectID": "8c3f",
+    "directory": "/home/u/p",
+    "path": "",
+    "title": "New session - 2026-11-20T20:46:58.040Z",
+    "cost": 0,
+    "tokens": {"input": 0},
+    "model": {"id": "fake-model", "providerID": "fake", "variant": "default"},
+    "time": {"created": 1795207618040, "updated": 1795207618073},
+}
 USER = {"id": "msg_1", "role": "user", "sessionID": "ses_a", "time": {"created": 1}}
 ANSWER = {"id": "msg_2", "role": "assistant", "sessionID": "ses_a", "parentID": "msg_1", "time": {"created": 2}}
 
@@ -21,11 +31,24 @@ def with_(**more):
 
 
 def test_a_session_is_mapped():
-    session = shapes.session(with_(parentID="ses_p", share={"url": "https://s/1"}, metadata={"a": [1], "plue_session": "tok"}))
+    session = shapes.session(
+        with_(parentID="ses_p", share={"url": "https://s/1"}, metadata={"a": [1], "plue_session": "tok"})
+    )
     assert {name: getattr(session, name) for name in session.__slots__} == {
-        "id": SESSION["id"], "title": SESSION["title"], "parent_id": "ses_p", "directory": "/home/u/p", "version": "1.18.33",
-        "created": 1795207618040, "updated": 1795207618073, "archived": None, "share_url": "https://s/1", "provider_id": "fake",
-        "model_id": "fake-model", "metadata": {"a": [1]}, "token": "tok"}
+        "id": SESSION["id"],
+        "title": SESSION["title"],
+        "parent_id": "ses_p",
+        "directory": "/home/u/p",
+        "version": "1.18.33",
+        "created": 1795207618040,
+        "updated": 1795207618073,
+        "archived": None,
+        "share_url": "https://s/1",
+        "provider_id": "fake",
+        "model_id": "fake-model",
+        "metadata": {"a": [1]},
+        "token": "tok",
+    }
 
 
 @pytest.mark.requirement("O-017")
@@ -34,7 +57,9 @@ def test_a_parent_is_spelled_with_a_capital_d():
 
 
 @pytest.mark.requirement("O-019")
-@pytest.mark.parametrize("time, archived", [({"archived": 0}, None), ({"archived": 5}, 5), ({}, None), ({"archived": None}, None)])
+@pytest.mark.parametrize(
+    "time, archived", [({"archived": 0}, None), ({"archived": 5}, 5), ({}, None), ({"archived": None}, None)]
+)
 def test_archived_zero_is_not_archived(time, archived):
     assert shapes.session(with_(time={**SESSION["time"], **time})).archived == archived
 
@@ -44,9 +69,16 @@ def test_sessions_are_compared_by_value():
 
 
 @pytest.mark.requirement("O-026")
-@pytest.mark.parametrize("title, shown", [
-    ('"a\\ud800b"', "a\\ud800b"), ('"nul\\u0000"', "nul\0"), ('"\\ud83d\\ude00 \\udc00"', "😀 \\udc00"), ('"' + "x" * 5_000_000 + '"', "x" * 5_000_000)],
-    ids=["lone", "nul", "pair and lone", "huge"])
+@pytest.mark.parametrize(
+    "title, shown",
+    [
+        ('"a\\ud800b"', "a\\ud800b"),
+        ('"nul\\u0000"', "nul\0"),
+        ('"\\ud83d\\ude00 \\udc00"', "😀 \\udc00"),
+        ('"' + "x" * 5_000_000 + '"', "x" * 5_000_000),
+    ],
+    ids=["lone", "nul", "pair and lone", "huge"],
+)
 def test_a_title_that_utf8_cannot_hold_is_shown_escaped(title, shown):
     data = json.dumps(SESSION).replace(json.dumps(SESSION["title"]), title).encode()
     session = shapes.session(shapes.parse(data))
@@ -56,17 +88,40 @@ def test_a_title_that_utf8_cannot_hold_is_shown_escaped(title, shown):
     assert session.metadata == {"\\ud800": ["\\udfff", {"k": "\\ud900"}]}
 
 
-@pytest.mark.parametrize("data", [
-    None, [], "x", {}, with_(id=5), with_(id="ses_"), with_(id="x"), with_(time=None), with_(time={"created": 1}), with_(time={"created": "1", "updated": 2}),
-    with_(time={"created": True, "updated": 2}), with_(time={"created": -1, "updated": 2}), with_(time={"created": 1e300, "updated": 2})])
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "x",
+        {},
+        with_(id=5),
+        with_(id="ses_"),
+        with_(id="x"),
+        with_(time=None),
+        with_(time={"created": 1}),
+        with_(time={"created": "1", "updated": 2}),
+        with_(time={"created": True, "updated": 2}),
+        with_(time={"created": -1, "updated": 2}),
+        with_(time={"created": 1e300, "updated": 2}),
+    ],
+)
 def test_a_session_without_what_it_must_have_is_a_server_error(data):
     with pytest.raises(errors.Server, match="a session that cannot be used"):
         shapes.session(data)
 
 
 def test_other_flaws_of_a_session_are_left_out():
-    session = shapes.session(with_(title=5, parentID=["x"], share="x", model=5, metadata=[1], directory=None, version=1))
-    assert (session.title, session.parent_id, session.share_url, session.metadata, session.provider_id) == ("Untitled", None, None, {}, None)
+    session = shapes.session(
+        with_(title=5, parentID=["x"], share="x", model=5, metadata=[1], directory=None, version=1)
+    )
+    assert (session.title, session.parent_id, session.share_url, session.metadata, session.provider_id) == (
+        "Untitled",
+        None,
+        None,
+        {},
+        None,
+    )
 
 
 @pytest.mark.requirement("O-015")
@@ -78,11 +133,20 @@ def test_a_list_leaves_out_what_no_call_could_name():
             shapes.sessions(bad)
 
 
-@pytest.mark.parametrize("more, ended, failure", [
-    ({}, False, None), ({"time": {"created": 2, "completed": 3}}, True, None),
-    ({"error": {"name": "MessageAbortedError", "data": {"message": "Aborted"}}}, True, ("MessageAbortedError", "Aborted", None)),
-    ({"error": {"name": "APIError", "data": {"message": "no", "statusCode": 400}}}, True, ("APIError", "no", 400)),
-    ({"error": "odd"}, True, ("UnknownError", "", None))])
+@pytest.mark.parametrize(
+    "more, ended, failure",
+    [
+        ({}, False, None),
+        ({"time": {"created": 2, "completed": 3}}, True, None),
+        (
+            {"error": {"name": "MessageAbortedError", "data": {"message": "Aborted"}}},
+            True,
+            ("MessageAbortedError", "Aborted", None),
+        ),
+        ({"error": {"name": "APIError", "data": {"message": "no", "statusCode": 400}}}, True, ("APIError", "no", 400)),
+        ({"error": "odd"}, True, ("UnknownError", "", None)),
+    ],
+)
 def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure):
     message = shapes.message({**ANSWER, **more})
     assert message.ended is ended and message.parent_id == "msg_1"
@@ -90,22 +154,59 @@ def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure
 
 
 @pytest.mark.requirement("O-013")
-@pytest.mark.parametrize("status, body, kind, text, details", [
-    (404, {"name": "NotFoundError", "data": {"message": "Session not found: ses_x"}}, errors.NotFound, "Session not found: ses_x", {"error": "NotFoundError"}),
-    (400, {"name": "BadRequest", "data": {"message": "Expected string", "kind": "Body"}}, errors.InvalidParam, "Expected string", {"error": "BadRequest"}),
-    (400, {"_tag": "BadRequest"}, errors.InvalidParam, "BadRequest", {"error": "BadRequest"}),
-    (409, {"_tag": "SessionBusyError", "sessionID": "ses_x", "message": "Session is busy"}, errors.Busy, "Session is busy", {"error": "SessionBusyError"}),
-    (500, {"name": "UnknownError", "data": {"message": "Unexpected server error.", "ref": "err_1"}}, errors.Server, "Unexpected server error.",
-     {"error": "UnknownError", "ref": "err_1"}),
-    (500, {"_tag": "InternalServerError"}, errors.Server, "InternalServerError", {"error": "InternalServerError"}),
-    (404, b"", errors.Server, "", {}), (500, b"", errors.Server, "", {}), (401, b"", errors.AccessDenied, "", {}),
-    (404, b"404 Not Found", errors.Server, "404 Not Found", {}), (404, {"message": "no Route matched"}, errors.Server, "no Route matched", {}), 
-    (502, b"<html>Bad Gateway</html>", errors.Connection, "a web page", {"sent": True}), (504, b"", errors.Connection, "", {"sent": True}),
-    (503, {"message": "no upstream"}, errors.Connection, "no upstream", {"sent": True}), (503, {"_tag": "ServiceUnavailable"}, errors.Server, "ServiceUnavailable", {}),
-    (400, b"[1]", errors.InvalidParam, "[1]", {}), (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}), (302, b"", errors.Server, "", {}),
-    (500, b"\xff\xfe" * 5000, errors.Server, None, {}), (413, b"", errors.LimitExceeded, "", {})])
+@pytest.mark.parametrize(
+    "status, body, kind, text, details",
+    [
+        (
+            404,
+            {"name": "NotFoundError", "data": {"message": "Session not found: ses_x"}},
+            errors.NotFound,
+            "Session not found: ses_x",
+            {"error": "NotFoundError"},
+        ),
+        (
+            400,
+            {"name": "BadRequest", "data": {"message": "Expected string", "kind": "Body"}},
+            errors.InvalidParam,
+            "Expected string",
+            {"error": "BadRequest"},
+        ),
+        (400, {"_tag": "BadRequest"}, errors.InvalidParam, "BadRequest", {"error": "BadRequest"}),
+        (
+            409,
+            {"_tag": "SessionBusyError", "sessionID": "ses_x", "message": "Session is busy"},
+            errors.Busy,
+            "Session is busy",
+            {"error": "SessionBusyError"},
+        ),
+        (
+            500,
+            {"name": "UnknownError", "data": {"message": "Unexpected server error.", "ref": "err_1"}},
+            errors.Server,
+            "Unexpected server error.",
+            {"error": "UnknownError", "ref": "err_1"},
+        ),
+        (500, {"_tag": "InternalServerError"}, errors.Server, "InternalServerError", {"error": "InternalServerError"}),
+        (404, b"", errors.Server, "", {}),
+        (500, b"", errors.Server, "", {}),
+        (401, b"", errors.AccessDenied, "", {}),
+        (404, b"404 Not Found", errors.Server, "404 Not Found", {}),
+        (404, {"message": "no Route matched"}, errors.Server, "no Route matched", {}),
+        (502, b"<html>Bad Gateway</html>", errors.Connection, "a web page", {"sent": True}),
+        (504, b"", errors.Connection, "", {"sent": True}),
+        (503, {"message": "no upstream"}, errors.Connection, "no upstream", {"sent": True}),
+        (503, {"_tag": "ServiceUnavailable"}, errors.Server, "ServiceUnavailable", {}),
+        (400, b"[1]", errors.InvalidParam, "[1]", {}),
+        (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}),
+        (302, b"", errors.Server, "", {}),
+        (500, b"\xff\xfe" * 5000, errors.Server, None, {}),
+        (413, b"", errors.LimitExceeded, "", {}),
+    ],
+)
 def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text, details):
-    error = shapes.refusal("GET /session/ses_x", status, "application/json", body if type(body) is bytes else json.dumps(body).encode(), {})
+    error = shapes.refusal(
+        "GET /session/ses_x", status, "application/json", body if type(body) is bytes else json.dumps(body).encode(), {}
+    )
     assert type(error) is kind and error.details["status"] == status
     assert {name: error.details[name] for name in details} == details
     if text is not None:
@@ -118,19 +219,40 @@ def test_every_shape_of_failure_gives_a_code_and_a_text(status, body, kind, text
 WEB_PAGE = b"<!DOCTYPE html><title>x</title>"
 
 
-@pytest.mark.parametrize("status", [407, 408, 421, 425, 429, 511, 502, 520, 521, 522, 523, 524, 525, 526, 527, 530, 599])
-@pytest.mark.parametrize("body, kind", [(WEB_PAGE, "text/html"), (b"", ""), (b"error code: 1033", "text/plain"), (b'{"message":"x"}', "application/json")])
+@pytest.mark.parametrize(
+    "status", [407, 408, 421, 425, 429, 511, 502, 520, 521, 522, 523, 524, 525, 526, 527, 530, 599]
+)
+@pytest.mark.parametrize(
+    "body, kind",
+    [(WEB_PAGE, "text/html"), (b"", ""), (b"error code: 1033", "text/plain"), (b'{"message":"x"}', "application/json")],
+)
 def test_what_lies_before_the_server_says_that_it_is_away_or_to_be_asked_later(status, body, kind):
     error = shapes.refusal("PATCH /session/ses_x", status, kind, body, {})
-    assert type(error) is errors.Connection and error.retryable and error.details["status"] == status and str(status) in error.cause
-    assert error.details["sent"] is (status > 500 and status != 511) and ("whether it took effect" in error.cause) is error.details["sent"]
+    assert (
+        type(error) is errors.Connection
+        and error.retryable
+        and error.details["status"] == status
+        and str(status) in error.cause
+    )
+    assert (
+        error.details["sent"] is (status > 500 and status != 511)
+        and ("whether it took effect" in error.cause) is error.details["sent"]
+    )
 
 
-@pytest.mark.parametrize("status, kind, body, headers, expected", [
-    (403, "text/html; charset=UTF-8", WEB_PAGE, {}, errors.Connection), (401, "text/html", WEB_PAGE, {}, errors.Connection),
-    (401, "", WEB_PAGE, {}, errors.Connection), (401, "text/html", WEB_PAGE, {"www-authenticate": "Basic realm=x"}, errors.AccessDenied),
-    (401, "", b"", {"www-authenticate": 'Basic realm="Secure Area"'}, errors.AccessDenied), (403, "", b"", {}, errors.AccessDenied),
-    (403, "application/json", b'{"name":"Denied"}', {}, errors.AccessDenied), (429, "application/json", b'{"_tag":"Slow"}', {}, errors.Server)])
+@pytest.mark.parametrize(
+    "status, kind, body, headers, expected",
+    [
+        (403, "text/html; charset=UTF-8", WEB_PAGE, {}, errors.Connection),
+        (401, "text/html", WEB_PAGE, {}, errors.Connection),
+        (401, "", WEB_PAGE, {}, errors.Connection),
+        (401, "text/html", WEB_PAGE, {"www-authenticate": "Basic realm=x"}, errors.AccessDenied),
+        (401, "", b"", {"www-authenticate": 'Basic realm="Secure Area"'}, errors.AccessDenied),
+        (403, "", b"", {}, errors.AccessDenied),
+        (403, "application/json", b'{"name":"Denied"}', {}, errors.AccessDenied),
+        (429, "application/json", b'{"_tag":"Slow"}', {}, errors.Server),
+    ],
+)
 def test_a_login_page_on_the_way_is_not_the_server_refusing_the_password(status, kind, body, headers, expected):
     error = shapes.refusal("GET /session", status, kind, body, headers)
     assert type(error) is expected
@@ -139,7 +261,10 @@ def test_a_login_page_on_the_way_is_not_the_server_refusing_the_password(status,
 
 def test_how_long_to_wait_is_told_where_it_is_said():
     assert "wait 30 s" in shapes.refusal("GET /session", 429, "", b"", {"retry-after": "30"}).remedy
-    assert "tunnel" in shapes.refusal("GET /session", 429, "", b"", {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}).remedy
+    assert (
+        "tunnel"
+        in shapes.refusal("GET /session", 429, "", b"", {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}).remedy
+    )
 
 
 @pytest.mark.requirement("O-009")
@@ -170,12 +295,16 @@ def test_events_become_changes():
     status = {"type": "retry", "attempt": 2, "message": "x", "next": 5}
     assert tell("session.status", sessionID="ses_a", status=status).value == status
     assert tell("session.idle", sessionID="ses_a").kind == "idle"
-    failed = tell("session.error", sessionID="ses_a", error={"name": "APIError", "data": {"message": "m", "statusCode": 400}})
+    failed = tell(
+        "session.error", sessionID="ses_a", error={"name": "APIError", "data": {"message": "m", "statusCode": 400}}
+    )
     assert (failed.kind, failed.session_id, failed.value.text, failed.value.status) == ("failed", "ses_a", "m", 400)
     assert tell("session.error", error={"name": "X"}).session_id is None
     assert tell("message.updated", sessionID="ses_a", info=USER).value.ended is False
     assert tell("message.removed", sessionID="ses_a", messageID="msg_1").value == "msg_1"
-    assert tell("message.part.updated", part={"sessionID": "ses_a", "text": "\ud800"}).value["part"]["text"] == "\\ud800"
+    assert (
+        tell("message.part.updated", part={"sessionID": "ses_a", "text": "\ud800"}).value["part"]["text"] == "\\ud800"
+    )
     assert tell("message.part.delta", sessionID="ses_a", delta="x").kind == "part.delta"
     assert tell("permission.asked", id="per_1", sessionID="ses_a").kind == "permission.asked"
 
@@ -189,11 +318,27 @@ def test_the_global_stream_is_unwrapped_and_its_duplicates_dropped():
 
 
 @pytest.mark.requirement("O-063")
-@pytest.mark.parametrize("data", [
-    b"", b"{", b"[]", b"null", b"5", b'{"type":5}', b'{"type":"session.next.moved","properties":{}}', b'{"type":"session.updated"}',
-    b'{"type":"session.updated","properties":{"info":5}}', b'{"type":"session.deleted","properties":{}}', b'{"type":"session.idle","properties":{"sessionID":5}}',
-    b'{"type":"session.idle","properties":{"sessionID":"../x"}}', b'{"type":"message.updated","properties":{"info":{"time":{}}}}',
-    b'{"type":"message.part.updated","properties":{"part":5}}', b'{"type":"session.status","properties":{"sessionID":"ses_a","status":{"type":"new"}}}',
-    b'{"payload":5}', b'{"type":"sync","properties":{}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"5",
+        b'{"type":5}',
+        b'{"type":"session.next.moved","properties":{}}',
+        b'{"type":"session.updated"}',
+        b'{"type":"session.updated","properties":{"info":5}}',
+        b'{"type":"session.deleted","properties":{}}',
+        b'{"type":"session.idle","properties":{"sessionID":5}}',
+        b'{"type":"session.idle","properties":{"sessionID":"../x"}}',
+        b'{"type":"message.updated","properties":{"info":{"time":{}}}}',
+        b'{"type":"message.part.updated","properties":{"part":5}}',
+        b'{"type":"session.status","properties":{"sessionID":"ses_a","status":{"type":"new"}}}',
+        b'{"payload":5}',
+        b'{"type":"sync","properties":{}}',
+    ],
+)
 def test_what_is_unknown_or_odd_is_ignored(data):
     assert events.read(data) is None

@@ -11,8 +11,11 @@ from plue_session.model import Session
 from plue_session.rules import patches
 
 TAGS = st.lists(st.sampled_from("abcdef"), max_size=6)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def session(**fields):
@@ -26,7 +29,13 @@ def apply(target, patch, now=50):
 def test_a_patch_sets_what_it_names_and_nothing_else():
     target = session(description="d", tags=["a"])
     assert apply(target, {"title": "new"})
-    assert (target.title, target.description, target.tags, target.metadata, target.archived) == ("new", "d", ["a"], "{}", None)
+    assert (target.title, target.description, target.tags, target.metadata, target.archived) == (
+        "new",
+        "d",
+        ["a"],
+        "{}",
+        None,
+    )
 
 
 def test_an_empty_patch_sets_nothing():
@@ -93,11 +102,19 @@ def test_unknown_keys_are_named():
         apply(session(), {"base": {"status": "active"}})
 
 
-@pytest.mark.parametrize("patch,key", [({"title": 1}, "title"), ({"archived": 1}, "archived"), ({"metadata": []}, "metadata"),
-                                       ({"tags": "a"}, "tags"), ({"base": {"title": 1}}, "base.title"),
-                                       ({"base": {"archived": "x"}}, "base.archived"),
-                                       ({"base": {"metadata": 1}}, "base.metadata"),
-                                       ({"base": {"tags": [1]}}, r"base.tags\[0\]")])
+@pytest.mark.parametrize(
+    "patch,key",
+    [
+        ({"title": 1}, "title"),
+        ({"archived": 1}, "archived"),
+        ({"metadata": []}, "metadata"),
+        ({"tags": "a"}, "tags"),
+        ({"base": {"title": 1}}, "base.title"),
+        ({"base": {"archived": "x"}}, "base.archived"),
+        ({"base": {"metadata": 1}}, "base.metadata"),
+        ({"base": {"tags": [1]}}, r"base.tags\[0\]"),
+    ],
+)
 def test_wrong_types_name_the_key(patch, key):
     with pytest.raises(InvalidParam, match=key):
         apply(session(), patch)
@@ -105,17 +122,41 @@ def test_wrong_types_name_the_key(patch, key):
 
 # -- base --------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-120")
-@pytest.mark.parametrize("base", [{"title": "t"}, {"description": None}, {"tags": ["b", "a"]}, {"metadata": {"m": [1, {"x": True}]}},
-                                  {"archived": True}, {"archived": 9}, {}])
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"title": "t"},
+        {"description": None},
+        {"tags": ["b", "a"]},
+        {"metadata": {"m": [1, {"x": True}]}},
+        {"archived": True},
+        {"archived": 9},
+        {},
+    ],
+)
 def test_a_base_that_still_holds_lets_the_patch_pass(base):
     target = session(title="t", tags=["a", "b"], metadata='{"m":[1.0,{"x":true}]}', archived=9)
     assert apply(target, {"base": base, "title": "new"}) and target.title == "new"
 
 
 @pytest.mark.requirement("P-120")
-@pytest.mark.parametrize("base", [{"title": "other"}, {"title": None}, {"description": ""}, {"tags": ["a"]}, {"tags": None},
-                                  {"metadata": {"m": [True, {"x": True}]}}, {"metadata": {"m": [1]}}, {"metadata": {}},
-                                  {"metadata": None}, {"archived": False}, {"archived": None}, {"archived": 8}])
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"title": "other"},
+        {"title": None},
+        {"description": ""},
+        {"tags": ["a"]},
+        {"tags": None},
+        {"metadata": {"m": [True, {"x": True}]}},
+        {"metadata": {"m": [1]}},
+        {"metadata": {}},
+        {"metadata": None},
+        {"archived": False},
+        {"archived": None},
+        {"archived": 8},
+    ],
+)
 def test_a_base_that_no_longer_holds_is_a_conflict_that_changes_nothing(base):
     target = session(title="t", tags=["a", "b"], metadata='{"m":[1,{"x":true}]}', archived=9)
     with pytest.raises(Conflict) as caught:
@@ -141,25 +182,45 @@ def test_all_options_are_optional():
 
 
 def test_options_are_checked_and_compacted():
-    given_options = {"title": "", "parentId": "ses_1", "key": "k", "tags": ["a", "a"], "metadata": {"a": [1, 2]}, "description": "d",
-                     "role": "r", "template": "t", "provider": {"providerId": "p", "modelId": "m"}, "directory": "/"}
+    given_options = {
+        "title": "",
+        "parentId": "ses_1",
+        "key": "k",
+        "tags": ["a", "a"],
+        "metadata": {"a": [1, 2]},
+        "description": "d",
+        "role": "r",
+        "template": "t",
+        "provider": {"providerId": "p", "modelId": "m"},
+        "directory": "/",
+    }
     assert patches.parse_options(json.dumps(given_options)) == dict(
-        given_options, tags=["a"], metadata='{"a":[1,2]}', provider=("p", "m"))
+        given_options, tags=["a"], metadata='{"a":[1,2]}', provider=("p", "m")
+    )
     assert patches.parse_options('{"parentId":""}') == {"parentId": None}
 
 
-@pytest.mark.parametrize("options,message", [
-    ({"titel": 1}, "unknown key titel"), ({"title": None}, "title must be a string, not null"),
-    ({"parentId": "x"}, "parentId x is malformed"),
-    ({"key": "session_1"}, "begins like an id"), ({"key": 1}, "key must be"), ({"role": ""}, "role cannot be empty"),
-    ({"role": 1}, "role must be"),
-    ({"template": ""}, "template cannot be empty"), ({"provider": {}}, "provider.providerId is missing"),
-    ({"provider": {"providerId": "p"}}, "provider.modelId is missing"),
-    ({"provider": {"providerId": "", "modelId": "m"}}, "provider.providerId cannot be empty"),
-    ({"provider": {"providerId": "p", "modelId": 1}}, "provider.modelId must be"),
-    ({"provider": {"id": "p"}}, "unknown key provider.id"),
-    ({"provider": "p"}, "provider must be an object"), ({"directory": ""}, "directory cannot be empty"),
-    ({"tags": [""]}, r"tags\[0\] cannot be empty")])
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"titel": 1}, "unknown key titel"),
+        ({"title": None}, "title must be a string, not null"),
+        ({"parentId": "x"}, "parentId x is malformed"),
+        ({"key": "session_1"}, "begins like an id"),
+        ({"key": 1}, "key must be"),
+        ({"role": ""}, "role cannot be empty"),
+        ({"role": 1}, "role must be"),
+        ({"template": ""}, "template cannot be empty"),
+        ({"provider": {}}, "provider.providerId is missing"),
+        ({"provider": {"providerId": "p"}}, "provider.modelId is missing"),
+        ({"provider": {"providerId": "", "modelId": "m"}}, "provider.providerId cannot be empty"),
+        ({"provider": {"providerId": "p", "modelId": 1}}, "provider.modelId must be"),
+        ({"provider": {"id": "p"}}, "unknown key provider.id"),
+        ({"provider": "p"}, "provider must be an object"),
+        ({"directory": ""}, "directory cannot be empty"),
+        ({"tags": [""]}, r"tags\[0\] cannot be empty"),
+    ],
+)
 def test_wrong_options_name_the_key(options, message):
     with pytest.raises(InvalidParam, match=message):
         patches.parse_options(json.dumps(options))

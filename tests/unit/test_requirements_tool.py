@@ -25,6 +25,7 @@ DOCUMENT = """
 @pytest.fixture
 def ledger(tmp_path, monkeypatch, capsys):
     """Run the tool over `DOCUMENT` and a record; returns exit code, output and errors."""
+
     def run(record, *arguments, after=None):
         (tmp_path / "requirements.md").write_text(DOCUMENT)
         (tmp_path / "proven.json").write_text(json.dumps(record))
@@ -36,20 +37,38 @@ def ledger(tmp_path, monkeypatch, capsys):
         code = tool.main(list(arguments))
         told = capsys.readouterr()
         return code, told.out.splitlines(), told.err
+
     return run
 
 
 def test_a_requirement_is_proven_by_tests_that_passed(ledger):
     record = {"ran": True, "claims": {"P-001": ["a", "b"], "P-002": ["a"]}, "outcomes": {"a": "passed", "b": "passed"}}
-    assert ledger(record) == (0, [
-        "P-001 must PROVEN by 2 tests", "P-002 should PROVEN by 1 test", "O-001 must … MISSING", "T-01 must … MISSING",
-        "1 of 3 musts and 1 of 1 shoulds are proven."], "")
+    assert ledger(record) == (
+        0,
+        [
+            "P-001 must PROVEN by 2 tests",
+            "P-002 should PROVEN by 1 test",
+            "O-001 must … MISSING",
+            "T-01 must … MISSING",
+            "1 of 3 musts and 1 of 1 shoulds are proven.",
+        ],
+        "",
+    )
     assert ledger(record, "--missing")[1][:-1] == ["O-001 must … MISSING", "T-01 must … MISSING"]
 
 
-@pytest.mark.parametrize("outcome, code, line", [("passed", 0, "P-001 must PROVEN by 2 tests"), ("failed", 1, "P-001 must FAILED: 1 of 2 tests did not pass, first b")])
+@pytest.mark.parametrize(
+    "outcome, code, line",
+    [
+        ("passed", 0, "P-001 must PROVEN by 2 tests"),
+        ("failed", 1, "P-001 must FAILED: 1 of 2 tests did not pass, first b"),
+    ],
+)
 def test_what_is_judged_when_all_has_run_counts_too(ledger, outcome, code, line):
-    record, after = ({"ran": True, "claims": {"P-001": [name]}, "outcomes": {name: how}} for name, how in (("a", "passed"), ("b", outcome)))
+    record, after = (
+        {"ran": True, "claims": {"P-001": [name]}, "outcomes": {name: how}}
+        for name, how in (("a", "passed"), ("b", outcome))
+    )
     found, lines, _ = ledger(record, after=after)
     assert (found, lines[0]) == (code, line)
 
@@ -81,7 +100,7 @@ def test_the_projects_own_document_is_read_whole():
     assert len(found) > 500 and found["P-001"] == found["O-001"] == found["T-10"] == "must"
 
 
-PROBE = '''
+PROBE = """
 import pytest
 
 @pytest.mark.requirement("P-001", "P-002")
@@ -92,7 +111,7 @@ def test_both(number):
 @pytest.mark.requirement("X-001")
 def test_absent():
     pytest.skip("the machine lacks it")
-'''
+"""
 #: As scripts/test.sh has it.
 WORKERS = ("-n2", "--max-worker-restart=0")
 
@@ -102,17 +121,37 @@ WORKERS = ("-n2", "--max-worker-restart=0")
 def test_pytest_records_claims_and_outcomes_and_under_ci_a_skip_fails(tmp_path, workers, ci, skipped):
     (tmp_path / "test_probe.py").write_text(PROBE)
     record = tmp_path / "record" / "proven.json"
-    done = support.run([sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "-p", "tests.proofs", *workers, tmp_path], code=1,
-                       env={"PLUE_PROVEN": str(record), "CI": ci, "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path)
+    done = support.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-ra",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "tests.proofs",
+            *workers,
+            tmp_path,
+        ],
+        code=1,
+        env={"PLUE_PROVEN": str(record), "CI": ci, "PATH": "", "PYTHONPATH": str(support.ROOT)},
+        cwd=tmp_path,
+    )
     written = json.loads(record.read_text())
     one, two = "test_probe.py::test_both[1]", "test_probe.py::test_both[2]"
-    assert written["ran"] and written["claims"] == {"P-001": [one, two], "P-002": [one, two], "X-001": ["test_probe.py::test_absent"]}
+    assert written["ran"] and written["claims"] == {
+        "P-001": [one, two],
+        "P-002": [one, two],
+        "X-001": ["test_probe.py::test_absent"],
+    }
     assert written["outcomes"] == {one: "passed", two: "failed", "test_probe.py::test_absent": skipped}
     assert ("was skipped: under CI every test runs" in done.out) == (ci == "true")
     assert f"FAILED {two}" in done.out
 
 
-DYING = '''
+DYING = """
 import os
 import pytest
 
@@ -124,20 +163,28 @@ def test_fatal():
 @pytest.mark.parametrize("number", range(4))
 def test_fine(number):
     pass
-'''
+"""
 
 
 def test_a_worker_that_dies_fails_the_run_and_no_claim_is_lost(tmp_path):
     (tmp_path / "test_probe.py").write_text(DYING)
     record = tmp_path / "proven.json"
-    done = support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.proofs", *WORKERS, tmp_path], code=1,
-                       env={"PLUE_PROVEN": str(record), "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path, timeout=60)
+    done = support.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.proofs", *WORKERS, tmp_path],
+        code=1,
+        env={"PLUE_PROVEN": str(record), "PATH": "", "PYTHONPATH": str(support.ROOT)},
+        cwd=tmp_path,
+        timeout=60,
+    )
     written = json.loads(record.read_text())
-    assert written["claims"] == {"P-001": ["test_probe.py::test_fatal"], "P-002": [f"test_probe.py::test_fine[{number}]" for number in range(4)]}
+    assert written["claims"] == {
+        "P-001": ["test_probe.py::test_fatal"],
+        "P-002": [f"test_probe.py::test_fine[{number}]" for number in range(4)],
+    }
     assert written["outcomes"]["test_probe.py::test_fatal"] == "failed" and "crashed while running" in done.out
 
 
-SHARING = '''
+SHARING = """
 import os
 import pytest
 
@@ -157,13 +204,16 @@ def test_with(client, number):
 @pytest.mark.parametrize("number", range(6))
 def test_without(number):
     pass
-'''
+"""
 
 
 @pytest.mark.parametrize("workers", [(), WORKERS], ids=["alone", "workers"])
 def test_what_stands_on_one_server_runs_beside_it(tmp_path, workers):
     (tmp_path / "test_probe.py").write_text(SHARING)
     started = tmp_path / "started"
-    support.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.spread", *workers, tmp_path],
-                env={"STARTED": str(started), "PATH": "", "PYTHONPATH": str(support.ROOT)}, cwd=tmp_path)
+    support.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.spread", *workers, tmp_path],
+        env={"STARTED": str(started), "PATH": "", "PYTHONPATH": str(support.ROOT)},
+        cwd=tmp_path,
+    )
     assert started.read_text() == "server\n"

@@ -29,7 +29,10 @@ def test_what_this_version_does_not_have_is_refused_by_name(tmp_path):
 
 def test_the_environment_can_ask_for_a_server(tmp_path):
     with pytest.raises(Connection, match="cannot be reached"):
-        run({"dataDir": str(tmp_path), "offline": "fail", "requestTimeoutMs": 300}, {"PLUE_OPENCODE_URL": "http://127.0.0.1:1"})
+        run(
+            {"dataDir": str(tmp_path), "offline": "fail", "requestTimeoutMs": 300},
+            {"PLUE_OPENCODE_URL": "http://127.0.0.1:1"},
+        )
     assert open_files(tmp_path) == []
 
 
@@ -49,7 +52,11 @@ def test_a_configuration_error_comes_before_anything_is_made(tmp_path):
 def test_the_library_describes_itself(tmp_path):
     runtime = run({"dataDir": str(tmp_path / "data")})
     info = json.loads(runtime.app_info())
-    assert info["paths"]["dataDir"] == str(tmp_path / "data") and info["store"] == "sqlite" and info["backend"] == "embedded"
+    assert (
+        info["paths"]["dataDir"] == str(tmp_path / "data")
+        and info["store"] == "sqlite"
+        and info["backend"] == "embedded"
+    )
     assert info["server"] == {"running": False} and info["uptimeMs"] >= 0
     assert runtime.watched() == (str(tmp_path / "data"), "sessions.lock")
     runtime.close()
@@ -92,18 +99,36 @@ def scope(environ=None, **backend):
 def test_sessions_belong_to_a_server_and_a_directory_however_these_are_spelled(tmp_path):
     there = str(tmp_path)
     (tmp_path / "link").symlink_to(there)
-    assert scope(url="http://LOCALHOST:4096/", directory=there) == scope(url="http://localhost:4096", directory=there + "/link/.")
-    assert scope(url="http://localhost:4096/A", directory=there) != scope(url="http://localhost:4096/a", directory=there)
+    assert scope(url="http://LOCALHOST:4096/", directory=there) == scope(
+        url="http://localhost:4096", directory=there + "/link/."
+    )
+    assert scope(url="http://localhost:4096/A", directory=there) != scope(
+        url="http://localhost:4096/a", directory=there
+    )
     assert scope(url="http://localhost:4096", directory=there) != scope(url="http://localhost:4096", directory="/")
 
 
 def test_a_place_that_is_not_utf8_can_be_stored(tmp_path):
-    odd = scope(environ={"XDG_DATA_HOME": b"/tmp/\xff".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)})
-    assert odd.encode() and odd != scope(environ={"XDG_DATA_HOME": b"/tmp/\xfe".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)})
+    odd = scope(
+        environ={"XDG_DATA_HOME": b"/tmp/\xff".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)}
+    )
+    assert odd.encode() and odd != scope(
+        environ={"XDG_DATA_HOME": b"/tmp/\xfe".decode("utf-8", "surrogateescape")}, spawn={"directory": str(tmp_path)}
+    )
 
 
 def test_what_a_spawned_server_has_depends_on_where_it_keeps_it(tmp_path):
     def spawned(environ=None, **env):
         return scope(environ, spawn={"directory": str(tmp_path), "env": env})
+
     assert spawned({"HOME": "/h"}) == spawned({"XDG_DATA_HOME": "/h/.local/share"}) == spawned(HOME="/h")
-    assert len({spawned({"HOME": "/h"}), spawned({"HOME": "/h"}, XDG_DATA_HOME="/x"), spawned({"HOME": "/h"}, OPENCODE_DB="/db")}) == 3
+    assert (
+        len(
+            {
+                spawned({"HOME": "/h"}),
+                spawned({"HOME": "/h"}, XDG_DATA_HOME="/x"),
+                spawned({"HOME": "/h"}, OPENCODE_DB="/db"),
+            }
+        )
+        == 3
+    )

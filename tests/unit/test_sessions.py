@@ -48,8 +48,17 @@ def test_ids_are_unique_within_a_millisecond(world):
 
 def test_a_session_made_with_every_option(world, tmp_path):
     parent = world.sessions.create()
-    options = {"title": "", "parentId": parent.id, "key": "k", "tags": ["b", "a", "b"], "metadata": {"x": {"y": [1]}}, "description": "d",
-               "role": "reviewer", "provider": {"providerId": "p", "modelId": "m"}, "directory": f"{tmp_path}/."}
+    options = {
+        "title": "",
+        "parentId": parent.id,
+        "key": "k",
+        "tags": ["b", "a", "b"],
+        "metadata": {"x": {"y": [1]}},
+        "description": "d",
+        "role": "reviewer",
+        "provider": {"providerId": "p", "modelId": "m"},
+        "directory": f"{tmp_path}/.",
+    }
     info = world.info(world.sessions.create_with(json.dumps(options)))
     assert (info["title"], info["parentId"], info["key"], info["tags"]) == ("", parent.id, "k", ["b", "a"])
     assert (info["metadata"], info["description"], info["role"]) == ({"x": {"y": [1]}}, "d", "reviewer")
@@ -63,10 +72,17 @@ def test_no_options_are_a_plain_session(world):
         assert info["status"] == "active" and not {"key", "role", "relay", "directory", "provider"} & info.keys()
 
 
-@pytest.mark.parametrize("options,error,message", [
-    ({"nope": 1}, InvalidParam, "unknown key nope"), ({"template": "t"}, NotFound, 'no template "t" is defined'),
-    ({"parentId": "session_1"}, NotFound, "parent session session_1"), ({"directory": "/no/such"}, InvalidParam, "/no/such"),
-    ({"directory": "relative"}, InvalidParam, "absolute"), ({"key": "ses_x"}, InvalidParam, "begins like an id")])
+@pytest.mark.parametrize(
+    "options,error,message",
+    [
+        ({"nope": 1}, InvalidParam, "unknown key nope"),
+        ({"template": "t"}, NotFound, 'no template "t" is defined'),
+        ({"parentId": "session_1"}, NotFound, "parent session session_1"),
+        ({"directory": "/no/such"}, InvalidParam, "/no/such"),
+        ({"directory": "relative"}, InvalidParam, "absolute"),
+        ({"key": "ses_x"}, InvalidParam, "begins like an id"),
+    ],
+)
 def test_options_that_cannot_be_create_nothing(world, options, error, message):
     world.unchanged_by(error, world.sessions.create_with, json.dumps(options), match=message)
 
@@ -142,10 +158,19 @@ def test_the_list_has_every_session_by_creation(world):
 @pytest.mark.requirement("P-047")
 def test_list_and_query_show_what_get_info_shows(world):
     session = world.sessions.create_with('{"description":"d","tags":["t"]}')
-    assert json.loads(b"[%b]" % world.sessions.list()) == json.loads(world.sessions.query())["sessions"] == [world.info(session)]
+    assert (
+        json.loads(b"[%b]" % world.sessions.list())
+        == json.loads(world.sessions.query())["sessions"]
+        == [world.info(session)]
+    )
 
 
-@given(st.lists(st.text(max_size=3), max_size=7), st.sampled_from(["title", "updated", "created"]), st.sampled_from(["asc", "desc"]), st.integers(1, 4))
+@given(
+    st.lists(st.text(max_size=3), max_size=7),
+    st.sampled_from(["title", "updated", "created"]),
+    st.sampled_from(["asc", "desc"]),
+    st.integers(1, 4),
+)
 def test_pages_joined_are_the_whole(titles, sort, order, limit):
     world = World()
     for number, title in enumerate(titles):
@@ -166,17 +191,29 @@ def test_pages_joined_are_the_whole(titles, sort, order, limit):
 @pytest.mark.requirement("A-015", "A-022", "R-039")
 def test_query_and_count_filter_alike(world):
     parent = world.sessions.create_with('{"title":"Gro\u00dfe Sache","tags":["a","b"]}')
-    child = world.sessions.create_with(json.dumps({"parentId": parent.id, "description": "klein", "role": "r", "key": "k"}))
+    child = world.sessions.create_with(
+        json.dumps({"parentId": parent.id, "description": "klein", "role": "r", "key": "k"})
+    )
     world.sessions.update(child.id, '{"archived":true}')
     for query, expected in (
-            ({}, [parent, child]), ({"text": "GROSSE"}, [parent]), ({"text": "Klein"}, [child]),
-            ({"tags": ["b", "a"]}, [parent]), ({"tags": ["a", "c"]}, []),
-            ({"parentId": parent.id}, [child]), ({"role": "r", "relayState": "CREATED"}, [child]),
-            ({"role": "r", "relayState": "ACTIVE"}, []), ({"key": "k"}, [child]),
-            ({"archived": True}, [child]), ({"archived": False}, [parent]), ({"status": ["active", "failed"]}, [parent, child]),
-            ({"status": "failed"}, []),
-            ({"createdAfter": START + 1}, []), ({"createdAfter": START}, [parent, child]), ({"createdBefore": START}, []),
-            ({"createdBefore": START + 1, "limit": 5}, [parent, child])):
+        ({}, [parent, child]),
+        ({"text": "GROSSE"}, [parent]),
+        ({"text": "Klein"}, [child]),
+        ({"tags": ["b", "a"]}, [parent]),
+        ({"tags": ["a", "c"]}, []),
+        ({"parentId": parent.id}, [child]),
+        ({"role": "r", "relayState": "CREATED"}, [child]),
+        ({"role": "r", "relayState": "ACTIVE"}, []),
+        ({"key": "k"}, [child]),
+        ({"archived": True}, [child]),
+        ({"archived": False}, [parent]),
+        ({"status": ["active", "failed"]}, [parent, child]),
+        ({"status": "failed"}, []),
+        ({"createdAfter": START + 1}, []),
+        ({"createdAfter": START}, [parent, child]),
+        ({"createdBefore": START}, []),
+        ({"createdBefore": START + 1, "limit": 5}, [parent, child]),
+    ):
         found = json.loads(world.sessions.query(json.dumps(query)))["sessions"]
         assert [info["id"] for info in found] == [session.id for session in expected], query
         assert world.sessions.count(json.dumps(query)) == len(expected), query
@@ -229,9 +266,15 @@ def test_a_patch_is_one_change_with_one_event(world):
     session = world.sessions.create_with('{"tags":["a"],"description":"d"}')
     world.told.take()
     world.now += 1
-    world.sessions.update(session.id, '{"addTags":["b"],"removeTags":["a","x"],"description":null,"archived":true,"metadata":{"k":1}}')
+    world.sessions.update(
+        session.id, '{"addTags":["b"],"removeTags":["a","x"],"description":null,"archived":true,"metadata":{"k":1}}'
+    )
     info = world.info(session)
-    assert (info["tags"], info["metadata"], info["time"]["archived"]) == (["b"], {"k": 1}, START + 1) and "description" not in info
+    assert (info["tags"], info["metadata"], info["time"]["archived"]) == (
+        ["b"],
+        {"k": 1},
+        START + 1,
+    ) and "description" not in info
     assert world.told.take() == [("session.updated", {"id": session.id})]
     world.sessions.update(session.id, '{"title":"t","archived":false}')
     assert "archived" not in world.info(session)["time"]
@@ -250,7 +293,9 @@ def test_a_patch_that_sets_nothing_is_no_event(world):
 
 def test_a_patch_that_fails_changes_nothing(world):
     session = world.sessions.create()
-    world.unchanged_by(Conflict, world.sessions.update, session.id, '{"title":"x","base":{"title":"other"}}', match="title changed")
+    world.unchanged_by(
+        Conflict, world.sessions.update, session.id, '{"title":"x","base":{"title":"other"}}', match="title changed"
+    )
     world.unchanged_by(InvalidParam, world.sessions.update, session.id, '{"title":"x","tags":[1]}')
 
 
@@ -291,7 +336,9 @@ def test_delete_erases_descendants_before_their_parents(world):
     assert {kind for kind, _ in events} == {"session.deleted"} and len(events) == 4
     order = [data["id"] for _, data in events]
     assert order.index(leaf.id) < order.index(left.id) < order.index(root.id) > order.index(right.id)
-    assert [info["id"] for info in json.loads(b"[%b]" % world.sessions.list())] == [other.id] and world.store.share(leaf.id) is None
+    assert [info["id"] for info in json.loads(b"[%b]" % world.sessions.list())] == [other.id] and world.store.share(
+        leaf.id
+    ) is None
 
 
 @pytest.mark.requirement("P-078")
@@ -299,8 +346,16 @@ def test_everything_answers_not_found_after_a_delete(world):
     session = world.sessions.get_or_create("k")
     world.sessions.delete(session.id)
     calls = world.sessions, world.sharing
-    for call, *arguments in ((calls[0].update_title, "t"), (calls[0].update, '{"title":"t"}'), (calls[0].initialize, "p", "m"), (calls[0].abort,), (calls[0].delete,),
-                             (calls[0].open,), (calls[1].create,), (calls[1].withdraw,)):
+    for call, *arguments in (
+        (calls[0].update_title, "t"),
+        (calls[0].update, '{"title":"t"}'),
+        (calls[0].initialize, "p", "m"),
+        (calls[0].abort,),
+        (calls[0].delete,),
+        (calls[0].open,),
+        (calls[1].create,),
+        (calls[1].withdraw,),
+    ):
         assert world.unchanged_by(NotFound, call, session.id, *arguments).session == session.id
     assert world.sessions.get_or_create("k").id != session.id
 

@@ -36,10 +36,19 @@ def test_the_link_holds_the_secret_in_its_fragment_only():
 @pytest.mark.requirement("P-094")
 def test_a_share_opens_with_its_secret_until_the_very_moment_it_expires():
     secret = shares.secret(KEY, "abc")
-    assert shares.is_open("abc", None, secret, KEY, 10 ** 15)
+    assert shares.is_open("abc", None, secret, KEY, 10**15)
     assert shares.is_open("abc", 100, secret, KEY, 99)
     assert not shares.is_open("abc", 100, secret, KEY, 100)
-    for wrong in ("", secret[:-1], secret + "=", secret.swapcase(), "é", "\ud800", shares.secret(KEY, "abd"), shares.secret(bytes(32), "abc")):
+    for wrong in (
+        "",
+        secret[:-1],
+        secret + "=",
+        secret.swapcase(),
+        "é",
+        "\ud800",
+        shares.secret(KEY, "abd"),
+        shares.secret(bytes(32), "abc"),
+    ):
         assert not shares.is_open("abc", None, wrong, KEY, 1)
 
 
@@ -72,11 +81,20 @@ def test_the_key_is_read_once(tmp_path):
 
 
 def test_processes_that_race_to_make_the_key_get_the_same_one(tmp_path):
-    program = ("import sys; sys.path.insert(0, sys.argv[1]); from plue_session.adapters.share_key import ShareKeyFile;"
-               "keys = ShareKeyFile(sys.argv[2]); print('ready', flush=True); sys.stdin.readline(); print(keys.load().hex())")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from plue_session.adapters.share_key import ShareKeyFile;"
+        "keys = ShareKeyFile(sys.argv[2]); print('ready', flush=True); sys.stdin.readline(); print(keys.load().hex())"
+    )
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    racers = [subprocess.Popen([sys.executable, "-S", "-c", program, here, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-              for _ in range(6)]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", program, here, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
@@ -95,6 +113,7 @@ def test_the_loser_of_the_race_takes_the_winners_key(tmp_path, monkeypatch):
             os.fchmod(file.fileno(), 0o600)
             file.write(KEY)
         return lock(fd, how)
+
     monkeypatch.setattr(fcntl, "flock", lose)
     assert keys.load() == KEY and [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
 
@@ -107,6 +126,7 @@ def test_who_waited_for_a_key_that_failed_makes_one(tmp_path, monkeypatch):
         if next(waits):
             (tmp_path / "share.key.new").unlink()
         return lock(fd, how)
+
     monkeypatch.setattr(fcntl, "flock", fail_first)
     assert keys.load() == ShareKeyFile(str(tmp_path)).load()
     assert [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
@@ -151,6 +171,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
 def test_a_disk_that_fails_leaves_no_draft(tmp_path, monkeypatch):
     def fail(fd):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StoreIo, match="No space left"):
         ShareKeyFile(str(tmp_path)).load()

@@ -35,7 +35,11 @@ def refused(world, session_id, secret):
 def test_a_share_is_in_answer_info_and_event(world, session):
     answer = share(world, session)
     assert answer["url"].startswith("http://localhost:4780/share/") and len(answer["url"]) == 28 + 22
-    assert len(answer["secret"]) == 43 and answer["link"] == f"{answer['url']}#{answer['secret']}" and answer["expiresAt"] == START + DAY
+    assert (
+        len(answer["secret"]) == 43
+        and answer["link"] == f"{answer['url']}#{answer['secret']}"
+        and answer["expiresAt"] == START + DAY
+    )
     assert world.info(session)["share"] == {"url": answer["url"], "expiresAt": START + DAY}
     assert world.told.take() == [("session.shared", {"id": session.id, "url": answer["url"]})]
 
@@ -91,8 +95,14 @@ def test_the_secret_opens_the_share_until_it_expires(world, session):
 def test_every_refusal_says_the_same(world, session):
     other = world.sessions.create()
     secret = share(world, session)["secret"]
-    messages = {refused(world, session.id, "wrong"), refused(world, session.id, ""), refused(world, session.id, "é"), refused(world, other.id, secret),
-                refused(world, "session_1", secret), refused(world, "ses_unknown", secret)}
+    messages = {
+        refused(world, session.id, "wrong"),
+        refused(world, session.id, ""),
+        refused(world, session.id, "é"),
+        refused(world, other.id, secret),
+        refused(world, "session_1", secret),
+        refused(world, "ses_unknown", secret),
+    }
     world.now += DAY
     messages.add(refused(world, session.id, secret))
     world.now -= DAY
@@ -144,7 +154,8 @@ def test_a_key_that_cannot_be_had_shares_nothing(world, session):
     class Broken:
         def load(self):
             raise StoreIo("no key")
-    broken = Sharing(world.commits, world.store, Broken(), world.settings)
+
+    broken = Sharing(world.writer, world.store, Broken(), world.settings)
     world.unchanged_by(StoreIo, broken.create, session.id)
     world.sessions.services._sharing, world.sessions.services._share_auto = broken, True
     world.unchanged_by(StoreIo, world.sessions.create)
@@ -154,8 +165,9 @@ def test_a_key_that_cannot_be_had_shares_nothing(world, session):
 def test_a_copy_of_the_database_alone_opens_no_share(tmp_path):
     def open_world(folder):
         world = World(store=SqliteStore(str(folder), "embedded"))
-        world.sharing = Sharing(world.commits, world.store, ShareKeyFile(str(folder)), world.settings)
+        world.sharing = Sharing(world.writer, world.store, ShareKeyFile(str(folder)), world.settings)
         return world
+
     ours = open_world(tmp_path / "ours")
     session = ours.sessions.create()
     secret = json.loads(ours.sharing.create(session.id))["secret"]

@@ -1,4 +1,5 @@
-"""Active sessions are counted from the first time that somebody asks how many there are, and the count holds from then on."""
+"""Active sessions are counted from the first time that somebody asks how many there are, and the count holds from then
+on."""
 
 import pytest
 

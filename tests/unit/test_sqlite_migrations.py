@@ -1,4 +1,5 @@
-"""A store that version 0.1 has made is brought up to date whole or not at all, whoever else starts meanwhile, and loses nothing."""
+"""A store that version 0.1 has made is brought up to date whole or not at all, whoever else starts meanwhile, and loses
+nothing."""
 
 import os
 import shutil
@@ -22,13 +23,26 @@ TAIL = ',"timestamp":1,"data":{}}'
 
 
 def record(number, title, rev, **fields):
-    return Session(number=number, id=f"session_{number}", created=5, updated=number, version="0.1.0", title=title, metadata='{"a":1}',
-                   relay_active=7, rev=rev, info=f'{{"id":"session_{number}"}}', **fields)
+    return Session(
+        number=number,
+        id=f"session_{number}",
+        created=5,
+        updated=number,
+        version="0.1.0",
+        title=title,
+        metadata='{"a":1}',
+        relay_active=7,
+        rev=rev,
+        info=f'{{"id":"session_{number}"}}',
+        **fields,
+    )
 
 
-RECORDS = [record(1000, "Ä first\0", 1, key="k", tags=["t", "ü"], role="r", relay_state="READY"),
-           record(1001, "child", 4, parent_id="session_1000", tags=["t"], status="suspended"),
-           *(record(number, "x" * 3000, 0, status="completed") for number in range(1002, 1060))]
+RECORDS = [
+    record(1000, "Ä first\0", 1, key="k", tags=["t", "ü"], role="r", relay_state="READY"),
+    record(1001, "child", 4, parent_id="session_1000", tags=["t"], status="suspended"),
+    *(record(number, "x" * 3000, 0, status="completed") for number in range(1002, 1060)),
+]
 
 
 def values(each):
@@ -37,12 +51,27 @@ def values(each):
 
 def old_row(each, scope="embedded"):
     tags = "[" + ",".join(f'"{tag}"' for tag in each.tags) + "]"
-    return (scope, each.number, each.id, each.updated, each.rev, each.info, each.key, each.parent_id, each.title, tags, each.status, each.role,
-            each.relay_state, each.title.casefold())
+    return (
+        scope,
+        each.number,
+        each.id,
+        each.updated,
+        each.rev,
+        each.info,
+        each.key,
+        each.parent_id,
+        each.title,
+        tags,
+        each.status,
+        each.role,
+        each.relay_state,
+        each.title.casefold(),
+    )
 
 
 def old_store(folder):
-    """Make the store of a library that knew the first version only, with a session that was erased and a log that was trimmed."""
+    """Make the store of a library that knew the first version only, with a session that was erased and a log that was
+    trimmed."""
     os.makedirs(folder, mode=0o700)
     with open(os.path.join(folder, "sessions.db"), "xb"):
         pass
@@ -54,11 +83,17 @@ def old_store(folder):
     connection.executemany(INSERT, map(old_row, RECORDS))
     connection.execute(INSERT, old_row(record(2000, "erased", 0)))
     connection.execute("DELETE FROM session WHERE number = 2000")
-    connection.executemany("INSERT INTO session_tag (tag, number) VALUES (?, ?)", [("t", 1000), ("ü", 1000), ("t", 1001)])
+    connection.executemany(
+        "INSERT INTO session_tag (tag, number) VALUES (?, ?)", [("t", 1000), ("ü", 1000), ("t", 1001)]
+    )
     connection.execute("INSERT INTO scope (name, active) VALUES ('embedded', 2)")
-    connection.execute("INSERT INTO share (scope, session_id, share_id, url, created) VALUES ('embedded', 'session_1000', 's', 'u', 9)")
-    connection.executemany("INSERT INTO log (id, scope, session_id, kind, time, tail) VALUES (?, 'embedded', ?, 0, 1, ?)",
-                           [(3, "session_1000", TAIL), (4, "session_1001", TAIL), (5, None, TAIL)])
+    connection.execute(
+        "INSERT INTO share (scope, session_id, share_id, url, created) VALUES ('embedded', 'session_1000', 's', 'u', 9)"
+    )
+    connection.executemany(
+        "INSERT INTO log (id, scope, session_id, kind, time, tail) VALUES (?, 'embedded', ?, 0, 1, ?)",
+        [(3, "session_1000", TAIL), (4, "session_1001", TAIL), (5, None, TAIL)],
+    )
     connection.execute("UPDATE meta SET value = 2 WHERE name = 'floor'")
     connection.execute("UPDATE meta SET value = 8 WHERE name = 'erased'")
     connection.execute("COMMIT")
@@ -79,13 +114,25 @@ def hold_nothing_lost(store, store_id):
     assert store.check() == []
     assert store.log_state() == (2, 8)
     assert [(row.id, row.session_id, row.tail) for row in store.events_after(0, 99)] == [
-        (3, "session_1000", TAIL), (4, "session_1001", TAIL), (5, None, TAIL)]
+        (3, "session_1000", TAIL),
+        (4, "session_1001", TAIL),
+        (5, None, TAIL),
+    ]
     assert store.share("session_1000").share_id == "s"
-    assert [store.count(query) for query in (Query(), Query(tags=("t",)), Query(tags=("ü",)), Query(text="ä fi"))] == [60, 2, 1, 1]
+    assert [store.count(query) for query in (Query(), Query(tags=("t",)), Query(tags=("ü",)), Query(text="ä fi"))] == [
+        60,
+        2,
+        1,
+        1,
+    ]
     assert store.infos().decode() == ",".join(each.info for each in RECORDS)
     store.begin()
-    assert [values(store.find(each.id)) for each in RECORDS] == list(map(values, RECORDS))
-    assert (store.find_key("k").number, store.find_role("r").number, store.find_token("t")) == (1000, 1000, None)
+    assert [values(store.load(each.id)) for each in RECORDS] == list(map(values, RECORDS))
+    assert (store.load_by_key("k").number, store.load_by_role("r").number, store.load_by_token("t")) == (
+        1000,
+        1000,
+        None,
+    )
     assert store.children("session_1000") == ["session_1001"]
     assert store.active_count() == 2
     assert store.next_number(7) == 2001
@@ -102,7 +149,10 @@ def test_a_store_of_the_first_version_is_brought_up_to_date_and_loses_nothing(op
 
 def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder, store_id, tmp_path):
     new = SqliteStore(str(tmp_path / "new"), "embedded")
-    schemas = [store._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name") for store in (opened(), new)]
+    schemas = [
+        store._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
+        for store in (opened(), new)
+    ]
     new.close()
     assert schemas[0] == schemas[1] and len(schemas[0]) > 15
 
@@ -110,15 +160,21 @@ def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder
 def test_old_sessions_take_what_is_new_as_new_ones_do(opened, folder, store_id):
     store = opened()
     store.begin()
-    found = store.find("session_1001")
-    found.remote_updated, found.token, found.titled, found.unshared, found.seen = 1, "t", 2, True, True
+    found = store.load("session_1001")
+    found.remote_updated, found.token, found.title_defended_at, found.unshare_pending, found.imported = (
+        1,
+        "t",
+        2,
+        True,
+        True,
+    )
     store.save(found)
     assert store.active_count() == 1
     store.append(LogRow(store.last_log_id() + 1, "session_1001", 1, 0, TAIL))
     store.commit()
     again = opened()
     again.begin()
-    assert values(again.find_token("t")) == values(found)
+    assert values(again.load_by_token("t")) == values(found)
     assert again.active_count() == 1
     again.rollback()
     assert again.log_state() == (2, 9)
@@ -132,17 +188,42 @@ OPEN = "import sys; from plue_session.adapters.sqlite.store import SqliteStore; 
 @pytest.mark.requirement("P-144")
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "ftruncate", "unlink", "flock"])
 def test_a_migration_that_is_killed_at_any_system_call_is_done_by_the_next_start(folder, tmp_path, call):
-    """The walk ends by itself: the how-manieth call is the last one, until a run is not killed. Of many calls not each is tried."""
+    """The walk ends by itself: the how-manieth call is the last one, until a run is not killed. Of many calls not each
+    is tried."""
     strace = shutil.which("strace")
     assert strace, "install strace: apt-get install strace"
     template = str(tmp_path / "template")
-    paths = [part for name in ("sessions.db", "sessions.db-wal", "sessions.lock") for part in ("-P", os.path.join(folder, name))]
+    paths = [
+        part
+        for name in ("sessions.db", "sessions.db-wal", "sessions.lock")
+        for part in ("-P", os.path.join(folder, name))
+    ]
     store_id, left, number = old_store(template), set(), 0
     while True:
         number += max(number // 8, 1)
         shutil.copytree(template, folder)
-        done = support.run([strace, "-f", "-qq", "-o", "/dev/null", *paths, "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}",
-                            sys.executable, "-S", "-c", OPEN, folder], cwd=support.ROOT, env={}, code=None)
+        done = support.run(
+            [
+                strace,
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                *paths,
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:signal=SIGKILL:when={number}",
+                sys.executable,
+                "-S",
+                "-c",
+                OPEN,
+                folder,
+            ],
+            cwd=support.ROOT,
+            env={},
+            code=None,
+        )
         left.add(files.inspect(os.path.join(folder, "sessions.db")))
         store = SqliteStore(folder, "embedded")
         hold_nothing_lost(store, store_id)
@@ -158,7 +239,9 @@ def test_a_migration_that_is_killed_at_any_system_call_is_done_by_the_next_start
 
 
 @pytest.mark.requirement("P-144")
-def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_next_start_does_it(folder, store_id, monkeypatch):
+def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_next_start_does_it(
+    folder, store_id, monkeypatch
+):
     failures, real = 0, files.connect
     for number in range(1, 200):
         said = []
@@ -169,8 +252,10 @@ def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_ne
             def refuse(*_):
                 said.append(1)
                 return sqlite3.SQLITE_DENY if len(said) == number else sqlite3.SQLITE_OK
+
             connection.set_authorizer(refuse)
             return connection
+
         try:
             with monkeypatch.context() as patched:
                 patched.setattr(files, "connect", watched)
@@ -193,6 +278,7 @@ def test_of_processes_that_open_an_old_store_at_the_same_moment_one_brings_it_up
         def tell(path, version):
             say(f"migrates from {version}")
             real(path, version)
+
         files._migrate = tell  # in this process only
         os.close(start_write)
         say("ready")
@@ -201,6 +287,7 @@ def test_of_processes_that_open_an_old_store_at_the_same_moment_one_brings_it_up
         assert store.count(Query(tags=("ü",))) == 1 and store.count(Query()) >= 60
         say(f"{store.store_id} {add(store)}")
         store.close()
+
     racers = [Forked(race) for _ in range(6)]
     for racer in racers:
         assert racer.lines.readline() == "ready\n"
@@ -210,21 +297,27 @@ def test_of_processes_that_open_an_old_store_at_the_same_moment_one_brings_it_up
     assert [status for _, status in ended] == [0] * 6
     said = [line for lines, _ in ended for line in lines]
     assert [line for line in said if line.startswith("migrates")] == ["migrates from 1"]
-    assert sorted(line for line in said if not line.startswith("migrates")) == [f"{store_id} {number}" for number in range(2001, 2007)]
+    assert sorted(line for line in said if not line.startswith("migrates")) == [
+        f"{store_id} {number}" for number in range(2001, 2007)
+    ]
     store = SqliteStore(folder, "embedded")
     assert store.count(Query()) == 66 and store.check() == []
     store.close()
 
 
 def test_a_process_with_the_library_of_before_goes_on_but_can_neither_create_nor_delete(opened, folder, store_id):
-    """It would give numbers that are taken, and not say which it has erased: its commits of either kind miss a table."""
+    """It would give numbers that are taken, and not say which it has erased: its commits of either kind miss a
+    table."""
     old = sqlite3.connect(os.path.join(folder, "sessions.db"), isolation_level=None)
     old.execute("PRAGMA journal_mode = wal")
     assert old.execute("SELECT count(*) FROM session").fetchone() == (60,)
     store = opened()
     hold_nothing_lost(store, store_id)
     gained = "INSERT INTO scope (name, active) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET active = active + excluded.active"
-    for statement, values_of, gain in ((INSERT, old_row(record(3000, "of before", 0)), 1), ("DELETE FROM session WHERE number = ?", (1000,), -1)):
+    for statement, values_of, gain in (
+        (INSERT, old_row(record(3000, "of before", 0)), 1),
+        ("DELETE FROM session WHERE number = ?", (1000,), -1),
+    ):
         old.execute("BEGIN IMMEDIATE")
         old.execute(statement, values_of)
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
@@ -233,7 +326,7 @@ def test_a_process_with_the_library_of_before_goes_on_but_can_neither_create_nor
     old.execute("UPDATE session SET title = 'changed', title_fold = 'changed' WHERE number = 1001")
     old.close()
     store.begin()
-    assert store.find("session_1001").title == "changed" and store.find("session_3000") is None
+    assert store.load("session_1001").title == "changed" and store.load("session_3000") is None
     assert store.active_count() == 2
     store.rollback()
     assert store.check() == []
@@ -246,7 +339,7 @@ def test_who_begins_to_read_before_the_migration_reads_on_and_does_not_hold_it_u
     store = opened()
     add(store)
     assert reader.execute("SELECT count(*) FROM session").fetchone() == (60,)
-    assert "seen" not in [row[1] for row in reader.execute("PRAGMA table_info(session)")]
+    assert "imported" not in [row[1] for row in reader.execute("PRAGMA table_info(session)")]
     reader.close()
     assert store.count(Query()) == 61
 
@@ -263,7 +356,10 @@ def test_a_store_of_the_next_version_is_refused_untouched(opened, folder, versio
     with open(store.path, "rb") as file:
         before = file.read()
     for _ in range(2):
-        with pytest.raises(errors.Unsupported, match=f"schema version {version}, this library knows versions up to {len(files.MIGRATIONS)}"):
+        with pytest.raises(
+            errors.Unsupported,
+            match=f"schema version {version}, this library knows versions up to {len(files.MIGRATIONS)}",
+        ):
             opened()
     with open(store.path, "rb") as file:
         assert file.read() == before

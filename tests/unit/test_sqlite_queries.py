@@ -18,8 +18,22 @@ def plan(store, sql, values=()):
     return [row[3] for row in store._read("EXPLAIN QUERY PLAN " + sql, values)]
 
 
-FILTERS = {"none": {}, "all": dict(status=("active",), relay_state=("READY",), residency=("hot",), role="r", tags=("a", "b"),
-                                   created_after=1, created_before=9, updated_after=1, updated_before=9, archived=False, text="x")}
+FILTERS = {
+    "none": {},
+    "all": dict(
+        status=("active",),
+        relay_state=("READY",),
+        residency=("hot",),
+        role="r",
+        tags=("a", "b"),
+        created_after=1,
+        created_before=9,
+        updated_after=1,
+        updated_before=9,
+        archived=False,
+        text="x",
+    ),
+}
 
 
 @pytest.mark.requirement("T-07")
@@ -30,7 +44,9 @@ def test_a_page_walks_the_index_of_its_order_and_sorts_nothing(opened, sort, des
     store = opened()
     column, index = pages._SORTS[sort]
     for after in (None, (5, 5)):
-        steps = plan(store, *pages.page(Query(sort=sort, descending=descending, after=after, **FILTERS[filters]), "embedded"))
+        steps = plan(
+            store, *pages.page(Query(sort=sort, descending=descending, after=after, **FILTERS[filters]), "embedded")
+        )
         assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in steps), steps
         walks = [step for step in steps if " session " in step]
         assert all(f"INDEX {index} (scope=?" in step for step in walks), steps
@@ -55,7 +71,11 @@ def test_a_page_costs_the_same_at_a_hundred_and_at_ten_thousand_sessions(opened)
                 _, after = store.page(Query(sort=sort, descending=descending, limit=40))
                 for place in (None, after):
                     cost.setdefault((sort, descending, place is None), []).append(
-                        steps(store, *pages.page(Query(sort=sort, descending=descending, limit=20, after=place), "embedded")))
+                        steps(
+                            store,
+                            *pages.page(Query(sort=sort, descending=descending, limit=20, after=place), "embedded"),
+                        )
+                    )
         store.begin()
     store.rollback()
     for small, large in cost.values():
@@ -64,6 +84,7 @@ def test_a_page_costs_the_same_at_a_hundred_and_at_ten_thousand_sessions(opened)
 
 def session_of(number):
     from tests.stores import session
+
     return session(number, title=f"Title {number % 7}", updated=number * 7919 % 5003, artifact_count=number % 3)
 
 
@@ -73,6 +94,7 @@ def steps(store, sql, values):
 
     def tick():
         count[0] += 1
+
     connection.set_progress_handler(tick, 10)
     connection.execute(sql, values).fetchall()
     connection.set_progress_handler(None, 0)
@@ -82,6 +104,7 @@ def steps(store, sql, values):
 
 def test_the_list_goes_by_one_index_and_sorts_nothing(opened):
     from plue_session.adapters.sqlite.store import _SQL
+
     steps = plan(opened(), _SQL["list"], ("embedded",))
     assert "SEARCH session USING INDEX session_created (scope=?)" in steps
     assert not [step for step in steps if "B-TREE" in step]
@@ -89,9 +112,24 @@ def test_the_list_goes_by_one_index_and_sorts_nothing(opened):
 
 def test_no_statement_of_the_hot_path_scans_a_table(opened):
     from plue_session.adapters.sqlite.store import _SQL
+
     store = opened()
-    for name in ("find", "id_of_key", "id_of_role", "id_of_token", "ids", "children", "info", "share", "events_after", "active_count", "erase_log",
-                 "erase_session", "drop_tag", "drop_share"):
+    for name in (
+        "find",
+        "id_of_key",
+        "id_of_role",
+        "id_of_token",
+        "ids",
+        "children",
+        "info",
+        "share",
+        "events_after",
+        "active_count",
+        "erase_log",
+        "erase_session",
+        "drop_tag",
+        "drop_share",
+    ):
         values = (0,) * (3 if "?3" in _SQL[name] else _SQL[name].count("?"))
         steps_of = [row[3] for row in store._connections._writer.execute("EXPLAIN QUERY PLAN " + _SQL[name], values)]
         assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
@@ -99,11 +137,17 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
 
 # -- failures ------------------------------------------------------------------------------------------------------
 TEXTS = {
-    "database disk image is malformed": errors.Integrity, "file is not a database": errors.Integrity,
-    "database or disk is full": errors.StoreIo, "disk I/O error": errors.StoreIo,
-    "unable to open database file": errors.StoreIo, "attempt to write a readonly database": errors.StoreIo,
-    "database is locked": errors.Busy, "database table is locked": errors.Busy, "no such table: session": errors.Integrity,
-    "table session has no column named seen": errors.Integrity, "Could not decode to UTF-8 column 'info' with text '\ufffd'": errors.Integrity,
+    "database disk image is malformed": errors.Integrity,
+    "file is not a database": errors.Integrity,
+    "database or disk is full": errors.StoreIo,
+    "disk I/O error": errors.StoreIo,
+    "unable to open database file": errors.StoreIo,
+    "attempt to write a readonly database": errors.StoreIo,
+    "database is locked": errors.Busy,
+    "database table is locked": errors.Busy,
+    "no such table: session": errors.Integrity,
+    "table session has no column named imported": errors.Integrity,
+    "Could not decode to UTF-8 column 'info' with text '\ufffd'": errors.Integrity,
     "Expression tree is too large (maximum depth 1000)": errors.Unknown,
 }
 
@@ -115,29 +159,48 @@ def test_failures_are_told_by_their_text_where_python_has_no_code(text):
     assert "/folder/sessions.db" in failure.cause and failure.remedy
 
 
-@pytest.mark.parametrize("code, expected", [
-    (11, errors.Integrity), (26, errors.Integrity), (267, errors.Integrity), (5, errors.Busy), (6, errors.Busy), (517, errors.Busy),
-    (13, errors.StoreIo), (10, errors.StoreIo), (3338, errors.StoreIo), (14, errors.StoreIo), (8, errors.StoreIo), (7, errors.StoreIo),
-    (1, errors.Unknown)])
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        (11, errors.Integrity),
+        (26, errors.Integrity),
+        (267, errors.Integrity),
+        (5, errors.Busy),
+        (6, errors.Busy),
+        (517, errors.Busy),
+        (13, errors.StoreIo),
+        (10, errors.StoreIo),
+        (3338, errors.StoreIo),
+        (14, errors.StoreIo),
+        (8, errors.StoreIo),
+        (7, errors.StoreIo),
+        (1, errors.Unknown),
+    ],
+)
 def test_failures_are_told_by_their_code_where_there_is_one(code, expected):
     error = sqlite3.DatabaseError("what it says")
     error.sqlite_errorcode = code
     assert type(failures.translate(error, "/sessions.db")) is expected
 
 
-@pytest.mark.parametrize("error, expected", [
-    (sqlite3.ProgrammingError("Cannot operate on a closed database."), errors.Closed),
-    (sqlite3.ProgrammingError("Error binding parameter 1"), errors.Unknown),
-    (sqlite3.InterfaceError("Error binding parameter 1"), errors.Unknown),
-    (sqlite3.DataError("string or blob too big"), errors.LimitExceeded),
-    (sqlite3.IntegrityError("NOT NULL constraint failed: session.title"), errors.AlreadyExists),
-    (MemoryError(), errors.StoreIo)])
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (sqlite3.ProgrammingError("Cannot operate on a closed database."), errors.Closed),
+        (sqlite3.ProgrammingError("Error binding parameter 1"), errors.Unknown),
+        (sqlite3.InterfaceError("Error binding parameter 1"), errors.Unknown),
+        (sqlite3.DataError("string or blob too big"), errors.LimitExceeded),
+        (sqlite3.IntegrityError("NOT NULL constraint failed: session.title"), errors.AlreadyExists),
+        (MemoryError(), errors.StoreIo),
+    ],
+)
 def test_other_failures_have_their_own_errors(error, expected):
     assert type(failures.translate(error, "/sessions.db")) is expected
 
 
 def test_a_share_id_taken_by_another_session_is_refused(opened):
     from plue_session.model import Share
+
     store = opened()
     store.begin()
     store.put_share(Share("session_1", "same", "u", 1, None))
@@ -234,6 +297,7 @@ assert store.check() == []
 def test_a_reason_is_looked_for_where_sqlite_gives_none(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
     path, unable = str(tmp_path / "sessions.db"), sqlite3.OperationalError("unable to open database file")
     assert failures.translate(unable, path).cause.endswith("unable to open database file")
     (tmp_path / "sessions.db-wal").mkdir(mode=0)

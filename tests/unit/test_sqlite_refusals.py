@@ -35,7 +35,9 @@ def test_an_open_store_cannot_be_moved_aside_and_a_closed_one_can(opened, folder
         move_aside(folder)
     held.close()
     held.close()
-    assert moved.startswith(store.path + ".corrupt-") and second.startswith(store.path + ".corrupt-") and second != moved
+    assert (
+        moved.startswith(store.path + ".corrupt-") and second.startswith(store.path + ".corrupt-") and second != moved
+    )
     after = contents(folder)
     assert (after[os.path.basename(moved)], after[os.path.basename(moved) + "-wal"]) == (before["sessions.db"], b"wal")
     fresh = opened()
@@ -72,6 +74,7 @@ def test_the_store_is_held_until_the_last_one_inside_has_left(opened, folder):
 def refuse(number):
     def call(*_, **__):
         raise OSError(number, os.strerror(number))
+
     return call
 
 
@@ -122,6 +125,7 @@ def test_a_store_that_cannot_be_looked_at_is_an_io_error(opened, monkeypatch):
 
     def stat_or_refuse(path, *rest, **more):
         return refuse(errno.EACCES)() if path == store.path else real(path, *rest, **more)
+
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat_or_refuse)
         with pytest.raises(errors.StoreIo, match="Permission denied"):
@@ -134,6 +138,7 @@ def test_a_folder_that_another_process_creates_at_the_same_moment_is_fine(folder
     def lose_the_race(path, mode):
         real(path, mode)
         real(path, mode)
+
     monkeypatch.setattr(os, "mkdir", lose_the_race)
     files.make_folder(folder)
     assert os.path.isdir(folder)

@@ -26,7 +26,8 @@ def replace(path):
 
 @pytest.mark.requirement("X-026")
 def test_a_file_that_is_replaced_is_missed_however_soon_after_a_look(place):
-    """The folder's time may be the same before and after: the clock of many systems and file systems ticks but now and then."""
+    """The folder's time may be the same before and after: the clock of many systems and file systems ticks but now and
+    then."""
     for _ in range(300):
         known = Files(str(place), ["db", "wal"])
         assert known.missing() is None and known.missing() is None
@@ -41,6 +42,7 @@ def test_a_folder_in_which_nothing_happens_is_looked_at_and_no_file_is(place, mo
     def stat(path):
         looked.append(path)
         return real(path)
+
     monkeypatch.setattr(standing, "TICK", -1)
     monkeypatch.setattr(standing, "COARSE", -1)
     assert known.missing() is None
@@ -62,6 +64,7 @@ def test_a_folder_that_is_replaced_or_removed_is_missed_and_one_that_may_not_be_
 
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
+
     monkeypatch.setattr(os, "stat", refuse)
     assert known.missing() is None
 
@@ -90,8 +93,14 @@ def test_a_reader_that_is_opened_after_the_store_was_replaced_reads_nothing(open
     number = add(store)
     os.unlink(store.path)
     shutil.copy("/etc/passwd", store.path)
-    for read in (store.infos, store.log_state, lambda: store.info(f"session_{number}"), store.maintain, lambda: change(store, number, title="x"),
-                 store.check):
+    for read in (
+        store.infos,
+        store.log_state,
+        lambda: store.info(f"session_{number}"),
+        store.maintain,
+        lambda: change(store, number, title="x"),
+        store.check,
+    ):
         with pytest.raises(errors.StoreIo, match="removed or replaced"):
             read()
 

@@ -27,8 +27,9 @@ def test_the_store_is_one_database_that_only_its_owner_can_read(opened, tmp_path
         os.umask(old)
     for path in (nested, os.path.dirname(nested), folder):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
-    assert {name: stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) for name in os.listdir(folder)} == dict.fromkeys(
-        ["sessions.db", "sessions.db-shm", "sessions.db-wal", "sessions.lock", "store.lock"], 0o600)
+    assert {
+        name: stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) for name in os.listdir(folder)
+    } == dict.fromkeys(["sessions.db", "sessions.db-shm", "sessions.db-wal", "sessions.lock", "store.lock"], 0o600)
 
 
 def test_no_descriptor_survives_exec_and_the_lock_files_can_be_named(opened):
@@ -49,7 +50,12 @@ def test_no_descriptor_survives_exec_and_the_lock_files_can_be_named(opened):
 
 def test_closing_closes_every_descriptor(folder):
     def descriptors():
-        return sorted(link for link in map(os.path.realpath, (f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd"))) if folder in link)
+        return sorted(
+            link
+            for link in map(os.path.realpath, (f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")))
+            if folder in link
+        )
+
     store = SqliteStore(folder, "embedded")
     threads = [threading.Thread(target=store.infos) for _ in range(4)]
     for thread in threads:
@@ -145,14 +151,20 @@ DAMAGE = {
     "an overwritten page": lambda path: overwrite(path, 4096, b"\xff" * 4096),
     "a name that is no text": lambda path: garble(path, b"session_title"),
     "another program's database": lambda path: remark(path, "application_id = 7"),
-    "an empty foreign database": lambda path: (os.unlink(path), remark(path, "user_version = 0"), remark(path, "encoding = 'UTF-8'"),
-                                               sqlite3.connect(path).execute("CREATE TABLE t (x)")),
+    "an empty foreign database": lambda path: (
+        os.unlink(path),
+        remark(path, "user_version = 0"),
+        remark(path, "encoding = 'UTF-8'"),
+        sqlite3.connect(path).execute("CREATE TABLE t (x)"),
+    ),
 }
 
 
 @pytest.mark.requirement("P-147")
-@pytest.mark.parametrize("damage, full", [
-    (damage, full) for damage in DAMAGE for full in (True, False) if full or damage != "an overwritten page"])
+@pytest.mark.parametrize(
+    "damage, full",
+    [(damage, full) for damage in DAMAGE for full in (True, False) if full or damage != "an overwritten page"],
+)
 def test_a_damaged_store_is_refused_and_not_one_byte_of_it_is_changed(opened, folder, monkeypatch, damage, full):
     store = opened()
     for _ in range(30):
@@ -222,7 +234,9 @@ def test_damage_that_shows_later_is_reported_by_the_call_and_by_check(opened):
 def test_a_store_that_lacks_a_table_or_an_index_is_refused_when_it_is_opened(opened, folder, lost):
     store = opened()
     add(store)
-    assert {name for name, in store._read("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")} == files.SCHEMA
+    assert {
+        name for (name,) in store._read("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")
+    } == files.SCHEMA
     store.close()
     with sqlite3.connect(store.path) as connection:
         connection.execute(f"DROP {lost}")
@@ -242,8 +256,12 @@ def test_check_finds_what_does_not_fit_together(opened):
     store.commit()
     store._connections._writer.execute("INSERT INTO session_tag (tag, number) VALUES ('x', 5)")
     store._connections._writer.execute("UPDATE counted SET active = 9")
-    assert store.check() == ["tag without session 5", "share without session session_7",
-                             "scope embedded counts 9 active sessions", f"session session_{number}: not JSON: {{"]
+    assert store.check() == [
+        "tag without session 5",
+        "share without session session_7",
+        "scope embedded counts 9 active sessions",
+        f"session session_{number}: not JSON: {{",
+    ]
 
 
 # -- schema versions -----------------------------------------------------------------------------------------------
@@ -288,7 +306,9 @@ def test_a_creation_that_fails_leaves_no_store(opened, folder, monkeypatch):
     add(opened())
 
 
-@pytest.mark.parametrize("text", ["-- name: a\nSELECT 1", "x\n-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;", "x\n-- name: a\nSELECT 1"])
+@pytest.mark.parametrize(
+    "text", ["-- name: a\nSELECT 1", "x\n-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;", "x\n-- name: a\nSELECT 1"]
+)
 def test_a_malformed_query_file_is_noticed(text):
     with pytest.raises(ValueError, match="query 'a'"):
         queries.parse("\n" + text)
@@ -296,4 +316,6 @@ def test_a_malformed_query_file_is_noticed(text):
 
 def test_named_queries_lose_their_comments():
     assert queries.parse("-- head\n\n-- name: a\n-- why\nSELECT 1\nFROM t;\n\n-- name: b\nSELECT 2;\n") == {
-        "a": "SELECT 1 FROM t", "b": "SELECT 2"}
+        "a": "SELECT 1 FROM t",
+        "b": "SELECT 2",
+    }

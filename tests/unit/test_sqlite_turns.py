@@ -9,10 +9,11 @@ import threading
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import files, store as store_module
+from plue_session.adapters.sqlite import files
+from plue_session.adapters.sqlite import store as store_module
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Query
-from plue_session.services.commits import TRIM_EVERY, Commits
+from plue_session.services.writer import TRIM_EVERY, Writer
 from tests.recording import RecordingPublisher
 from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
@@ -55,7 +56,7 @@ def test_a_writer_forgets_what_it_knew_when_another_store_has_written(opened):
     number = add(one, title="One")
     change(two, number, title="Two")
     one.begin()
-    assert one.find(f"session_{number}").title == "Two"
+    assert one.load(f"session_{number}").title == "Two"
     one.rollback()
     two.begin()
     two.erase(f"session_{number}")
@@ -63,7 +64,7 @@ def test_a_writer_forgets_what_it_knew_when_another_store_has_written(opened):
     assert two.active_count() == 0
     two.commit()
     one.begin()
-    assert one.find(f"session_{number}") is None
+    assert one.load(f"session_{number}") is None
     assert one.last_log_id() == 2
     assert one.active_count() == 0
     assert one.next_number(0) == number + 1
@@ -77,7 +78,7 @@ def test_the_rows_kept_in_mind_are_bounded(opened, monkeypatch):
         add(store)
     store.begin()
     for number in range(1000, 1008):
-        assert store.find(f"session_{number}").number == number
+        assert store.load(f"session_{number}").number == number
     assert len(store._rows) <= 3
     store.rollback()
 
@@ -155,7 +156,7 @@ def test_a_commit_that_fails_is_rolled_back_and_the_turn_passes_on(opened, ended
     store._connections._execute = sabotage.execute
     change(other, number, description="Theirs")
     store.begin()
-    found = store.find(f"session_{number}")
+    found = store.load(f"session_{number}")
     assert (found.title, found.description) == ("Before", "Theirs")
     store.rollback()
 
@@ -203,6 +204,7 @@ def test_a_lock_that_the_system_refuses_is_an_io_error(opened, monkeypatch):
 
     def refuse(*_):
         raise OSError(37, "No locks available")
+
     with monkeypatch.context() as patched:
         patched.setattr(store._connections._locks, "take_turn", refuse)
         with pytest.raises(errors.StoreIo, match="No locks available"):
@@ -223,7 +225,9 @@ sys.stdin.readline()
 
 @pytest.mark.requirement("P-042")
 def test_numbers_are_unique_across_processes_and_none_starves(opened, folder):
-    code = WRITER + """
+    code = (
+        WRITER
+        + """
 import os, threading
 done = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
@@ -233,6 +237,7 @@ while not done.is_set():
 store.close()
 print(*numbers)
 """
+    )
     store = opened()
     writers = [python(code, folder) for _ in range(4)]
     for writer in writers:
@@ -256,20 +261,25 @@ print(*numbers)
 def test_a_second_process_sees_what_the_first_has_committed(opened, folder):
     store = opened()
     number = add(store, title="From here")
-    other = python(WRITER + """
+    other = python(
+        WRITER
+        + """
 store.begin()
-found = store.find(sys.argv[2])
+found = store.load(sys.argv[2])
 found.title += ", and there"
 store.save(found)
 store.commit()
 store.close()
-""", folder, f"session_{number}")
+""",
+        folder,
+        f"session_{number}",
+    )
     assert other.stdout.readline() == "ready\n"
     change(store, number, title="From here again")
     other.communicate("go\n")
     assert other.returncode == 0
     store.begin()
-    assert store.find(f"session_{number}").title == "From here again, and there"
+    assert store.load(f"session_{number}").title == "From here again, and there"
     store.rollback()
 
 
@@ -283,6 +293,7 @@ def test_processes_that_create_the_store_at_the_same_moment_all_succeed(folder):
         store = SqliteStore(folder, "embedded")
         say(f"{store.store_id} {add(store)}")
         store.close()
+
     racers = [Forked(race) for _ in range(6)]
     for racer in racers:
         assert racer.lines.readline() == "ready\n"
@@ -298,6 +309,7 @@ def test_processes_that_create_the_store_at_the_same_moment_all_succeed(folder):
 @pytest.mark.requirement("P-144")
 def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened, folder):
     """Each commit writes two sessions and an event: a kill leaves both or none, and nothing acknowledged is lost."""
+
     def write(say):
         store = SqliteStore(folder, "embedded")
         while True:
@@ -318,7 +330,7 @@ def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened,
         acknowledged.update(map(int, rest))
         assert status == -9
     store = opened()
-    stored = [number for number, in store._read("SELECT number FROM session ORDER BY number")]
+    stored = [number for (number,) in store._read("SELECT number FROM session ORDER BY number")]
     assert stored == list(range(1000, 1000 + len(stored)))
     assert len(stored) % 2 == 0
     assert acknowledged <= set(stored[::2])
@@ -357,16 +369,21 @@ def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monke
 
 
 def test_rows_of_another_scope_are_passed_over_once(opened):
-    """Else an idle process reads them all again whenever there is one more, and their trimming looks to it like a loss of its own."""
+    """Else an idle process reads them all again whenever there is one more, and their trimming looks to it like a loss
+    of its own."""
     mine, theirs, told = opened("embedded"), opened("opencode http://x /p"), RecordingPublisher()
-    commits, others = Commits(mine, told, lambda: 1000), Commits(theirs, RecordingPublisher(), lambda: 1000, 2, 120_000)
-    others.run(lambda unit: unit.insert(session(1), {"id": "session_1"}))
-    commits.catch_up()
-    assert told.calls == [("skip", 1)] and commits.published == 1
+    writer, others = Writer(mine, told, lambda: 1000), Writer(theirs, RecordingPublisher(), lambda: 1000, 2, 120_000)
+    others.run(lambda transaction: transaction.insert(session(1), {"id": "session_1"}))
+    writer.catch_up()
+    assert told.calls == [("skip", 1)] and writer.published == 1
     for number in range(TRIM_EVERY):
-        others.run(lambda unit, number=number: unit.save(unit.find("session_1"), "session.updated", {"n": number}))
+        others.run(
+            lambda transaction, number=number: transaction.save(
+                transaction.load("session_1"), "session.updated", {"n": number}
+            )
+        )
     assert theirs.log_state()[0] > 1 and mine.log_state()[0] == 0
-    commits.catch_up()
+    writer.catch_up()
     assert told.calls == [("skip", 1), ("skip", 1 + TRIM_EVERY)]
-    commits.run(lambda unit: unit.insert(session(2), {"id": "session_2"}))
-    assert [kind for kind, _ in told.events()] == ["session.created"] and commits.published == 2 + TRIM_EVERY
+    writer.run(lambda transaction: transaction.insert(session(2), {"id": "session_2"}))
+    assert [kind for kind, _ in told.events()] == ["session.created"] and writer.published == 2 + TRIM_EVERY

@@ -29,7 +29,9 @@ def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opene
     assert not store.wants_maintenance()
     for _ in range(3):
         add(store)
-    assert os.path.getsize(store.path + "-wal") <= 204_000  # cut to the length it is to keep, and written from its beginning
+    assert (
+        os.path.getsize(store.path + "-wal") <= 204_000
+    )  # cut to the length it is to keep, and written from its beginning
     assert other.count(Query()) == 131
 
 
@@ -94,6 +96,7 @@ def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(
         connection = real(*pragmas)
         gate.wait()
         return connection
+
     held, told = [store._connections._warm.pop()], []
     assert not store._connections._warm + store._connections._cool
     store._connections._connect = together
@@ -122,6 +125,7 @@ def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, f
 
         def close(self):
             reader.close()
+
     store._connections._warm[-1] = Slow()
     assert store.count(Query()) == 1
     assert store.lock_fds() == []
@@ -138,6 +142,7 @@ def test_under_steady_writing_the_wal_is_begun_anew_again_and_again(opened, monk
             wanted.wait()
             wanted.clear()
             store.maintain()
+
     keeper = threading.Thread(target=maintain)
     keeper.start()
     for _ in range(2000):
@@ -169,6 +174,7 @@ def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folde
 
         def execute(self, sql):
             raise sqlite3.OperationalError("disk I/O error")
+
     store._connections._connect = lambda *pragmas: Failing(real(*pragmas))
     with pytest.raises(errors.StoreIo):
         store.maintain()
@@ -195,6 +201,7 @@ def test_a_checkpoint_that_fails_after_a_commit_is_no_failure_of_it(opened, monk
     def full(sql, values=()):
         assert "checkpoint" in sql
         raise errors.StoreIo("database or disk is full")
+
     connections._unfinished = True
     monkeypatch.setattr(connections, "write", full)
     monkeypatch.setattr(connections._locks, "ring", told.append)
@@ -212,5 +219,9 @@ def test_nothing_is_open_after_the_end_also_when_the_writer_has_ended_a_checkpoi
     store.maintain()
     add(store)  # which copies the last frames
     store.close()
-    open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+    open_files = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{fd}")
+    ]
     assert not [path for path in open_files if path.startswith(str(folder))]

@@ -46,35 +46,38 @@ def test_a_recorded_stream_gives_the_same_events_wherever_it_is_split(end):
     stream = b"".join(b"data: " + event + end + end for event in RECORDED)
     for place in range(len(stream) + 1):
         assert parse(stream[:place], stream[place:]) == RECORDED
-    assert parse(*(stream[place:place + 1] for place in range(len(stream)))) == RECORDED
+    assert parse(*(stream[place : place + 1] for place in range(len(stream)))) == RECORDED
 
 
 @pytest.mark.requirement("O-062")
-@pytest.mark.parametrize("stream, events", [
-    (b"data: a\n\n", [b"a"]),
-    (b"data: a\r\n\r\n", [b"a"]),
-    (b"data: a\r\r", [b"a"]),
-    (b"data: a\r\n\ndata: b\n\r\n", [b"a", b"b"]),
-    (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
-    (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
-    (b"data: a\ndata: b\n\n", [b"a\nb"]),
-    (b"data\n\n", [b""]),
-    (b"data:\ndata\n\n", [b"\n"]),
-    (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
-    (b": heartbeat\n\ndata: a\n\n", [b"a"]),
-    (b":\ndata: a\n:x\n\n", [b"a"]),
-    (b"event: e\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
-    (b"event: e\n\ndata: a\n\n", [b"a"]),
-    (b"Data: a\ndatum: b\n data: c\n\n", []),
-    (b"data: a\0b\n\n", [b"a\0b"]),
-    (b"data: a:b: c\n\n", [b"a:b: c"]),
-    (b"\n\n\ndata: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
-    (b"data: unfinished\n", []),
-    (b"", []),
-])
+@pytest.mark.parametrize(
+    "stream, events",
+    [
+        (b"data: a\n\n", [b"a"]),
+        (b"data: a\r\n\r\n", [b"a"]),
+        (b"data: a\r\r", [b"a"]),
+        (b"data: a\r\n\ndata: b\n\r\n", [b"a", b"b"]),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data\n\n", [b""]),
+        (b"data:\ndata\n\n", [b"\n"]),
+        (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
+        (b": heartbeat\n\ndata: a\n\n", [b"a"]),
+        (b":\ndata: a\n:x\n\n", [b"a"]),
+        (b"event: e\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
+        (b"event: e\n\ndata: a\n\n", [b"a"]),
+        (b"Data: a\ndatum: b\n data: c\n\n", []),
+        (b"data: a\0b\n\n", [b"a\0b"]),
+        (b"data: a:b: c\n\n", [b"a:b: c"]),
+        (b"\n\n\ndata: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: unfinished\n", []),
+        (b"", []),
+    ],
+)
 def test_the_rules_of_the_standard_hold(stream, events):
     assert parse(stream) == events == reference(stream)
-    assert parse(*(stream[place:place + 1] for place in range(len(stream)))) == events
+    assert parse(*(stream[place : place + 1] for place in range(len(stream)))) == events
 
 
 @pytest.mark.requirement("O-062")
@@ -89,11 +92,17 @@ def test_an_event_is_delivered_with_its_last_byte():
 @pytest.mark.requirement("O-062")
 def test_an_event_of_ten_megabytes_passes_and_a_longer_one_is_skipped():
     body = b"x" * sse.MAX_EVENT
-    pieces = [body[place:place + 65536] for place in range(0, len(body), 65536)]
+    pieces = [body[place : place + 65536] for place in range(0, len(body), 65536)]
     assert parse(b"data: " + body + b"\n\n") == [body]
-    for stream in ([b"data: ", body, b"y\n\n"], [b"data: ", *pieces, b"y", b"\n", b"\n"], [b"data: ", *pieces, b"y\r", b"\n\r\n"],
-                   [b"data: " + piece + b"\n" for piece in [*pieces, b"y"]] + [b"\n"], [b": ", *pieces, b"y", b"\ndata: c\n\n"],
-                   [b"data: ", *pieces, b"y\ndata: c", b"\ndata: d\n", b"e", b"\n\n"], [b"data: " + body + b"y\ndata: c\n\n"]):
+    for stream in (
+        [b"data: ", body, b"y\n\n"],
+        [b"data: ", *pieces, b"y", b"\n", b"\n"],
+        [b"data: ", *pieces, b"y\r", b"\n\r\n"],
+        [b"data: " + piece + b"\n" for piece in [*pieces, b"y"]] + [b"\n"],
+        [b": ", *pieces, b"y", b"\ndata: c\n\n"],
+        [b"data: ", *pieces, b"y\ndata: c", b"\ndata: d\n", b"e", b"\n\n"],
+        [b"data: " + body + b"y\ndata: c\n\n"],
+    ):
         assert parse(b"data: a\n\n", *stream, b"data: b\n\n") == [b"a", None, b"b"]
     assert parse(b"data: a\n\ndata: " + body + b"y\n\ndata: b\n\n") == [b"a", None, b"b"]
 
@@ -112,8 +121,13 @@ def test_what_is_skipped_is_not_kept():
 
 
 @pytest.mark.requirement("O-062")
-@given(st.lists(st.sampled_from([b"data: ", b"data:", b"xxxx", b"xxxxxxxxx", b"\n", b"\r", b"\n\n", b"\r\n", b"\n\ndata: "]), max_size=40),
-       st.lists(st.integers(0, 60), max_size=6))
+@given(
+    st.lists(
+        st.sampled_from([b"data: ", b"data:", b"xxxx", b"xxxxxxxxx", b"\n", b"\r", b"\n\n", b"\r\n", b"\n\ndata: "]),
+        max_size=40,
+    ),
+    st.lists(st.integers(0, 60), max_size=6),
+)
 def test_wherever_one_is_cut_the_events_around_a_skipped_one_are_told(pieces, cuts):
     stream = b"data: a\n\n" + b"".join(pieces) + b"\n\ndata: b\n\n"
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
@@ -127,8 +141,32 @@ def test_wherever_one_is_cut_the_events_around_a_skipped_one_are_told(pieces, cu
 
 
 @pytest.mark.requirement("O-062")
-@given(st.lists(st.sampled_from([b"data: ", b"data", b":", b" ", b"\n", b"\r", b"\n\n", b"\r\n", b"{}", b"\xef\xbb\xbf", b"\0", b"\xc2\x85",
-                                 b"\xe2\x80\xa8", b"x", b"\n\ndata: ", b"event: e\n"]), max_size=40), st.lists(st.integers(0, 60), max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"data: ",
+                b"data",
+                b":",
+                b" ",
+                b"\n",
+                b"\r",
+                b"\n\n",
+                b"\r\n",
+                b"{}",
+                b"\xef\xbb\xbf",
+                b"\0",
+                b"\xc2\x85",
+                b"\xe2\x80\xa8",
+                b"x",
+                b"\n\ndata: ",
+                b"event: e\n",
+            ]
+        ),
+        max_size=40,
+    ),
+    st.lists(st.integers(0, 60), max_size=6),
+)
 def test_any_bytes_give_what_a_naive_reading_gives(pieces, cuts):
     stream = b"".join(pieces)
     # At the very end a CR may be half of a CRLF: both readings see a line end there.

@@ -1,8 +1,8 @@
 """The calls to OpenCode, in our words: sessions in, `RemoteSession`s out, every failure one of ours.
 
-Each call takes `until` (seconds of the monotonic clock) and `cancel` (a `Cancel` or None), and ends by then: `TIMEOUT`,
-`CONNECTION` or the error of `cancel`. Whatever the server refuses keeps its status and text (`shapes.refusal`). Only the
-`/session` family is used: `/api/session` can neither rename nor delete (O-010).
+Each call takes `deadline` (seconds of the monotonic clock) and `cancel` (a `Cancel` or None), and ends by then:
+`TIMEOUT`, `CONNECTION` or the error of `cancel`. Whatever the server refuses keeps its status and text
+(`shapes.refusal`). Only the `/session` family is used: `/api/session` can neither rename nor delete (O-010).
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import time
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.caller import Caller
+from plue_session.adapters.opencode.api_call import ApiCall
 from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
 
@@ -23,107 +23,125 @@ FINDING = 2.0
 KEEP = object()  # "do not change this"
 
 
-class Client(Caller):
+class Client(ApiCall):
     """What one server can be asked and told, of one directory. Thread-safe."""
 
     # -- reading ---------------------------------------------------------------------------------------------------
-    def get(self, session_id, until, cancel=None, directory=None):
+    def get(self, session_id, deadline, cancel=None, directory=None):
         """Return the session, wherever its directory is (O-023). `NOT_FOUND` only if the server says so of this id.
 
         OpenCode: GET /session/{id}; where that route is missing (an old server), the list (P-116).
         """
         path = _path(session_id)
         call = f"GET {path}"
-        reply = self._exchange("GET", path, directory, {}, None, until, cancel, True)
+        reply = self._exchange("GET", path, directory, {}, None, deadline, cancel, True)
         # A missing route is a web page, or an error that is not JSON; a missing session is a 404 in JSON.
-        if reply.type != "application/json" and (reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body):
-            survey = self._everything(until, cancel, directory)
+        if reply.type != "application/json" and (
+            reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body
+        ):
+            survey = self._everything(deadline, cancel, directory)
             for session in survey.changed:
                 if session.id == session_id:
                     return session
             if session_id in survey.ids:
                 raise shapes.malformed("a session", "what the list says of it cannot be read")
-            raise errors.NotFound(f"the server has no session {session_id}", "List the sessions to see what there is.", session=session_id, details={"status": 404})
+            raise errors.NotFound(
+                f"the server has no session {session_id}",
+                "List the sessions to see what there is.",
+                session=session_id,
+                details={"status": 404},
+            )
         return _the(session_id, shapes.session(self._read(call, reply, session_id)))
 
-    def list(self, until, cancel=None, directory=None, roots=False):
-        """Return every session of the directory that can be read, children and archived ones included, in no order that means anything.
+    def list(self, deadline, cancel=None, directory=None, roots=False):
+        """Return every session of the directory that can be read, children and archived ones included, in no order that
+        means anything.
 
         OpenCode: GET /session. It has no cursor, and neither its search nor `start` is of use (O-022, O-024).
         """
-        return self._everything(until, cancel, directory, roots).changed
+        return self._everything(deadline, cancel, directory, roots).changed
 
-    def _everything(self, until, cancel, directory, roots=False):
+    def _everything(self, deadline, cancel, directory, roots=False):
         query = {"limit": EVERYTHING, "roots": "true" if roots else None}
-        reply = self._exchange("GET", "/session", directory, query, None, until, cancel, True)
+        reply = self._exchange("GET", "/session", directory, query, None, deadline, cancel, True)
         return Survey(self._accept("GET /session", reply, None))
 
-    def survey(self, before, until, cancel=None, directory=None):
+    def survey(self, before, deadline, cancel=None, directory=None):
         """Return a `Survey` of every session of the directory, told apart from the one `before` (None: the first).
 
         As `list`, for those who list again and again: only what has changed is mapped, and an answer that is the same
         to the byte is not even parsed.
         """
-        reply = self._exchange("GET", "/session", directory, {"limit": EVERYTHING}, None, until, cancel, True)
+        reply = self._exchange("GET", "/session", directory, {"limit": EVERYTHING}, None, deadline, cancel, True)
         return Survey(self._accept("GET /session", reply, None), before)
 
-    def children(self, session_id, until, cancel=None, directory=None):
+    def children(self, session_id, deadline, cancel=None, directory=None):
         """Return a `Survey` of the direct children. OpenCode: GET /session/{id}/children."""
         path = _path(session_id, "/children")
-        reply = self._exchange("GET", path, directory, {}, None, until, cancel, True)
+        reply = self._exchange("GET", path, directory, {}, None, deadline, cancel, True)
         return Survey(self._accept(f"GET {path}", reply, session_id))
 
-    def status(self, until, cancel=None, directory=None):
+    def status(self, deadline, cancel=None, directory=None):
         """Return `{id: {"type": "busy"|"retry", …}}` of one directory's sessions; idle ones are absent (O-057).
 
         OpenCode: GET /session/status.
         """
-        data = self._call("GET", "/session/status", directory, until, cancel)
+        data = self._call("GET", "/session/status", directory, deadline, cancel)
         if type(data) is not dict:
             raise shapes.malformed("a status", "it is not an object")
-        return {name: shapes.clean(value) for name, value in data.items()
-                if type(value) is dict and value.get("type") in ("busy", "retry") and shapes.nameable(name)}
+        return {
+            name: shapes.clean(value)
+            for name, value in data.items()
+            if type(value) is dict and value.get("type") in ("busy", "retry") and shapes.nameable(name)
+        }
 
-    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
-        """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last page.
+    def messages(self, session_id, deadline, cancel=None, directory=None, limit=100, before=None):
+        """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last
+        page.
 
         Page: `[(RemoteMessage, parts), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
         """
         path, query = _path(session_id, "/message"), {"limit": max(limit, 1), "before": before}
-        reply = self._exchange("GET", path, directory, query, None, until, cancel, True)
+        reply = self._exchange("GET", path, directory, query, None, deadline, cancel, True)
         page = shapes.messages(self._read(f"GET {path}", reply, session_id))
         return page, reply.headers.get("x-next-cursor") or None
 
-    def message(self, session_id, message_id, until, cancel=None, directory=None):
+    def message(self, session_id, message_id, deadline, cancel=None, directory=None):
         """Return one `RemoteMessage`. OpenCode: GET /session/{id}/message/{messageID}."""
         path = _path(session_id, "/message/" + ids.message_id(message_id))
-        data = self._call("GET", path, directory, until, cancel, session=session_id)
+        data = self._call("GET", path, directory, deadline, cancel, session=session_id)
         return shapes.message(data.get("info") if type(data) is dict else None)
 
-    def check_provider(self, provider_id, model_id, until, cancel=None):
+    def check_provider(self, provider_id, model_id, deadline, cancel=None):
         """Fail with `PROVIDER_INIT` unless the server can run this model of this provider.
 
         OpenCode: GET /config/providers, the configured ones; `/provider` lists thousands and takes seconds (O-008).
         """
-        data = self._call("GET", "/config/providers", None, until, cancel)
+        data = self._call("GET", "/config/providers", None, deadline, cancel)
         providers = data.get("providers") if type(data) is dict else None
         if type(providers) is not list:
             raise shapes.malformed("a list of providers", "it is not an array")
-        known = {each["id"]: each.get("models") for each in providers if type(each) is dict and type(each.get("id")) is str}
+        known = {
+            each["id"]: each.get("models") for each in providers if type(each) is dict and type(each.get("id")) is str
+        }
         if provider_id not in known:
-            raise errors.ProviderInit(f"the server has no provider {provider_id}",
-                                      f"It has {_names(known)}. Add the provider to OpenCode's configuration, or log in to it.")
+            raise errors.ProviderInit(
+                f"the server has no provider {provider_id}",
+                f"It has {_names(known)}. Add the provider to OpenCode's configuration, or log in to it.",
+            )
         models = known[provider_id] if type(known[provider_id]) is dict else {}
         if model_id not in models:
-            raise errors.ProviderInit(f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}.")
+            raise errors.ProviderInit(
+                f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}."
+            )
 
     # -- changing --------------------------------------------------------------------------------------------------
-    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+    def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
         """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata beside the
         caller's own, and if the reply is lost the session is found by it instead of being made twice (P-176).
 
-        An unknown parent is `NOT_FOUND`: the server would take any (O-018). After `CONNECTION` or `TIMEOUT` whose details
-        say `sent`, `find_created` tells later what became of it. OpenCode: POST /session.
+        An unknown parent is `NOT_FOUND`: the server would take any (O-018). After `CONNECTION` or `TIMEOUT` whose
+        details say `sent`, `find_created` tells later what became of it. OpenCode: POST /session.
         """
         if directory is not None:
             directory = directories.canonical(directory)
@@ -133,43 +151,58 @@ class Client(Caller):
         if parent_id is not None:
             body["parentID"] = ids.session_id(parent_id, "the parent's id")
             try:
-                self.get(parent_id, until, cancel, directory)
+                self.get(parent_id, deadline, cancel, directory)
             except errors.NotFound as error:
-                raise errors.NotFound(f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none.",
-                                      details=error.details) from None
+                raise errors.NotFound(
+                    f"the parent session {parent_id} does not exist",
+                    "Pass the id of an existing session, or none.",
+                    details=error.details,
+                ) from None
         # So much of the time is kept for finding it if the answer does not come.
-        reserve = min(FINDING, (until - time.monotonic()) / 4)
+        reserve = min(FINDING, (deadline - time.monotonic()) / 4)
         try:
-            return shapes.session(self._call("POST", "/session", directory, until - reserve, cancel, body=body, resend=False))
+            return shapes.session(
+                self._call("POST", "/session", directory, deadline - reserve, cancel, body=body, resend=False)
+            )
         except (errors.Connection, errors.Timeout) as error:
             if not (error.details or {}).get("sent"):
                 raise
             lost = error
         except errors.Server as error:  # it has heard of it, and what it answers is of no use
             lost = error
-        if type(lost) is errors.Server or "status" in lost.details:  # or something on the way answers for it: it may be away for long
-            until = min(until, time.monotonic() + FINDING)
-        while time.monotonic() < until:
+        if (
+            type(lost) is errors.Server or "status" in lost.details
+        ):  # or something on the way answers for it: it may be away for long
+            deadline = min(deadline, time.monotonic() + FINDING)
+        while time.monotonic() < deadline:
             try:
-                found = self.find_created(token, until, cancel, directory, title)
+                found = self.find_created(token, deadline, cancel, directory, title)
             except (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded, errors.AccessDenied):
-                self._pause(LOOK_AGAIN, until, cancel)
+                self._pause(LOOK_AGAIN, deadline, cancel)
             else:
                 if found:
                     return found
                 break
         raise lost
 
-    def find_created(self, token, until, cancel=None, directory=None, title=None):
-        """Return the session that was created with `token`, or None. A fork has its source's, and is none; by its title it is known,
-        unless that is the very `title` that was asked for."""
-        return next((session for session in self.list(until, cancel, directory)
-                     if session.token == token and (session.title == title or not session.is_fork)), None)
+    def find_created(self, token, deadline, cancel=None, directory=None, title=None):
+        """Return the session that was created with `token`, or None. A fork has its source's, and is none; by its title
+        it is known, unless that is the very `title` that was asked for."""
+        return next(
+            (
+                session
+                for session in self.list(deadline, cancel, directory)
+                if session.token == token and (session.title == title or not session.is_fork)
+            ),
+            None,
+        )
 
-    def update(self, session_id, until, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None):
-        """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not of
-        the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it, but for
-        the session's `token`, which the caller passes along.
+    def update(
+        self, session_id, deadline, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None
+    ):
+        """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not
+        of the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it,
+        but for the session's `token`, which the caller passes along.
 
         OpenCode: PATCH /session/{id}. Null means nothing there: un-archiving is 0 (O-019).
         """
@@ -181,50 +214,83 @@ class Client(Caller):
         if archived is not KEEP:
             body["time"] = {"archived": archived or 0}
         if not body:
-            return self.get(session_id, until, cancel, directory)
+            return self.get(session_id, deadline, cancel, directory)
         try:
-            return _the(session_id, shapes.session(self._call("PATCH", _path(session_id), directory, until, cancel, body=body, session=session_id)))
+            return _the(
+                session_id,
+                shapes.session(
+                    self._call("PATCH", _path(session_id), directory, deadline, cancel, body=body, session=session_id)
+                ),
+            )
         except errors.Server as error:
             if not _is_garbled(error):
                 raise
             with contextlib.suppress(errors.PlueError):
-                found = self.get(session_id, until, cancel, directory)
-                if title in (KEEP, found.title) and metadata in (KEEP, found.metadata) and (archived is KEEP or (found.archived or 0) == (archived or 0)):
+                found = self.get(session_id, deadline, cancel, directory)
+                if (
+                    title in (KEEP, found.title)
+                    and metadata in (KEEP, found.metadata)
+                    and (archived is KEEP or (found.archived or 0) == (archived or 0))
+                ):
                     return found
             raise
 
-    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
+    def fork(self, session_id, deadline, cancel=None, directory=None, message_id=None):
         """Copy the session up to `message_id` (all of it when None) and return the copy, which is a root (O-054).
 
         An unknown message is `NOT_FOUND`: the server would copy everything. OpenCode: POST /session/{id}/fork.
         """
         body = {}
         if message_id is not None:
-            self.message(session_id, message_id, until, cancel, directory)
+            self.message(session_id, message_id, deadline, cancel, directory)
             body["messageID"] = message_id
-        return shapes.session(self._call("POST", _path(session_id, "/fork"), directory, until, cancel, body=body, session=session_id, resend=False))
+        return shapes.session(
+            self._call(
+                "POST",
+                _path(session_id, "/fork"),
+                directory,
+                deadline,
+                cancel,
+                body=body,
+                session=session_id,
+                resend=False,
+            )
+        )
 
-    def share(self, session_id, until, cancel=None, directory=None):
+    def share(self, session_id, deadline, cancel=None, directory=None):
         """Share the session on the server and return it, with its `share_url`.
 
         `UNSUPPORTED` when the server will not or cannot: a caller with links of its own makes one (O-055).
         OpenCode: POST /session/{id}/share.
         """
         try:
-            data = self._call("POST", _path(session_id, "/share"), directory, until, cancel, session=session_id)
+            data = self._call("POST", _path(session_id, "/share"), directory, deadline, cancel, session=session_id)
         except errors.Server as error:
-            raise errors.Unsupported(f"the server does not share sessions: {error.cause}", "Enable sharing in OpenCode's configuration.",
-                                     session=session_id, details=error.details) from None
+            raise errors.Unsupported(
+                f"the server does not share sessions: {error.cause}",
+                "Enable sharing in OpenCode's configuration.",
+                session=session_id,
+                details=error.details,
+            ) from None
         session = _the(session_id, shapes.session(data))
         if session.share_url is None:
-            raise errors.Unsupported("the server gave no link for its share", "Enable sharing in OpenCode's configuration.", session=session_id)
+            raise errors.Unsupported(
+                "the server gave no link for its share",
+                "Enable sharing in OpenCode's configuration.",
+                session=session_id,
+            )
         return session
 
-    def unshare(self, session_id, until, cancel=None, directory=None):
+    def unshare(self, session_id, deadline, cancel=None, directory=None):
         """Withdraw the server's share; none there is success. OpenCode: DELETE /session/{id}/share."""
-        return _the(session_id, shapes.session(self._call("DELETE", _path(session_id, "/share"), directory, until, cancel, session=session_id)))
+        return _the(
+            session_id,
+            shapes.session(
+                self._call("DELETE", _path(session_id, "/share"), directory, deadline, cancel, session=session_id)
+            ),
+        )
 
-    def delete(self, session_id, until, cancel=None, directory=None):
+    def delete(self, session_id, deadline, cancel=None, directory=None):
         """Delete the session and its descendants. What runs in them must have been ended (`Turns.delete`).
 
         A 404 is `NOT_FOUND`, and success if the request was sent before (O-031). OpenCode: DELETE /session/{id}.
@@ -232,7 +298,7 @@ class Client(Caller):
         path, sent = _path(session_id), False
         while True:
             try:
-                self._call("DELETE", path, directory, until, cancel, session=session_id, resend=False, empty=True)
+                self._call("DELETE", path, directory, deadline, cancel, session=session_id, resend=False, empty=True)
                 return
             except errors.NotFound:
                 if not sent:
@@ -243,21 +309,21 @@ class Client(Caller):
                     raise
                 sent = True
             except errors.Server as error:
-                if _is_garbled(error) and self._is_gone(session_id, until, cancel, directory):
+                if _is_garbled(error) and self._is_gone(session_id, deadline, cancel, directory):
                     return
                 raise
 
-    def _is_gone(self, session_id, until, cancel, directory):
+    def _is_gone(self, session_id, deadline, cancel, directory):
         """Return whether the server says that it does not have the session; no word of it says nothing."""
         try:
-            self.get(session_id, until, cancel, directory)
+            self.get(session_id, deadline, cancel, directory)
         except errors.NotFound:
             return True
         except errors.PlueError:
             return False
         return False
 
-    def prompt(self, session_id, message_id, parts, model, until, cancel=None, directory=None):
+    def prompt(self, session_id, message_id, parts, model, deadline, cancel=None, directory=None):
         """Have the server run a turn. `message_id` ("msg…") is chosen by the caller: sending again runs no second turn
         (O-038). `model` is `(provider id, model id)`, always named (O-040).
 
@@ -266,30 +332,62 @@ class Client(Caller):
         if not parts:  # the server would run the model on nothing (O-042)
             raise errors.InvalidParam("a prompt has no parts", "Pass at least one.", session=session_id)
         body = {"messageID": message_id, "parts": parts, "model": {"providerID": model[0], "modelID": model[1]}}
-        self._call("POST", _path(session_id, "/prompt_async"), directory, until, cancel, body=body, session=session_id, empty=True)
+        self._call(
+            "POST",
+            _path(session_id, "/prompt_async"),
+            directory,
+            deadline,
+            cancel,
+            body=body,
+            session=session_id,
+            empty=True,
+        )
 
-    def stop_turn(self, session_id, until, cancel=None, directory=None):
+    def stop_turn(self, session_id, deadline, cancel=None, directory=None):
         """Tell the server to abort what the session runs. Its answer proves nothing (O-016, O-033): see `Turns.abort`.
 
         OpenCode: POST /session/{id}/abort.
         """
-        self._call("POST", _path(session_id, "/abort"), directory, until, cancel, session=session_id, resend=False, empty=True)
+        self._call(
+            "POST",
+            _path(session_id, "/abort"),
+            directory,
+            deadline,
+            cancel,
+            session=session_id,
+            resend=False,
+            empty=True,
+        )
 
-    def refuse_permissions(self, session_id, is_over, until, cancel=None, directory=None):
+    def refuse_permissions(self, session_id, is_over, deadline, cancel=None, directory=None):
         """Refuse what a turn that was ended has asked for: it asks no more, but the server keeps its question (O-037).
-        `is_over(message_id)` tells the messages of turns that have ended from those of one that runs by now. While that one asks,
-        nothing is refused: the server takes a refusal for all that the session asks (measured), and a question too many harms nobody.
+        `is_over(message_id)` tells the messages of turns that have ended from those of one that runs by now. While that
+        one asks, nothing is refused: the server takes a refusal for all that the session asks (measured), and a
+        question too many harms nobody.
 
         OpenCode: GET /permission, POST /permission/{id}/reply.
         """
-        asked = self._call("GET", "/permission", directory, until, cancel)
-        asked = [each for each in asked if type(each) is dict and each.get("sessionID") == session_id] if type(asked) is list else []
+        asked = self._call("GET", "/permission", directory, deadline, cancel)
+        asked = (
+            [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
+            if type(asked) is list
+            else []
+        )
         if not all(is_over(_asking(each)) for each in asked):
             return
         for each in asked:
             if shapes.is_permission(each.get("id")):
                 try:
-                    self._call("POST", f"/permission/{each['id']}/reply", directory, until, cancel, body={"reply": "reject"}, resend=False, empty=True)
+                    self._call(
+                        "POST",
+                        f"/permission/{each['id']}/reply",
+                        directory,
+                        deadline,
+                        cancel,
+                        body={"reply": "reject"},
+                        resend=False,
+                        empty=True,
+                    )
                 except errors.NotFound:
                     pass  # answered meanwhile, by the refusal of another one, or ended with its turn after all
 
@@ -303,7 +401,11 @@ def _asking(permission):
 def _path(session_id, rest=""):
     """Return the path of a session, whose id is checked here: odd ones give 500, or another route (O-015)."""
     if not shapes.nameable(ids.session_id(session_id)):
-        raise errors.NotFound("the server has no session with an id of this form", "List the sessions to see what there is.", session=session_id)
+        raise errors.NotFound(
+            "the server has no session with an id of this form",
+            "List the sessions to see what there is.",
+            session=session_id,
+        )
     return f"/session/{session_id}{rest}"
 
 

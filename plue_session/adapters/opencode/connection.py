@@ -13,20 +13,24 @@ from urllib.parse import quote, urlsplit
 
 from plue_session import errors
 
-
 #: What the system says when this process, or the machine, has no more to give: it is not the server's fault.
-LACKS = {errno.EMFILE: "Close some files, or raise the limit (ulimit -n).", errno.ENFILE: "Close some files: the machine has no more.",
-         errno.ENOMEM: "Free some memory.", errno.ENOBUFS: "Free some memory, or close some connections."}
+LACKS = {
+    errno.EMFILE: "Close some files, or raise the limit (ulimit -n).",
+    errno.ENFILE: "Close some files: the machine has no more.",
+    errno.ENOMEM: "Free some memory.",
+    errno.ENOBUFS: "Free some memory, or close some connections.",
+}
 
 
 class TimedSocket(socket.socket):
-    """A socket whose reads end, all together, at `until` (seconds of the monotonic clock; None: never), however often a byte comes."""
+    """A socket whose reads end, all together, at `deadline` (seconds of the monotonic clock; None: never), however
+    often a byte comes."""
 
-    until = None
+    deadline = None
 
     def recv_into(self, *arguments):
-        if self.until is not None:
-            left = self.until - time.monotonic()
+        if self.deadline is not None:
+            left = self.deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
             self.settimeout(left)
@@ -41,15 +45,15 @@ class Wire:
         self._twin = None
         self._cut = False
 
-    def connect(self, host, port, until):
-        """Return a connected `TimedSocket`, or raise `OSError`. `until` is in seconds of the monotonic clock.
+    def connect(self, host, port, deadline):
+        """Return a connected `TimedSocket`, or raise `OSError`. `deadline` is in seconds of the monotonic clock.
 
         Each address of the host gets its share of the time that is left. The name lookup cannot be bounded or woken:
         who must not wait for it waits on another thread.
         """
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
         for place, (family, kind, protocol, _, address) in enumerate(addresses):
-            seconds = (until - time.monotonic()) / (len(addresses) - place)
+            seconds = (deadline - time.monotonic()) / (len(addresses) - place)
             sock = TimedSocket(family, kind, protocol)
             try:
                 self._hold(sock)
@@ -91,15 +95,19 @@ class Wire:
 
 
 def prefix(url):
-    """Return the path of a server's URL as it begins each request: what no URL may hold is encoded, nothing else changed."""
+    """Return the path of a server's URL as it begins each request: what no URL may hold is encoded, nothing else
+    changed."""
     return quote(urlsplit(url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
 
 
 def tls_context():
-    """Return the TLS context of every connection to a server: it trusts what the machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-    name other places, as for every user of OpenSSL), and what certifi lists, for machines that have no list."""
+    """Return the TLS context of every connection to a server: it trusts what the machine trusts (`SSL_CERT_FILE` and
+    `SSL_CERT_DIR` name other places, as for every user of OpenSSL), and what certifi lists, for machines that have no
+    list."""
     import ssl
+
     import certifi
+
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -117,5 +125,8 @@ def untrusted(error, details=None):
     if ssl is None or not isinstance(error, ssl.SSLError):
         return None
     why = getattr(error, "verify_message", None) or getattr(error, "reason", None) or str(error)
-    return errors.Connection(f"no trusted connection to the server ({why})",
-                             "See that backend.url names a server whose certificate this machine trusts.", details=details)
+    return errors.Connection(
+        f"no trusted connection to the server ({why})",
+        "See that backend.url names a server whose certificate this machine trusts.",
+        details=details,
+    )

@@ -7,15 +7,13 @@ from plue_session.errors import Server
 class Change:
     """Something that happened on the server. `session_id` is None where it concerns none; `value` depends on `kind`:
 
-    "connected", "heartbeat", "disposed"  None: the stream begins · the server lives · its state of the directory is gone (O-058)
-    "created", "session"                  a `RemoteSession` that is new, or has changed (`session.created` may come late: O-029)
-    "deleted", "idle"                     None
-    "status"                              `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}`
-    "failed"                              a `Failure`; session_id may be None
-    "message"                             a `RemoteMessage`
-    "message.removed"                     the message's id
-    "part", "part.delta", "part.removed"  the server's properties, cleaned
-    "permission.asked", "permission.replied"  the server's properties, cleaned
+    "connected", "heartbeat", "disposed"  None: the stream begins · the server lives · its state of the directory is
+    gone (O-058) "created", "session"                  a `RemoteSession` that is new, or has changed (`session.created`
+    may come late: O-029) "deleted", "idle"                     None "status"
+    `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}` "failed"                              a `Failure`;
+    session_id may be None "message"                             a `RemoteMessage` "message.removed"
+    the message's id "part", "part.delta", "part.removed"  the server's properties, cleaned "permission.asked",
+    "permission.replied"  the server's properties, cleaned
     """
 
     __slots__ = ("kind", "session_id", "value")
@@ -27,9 +25,9 @@ class Change:
 def read(data):
     """Return the `Change` that an event's data (bytes) tells, or None for one that is not for us.
 
-    Unknown types and fields are ignored (O-063), and so is an event that lacks what its type promises: polling sees what
-    it would have told. Takes the events of `/event` and, unwrapped, of `/global/event`, whose `sync` duplicates are
-    dropped (O-061).
+    Unknown types and fields are ignored (O-063), and so is an event that lacks what its type promises: polling sees
+    what it would have told. Takes the events of `/event` and, unwrapped, of `/global/event`, whose `sync` duplicates
+    are dropped (O-061).
     """
     try:
         event = shapes.parse(data)
@@ -55,11 +53,13 @@ def _plain(kind):
 
 def _of_session(kind, value=None):
     """Return a reader for events that name their session; without one they tell nothing."""
+
     def reader(properties):
         session_id = properties.get("sessionID")
         if type(session_id) is not str or not shapes.nameable(session_id):
             return None
         return Change(kind, session_id, value(properties) if value else None)
+
     return reader
 
 
@@ -67,6 +67,7 @@ def _session(kind):
     def reader(properties):
         session = shapes.session(properties.get("info"))
         return Change(kind, session.id, session)
+
     return reader
 
 
@@ -90,7 +91,11 @@ def _failed(properties):
 def _part(properties):
     part = properties.get("part")
     session_id = part.get("sessionID") if type(part) is dict else None
-    return Change("part", session_id, shapes.clean(properties)) if type(session_id) is str and shapes.nameable(session_id) else None
+    return (
+        Change("part", session_id, shapes.clean(properties))
+        if type(session_id) is str and shapes.nameable(session_id)
+        else None
+    )
 
 
 def _status(properties):

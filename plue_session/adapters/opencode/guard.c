@@ -3,20 +3,23 @@
  *
  *     plue-session-guard [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]
  *
- * LIFELINE is a descriptor: one end of a socket pair whose other end only the host has. When it closes - the host stopped,
- * crashed or was killed - or when a byte comes, the command's process group gets
- * TERM, after FIRST milliseconds TERM again (OpenCode swallows the first one while it installs packages), SECOND
- * milliseconds later KILL. The same follows when the command ends by itself and leaves processes behind.
+ * LIFELINE is a descriptor: one end of a socket pair whose other end only the host has. When it closes - the host
+ * stopped, crashed or was killed - or when a byte comes, the command's process group gets TERM, after FIRST
+ * milliseconds TERM again (OpenCode swallows the first one while it installs packages), SECOND milliseconds later KILL.
+ * The same follows when the command ends by itself and leaves processes behind.
  *
- * Why a process of its own: PR_SET_PDEATHSIG follows the thread that spawned, not the process, and misses grandchildren;
- * nothing in the host can run after SIGKILL. The guard leaves the host's session, so that neither the terminal nor a kill
- * of the host's group reaches it. A host that waits for all of its children must not wait for this one: it is started so that it is none
- * (capi/children.c), or told to `detach`, and forks once more. As subreaper it inherits what the command's children leave behind, also those that made groups of their own.
+ * Why a process of its own: PR_SET_PDEATHSIG follows the thread that spawned, not the process, and misses
+ * grandchildren; nothing in the host can run after SIGKILL. The guard leaves the host's session, so that neither the
+ * terminal nor a kill of the host's group reaches it. A host that waits for all of its children must not wait for this
+ * one: it is started so that it is none (capi/children.c), or told to `detach`, and forks once more. As subreaper it
+ * inherits what the command's children leave behind, also those that made groups of their own.
  *
  * It tells the host, one line each: "started PID", "failed ERRNO" (the command cannot be run), "exited CODE" or
- * "killed SIGNAL", and "gone" when no process is left; then it exits. An end without "gone": the guard itself was killed.
+ * "killed SIGNAL", and "gone" when no process is left; then it exits. An end without "gone": the guard itself was
+ * killed.
  *
- * Standard streams are the command's. Signals are all unblocked and at their defaults, whatever the host did with its own.
+ * Standard streams are the command's. Signals are all unblocked and at their defaults, whatever the host did with its
+ * own.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -51,7 +54,8 @@ static long long now(void)
 static void tell(const char *word, int number)
 {
     char line[64];
-    int length = number < 0 ? snprintf(line, sizeof line, "%s\n", word) : snprintf(line, sizeof line, "%s %d\n", word, number);
+    int length = number < 0 ? snprintf(line, sizeof line, "%s\n", word)
+                            : snprintf(line, sizeof line, "%s %d\n", word, number);
     (void)!write(LIFELINE, line, (size_t)length); /* a host that is gone need not be told */
 }
 
@@ -79,7 +83,8 @@ static pid_t start(char **command)
         setpgid(0, 0);
         reset_signals();
 #ifdef __linux__
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the guard itself be killed: it has one thread, so this is reliable here */
+        prctl(PR_SET_PDEATHSIG,
+              SIGKILL); /* should the guard itself be killed: it has one thread, so this is reliable here */
 #endif
         if (getppid() != guard)
             _exit(127);
@@ -157,16 +162,17 @@ static int reap(pid_t command, int *running)
 
 int main(int count, char **words)
 {
-    static const int signals[] = { SIGTERM, SIGTERM, SIGKILL };
+    static const int signals[] = {SIGTERM, SIGTERM, SIGKILL};
     int detach = count > 1 && !strcmp(words[1], "detach");
     count -= detach;
     words += detach;
     if (count < 5) {
-        fprintf(stderr, "plue-session-guard is run by libplue_session: [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]\n");
+        fprintf(stderr,
+                "plue-session-guard is run by libplue_session: [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]\n");
         return 2;
     }
     int lifeline = atoi(words[1]), listening = 1, running = 1, alone = 0, step = 0;
-    long long delays[] = { atoi(words[2]), atoi(words[3]), 20 }, due = -1;
+    long long delays[] = {atoi(words[2]), atoi(words[3]), 20}, due = -1;
     if (lifeline != LIFELINE) {
         dup2(lifeline, LIFELINE);
         close(lifeline);
@@ -179,7 +185,7 @@ int main(int count, char **words)
     reset_signals();
     signal(SIGPIPE, SIG_IGN);
     sigset_t child, unblocked;
-    struct sigaction action = { .sa_handler = on_child };
+    struct sigaction action = {.sa_handler = on_child};
     sigaction(SIGCHLD, &action, NULL);
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
@@ -221,7 +227,7 @@ int main(int count, char **words)
         if (listening)
             FD_SET(LIFELINE, &ready);
         long long left = due < 0 ? 0 : due > now() ? due - now() : 0;
-        struct timespec pause = { left / 1000, left % 1000 * 1000000 };
+        struct timespec pause = {left / 1000, left % 1000 * 1000000};
         if (pselect(LIFELINE + 1, &ready, NULL, NULL, due < 0 ? NULL : &pause, &unblocked) > 0) {
             char byte;
             ssize_t size = read(LIFELINE, &byte, 1);

@@ -8,7 +8,9 @@ import subprocess
 from plue_session.errors import InvalidParam, StoreIo
 
 #: The guard's program, compiled by build_ffi.py into the package; it needs no Python and no library.
-PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "lib", "plue-session-guard")
+PROGRAM = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "lib", "plue-session-guard"
+)
 #: Milliseconds from TERM to the second TERM, and from there to KILL: within the 5 s that a shutdown grants.
 FIRST, SECOND = 1500, 3000
 
@@ -16,8 +18,8 @@ FIRST, SECOND = 1500, 3000
 class Guarded:
     """A running command. `lifeline`, `stdout` and `stderr` are descriptors for `poll`; this object closes them.
 
-    The host has no child process by it. Who forks this process must close `lifeline` in the child, or the guard takes the child for the
-    host.
+    The host has no child process by it. Who forks this process must close `lifeline` in the child, or the guard takes
+    the child for the host.
     """
 
     _wait = None
@@ -25,8 +27,9 @@ class Guarded:
     def __init__(self, command, directory, environment, program=PROGRAM, children=None):
         """Start `command` (a list) in `directory` with `environment` (a dict of text), without a shell.
 
-        `IO` when it cannot be run. Standard input is empty. `children.start(program, arguments, environment, folder, streams)` starts a
-        program that is no child of the host's (see capi/children.py); without it, the guard is to detach by itself.
+        `IO` when it cannot be run. Standard input is empty. `children.start(program, arguments, environment, folder,
+        streams)` starts a program that is no child of the host's (see capi/children.py); without it, the guard is to
+        detach by itself.
         """
         self.pid = None
         self.exit = None  # what ended the command: "exit code 1", "signal 9"; None while it runs
@@ -36,7 +39,10 @@ class Guarded:
         try:
             self._socket, self.stdout, self.stderr, theirs = _streams()
         except OSError as error:
-            raise StoreIo(f"the guard {program} cannot be run: {error.strerror}", "Close some files, or raise the limit (ulimit -n).") from None
+            raise StoreIo(
+                f"the guard {program} cannot be run: {error.strerror}",
+                "Close some files, or raise the limit (ulimit -n).",
+            ) from None
         words = [str(FIRST), str(SECOND), *command]
         try:
             self._wait = _start(children, program, words, environment, directory, theirs)
@@ -95,8 +101,8 @@ class Guarded:
             pass
 
     def close(self):
-        """Close the descriptors. A command that still runs is ended by the guard; where that takes part of the host, its end is waited
-        for. Twice is harmless."""
+        """Close the descriptors. A command that still runs is ended by the guard; where that takes part of the host,
+        its end is waited for. Twice is harmless."""
         self._socket.close()
         wait, self._wait = self._wait, None
         if wait is not None:
@@ -108,8 +114,8 @@ class Guarded:
 
 
 def _streams():
-    """Return our end of the lifeline, of the command's output and of its errors, and a list of what are its descriptors 0 to 3: above
-    those, for a host may have closed them, and then ours would be among them."""
+    """Return our end of the lifeline, of the command's output and of its errors, and a list of what are its descriptors
+    0 to 3: above those, for a host may have closed them, and then ours would be among them."""
     ours, theirs = socket.socketpair()
     made = [theirs.detach()]
     try:
@@ -143,16 +149,30 @@ def _start(children, program, words, environment, directory, streams):
         except NotImplementedError:
             pass
     *standard, lifeline = streams
-    launched = subprocess.Popen([program, "detach", str(lifeline), *words], stdin=standard[0], stdout=standard[1], stderr=standard[2], cwd=directory,
-                                env=environment, pass_fds=[lifeline])
+    launched = subprocess.Popen(
+        [program, "detach", str(lifeline), *words],
+        stdin=standard[0],
+        stdout=standard[1],
+        stderr=standard[2],
+        cwd=directory,
+        env=environment,
+        pass_fds=[lifeline],
+    )
     launched.wait()  # only until it has detached
     return None
 
 
 def _unable(error, command, directory, program):
     if error.filename == program or not os.access(program, os.X_OK):
-        return StoreIo(f"the guard {program} cannot be run: {error.strerror}", "Install the package again (pip install plue-session).")
+        return StoreIo(
+            f"the guard {program} cannot be run: {error.strerror}",
+            "Install the package again (pip install plue-session).",
+        )
     if error.filename == directory:
-        return StoreIo(f"the directory {directory} cannot be used: {error.strerror}", "Correct backend.spawn.directory.")
-    return StoreIo(f"the command {command} cannot be run: {error.strerror}",
-                   "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.")
+        return StoreIo(
+            f"the directory {directory} cannot be used: {error.strerror}", "Correct backend.spawn.directory."
+        )
+    return StoreIo(
+        f"the command {command} cannot be run: {error.strerror}",
+        "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.",
+    )

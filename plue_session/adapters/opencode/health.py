@@ -1,8 +1,8 @@
-"""Whether a server is there. Asked on a new connection each time, and as every other request is (`carrier`).
+"""Whether a server is there. Asked on a new connection each time, and as every other request is (`http_connection`).
 
-Before OpenCode says that it listens, its socket accepts connections for up to a second and never answers what is asked on
-them (O-002): a kept connection, or a patient wait, would be lost. A server may be slow, too. So who waits for one asks again
-after a while, and goes on waiting for what was asked before.
+Before OpenCode says that it listens, its socket accepts connections for up to a second and never answers what is asked
+on them (O-002): a kept connection, or a patient wait, would be lost. A server may be slow, too. So who waits for one
+asks again after a while, and goes on waiting for what was asked before.
 """
 
 import threading
@@ -11,7 +11,7 @@ import time
 from plue_session import errors, threads
 from plue_session.adapters.opencode import shapes
 from plue_session.adapters.opencode.connection import Wire
-from plue_session.adapters.opencode.exchange import Exchange
+from plue_session.adapters.opencode.http_exchange import HttpExchange
 
 #: Seconds that a first try has before there is a second beside it; twice as many the next time.
 TRY = 0.25
@@ -22,17 +22,22 @@ MOST = 65_536
 
 
 def probe(url, headers, seconds, wire=None):
-    """Return the version of a healthy server, or raise what is wrong: `CONNECTION`, `TIMEOUT`, `ACCESS_DENIED`, `SERVER`.
+    """Return the version of a healthy server, or raise what is wrong: `CONNECTION`, `TIMEOUT`, `ACCESS_DENIED`,
+    `SERVER`.
 
-    OpenCode: GET /global/health. A name lookup that hangs is not bounded by `seconds`. Whoever has the `wire` may cut it.
+    OpenCode: GET /global/health. A name lookup that hangs is not bounded by `seconds`. Whoever has the `wire` may cut
+    it.
     """
-    from plue_session.adapters.opencode import carrier
+    from plue_session.adapters.opencode import http_connection
+
     wire = wire or Wire()
-    exchange = Exchange("GET", "/global/health", None, False, time.monotonic() + seconds)
-    asking = carrier.Carrier(lambda connection: wire.connect(connection.host, connection.port, exchange.until), url, headers)
+    exchange = HttpExchange("GET", "/global/health", None, False, time.monotonic() + seconds)
+    asking = http_connection.HttpConnection(
+        lambda connection: wire.connect(connection.host, connection.port, exchange.deadline), url, headers
+    )
     try:
         reply = asking.perform(exchange, MOST)
-    except carrier.Dropped as error:
+    except http_connection.Dropped as error:
         raise error.translated(exchange) from None
     finally:
         asking.close()
@@ -51,7 +56,8 @@ def probe(url, headers, seconds, wire=None):
 
 
 class Waiting:
-    """Waits for a server to be well, once. `close` ends that, from any thread. A try may hang in a name lookup: each has a thread."""
+    """Waits for a server to be well, once. `close` ends that, from any thread. A try may hang in a name lookup: each
+    has a thread."""
 
     def __init__(self, headers):
         self._headers = headers
@@ -59,16 +65,17 @@ class Waiting:
         self._outcomes, self._wires = [], {}
         self._closed = False
 
-    def wait(self, url, until):
-        """Return the version as soon as the server is healthy. Fails at `until` (monotonic seconds) with what the tries met, at once with
-        `ACCESS_DENIED` and with what we lack ourselves (`IO`), and with `CLOSED` once closed."""
+    def wait(self, url, deadline):
+        """Return the version as soon as the server is healthy. Fails at `deadline` (monotonic seconds) with what the
+        tries met, at once with `ACCESS_DENIED` and with what we lack ourselves (`IO`), and with `CLOSED` once
+        closed."""
         failure, gap, due = None, TRY, 0.0
         try:
             while True:
                 with self._changed:
                     now = time.monotonic()
-                    while not self._closed and not self._outcomes and now < min(due, until):
-                        self._changed.wait(min(due, until) - now)
+                    while not self._closed and not self._outcomes and now < min(due, deadline):
+                        self._changed.wait(min(due, deadline) - now)
                         now = time.monotonic()
                     if self._closed:
                         raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
@@ -76,15 +83,21 @@ class Waiting:
                 for outcome in outcomes:
                     if not isinstance(outcome, errors.PlueError):
                         return outcome
-                    if not isinstance(outcome, (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded)):
+                    if not isinstance(
+                        outcome, (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded)
+                    ):
                         raise outcome
-                    if failure is None or not isinstance(outcome, errors.Timeout):  # the last one may have had no time to learn anything
+                    if failure is None or not isinstance(
+                        outcome, errors.Timeout
+                    ):  # the last one may have had no time to learn anything
                         failure = outcome
                     gap, due = TRY, min(due, now + (ANSWERED if (outcome.details or {}).get("status") else PAUSE))
-                if now >= until:
-                    raise failure or errors.Timeout("the server does not answer", "See that it runs and that backend.url names it.")
+                if now >= deadline:
+                    raise failure or errors.Timeout(
+                        "the server does not answer", "See that it runs and that backend.url names it."
+                    )
                 if now >= due:
-                    self._begin(url, until - now)
+                    self._begin(url, deadline - now)
                     gap, due = gap * 2, now + gap
         finally:
             self._cut()
@@ -103,12 +116,15 @@ class Waiting:
                 outcome = probe(url, self._headers, seconds, wire)
             except errors.PlueError as error:
                 outcome = error
-            except Exception as error:  # else Python would print it on the host's stderr, and the server be taken for mute
+            except (
+                Exception
+            ) as error:  # else Python would print it on the host's stderr, and the server be taken for mute
                 outcome = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
             with self._changed:
                 self._outcomes.append(outcome)
                 self._wires.pop(wire, None)
                 self._changed.notify_all()
+
         with self._changed:
             self._wires[wire] = True
         try:

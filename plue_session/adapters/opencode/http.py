@@ -1,10 +1,10 @@
 """Requests that end in time: a caller waits for a worker's answer, its own deadline, or whoever cancels it.
 
 Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
-server that sends a byte now and then renews every read's deadline. So connections are made by threads of our own (`worker`), and
-who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection that was kept, each
-read ends at the deadline (`connection.TimedSocket`), and nothing is left that cannot be cut: there the caller's thread sends and reads
-itself, for to wake another one and to be woken by it takes longer than all else.
+server that sends a byte now and then renews every read's deadline. So connections are made by threads of our own
+(`worker`), and who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection
+that was kept, each read ends at the deadline (`connection.TimedSocket`), and nothing is left that cannot be cut: there
+the caller's thread sends and reads itself, for to wake another one and to be woken by it takes longer than all else.
 """
 
 import base64
@@ -15,7 +15,7 @@ from collections import deque
 from urllib.parse import quote
 
 from plue_session import errors
-from plue_session.adapters.opencode.exchange import Exchange, closed, unknown
+from plue_session.adapters.opencode.http_exchange import HttpExchange, closed, unknown
 from plue_session.adapters.opencode.worker import OVER, Worker
 
 #: Requests in parallel, each with a kept connection of its own: the server is single-threaded (O-066).
@@ -50,32 +50,40 @@ class Transport:
         given = "&".join([f"{name}={_encoded(str(value))}" for name, value in query.items() if value is not None])
         return f"{path}?{given}" if given else path
 
-    def send(self, method, path, query, body, until, cancel=None, resend=False):
+    def send(self, method, path, query, body, deadline, cancel=None, resend=False):
         """Send a request and return the `Reply`, whatever its status.
 
-        `until` is in seconds of the monotonic clock, `cancel` a `Cancel` or None. With `resend` it is sent once more when a
-        kept connection turns out to be dropped: for what may safely happen twice (O-065). Fails with `TIMEOUT`,
+        `deadline` is in seconds of the monotonic clock, `cancel` a `Cancel` or None. With `resend` it is sent once more
+        when a kept connection turns out to be dropped: for what may safely happen twice (O-065). Fails with `TIMEOUT`,
         `CONNECTION`, `CLOSED`, the error of `cancel`, `LIMIT_EXCEEDED` (the answer is too large), `SERVER` (it is not
-        HTTP) or `IO` (no thread or descriptor is left); the details' `sent` tells whether the server may have got the request.
+        HTTP) or `IO` (no thread or descriptor is left); the details' `sent` tells whether the server may have got the
+        request.
         """
-        exchange = Exchange(method, self.target(path, query), body, resend, until)
+        exchange = HttpExchange(method, self.target(path, query), body, resend, deadline)
         if cancel is not None:
             cancel.check()
         self._submit(exchange)
         if cancel is None:
             self._await(exchange)
         else:
+
             def wake():
                 self._give_up(exchange, cancel.error)
+
             cancel.watch(wake)
             try:
                 self._await(exchange)
             finally:
                 cancel.unwatch(wake)
         if exchange.outcome is None:
-            self._give_up(exchange, errors.Timeout(
-                f"the server did not answer {method} {path} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.",
-                details={"sent": exchange.sent}))
+            self._give_up(
+                exchange,
+                errors.Timeout(
+                    f"the server did not answer {method} {path} in time{unknown(exchange)}",
+                    "Try again, or raise requestTimeoutMs.",
+                    details={"sent": exchange.sent},
+                ),
+            )
         if isinstance(exchange.outcome, BaseException):
             raise exchange.outcome
         return exchange.outcome
@@ -88,17 +96,17 @@ class Transport:
             workers, self._idle = list(self._workers), []
         for exchange in waiting:
             exchange.settle(closed())
-        until = time.monotonic() + CLOSING
+        deadline = time.monotonic() + CLOSING
         for worker in workers:
             worker.end()
         for worker in workers:
-            worker.thread.join(max(until - time.monotonic(), 0))
+            worker.thread.join(max(deadline - time.monotonic(), 0))
 
     @staticmethod
     def _await(exchange):
         if exchange.here:
             exchange.worker.perform_here(exchange)
-        exchange.wait(exchange.until - time.monotonic())
+        exchange.wait(exchange.deadline - time.monotonic())
 
     def _give_up(self, exchange, error):
         """Settle with `error`, and cut the connection if a worker is at it."""
@@ -111,8 +119,8 @@ class Transport:
             exchange.worker.cut(exchange)
 
     def _submit(self, exchange):
-        """Hand the exchange to the worker that was busy last, whose connection is warm, or lend that to the caller; hand it to a
-        new worker; or let it wait."""
+        """Hand the exchange to the worker that was busy last, whose connection is warm, or lend that to the caller;
+        hand it to a new worker; or let it wait."""
         with self._lock:
             if self._closed:
                 raise closed()
@@ -127,7 +135,8 @@ class Transport:
             worker.take(exchange)
 
     def _another(self):
-        """Return a new worker; None when there are enough, or when no thread can be started: those that there are do it. `IO` if there is none."""
+        """Return a new worker; None when there are enough, or when no thread can be started: those that there are do
+        it. `IO` if there is none."""
         if len(self._workers) == MOST:
             return None
         try:
@@ -139,7 +148,8 @@ class Transport:
         return self._workers[-1]
 
     def next(self, worker):
-        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now. `OVER`: end it."""
+        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now.
+        `OVER`: end it."""
         with self._lock:
             if self._closed:
                 return OVER
@@ -160,5 +170,8 @@ def headers(username, password):
     made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
     if password:
         # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
-        made["Authorization"] = "Basic " + base64.b64encode(f"{username or 'opencode'}:{password}".encode("utf-8", "surrogateescape")).decode()
+        made["Authorization"] = (
+            "Basic "
+            + base64.b64encode(f"{username or 'opencode'}:{password}".encode("utf-8", "surrogateescape")).decode()
+        )
     return made

@@ -1,7 +1,8 @@
 """A server of our own: spawned, waited for, read, restarted, ended.
 
-One thread does it all, around one `poll`: what the guard says, what the server prints, and who wants what. It never waits
-for anything else, so that the server can never block on a full pipe (O-003). A second one asks whether the server is well.
+One thread does it all, around one `poll`: what the guard says, what the server prints, and who wants what. It never
+waits for anything else, so that the server can never block on a full pipe (O-003). A second one asks whether the server
+is well.
 """
 
 import os
@@ -37,23 +38,37 @@ ENVIRONMENT = {"npm_config_offline": "true", "OPENCODE_DISABLE_AUTOUPDATE": "1",
 class OwnServer:
     """An OpenCode server under the guard. Thread-safe.
 
-    `command` is the program with what precedes "serve"; `environment` is the host's, `overrides` (`spawn.env`) wins over
-    everything. Without a password in them a random one is set: a port of 127.0.0.1 is open to every user of the machine,
-    and OpenCode runs commands for whoever asks. `username` and `password` are what the server takes.
+    `command` is the program with what precedes "serve"; `environment` is the host's, `overrides` (`spawn.env`) wins
+    over everything. Without a password in them a random one is set: a port of 127.0.0.1 is open to every user of the
+    machine, and OpenCode runs commands for whoever asks. `username` and `password` are what the server takes.
 
-    `on_change(url)` is called on the server's thread when it listens and, with None, when it is gone; it must not block.
-    `on_lifeline(fd, open)` tells of descriptors that a forked child must close. `check(url)` raises when the server is not
-    well; None: no checks. `children` as for `Guarded`.
+    `on_change(url)` is called on the server's thread when it listens and, with None, when it is gone; it must not
+    block. `on_lifeline(fd, open)` tells of descriptors that a forked child must close. `check(url)` raises when the
+    server is not well; None: no checks. `children` as for `Guarded`.
     """
 
-    def __init__(self, command, directory, environment, overrides, *, on_change=None, on_lifeline=None, check=None, program=PROGRAM,
-                 back_off=BACK_OFF, children=None):
+    def __init__(
+        self,
+        command,
+        directory,
+        environment,
+        overrides,
+        *,
+        on_change=None,
+        on_lifeline=None,
+        check=None,
+        program=PROGRAM,
+        back_off=BACK_OFF,
+        children=None,
+    ):
         self._environment = {**environment, **ENVIRONMENT, **overrides}
         self.username = self._environment.get("OPENCODE_SERVER_USERNAME") or "opencode"
         self.password = self._environment.get("OPENCODE_SERVER_PASSWORD")
         if not self.password and "OPENCODE_SERVER_PASSWORD" not in overrides:
             self.password = self._environment["OPENCODE_SERVER_PASSWORD"] = os.urandom(24).hex()
-        self._command = list(command) + ([] if "serve" in command[1:] else ["serve", "--hostname", "127.0.0.1", "--port", "0"])
+        self._command = list(command) + (
+            [] if "serve" in command[1:] else ["serve", "--hostname", "127.0.0.1", "--port", "0"]
+        )
         self._directory, self._program, self._children = directory, program, children
         self._on_change, self._on_lifeline, self._check = on_change or _ignore, on_lifeline or _ignore, check
         self._back_off = back_off
@@ -74,32 +89,43 @@ class OwnServer:
             self.end()
             raise
 
-    def start(self, until, given_up=None):
-        """Spawn the server, if that has not begun, and return its URL once it listens; `until` is in seconds of the monotonic clock.
+    def start(self, deadline, given_up=None):
+        """Spawn the server, if that has not begun, and return its URL once it listens; `deadline` is in seconds of the
+        monotonic clock.
 
-        Fails with `IO` (the command cannot be run), `SERVER` (it ended before it listened: the end of its stderr is in the
-        message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left of it.
+        Fails with `IO` (the command cannot be run), `SERVER` (it ended before it listened: the end of its stderr is in
+        the message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left
+        of it.
         """
         if self._thread is None:
             self.begin()
         while True:
             try:
-                return self.url(min(until, time.monotonic() + GLANCE) if given_up else until)
+                return self.url(min(deadline, time.monotonic() + GLANCE) if given_up else deadline)
             except (errors.Timeout, errors.Connection):
                 given = given_up is not None and given_up()
-                if given or time.monotonic() >= until:
+                if given or time.monotonic() >= deadline:
                     self.stop()
-                    raise (errors.Closed("the library was shut down before the server listened", "Call plue_init again.") if given else errors.Timeout(
-                        "the server does not listen in time", "See whether it starts in a terminal, or raise requestTimeoutMs.")) from None
+                    raise (
+                        errors.Closed("the library was shut down before the server listened", "Call plue_init again.")
+                        if given
+                        else errors.Timeout(
+                            "the server does not listen in time",
+                            "See whether it starts in a terminal, or raise requestTimeoutMs.",
+                        )
+                    ) from None
             except errors.PlueError:
                 self._thread.join(10)
                 raise
 
-    def url(self, until, cancel=None):
-        """Return the URL of the running server, waiting for a restart: `CONNECTION` at the end, `TIMEOUT` before it ever ran."""
+    def url(self, deadline, cancel=None):
+        """Return the URL of the running server, waiting for a restart: `CONNECTION` at the end, `TIMEOUT` before it
+        ever ran."""
+
         def wake():
             with self._state:
                 self._state.notify_all()
+
         if cancel is not None:
             cancel.watch(wake)
         try:
@@ -111,7 +137,7 @@ class OwnServer:
                         raise self._failure
                     if self._stopping or self._ended:
                         raise errors.Closed("the server was stopped meanwhile", "Call plue_init again.")
-                    left = until - time.monotonic()
+                    left = deadline - time.monotonic()
                     if left <= 0:
                         if not self.starts:
                             raise errors.Timeout("the server does not listen in time", "Try again.")
@@ -135,7 +161,8 @@ class OwnServer:
             return self._url, self.pid
 
     def end(self):
-        """Begin to end the server and its processes: TERM, TERM, KILL. Returns at once, and needs nothing that may be lacking. Twice is harmless."""
+        """Begin to end the server and its processes: TERM, TERM, KILL. Returns at once, and needs nothing that may be
+        lacking. Twice is harmless."""
         with self._state:
             self._stopping = True
             self._state.notify_all()
@@ -172,7 +199,9 @@ class OwnServer:
                 failure = self._once()
             except errors.PlueError as error:
                 failure = error
-            except Exception as error:  # a defect must be seen by who asks for the server, and not by Python on the host's stderr
+            except (
+                Exception
+            ) as error:  # a defect must be seen by who asks for the server, and not by Python on the host's stderr
                 failure = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
             if self._stopping or not self.starts:
                 break
@@ -207,10 +236,10 @@ class OwnServer:
         self._on_change(url)
 
     def _pause(self, seconds):
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
-        while not self._stopping and (left := until - time.monotonic()) > 0:
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
             if poll.poll(left * 1000):
                 self._drain_wake()
 
@@ -262,12 +291,18 @@ class _Watch:
             while self.read(fd):
                 pass
         if self.refused:
-            return errors.Server(f"the command says that it listens on {self.refused}, which is no URL of a server",
-                                 "See that backend.spawn.command starts OpenCode.", details={"stdout": self.refused})
+            return errors.Server(
+                f"the command says that it listens on {self.refused}, which is no URL of a server",
+                "See that backend.spawn.command starts OpenCode.",
+                details={"stdout": self.refused},
+            )
         said = " ".join(self.tail.decode("utf-8", "replace").split()) or "nothing"
         when = "ended" if self.url else "ended before it listened"
-        return errors.Server(f"the server {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
-                             "Correct what it says, or backend.spawn.", details={"exit": process.exit, "stderr": said})
+        return errors.Server(
+            f"the server {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
+            "Correct what it says, or backend.spawn.",
+            details={"exit": process.exit, "stderr": said},
+        )
 
     def read(self, fd):
         """Take in what the server printed; returns False at the end."""
@@ -298,8 +333,8 @@ class _Watch:
 
 
 class _Checker:
-    """Asks whether the server is well, on a thread of its own: a question may hang. The thread is there from the start, because later
-    there may be none to be had, which is no fault of the server's."""
+    """Asks whether the server is well, on a thread of its own: a question may hang. The thread is there from the start,
+    because later there may be none to be had, which is no fault of the server's."""
 
     def __init__(self, check, done):
         self._check, self._done = check, done

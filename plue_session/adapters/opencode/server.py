@@ -2,8 +2,8 @@
 
 from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.client import Client
+from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.guard import PROGRAM
-from plue_session.adapters.opencode.heard import Heard
 from plue_session.adapters.opencode.http import headers
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
@@ -14,18 +14,21 @@ CHECK = 5.0
 
 
 class Server:
-    """What the services need of OpenCode, for one server and one directory. Thread-safe; all calls from library threads.
+    """What the services need of OpenCode, for one server and one directory. Thread-safe; all calls from library
+    threads.
 
     `backend` has the keys of the configuration: `url`, `directory`, `username`, `password`, or `spawn` with `command`,
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
-    each takes `until` and `cancel`, and fails with the library's errors:
+    each takes `deadline` and `cancel`, and fails with the library's errors:
 
-    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created`
-    changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the end)
+    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created` changing
+    `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the
+    end)
 
-    From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must be read
-    again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or back (None).
-    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child of the host's.
+    From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must
+    be read again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or
+    back (None). `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
+    be no child of the host's.
     """
 
     def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM, children=None):
@@ -33,24 +36,50 @@ class Server:
         self._owned = None
         if backend.spawn:
             spawn = backend.spawn
-            self._owned = OwnServer(spawn.command, spawn.directory, environ, spawn.env, on_change=self._moved, on_lifeline=on_lifeline,
-                                    check=lambda url: health.probe(url, self._headers, CHECK), program=guard, children=children)
-            directory, username, password, locate = spawn.directory, self._owned.username, self._owned.password, self._owned.url
+            self._owned = OwnServer(
+                spawn.command,
+                spawn.directory,
+                environ,
+                spawn.env,
+                on_change=self._moved,
+                on_lifeline=on_lifeline,
+                check=lambda url: health.probe(url, self._headers, CHECK),
+                program=guard,
+                children=children,
+            )
+            directory, username, password, locate = (
+                spawn.directory,
+                self._owned.username,
+                self._owned.password,
+                self._owned.url,
+            )
         else:
             directory, username, password, url = backend.directory, backend.username, backend.password, backend.url
 
-            def locate(until, cancel=None):
+            def locate(deadline, cancel=None):
                 return url
+
         self._headers, self._locate = headers(username, password), locate
         self._waiting = health.Waiting(self._headers)
-        heard = Heard()
+        heard = EventSignal()
         client = Client(locate, directory, username, password, heard)
         turns = Turns(client, heard)
         self._client, self._heard = client, heard
         self.directory, self.is_automatic = client.directory, shapes.is_automatic
-        self.get, self.list, self.survey, self.children, self.status = client.get, client.list, client.survey, client.children, client.status
+        self.get, self.list, self.survey, self.children, self.status = (
+            client.get,
+            client.list,
+            client.survey,
+            client.children,
+            client.status,
+        )
         self.ahead, self.messages, self.message, self.check_provider, self.find_created = (
-            client.ahead, client.messages, client.message, client.check_provider, client.find_created)
+            client.ahead,
+            client.messages,
+            client.message,
+            client.check_provider,
+            client.find_created,
+        )
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
         self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
@@ -60,32 +89,33 @@ class Server:
         if self._owned:
             self._owned.begin()
 
-    def open(self, until, given_up=None):
-        """Wait for the server that is spawned, or see that one is there; returns at `until` (monotonic seconds) at the latest. One that is
-        spawned is stopped again, and `CLOSED`, as soon as `given_up()`.
+    def open(self, deadline, given_up=None):
+        """Wait for the server that is spawned, or see that one is there; returns at `deadline` (monotonic seconds) at
+        the latest. One that is spawned is stopped again, and `CLOSED`, as soon as `given_up()`.
 
         Attached: `CONNECTION`, `TIMEOUT` and `SERVER` say that it is away, and it may be followed all the same;
         `ACCESS_DENIED` will not go away. Spawned: any failure is final, and nothing is left of it.
         """
         if self._owned:
-            self._owned.start(until, given_up)
+            self._owned.start(deadline, given_up)
         else:
-            self._waiting.wait(self._locate(until), until)
+            self._waiting.wait(self._locate(deadline), deadline)
 
     def follow(self):
         """Begin to listen; returns at once."""
         self._stream.start()
 
     def where(self):
-        """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is started anew."""
+        """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is
+        started anew."""
         if not self._owned:
             return {"url": self._locate(0)}
         url, pid = self._owned.place
         return {"url": url, "pid": pid} if url and pid else {}
 
     def end(self):
-        """Begin to end everything: the stream and calls under way within 200 ms, our own server within 5 s. Needs nothing that may be
-        lacking. Twice is harmless."""
+        """Begin to end everything: the stream and calls under way within 200 ms, our own server within 5 s. Needs
+        nothing that may be lacking. Twice is harmless."""
         if self._owned:
             self._owned.end()
         self._waiting.close()

@@ -1,7 +1,7 @@
 """What the server answers, as records of ours: sessions, messages, and every shape of failure.
 
-Pure. JSON is parsed once, here. Text from the server may hold anything (O-026): NUL and megabytes pass, a lone surrogate,
-which no UTF-8 text can hold, becomes the six characters of its escape.
+Pure. JSON is parsed once, here. Text from the server may hold anything (O-026): NUL and megabytes pass, a lone
+surrogate, which no UTF-8 text can hold, becomes the six characters of its escape.
 """
 
 import json
@@ -23,21 +23,37 @@ EXCERPT = 500
 class RemoteSession:
     """A session as the server has it. Times in ms; compare by value: a rename does not raise `updated` (O-024)."""
 
-    __slots__ = ("id", "title", "parent_id", "directory", "version", "created", "updated", "archived", "share_url",
-                 "provider_id", "model_id", "metadata", "token")
+    __slots__ = (
+        "id",
+        "title",
+        "parent_id",
+        "directory",
+        "version",
+        "created",
+        "updated",
+        "archived",
+        "share_url",
+        "provider_id",
+        "model_id",
+        "metadata",
+        "token",
+    )
 
     def __init__(self, **values):
         for name in self.__slots__:
             setattr(self, name, values[name])
 
     def __eq__(self, other):
-        return isinstance(other, RemoteSession) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return isinstance(other, RemoteSession) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
 
     __hash__ = None
 
     @property
     def is_fork(self):
-        """Whether its title is one that the server gives to forks, which have their source's metadata, `token` included (O-054)."""
+        """Whether its title is one that the server gives to forks, which have their source's metadata, `token` included
+        (O-054)."""
         return _FORK.search(self.title) is not None
 
 
@@ -100,7 +116,12 @@ def is_deep(value):
     """Return whether a JSON value is nested deeper than we could write it."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [part for each in level if type(each) in (dict, list) for part in (each.values() if type(each) is dict else each)]
+        level = [
+            part
+            for each in level
+            if type(each) in (dict, list)
+            for part in (each.values() if type(each) is dict else each)
+        ]
         if not level:
             return False
     return True
@@ -129,7 +150,10 @@ def _time(times, name, what=None):
 
 def malformed(what, why):
     """Return the error for an answer that lacks what it must have; `what` names it ("a session")."""
-    return errors.Server(f"the server sent {what} that cannot be used: {why}", "See that backend.url is an OpenCode server of a version that the library knows.")
+    return errors.Server(
+        f"the server sent {what} that cannot be used: {why}",
+        "See that backend.url is an OpenCode server of a version that the library knows.",
+    )
 
 
 def session(data):
@@ -148,11 +172,20 @@ def session(data):
     token = metadata.pop(TOKEN, None)
     title = _text(data.get("title"))
     return RemoteSession(
-        id=session_id, title="Untitled" if title is None else title, parent_id=_parent(data), directory=_text(data.get("directory")),
-        version=_text(data.get("version")), created=_time(times, "created", what), updated=_time(times, "updated", what),
+        id=session_id,
+        title="Untitled" if title is None else title,
+        parent_id=_parent(data),
+        directory=_text(data.get("directory")),
+        version=_text(data.get("version")),
+        created=_time(times, "created", what),
+        updated=_time(times, "updated", what),
         archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
-        share_url=_text(share.get("url")), provider_id=_text(model.get("providerID")), model_id=_text(model.get("id")),
-        metadata=metadata, token=token if type(token) is str else None)
+        share_url=_text(share.get("url")),
+        provider_id=_text(model.get("providerID")),
+        model_id=_text(model.get("id")),
+        metadata=metadata,
+        token=token if type(token) is str else None,
+    )
 
 
 def _parent(data):
@@ -160,7 +193,8 @@ def _parent(data):
     return parent if type(parent) is str and nameable(parent) else None
 
 
-#: The titles that the server gives a session that got none, and replaces by one of its own making during the first turn (O-028).
+#: The titles that the server gives a session that got none, and replaces by one of its own making during the first turn
+#: (O-028).
 _AUTOMATIC = re.compile(r"(New|Child) session - \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -179,14 +213,24 @@ def nameable(session_id):
 
 def is_permission(request_id):
     """Return whether this is the id of a permission request that can stand in a path."""
-    return type(request_id) is str and request_id.startswith("per_") and len(request_id) <= ids.MAX_ID and request_id[4:].isalnum() and request_id.isascii()
+    return (
+        type(request_id) is str
+        and request_id.startswith("per_")
+        and len(request_id) <= ids.MAX_ID
+        and request_id[4:].isalnum()
+        and request_id.isascii()
+    )
 
 
 def sessions(data):
     """Map a list of sessions. Those with an id that no call could name are left out; any other flaw is `SERVER`."""
     if type(data) is not list:
         raise malformed("a list of sessions", "it is not an array")
-    return [session(each) for each in data if not (type(each) is dict and type(each.get("id")) is str and not nameable(each["id"]))]
+    return [
+        session(each)
+        for each in data
+        if not (type(each) is dict and type(each.get("id")) is str and not nameable(each["id"]))
+    ]
 
 
 def message(info):
@@ -198,9 +242,16 @@ def message(info):
             raise malformed(what, f"it has no {name}")
     completed, failed = _time(times, "completed"), info.get("error")
     return RemoteMessage(
-        id=clean(info["id"]), session_id=clean(info["sessionID"]), role=clean(info["role"]), parent_id=_text(info.get("parentID")),
-        created=_time(times, "created", what), completed=completed, finish=_text(info.get("finish")),
-        failure=failure(failed) if failed else None, ended=completed is not None or bool(failed))
+        id=clean(info["id"]),
+        session_id=clean(info["sessionID"]),
+        role=clean(info["role"]),
+        parent_id=_text(info.get("parentID")),
+        created=_time(times, "created", what),
+        completed=completed,
+        finish=_text(info.get("finish")),
+        failure=failure(failed) if failed else None,
+        ended=completed is not None or bool(failed),
+    )
 
 
 def messages(data):
@@ -219,7 +270,11 @@ def failure(data):
     data = data if type(data) is dict else {}
     inner = data.get("data") if type(data.get("data")) is dict else {}
     status = inner.get("statusCode")
-    return Failure(_text(data.get("name")) or "UnknownError", _text(inner.get("message")) or "", status if type(status) is int else None)
+    return Failure(
+        _text(data.get("name")) or "UnknownError",
+        _text(inner.get("message")) or "",
+        status if type(status) is int else None,
+    )
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -232,26 +287,36 @@ _REMEDIES = {
     errors.Server: "Look into the server's log; see that backend.url is an OpenCode server.",
     errors.Connection: "See that the server behind it runs, then try again.",
 }
-#: What something on the way answers when it does not let a request through, and when the server behind it is down, or takes too long:
+#: What something on the way answers when it does not let a request through, and when the server behind it is down, or
+#: takes too long:
 #: gateways, and tunnels, which have numbers of their own.
 _HELD_UP, _GATEWAY = (407, 408, 421, 425, 429, 511), (502, 503, 504, *range(520, 531), 598, 599)
 _WALL = "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, then try again."
-_CODES = {400: errors.InvalidParam, 401: errors.AccessDenied, 403: errors.AccessDenied, 404: errors.NotFound, 409: errors.Busy,
-          413: errors.LimitExceeded, 422: errors.InvalidParam}
+_CODES = {
+    400: errors.InvalidParam,
+    401: errors.AccessDenied,
+    403: errors.AccessDenied,
+    404: errors.NotFound,
+    409: errors.Busy,
+    413: errors.LimitExceeded,
+    422: errors.InvalidParam,
+}
 
 
 def refusal(call, status, content_type, body, headers):
-    """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…"; `headers` by name in lower case.
+    """Return the error for an answer that is not 2xx. `call` is "PATCH /session/ses_…"; `headers` by name in lower
+    case.
 
-    The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message and,
-    for machines, in the details `{"status","server","error"?,"ref"?}` (P-185). What a gateway or a tunnel says of a server that is
-    away, or of what it does not let through, is `CONNECTION`; `sent`: it may have passed the request on.
+    The server has five shapes of failure, empty bodies and web pages (O-013): its status and text are in the message
+    and, for machines, in the details `{"status","server","error"?,"ref"?}` (P-185). What a gateway or a tunnel says of
+    a server that is away, or of what it does not let through, is `CONNECTION`; `sent`: it may have passed the request
+    on.
     """
     details = {"status": status}
     text = name = None
     page = "html" in content_type or body.lstrip()[:1] == b"<"
     if body.strip():
-        text = "a web page" if page else clean(body[:4 * EXCERPT].decode("utf-8", "replace"))
+        text = "a web page" if page else clean(body[: 4 * EXCERPT].decode("utf-8", "replace"))
         try:
             data = parse(body)
         except ValueError:
@@ -267,7 +332,9 @@ def refusal(call, status, content_type, body, headers):
         details["error"] = name[:EXCERPT]
     details["server"] = text = (text or "")[:EXCERPT]
     kind = _CODES.get(status, errors.Server)
-    if kind is errors.NotFound and not name:  # something on the way has no route to the server: that says nothing of a session (P-117)
+    if (
+        kind is errors.NotFound and not name
+    ):  # something on the way has no route to the server: that says nothing of a session (P-117)
         kind = errors.Server
     if not name and (status in _GATEWAY or status in _HELD_UP or page and _is_of_a_wall(status, headers)):
         kind, details["sent"] = errors.Connection, status in _GATEWAY
@@ -287,15 +354,18 @@ def refusal(call, status, content_type, body, headers):
 
 
 def _is_of_a_wall(status, headers):
-    """Return whether a web page of this status is not the server's: it has none for who has no password, and asks for that (O-009)."""
+    """Return whether a web page of this status is not the server's: it has none for who has no password, and asks for
+    that (O-009)."""
     return status == 403 or status == 401 and "www-authenticate" not in headers
 
 
 def not_json(call, status, content_type):
     """Return the error for a 2xx answer that is not JSON: the web page of a route that does not exist (O-012)."""
-    return errors.Server(f"the server answered {status} to {call} with {_line(content_type) or 'something'}, not JSON",
-                         "See that backend.url is an OpenCode server of a version that the library knows.",
-                         details={"status": status, "server": content_type[:EXCERPT]})
+    return errors.Server(
+        f"the server answered {status} to {call} with {_line(content_type) or 'something'}, not JSON",
+        "See that backend.url is an OpenCode server of a version that the library knows.",
+        details={"status": status, "server": content_type[:EXCERPT]},
+    )
 
 
 def _line(text):

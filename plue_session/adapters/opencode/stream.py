@@ -1,8 +1,8 @@
 """The server's event stream, followed for as long as the library runs.
 
 Two threads: one reads and cuts, and never waits for anybody, because the server buffers without limit for a slow reader
-(O-060); the other applies. The stream has no ids and no replay (O-058), so each connection begins with a snapshot: subscribe,
-wait for `server.connected`, snapshot by GET, then apply what was heard meanwhile and from then on.
+(O-060); the other applies. The stream has no ids and no replay (O-058), so each connection begins with a snapshot:
+subscribe, wait for `server.connected`, snapshot by GET, then apply what was heard meanwhile and from then on.
 """
 
 import random
@@ -15,12 +15,13 @@ from urllib.parse import quote
 from plue_session import errors, threads
 from plue_session.adapters.opencode import events, shapes
 from plue_session.adapters.opencode.connection import Wire
-from plue_session.adapters.opencode.exchange import Exchange, Reply
+from plue_session.adapters.opencode.http_exchange import HttpExchange, Reply
 from plue_session.rules import directories, sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
 SILENCE = 30.0
-#: Seconds that connecting may take, and then the beginning of the answer: a server that is just starting never gives one (O-001).
+#: Seconds that connecting may take, and then the beginning of the answer: a server that is just starting never gives
+#: one (O-001).
 CONNECT, ANSWER = 10.0, 5.0
 #: Seconds before the first reconnect and before the later ones: each connect makes the server grow (O-059).
 BACK_OFF = 1.0, 30.0
@@ -35,9 +36,10 @@ _AGAIN = object()  # what was heard is incomplete: snapshot
 class Stream:
     """Follows `/event` of one directory. Start it from a library thread: its threads inherit the blocked signals.
 
-    Called on the applying thread, one at a time: `snapshot()` reads the server's state by GET and raises when it cannot, which
-    costs the connection; `apply(change)` takes an `events.Change`; `on_state(error)` hears None when the stream is connected
-    and its snapshot applied, and the error when it is lost, once each. `locate(until, cancel)` returns the server's URL.
+    Called on the applying thread, one at a time: `snapshot()` reads the server's state by GET and raises when it
+    cannot, which costs the connection; `apply(change)` takes an `events.Change`; `on_state(error)` hears None when the
+    stream is connected and its snapshot applied, and the error when it is lost, once each. `locate(deadline, cancel)`
+    returns the server's URL.
     """
 
     def __init__(self, locate, directory, headers, snapshot, apply, on_state, *, back_off=BACK_OFF, silence=SILENCE):
@@ -62,9 +64,9 @@ class Stream:
             self._stopping = True
             self._changed.notify_all()
         self._wire.cut()
-        until = time.monotonic() + STOPPING
+        deadline = time.monotonic() + STOPPING
         for thread in self._threads:
-            thread.join(max(until - time.monotonic(), 0))
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def hurry(self):
         """Connect now instead of waiting: our own server is back."""
@@ -91,39 +93,45 @@ class Stream:
             delay = min(delay * 2, longest)
 
     def _pause(self, seconds):
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         with self._changed:
-            while not (self._stopping or self._hurry) and (left := until - time.monotonic()) > 0:
+            while not (self._stopping or self._hurry) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._hurry = False
 
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /event."""
-        from plue_session.adapters.opencode import carrier
+        from plue_session.adapters.opencode import http_connection
+
         url = self._locate(time.monotonic() + CONNECT, None)
-        wire, until = Wire(), time.monotonic() + CONNECT
+        wire, deadline = Wire(), time.monotonic() + CONNECT
         with self._changed:
             if self._stopping:
                 return
             self._wire = wire
 
         def dial(connection):
-            sock = wire.connect(connection.host, connection.port, until)
-            exchange.until = time.monotonic() + min(ANSWER, self._silence)
+            sock = wire.connect(connection.host, connection.port, deadline)
+            exchange.deadline = time.monotonic() + min(ANSWER, self._silence)
             return sock
-        exchange = Exchange("GET", f"/event?directory={quote(directories.for_query(self._directory), safe='')}", None, False, until)
-        asking = carrier.Carrier(dial, url, self._headers)
+
+        exchange = HttpExchange(
+            "GET", f"/event?directory={quote(directories.for_query(self._directory), safe='')}", None, False, deadline
+        )
+        asking = http_connection.HttpConnection(dial, url, self._headers)
         try:
             answer = asking.open(exchange, self._silence)
             try:
                 self._listen(answer)
             finally:
                 answer.close()
-        except carrier.Dropped as error:
+        except http_connection.Dropped as error:
             raise error.translated(exchange) from None
-        except carrier.FAILURES as error:
-            raise errors.Connection(f"the event stream broke ({getattr(error, 'strerror', None) or type(error).__name__})",
-                                    "It is connected again by itself.") from None
+        except http_connection.FAILURES as error:
+            raise errors.Connection(
+                f"the event stream broke ({getattr(error, 'strerror', None) or type(error).__name__})",
+                "It is connected again by itself.",
+            ) from None
         finally:
             asking.close()
             wire.release()
@@ -136,7 +144,7 @@ class Stream:
             raise shapes.not_json("GET /event", answer.status, reply.type)
         parser, decode = sse.Parser(), _decoder(answer.headers.get("content-encoding", ""))
         # read1: anything that waits for a full buffer would hold the first event back for seconds.
-        while (data := answer.read1(65536)):
+        while data := answer.read1(65536):
             for event in parser.feed(decode(data)):
                 self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
 
@@ -199,18 +207,25 @@ class Stream:
 
 
 def _decoder(encoding):
-    """Return a function that takes back what something on the way has done to the stream, although nobody asked it to."""
+    """Return a function that takes back what something on the way has done to the stream, although nobody asked it
+    to."""
     if encoding in ("", "identity"):
         return bytes
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise errors.Server(f"the event stream is encoded in a way that cannot be read ({encoding[:40]})", "See what lies between here and the server.")
+        raise errors.Server(
+            f"the event stream is encoded in a way that cannot be read ({encoding[:40]})",
+            "See what lies between here and the server.",
+        )
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress  # either of them, by its first bytes
 
     def decode(data):
         try:
             return inflate(data)
         except zlib.error:
-            raise errors.Server("the event stream is not what it says that it is", "See what lies between here and the server.") from None
+            raise errors.Server(
+                "the event stream is not what it says that it is", "See what lies between here and the server."
+            ) from None
+
     return decode
 
 

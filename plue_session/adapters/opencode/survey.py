@@ -10,7 +10,6 @@ from hashlib import blake2b
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
 
-
 #: Bytes that are read at a time; more where one session has more.
 PIECE = 1 << 16
 
@@ -18,9 +17,9 @@ PIECE = 1 << 16
 class Survey:
     """What `GET /session` answered.
 
-    `ids` are the sessions in it, `changed` those whose text is another one than in the survey `before`, as `RemoteSession`s. One
-    that cannot be read costs itself alone: it is in `ids`, and in `unreadable` once. Those with an id that no call could name are
-    left out. It keeps hashes, not texts.
+    `ids` are the sessions in it, `changed` those whose text is another one than in the survey `before`, as
+    `RemoteSession`s. One that cannot be read costs itself alone: it is in `ids`, and in `unreadable` once. Those with
+    an id that no call could name are left out. It keeps hashes, not texts.
     """
 
     __slots__ = ("ids", "changed", "unreadable", "_hashes", "_whole")
@@ -47,7 +46,8 @@ class Survey:
         self.ids = self._hashes.keys()
 
     def forget(self, session_ids):
-        """Have the next survey tell these anew, whether or not they change: more is known of them by now, or was not used. Any thread."""
+        """Have the next survey tell these anew, whether or not they change: more is known of them by now, or was not
+        used. Any thread."""
         self._whole = None
         for session_id in session_ids:
             if session_id in self._hashes:
@@ -55,7 +55,8 @@ class Survey:
 
 
 def _elements(body):
-    """Yield each element of a JSON array as `(hash of its text, value)`; of one that is nested too deep the value is its id alone."""
+    """Yield each element of a JSON array as `(hash of its text, value)`; of one that is nested too deep the value is
+    its id alone."""
     text = _Text(body)
     if text.next() != "[":
         raise shapes.malformed("a list of sessions", "it is not an array")
@@ -88,9 +89,9 @@ class _Text:
         """Go on to the next piece, keeping what is not done with; returns whether there was one."""
         if self._read >= len(self._body):
             return False
-        data = self._body[self._read:self._read + self._size]
+        data = self._body[self._read : self._read + self._size]
         self._read += len(data)
-        self._piece, self.place = self._piece[self.place:] + self._decode(data, self._read >= len(self._body)), 0
+        self._piece, self.place = self._piece[self.place :] + self._decode(data, self._read >= len(self._body)), 0
         return True
 
     def next(self):
@@ -98,7 +99,7 @@ class _Text:
         while True:
             self.place = _BLANK.match(self._piece, self.place).end()
             if self.place < len(self._piece) or not self._more():
-                return self._piece[self.place:self.place + 1]
+                return self._piece[self.place : self.place + 1]
 
     def element(self):
         """Pass over the value that begins here, and return the hash of its text, and the value."""
@@ -114,7 +115,7 @@ class _Text:
                 if not self._more():
                     raise shapes.malformed("a list of sessions", "it is not JSON") from None
             else:
-                text = self._piece[self.place:end]
+                text = self._piece[self.place : end]
                 self.place, self._size = end, PIECE
                 return hash(text), value
 
@@ -134,4 +135,3 @@ def _too_deep(text, place):
             session_id = _ID.match(text, place)
             return {"id": session_id and session_id.group(1)}, found.end()
     raise shapes.malformed("a list of sessions", "it is not JSON")
-

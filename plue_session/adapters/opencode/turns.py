@@ -4,11 +4,14 @@ import time
 
 from plue_session import errors
 
-#: Messages that are asked for at first, and then at a time, to find the model's newest: prompts may be queued behind it.
+#: Messages that are asked for at first, and then at a time, to find the model's newest: prompts may be queued behind
+#: it.
 NEWEST, FURTHER = 2, 16
-#: Seconds that each look before an abort may take, and at most a quarter of what is left: the abort is sent in any case.
+#: Seconds that each look before an abort may take, and at most a quarter of what is left: the abort is sent in any
+#: case.
 BEFORE = 2.0
-#: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the first
+#: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the
+#: first
 #: turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
 BEGINNING = 0.5
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
@@ -30,105 +33,132 @@ class Turns:
     def __init__(self, client, heard):
         self._client, self._heard = client, heard
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
+    def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):
         """End the turn that the session runs now, and return whether there was one. Returns only after its end. With a
-        `turn_id`, which is the id of the user's message that began it, only if it is that one. `seen(message_id)` is called with the
-        model's newest message as of then ("": there is none) if that is known: by now there may be one of the next turn.
+        `turn_id`, which is the id of the user's message that began it, only if it is that one. `seen(message_id)` is
+        called with the model's newest message as of then ("": there is none) if that is known: by now there may be one
+        of the next turn.
 
-        Ended: its assistant message is completed or failed, and the session is idle or at a turn that began later, which is
-        not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no event tells the
-        end of a retry but idle (O-035). A session that is deleted meanwhile has ended. Where the transcript cannot be read, the
-        status alone decides, and the abort is sent once, for a second one could meet a later turn; with a `turn_id` it is not
-        sent, for whose turn runs is not known. What the looks met, or `TIMEOUT`, when the end is not seen in time.
-        OpenCode: POST /session/{id}/abort, GET /session/status, GET /session/{id}/message.
+        Ended: its assistant message is completed or failed, and the session is idle or at a turn that began later,
+        which is not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no
+        event tells the end of a retry but idle (O-035). A session that is deleted meanwhile has ended. Where the
+        transcript cannot be read, the status alone decides, and the abort is sent once, for a second one could meet a
+        later turn; with a `turn_id` it is not sent, for whose turn runs is not known. What the looks met, or `TIMEOUT`,
+        when the end is not seen in time. OpenCode: POST /session/{id}/abort, GET /session/status, GET
+        /session/{id}/message.
         """
-        look = _Look(self._client, self._heard, session_id, until, cancel, directory or self._directory(session_id, until, cancel),
-                     patient=turn_id is not None)
+        state = _TurnState(
+            self._client,
+            self._heard,
+            session_id,
+            deadline,
+            cancel,
+            directory or self._directory(session_id, deadline, cancel),
+            patient=turn_id is not None,
+        )
         try:
-            if not self._is_to_be_ended(look, turn_id):
-                if seen and look.newest is not None:
-                    seen(look.newest)
+            if not self._is_to_be_ended(state, turn_id):
+                if seen and state.newest is not None:
+                    seen(state.newest)
                 return False
-            if not look.is_over:
-                self._end(look)
-            if seen and look.turn is not None:
-                seen(look.turn.id)
+            if not state.is_over:
+                self._end(state)
+            if seen and state.turn is not None:
+                seen(state.turn.id)
         except errors.NotFound:
-            if look.begun:  # deleted while we were at it
+            if state.begun:  # deleted while we were at it
                 return True
             raise
-        self._refuse_permissions(look)
+        self._refuse_permissions(state)
         return True
 
     @staticmethod
-    def _is_to_be_ended(look, turn_id):
+    def _is_to_be_ended(state, turn_id):
         """Find the turn that runs, for `look`; returns whether it is one to be ended."""
         try:
-            if not look.find():
-                if not look.busy(look.soon()):
+            if not state.find():
+                if not state.busy(state.soon()):
                     return False
                 # The model's message is about to begin.
-                look.until_true(lambda: look.find() or not look.busy(look.soon()), min(look.until, time.monotonic() + BEGINNING))
-                look.is_over = look.turn is None and not look.busy(look.soon())
+                state.until_true(
+                    lambda: state.find() or not state.busy(state.soon()),
+                    min(state.deadline, time.monotonic() + BEGINNING),
+                )
+                state.is_over = state.turn is None and not state.busy(state.soon())
         except UNREADABLE:
             if turn_id is not None:
                 raise
-            look.turn = look.prompt = look.newest = None
+            state.turn = state.prompt = state.newest = None
         if turn_id is not None:
-            return look.prompt == turn_id
-        if look.prompt is not None:
+            return state.prompt == turn_id
+        if state.prompt is not None:
             return True
         try:
-            return look.busy(look.soon())
+            return state.busy(state.soon())
         except UNREADABLE:
             return True  # it may run
 
-    def _end(self, look):
+    def _end(self, state):
         """Send the abort and await the end of the turn."""
         while True:
             now = time.monotonic()
-            if look.prompt is not None or not look.begun:  # a second one could meet a later turn where nobody knows which one runs
-                look.begun = True
+            if (
+                state.prompt is not None or not state.begun
+            ):  # a second one could meet a later turn where nobody knows which one runs
+                state.begun = True
                 try:
-                    self._client.stop_turn(look.session_id, now + (look.until - now) / 2, look.cancel, look.directory)
+                    self._client.stop_turn(
+                        state.session_id, now + (state.deadline - now) / 2, state.cancel, state.directory
+                    )
                 except (errors.Connection, errors.Timeout) as error:
                     # Whether it arrived shows below; a server that died has ended the turn.
-                    if look.prompt is None and not (error.details or {}).get("sent", True):
+                    if state.prompt is None and not (error.details or {}).get("sent", True):
                         raise
-            if look.until_true(look.over, min(look.until, time.monotonic() + AGAIN)):
+            if state.until_true(state.over, min(state.deadline, time.monotonic() + AGAIN)):
                 return
-            is_late = time.monotonic() >= look.until
-            if look.failure is not None and (is_late or look.prompt is None and not look.answered):
-                raise look.failure
+            is_late = time.monotonic() >= state.deadline
+            if state.failure is not None and (is_late or state.prompt is None and not state.answered):
+                raise state.failure
             if is_late:
-                raise errors.Timeout("the server did not end the turn in time", "Try again; the session stays aborted.", session=look.session_id)
+                raise errors.Timeout(
+                    "the server did not end the turn in time",
+                    "Try again; the session stays aborted.",
+                    session=state.session_id,
+                )
 
-    def _refuse_permissions(self, look):
-        """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its questions."""
-        until = min(look.until, time.monotonic() + REFUSING)
+    def _refuse_permissions(self, state):
+        """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its
+        questions."""
+        deadline = min(state.deadline, time.monotonic() + REFUSING)
         try:
-            self._client.refuse_permissions(look.session_id, lambda message_id: look.asks_no_more(message_id, until), until, look.cancel, look.directory)
+            self._client.refuse_permissions(
+                state.session_id,
+                lambda message_id: state.asks_no_more(message_id, deadline),
+                deadline,
+                state.cancel,
+                state.directory,
+            )
         except (errors.NotFound, *UNREADABLE):
             return  # who answers such a question later changes nothing
 
-    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
-        """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run on
-        and fail in the database (O-030). `elsewhere`: in which other directories descendants are. `NOT_FOUND` means the
-        session itself. OpenCode: DELETE /session/{id}."""
-        directory, busy = directory or self._directory(session_id, until, cancel), set()
+    def delete(self, session_id, deadline, cancel=None, directory=None, elsewhere=()):
+        """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run
+        on and fail in the database (O-030). `elsewhere`: in which other directories descendants are. `NOT_FOUND` means
+        the session itself. OpenCode: DELETE /session/{id}."""
+        directory, busy = directory or self._directory(session_id, deadline, cancel), set()
         for each in dict.fromkeys((directory, *elsewhere)):  # each directory knows what runs in it, and no more (O-057)
-            busy.update(self._client.status(until, cancel, each))
+            busy.update(self._client.status(deadline, cancel, each))
         if busy:
-            for each, where in self._family(session_id, until, cancel, directory).items():
+            for each, where in self._family(session_id, deadline, cancel, directory).items():
                 if each in busy:
                     try:
-                        self.abort(each, until, cancel, where)
+                        self.abort(each, deadline, cancel, where)
                     except errors.NotFound:  # another client was faster
                         if each == session_id:
                             raise
-        self._client.delete(session_id, until, cancel, directory)
+        self._client.delete(session_id, deadline, cancel, directory)
 
-    def _family(self, session_id, until, cancel, directory):
+    def _family(self, session_id, deadline, cancel, directory):
         """Return `{id: directory}` of the session and its descendants."""
         family, left = {}, [(session_id, directory)]
         while left:
@@ -137,36 +167,46 @@ class Turns:
                 continue
             family[each] = where
             try:
-                children = self._client.children(each, until, cancel, where)
-                left += [(child.id, child.directory) for child in children.changed] + [(child, where) for child in children.unreadable]
+                children = self._client.children(each, deadline, cancel, where)
+                left += [(child.id, child.directory) for child in children.changed] + [
+                    (child, where) for child in children.unreadable
+                ]
             except errors.NotFound:
                 if each == session_id:
                     raise
                 del family[each]
         return family
 
-    def _directory(self, session_id, until, cancel):
+    def _directory(self, session_id, deadline, cancel):
         """Ask where the session is: its state (busy or not) is known there only."""
-        return self._client.get(session_id, until, cancel).directory
+        return self._client.get(session_id, deadline, cancel).directory
 
 
-class _Look:
-    """One abort's view of one session: `turn` is the model's open message, `prompt` the id of the user's that it answers, or None
-    where the transcript cannot be read."""
+class _TurnState:
+    """One abort's view of one session: `turn` is the model's open message, `prompt` the id of the user's that it
+    answers, or None where the transcript cannot be read."""
 
-    def __init__(self, client, heard, session_id, until, cancel, directory, patient):
-        self.client, self.heard, self.session_id, self.until, self.cancel, self.directory = client, heard, session_id, until, cancel, directory
+    def __init__(self, client, heard, session_id, deadline, cancel, directory, patient):
+        self.client, self.heard, self.session_id, self.deadline, self.cancel, self.directory = (
+            client,
+            heard,
+            session_id,
+            deadline,
+            cancel,
+            directory,
+        )
         self.patient = patient
         self.turn = self.prompt = self.newest = self.failure = self.idle_since = None
         self.begun = self.is_over = self.answered = False
 
     def soon(self):
-        """Return until when a look may take before the abort is sent; who must know whose turn it is has all the time."""
+        """Return until when a look may take before the abort is sent; who must know whose turn it is has all the
+        time."""
         now = time.monotonic()
-        return self.until if self.patient else now + min(BEFORE, (self.until - now) / 4)
+        return self.deadline if self.patient else now + min(BEFORE, (self.deadline - now) / 4)
 
-    def busy(self, until=None):
-        is_busy = self.session_id in self.client.status(until or self.until, self.cancel, self.directory)
+    def busy(self, deadline=None):
+        is_busy = self.session_id in self.client.status(deadline or self.deadline, self.cancel, self.directory)
         if is_busy:
             self.idle_since = None
         return is_busy
@@ -179,12 +219,14 @@ class _Look:
         self.prompt = asked if self.turn is None else self.turn.parent_id
         return self.turn is not None
 
-    def _newest(self, until):
+    def _newest(self, deadline):
         """Return the newest assistant message, or None, and the id of the newest message of the user's."""
         asked = before = None
         limit = NEWEST
         while True:
-            page, before = self.client.messages(self.session_id, until, self.cancel, self.directory, limit=limit, before=before)
+            page, before = self.client.messages(
+                self.session_id, deadline, self.cancel, self.directory, limit=limit, before=before
+            )
             for message, _ in reversed(page):
                 if message.role == "assistant":
                     return message, asked or message.parent_id
@@ -194,10 +236,10 @@ class _Look:
                 return None, asked
             limit = FURTHER
 
-    def asks_no_more(self, message_id, until):
+    def asks_no_more(self, message_id, deadline):
         """Return whether the message is of the turn that was ended, or has ended itself."""
         try:
-            message = self.client.message(self.session_id, message_id, until, self.cancel, self.directory)
+            message = self.client.message(self.session_id, message_id, deadline, self.cancel, self.directory)
         except errors.NotFound:
             return True
         except errors.InvalidParam:
@@ -209,7 +251,7 @@ class _Look:
         try:
             is_over = self._over()
         except UNREADABLE as error:
-            if time.monotonic() < self.until:  # else it had no time to learn anything
+            if time.monotonic() < self.deadline:  # else it had no time to learn anything
                 self.failure = error
             return False
         self.answered, self.failure = True, None
@@ -221,7 +263,7 @@ class _Look:
         if not self.busy():
             return True
         # Busy with what? With a prompt that came later, and that we must neither wait for nor touch?
-        newest, asked = self._newest(self.until)
+        newest, asked = self._newest(self.deadline)
         if newest is None or newest.ended:
             return asked != self.prompt
         if newest.parent_id == self.prompt:
@@ -231,20 +273,21 @@ class _Look:
     def _ended(self):
         """Return whether the message has ended, or was removed; one that cannot be read has not."""
         try:
-            return self.client.message(self.session_id, self.turn.id, self.until, self.cancel, self.directory).ended
+            return self.client.message(self.session_id, self.turn.id, self.deadline, self.cancel, self.directory).ended
         except errors.NotFound:
             return True
         except (errors.Server, errors.LimitExceeded):
             return False
 
     def _trailed(self):
-        """Idle, but the message is open, or cannot be read: give its end the time it may take, then take it for cut off by a crash (O-048). A turn
-        that another server on the same database runs looks the same from here."""
+        """Idle, but the message is open, or cannot be read: give its end the time it may take, then take it for cut off
+        by a crash (O-048). A turn that another server on the same database runs looks the same from here."""
         self.idle_since = self.idle_since or time.monotonic()
         return time.monotonic() - self.idle_since > TRAILING
 
-    def until_true(self, condition, until):
-        """Look again and again, at once when something is heard; returns whether `condition` came true by `until`."""
+    def until_true(self, condition, deadline):
+        """Look again and again, at once when something is heard; returns whether `condition` came true by
+        `deadline`."""
         pause, longest = LOOKS
         if self.cancel is not None:
             self.cancel.watch(self.heard.wake)
@@ -254,9 +297,9 @@ class _Look:
                 if condition():
                     return True
                 now = time.monotonic()
-                if now >= until:
+                if now >= deadline:
                     return False
-                self.heard.wait(count, min(until, now + pause))
+                self.heard.wait(count, min(deadline, now + pause))
                 if self.cancel is not None:
                     self.cancel.check()
                 pause = min(pause * 2, longest)

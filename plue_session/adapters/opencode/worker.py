@@ -5,7 +5,7 @@ import time
 
 from plue_session import errors, threads
 from plue_session.adapters.opencode.connection import Wire
-from plue_session.adapters.opencode.exchange import Exchange, closed
+from plue_session.adapters.opencode.http_exchange import HttpExchange, closed
 
 #: Bytes of the largest answer: some 150,000 sessions.
 MAX_ANSWER = 64_000_000
@@ -20,15 +20,18 @@ class _Elsewhere(Exception):
 
 
 class Worker:
-    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any thread. `IO` when
-    no thread can be started."""
+    """A thread with one kept connection, which a caller may use while the thread idles. `cut` may be called from any
+    thread. `IO` when no thread can be started."""
 
     def __init__(self, transport):
-        self._transport, self._plain = transport, transport.base.startswith("http:")  # reads of TLS have no deadline of their own
+        self._transport, self._plain = (
+            transport,
+            transport.base.startswith("http:"),
+        )  # reads of TLS have no deadline of their own
         self._lock = threading.Lock()
         self._given, self._exchange, self._wire = None, None, Wire()
         self._wake = threading.Semaphore(0)
-        self._carrier = None
+        self._http_connection = None
         #: an answer was read to its end: most likely its connection waits for the next request
         self.kept = False
         self._dialled = False  # connected for what is performed now
@@ -89,8 +92,8 @@ class Worker:
         """Close the connection, whoever may still use it; twice is harmless."""
         self._cut_off()
         self._wire.release()
-        if self._carrier is not None:
-            self._carrier.close()
+        if self._http_connection is not None:
+            self._http_connection.close()
 
     def _serve(self, exchange):
         with self._lock:
@@ -122,49 +125,54 @@ class Worker:
             self._wire = wire
         if exchange.outcome is not None:
             raise ConnectionAbortedError("cut")
-        sock = wire.connect(connection.host, connection.port, exchange.until)
+        sock = wire.connect(connection.host, connection.port, exchange.deadline)
         self._dialled = True
         return sock
 
     def _perform(self, exchange):
-        from plue_session.adapters.opencode import carrier
+        from plue_session.adapters.opencode import http_connection
+
         transport = self._transport
-        if self._carrier is None:
-            self._carrier = carrier.Carrier(self.dial, transport.base, transport.headers)
+        if self._http_connection is None:
+            self._http_connection = http_connection.HttpConnection(self.dial, transport.base, transport.headers)
         again = exchange.resend
         while True:
             exchange.sent = exchange.again
             try:
                 self._dialled, self.kept = transport.doubted, False
                 if self._dialled:
-                    self._assure(exchange, carrier)
-                reply = self._carrier.perform(exchange, MAX_ANSWER)
+                    self._assure(exchange, http_connection)
+                reply = self._http_connection.perform(exchange, MAX_ANSWER)
                 self.kept = self._plain
                 return reply
             except errors.LimitExceeded:
                 self._wire.cut()
                 raise
-            except carrier.Dropped as error:
-                self._wire.cut()  # it is closed, but for its twin: the server would not hear of it before the next request
+            except http_connection.Dropped as error:
+                # it is closed, but for its twin: the server would not hear of it before the next request
+                self._wire.cut()
                 transport.doubted = True
-                if again and not self._dialled and exchange.outcome is None and time.monotonic() < exchange.until:
+                if again and not self._dialled and exchange.outcome is None and time.monotonic() < exchange.deadline:
                     exchange.resend, exchange.again, again = False, True, False
                     if exchange.here:
                         raise _Elsewhere from None
                     continue
                 raise error.translated(exchange) from None
 
-    def _assure(self, exchange, carrier):
-        """Ask on new connections whether the server is well, until it answers anything: one that is just starting accepts connections,
-        never answers what is asked on them, and takes it from the next (O-001, O-002). `Dropped` when it cannot be reached, or not in time."""
+    def _assure(self, exchange, http_connection):
+        """Ask on new connections whether the server is well, until it answers anything: one that is just starting
+        accepts connections, never answers what is asked on them, and takes it from the next (O-001, O-002). `Dropped`
+        when it cannot be reached, or not in time."""
         transport, patience = self._transport, WELL
         while True:
-            question = Exchange("GET", "/global/health", None, False, min(exchange.until, time.monotonic() + patience))
+            question = HttpExchange(
+                "GET", "/global/health", None, False, min(exchange.deadline, time.monotonic() + patience)
+            )
             try:
-                self._carrier.perform(question, MAX_ANSWER)
-            except carrier.Dropped as error:
+                self._http_connection.perform(question, MAX_ANSWER)
+            except http_connection.Dropped as error:
                 is_silent = isinstance(error.translated(question), errors.Timeout)
-                if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.until:
+                if not is_silent or exchange.outcome is not None or time.monotonic() >= exchange.deadline:
                     raise
                 patience *= 2
             else:

@@ -10,13 +10,15 @@ from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.standing import Files
 from plue_session.primitives import allocate_lock
 
-#: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite is
+#: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite
+#: is
 #: half as slow as to make a file longer, for each commit.
 LONG_WAL = 16 << 20
 #: Commits between two looks at the WAL's length, at least and at most.
 LOOK_OFTEN, LOOK_SELDOM = 64, 4096
-#: Seconds after a look at the store's names within which a change is begun without one. There is one before each is acknowledged.
-LOOK = 0.002
+#: Seconds after a look at the store's names within which a change is begun without one. There is one before each is
+#: acknowledged.
+CHECK_EVERY = 0.002
 #: Reading connections kept open while nobody reads: with the pages that they have read, and beyond those without.
 WARM_READERS, COOL_READERS = 2, 6
 
@@ -25,7 +27,8 @@ _PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on",
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 _VERSION = "PRAGMA user_version"
 
-#: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to, what is the host's.
+#: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to,
+#: what is the host's.
 _abandoned = []
 
 
@@ -35,8 +38,8 @@ class Connections:
     The writer is one connection, used between `enter` and `leave`. A reader takes a connection from the pool for each
     read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
 
-    When the store's files are no longer those that were opened, nothing more is written or read: what was written would be lost, and
-    what was read is not what the store holds.
+    When the store's files are no longer those that were opened, nothing more is written or read: what was written would
+    be lost, and what was read is not what the store holds.
     """
 
     def __init__(self, data_dir):
@@ -51,12 +54,18 @@ class Connections:
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
         self._writer = self._cursor = self._files = None
-        self._look_at = 0.0
-        self._lost, self._taken = None, False  # why nothing more can be read or written; whether our descriptors are a host's now
+        self._check_at = 0.0
+        self._lost, self._taken = (
+            None,
+            False,
+        )  # why nothing more can be read or written; whether our descriptors are a host's now
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
         if any(os.path.realpath(self.path) == path for path, _ in _abandoned):
-            raise errors.StoreIo(f"the store {self.path} was left behind when this process closed its descriptors", "Restart the program.")
+            raise errors.StoreIo(
+                f"the store {self.path} was left behind when this process closed its descriptors",
+                "Restart the program.",
+            )
         self._locks = files.Locks(data_dir)
         try:
             files.prepare(self.path, self._locks)
@@ -75,7 +84,9 @@ class Connections:
         while True:
             before = Files(data_dir, [files.DATABASE])
             # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
-            writer = self._connect("synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}", "cache_size = -8192")
+            writer = self._connect(
+                "synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}", "cache_size = -8192"
+            )
             try:
                 writer.execute(_VERSION).fetchall()  # SQLite opens the WAL with the first read
             except failures.RAISED as error:
@@ -83,8 +94,12 @@ class Connections:
                 raise failures.translate(error, self.path) from error
             if not before.missing():
                 # Nobody would hear of a commit without the lock file that they watch.
-                return writer, Files(data_dir, [files.DATABASE, files.DATABASE + "-wal", files.DATABASE + "-shm", files.TURN])
-            self._disconnect(writer)  # it was replaced meanwhile; or it was on an overlay, and is another file from its first writer on
+                return writer, Files(
+                    data_dir, [files.DATABASE, files.DATABASE + "-wal", files.DATABASE + "-shm", files.TURN]
+                )
+            self._disconnect(
+                writer
+            )  # it was replaced meanwhile; or it was on an overlay, and is another file from its first writer on
 
     def lock_fds(self):
         """Return the descriptors of the lock files; none once closed."""
@@ -92,9 +107,10 @@ class Connections:
         return locks.fds if locks else []
 
     def verify(self, committed=False):
-        """Raise `IO` unless what is open is what the store's names name: else what was just `committed`, or is read, is none of the store's."""
+        """Raise `IO` unless what is open is what the store's names name: else what was just `committed`, or is read, is
+        none of the store's."""
         if not self._lost and self._files:
-            self._look_at = monotonic() + LOOK
+            self._check_at = monotonic() + CHECK_EVERY
             gone = self._files.missing()
             if gone:
                 if self._closed and not self._writing:  # SQLite has removed the WAL with the last connection
@@ -106,7 +122,7 @@ class Connections:
 
     def verify_version(self):
         """Raise `UNSUPPORTED` when a newer library has changed the store while it was open."""
-        version, = self.write(_VERSION).fetchone()
+        (version,) = self.write(_VERSION).fetchone()
         if version > len(files.MIGRATIONS):
             self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
         self._refuse_lost()
@@ -126,7 +142,7 @@ class Connections:
         try:
             self._refuse_lost()
             self._locks.take_turn()
-            if monotonic() > self._look_at:
+            if monotonic() > self._check_at:
                 self.verify()
         except errors.PlueError:
             self.leave()
@@ -174,8 +190,8 @@ class Connections:
 
     # -- readers -------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str, room=None):
-        """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to the first row
-        after which there is no `room(row)`, that one included."""
+        """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to
+        the first row after which there is no `room(row)`, that one included."""
         self._check_descriptors()
         self.verify()
         reader = self._reader()
@@ -219,7 +235,8 @@ class Connections:
         return self._connect("query_only = on", "cache_size = -8192")
 
     def _leave_reader(self, reader):
-        """Keep a connection that is not used any more, or close it. After many have read at a time, most are not needed soon."""
+        """Keep a connection that is not used any more, or close it. After many have read at a time, most are not needed
+        soon."""
         with self._gate:
             if len(self._warm) < WARM_READERS:
                 self._warm.append(reader)
@@ -245,8 +262,13 @@ class Connections:
             self._locks.ring(log_id)
             if self._unfinished:  # now nobody writes, and little is left
                 self._unfinished = False
-                self.write(_CHECKPOINT).fetchall()  # a row that is not read would keep the files open when all is closed
-        except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so, and the next checkpoint does it all
+                self.write(
+                    _CHECKPOINT
+                ).fetchall()  # a row that is not read would keep the files open when all is closed
+        except (
+            OSError,
+            errors.PlueError,
+        ):  # a disk that is full, or fails: the next change says so, and the next checkpoint does it all
             self._commits += LOOK_SELDOM
 
     def wal_is_long(self):
@@ -274,15 +296,15 @@ class Connections:
         try:
             connection = self._connect("wal_autocheckpoint = 0")
         except errors.PlueError:
-            self._unfinished = True  # the writer, which is connected, does it all
+            self._unfinished = True  # the commits, which is connected, does it all
             raise
         try:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
-            size, = connection.execute("PRAGMA page_size").fetchone()  # a store of before has larger ones
+            (size,) = connection.execute("PRAGMA page_size").fetchone()  # a store of before has larger ones
             fitting = commits * LONG_WAL // (max(length, 1) * size)
             self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
-            # Only a WAL that is copied to its end at the moment of the next commit is begun anew. Whoever writes meanwhile
-            # prevents that, so the writer copies the little that is left itself, between two commits.
+            # Only a WAL that is copied to its end at the moment of the next commit is begun anew. Whoever writes
+            # meanwhile prevents that, so the commits copies the little that is left itself, between two commits.
             self._unfinished = True
         except Error as error:
             raise failures.translate(error, self.path) from error
@@ -356,13 +378,15 @@ class Connections:
             self._settle()
 
     def _check_descriptors(self):
-        """Find out whether a host has closed our descriptors, and SQLite's with them: what has their numbers now is the host's."""
+        """Find out whether a host has closed our descriptors, and SQLite's with them: what has their numbers now is the
+        host's."""
         locks = self._locks
         if locks and not self._taken and not locks.are_ours():
             self._taken, self._lost = True, (failures.taken_over, self.path)
 
     def _translate(self, error):
-        """Return the library's error for what SQLite says, unless the matter is that this is not the store any more that was opened."""
+        """Return the library's error for what SQLite says, unless the matter is that this is not the store any more
+        that was opened."""
         self._check_descriptors()
         try:
             self.verify()

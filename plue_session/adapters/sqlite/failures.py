@@ -38,8 +38,16 @@ _LACKING = ("no such", "has no column", "unsupported")
 
 # Before Python 3.11 an exception has no code, only SQLite's English text for it.
 _CODES = {
-    "malformed": 11, "not a database": 26, "locked": 5, "readonly": 8, "disk I/O": 10, "is full": 13,
-    "unable to open": 14, "permission denied": 3, "locking protocol": 15, "large file": 22,
+    "malformed": 11,
+    "not a database": 26,
+    "locked": 5,
+    "readonly": 8,
+    "disk I/O": 10,
+    "is full": 13,
+    "unable to open": 14,
+    "permission denied": 3,
+    "locking protocol": 15,
+    "large file": 22,
 }
 
 
@@ -79,12 +87,18 @@ def translate(error, path):
         return errors.Busy(f"another program keeps the store {path} locked", "Close what has it open, then try again.")
     if number == 1 and "decode" in str(error):  # this one is of Python's sqlite3
         return damaged(path, "a text in it is not UTF-8")
-    if number == 1 and any(part in str(error) for part in _LACKING):  # our SQL is constant: the tables are not those that we made
-        return errors.Integrity(f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE)
+    if number == 1 and any(
+        part in str(error) for part in _LACKING
+    ):  # our SQL is constant: the tables are not those that we made
+        return errors.Integrity(
+            f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE
+        )
     if number == 1:
         return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
     reason, remedy = _diagnose(path) or ("", remedies.remedy(OSError(errno.ENOSPC if number == _FULL else 0, "")))
-    name = getattr(error, "sqlite_errorname", "")  # what exactly of SQLite's input and output has failed; from Python 3.11 on
+    name = getattr(
+        error, "sqlite_errorname", ""
+    )  # what exactly of SQLite's input and output has failed; from Python 3.11 on
     what = reason or (f"{error}, {name}" if name.count("_") > 1 else str(error))
     return errors.StoreIo(f"the store {path} cannot be read or written: {what}", remedy)
 
@@ -105,30 +119,41 @@ def taken(error, session):
 
 def is_taken(field, value):
     """Return ALREADY_EXISTS for a session whose `field` would have a value that another one has."""
-    return errors.AlreadyExists(f"the {field} {value!r} is taken", _TAKEN[field], details={"field": field, "value": value})
+    return errors.AlreadyExists(
+        f"the {field} {value!r} is taken", _TAKEN[field], details={"field": field, "value": value}
+    )
 
 
 def gone(path, more="nothing was changed"):
     """Return `StoreIo` for a store of which the file at `path` is not the one any more that was opened."""
-    return errors.StoreIo(f"{path} was removed or replaced while the store was open: {more}, and nothing is written to it or read from it any more",
-                          "Put it back if you have it, then stop the library and start it again; look whether the change is there before it is made again.")
+    return errors.StoreIo(
+        f"{path} was removed or replaced while the store was open: {more}, and nothing is written to it or read from it any more",
+        "Put it back if you have it, then stop the library and start it again; look whether the change is there before it is made again.",
+    )
 
 
 def taken_over(path):
     """Return `StoreIo` for a store whose descriptors the host has closed."""
-    return errors.StoreIo(f"the store {path} cannot be used: {TAKEN}", "Restart the program, and have it close no descriptors but its own.")
+    return errors.StoreIo(
+        f"the store {path} cannot be used: {TAKEN}",
+        "Restart the program, and have it close no descriptors but its own.",
+    )
 
 
 def newer(path, version, known):
     """Return `UNSUPPORTED` for a store that a newer library has written."""
-    return errors.Unsupported(f"the store {path} has schema version {version}, this library knows versions up to {known}",
-                              "Update the library: a newer one has written this store.")
+    return errors.Unsupported(
+        f"the store {path} has schema version {version}, this library knows versions up to {known}",
+        "Update the library: a newer one has written this store.",
+    )
 
 
 def system(error, path, doing):
     """Return `StoreIo` for an `OSError` met while `doing` (a verb phrase) something to `path`."""
     if doing == "lock" and error.errno not in (errno.ENOENT, errno.EBADF):
-        return errors.StoreIo(f"cannot lock {path}: {_strerror(error)}; the store needs file locks (flock)", remedies.ELSEWHERE)
+        return errors.StoreIo(
+            f"cannot lock {path}: {_strerror(error)}; the store needs file locks (flock)", remedies.ELSEWHERE
+        )
     return errors.StoreIo(f"cannot {doing} {path}: {_strerror(error)}", remedies.remedy(error))
 
 
@@ -137,14 +162,17 @@ def _strerror(error):
 
 
 # -- what SQLite does not tell -----------------------------------------------------------------------------------------
-# It is found out by doing what a store needs with a file of our own beside it. Not with the store's: closing any descriptor of a
-# database drops all locks that SQLite holds on it.
+# It is found out by doing what a store needs with a file of our own beside it. Not with the store's: closing any
+# descriptor of a database drops all locks that SQLite holds on it.
 def _diagnose(path):
     """Return what the system refuses, and what helps, or None when it refuses nothing."""
     folder = os.path.dirname(path)
     length = len(os.fsencode(os.path.realpath(folder)))
     if length > LONGEST:
-        return f"the path of its folder has {length} bytes, SQLite opens none in a folder of more than {LONGEST}", remedies.SHORTER
+        return (
+            f"the path of its folder has {length} bytes, SQLite opens none in a folder of more than {LONGEST}",
+            remedies.SHORTER,
+        )
     for end in ("", "-wal", "-shm"):
         if os.path.exists(path + end) and not os.access(path + end, os.R_OK | os.W_OK):
             return f"{path}{end} is not readable and writable for this user", f"Run: chmod u+rw {path}{end}"
@@ -185,8 +213,12 @@ def _lock(fd):
 
 def _map(fd):
     import mmap  # seldom needed, and a start has no time for it
+
     try:
         mmap.mmap(fd, _SHARED).close()
     except OSError as error:
-        return f"the system refuses to have files of it mapped into memory (mmap): {_strerror(error)}", remedies.ELSEWHERE
+        return (
+            f"the system refuses to have files of it mapped into memory (mmap): {_strerror(error)}",
+            remedies.ELSEWHERE,
+        )
     return None

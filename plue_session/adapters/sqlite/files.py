@@ -1,7 +1,7 @@
 """The store's files: who may touch them, how they come to be, and how they are looked at before anything is written.
 
-    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it
-    sessions.lock   whose turn it is to write: LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest
+    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it sessions.lock   whose turn it
+    is to write: LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest
                     log row (8 bytes, little-endian), written after each commit: who watches the file hears of it
     store.lock      LOCK_SH as long as the store is open; who moves it aside takes LOCK_EX
 
@@ -26,11 +26,28 @@ DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql")
+MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql", "0005_names.sql")
 #: The tables and indexes of a store of the newest version.
-SCHEMA = frozenset((
-    "session", "session_tag", "counted", "share", "log", "meta", "session_id", "session_key", "session_role", "session_updated",
-    "session_created", "session_title", "session_artifacts", "session_parent", "session_token", "log_session"))
+SCHEMA = frozenset(
+    (
+        "session",
+        "session_tag",
+        "counted",
+        "share",
+        "log",
+        "meta",
+        "session_id",
+        "session_key",
+        "session_role",
+        "session_updated",
+        "session_created",
+        "session_title",
+        "session_artifacts",
+        "session_parent",
+        "session_token",
+        "log_session",
+    )
+)
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
 #: Seconds to wait for a lock that somebody holds for longer than is sane.
@@ -63,21 +80,26 @@ class Locks:
         return all(each.is_ours() for each in self._files)
 
     def take_turn(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` when it cannot be had."""
+        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` when it cannot be
+        had."""
         if not self._turn.is_ours():
             raise OSError(errno.EBADF, failures.TAKEN)
         fcntl.flock(self._turn.fd, fcntl.LOCK_EX)
         self._taken = True
 
     def take_turn_soon(self, path):
-        """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting for ever."""
-        _patiently(lambda: fcntl.flock(self._turn.fd, fcntl.LOCK_EX | fcntl.LOCK_NB), os.path.join(os.path.dirname(path), TURN),
-                   "another process writes to the store and does not end")
+        """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting
+        for ever."""
+        _patiently(
+            lambda: fcntl.flock(self._turn.fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            os.path.join(os.path.dirname(path), TURN),
+            "another process writes to the store and does not end",
+        )
         self._taken = True
 
     def ring(self, log_id):
-        """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit is
-        there to be read."""
+        """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit
+        is there to be read."""
         os.pwrite(self._turn.fd, log_id.to_bytes(8, "little"), 0)
 
     def end_turn(self):
@@ -119,7 +141,9 @@ def hold_exclusively(data_dir):
         os.close(fd)
         if not isinstance(error, BlockingIOError):
             raise failures.system(error, os.path.join(data_dir, HOLD), "lock") from error
-        raise errors.InUse(f"the store in {data_dir} is open", "End every process that uses it, then try again.") from None
+        raise errors.InUse(
+            f"the store in {data_dir} is open", "End every process that uses it, then try again."
+        ) from None
     _exclusive.add(data_dir)
     return Exclusive(data_dir, fd)
 
@@ -195,8 +219,14 @@ def connect(path, mode="rw"):
     No mmap: with it, a file truncated by someone or a bad disk kills the host with SIGBUS instead of failing a call.
     """
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None,
-                           check_same_thread=False, cached_statements=256)
+    return sqlite3.connect(
+        f"file:{quoted}?mode={mode}",
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
 
 
 def inspect(path):
@@ -227,22 +257,31 @@ def _inspect(connection, path):
     connection.execute("PRAGMA cell_size_check = on")
     mark = connection.execute("PRAGMA application_id").fetchone()[0]
     if mark != APPLICATION_ID:
-        raise errors.Integrity(f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
-                               failures.NEW_STORE)
+        raise errors.Integrity(
+            f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
+            failures.NEW_STORE,
+        )
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise failures.newer(path, version, len(MIGRATIONS))
     if version < 1:
-        raise errors.Integrity(f"the store {path} has schema version {version}, which none has; nothing was overwritten", failures.NEW_STORE)
+        raise errors.Integrity(
+            f"the store {path} has schema version {version}, which none has; nothing was overwritten",
+            failures.NEW_STORE,
+        )
     if version == len(MIGRATIONS):
-        lacking = SCHEMA.difference(name for name, in connection.execute("SELECT name FROM sqlite_schema"))
+        lacking = SCHEMA.difference(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
         if lacking:
-            raise errors.Integrity(f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
-                                   failures.NEW_STORE)
+            raise errors.Integrity(
+                f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
+                failures.NEW_STORE,
+            )
     if _size(path) <= FULL_CHECK:
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise errors.Integrity(f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE)
+            raise errors.Integrity(
+                f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE
+            )
     else:  # both ends of the largest table, and the tables' definitions
         connection.execute("SELECT min(id), max(id) FROM log").fetchone()
         connection.execute("SELECT min(number), max(number) FROM session").fetchone()
@@ -252,8 +291,10 @@ def _inspect(connection, path):
 def _create(path):
     for name in ("-wal", "-journal"):
         if _size(path + name):
-            raise errors.Integrity(f"{path} is missing or empty, yet {path}{name} is there; nothing was overwritten",
-                                   "Put the file back if you have it. " + failures.NEW_STORE)
+            raise errors.Integrity(
+                f"{path} is missing or empty, yet {path}{name} is there; nothing was overwritten",
+                "Put the file back if you have it. " + failures.NEW_STORE,
+            )
     unfinished = path + ".new"
     try:
         for name in ("", "-journal", "-wal", "-shm"):
@@ -263,8 +304,12 @@ def _create(path):
         connection = connect(unfinished)
         try:
             # Nobody else sees this file before it is complete, so it is synced once, at the end.
-            for pragma in (f"page_size = {PAGE_SIZE}", "journal_mode = memory", "synchronous = off",
-                           f"application_id = {APPLICATION_ID}"):
+            for pragma in (
+                f"page_size = {PAGE_SIZE}",
+                "journal_mode = memory",
+                "synchronous = off",
+                f"application_id = {APPLICATION_ID}",
+            ):
                 connection.execute("PRAGMA " + pragma)
             _apply(connection, 0)
             connection.execute("PRAGMA journal_mode = wal")
@@ -314,7 +359,9 @@ def _open_lock(data_dir, name):
 
 
 def _hold(fd, path):
-    _patiently(lambda: fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB), path, "the store is being repaired or moved aside")
+    _patiently(
+        lambda: fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB), path, "the store is being repaired or moved aside"
+    )
 
 
 def _patiently(lock, path, why):
@@ -326,7 +373,9 @@ def _patiently(lock, path, why):
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise errors.Busy(f"{path} is locked: {why}", "Try again when that is done; `plue-session doctor` says who holds it.") from None
+                raise errors.Busy(
+                    f"{path} is locked: {why}", "Try again when that is done; `plue-session doctor` says who holds it."
+                ) from None
         except OSError as error:
             raise failures.system(error, path, "lock") from error
         sleep(pause)

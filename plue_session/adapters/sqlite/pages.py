@@ -9,8 +9,13 @@ _SORTS = {
 }
 _SETS = ("status", "relay_state", "residency")
 _VALUES = {
-    "role": "role = ?", "key": "key = ?", "parent_id": "parent_id = ?", "created_after": "created >= ?",
-    "created_before": "created < ?", "updated_after": "updated >= ?", "updated_before": "updated < ?",
+    "role": "role = ?",
+    "key": "key = ?",
+    "parent_id": "parent_id = ?",
+    "created_after": "created >= ?",
+    "created_before": "created < ?",
+    "updated_after": "updated >= ?",
+    "updated_before": "updated < ?",
 }
 _TAGGED = "EXISTS (SELECT 1 FROM session_tag WHERE tag = ? AND session_tag.number = session.number)"
 
@@ -32,11 +37,14 @@ def page(query, scope):
     if query.after is None:
         sql = select + _join(terms, above, below)
     else:
-        # Not `(column, number) > (?, ?)`: with the rowid SQLite seeks by the first part only and walks through all ties.
+        # Not `(column, number) > (?, ?)`: with the rowid SQLite seeks by the first part only and walks through all
+        # ties.
         way, far = ("<", above) if query.descending else (">", below)
         value, number = query.after
-        sql = (f"{select}{_join(terms)} AND {column} = ? AND number {way} ? "
-               f"UNION ALL {select}{_join(terms, far)} AND {column} {way} ?")
+        sql = (
+            f"{select}{_join(terms)} AND {column} = ? AND number {way} ? "
+            f"UNION ALL {select}{_join(terms, far)} AND {column} {way} ?"
+        )
         values = [*values, value, number, *values, value]
     way = " DESC" if query.descending else ""
     return f"{sql} ORDER BY {column}{way}, number{way} LIMIT ?", [*values, query.limit + 1]

@@ -22,8 +22,8 @@ ROLLBACK TO part;
 -- By the number that is in the id, or by the index of the ids that have none. `info`, below, likewise.
 SELECT number, id, key, parent_id, title, description, tags, metadata, created, updated, archived, ended, version,
        status, aborted, backend, directory, provider_id, model_id, role, relay_state, relay_messages, relay_active,
-       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, titled, unshared, abort_mark,
-       forked, seen, rev, info, title_fold, search
+       residency, message_count, artifact_count, share_url, share_expires, remote_updated, token, title_defended_at, unshare_pending, abort_mark,
+       is_fork, imported, rev, info, title_fold, search
 FROM session WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
 
 -- name: total
@@ -39,13 +39,13 @@ SELECT id FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL 
 SELECT id FROM session WHERE scope = ? AND token = ? ORDER BY created, number LIMIT 1;
 
 -- name: children
-SELECT id FROM session WHERE scope = ? AND parent_id = ? AND forked IS NULL ORDER BY number;
+SELECT id FROM session WHERE scope = ? AND parent_id = ? AND is_fork IS NULL ORDER BY number;
 
 -- name: active_count
 SELECT active FROM counted WHERE name = ?;
 
 -- name: count_active
-SELECT count(*) FROM session WHERE scope = ? AND status IN ('active', 'suspended') AND seen IS NULL;
+SELECT count(*) FROM session WHERE scope = ? AND status IN ('active', 'suspended') AND imported IS NULL;
 
 -- name: begin_counting
 INSERT INTO counted (name, active) VALUES (?, ?);
@@ -149,4 +149,4 @@ WHERE (scope, session_id) NOT IN (SELECT scope, id FROM session) LIMIT 100;
 
 -- name: miscounted
 SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM counted WHERE active <> (
-  SELECT count(*) FROM session WHERE session.scope = counted.name AND status IN ('active', 'suspended') AND seen IS NULL);
+  SELECT count(*) FROM session WHERE session.scope = counted.name AND status IN ('active', 'suspended') AND imported IS NULL);

@@ -1,8 +1,9 @@
-"""Whether what is open still is what the names name. What is written into a file that has lost its name is gone with the process.
+"""Whether what is open still is what the names name. What is written into a file that has lost its name is gone with
+the process.
 
-Asking costs a commit nothing that can be measured: the folder is asked, which no commit writes. A file that a commit writes is asked for
-its times (any stat does that) only when the folder has changed: the kernel gives it new ones with the next write, which then is one more
-to wait for.
+Asking costs a commit nothing that can be measured: the folder is asked, which no commit writes. A file that a commit
+writes is asked for its times (any stat does that) only when the folder has changed: the kernel gives it new ones with
+the next write, which then is one more to wait for.
 """
 
 import errno
@@ -11,7 +12,8 @@ import os
 import stat
 import time
 
-#: Nanoseconds within which two changes of a folder may leave it with one time: a tick of the kernel's, or what coarse file systems count in.
+#: Nanoseconds within which two changes of a folder may leave it with one time: a tick of the kernel's, or what coarse
+#: file systems count in.
 TICK, COARSE = 20_000_000, 3_000_000_000
 _COARSE_UNIT = 10_000_000
 _MARK = 64  # the last real-time signal
@@ -54,10 +56,12 @@ class Files:
         self._folder = folder
         first, *others = (os.path.join(folder, name) for name in names)
         self._known = {path: _identity(os.stat(path)) for path in (first, *filter(os.path.exists, others))}
-        self._settled = None  # how the folder was when all was well, unless that was so lately that it would look the same after a change
+        # how the folder was when all was well, unless that was so lately that it would look the same after a change
+        self._settled = None
 
     def missing(self):
-        """Return the path of one that was removed or replaced, or None. Who is not let in to look is told of nothing."""
+        """Return the path of one that was removed or replaced, or None. Who is not let in to look is told of
+        nothing."""
         try:
             if _changed(os.stat(self._folder)) == self._settled:
                 return None

@@ -11,10 +11,12 @@ from plue_session.model import LogRow, Share
 from plue_session.primitives import get_ident
 from plue_session.rules.jsontext import loads
 
-#: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not of the future: a
+#: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not
+#: of the future: a
 #: clock that was set back leaves old rows behind those.
 TRIM_ROWS, FIRST_ROWS = 1000, 8
-#: Sessions of a list that are put together at a time where it is to leave no trace in memory: texts of more than 128 KiB have the allocator keep
+#: Sessions of a list that are put together at a time where it is to leave no trace in memory: texts of more than 128
+#: KiB have the allocator keep
 #: more for each thread (50 MB instead of 31 for 5,000 sessions, measured).
 PART = 32
 #: Later than any time.
@@ -29,14 +31,15 @@ ACTIVE = ("active", "suspended")
 
 _SQL = queries.parse(queries.read("queries.sql"))
 _BEGIN, _COMMIT, _SAVEPOINT, _RELEASE, _UNDO, _DATA_VERSION, _FIND, _APPEND = (
-    _SQL[name] for name in ("begin", "commit", "savepoint", "release", "undo", "data_version", "find", "append"))
+    _SQL[name] for name in ("begin", "commit", "savepoint", "release", "undo", "data_version", "find", "append")
+)
 
 
 class SqliteStore:
     """A `ports.Store` in `data_dir`/sessions.db for the sessions of one `scope`; the ids of the log span all scopes.
 
-    What the writer has read or written it keeps in mind (`_rows`, `_last`, `_number`, `_counted`, `_active`) for as long as SQLite's
-    data_version says that nobody else has written; what is undone it forgets.
+    What the writer has read or written it keeps in mind (`_rows`, `_last`, `_number`, `_counted`, `_active`) for as
+    long as SQLite's data_version says that nobody else has written; what is undone it forgets.
     """
 
     name = "sqlite"
@@ -125,21 +128,21 @@ class SqliteStore:
     def written(self):
         return self._connections.total_changes()
 
-    def find(self, session_id):
+    def load(self, session_id):
         row = self._row(session_id)
         return row and rows.session(row)
 
-    def find_key(self, key):
+    def load_by_key(self, key):
         found = self._change(_SQL["id_of_key"], (self._scope, key)).fetchone()
-        return found and self.find(found[0])
+        return found and self.load(found[0])
 
-    def find_role(self, role):
+    def load_by_role(self, role):
         found = self._change(_SQL["id_of_role"], (self._scope, role)).fetchone()
-        return found and self.find(found[0])
+        return found and self.load(found[0])
 
-    def find_token(self, token):
+    def load_by_token(self, token):
         found = self._change(_SQL["id_of_token"], (self._scope, token)).fetchone()
-        return found and self.find(found[0])
+        return found and self.load(found[0])
 
     def children(self, session_id):
         return [row[0] for row in self._change(_SQL["children"], (self._scope, session_id)).fetchall()]
@@ -158,7 +161,10 @@ class SqliteStore:
         return max(now_ms, self._number + 1)
 
     def insert(self, session):
-        if rows.number_in(session.id) not in (None, session.number):  # it is, or will be, another's: no index would tell
+        if rows.number_in(session.id) not in (
+            None,
+            session.number,
+        ):  # it is, or will be, another's: no index would tell
             raise failures.is_taken("id", session.id)
         new = rows.row(session)
         self._put(session, rows.insert(new, self._scope))
@@ -179,7 +185,7 @@ class SqliteStore:
             return
         self._put(session, change)
         self._keep(session.id, new)
-        if old[rows.STATUS] != new[rows.STATUS] or old[rows.SEEN] != new[rows.SEEN]:
+        if old[rows.STATUS] != new[rows.STATUS] or old[rows.IMPORTED] != new[rows.IMPORTED]:
             self._gain(_counts(new) - _counts(old))
         if old[rows.TAGS] != new[rows.TAGS]:
             self._put_tags(old[rows.NUMBER], rows.tags_of(old[rows.TAGS]), session.tags)
@@ -204,7 +210,9 @@ class SqliteStore:
         return Share(*found[0]) if found else None
 
     def put_share(self, share):
-        self._change(_SQL["put_share"], (share.session_id, share.share_id, share.url, share.created, share.expires, self._scope))
+        self._change(
+            _SQL["put_share"], (share.session_id, share.share_id, share.url, share.created, share.expires, self._scope)
+        )
 
     def drop_share(self, session_id):
         self._change(_SQL["drop_share"], (self._scope, session_id))
@@ -235,11 +243,11 @@ class SqliteStore:
         found = self._read(_SQL["info"], (self._scope, session_id, rows.number_in(session_id)))
         return found[0] if found else None
 
-    def look(self, session_id):
+    def read(self, session_id):
         found = self._read(_FIND, (self._scope, session_id, rows.number_in(session_id)))
         return rows.session(found[0]) if found else None
 
-    def look_at_children(self, session_id):
+    def read_children(self, session_id):
         return [row[0] for row in self._read(_SQL["children"], (self._scope, session_id))]
 
     def id_of_key(self, key):
@@ -253,8 +261,10 @@ class SqliteStore:
         try:
             return self._read(_SQL["list"], (self._scope,), bytes)[0][0] or b""
         except errors.LimitExceeded:
-            raise errors.LimitExceeded("the list has more than the 1,000,000,000 bytes that SQLite puts together",
-                                       "Read pages, with plue_session_query().") from None
+            raise errors.LimitExceeded(
+                "the list has more than the 1,000,000,000 bytes that SQLite puts together",
+                "Read pages, with plue_session_query().",
+            ) from None
 
     def infos_apart(self):
         parts, begun = [], (-1, -1)
@@ -284,6 +294,7 @@ class SqliteStore:
             nonlocal left
             left -= len(row[4])
             return left > 0
+
         return [LogRow(*row) for row in self._read(_SQL["events_after"], (log_id, self._scope, limit), room=room)]
 
     def log_state(self):
@@ -291,9 +302,9 @@ class SqliteStore:
 
     def check(self):
         try:
-            problems = [text for text, in self._read("PRAGMA integrity_check") if text != "ok"]
+            problems = [text for (text,) in self._read("PRAGMA integrity_check") if text != "ok"]
             for name in ("stray_tags", "stray_shares", "miscounted"):
-                problems += [text for text, in self._read(_SQL[name])]
+                problems += [text for (text,) in self._read(_SQL[name])]
             for session_id, *texts in self._read(_SQL["texts"]):
                 problems += [f"session {session_id}: not JSON: {text[:40]}" for text in texts if not _is_json(text)]
         except errors.Integrity as error:
@@ -364,7 +375,8 @@ class SqliteStore:
         return self._counted
 
     def _gain(self, count):
-        """Note that there are so many more active sessions; the table, if it counts them, is told once, before the commit."""
+        """Note that there are so many more active sessions; the table, if it counts them, is told once, before the
+        commit."""
         self._gained += count
         if self._active is not None:
             self._active += count
@@ -378,7 +390,7 @@ class SqliteStore:
 
 def _counts(row):
     """Return whether the session of this row is one of those that `active_count` counts."""
-    return row[rows.STATUS] in ACTIVE and row[rows.SEEN] is None
+    return row[rows.STATUS] in ACTIVE and row[rows.IMPORTED] is None
 
 
 def _is_json(text):

@@ -10,12 +10,12 @@ the same store within 50 ms. A failed call changes nothing and emits no event, b
 plue_session_delete() say. A parameter that is wrong by itself is refused at once, also while another process holds the
 store, or the server does not answer.
 
-With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
-what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
-first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
-time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
-reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
-fail with CONNECTION, in this version with either `offline`.
+With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store
+keeps what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the
+server first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave
+no answer in time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not).
+While it is away, reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask
+it fail), and changes fail with CONNECTION, in this version with either `offline`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 from plue_session.capi.surface.table import export
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", executor="commit")
 def plue_session_create(runtime, parent_id: ParentId) -> NewSession:
     """Create a session titled "Untitled", or as the server titles it.
 
@@ -37,27 +37,28 @@ def plue_session_create(runtime, parent_id: ParentId) -> NewSession:
     return runtime.sessions.create(parent_id or None)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", executor="commit")
 def plue_session_create_with(runtime, options_json: Options) -> NewSession:
     """Create a session with options.
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
-    description; role (the session starts with relay state CREATED; one live session per role); template (this version can
-    define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
-    folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
-    "plue_session" is the library's own name); the rest is kept here.
+    description; role (the session starts with relay state CREATED; one live session per role); template (this version
+    can define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an
+    existing folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in
+    which "plue_session" is the library's own name); the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
-    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live role:
-        names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live
+        role: names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED;
+        BUSY; IO.
     :opencode: POST /session
     """
     return runtime.sessions.create_with(options_json)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_get_or_create(runtime, key: Key) -> NewSession:
     """Return the session with this key, creating it if there is none: one session per key, also when threads and
     processes race. Keys are kept here: a server is asked only for what is new.
@@ -70,7 +71,7 @@ def plue_session_get_or_create(runtime, key: Key) -> NewSession:
     return runtime.sessions.get_or_create(key)
 
 
-@export(time="remote", lane="read")
+@export(time="remote", executor="read")
 def plue_session_open(runtime, id_or_key: IdOrKey) -> NewSession:
     """Return a new handle to an existing session; never creates one.
 
@@ -84,7 +85,7 @@ def plue_session_open(runtime, id_or_key: IdOrKey) -> NewSession:
     return runtime.sessions.open(id_or_key)
 
 
-@export(time="remote", lane="read")
+@export(time="remote", executor="read")
 def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) -> NewSession:
     """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
 
@@ -99,7 +100,7 @@ def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) ->
     return runtime.sessions.fork(session, message_id)
 
 
-@export(time="remote", lane="read", shim=False)
+@export(time="remote", executor="read", shim=False)
 def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     """Return what is known of the session, as JSON.
 
@@ -108,9 +109,9 @@ def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
     "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
 
-    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
-    it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
-    away the answer is what was last known, with `sync.state` "stale".
+    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a
+    server it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked.
+    While it is away the answer is what was last known, with `sync.state` "stale".
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -137,7 +138,7 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
     """
 
 
-@export(time="remote", lane="read")
+@export(time="remote", executor="read")
 def plue_session_list(runtime) -> OwnedArray:
     """Return every session as a JSON array of infos, by the time of their creation; [] when there are none.
 
@@ -151,16 +152,16 @@ def plue_session_list(runtime) -> OwnedArray:
     return runtime.sessions.list()
 
 
-@export(time="local", lane="read")
+@export(time="local", executor="read")
 def plue_session_query(runtime, query_json: Query) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
-    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
-    archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
-    "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
-    nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
-    No server is asked: this is what is known here.
+    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore,
+    updatedBefore (<, ms); archived (true or false); text (found in title or description, ignoring case). Order: sort
+    "updated" (default), "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000
+    (default 100); cursor, the nextCursor of the page before, together with the same query. A page costs the same
+    however many sessions there are. No server is asked: this is what is known here.
 
     :param query_json: a JSON object, or NULL for the first 100 by time of update.
     :returns: free it with plue_free_json(); NULL on failure.
@@ -169,7 +170,7 @@ def plue_session_query(runtime, query_json: Query) -> OwnedText:
     return runtime.sessions.query(query_json)
 
 
-@export(time="local", lane="read")
+@export(time="local", executor="read")
 def plue_session_count(runtime, query_json: Query) -> Count:
     """Return how many sessions match a query; sort, order, limit and cursor do not matter.
 
@@ -180,7 +181,7 @@ def plue_session_count(runtime, query_json: Query) -> Count:
     return runtime.sessions.count(query_json)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
     """Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
 
@@ -192,13 +193,14 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
-    Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
-    archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
-    only if they still hold. The server gets title, metadata and archived, and `base` is compared with what it has now.
+    Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the
+    object); archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch
+    is applied only if they still hold. The server gets title, metadata and archived, and `base` is compared with what
+    it has now.
 
     :param patch_json: a JSON object; {} changes nothing and emits nothing.
     :returns: 0, or -1.
@@ -209,10 +211,10 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> S
     return runtime.sessions.update(session, patch_json)
 
 
-@export(time="remote", lane="commit")
+@export(time="remote", executor="commit")
 def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, model_id: Name) -> Status:
-    """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
-    has them.
+    """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether
+    it has them.
 
     :param provider_id: such as "anthropic"; not empty.
     :param model_id: such as "claude-sonnet-4-5"; not empty.
@@ -224,13 +226,13 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, 
     return runtime.sessions.initialize(session, provider_id, model_id)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
-    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
-    first (not those that another server on the same database runs: see plue_session_abort); should it then refuse, the
-    sessions are as before, without these turns.
+    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are
+    aborted first (not those that another server on the same database runs: see plue_session_abort); should it then
+    refuse, the sessions are as before, without these turns.
 
     :returns: 0, or -1 (nothing was erased).
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
@@ -239,16 +241,16 @@ def plue_session_delete(runtime, session: SessionHandle) -> Status:
     return runtime.sessions.delete(session)
 
 
-@export(time="remote", lane="commit", away="urgent")
+@export(time="remote", executor="commit", away="urgent")
 def plue_session_abort(runtime, session: SessionHandle) -> Status:
     """End what is in flight for the session.
 
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
-    server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
-    other call to the server is waited for.
-    What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
+    server the turn that it runs is ended; the flag shows even if the server cannot be told, and no other call to the
+    server is waited for. What another server on the same database runs cannot be seen or ended from here: then 0 says
+    only that this one is idle.
 
     :returns: 0 (the server's turn is known to have ended), or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -257,27 +259,28 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     return runtime.sessions.abort(session)
 
 
-@export(time="remote", lane="read", away="urgent")
+@export(time="remote", executor="read", away="urgent")
 def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) -> Status:
     """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
 
     :param turn_id: the id of the user's message that began the turn, such as "msg_…".
     :returns: 0, also when the turn is over already or unknown; -1.
-    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY; IO.
+    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY;
+        IO.
     :opencode: POST /session/{id}/abort
     """
     return runtime.sessions.abort_turn(session, turn_id)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
-    is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
-    the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
-    A server that shares gives a `url` of its own, which is the `link`: then there is neither secret nor end. One that does
-    not share, or is away, leaves it to us.
+    is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its
+    creation the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call
+    makes a new one. A server that shares gives a `url` of its own, which is the `link`: then there is neither secret
+    nor end. One that does not share, or is away, leaves it to us.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
@@ -286,7 +289,7 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     return runtime.sharing.create(session)
 
 
-@export(time="remote", lane="commit", turn=True)
+@export(time="remote", executor="commit", turn=True)
 def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     """Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
 
@@ -297,7 +300,7 @@ def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     return runtime.sharing.withdraw(session)
 
 
-@export(time="local", lane="read")
+@export(time="local", executor="read")
 def plue_session_validate_share(runtime, session_id: SessionId, secret: Text) -> Status:
     """Tell whether `secret` opens the session's share, in constant time.
 
@@ -310,7 +313,11 @@ def plue_session_validate_share(runtime, session_id: SessionId, secret: Text) ->
     return runtime.sharing.validate(session_id, secret)
 
 
-@export(time="waits", lane="read", late="the synchronisation is not done in time; it goes on. See plue_session_sync_status().")
+@export(
+    time="waits",
+    executor="read",
+    late="the synchronisation is not done in time; it goes on. See plue_session_sync_status().",
+)
 def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
     """Synchronise with the server now: every session of the configured directory, as it is there.
 
@@ -319,15 +326,17 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
     However many threads wait here, they hold up no other call.
 
-    :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at once.
+    :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at
+        once.
     :returns: 0, or -1.
-    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER; IO.
+    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER;
+        IO.
     :opencode: GET /session
     """
     return runtime.sync.run(timeout_ms)
 
 
-@export(time="local", lane="read")
+@export(time="local", executor="read")
 def plue_session_sync_status(runtime) -> OwnedText:
     """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
 

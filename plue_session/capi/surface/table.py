@@ -4,7 +4,7 @@
 TIMES = {
     "instant": "instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.",
     "local": "local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s more to "
-             "learn how a commit that has begun ends). No network.",
+    "learn how a commit that has begun ends). No network.",
     "remote": "remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.",
     "waits": "waits, as described, at most as long as stated.",
 }
@@ -14,24 +14,33 @@ TABLE = {}
 
 
 def fingerprint():
-    """Spell what library and package must agree on: the operations in their order, their parameters and their lanes."""
-    return "|".join(f"{name}({' '.join(function.__annotations__.values())}):{row['lane']}/{row['away']}"
-                    for name, (function, row) in TABLE.items() if row["lane"])
+    """Spell what library and package must agree on: the operations in their order, their parameters and their
+    executors."""
+    return "|".join(
+        f"{name}({' '.join(function.__annotations__.values())}):{row['executor']}/{row['away']}"
+        for name, (function, row) in TABLE.items()
+        if row["executor"]
+    )
 
 
-def export(time, lane=None, away=None, shim=True, turn=False, late=None):
+def export(time, executor=None, away=None, shim=True, turn=False, late=None):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
-    `lane` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
+    `executor` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
     commit) or "read". `away` names those that run it when sessions live on a server: "remote" by default for what may
-    ask it, "urgent" for what must not wait behind such calls. A function without a lane is answered in C (capi/*.c); it
-    has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. With a server, those
-    with a `turn` are made one at a time for each session, or key: the next is not given to a thread before, which it would
-    keep from calls on others. `late` is what a caller hears who leaves when its time is up and the call has begun, if that
-    is not what all hear.
+    ask it, "urgent" for what must not wait behind such calls. A function without an executor is answered in C
+    (capi/*.c); it has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it.
+    With a server, those with a `turn` are made one at a time for each session, or key: the next is not given to a
+    thread before, which it would keep from calls on others. `late` is what a caller hears who leaves when its time is
+    up and the call has begun, if that is not what all hear.
     """
+
     def register(function):
-        place = away or ("remote" if time == "remote" else lane)
-        TABLE[function.__name__] = (function, {"time": time, "lane": lane, "away": lane and place, "shim": shim, "turn": turn, "late": late})
+        place = away or ("remote" if time == "remote" else executor)
+        TABLE[function.__name__] = (
+            function,
+            {"time": time, "executor": executor, "away": executor and place, "shim": shim, "turn": turn, "late": late},
+        )
         return function
+
     return register

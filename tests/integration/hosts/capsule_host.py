@@ -1,4 +1,5 @@
-"""A Python host that looks at a capsule before it starts the library: any attribute will do, as mocks, inspect and gevent do."""
+"""A Python host that looks at a capsule before it starts the library: any attribute will do, as mocks, inspect and
+gevent do."""
 
 import ctypes
 import datetime

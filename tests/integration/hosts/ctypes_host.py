@@ -13,12 +13,23 @@ plue = (ctypes.PyDLL if kind == "pydll" else ctypes.CDLL)(path)
 callback_type = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)
 pointer, text = ctypes.c_void_p, ctypes.c_char_p
 for name, result, parameters in (
-        ("init", ctypes.c_int, [text]), ("shutdown", None, []), ("get_last_error", text, []), ("get_last_error_code", ctypes.c_int, []),
-        ("session_create", pointer, [text]), ("session_get_info", pointer, [pointer]), ("session_list", pointer, []),
-        ("session_update_title", ctypes.c_int, [pointer, text]), ("session_create_share", pointer, [pointer]),
-        ("session_delete", ctypes.c_int, [pointer]), ("session_destroy", None, [pointer]), ("free_json", None, [pointer]),
-        ("event_subscribe", ctypes.c_uint32, [callback_type, pointer]), ("event_unsubscribe", None, [ctypes.c_uint32]),
-        ("event_poll", pointer, []), ("get_version", text, [])):
+    ("init", ctypes.c_int, [text]),
+    ("shutdown", None, []),
+    ("get_last_error", text, []),
+    ("get_last_error_code", ctypes.c_int, []),
+    ("session_create", pointer, [text]),
+    ("session_get_info", pointer, [pointer]),
+    ("session_list", pointer, []),
+    ("session_update_title", ctypes.c_int, [pointer, text]),
+    ("session_create_share", pointer, [pointer]),
+    ("session_delete", ctypes.c_int, [pointer]),
+    ("session_destroy", None, [pointer]),
+    ("free_json", None, [pointer]),
+    ("event_subscribe", ctypes.c_uint32, [callback_type, pointer]),
+    ("event_unsubscribe", None, [ctypes.c_uint32]),
+    ("event_poll", pointer, []),
+    ("get_version", text, []),
+):
     function = getattr(plue, "plue_" + name)
     function.restype, function.argtypes = result, parameters
 
@@ -45,7 +56,16 @@ import signal  # noqa: E402
 handler = signal.getsignal(signal.SIGINT)
 started = plue.plue_init(json.dumps({"dataDir": folder}).encode())
 if started != 0:
-    print(json.dumps({"code": plue.plue_get_last_error_code(), "error": plue.plue_get_last_error().decode(), "alive": sum(range(10)), "interruptible": interruptible()}))
+    print(
+        json.dumps(
+            {
+                "code": plue.plue_get_last_error_code(),
+                "error": plue.plue_get_last_error().decode(),
+                "alive": sum(range(10)),
+                "interruptible": interruptible(),
+            }
+        )
+    )
     sys.exit(0)
 
 titles = []
@@ -93,5 +113,16 @@ plue.plue_shutdown()
 assert plue.plue_init(json.dumps({"dataDir": folder}).encode()) == 0
 remaining = take(plue.plue_session_list())
 plue.plue_shutdown()
-print(json.dumps({"code": 0, "title": info["title"], "secret": len(secret), "titles": len(titles), "first": first["type"],
-                  "remaining": len(remaining), "version": plue.plue_get_version().decode()}))
+print(
+    json.dumps(
+        {
+            "code": 0,
+            "title": info["title"],
+            "secret": len(secret),
+            "titles": len(titles),
+            "first": first["type"],
+            "remaining": len(remaining),
+            "version": plue.plue_get_version().decode(),
+        }
+    )
+)

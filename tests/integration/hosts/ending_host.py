@@ -1,4 +1,5 @@
-"""A Python host that calls the library when its interpreter is just ending: from __del__ of an object that lives until then."""
+"""A Python host that calls the library when its interpreter is just ending: from __del__ of an object that lives until
+then."""
 
 import ctypes
 import os

@@ -1,4 +1,5 @@
-/* A host with a SIGINT handler of its own is sent SIGINT all the time while the library starts: it hears each, and lives. */
+/* A host with a SIGINT handler of its own is sent SIGINT all the time while the library starts: it hears each, and
+ * lives. */
 #include "check.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
-"""A Python host in which somebody holds the interpreter lock. argv[3]: "other", a thread of it, for the seconds of argv[4], while the
-library starts or serves a call; "sub", a sub-interpreter, which makes the call."""
+"""A Python host in which somebody holds the interpreter lock. argv[3]: "other", a thread of it, for the seconds of
+argv[4], while the library starts or serves a call; "sub", a sub-interpreter, which makes the call."""
 
 import ctypes
 import json
@@ -53,7 +53,9 @@ else:
         import _xxsubinterpreters as interpreters
     assert plue.plue_init(config) == 0
     other = interpreters.create()
-    interpreters.run_string(other, f'''if True:
+    interpreters.run_string(
+        other,
+        f"""if True:
         import ctypes, time
         holding = ctypes.PyDLL({path!r})
         holding.plue_get_last_error.restype = ctypes.c_char_p
@@ -64,7 +66,8 @@ else:
         assert b"sub-interpreter" in holding.plue_get_last_error()
         free = ctypes.CDLL({path!r})
         assert free.plue_session_count(None) == 0
-    ''')
+    """,
+    )
     assert plue.plue_session_count(None) == 0 and holding.plue_session_count(None) == 0
     plue.plue_shutdown()
     print("refused")

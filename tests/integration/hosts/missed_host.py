@@ -24,16 +24,16 @@ def processor_seconds(seconds):
 assert plue.plue_init(json.dumps({"dataDir": folder}).encode()) == 0, plue.plue_get_last_error()
 session = plue.plue_session_create(None)
 assert plue.plue_event_subscribe(callback, None)
-commits, = (each for each in gc.get_objects() if type(each).__name__ == "Commits")
-publish = commits._publish
+(writer,) = (each for each in gc.get_objects() if type(each).__name__ == "Commits")
+publish = writer._publish
 
 
 def miss(effects):
-    commits._publish = publish
+    writer._publish = publish
     raise MemoryError
 
 
-commits._publish = miss
+writer._publish = miss
 assert plue.plue_session_update_title(session, b"missed") == 0
 other = SqliteStore(folder, "another backend's")  # whose row is the newest of the log from now on
 other.begin()

@@ -1,4 +1,5 @@
-"""A Python host without cffi whose other thread adds to sys.path, again and again, while the library starts: nothing of that is lost, nothing stays."""
+"""A Python host without cffi whose other thread adds to sys.path, again and again, while the library starts: nothing of
+that is lost, nothing stays."""
 
 import ctypes
 import sys

@@ -1,7 +1,7 @@
 """A process that holds the library and does what it is told: a line of JSON in, a line of JSON out. See tests/peers.py.
 
-{"id", "call", "arguments", "async"?} -> {"id", "value", "code", "error", "at"}. Events that a subscription hears come as
-{"event", "at"}. Times are of the monotonic clock, which all processes of a machine share.
+{"id", "call", "arguments", "async"?} -> {"id", "value", "code", "error", "at"}. Events that a subscription hears come
+as {"event", "at"}. Times are of the monotonic clock, which all processes of a machine share.
 """
 
 import ctypes
@@ -15,14 +15,31 @@ pointer, text, integer = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 callback_type = ctypes.CFUNCTYPE(None, ctypes.c_uint8, text, pointer)
 SESSION, OWNED, STATUS, NOTHING, STATIC = "session", "owned", "status", "nothing", "static"
 KINDS = {
-    "init": (STATUS, [text]), "shutdown": (NOTHING, []), "get_app_info": (OWNED, []), "json_quote": (OWNED, [text]),
-    "session_create": (SESSION, [text]), "session_create_with": (SESSION, [text]), "session_get_or_create": (SESSION, [text]),
-    "session_open": (SESSION, [text]), "session_get_info": (OWNED, [pointer]), "session_peek_info": (OWNED, [pointer]),
-    "session_get_id": (OWNED, [pointer]), "session_list": (OWNED, []), "session_query": (OWNED, [text]), "session_count": (STATUS, [text]),
-    "session_update_title": (STATUS, [pointer, text]), "session_update": (STATUS, [pointer, text]),
-    "session_initialize": (STATUS, [pointer, text, text]), "session_delete": (STATUS, [pointer]), "session_abort": (STATUS, [pointer]),
-    "session_create_share": (OWNED, [pointer]), "session_unshare": (STATUS, [pointer]), "session_validate_share": (STATUS, [text, text]),
-    "session_destroy": (NOTHING, [pointer]), "event_poll": (OWNED, []), "get_last_error_json": (STATIC, []),
+    "init": (STATUS, [text]),
+    "shutdown": (NOTHING, []),
+    "get_app_info": (OWNED, []),
+    "json_quote": (OWNED, [text]),
+    "session_create": (SESSION, [text]),
+    "session_create_with": (SESSION, [text]),
+    "session_get_or_create": (SESSION, [text]),
+    "session_open": (SESSION, [text]),
+    "session_get_info": (OWNED, [pointer]),
+    "session_peek_info": (OWNED, [pointer]),
+    "session_get_id": (OWNED, [pointer]),
+    "session_list": (OWNED, []),
+    "session_query": (OWNED, [text]),
+    "session_count": (STATUS, [text]),
+    "session_update_title": (STATUS, [pointer, text]),
+    "session_update": (STATUS, [pointer, text]),
+    "session_initialize": (STATUS, [pointer, text, text]),
+    "session_delete": (STATUS, [pointer]),
+    "session_abort": (STATUS, [pointer]),
+    "session_create_share": (OWNED, [pointer]),
+    "session_unshare": (STATUS, [pointer]),
+    "session_validate_share": (STATUS, [text, text]),
+    "session_destroy": (NOTHING, [pointer]),
+    "event_poll": (OWNED, []),
+    "get_last_error_json": (STATIC, []),
 }
 RESULTS = {SESSION: pointer, OWNED: pointer, STATUS: integer, NOTHING: None, STATIC: text}
 for name, (kind, parameters) in KINDS.items():
@@ -57,7 +74,9 @@ def perform(command):
         say(id=command["id"], value=value, code=code, error=None, at=time.monotonic())
         return
     kind, _ = KINDS[name]
-    arguments = [argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments]
+    arguments = [
+        argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments
+    ]
     value = getattr(plue, "plue_" + name)(*arguments)
     at = time.monotonic()
     failed = kind in (SESSION, OWNED) and not value or kind == STATUS and value == -1

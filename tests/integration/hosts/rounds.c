@@ -1,4 +1,5 @@
-/* argv[1] rounds of create, read, delete, destroy: memory, descriptors and threads are the same after half of them and in the end. */
+/* argv[1] rounds of create, read, delete, destroy: memory, descriptors and threads are the same after half of them and
+ * in the end. */
 #include "check.h"
 
 enum { THREADS = 8, READERS = 4 }; /* so that commits are made in groups; descriptors of two connections that read */
@@ -43,12 +44,15 @@ int main(int count, char **arguments)
     for (int i = 0; i < THREADS; i++)
         end(others[i]);
     long grown = resident_kib() - kib;
-    /* The kernel lists a thread for a moment after its end, and a reader more may have been needed than at half time. */
-    for (double until = seconds() + 5; seconds() < until && (descriptors() > fds + READERS || threads() != tasks - THREADS);)
+    /* The kernel lists a thread for a moment after its end, and a reader more may have been needed than at half time.
+     */
+    for (double until = seconds() + 5;
+         seconds() < until && (descriptors() > fds + READERS || threads() != tasks - THREADS);)
         usleep(1000);
     CHECK(descriptors() <= fds + READERS && threads() == tasks - THREADS && plue_session_count(NULL) == 0);
     if (grown >= 1024 || count > 2)
-        fprintf(stderr, "%ld KiB at first, %ld KiB more after half of the rounds, %ld KiB more after all\n", before, kib - before, grown);
+        fprintf(stderr, "%ld KiB at first, %ld KiB more after half of the rounds, %ld KiB more after all\n", before,
+                kib - before, grown);
     CHECK(grown < 1024);
     plue_shutdown();
     return 0;

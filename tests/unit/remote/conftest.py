@@ -33,6 +33,7 @@ def two(tmp_path):
         world, stream = (first, second)[number], streams[number]
         while stream:
             world.sync.apply(stream.pop(0))
+
     yield first, second, deliver
     first.store.close()
     second.store.close()

@@ -21,7 +21,7 @@ def test_a_stale_snapshot_is_asked_for_and_what_is_new_is_told(world):
 
 def test_a_refresh_that_finds_nothing_new_takes_no_turn_of_the_writer(world):
     session = world.create()
-    world.commits.run = None
+    world.writer.run = None
     world.do(lambda on: on.sessions.get_info(session.id), session.id)
 
 
@@ -49,7 +49,7 @@ def test_a_session_that_the_server_no_longer_has_is_gone_here_too(world):
     del world.server.sessions[session.id]
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.get_info(session.id), session.id)
-    assert ("gone", session.id) in world.told.calls and world.store.look(session.id) is None
+    assert ("gone", session.id) in world.told.calls and world.store.read(session.id) is None
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.update_title(session.id, "x"), session.id)
 
@@ -59,7 +59,7 @@ def test_a_change_that_meets_no_session_has_it_looked_for(world):
     world.hold_back()
     del world.server.sessions[session.id]
     unchanged_by(world, errors.NotFound, lambda on: on.sessions.update_title(session.id, "x"), session.id)
-    assert world.chores() == ["look"] and world.store.look(session.id) is None
+    assert world.jobs() == ["reread"] and world.store.read(session.id) is None
 
 
 def test_an_answer_counts_though_the_servers_clock_was_set_back(world):

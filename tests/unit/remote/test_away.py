@@ -16,15 +16,15 @@ def test_away_reads_answer_what_was_last_known_and_say_so(world):
     world.sync.contact(AWAY)
     world.server.asked.clear()
     info = json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))
-    listed, = json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))
-    page, = json.loads(world.do(lambda on: on.sessions.query()))["sessions"]
+    (listed,) = json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))
+    (page,) = json.loads(world.do(lambda on: on.sessions.query()))["sessions"]
     assert {each["sync"]["state"] for each in (info, listed, page)} == {"stale"} and info["title"] == "T"
     assert world.server.asked == []
     world.sync.contact()
     assert json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "synced"
 
 
-def test_a_read_that_finds_out_first_answers_the_same_and_has_it_looked_at(world):
+def test_a_read_that_finds_out_first_answers_the_same_and_has_it_ended_at_at(world):
     session = world.create()
     world.server.fail.update(get=AWAY, survey=AWAY)
     assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["sync"]["state"] == "stale"
@@ -33,21 +33,30 @@ def test_a_read_that_finds_out_first_answers_the_same_and_has_it_looked_at(world
 
 
 @pytest.mark.requirement("P-161")
-@pytest.mark.parametrize("read", [lambda on, each: on.sessions.get_info(each), lambda on, each: on.sessions.list(), lambda on, each: on.sessions.query()])
-def test_a_read_that_is_answered_stale_has_the_server_looked_for_at_most_once_a_second(running, read, monkeypatch):
-    """The looks by themselves come ever more rarely: a host that reads would be told the old state for half a minute."""
-    until(lambda: running.sync.has_looked)
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda on, each: on.sessions.get_info(each),
+        lambda on, each: on.sessions.list(),
+        lambda on, each: on.sessions.query(),
+    ],
+)
+def test_a_read_that_is_answered_stale_has_the_server_ended_at_for_at_most_once_a_second(running, read, monkeypatch):
+    """The looks by themselves come ever more rarely: a host that reads would be told the old state for half a
+    minute."""
+    until(lambda: running.sync.has_listed)
     running.sync._interval = 60
     session = running.create()
 
     def away():
         running.server.fail["survey"] = away
         raise AWAY
+
     running.server.fail["survey"] = away
     monkeypatch.setattr(sync, "BACK_OFF", (60.0, 60.0))
     with pytest.raises(errors.Connection):
         running.do(lambda on: on.sync.run(5000))
-    running.sync._looked -= sync.SOON
+    running.sync._ended_at -= sync.SOON
     before = len(running.server.asked)
     for _ in range(5):
         running.do(lambda on: read(on, session.id), session.id)
@@ -55,7 +64,7 @@ def test_a_read_that_is_answered_stale_has_the_server_looked_for_at_most_once_a_
     assert running.server.asked[before:] == [("survey",)]
     assert len([line for level, line in running.log.lines if line.startswith("sync:")]) == 1
     running.server.fail.clear()
-    running.sync._looked -= sync.SOON
+    running.sync._ended_at -= sync.SOON
     running.do(lambda on: read(on, session.id), session.id)
     until(lambda: running.sync.connected)
 
@@ -67,11 +76,11 @@ def test_a_call_that_is_not_let_in_has_status_tell_so(world):
     assert world.sync._asked == 1
 
 
-def test_a_call_that_succeeds_while_it_is_away_has_it_looked_at(world):
+def test_a_call_that_succeeds_while_it_is_away_has_it_ended_at_at(world):
     world.sync.contact(AWAY)
     world.create()
     assert world.sync._asked == 1
-    world.look()
+    world.reconcile()
     assert world.sync.connected
 
 
@@ -79,7 +88,10 @@ def test_with_offline_fail_reads_fail(tmp_path):
     world = RemoteWorld({"offline": "fail"})
     session = world.create()
     world.sync.contact(AWAY)
-    for call, work in {"get": lambda on: on.sessions.get_info(session.id), "survey": lambda on: on.sessions.list()}.items():
+    for call, work in {
+        "get": lambda on: on.sessions.get_info(session.id),
+        "survey": lambda on: on.sessions.list(),
+    }.items():
         world.server.fail[call] = AWAY
         with pytest.raises(errors.Connection):
             world.do(work, session.id)

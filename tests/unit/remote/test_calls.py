@@ -12,8 +12,15 @@ from tests.remote_world import until
 @pytest.mark.requirement("P-150")
 def test_an_abort_ends_every_other_call_on_its_session_but_other_aborts():
     calls, end = Calls(), time.monotonic() + 60
-    blocked = [calls.begin(name, "ses_a", end) for name in ("plue_session_update_title", "plue_session_abort_turn", "plue_session_get_info")]
-    left = [calls.begin("plue_session_abort", "ses_a", end), calls.begin("plue_session_abort_turn", "ses_b", end), calls.begin("plue_session_list", None, end)]
+    blocked = [
+        calls.begin(name, "ses_a", end)
+        for name in ("plue_session_update_title", "plue_session_abort_turn", "plue_session_get_info")
+    ]
+    left = [
+        calls.begin("plue_session_abort", "ses_a", end),
+        calls.begin("plue_session_abort_turn", "ses_b", end),
+        calls.begin("plue_session_list", None, end),
+    ]
     calls.begin_abort("ses_a")
     until(lambda: all(isinstance(call.cancel.error, errors.Aborted) for call in blocked), 2)
     assert all(call.cancel.error is None for call in left)

@@ -9,7 +9,8 @@ from plue_session import errors
 from tests.remote_world import ANSWERED, AWAY, asked, in_thread, unchanged_by
 
 
-# -- changing --------------------------------------------------------------------------------------------------------------
+# -- changing
+# --------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-121", "P-123")
 def test_a_change_is_sent_alone_and_its_echoes_are_not_told(world):
     session = world.create(title="T", metadata={"a": 1})
@@ -17,12 +18,21 @@ def test_a_change_is_sent_alone_and_its_echoes_are_not_told(world):
     world.server.asked.clear()
     sent = []
     update = world.server.update
-    world.server.update = lambda session_id, **given: sent.append({name: given[name] for name in ("title", "metadata", "archived") if name in given}) or update(session_id, **given)
+    world.server.update = lambda session_id, **given: (
+        sent.append({name: given[name] for name in ("title", "metadata", "archived") if name in given})
+        or update(session_id, **given)
+    )
     world.do(lambda on: on.sessions.update_title(session.id, "U"), session.id)
-    world.do(lambda on: on.sessions.update(session.id, '{"metadata":{"b":2},"archived":true,"title":"V","addTags":["x"]}'), session.id)
+    world.do(
+        lambda on: on.sessions.update(session.id, '{"metadata":{"b":2},"archived":true,"title":"V","addTags":["x"]}'),
+        session.id,
+    )
     assert [list(each) for each in sent] == [["title"], ["title", "metadata", "archived"]]
-    assert world.told.take() == [("session.updated", {"id": session.id, "title": "U"}), ("session.updated", {"id": session.id, "title": "V"})]
-    assert world.chores() == [] and asked(world) == ["update", "update"]
+    assert world.told.take() == [
+        ("session.updated", {"id": session.id, "title": "U"}),
+        ("session.updated", {"id": session.id, "title": "V"}),
+    ]
+    assert world.jobs() == [] and asked(world) == ["update", "update"]
     info = world.info(session)
     assert (info["title"], info["metadata"], info["tags"], "archived" in info["time"]) == ("V", {"b": 2}, ["x"], True)
 
@@ -33,7 +43,7 @@ def test_echoes_that_come_late_are_not_told_either(world):
     world.hold_back()
     world.do(lambda on: on.sessions.update(session.id, '{"metadata":{"b":2},"archived":true,"title":"V"}'), session.id)
     world.deliver()
-    assert len(world.told.take()) == 1 and world.chores() == []
+    assert len(world.told.take()) == 1 and world.jobs() == []
 
 
 def test_another_clients_change_among_the_echoes_is_looked_for(world):
@@ -43,7 +53,7 @@ def test_another_clients_change_among_the_echoes_is_looked_for(world):
     world.held_back.clear()  # the echo is lost
     world.server.put(session.id, title="Theirs")
     world.deliver()
-    assert world.info(session)["title"] == "Mine" and world.chores() == ["look"]
+    assert world.info(session)["title"] == "Mine" and world.jobs() == ["reread"]
     assert world.info(session)["title"] == "Theirs"
 
 
@@ -67,12 +77,18 @@ def test_base_is_compared_with_what_the_server_has_now(world):
     assert world.server.sessions[session.id].title == "x"
 
 
-@pytest.mark.parametrize("error", [AWAY, errors.Server("the server answered 500", details=ANSWERED), errors.Timeout("late")])
+@pytest.mark.parametrize(
+    "error", [AWAY, errors.Server("the server answered 500", details=ANSWERED), errors.Timeout("late")]
+)
 def test_a_change_that_the_server_refuses_or_misses_changes_nothing(world, error):
     session = world.create(title="T", metadata={})
-    for call, work in {"update": lambda on: on.sessions.update_title(session.id, "x"), "delete": lambda on: on.sessions.delete(session.id),
-                       "fork": lambda on: on.sessions.fork(session.id), "create": lambda on: on.sessions.create(),
-                       "check_provider": lambda on: on.sessions.initialize(session.id, "fake", "fake-model")}.items():
+    for call, work in {
+        "update": lambda on: on.sessions.update_title(session.id, "x"),
+        "delete": lambda on: on.sessions.delete(session.id),
+        "fork": lambda on: on.sessions.fork(session.id),
+        "create": lambda on: on.sessions.create(),
+        "check_provider": lambda on: on.sessions.initialize(session.id, "fake", "fake-model"),
+    }.items():
         world.server.fail[call] = error
         unchanged_by(world, type(error), work, session.id)
 
@@ -85,6 +101,7 @@ def test_renames_reach_the_server_and_the_store_in_one_order(world):
     def slow():
         second.append(in_thread(lambda: world.do(lambda on: on.sessions.update_title(session.id, "B"), session.id)))
         assert not first.wait(0.1)
+
     world.server.during["update"] = slow
     world.do(lambda on: on.sessions.update_title(session.id, "A"), session.id)
     assert second[0]() is None
@@ -97,12 +114,15 @@ def test_who_waits_for_a_session_goes_home_at_its_deadline_and_when_cancelled(wo
     results = []
 
     def slow():
-        results.append(in_thread(lambda: world.do(lambda on: on.sessions.update_title(session.id, "B"), session.id, seconds=0.05)))
+        results.append(
+            in_thread(lambda: world.do(lambda on: on.sessions.update_title(session.id, "B"), session.id, seconds=0.05))
+        )
         assert isinstance(results[0](), errors.Timeout)
         call = world.calls.begin("test", session.id, time.monotonic() + 10)
-        waiting = in_thread(lambda: world.turnstile.hold(session.id, call).__enter__())
+        waiting = in_thread(lambda: world.session_locks.hold(session.id, call).__enter__())
         call.cancel.set(errors.Aborted("x"))
         results.append(waiting())
+
     world.server.during["update"] = slow
     world.do(lambda on: on.sessions.update_title(session.id, "A"), session.id)
     assert isinstance(results[1], errors.Aborted) and world.info(session)["title"] == "A"
@@ -120,7 +140,8 @@ def test_initialize_asks_whether_the_pair_is_there_and_writes_nothing(world):
     assert asked(world) == []
 
 
-# -- the automatic title ---------------------------------------------------------------------------------------------------
+# -- the automatic title
+# ---------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("O-027", "P-044")
 def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_shown(world):
     world.sync.on_state(None)
@@ -130,12 +151,15 @@ def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_
     world.told.take()
     world.server.put(session.id, title="A title")
     assert world.info(session)["title"] == "Mine"
-    assert world.chores() == ["title"]
+    assert world.jobs() == ["title"]
     assert world.server.sessions[session.id].title == "Mine" and world.info(session)["title"] == "Mine"
     assert [data for _, data in world.told.take() if "title" in data] == []
     world.now += 11_000
     world.server.put(session.id, title="Theirs")  # once: the server makes one title
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    assert (
+        world.jobs() == ["title"]
+        and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    )
 
 
 @pytest.mark.requirement("O-027", "P-044")
@@ -148,7 +172,9 @@ def test_a_title_set_over_one_that_is_defended_is_defended_like_it(world, second
     world.do(lambda on: on.sessions.update_title(session.id, second), session.id)
     world.server.put(session.id, title="A title")
     assert world.info(session)["title"] == second
-    assert world.chores() == ["title"] and world.server.sessions[session.id].title == second == world.info(session)["title"]
+    assert (
+        world.jobs() == ["title"] and world.server.sessions[session.id].title == second == world.info(session)["title"]
+    )
 
 
 def test_a_title_set_twice_before_the_first_turn_is_not_defended_against_other_clients(world):
@@ -160,7 +186,7 @@ def test_a_title_set_twice_before_the_first_turn_is_not_defended_against_other_c
     world.now += 1_000
     world.do(lambda on: on.sessions.update_title(session.id, "Newer"), session.id)
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
+    assert world.jobs() == ["title"] and world.info(session)["title"] == "Theirs"
 
 
 @pytest.mark.requirement("O-027", "P-044")
@@ -171,7 +197,10 @@ def test_the_automatic_title_does_not_win_because_another_client_renamed_first(w
     for title in ("Theirs", "A title"):
         world.now += 2_000
         world.server.put(session.id, title=title)
-        assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+        assert (
+            world.jobs() == ["title"]
+            and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+        )
 
 
 def test_a_title_that_comes_late_in_the_first_turn_is_put_back_once(world):
@@ -181,9 +210,11 @@ def test_a_title_that_comes_late_in_the_first_turn_is_put_back_once(world):
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 30_000
     world.server.put(session.id, title="A title")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    assert (
+        world.jobs() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    )
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == [] and world.info(session)["title"] == "Theirs"
+    assert world.jobs() == [] and world.info(session)["title"] == "Theirs"
 
 
 @pytest.mark.requirement("O-027", "P-044")
@@ -196,12 +227,12 @@ def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_
     world.server.put(session.id, title="A title")
     world.hold_back()
     world.server.put(session.id, title="A title", updated=world.now + 5)  # the turn goes on
-    assert world.chores() == ["title"]
+    assert world.jobs() == ["title"]
     world.deliver()
     assert world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
     world.now += 11_000
     world.server.put(session.id, title="Theirs")  # a wish, and no state on the way
-    assert world.chores() == ["title"]
+    assert world.jobs() == ["title"]
     assert [data["title"] for _, data in world.told.take() if "title" in data] == ["Theirs"]
 
 
@@ -212,13 +243,20 @@ def test_the_automatic_title_does_not_win_by_a_clock_that_is_ahead(world, ahead)
     world.server.clock_ahead = ahead
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
-    world.server.message(session.id, "msg_1", ended=False, created=world.now + ahead + 500)  # it was prompted before, and has an automatic title
+    world.server.message(
+        session.id, "msg_1", ended=False, created=world.now + ahead + 500
+    )  # it was prompted before, and has an automatic title
     world.now += 3_000
     world.server.put(session.id, title="A title")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    assert (
+        world.jobs() == ["title"] and world.info(session)["title"] == "Mine" == world.server.sessions[session.id].title
+    )
     world.now += 60_000
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    assert (
+        world.jobs() == ["title"]
+        and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    )
 
 
 def test_a_title_set_here_while_the_last_one_is_judged_is_kept(world):
@@ -230,8 +268,9 @@ def test_a_title_set_here_while_the_last_one_is_judged_is_kept(world):
 
     def again():
         world.do(lambda on: on.sessions.update_title(session.id, "Newer"), session.id)
+
     world.server.during["messages"] = again
-    assert world.chores() == ["title"]
+    assert world.jobs() == ["title"]
     assert world.info(session)["title"] == "Newer" == world.server.sessions[session.id].title
 
 
@@ -239,7 +278,7 @@ def test_another_clients_rename_outside_of_a_turn_is_accepted(world):
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
+    assert world.jobs() == ["title"] and world.info(session)["title"] == "Theirs"
 
 
 @pytest.mark.requirement("P-120")
@@ -249,7 +288,10 @@ def test_another_clients_rename_after_a_turn_that_began_after_ours_is_accepted(w
     world.server.message(session.id, "msg_1", created=world.now + 5_000, completed=world.now + 6_000)
     world.now += 8_000
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    assert (
+        world.jobs() == ["title"]
+        and world.info(session)["title"] == "Theirs" == world.server.sessions[session.id].title
+    )
 
 
 def test_another_clients_rename_long_after_the_first_turn_is_accepted(world):
@@ -259,11 +301,11 @@ def test_another_clients_rename_long_after_the_first_turn_is_accepted(world):
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 60_000
     world.server.put(session.id, title="Theirs")
-    assert world.chores() == ["title"] and world.info(session)["title"] == "Theirs"
+    assert world.jobs() == ["title"] and world.info(session)["title"] == "Theirs"
 
 
 def test_a_title_over_one_of_somebodys_is_not_defended(world):
     session = world.create(title="Given")
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="Theirs")
-    assert world.info(session)["title"] == "Theirs" and world.chores() == []
+    assert world.info(session)["title"] == "Theirs" and world.jobs() == []

@@ -1,25 +1,26 @@
-"""A server that has none of our sessions may be another one in the right one's place: nothing is erased for it, whoever asks it."""
+"""A server that has none of our sessions may be another one in the right one's place: nothing is erased for it, whoever
+asks it."""
 
 import json
 
 import pytest
 
 from plue_session import errors
-from plue_session.services import census
+from plue_session.services import reconcile
+from tests.fake_server import FakeServer
 from tests.remote_world import AWAY, RemoteWorld, until
-from tests.server_twin import ServerTwin
 
 
 def keyed(world, count=3):
     """Make sessions with keys, and let one look confirm them."""
     made = [world.do(lambda on, number=number: on.sessions.get_or_create(f"k{number}")) for number in range(count)]
-    world.look()
+    world.reconcile()
     return made
 
 
 def wrong(world, count=0):
     """Put another server, with sessions of its own, in the place of the right one."""
-    other = ServerTwin()
+    other = FakeServer()
     for _ in range(count):
         other.create(None, 1e12)
     for session in other.sessions.values():
@@ -30,22 +31,26 @@ def wrong(world, count=0):
 def restarted(world):
     """Another life of the library on the same store, as it begins."""
     again = RemoteWorld(store=world.store, server=world.server)
-    again.sync._census.lost()
+    again.sync._reconciliation.lost()
     return again
 
 
 def look(world):
     """Look, and let that fail."""
     try:
-        world.look()
+        world.reconcile()
     except errors.PlueError:
         return
     pytest.fail("the look found the server right")
 
 
-CALLS = {"update_title": lambda on, session: on.sessions.update_title(session, "x"), "abort": lambda on, session: on.sessions.abort(session),
-         "get_info": lambda on, session: on.sessions.get_info(session), "fork": lambda on, session: on.sessions.fork(session),
-         "delete": lambda on, session: on.sessions.delete(session)}
+CALLS = {
+    "update_title": lambda on, session: on.sessions.update_title(session, "x"),
+    "abort": lambda on, session: on.sessions.abort(session),
+    "get_info": lambda on, session: on.sessions.get_info(session),
+    "fork": lambda on, session: on.sessions.fork(session),
+    "delete": lambda on, session: on.sessions.delete(session),
+}
 
 
 @pytest.mark.requirement("P-117")
@@ -60,12 +65,19 @@ def test_a_call_that_the_wrong_server_answers_404_erases_nothing(call, looked):
         look(world)
     with pytest.raises(errors.NotFound):
         world.do(lambda on: CALLS[call](on, session))
-    world.chores()
-    assert world.store.look(session).key == "k0"
+    world.jobs()
+    assert world.store.read(session).key == "k0"
 
 
-@pytest.mark.parametrize("first", [lambda world: world.create(title="what a host does first"), lambda world: world.do(lambda on: on.sessions.list()),
-                                   lambda world: world.server.fail.update(get=errors.Server("500"))], ids=["create", "list", "failure"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda world: world.create(title="what a host does first"),
+        lambda world: world.do(lambda on: on.sessions.list()),
+        lambda world: world.server.fail.update(get=errors.Server("500")),
+    ],
+    ids=["create", "list", "failure"],
+)
 def test_what_is_recorded_of_the_wrong_server_since_the_start_does_not_make_it_the_right_one(world, first):
     session = keyed(world)[0].id
     wrong(world, 2)
@@ -73,7 +85,7 @@ def test_what_is_recorded_of_the_wrong_server_since_the_start_does_not_make_it_t
     first(again)
     look(again)
     look(again)
-    assert again.store.look(session).key == "k0"
+    assert again.store.read(session).key == "k0"
 
 
 def test_without_events_a_create_on_the_wrong_server_does_not_make_it_the_right_one(world):
@@ -81,38 +93,38 @@ def test_without_events_a_create_on_the_wrong_server_does_not_make_it_the_right_
     wrong(world)
     world.create(title="on the wrong one")
     look(world)
-    assert world.store.look(session).key == "k0"
+    assert world.store.read(session).key == "k0"
 
 
 def test_a_minute_of_doubt_begins_anew_after_an_outage(world, monkeypatch):
     session = keyed(world)[0].id
     wrong(world)
     look(world)
-    monkeypatch.setattr(census, "DOUBT", 0.0)
+    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
     world.server.fail["survey"] = AWAY
     look(world)
     look(world)  # found for the first moment
-    assert world.store.look(session).key == "k0"
+    assert world.store.read(session).key == "k0"
 
 
 def test_a_server_that_has_lost_all_is_believed_in_the_end(world, monkeypatch):
     session = keyed(world)[0].id
     wrong(world)
     look(world)
-    monkeypatch.setattr(census, "DOUBT", 0.0)
-    world.look()
-    assert world.store.look(session) is None
+    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
+    world.reconcile()
+    assert world.store.read(session) is None
     assert json.loads(b"[%b]" % world.store.infos()) == []
 
 
 # -- what else a look and its chores must bear -------------------------------------------------------------------------
 def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each(monkeypatch):
     world = RemoteWorld()
-    monkeypatch.setattr(census, "MISSING", 8)
+    monkeypatch.setattr(reconcile, "MISSING", 8)
     for number in range(30):
         world.create(title=str(number))
 
-    class Capped(ServerTwin):
+    class Capped(FakeServer):
         def survey(self, *arguments, **named):
             whole = self.sessions
             self.sessions = dict(list(whole.items())[:10])
@@ -120,6 +132,7 @@ def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each
                 return super().survey(*arguments, **named)
             finally:
                 self.sessions = whole
+
     world.server.__class__ = Capped
     world.server.asked.clear()
     world.sync.begin()
@@ -133,10 +146,11 @@ def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each
 def test_a_defect_in_a_chore_is_logged_and_does_not_end_the_thread(running):
     def bad(*_):
         raise AttributeError("a defect")
+
     done = []
-    running.sync.chore("look", "ses_1", bad)
+    running.sync.job("reread", "ses_1", bad)
     until(lambda: any("a defect" in line for _, line in running.log.lines))
-    running.sync.chore("look", "ses_2", lambda *_: done.append(1))
+    running.sync.job("reread", "ses_2", lambda *_: done.append(1))
     until(lambda: done)
 
 
@@ -145,6 +159,7 @@ def test_a_defect_in_what_is_heard_does_not_hold_its_session_for_ever(world, mon
 
     def defect(remote):
         raise RuntimeError("a defect")
+
     with monkeypatch.context() as patched:
         patched.setattr(world.mirror, "is_echo", defect)
         world.do(lambda on: on.sessions.update_title(session.id, "b"))
@@ -161,11 +176,12 @@ def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(wo
     def queued():  # a prompt that waited runs at once
         world.server.message(session.id, "msg_1", ended=True)
         world.server.message(session.id, "msg_2", ended=False)
+
     world.server.during["abort"] = queued
     world.do(lambda on: on.sessions.abort(session.id))
     assert world.info(session)["aborted"]
     world.server.message(session.id, "msg_2", ended=False)
-    world.chores()
+    world.jobs()
     assert not world.info(session)["aborted"]
 
 
@@ -174,7 +190,7 @@ def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(wo
 def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_left_to_the_look(call):
     world = RemoteWorld({"offline": "fail"})
     world.sync.on_state(AWAY)  # there is no stream
-    world.look()
+    world.reconcile()
     made = [world.do(lambda on, number=number: on.sessions.get_or_create(f"k{number}")) for number in range(3)]
     right = world.server.sessions
     wrong(world)
@@ -183,5 +199,5 @@ def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_le
             world.do(lambda on, session=session: CALLS[call](on, session.id), session.id)
     look(world)
     world.server.sessions = right
-    world.look()
+    world.reconcile()
     assert [world.store.id_of_key(f"k{number}") for number in range(3)] == [session.id for session in made]

@@ -36,7 +36,7 @@ def test_what_waits_for_its_turn_while_a_session_ends_does_not_bring_it_back(wor
     assert known[0] is True  # before anybody else can have the turn
     world.told.take()
     with pytest.raises(errors.NotFound):
-        world.commits.run(lambda unit: world.mirror.merge(unit, remote))
+        world.writer.run(lambda transaction: world.mirror.merge(transaction, remote))
     assert world.mirror.take_all([remote], None) == ([], None)
     assert world.store.info(session.id) is None and world.told.take() == []
 
@@ -46,7 +46,9 @@ def test_a_delete_names_the_directories_in_which_descendants_may_run(world, monk
     parent = world.create()
     world.create(parentId=world.create(parentId=parent.id, directory=str(tmp_path)).id)
     named, delete = [], world.server.delete
-    monkeypatch.setattr(world.server, "delete", lambda *names, elsewhere=(), **way: (named.append(elsewhere), delete(*names, **way)))
+    monkeypatch.setattr(
+        world.server, "delete", lambda *names, elsewhere=(), **way: (named.append(elsewhere), delete(*names, **way))
+    )
     world.do(lambda on: on.sessions.delete(parent.id), parent.id)
     assert named[0] == [str(tmp_path)]  # the others are the twin's own
 
@@ -54,11 +56,13 @@ def test_a_delete_names_the_directories_in_which_descendants_may_run(world, monk
 def test_a_session_whose_end_cannot_be_recorded_has_not_ended(world, monkeypatch):
     session = world.create()
     with monkeypatch.context() as full:
-        full.setattr(world.store, "commit", lambda: (_ for _ in ()).throw(errors.StoreIo("the disk is full", "Make room.")))
+        full.setattr(
+            world.store, "commit", lambda: (_ for _ in ()).throw(errors.StoreIo("the disk is full", "Make room."))
+        )
         with pytest.raises(errors.StoreIo):
             world.do(lambda on: on.sessions.delete(session.id), session.id)
     assert not world.mirror.has_ended(session.id) and world.store.info(session.id) is not None
-    world.chores()
+    world.jobs()
     assert world.store.info(session.id) is None
 
 
@@ -77,7 +81,7 @@ def test_what_is_heard_of_a_deleted_session_does_not_bring_it_back(world):
     world.server.tell, late = world.sync.apply, world.held_back[0]
     world.do(lambda on: on.sessions.delete(session.id), session.id)
     world.sync.apply(late)
-    assert world.chores() == [] and world.store.look(session.id) is None
+    assert world.jobs() == [] and world.store.read(session.id) is None
 
 
 def test_an_update_of_an_unknown_session_is_asked_for_before_it_is_believed(world):
@@ -86,7 +90,7 @@ def test_an_update_of_an_unknown_session_is_asked_for_before_it_is_believed(worl
     world.held_back.clear()
     world.server.tell = world.sync.apply
     world.server.put(session_id, title="Late")
-    assert world.store.look(session_id) is None and world.chores() == ["look"]
+    assert world.store.read(session_id) is None and world.jobs() == ["reread"]
     assert world.info(session_id)["title"] == "Late"
 
 
@@ -107,7 +111,7 @@ def test_a_delete_that_the_server_refuses_leaves_all_as_it_was(world):
     world.create(parentId=parent.id)
     world.server.fail["delete"] = errors.Server("the server answered 500", details=ANSWERED)
     unchanged_by(world, errors.Server, lambda on: on.sessions.delete(parent.id), parent.id)
-    assert world.chores() == ["look", "look"] and len(json.loads(b"[%b]" % world.store.infos())) == 2
+    assert world.jobs() == ["reread", "reread"] and len(json.loads(b"[%b]" % world.store.infos())) == 2
 
 
 def test_a_delete_after_another_clients_says_that_the_session_is_gone(world):
@@ -116,7 +120,7 @@ def test_a_delete_after_another_clients_says_that_the_session_is_gone(world):
     world.server.delete(session.id, time.monotonic() + 5)
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.delete(session.id), session.id)
-    assert world.store.look(session.id) is None
+    assert world.store.read(session.id) is None
 
 
 @pytest.mark.requirement("P-020", "P-021")
@@ -148,6 +152,7 @@ def test_an_abort_ends_the_calls_that_are_blocked_on_the_session_and_no_others(w
         woken.wait(1)
         world.calls.end(call)
         return call.cancel.error
+
     ended, untouched = in_thread(lambda: blocked(session.id)), in_thread(lambda: blocked(other.id))
     inside.wait()
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
@@ -162,10 +167,10 @@ def test_the_flag_clears_when_a_turn_begins_and_not_by_what_comes_late(world):
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
     world.server.message(session.id, "msg_1", ended=False)
     world.server.message(session.id, "msg_1")
-    assert "turn" not in world.chores() and world.info(session)["aborted"]
+    assert "turn" not in world.jobs() and world.info(session)["aborted"]
     world.told.take()
     world.server.message(session.id, "msg_2", ended=False)
-    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+    assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
     assert world.told.take() == [("session.updated", {"id": session.id})]
 
 
@@ -174,7 +179,7 @@ def test_a_turn_that_began_and_ended_before_anyone_looked_clears_it_too(world):
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
     world.server.message(session.id, "msg_2", ended=False)
     world.server.message(session.id, "msg_2")
-    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+    assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
 
 
 def test_without_events_a_look_clears_it(world):
@@ -183,8 +188,8 @@ def test_without_events_a_look_clears_it(world):
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
     world.server.message(session.id, "msg_1", ended=False)
     world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)  # as each turn does
-    world.look()
-    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+    world.reconcile()
+    assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
 
 
 @pytest.mark.requirement("P-021", "P-065")
@@ -196,11 +201,11 @@ def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, erro
     with pytest.raises(type(error)):
         world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
     world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1)
-    world.look()
-    assert "turn" in world.chores() and world.info(session)["aborted"]
+    world.reconcile()
+    assert "turn" in world.jobs() and world.info(session)["aborted"]
     world.server.message(session.id, "msg_2")
     assert world.server.put(session.id, updated=world.server.sessions[session.id].updated + 1) is None
-    assert world.chores() == ["turn"] and not world.info(session)["aborted"]
+    assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
 
 
 @pytest.mark.requirement("P-065")
@@ -216,9 +221,10 @@ def test_prompts_behind_the_aborted_turn_do_not_hide_its_message(world, monkeypa
         end = 21 if before is None else int(before)
         start = max(end - limit, 0)
         return [(message, []) for message in [said, *prompts][start:end]], str(start) if start else None
+
     monkeypatch.setattr(world.server, "messages", paged)
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
-    assert world.store.look(session.id).abort_mark == "msg_1"
+    assert world.store.read(session.id).abort_mark == "msg_1"
 
 
 @pytest.mark.parametrize("ahead", [-600_000, 0, 600_000])
@@ -226,10 +232,12 @@ def test_an_abort_that_learned_nothing_goes_by_the_time(world, ahead):
     world.server.clock_ahead = ahead
     session = world.create()
     world.server.fail["messages"] = AWAY
-    world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")  # that it ended is certain all the same
+    world.do(
+        lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort"
+    )  # that it ended is certain all the same
     for message, created, aborted in (("msg_1", world.now - 5000, True), ("msg_2", world.now + 5000, False)):
         world.server.message(session.id, message, ended=False, created=created + ahead)
-        world.chores()
+        world.jobs()
         assert world.info(session)["aborted"] is aborted
 
 
@@ -243,8 +251,8 @@ def test_a_turn_while_nobody_watched_clears_it_at_the_next_start(tmp_path):
     first.server.message(session.id, "msg_1")
     first.server.put(session.id, updated=first.server.sessions[session.id].updated + 1)
     second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
-    second.look()
-    assert second.chores() == ["turn"] and not second.info(session)["aborted"]
+    second.reconcile()
+    assert second.jobs() == ["turn"] and not second.info(session)["aborted"]
     second.store.close()
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.cancel import Cancel
-from plue_session.services import census
-from plue_session.services.census import MISSING
+from plue_session.services import reconcile
+from plue_session.services.reconcile import MISSING
 from tests.remote_world import AWAY, in_thread, titles, until
 
 
@@ -17,16 +17,16 @@ from tests.remote_world import AWAY, in_thread, titles, until
 def test_a_look_adds_changes_and_removes(world):
     world.hold_back()
     kept, gone = world.elsewhere(title="Kept"), world.elsewhere(title="Gone")
-    world.look()
+    world.reconcile()
     assert titles(world) == ["Gone", "Kept"]
     world.told.take()
     world.server.put(kept, title="Renamed")
     del world.server.sessions[gone]
     world.elsewhere(title="New")
-    world.look()
+    world.reconcile()
     assert titles(world) == ["New", "Renamed"]
     assert sorted(kind for kind, _ in world.told.take()) == ["session.created", "session.deleted", "session.updated"]
-    world.look()
+    world.reconcile()
     assert world.told.take() == []
 
 
@@ -35,8 +35,8 @@ def test_who_is_missing_from_a_list_is_asked_for_by_name(world):
     session = world.create()
     whole = world.server.survey
     world.server.survey = lambda *given, **more: forgetful(whole(*given, **more), session.id)
-    world.look()
-    assert world.store.look(session.id) is not None and ("get", session.id) in world.server.asked
+    world.reconcile()
+    assert world.store.read(session.id) is not None and ("get", session.id) in world.server.asked
 
 
 def forgetful(survey, session_id):
@@ -51,7 +51,7 @@ def test_of_other_directories_only_what_we_know_is_kept_in_step(world, tmp_path)
     world.hold_back()
     world.elsewhere(directory=str(tmp_path), title="Theirs")
     world.server.put(ours.id, title="Renamed")
-    world.look()
+    world.reconcile()
     assert titles(world) == ["Renamed"]
 
 
@@ -59,24 +59,25 @@ def test_what_is_being_changed_here_is_left_to_the_change(world):
     session = world.create(title="T")
 
     def meanwhile():
-        world.look()
+        world.reconcile()
         assert titles(world) == ["T"]
+
     world.server.during["update"] = meanwhile
     world.do(lambda on: on.sessions.update_title(session.id, "U"), session.id)
     world.hold_back()
     world.server.put(session.id, title="V")
-    world.look()
+    world.reconcile()
     assert titles(world) == ["V"]
 
 
 def test_a_change_back_that_no_event_told_is_seen_by_the_next_look(world):
     """The list says what the last list said, but the store has learned something else in between."""
     session = world.create(title="A")
-    world.look()
+    world.reconcile()
     world.do(lambda on: on.sessions.update_title(session.id, "B"), session.id)
     world.hold_back()
     world.server.put(session.id, title="A")
-    world.look()
+    world.reconcile()
     assert titles(world) == ["A"]
 
 
@@ -87,15 +88,16 @@ def test_one_session_that_cannot_be_recorded_does_not_keep_the_others_out(world)
         if session.title == "Bad":
             raise errors.StoreIo("no")
         insert(session)
+
     world.hold_back()
     for title in ("One", "Bad", "Two"):
         world.elsewhere(title=title)
     world.store.insert = failing
     with pytest.raises(errors.StoreIo):
-        world.look()
+        world.reconcile()
     assert titles(world) == ["One", "Two"]
     world.store.insert = insert
-    world.look()
+    world.reconcile()
     assert titles(world) == ["Bad", "One", "Two"]
 
 
@@ -105,12 +107,12 @@ def test_of_very_many_that_are_missing_some_are_asked_for_at_a_time(world):
         world.elsewhere(title=str(number))
     world.hold_back()
     kept = world.elsewhere(title="Kept")
-    world.look()
+    world.reconcile()
     world.server.sessions = {kept: world.server.sessions[kept]}
     world.told.take()
-    world.look()
+    world.reconcile()
     assert len(world.told.take()) == MISSING and world.sync._asked == 1 and world.sync.connected
-    world.look()
+    world.reconcile()
     assert titles(world) == ["Kept"]
 
 
@@ -125,28 +127,33 @@ def test_a_server_that_has_none_of_our_sessions_is_taken_for_another_one_for_a_m
     theirs = world.elsewhere(title="Of the wrong one")
     for _ in range(2):
         with pytest.raises(errors.Server, match="none of the 2 sessions"):
-            world.look()
+            world.reconcile()
     status = json.loads(world.sync.status())
     assert not status["connected"] and "none of the" in status["server"]["error"]
-    assert json.loads(world.do(lambda on: on.sessions.get_info(keyed.id), keyed.id))["sync"]["state"] == "stale"  # and not NOT_FOUND
+    assert (
+        json.loads(world.do(lambda on: on.sessions.get_info(keyed.id), keyed.id))["sync"]["state"] == "stale"
+    )  # and not NOT_FOUND
     world.sync.snapshot()  # the stream is all right
     world.server.sessions = right
-    world.look()
-    assert json.loads(world.sync.status())["connected"] and world.store.look(theirs) is None
+    world.reconcile()
+    assert json.loads(world.sync.status())["connected"] and world.store.read(theirs) is None
     assert world.info(keyed)["key"] == "k" and world.do(lambda on: on.sessions.get_or_create("k")).id == keyed.id
-    monkeypatch.setattr(census, "DOUBT", 0.0)
+    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
     world.server.sessions = {}
     with pytest.raises(errors.Server, match="none of the 2"):
-        world.look()
-    world.look()
+        world.reconcile()
+    world.reconcile()
     assert titles(world) == [] and json.loads(world.sync.status())["connected"]
 
 
 def test_a_session_that_is_being_changed_does_not_make_the_wrong_server_the_right_one(world):
     session = world.create(), world.create()
     world.server.sessions = {}
-    with world.turnstile.hold(session[0].id, world.calls.begin("test", None, time.monotonic() + 5)), pytest.raises(errors.Server, match="none"):
-        world.look()
+    with (
+        world.session_locks.hold(session[0].id, world.calls.begin("test", None, time.monotonic() + 5)),
+        pytest.raises(errors.Server, match="none"),
+    ):
+        world.reconcile()
     assert len(titles(world)) == 2
 
 
@@ -157,10 +164,13 @@ def test_of_two_that_look_at_the_wrong_server_at_the_same_time_none_erases(world
 
     def meanwhile():
         with pytest.raises(errors.Server, match="none"):
-            world.look()
-    world.server.during["survey"] = lambda: world.server.fail.update(get=lambda: world.server.fail.update(get=meanwhile))
+            world.reconcile()
+
+    world.server.during["survey"] = lambda: world.server.fail.update(
+        get=lambda: world.server.fail.update(get=meanwhile)
+    )
     with pytest.raises(errors.Server, match="none"):
-        world.look()
+        world.reconcile()
     assert len(titles(world)) == 2
 
 
@@ -169,10 +179,10 @@ def test_while_not_all_were_asked_for_none_is_taken_for_gone_where_no_other_is_t
     world.server.sessions = {}
     world.server.fail["get"] = AWAY
     with pytest.raises(errors.Connection):
-        world.look()
+        world.reconcile()
     assert len(titles(world)) == 2
     with pytest.raises(errors.Server, match="none"):
-        world.look()
+        world.reconcile()
 
 
 @pytest.mark.requirement("P-114", "O-032")
@@ -180,13 +190,13 @@ def test_a_session_that_was_missing_is_one_again_when_a_later_look_finds_it(worl
     session = world.create(title="T")
     world.create(title="C", parentId=session.id)
     world.hold_back()
-    world.look()
+    world.reconcile()
     right, world.server.sessions = world.server.sessions, {}
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.get_info(session.id), session.id)
     assert titles(world) == []
     world.server.sessions = right  # and the list is what it was before, to the byte
-    world.look()
+    world.reconcile()
     assert titles(world) == ["C", "T"]
 
 
@@ -201,14 +211,15 @@ def test_a_list_that_was_asked_for_before_its_end_brings_no_session_back(world, 
             world.do(lambda on: on.sessions.delete(session.id), session.id)
         else:
             world.mirror.end(session.id, missing=True)
+
     world.server.during["survey"] = meanwhile
     world.server.put(session.id, title="U")
     copy = dict(world.server.sessions)
-    world.look()
+    world.reconcile()
     assert titles(world) == []
     if how == "deleted":  # for ever
         world.server.sessions = copy
-        world.look()
+        world.reconcile()
         assert titles(world) == []
 
 
@@ -225,10 +236,10 @@ def test_a_list_makes_the_snapshots_that_it_confirms_young(world):
 def test_a_server_that_answers_nonsense_is_not_away_and_what_it_answered_is_shown(world):
     world.server.fail["survey"] = errors.Server("the server answered 500")
     with pytest.raises(errors.Server):
-        world.look()
+        world.reconcile()
     status = json.loads(world.sync.status())
     assert status["connected"] and status["server"]["error"] == "the server answered 500"
-    world.look()
+    world.reconcile()
     assert "error" not in json.loads(world.sync.status())["server"]
 
 
@@ -238,7 +249,7 @@ def test_list_answers_what_the_server_has_now(world):
     assert [each["title"] for each in json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))] == ["New"]
 
 
-def surveys(world):
+def session_listing(world):
     return [each[0] for each in world.server.asked].count("survey")
 
 
@@ -261,7 +272,7 @@ def test_lists_that_come_during_a_look_share_the_next_one(world):
     go.set()
     first()
     assert all("Meanwhile" in list_text[:].decode() for list_text in (each() for each in rest))
-    assert surveys(world) == 2
+    assert session_listing(world) == 2
 
 
 def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
@@ -275,11 +286,12 @@ def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
     cancel.set(errors.Aborted("aborted"))
     assert isinstance(waiting(1), errors.Aborted)
     go.set()
-    assert isinstance(first(), bytes) and surveys(world) == 1
+    assert isinstance(first(), bytes) and session_listing(world) == 1
 
 
 def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
-    """Where woken threads had to be quicker than it, the library's own looks had none, and the server was said to be away."""
+    """Where woken threads had to be quicker than it, the library's own looks had none, and the server was said to be
+    away."""
     world.elsewhere(title="One")
     whole, over = world.server.survey, threading.Event()
     world.server.survey = lambda *given, **more: (over.wait(0.002), whole(*given, **more))[1]
@@ -287,12 +299,13 @@ def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
     def list_on():
         while not over.is_set():
             world.do(lambda on: on.sessions.list())
+
     threads = [in_thread(list_on) for _ in range(2)]
     known = world.store.ids
     world.store.ids = lambda: [*known(), ("ses_elsewhere", "/elsewhere")]
     try:
         for _ in range(20):
-            world.look()  # fails when its five seconds are over
+            world.reconcile()  # fails when its five seconds are over
     finally:
         over.set()
     assert [each() for each in threads] == [None, None] and world.states == []
@@ -319,4 +332,6 @@ def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
     world.server.fail["survey"] = AWAY
     go.set()
     found = [first(), second(), third()]
-    assert [isinstance(each, errors.Connection) for each in found].count(True) == 1 and not any(each for each in found if not isinstance(each, Exception))
+    assert [isinstance(each, errors.Connection) for each in found].count(True) == 1 and not any(
+        each for each in found if not isinstance(each, Exception)
+    )

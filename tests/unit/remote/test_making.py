@@ -1,4 +1,5 @@
-"""Making sessions on a server: told of once, found again when an answer is lost, taken back when they cannot be recorded."""
+"""Making sessions on a server: told of once, found again when an answer is lost, taken back when they cannot be
+recorded."""
 
 import json
 import threading
@@ -8,7 +9,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.services.bound import Bound
+from plue_session.services.call_context import CallContext
 from plue_session.services.remote_sessions import RemoteSessions
 from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
@@ -23,24 +24,35 @@ def test_a_new_session_is_told_of_once_whenever_its_event_comes(world, when):
         world.deliver()
     assert world.told.take() == [("session.created", {"id": session.id})]
     info = world.info(session)
-    assert (info["title"], info["key"], info["tags"], info["backend"], info["sync"]["state"]) == ("One", "k", ["a"], "opencode", "synced")
+    assert (info["title"], info["key"], info["tags"], info["backend"], info["sync"]["state"]) == (
+        "One",
+        "k",
+        ["a"],
+        "opencode",
+        "synced",
+    )
 
 
 def test_what_another_process_has_heard_of_first_is_told_of_once(world):
     """The other one has the same store, and its own stream."""
+
     def other():
         made = next(iter(world.server.sessions.values()))
-        world.commits.run(lambda unit: world.mirror.merge(unit, made))
+        world.writer.run(lambda transaction: world.mirror.merge(transaction, made))
+
     world.hold_back()
     world.server.during["create"] = other
     session = world.do(lambda on: on.sessions.create())
     assert world.told.take() == [("session.created", {"id": session.id})]
-    assert not world.store.look(session.id).seen
+    assert not world.store.read(session.id).imported
 
 
 def test_options_that_only_we_keep_are_told_when_another_process_was_first(world):
     def other():
-        world.commits.run(lambda unit: world.mirror.merge(unit, next(iter(world.server.sessions.values()))))
+        world.writer.run(
+            lambda transaction: world.mirror.merge(transaction, next(iter(world.server.sessions.values())))
+        )
+
     world.hold_back()
     world.server.during["create"] = other
     session = world.create(tags=["a"])
@@ -48,10 +60,20 @@ def test_options_that_only_we_keep_are_told_when_another_process_was_first(world
 
 
 @pytest.mark.requirement("P-031")
-@pytest.mark.parametrize("work", [
-    lambda on: on.sessions.create("ses_../x"), lambda on: on.sessions.create_with('{"tittle":""}'), lambda on: on.sessions.create_with("{"),
-    lambda on: on.sessions.create_with('{"key":"ses_1"}'), lambda on: on.sessions.get_or_create("a/b"), lambda on: on.sessions.open("../x"),
-    lambda on: on.sessions.create_with('{"directory":"relative"}'), lambda on: on.sessions.open("ses_%2f"), lambda on: on.sessions.query("[]")])
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda on: on.sessions.create("ses_../x"),
+        lambda on: on.sessions.create_with('{"tittle":""}'),
+        lambda on: on.sessions.create_with("{"),
+        lambda on: on.sessions.create_with('{"key":"ses_1"}'),
+        lambda on: on.sessions.get_or_create("a/b"),
+        lambda on: on.sessions.open("../x"),
+        lambda on: on.sessions.create_with('{"directory":"relative"}'),
+        lambda on: on.sessions.open("ses_%2f"),
+        lambda on: on.sessions.query("[]"),
+    ],
+)
 def test_bad_parameters_never_reach_the_network(world, work):
     with pytest.raises((errors.InvalidParam, errors.JsonParse)):
         world.do(work)
@@ -62,7 +84,9 @@ def test_a_taken_key_a_live_role_and_the_limit_are_seen_before_the_server_is_ask
     world = RemoteWorld({"limits": {"activeSessions": 2}})
     first = world.create(key="k", role="r")
     world.server.asked.clear()
-    assert first.id in str(unchanged_by(world, errors.AlreadyExists, lambda on: on.sessions.create_with('{"key":"k"}')).cause)
+    assert first.id in str(
+        unchanged_by(world, errors.AlreadyExists, lambda on: on.sessions.create_with('{"key":"k"}')).cause
+    )
     unchanged_by(world, errors.AlreadyExists, lambda on: on.sessions.create_with('{"role":"r"}'))
     world.create()
     unchanged_by(world, errors.LimitExceeded, lambda on: on.sessions.create(), match="activeSessions")
@@ -72,7 +96,7 @@ def test_a_taken_key_a_live_role_and_the_limit_are_seen_before_the_server_is_ask
 def test_sessions_only_seen_on_the_server_do_not_count_for_the_limit():
     world = RemoteWorld({"limits": {"activeSessions": 1}})
     world.elsewhere()
-    world.look()
+    world.reconcile()
     world.create()
     unchanged_by(world, errors.LimitExceeded, lambda on: on.sessions.create())
 
@@ -83,6 +107,7 @@ def test_one_session_per_key_also_for_threads_that_race(world):
     def race():
         barrier.wait()
         return world.do(lambda on: on.sessions.get_or_create("key")).id
+
     assert len({result() for result in [in_thread(race) for _ in range(8)]}) == 1
     assert len(world.server.sessions) == 1
 
@@ -94,24 +119,26 @@ def take_key(world, token):
 
 def give_key(world, made):
     """Have another process record a session as the one with the key."""
-    def give(unit):
-        session = unit.store.find(made.id) or world.mirror.adopted(unit, made)
-        if not unit.store.find(made.id):
-            world.mirror.insert(unit, session)
-        session.key, session.seen, session.token = "key", False, made.token
-        unit.save(session, "session.updated", {"id": made.id})
-    world.commits.run(give)
+
+    def give(transaction):
+        session = transaction.store.load(made.id) or world.mirror.adopted(transaction, made)
+        if not transaction.store.load(made.id):
+            world.mirror.insert(transaction, session)
+        session.key, session.imported, session.token = "key", False, made.token
+        transaction.save(session, "session.updated", {"id": made.id})
+
+    world.writer.run(give)
 
 
 def test_one_session_per_key_also_when_another_process_is_faster(world):
-    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
         token = on.sessions._token_of("key")
 
     world.server.during["create"] = lambda: take_key(world, token)
     found = world.do(lambda on: on.sessions.get_or_create("key"))
     assert found.key == "key" and list(world.server.sessions) == [found.id]  # the second one was taken back
-    world.look()
-    world.chores()
+    world.reconcile()
+    world.jobs()
     assert list(world.server.sessions) == [found.id]  # and not the first, though both have the same token
 
 
@@ -119,36 +146,36 @@ def test_one_session_per_key_also_when_another_process_is_faster(world):
 @pytest.mark.parametrize("found", ["before it would be made", "for the one whose answer was lost"])
 def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_the_answer(world, found):
     """Both find it by the token that they share: whoever records it second must not take it back from the first."""
-    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
         token = on.sessions._token_of("key")
     if found == "before it would be made":
         world.server.during["find_created"] = lambda: give_key(world, theirs)
         theirs = world.server.create(token, time.monotonic() + 5)
     else:
-        world.look()
+        world.reconcile()
         world.server.during["create"] = lambda: give_key(world, next(iter(world.server.sessions.values())))
     session = world.do(lambda on: on.sessions.get_or_create("key"))
-    world.look()
-    world.chores()
-    assert list(world.server.sessions) == [session.id] and world.store.look(session.id).key == "key"
+    world.reconcile()
+    world.jobs()
+    assert list(world.server.sessions) == [session.id] and world.store.read(session.id).key == "key"
     assert [kind for kind, _ in world.told.take()].count("session.created") == 1
 
 
 def test_what_was_found_and_not_made_is_not_taken_back_whatever_fails(world):
     """It is of a process that is about to record it."""
-    with Bound(world.remote, "test", None, time.monotonic() + 5) as on:
+    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
         theirs = world.server.create(on.sessions._token_of("key"), time.monotonic() + 5)
     world.store.save = world.store.insert = lambda session: (_ for _ in ()).throw(errors.StoreIo("the disk is full"))
     with pytest.raises(errors.StoreIo):
         world.do(lambda on: on.sessions.get_or_create("key"))
-    world.chores()
+    world.jobs()
     assert list(world.server.sessions) == [theirs.id]
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(world, when):
     """It was made here and could not be recorded; the other one has found it by the token."""
-    world.look()
+    world.reconcile()
     commit, failed = world.store.commit, []
 
     def full():
@@ -156,6 +183,7 @@ def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(worl
             failed.append(True)
             raise errors.StoreIo("the disk is full")
         commit()
+
     world.store.commit = full
     if when == "at once":
         world.mirror.lose = lambda name, *more: give_key(world, next(iter(world.server.sessions.values())))
@@ -164,16 +192,16 @@ def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(worl
     world.server.tell = lambda change: None
     with pytest.raises(errors.StoreIo):
         world.do(lambda on: on.sessions.get_or_create("key"))
-    theirs, = world.server.sessions.values()
+    (theirs,) = world.server.sessions.values()
     if when == "later":
         give_key(world, theirs)
-    world.look()
-    world.chores()
-    assert list(world.server.sessions) == [theirs.id] and world.store.look(theirs.id).key == "key"
+    world.reconcile()
+    world.jobs()
+    assert list(world.server.sessions) == [theirs.id] and world.store.read(theirs.id).key == "key"
 
 
 def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
-    world.commits.run, run = None, world.commits.run
+    world.writer.run, run = None, world.writer.run
     with pytest.raises(TypeError):  # the process dies after the server has answered
         world.hold_back()
         world.server.during["create"] = lambda: None
@@ -181,27 +209,30 @@ def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_se
         sessions = RemoteSessions(world.remote, session_call)
         sessions._create({}, sessions._token_of("key"))
     world.calls.end(session_call)
-    world.commits.run = run
-    world.look()
-    orphan, = world.server.sessions
+    world.writer.run = run
+    world.reconcile()
+    (orphan,) = world.server.sessions
     assert world.do(lambda on: on.sessions.get_or_create("key")).id == orphan
-    assert len(world.server.sessions) == 1 and not world.store.look(orphan).seen
+    assert len(world.server.sessions) == 1 and not world.store.read(orphan).imported
 
 
 def test_a_session_that_cannot_be_recorded_is_taken_back(world):
     def full():
         raise errors.StoreIo("the disk is full")
+
     insert = world.store.insert
     world.store.insert = lambda session: full()
     unchanged_by(world, errors.StoreIo, lambda on: on.sessions.create())
     world.store.insert = insert
     assert world.server.sessions == {}
-    world.look()
+    world.reconcile()
     assert json.loads(b"[%b]" % world.store.infos()) == []
 
 
 def test_an_unknown_provider_makes_no_session(world):
-    unchanged_by(world, errors.ProviderInit, lambda on: on.sessions.create_with('{"provider":{"providerId":"x","modelId":"y"}}'))
+    unchanged_by(
+        world, errors.ProviderInit, lambda on: on.sessions.create_with('{"provider":{"providerId":"x","modelId":"y"}}')
+    )
     assert world.server.sessions == {}
 
 
@@ -211,15 +242,16 @@ def test_what_a_create_made_whose_answer_is_lost_for_good_is_taken_back(world):
 
     def lost():
         raise errors.Timeout("the server did not answer", details={"sent": True})
+
     world.server.during["create"] = lost
     unchanged_by(world, errors.Timeout, lambda on: on.sessions.create())
-    made, = world.server.sessions
+    (made,) = world.server.sessions
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.open(made))
     world.deliver()
-    world.look()
-    assert world.store.look(made) is None and world.told.take() == []
-    assert "take back" in world.chores() and world.server.sessions == {}
+    world.reconcile()
+    assert world.store.read(made) is None and world.told.take() == []
+    assert "take back" in world.jobs() and world.server.sessions == {}
 
 
 @pytest.mark.requirement("P-176")
@@ -228,31 +260,33 @@ def test_a_lost_create_with_a_title_like_a_forks_is_taken_back_too(world):
 
     def lost():
         raise errors.Timeout("the server did not answer", details={"sent": True})
+
     world.server.during["create"] = lost
     unchanged_by(world, errors.Timeout, lambda on: on.sessions.create_with('{"title":"Plan (fork #1)"}'))
     world.deliver()
-    world.look()
-    assert world.told.take() == [] and "take back" in world.chores() and world.server.sessions == {}
+    world.reconcile()
+    assert world.told.take() == [] and "take back" in world.jobs() and world.server.sessions == {}
 
 
 @pytest.mark.requirement("P-176")
 def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
     def lost():
         raise errors.Timeout("the server did not answer", details={"sent": True})
+
     world.hold_back()
     world.server.during["create"] = lost
     unchanged_by(world, errors.Timeout, lambda on: on.sessions.get_or_create("key"))
     found = world.do(lambda on: on.sessions.get_or_create("key"))
     assert list(world.server.sessions) == [found.id] and found.key == "key"
     world.deliver()
-    world.look()
-    assert world.told.take() == [("session.created", {"id": found.id})] and world.chores() == []
+    world.reconcile()
+    assert world.told.take() == [("session.created", {"id": found.id})] and world.jobs() == []
 
 
 @pytest.mark.requirement("P-176")
 def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
     first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
-    with Bound(first.remote, "test", None, time.monotonic() + 5) as on:
+    with CallContext(first.remote, "test", None, time.monotonic() + 5) as on:
         token = on.sessions._token_of("key")
     orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
     first.store.close()
@@ -268,10 +302,14 @@ def test_a_fork_is_not_taken_for_what_a_create_with_the_sources_key_made(world):
     theirs = world.server.fork(source.id, time.monotonic() + 5)
     world.do(lambda on: on.sessions.delete(source.id), source.id)
     world.server.fork(theirs.id, time.monotonic() + 5)
-    world.chores()
+    world.jobs()
     found = world.do(lambda on: on.sessions.get_or_create("main"))
-    assert found.id not in {source.id, ours.id, theirs.id} and found.title.startswith("New session") and found.key == "main"
-    assert world.store.find(theirs.id).token is None
+    assert (
+        found.id not in {source.id, ours.id, theirs.id}
+        and found.title.startswith("New session")
+        and found.key == "main"
+    )
+    assert world.store.load(theirs.id).token is None
 
 
 @pytest.mark.requirement("P-176", "O-054")
@@ -292,8 +330,8 @@ def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
     with pytest.raises(errors.AlreadyExists):
         world.create(key="key")
     assert len(world.server.sessions) == 2
-    world.look()
-    assert "take back" in world.chores() and len(world.server.sessions) == 1
+    world.reconcile()
+    assert "take back" in world.jobs() and len(world.server.sessions) == 1
     assert [each["key"] for each in json.loads(b"[%b]" % world.store.infos())] == ["key"]
 
 
@@ -301,10 +339,10 @@ def test_a_session_that_could_not_be_taken_back_is_taken_back_later(world):
 def test_metadata_stays_as_it_was_given_though_the_server_writes_it_otherwise(world):
     given = '{"2":1,"1":2.0,"n":12345678901234567890,"deep":[-0.0,true]}'
     session = world.create(metadata=json.loads(given))
-    text = world.store.look(session.id).metadata
+    text = world.store.read(session.id).metadata
     world.told.take()
     world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, True]})
-    assert world.told.take() == [] and world.store.look(session.id).metadata == text
+    assert world.told.take() == [] and world.store.read(session.id).metadata == text
     world.server.put(session.id, metadata={"1": 2, "2": 1, "n": 1.2345678901234567e19, "deep": [0, 1]})
     assert len(world.told.take()) == 1 and world.info(session)["metadata"]["deep"] == [0, 1]
 
@@ -315,7 +353,7 @@ def test_a_forks_parent_is_its_source_and_it_outlives_it(world):
     fork = world.do(lambda on: on.sessions.fork(source.id), source.id)
     assert (fork.parent_id, fork.title, fork.metadata) == (source.id, "S (fork #1)", '{"a":1}')
     assert world.told.take()[1:] == [("session.created", {"id": fork.id, "parentId": source.id})]
-    world.look()
+    world.reconcile()
     assert world.info(fork)["parentId"] == source.id
     world.do(lambda on: on.sessions.delete(source.id), source.id)
     assert json.loads(b"[%b]" % world.store.infos())[0]["id"] == fork.id
@@ -326,4 +364,4 @@ def test_a_fork_of_another_clients_session_is_told_of_once_too(world):
     world.told.take()
     fork = world.do(lambda on: on.sessions.fork(source), source)
     assert world.told.take() == [("session.created", {"id": fork.id, "parentId": source})]
-    assert world.chores() == ["look"] and world.told.take() == [] and not world.turnstile.unnamed
+    assert world.jobs() == ["reread"] and world.told.take() == [] and not world.session_locks.unnamed

@@ -9,7 +9,10 @@ from plue_session.model import EVENTS
 
 
 def log(world):
-    return [(EVENTS[row.kind], json.loads('{"x":0' + row.tail)["data"].get("title")) for row in world.store.events_after(0, 100)]
+    return [
+        (EVENTS[row.kind], json.loads('{"x":0' + row.tail)["data"].get("title"))
+        for row in world.store.events_after(0, 100)
+    ]
 
 
 @pytest.mark.requirement("P-122", "P-133")
@@ -19,13 +22,13 @@ def test_the_slower_ones_events_do_not_undo_what_the_faster_one_has_recorded(two
     first.server.put(session_id, title="Second")
     deliver(0)
     deliver(1)
-    second.chores()
+    second.jobs()
     assert log(first) == [("session.created", None), ("session.updated", "Second")]
     first.server.put(session_id, title="Third")
     deliver(1)
-    second.chores()
+    second.jobs()
     deliver(0)
-    first.chores()
+    first.jobs()
     assert log(first)[2:] == [("session.updated", "Third")] and second.info(session_id)["title"] == "Third"
 
 
@@ -33,7 +36,7 @@ def test_what_another_process_has_recorded_of_our_change_is_not_told_again(two):
     first, second, deliver = two
     session = first.create(title="T")
     deliver(0), deliver(1)
-    first.server.during["update"] = lambda: deliver(1) or second.chores()
+    first.server.during["update"] = lambda: deliver(1) or second.jobs()
     first.do(lambda on: on.sessions.update_title(session.id, "U"), session.id)
     deliver(0), deliver(1)
     assert log(first) == [("session.created", None), ("session.updated", "U")]
@@ -46,14 +49,14 @@ def test_what_one_process_makes_the_other_leaves_to_it(two):
     session = first.create(title="T", key="k", tags=["a"])
     deliver(0), deliver(1)
     assert log(first) == [("session.created", None)] and second.info(session)["key"] == "k"
-    assert second.chores() == ["look"] and len(log(first)) == 1
+    assert second.jobs() == ["reread"] and len(log(first)) == 1
 
 
 def test_what_one_process_died_over_the_other_records(two):
     first, second, deliver = two
     made = first.server.create(f"{first.store.store_id}-x", time.monotonic() + 5)
     deliver(1)
-    assert second.store.look(made.id) is None and second.chores() == ["look"]
+    assert second.store.read(made.id) is None and second.jobs() == ["reread"]
     assert second.info(made.id)["title"] == made.title
 
 
@@ -65,10 +68,11 @@ def test_a_list_that_was_overtaken_by_another_process_changes_nothing(two):
     def meanwhile():
         first.server.put(session_id, title="Second")
         deliver(1)
-        second.chores()
-    first.look()
+        second.jobs()
+
+    first.reconcile()
     first.server.put(session_id, title="Between")
     first.server.during["survey"] = meanwhile
-    first.look()
-    first.chores()
+    first.reconcile()
+    first.jobs()
     assert ("session.updated", "Second") in log(first) and log(first)[-1] == ("session.updated", "Second")

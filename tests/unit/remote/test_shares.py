@@ -43,7 +43,7 @@ def test_else_ours_is(world, why):
     assert made["link"] == f"{made['url']}#{made['secret']}" and share(world, session) == made
     world.do(lambda on: on.sharing.validate(session.id, made["secret"]))
     if why != "known to be away":
-        world.look()
+        world.reconcile()
     assert world.info(session)["share"]["url"] == made["url"]  # the server knows of none, and takes none away
 
 
@@ -55,7 +55,10 @@ def test_the_share_follows_the_servers(world):
     assert world.info(session)["share"] == {"url": "https://s/1"}
     world.server.put(session.id, share_url=None)
     assert "share" not in world.info(session)
-    assert world.told.take() == [("session.shared", {"id": session.id, "url": "https://s/1"}), ("session.unshared", {"id": session.id})]
+    assert world.told.take() == [
+        ("session.shared", {"id": session.id, "url": "https://s/1"}),
+        ("session.unshared", {"id": session.id}),
+    ]
 
 
 @pytest.mark.requirement("P-099", "P-100")
@@ -69,7 +72,7 @@ def test_a_share_of_the_servers_beside_one_of_ours_is_the_one_that_is_shown_answ
     world.told.take()
     unshare(world, session)
     assert world.server.sessions[session.id].share_url is None
-    world.look()
+    world.reconcile()
     assert "share" not in world.info(session) and world.told.take() == [("session.unshared", {"id": session.id})]
     assert world.store.share(session.id) is None
 
@@ -87,10 +90,10 @@ def test_a_share_that_the_server_does_not_withdraw_is_gone_here_and_withdrawn_la
     world.server.put(session.id, metadata={"touched": 1})  # the server still shows it
     assert "share" not in world.info(session)
     world.server.fail["unshare"] = why
-    assert "unshare" in world.chores() and world.server.sessions[session.id].share_url
-    world.look()
-    assert "unshare" in world.chores()
-    assert world.server.sessions[session.id].share_url is None and not world.store.look(session.id).unshared
+    assert "unshare" in world.jobs() and world.server.sessions[session.id].share_url
+    world.reconcile()
+    assert "unshare" in world.jobs()
+    assert world.server.sessions[session.id].share_url is None and not world.store.read(session.id).unshare_pending
     assert share(world, session)["url"] == f"https://share.example/{session.id}"
 
 
@@ -100,7 +103,7 @@ def test_a_share_is_withdrawn_on_the_server_at_once_when_it_can_be(world):
     share(world, session)
     unshare(world, session)
     unshare(world, session)
-    assert world.server.sessions[session.id].share_url is None and world.chores() == []
+    assert world.server.sessions[session.id].share_url is None and world.jobs() == []
     assert [each[0] for each in world.server.asked].count("unshare") == 1
 
 
@@ -109,14 +112,18 @@ def test_share_auto_shares_roots_and_not_children():
     world = RemoteWorld({"share": {"auto": True}})
     ours = world.create()
     child = world.create(parentId=ours.id)
-    assert world.info(ours)["share"]["url"].startswith("http://localhost:4780/share/") and "share" not in world.info(child)
+    assert world.info(ours)["share"]["url"].startswith("http://localhost:4780/share/") and "share" not in world.info(
+        child
+    )
     world.server.shares = True
     theirs = world.create()
     assert world.info(theirs)["share"] == {"url": f"https://share.example/{theirs.id}"}
 
 
 @pytest.mark.requirement("P-051", "P-099")
-@pytest.mark.parametrize("error", [errors.Busy("409"), errors.InvalidParam("400"), errors.AccessDenied("401"), errors.NotFound("404"), AWAY])
+@pytest.mark.parametrize(
+    "error", [errors.Busy("409"), errors.InvalidParam("400"), errors.AccessDenied("401"), errors.NotFound("404"), AWAY]
+)
 def test_share_auto_shares_by_itself_what_the_server_refuses_to_share(error):
     world = RemoteWorld({"share": {"auto": True}})
     world.server.fail["share"] = error
@@ -145,6 +152,6 @@ def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
     world.sync.contact(AWAY)
     unshare(world, session)
     assert json.loads(world.sync.status())["pending"] == 1
-    world.look()
-    world.chores()
+    world.reconcile()
+    world.jobs()
     assert json.loads(world.sync.status())["pending"] == 0 and world.server.sessions[session.id].share_url is None

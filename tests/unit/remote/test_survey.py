@@ -9,7 +9,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode import survey
 from plue_session.adapters.opencode.survey import Survey
-from tests.server_twin import ServerTwin
+from tests.fake_server import FakeServer
 from tests.unit.test_opencode_shapes import SESSION
 
 
@@ -38,12 +38,32 @@ def test_a_session_that_cannot_be_read_costs_itself_alone(odd, depth):
     text = json.dumps([{**SESSION, "id": "ses_one"}, {**SESSION, "id": "ses_odd", **odd}, {**SESSION, "id": "ses_two"}])
     text = text.replace('"deep"', '{"a":' * depth + '"}]"' + "}" * depth).encode()
     found = Survey(text)
-    assert [each.id for each in found.changed] == ["ses_one", "ses_two"] and found.unreadable == ["ses_odd"] and "ses_odd" in found.ids
+    assert (
+        [each.id for each in found.changed] == ["ses_one", "ses_two"]
+        and found.unreadable == ["ses_odd"]
+        and "ses_odd" in found.ids
+    )
     again = Survey(text + b" ", found)
     assert (again.changed, again.unreadable) == ([], [])
 
 
-@pytest.mark.parametrize("bad", [b"{}", b"", b"[", b"[1", b"[{}]", b"[1]", b"[]x", b"[{},]", b"null", b"[" * 100_000, body({})[:-1], body({}) + b","])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{}",
+        b"",
+        b"[",
+        b"[1",
+        b"[{}]",
+        b"[1]",
+        b"[]x",
+        b"[{},]",
+        b"null",
+        b"[" * 100_000,
+        body({})[:-1],
+        body({}) + b",",
+    ],
+)
 def test_what_is_no_list_of_sessions_is_the_servers_fault(bad):
     with pytest.raises(errors.Server):
         Survey(bad)
@@ -52,7 +72,13 @@ def test_what_is_no_list_of_sessions_is_the_servers_fault(bad):
 @pytest.mark.parametrize("piece", [1, 2, 7, 64, 1000])
 def test_a_list_says_the_same_in_whatever_pieces_it_is_read(monkeypatch, piece):
     title = 'a "quoted" \\\\ \u00e9\u6587\U0001f600 [{]},' * 3
-    text = b" \n" + json.dumps([{**SESSION, "id": f"ses_{n}", "title": title * n} for n in range(12)], ensure_ascii=False, indent=1).encode() + b"\r\n"
+    text = (
+        b" \n"
+        + json.dumps(
+            [{**SESSION, "id": f"ses_{n}", "title": title * n} for n in range(12)], ensure_ascii=False, indent=1
+        ).encode()
+        + b"\r\n"
+    )
     odd = text.replace(b'"ses_3"', b'"ses_3", "metadata": ' + b'{"a":' * 2_000 + b"1" + b"}" * 2_000)
     whole, oddly = Survey(text), Survey(odd)
     monkeypatch.setattr(survey, "PIECE", piece)
@@ -84,5 +110,7 @@ def test_a_long_list_is_read_from_memory_of_its_own_and_is_not_in_memory_twice()
 
 
 def test_the_twin_is_told_apart_from_the_real_one_by_nothing_that_the_services_use():
-    port = {name for name in dir(__import__("plue_session.ports", fromlist=["Server"]).Server) if not name.startswith("_")}
-    assert port <= set(dir(ServerTwin))
+    port = {
+        name for name in dir(__import__("plue_session.ports", fromlist=["Server"]).Server) if not name.startswith("_")
+    }
+    assert port <= set(dir(FakeServer))

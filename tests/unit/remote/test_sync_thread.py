@@ -7,8 +7,8 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.services import chores, sync
-from plue_session.services.chores import TRIES
+from plue_session.services import jobs, sync
+from plue_session.services.jobs import TRIES
 from tests.remote_world import AWAY, in_thread, titles, until
 
 
@@ -25,8 +25,13 @@ def test_the_streams_own_snapshot_is_the_first_look(world):
     world.sync.begin()
     world.sync.snapshot()
     world.sync.on_state(None)
-    assert json.loads(world.sync.status()) == {"connected": True, "pending": 0, "conflicts": [], "lastSync": world.now,
-                                               "server": {"url": "http://twin", "events": True}}
+    assert json.loads(world.sync.status()) == {
+        "connected": True,
+        "pending": 0,
+        "conflicts": [],
+        "lastSync": world.now,
+        "server": {"url": "http://twin", "events": True},
+    }
     threading.Event().wait(1.2)
     assert [each[0] for each in world.server.asked].count("survey") == 1
     world.sync.on_state(AWAY)  # what was told while nobody listened is looked for at once
@@ -60,6 +65,7 @@ def test_sync_waits_for_a_look_that_began_after_it(running):
     def slow():
         entered.set()
         go.wait(5)
+
     running.server.during["survey"] = slow
     entered.wait(5)
     running.hold_back()
@@ -78,7 +84,7 @@ def test_who_asks_again_and_again_leaves_nothing_behind(world):
     ends = []
     for number in range(5):
         world.sync.run(1).then(lambda outcome, number=number: ends.append((number, type(outcome))))
-        until(lambda: world.sync._waiting[-1][0].until < time.monotonic())
+        until(lambda: world.sync._waiting[-1][0].deadline < time.monotonic())
     assert ends == [(number, errors.Timeout) for number in range(4)] and len(world.sync._waiting) == 1
     world.sync.end()
     assert ends[4:] == [(4, errors.Closed)] and world.sync._waiting == []
@@ -111,34 +117,39 @@ def test_chores_that_miss_the_server_are_done_when_it_is_back(world):
         done.append(session_id)
         if len(done) == 1:
             raise AWAY
-    world.sync.chore("look", session.id, work)
-    world.chores()
-    assert world.chores() == [] and len(done) == 1
-    world.look()
-    assert world.chores() == ["look"] and len(done) == 2
+
+    world.sync.job("reread", session.id, work)
+    world.jobs()
+    assert world.jobs() == [] and len(done) == 1
+    world.reconcile()
+    assert world.jobs() == ["reread"] and len(done) == 2
 
 
 def test_a_chore_that_fails_is_tried_again_and_not_for_ever(world):
     def work(session_id, until, cancel):
         raise errors.Server("no")
-    world.sync.chore("look", "ses_x", work)
+
+    world.sync.job("reread", "ses_x", work)
     rounds = 0
-    while world.chores():
-        world.look()
+    while world.jobs():
+        world.reconcile()
         rounds += 1
-    assert rounds == TRIES and world.log.lines == [("warning", "sync look: no.")] * TRIES and world.sync._chores._tries == {}
+    assert (
+        rounds == TRIES and world.log.lines == [("warning", "sync reread: no.")] * TRIES and world.sync._jobs._tries == {}
+    )
 
 
 def test_chores_that_stall_do_not_keep_a_look_waiting_and_come_ever_more_rarely(running, monkeypatch):
-    """A server that does not answer one request answers others: four of these kept the synchronisation from all for 40 seconds."""
-    monkeypatch.setattr(sync, "CHORE", 0.2)
-    monkeypatch.setattr(sync, "CHORES", 0.1)
-    monkeypatch.setattr(chores, "BACK_OFF", (60.0, 60.0))
-    until(lambda: running.sync.has_looked)
+    """A server that does not answer one request answers others: four of these kept the synchronisation from all for 40
+    seconds."""
+    monkeypatch.setattr(sync, "JOB", 0.2)
+    monkeypatch.setattr(sync, "JOBS", 0.1)
+    monkeypatch.setattr(jobs, "BACK_OFF", (60.0, 60.0))
+    until(lambda: running.sync.has_listed)
     running.sync._interval = 60
     running.do(lambda on: on.sync.run(5000), seconds=5)
     order, pending, survey = [], [], running.server.survey
-    running.server.survey = lambda *given, **more: (order.append("look"), survey(*given, **more))[1]
+    running.server.survey = lambda *given, **more: (order.append("reread"), survey(*given, **more))[1]
 
     def stall(session_id, until_then, cancel):
         order.append(session_id)
@@ -146,50 +157,54 @@ def test_chores_that_stall_do_not_keep_a_look_waiting_and_come_ever_more_rarely(
         assert until_then - time.monotonic() < 0.21
         threading.Event().wait(0.2)
         raise errors.Timeout("the server did not answer in time")
+
     for number in range(4):
-        running.sync.chore("unshare", f"ses_{number}", stall)
+        running.sync.job("unshare", f"ses_{number}", stall)
     until(lambda: len(order) == 1)
     running.do(lambda on: on.sync.run(5000), seconds=5)
-    assert order[1] == "look"
+    assert order[1] == "reread"
     until(lambda: len(order) > 2)  # the next one has begun
     running.do(lambda on: on.sync.run(5000), seconds=5)
-    assert order[:2] + order[3:4] == ["ses_0", "look", "look"]
-    while len(order) - order.count("look") < 8:
+    assert order[:2] + order[3:4] == ["ses_0", "reread", "reread"]
+    while len(order) - order.count("reread") < 8:
         running.do(lambda on: on.sync.run(5000), seconds=5)
     for _ in range(3):  # each was done twice; the third time has to wait
         running.do(lambda on: on.sync.run(5000), seconds=5)
-    assert len(order) - order.count("look") == 8 and max(pending) == 4
+    assert len(order) - order.count("reread") == 8 and max(pending) == 4
 
 
 def test_what_is_asked_for_again_does_not_come_before_its_time(world):
     def work(session_id, until, cancel):
         raise errors.Server("no")
+
     for _ in range(2):
-        world.sync.chore("unshare", "ses_x", work)
-        world.chores()
-    world.sync.chore("unshare", "ses_x", work)
-    assert world.sync._chores.times()[0] > time.monotonic() + 1 and json.loads(world.sync.status())["pending"] == 1
+        world.sync.job("unshare", "ses_x", work)
+        world.jobs()
+    world.sync.job("unshare", "ses_x", work)
+    assert world.sync._jobs.times()[0] > time.monotonic() + 1 and json.loads(world.sync.status())["pending"] == 1
 
 
 def test_a_chore_that_has_nothing_left_to_put_right_is_done(world):
     def work(session_id, until, cancel):
         raise errors.NotFound("gone", session=session_id)
-    world.sync.chore("title", "ses_x", work)
-    assert world.chores() == ["title"]
-    world.look()
-    assert world.chores() == [] and world.log.lines == []
+
+    world.sync.job("title", "ses_x", work)
+    assert world.jobs() == ["title"]
+    world.reconcile()
+    assert world.jobs() == [] and world.log.lines == []
 
 
 def test_an_event_that_cannot_be_recorded_is_made_up_for_by_the_next_look(world):
     session = world.create(title="A")
-    world.look()
-    run = world.commits.run
+    world.reconcile()
+    run = world.writer.run
 
     def full(change):
         raise errors.StoreIo("the disk is full")
-    world.commits.run = full
+
+    world.writer.run = full
     world.server.put(session.id, title="B")
-    world.commits.run = run
+    world.writer.run = run
     assert titles(world) == ["A"] and "disk is full" in world.log.lines[-1][1]
-    world.look()
+    world.reconcile()
     assert titles(world) == ["B"]

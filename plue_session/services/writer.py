@@ -1,8 +1,8 @@
 """One writer: runs changes in groups, commits once, and only then tells the world.
 
-A change is a function of a `Unit`. One that fails leaves no trace and does not disturb its neighbours; all of a group become
-durable with one commit. Nobody hears of a change before that. A change may be run twice (see `_run_all`): what it does
-beyond the unit must bear that.
+A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours; all of a
+group become durable with one commit. Nobody hears of a change before that. A change may be run twice (see `_run_all`):
+what it does beyond the unit must bear that.
 """
 
 import os
@@ -21,7 +21,7 @@ TRIM_EVERY = 256
 TRIM_SESSIONS = 4096
 
 
-class Commits:
+class Writer:
     """The writer of one store. Thread-safe: whoever calls `run` or `batch` is the writer for that long."""
 
     def __init__(self, store, publisher, clock, replay_limit=2048, replay_age_ms=120_000):
@@ -30,7 +30,7 @@ class Commits:
         self.clock = clock
         self._replay, self._many = (replay_limit, replay_age_ms), replay_limit // 8
         self._lock = allocate_lock()
-        self._unit = None
+        self._transaction = None
         self._owner = None
         self._last = 0
         self._published = store.log_state()[1]
@@ -39,7 +39,8 @@ class Commits:
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
-        #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if that is undone
+        #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if
+        #: that is undone
         self.changed = None
 
     @property
@@ -55,8 +56,8 @@ class Commits:
     def run(self, change):
         """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
         if self._owner == get_ident():
-            return change(self._unit)
-        outcome, = self.batch([change])
+            return change(self._transaction)
+        (outcome,) = self.batch([change])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -72,7 +73,7 @@ class Commits:
             try:
                 return self._batch(jobs, take_more, durable)
             finally:
-                self._unit = self._owner = None
+                self._transaction = self._owner = None
 
     def catch_up(self):
         """Publish what other processes have committed since we last looked."""
@@ -102,7 +103,9 @@ class Commits:
         except Exception as error:  # the whole group fails alike: nothing of it is stored
             store.rollback()
             count = max(len(jobs), len(outcomes), 1)
-            return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (count - len(outcomes))
+            return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (
+                count - len(outcomes)
+            )
         if durable:
             durable()
         if foreign or self._missed:
@@ -125,28 +128,29 @@ class Commits:
     def _run_all(self, jobs, effects, parts):
         """Run the jobs and return their outcomes. Without `parts` return None when one fails after it has written.
 
-        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they write.
+        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they
+        write.
         """
         store = self.store
         self._last = store.last_log_id()
-        self._unit = unit = Unit(self, effects, self._last)
+        self._transaction = transaction = Transaction(self, effects, self._last)
         outcomes = []
         for job in jobs:
-            mark, log_id = len(effects), unit.log_id
+            mark, log_id = len(effects), transaction.log_id
             self._operations += 1
-            unit.begin(self.clock(), f"{self._process}{self._operations:x}")
+            transaction.begin(self.clock(), f"{self._process}{self._operations:x}")
             if parts:
                 store.savepoint()
             else:
                 written = store.written()
             try:
-                outcome = job(unit)
+                outcome = job(transaction)
             except Exception as error:
                 outcome = error
                 if parts:
                     store.undo()
                     del effects[mark:]
-                    unit.log_id = log_id
+                    transaction.log_id = log_id
                 elif store.written() != written:
                     return None
             else:
@@ -156,7 +160,8 @@ class Commits:
         return outcomes
 
     def _trim(self, count):
-        """Trim now and then: by age always, by number those sessions alone that can have passed the limit noticeably."""
+        """Trim now and then: by age always, by number those sessions alone that can have passed the limit
+        noticeably."""
         self._since_trim += count
         if self._since_trim < TRIM_EVERY:
             return
@@ -166,7 +171,7 @@ class Commits:
         for session_id in busy:
             self._counts.pop(session_id, None)
         if len(self._counts) > TRIM_SESSIONS:  # the quieter half is left to its age
-            self._counts = dict(sorted(self._counts.items(), key=lambda item: item[1])[len(self._counts) // 2:])
+            self._counts = dict(sorted(self._counts.items(), key=lambda item: item[1])[len(self._counts) // 2 :])
         now = self.clock()
         self.store.trim(limit, now - age, list(busy), now)
 
@@ -187,16 +192,16 @@ class Commits:
                 if events > self._many:
                     self._busy.add(row.session_id)
 
-    def _publish_foreign(self, until=None):
+    def _publish_foreign(self, deadline=None):
         while True:
-            newest = self.store.log_state()[1] if until is None else until
+            newest = self.store.log_state()[1] if deadline is None else deadline
             rows = self.store.events_after(self._published, TAIL_PAGE, TAIL_SIZE)
             # The floor is read after the rows: what was trimmed before they were read is below it.
             if self._missed or self.store.log_state()[0] > self._published:
-                self._resynchronise(until)
+                self._resynchronise(deadline)
                 return
-            if until is not None:
-                rows = [row for row in rows if row.id <= until]
+            if deadline is not None:
+                rows = [row for row in rows if row.id <= deadline]
             if not rows:
                 if newest > self._published:  # up to there all is of other scopes
                     self._published = newest
@@ -207,9 +212,9 @@ class Commits:
                 self.publisher.event(row, self.store.store_id)
                 self._published = row.id
 
-    def _resynchronise(self, until):
+    def _resynchronise(self, deadline):
         """The log does not tell all that others did: compare every snapshot, and let the queues refill or gap."""
-        last = self.store.log_state()[1] if until is None else until
+        last = self.store.log_state()[1] if deadline is None else deadline
         for session_id in self.publisher.known_ids():
             self._refresh(session_id)
         self.publisher.lost(last)
@@ -225,26 +230,30 @@ class Commits:
                 self.publisher.gone(session_id)
 
 
-class Unit:
+class Transaction:
     """What a change works with: the store's writer side, the time, and the events that tell of it."""
 
-    def __init__(self, commits, effects, log_id):
-        self.store = commits.store
+    def __init__(self, writer, effects, log_id):
+        self.store = writer.store
         self.effects = effects
         self.log_id = log_id
         self.now = 0
         self.correlation = ""
-        self._changed = commits.changed
+        self._changed = writer.changed
 
     def begin(self, now, correlation):
         """Set the time (ms) and the correlation id of the operation that follows."""
         self.now, self.correlation = now, correlation
 
-    def find(self, session_id):
+    def load(self, session_id):
         """Return the session, or fail with NOT_FOUND."""
-        session = self.store.find(session_id)
+        session = self.store.load(session_id)
         if session is None:
-            raise NotFound("the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id)
+            raise NotFound(
+                "the session does not exist, or was deleted",
+                "List the sessions to see what there is.",
+                session=session_id,
+            )
         return session
 
     def insert(self, session, data):
@@ -258,7 +267,8 @@ class Unit:
         self.effects.append((row, (row.id, session.info)))
 
     def save(self, session, kind, data, touch=True):
-        """Store a changed session and record the event that tells of the change; raises `updated` to now, if it is to `touch`."""
+        """Store a changed session and record the event that tells of the change; raises `updated` to now, if it is to
+        `touch`."""
         if touch:
             session.updated = max(session.updated, self.now)
         row = self._event(kind, session.id, data)
@@ -277,7 +287,12 @@ class Unit:
     def _event(self, kind, session_id, data):
         number = EVENT_NUMBER[kind]
         self.log_id += 1
-        row = LogRow(self.log_id, session_id, number, self.now,
-                     f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}')
+        row = LogRow(
+            self.log_id,
+            session_id,
+            number,
+            self.now,
+            f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}',
+        )
         self.store.append(row)
         return row

@@ -1,7 +1,8 @@
 """The Server port in memory: for what no real server does on demand, such as an event that comes before the answer.
 
-`tests/opencode/test_contract.py` holds it to what the real one does. `fail[name]` is an error, or a function that may raise one, for
-the next call of `name`; `during[name]` is called between what the call does and its return; `asked` lists the calls.
+`tests/opencode/test_contract.py` holds it to what the real one does. `fail[name]` is an error, or a function that may
+raise one, for the next call of `name`; `during[name]` is called between what the call does and its return; `asked`
+lists the calls.
 """
 
 import itertools
@@ -27,7 +28,7 @@ class Survey:
             self.known.pop(session_id, None)
 
 
-class ServerTwin:
+class FakeServer:
     directory = "/work"
 
     def __init__(self):
@@ -49,8 +50,17 @@ class ServerTwin:
         """Add a message of the model's, or end it."""
         created = next(self.clock) if created is None else created
         completed = (created if completed is None else completed) if ended else None
-        said = shapes.RemoteMessage(id=message_id, session_id=session_id, role="assistant", parent_id=None, created=created,
-                                    completed=completed, finish=None, failure=None, ended=ended)
+        said = shapes.RemoteMessage(
+            id=message_id,
+            session_id=session_id,
+            role="assistant",
+            parent_id=None,
+            created=created,
+            completed=completed,
+            finish=None,
+            failure=None,
+            ended=ended,
+        )
         self.said.setdefault(session_id, {})[message_id] = said
         self.tell(Change("message", session_id, said))
 
@@ -59,8 +69,8 @@ class ServerTwin:
         return shapes.RemoteSession(**{name: getattr(of, name) for name in of.__slots__})
 
     # -- the port ------------------------------------------------------------------------------------------------------
-    def open(self, until, given_up=None):
-        self._begin("open", until)
+    def open(self, deadline, given_up=None):
+        self._begin("open", deadline)
 
     def follow(self):
         self.asked.append(("follow",))
@@ -83,38 +93,46 @@ class ServerTwin:
     def ahead(self):
         return self.clock_ahead
 
-    def get(self, session_id, until, cancel=None, directory=None):
-        return self._end("get", self._begin("get", until, cancel, session_id) or self._copy(session_id))
+    def get(self, session_id, deadline, cancel=None, directory=None):
+        return self._end("get", self._begin("get", deadline, cancel, session_id) or self._copy(session_id))
 
-    def survey(self, before, until, cancel=None, directory=None):
-        self._begin("survey", until, cancel)
-        there = [self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)]
+    def survey(self, before, deadline, cancel=None, directory=None):
+        self._begin("survey", deadline, cancel)
+        there = [
+            self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)
+        ]
         return self._end("survey", Survey(there, before))
 
-    def status(self, until, cancel=None, directory=None):
-        self._begin("status", until, cancel)
+    def status(self, deadline, cancel=None, directory=None):
+        self._begin("status", deadline, cancel)
         return self._end("status", dict(self.busy))
 
-    def messages(self, session_id, until, cancel=None, directory=None, limit=100, before=None):
-        self._begin("messages", until, cancel, session_id)
-        return self._end("messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None))
+    def messages(self, session_id, deadline, cancel=None, directory=None, limit=100, before=None):
+        self._begin("messages", deadline, cancel, session_id)
+        return self._end(
+            "messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None)
+        )
 
-    def check_provider(self, provider_id, model_id, until, cancel=None):
-        self._begin("check_provider", until, cancel)
+    def check_provider(self, provider_id, model_id, deadline, cancel=None):
+        self._begin("check_provider", deadline, cancel)
         if (provider_id, model_id) not in self.models:
             raise errors.ProviderInit(f"the server has no provider {provider_id}")
 
-    def create(self, token, until, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
-        self._begin("create", until, cancel, parent_id)
+    def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+        self._begin("create", deadline, cancel, parent_id)
         return self._make("create", title, directory, parent_id, metadata or {}, token)
 
-    def find_created(self, token, until, cancel=None, directory=None, title=None):
-        self._begin("find_created", until, cancel)
-        there = (self._copy(name) for name, each in self.sessions.items() if each.token == token and (each.title == title or not each.is_fork))
+    def find_created(self, token, deadline, cancel=None, directory=None, title=None):
+        self._begin("find_created", deadline, cancel)
+        there = (
+            self._copy(name)
+            for name, each in self.sessions.items()
+            if each.token == token and (each.title == title or not each.is_fork)
+        )
         return self._end("find_created", next(there, None))
 
-    def fork(self, session_id, until, cancel=None, directory=None, message_id=None):
-        self._begin("fork", until, cancel, session_id)
+    def fork(self, session_id, deadline, cancel=None, directory=None, message_id=None):
+        self._begin("fork", deadline, cancel, session_id)
         of = self.sessions[session_id]
         return self._make("fork", f"{of.title} (fork #1)", of.directory, None, of.metadata, of.token)
 
@@ -122,14 +140,26 @@ class ServerTwin:
         now, session_id = next(self.clock), f"ses_{next(self.numbers):04d}"
         title = f"New session - 2026-01-01T00:00:00.{next(self.numbers) % 1000:03d}Z" if title is None else title
         self.sessions[session_id] = shapes.RemoteSession(
-            id=session_id, title=title, parent_id=parent_id, directory=directory or self.directory, version="1.18.33", created=now, updated=now,
-            archived=None, share_url=None, provider_id=None, model_id=None, metadata=dict(metadata), token=token)
+            id=session_id,
+            title=title,
+            parent_id=parent_id,
+            directory=directory or self.directory,
+            version="1.18.33",
+            created=now,
+            updated=now,
+            archived=None,
+            share_url=None,
+            provider_id=None,
+            model_id=None,
+            metadata=dict(metadata),
+            token=token,
+        )
         made = self._copy(session_id)
         self.tell(Change("created", session_id, self._copy(session_id)))
         return self._end(call, made)
 
-    def update(self, session_id, until, cancel=None, directory=None, token=None, **changes):
-        self._begin("update", until, cancel, session_id)
+    def update(self, session_id, deadline, cancel=None, directory=None, token=None, **changes):
+        self._begin("update", deadline, cancel, session_id)
         for name, value in changes.items():  # told field by field, as the real one does
             setattr(self.sessions[session_id], name, value)
             if name == "metadata":
@@ -137,37 +167,37 @@ class ServerTwin:
             self.tell(Change("session", session_id, self._copy(session_id)))
         return self._end("update", self._copy(session_id))
 
-    def share(self, session_id, until, cancel=None, directory=None):
-        self._begin("share", until, cancel, session_id)
+    def share(self, session_id, deadline, cancel=None, directory=None):
+        self._begin("share", deadline, cancel, session_id)
         if not self.shares:
             raise errors.Unsupported("the server does not share sessions")
         self.put(session_id, share_url=f"https://share.example/{session_id}")
         return self._end("share", self._copy(session_id))
 
-    def unshare(self, session_id, until, cancel=None, directory=None):
-        self._begin("unshare", until, cancel, session_id)
+    def unshare(self, session_id, deadline, cancel=None, directory=None):
+        self._begin("unshare", deadline, cancel, session_id)
         self.put(session_id, share_url=None)
         return self._end("unshare", self._copy(session_id))
 
-    def delete(self, session_id, until, cancel=None, directory=None, elsewhere=()):
-        self._begin("delete", until, cancel, session_id)
+    def delete(self, session_id, deadline, cancel=None, directory=None, elsewhere=()):
+        self._begin("delete", deadline, cancel, session_id)
         for child in [each.id for each in self.sessions.values() if each.parent_id == session_id]:
-            self.delete(child, until)
+            self.delete(child, deadline)
         del self.sessions[session_id]
         self.tell(Change("deleted", session_id))
         return self._end("delete", None)
 
-    def abort(self, session_id, until, cancel=None, directory=None, turn_id=None, seen=None):
-        self._begin("abort", until, cancel, session_id)
+    def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):
+        self._begin("abort", deadline, cancel, session_id)
         if seen:
             seen(next(reversed(self.said.get(session_id, {})), ""))
         return self._end("abort", self.busy.pop(session_id, None) is not None)
 
-    def _begin(self, name, until, cancel=None, session_id=None):
+    def _begin(self, name, deadline, cancel=None, session_id=None):
         self.asked.append((name, session_id) if session_id else (name,))
         if cancel is not None:
             cancel.check()
-        if until <= time.monotonic():
+        if deadline <= time.monotonic():
             raise errors.Timeout("the server did not answer in time")
         failure = self.fail.pop(name, None)
         if callable(failure):

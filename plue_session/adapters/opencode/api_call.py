@@ -13,11 +13,12 @@ from plue_session.rules.jsontext import dumps
 EXPLANATION = 0.1
 
 
-class Caller:
+class ApiCall:
     """One server and one directory. Thread-safe.
 
-    `locate(until, cancel)` returns the server's URL, waiting for one that is being restarted. `directory` is canonical;
-    every request names it, or the session's own (O-011). `heard` is what the event stream says (`Heard`).
+    `locate(deadline, cancel)` returns the server's URL, waiting for one that is being restarted. `directory` is
+    canonical; every request names it, or the session's own (O-011). `heard` is what the event stream says
+    (`EventSignal`).
     """
 
     def __init__(self, locate, directory, username=None, password=None, heard=None):
@@ -34,8 +35,8 @@ class Caller:
         if transport:
             transport.close()
 
-    def _exchange(self, method, path, directory, query, body, until, cancel, resend):
-        url = self._locate(until, cancel)
+    def _exchange(self, method, path, directory, query, body, deadline, cancel, resend):
+        url = self._locate(deadline, cancel)
         with self._lock:
             if self._closed:
                 raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
@@ -46,14 +47,23 @@ class Caller:
         if old:
             old.close()
         data = None if body is None else dumps(body).encode()
-        reply = transport.send(method, path, {"directory": directories.for_query(directory or self.directory), **query}, data, until, cancel, resend)
+        reply = transport.send(
+            method,
+            path,
+            {"directory": directories.for_query(directory or self.directory), **query},
+            data,
+            deadline,
+            cancel,
+            resend,
+        )
         self._dated = reply.headers.get("date"), time.time()
         return reply
 
     def ahead(self):
-        """Return by how many ms the server's clock was ahead of ours (behind: less than 0) when it last answered. Answers tell seconds:
-        what is less than one counts as none."""
+        """Return by how many ms the server's clock was ahead of ours (behind: less than 0) when it last answered.
+        Answers tell seconds: what is less than one counts as none."""
         from email.utils import parsedate_to_datetime
+
         told, at = self._dated
         try:
             ms = round((parsedate_to_datetime(told).timestamp() + 0.5 - at) * 1000) if told else 0
@@ -61,15 +71,26 @@ class Caller:
             return 0
         return ms if abs(ms) > 1000 else 0
 
-    def _call(self, method, path, directory, until, cancel, query=None, body=None, session=None, resend=True, empty=False):
-        """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty` (O-012)."""
+    def _call(
+        self, method, path, directory, deadline, cancel, query=None, body=None, session=None, resend=True, empty=False
+    ):
+        """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty`
+        (O-012)."""
         began = time.monotonic()
         try:
-            reply = self._exchange(method, path, directory, query or {}, body, until, cancel, resend)
-            return None if empty and 200 <= reply.status < 300 and not reply.body else self._read(f"{method} {path}", reply, session)
+            reply = self._exchange(method, path, directory, query or {}, body, deadline, cancel, resend)
+            return (
+                None
+                if empty and 200 <= reply.status < 300 and not reply.body
+                else self._read(f"{method} {path}", reply, session)
+            )
         except errors.PlueError as error:
             error.session = error.session or session
-            if type(error) is errors.Server and method != "GET" and 200 <= (error.details or {}).get("status", 200) < 300:
+            if (
+                type(error) is errors.Server
+                and method != "GET"
+                and 200 <= (error.details or {}).get("status", 200) < 300
+            ):
                 error.cause += "; whether it took effect is not known yet"
             self._explain(error, session, began)
             raise
@@ -99,16 +120,16 @@ class Caller:
         if self.heard and session and type(error) is errors.Server and (error.details or {}).get("status") == 500:
             text = self.heard.failure(session, began, EXPLANATION)
             if text:
-                error.details["reason"] = text[:shapes.EXCERPT]
-                error.cause = f"{error.cause} ({text[:shapes.EXCERPT]})"
+                error.details["reason"] = text[: shapes.EXCERPT]
+                error.cause = f"{error.cause} ({text[: shapes.EXCERPT]})"
 
     @staticmethod
-    def _pause(seconds, until, cancel):
+    def _pause(seconds, deadline, cancel):
         woken = threading.Event()
         if cancel is not None:
             cancel.watch(woken.set)
         try:
-            woken.wait(max(min(seconds, until - time.monotonic()), 0))
+            woken.wait(max(min(seconds, deadline - time.monotonic()), 0))
         finally:
             if cancel is not None:
                 cancel.unwatch(woken.set)

@@ -10,15 +10,16 @@ TRIES = 5
 BACK_OFF = 2.0, 60.0
 
 
-class Chores:
+class Jobs:
     """A queue by time. Not thread-safe: `Sync` has the lock, but for `do`, which its thread alone calls, without it.
 
-    A chore is named by its kind and the session's id; its work is `work(session_id, until, cancel)`. One of a `stubborn` kind is
-    tried for ever. What has failed waits until `bring_back`, and each time longer: the server may be there, and not answer this.
+    A chore is named by its kind and the session's id; its work is `work(session_id, deadline, cancel)`. One of a
+    `retried` kind is tried for ever. What has failed waits until `bring_back`, and each time longer: the server may be
+    there, and not answer this.
     """
 
-    def __init__(self, log, stubborn):
-        self._log, self._stubborn = log, stubborn
+    def __init__(self, log, retried):
+        self._log, self._retried = log, retried
         self._waiting = {}  # name: (work, when it is due)
         self._doing = {}  # name: work
         self._failed = {}  # name: work
@@ -49,9 +50,9 @@ class Chores:
         self._doing.update(due)
         return due
 
-    def give_back(self, chores):
+    def give_back(self, jobs):
         """Have what was taken done later: there was no time."""
-        for name, work in chores.items():
+        for name, work in jobs.items():
             del self._doing[name]
             self._waiting.setdefault(name, (work, 0.0))
 
@@ -64,11 +65,11 @@ class Chores:
         """Return how many of a kind are yet to be done."""
         return sum(each == kind for each, _ in self._waiting.keys() | self._doing.keys() | self._failed.keys())
 
-    def do(self, name, work, until, cancel):
+    def do(self, name, work, deadline, cancel):
         """Do a chore, and return whether it has to be tried again."""
         kind, session_id = name
         try:
-            work(session_id, until, cancel)
+            work(session_id, deadline, cancel)
         except errors.NotFound:  # there is nothing left to be put right
             again = False
         except errors.PlueError as error:
@@ -76,8 +77,8 @@ class Chores:
             tries = self._tries[name] = self._tries.get(name, 0) + 1
             if tries > 1:
                 self._earliest[name] = time.monotonic() + min(BACK_OFF[0] * 2 ** min(tries - 2, 16), BACK_OFF[1])
-            again = kind in self._stubborn or self._tries[name] < TRIES
-        except Exception as error:  # a defect of ours: it must be seen, and not end the thread
+            again = kind in self._retried or self._tries[name] < TRIES
+        except Exception as error:  # a defect of ours: it must be noticed, and not end the thread
             self._log.write("error", f"sync {kind}: internal error, {type(error).__name__}: {error}. Please report it.")
             again = False
         else:

@@ -1,7 +1,7 @@
 """How every request goes out and its answer comes in. It needs requests, which takes 100 ms to import: see `needs`.
 
-requests and urllib3 make the connections and secure them; no environment, no redirects, no cookies, no netrc. What passes over a
-connection is written and read here, with http.client (see `answers`).
+requests and urllib3 make the connections and secure them; no environment, no redirects, no cookies, no netrc. What
+passes over a connection is written and read here, with http.client (see `answers`).
 """
 
 import functools
@@ -19,13 +19,14 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.connection import is_connection_dropped
 
 from plue_session import errors
-from plue_session.adapters.opencode.answers import Answer
 from plue_session.adapters.opencode.connection import TimedSocket, lack, prefix, tls_context, untrusted
-from plue_session.adapters.opencode.exchange import Reply, unknown
+from plue_session.adapters.opencode.http_exchange import Reply, unknown
+from plue_session.adapters.opencode.http_response import HttpResponse
 
 #: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
 PIECE = 1 << 24
-#: Bytes from which on a body is in memory of its own, which goes with it: the allocator would keep some for each thread.
+#: Bytes from which on a body is in memory of its own, which goes with it: the allocator would keep some for each
+#: thread.
 LARGE = 1 << 17
 #: What requests, urllib3, http.client and the system raise when a connection fails.
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
@@ -47,24 +48,46 @@ class Dropped(Exception):
             error.cause, error.details = error.cause + unknown(exchange), details
             return error
         if isinstance(cause, socket.gaierror):
-            return errors.Connection(f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details)
+            return errors.Connection(
+                f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details
+            )
         if not exchange.sent and (error := untrusted(cause, details)) is not None:
             return error
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Timeout(f"the server did not answer {call} in time{unknown(exchange)}", "Try again, or raise requestTimeoutMs.", details=details)
-        if isinstance(cause, (ConnectionError, ssl.SSLError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)) or self.begun:
-            how = ("in the middle of the answer" if self.begun else "without an answer") if exchange.sent else "before it was asked"
+            return errors.Timeout(
+                f"the server did not answer {call} in time{unknown(exchange)}",
+                "Try again, or raise requestTimeoutMs.",
+                details=details,
+            )
+        if (
+            isinstance(
+                cause, (ConnectionError, ssl.SSLError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)
+            )
+            or self.begun
+        ):
+            how = (
+                ("in the middle of the answer" if self.begun else "without an answer")
+                if exchange.sent
+                else "before it was asked"
+            )
             reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
             reached = exchange.sent and not isinstance(cause, ConnectionRefusedError)  # that may be of a second attempt
             doing = f"the server ended the connection {how} to {call}" if reached else "the server cannot be reached"
             return errors.Connection(f"{doing}{reason}{unknown(exchange)}", _REACH, details=details)
         if isinstance(cause, OSError):
-            return errors.Connection(f"the server cannot be reached ({cause.strerror or cause})", _REACH, details=details)
-        return errors.Server(f"what the server answered {call} is not HTTP", "See that backend.url is an OpenCode server.", details=details)
+            return errors.Connection(
+                f"the server cannot be reached ({cause.strerror or cause})", _REACH, details=details
+            )
+        return errors.Server(
+            f"what the server answered {call} is not HTTP",
+            "See that backend.url is an OpenCode server.",
+            details=details,
+        )
 
 
-class Carrier:
-    """One kept connection to the server at `base`, made by `dial(connection)`; each request carries `headers`. For one thread at a time."""
+class HttpConnection:
+    """One kept connection to the server at `base`, made by `dial(connection)`; each request carries `headers`. For one
+    thread at a time."""
 
     def __init__(self, dial, base, headers):
         class Plain(HTTPConnection):
@@ -80,13 +103,15 @@ class Carrier:
 
         class SecurePool(HTTPSConnectionPool):
             ConnectionCls = Secure
+
         self._base, self._lines = base, "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._adapter.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
         self._connection = self._prefix = None
 
     def perform(self, exchange, most):
-        """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond `most` bytes.
+        """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond
+        `most` bytes.
 
         Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
         """
@@ -108,14 +133,14 @@ class Carrier:
         return Reply(answer.status, answer.headers, body)
 
     def open(self, exchange, silence):
-        """Send the exchange and return its `Answer`, whose body its caller reads; of that each byte may take `silence` seconds. `Dropped`
-        as above."""
+        """Send the exchange and return its `HttpResponse`, whose body its caller reads; of that each byte may take
+        `silence` seconds. `Dropped` as above."""
         try:
             answer = self._ask(exchange)
         except FAILURES as error:
             raise Dropped(_root(error), False) from None
         if isinstance(self._connection.sock, TimedSocket):
-            self._connection.sock.until = None
+            self._connection.sock.deadline = None
         self._connection.sock.settimeout(silence)
         return answer
 
@@ -130,10 +155,10 @@ class Carrier:
             self._connection.ssl_context = tls_context()
 
     def _ask(self, exchange):
-        """Send the request and return its `Answer`, of which the body is still to be read.
+        """Send the request and return its `HttpResponse`, of which the body is still to be read.
 
-        Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted here, it takes three
-        times the processor's time, and sends a body in a packet of its own.
+        Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted
+        here, it takes three times the processor's time, and sends a body in a packet of its own.
         """
         if self._connection is None:
             self._prepare()
@@ -142,9 +167,9 @@ class Carrier:
             connection.close()
         if connection.sock is None:
             connection.connect()
-        connection.sock.settimeout(max(exchange.until - time.monotonic(), 0.001))  # to send; with TLS, each read
+        connection.sock.settimeout(max(exchange.deadline - time.monotonic(), 0.001))  # to send; with TLS, each read
         if isinstance(connection.sock, TimedSocket):
-            connection.sock.until = exchange.until
+            connection.sock.deadline = exchange.deadline
         body, kind = exchange.body or b"", ""
         if exchange.body is not None:
             kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
@@ -156,7 +181,7 @@ class Carrier:
             connection.sock.sendall(head.encode("latin-1") + body)
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server may answer before it has read everything
-        answer = Answer(connection.sock, method=exchange.method)
+        answer = HttpResponse(connection.sock, method=exchange.method)
         try:
             answer.begin()
         except BaseException:
@@ -198,7 +223,8 @@ def _body(answer, most):
 
 
 def _mapped(answer, size):
-    """Return a body that long, which is still to be read, as a `mmap`: what reads it takes parts of it, which are bytes."""
+    """Return a body that long, which is still to be read, as a `mmap`: what reads it takes parts of it, which are
+    bytes."""
     body, read = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
     with memoryview(body) as view:
         while read < size:
@@ -211,9 +237,14 @@ def _mapped(answer, size):
 
 
 def _root(error):
-    """Return what is behind the wrappers: requests puts urllib3's exception in `args`, urllib3 the system's in its own."""
+    """Return what is behind the wrappers: requests puts urllib3's exception in `args`, urllib3 the system's in its
+    own."""
     while True:
-        inner = [each for each in (*error.args, getattr(error, "reason", None), error.__cause__) if isinstance(each, Exception)]
+        inner = [
+            each
+            for each in (*error.args, getattr(error, "reason", None), error.__cause__)
+            if isinstance(each, Exception)
+        ]
         if not inner:
             return error
         error = inner[0]

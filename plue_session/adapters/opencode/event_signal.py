@@ -7,7 +7,7 @@ import time
 MOST = 1024
 
 
-class Heard:
+class EventSignal:
     """The last things heard. Thread-safe; `hear` never waits for those who wait."""
 
     def __init__(self):
@@ -20,7 +20,9 @@ class Heard:
     def hear(self, change):
         """Take a `Change`; harmless for those of no interest."""
         if change.kind == "failed":
-            self._remember(self._failures, change.session_id, (time.monotonic(), change.value.text or change.value.name))
+            self._remember(
+                self._failures, change.session_id, (time.monotonic(), change.value.text or change.value.name)
+            )
         elif change.kind not in ("idle", "status", "deleted", "message"):
             return
         with self._changed:
@@ -28,17 +30,18 @@ class Heard:
             self._changed.notify_all()
 
     def failure(self, session_id, since, seconds):
-        """Return the text of a `session.error` of the session heard after `since` (monotonic), waiting for it so long; or None.
+        """Return the text of a `session.error` of the session heard after `since` (monotonic), waiting for it so long;
+        or None.
 
         Behind "Unexpected server error" it alone says what happened (O-014).
         """
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             count = self._count
             when, text = self._failures.get(session_id, (0, None))
             if text is not None and when >= since:
                 return text
-            if not self.connected or not self.wait(count, until):
+            if not self.connected or not self.wait(count, deadline):
                 return None
 
     @property
@@ -46,11 +49,11 @@ class Heard:
         """A number that grows with everything heard: for `wait`."""
         return self._count
 
-    def wait(self, count, until):
-        """Wait until more than `count` things were heard; False when `until` (monotonic) comes first."""
+    def wait(self, count, deadline):
+        """Wait until more than `count` things were heard; False when `deadline` (monotonic) comes first."""
         with self._changed:
             while self._count == count:
-                left = until - time.monotonic()
+                left = deadline - time.monotonic()
                 if left <= 0:
                     return False
                 self._changed.wait(left)

@@ -3,7 +3,7 @@
 import time
 
 from plue_session import errors
-from plue_session.services.surveys import Crowded
+from plue_session.services.session_listing import Crowded
 
 #: Missing sessions that one look asks for.
 MISSING = 256
@@ -17,33 +17,49 @@ class Doubtful(errors.Server):
     """The server has none of the sessions that are known here: another one may be running in its place for a moment."""
 
 
-class Census:
-    """Thread-safe: who looks at the same time may look twice. `surveys` look at a directory each; `mirror` records, but for what `turnstile` holds."""
+class Reconciliation:
+    """Thread-safe: who looks at the same time may look twice. `session_listing` look at a directory each; `mirror`
+    records, but for what `session_locks` holds."""
 
-    def __init__(self, server, store, surveys, mirror, turnstile):
-        self._server, self._store, self._surveys, self._mirror, self._turnstile = server, store, surveys, mirror, turnstile
-        self._base = None  # ids of those that the server had when last looked at, or that were known when it was lost; None: all that are known
+    def __init__(self, server, store, session_listing, mirror, session_locks):
+        self._server, self._store, self._listing, self._mirror, self._session_locks = (
+            server,
+            store,
+            session_listing,
+            mirror,
+            session_locks,
+        )
+        # ids of those that the server had when last looked at, or that were known when it was lost; None: all that are
+        # known
+        self._base = None
         self._is_lost = False  # since then it has not been found again
         self._place = 0  # how many of those missing the last look has found there
         self._none_since = None  # since when the server has none of these
 
-    def take(self, until, cancel):
+    def take(self, deadline, cancel):
         """Look at everything, and return whether some of those missing are yet to be asked for: by the next one."""
         known = self._store.ids()
         elsewhere = {directory for _, directory in known if directory not in (None, self._server.directory)}
         try:
-            found = self._surveys.look(until, cancel)
+            found = self._listing.refresh(deadline, cancel)
             for directory in sorted(elsewhere):
-                found = found | self._surveys.look(until, cancel, directory)
+                found = found | self._listing.refresh(deadline, cancel, directory)
         except Crowded:
             raise
-        except (errors.Connection, errors.Timeout):  # what is found after this may be another one, or the right one at its start
+        except (
+            errors.Connection,
+            errors.Timeout,
+        ):  # what is found after this may be another one, or the right one at its start
             self._none_since = None
             self._doubt({session_id for session_id, _ in known})
             raise
-        missing = [session_id for session_id, _ in known if session_id not in found and not self._turnstile.is_held(session_id)]
-        # What has become known since the last look, or since the server was lost, may be of the wrong one itself: it counts only where
-        # too little else is known, and the server has none of it.
+        missing = [
+            session_id
+            for session_id, _ in known
+            if session_id not in found and not self._session_locks.is_held(session_id)
+        ]
+        # What has become known since the last look, or since the server was lost, may be of the wrong one itself: it
+        # counts only where too little else is known, and the server has none of it.
         everything = {session_id for session_id, _ in known}
         base = {session_id for session_id in everything if self._base is None or session_id in self._base}
         if len(base) < 2 and everything.isdisjoint(found):
@@ -57,7 +73,7 @@ class Census:
             if since is not None and time.monotonic() - since < DOUBT:
                 raise _doubtful(base)
         place = self._place if self._place < len(missing) else 0
-        there, gone, error = self._ask_for(missing[place:place + MISSING], cancel)
+        there, gone, error = self._ask_for(missing[place : place + MISSING], cancel)
         if alien and since is None and not there:
             if error is None:
                 self._none_since, error = time.monotonic(), _doubtful(base)
@@ -67,7 +83,11 @@ class Census:
             raise error
         further = place + MISSING < len(missing)
         self._place = place + MISSING - len(gone) if further else 0
-        self._base, self._is_lost, self._none_since = {each for each, _ in self._store.ids() if each in found}, False, None
+        self._base, self._is_lost, self._none_since = (
+            {each for each, _ in self._store.ids() if each in found},
+            False,
+            None,
+        )
         return further
 
     def lost(self):
@@ -85,14 +105,15 @@ class Census:
         return self._is_lost or self._none_since is not None
 
     def _ask_for(self, session_ids, cancel):
-        """Ask for sessions that a list lacks; return whether the server has any, those that it says it has not, and what has cut this short."""
+        """Ask for sessions that a list lacks; return whether the server has any, those that it says it has not, and
+        what has cut this short."""
         there, gone = False, []
         for session_id in session_ids:
             since = self._mirror.now()
             try:
                 remote = self._server.get(session_id, time.monotonic() + ASK, cancel)
                 there = True
-                if not self._turnstile.is_held(session_id, remote.token):
+                if not self._session_locks.is_held(session_id, remote.token):
                     self._mirror.take(remote, since)
             except errors.NotFound:
                 gone.append(session_id)
@@ -102,5 +123,7 @@ class Census:
 
 
 def _doubtful(base):
-    return Doubtful(f"the server has none of the {len(base)} sessions known here: another one seems to run in its place, else they are erased here soon",
-                    "See that backend.url names the right server, and that this has its database.")
+    return Doubtful(
+        f"the server has none of the {len(base)} sessions known here: another one seems to run in its place, else they are erased here soon",
+        "See that backend.url names the right server, and that this has its database.",
+    )

@@ -6,7 +6,7 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead, LineTooLong
 LONGEST, MOST = 65_536, 100
 
 
-class Answer(HTTPResponse):
+class HttpResponse(HTTPResponse):
     """`http.client`'s, but for `headers`: a dict, names in lower case, of several of one name the first.
 
     http.client has the email package parse them, which takes a third of the time that a request takes here.
@@ -20,7 +20,12 @@ class Answer(HTTPResponse):
             version, status, reason = self._read_status()
         if not version.startswith("HTTP/1."):
             raise UnknownProtocol(version)
-        self.code, self.status, self.reason, self.version = status, status, reason.strip(), 10 if version == "HTTP/1.0" else 11
+        self.code, self.status, self.reason, self.version = (
+            status,
+            status,
+            reason.strip(),
+            10 if version == "HTTP/1.0" else 11,
+        )
         self.headers = self.msg = headers = _read_head(self.fp)
         self.chunked, self.chunk_left = headers.get("transfer-encoding", "").lower() == "chunked", None
         length = headers.get("content-length", "")
@@ -29,11 +34,19 @@ class Answer(HTTPResponse):
             self.length = 0
         kept = headers.get("connection", "").lower()
         # Without a length the body ends with the connection.
-        self.will_close = status == 101 or "close" in kept or self.version == 10 and "keep-alive" not in kept or self.length is None and not self.chunked
+        self.will_close = (
+            status == 101
+            or "close" in kept
+            or self.version == 10
+            and "keep-alive" not in kept
+            or self.length is None
+            and not self.chunked
+        )
 
 
 def _read_head(stream):
-    """Return the headers up to the empty line. One that is folded over several lines is one; a line that is none is passed over."""
+    """Return the headers up to the empty line. One that is folded over several lines is one; a line that is none is
+    passed over."""
     headers, name = {}, None
     for _ in range(MOST + 1):
         line = stream.readline(LONGEST + 1)

@@ -1,6 +1,7 @@
-/* Lanes: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in lanes.c, what spares both a wake-up in awake.c. */
-#ifndef CORE_LANES_H
-#define CORE_LANES_H
+/* Executors: bounded queues of requests with library threads behind them. Callers are in calls.c, threads in
+ * executors.c, what spares both a wake-up in awake.c. */
+#ifndef CORE_EXECUTORS_H
+#define CORE_EXECUTORS_H
 
 #include "core.h"
 
@@ -12,15 +13,15 @@ struct request {
     core_request view; /* first: Python sees this part */
     request *next, **link;
     pthread_cond_t ended;
-    int lane, state;
+    int executor, state;
     const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
-    atomic_int near; /* awake.c: FAR, NEAR, OVER; written under the lane's lock */
-    int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
+    atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
+    int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;
     uintptr_t handle;
-    int number; /* the result */
+    int number;     /* the result */
     char storage[]; /* copies of the texts */
 };
 
@@ -29,16 +30,16 @@ typedef struct list {
     int count;
 } list;
 
-typedef struct lane {
+typedef struct executor {
     pthread_mutex_t lock;
     pthread_cond_t arrived, emptied;
     list pending, started;
     atomic_int hint; /* something may have come: what a thread looks at while it lingers */
     int open, woken, threads, generation;
-} lane;
+} executor;
 
-/* What distinguishes one lane from another. */
-typedef struct lane_kind {
+/* What distinguishes one executor from another. */
+typedef struct executor_kind {
     const char *name;
     int threads;
     int lasting;         /* of the process: it is open before the library starts and after it has stopped */
@@ -49,13 +50,13 @@ typedef struct lane_kind {
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
     int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: its turn comes */
-} lane_kind;
+} executor_kind;
 
-extern const lane_kind core_lane_kinds[CORE_LANE_COUNT];
-extern lane core_lanes[CORE_LANE_COUNT];
-void core_lanes_prepare(void); /* once per process */
+extern const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT];
+extern executor core_executors[CORE_EXECUTOR_COUNT];
+void core_executors_prepare(void); /* once per process */
 
-/* Under the lane's lock. */
+/* Under the executor's lock. */
 void core_list_append_locked(list *to, request *added);
 void core_list_detach_locked(list *from, request *old);
 void core_leave_start_locked(request *each); /* a start goes home when whoever shuts down has said so */
@@ -64,9 +65,11 @@ void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers,
 void core_request_free(request *old);
 
 /* ---- awake.c ---- */
-void core_awake_linger(lane *in);                              /* a thread that is about to wait for what comes; without the lock */
-void core_awake_wait_locked(lane *in, request *of, int alone); /* a caller that is about to wait for its request; `alone`: nobody else does */
-int core_awake_called_locked(const request *of);               /* is a caller that waits called by core__near? then it waits so again */
-void core_awake_over_locked(request *of);                      /* the request has ended */
+void core_awake_linger(executor *in); /* a thread that is about to wait for what comes; without the lock */
+void core_awake_wait_locked(executor *in, request *of,
+                            int alone); /* a caller that is about to wait for its request; `alone`: nobody else does */
+int core_awake_called_locked(
+    const request *of);                   /* is a caller that waits called by core__near? then it waits so again */
+void core_awake_over_locked(request *of); /* the request has ended */
 
 #endif

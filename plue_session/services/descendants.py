@@ -15,11 +15,12 @@ def members(children, session_id):
     return queue
 
 
-def erase(unit, session_id):
-    """Erase the session, if it is there, and its descendants, children before parents, with one `session.deleted` each."""
-    if unit.store.find(session_id) is None:
+def erase(transaction, session_id):
+    """Erase the session, if it is there, and its descendants, children before parents, with one `session.deleted`
+    each."""
+    if transaction.store.load(session_id) is None:
         return []
-    family = members(unit.store.children, session_id)
+    family = members(transaction.store.children, session_id)
     for member in reversed(family):
-        unit.erase(member)
+        transaction.erase(member)
     return family

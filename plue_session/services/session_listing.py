@@ -1,4 +1,5 @@
-"""Looking at all sessions that the server has in a directory: one look at a time, and who asks meanwhile shares the next."""
+"""Looking at all sessions that the server has in a directory: one look at a time, and who asks meanwhile shares the
+next."""
 
 import threading
 import time
@@ -11,38 +12,39 @@ class Crowded(errors.Timeout):
     """Others were looking all the time: it says nothing of the server."""
 
 
-class Surveys:
+class SessionListing:
     """Thread-safe; in order, so that who lists again and again keeps nobody from looking at another directory.
 
-    `mirror` records what has changed, but for what `turnstile` holds.
+    `mirror` records what has changed, but for what `session_locks` holds.
     """
 
-    def __init__(self, server, store, publisher, mirror, turnstile, log):
+    def __init__(self, server, store, publisher, mirror, session_locks, log):
         self._server, self._store, self._publisher, self._log = server, store, publisher, log
-        self._mirror, self._turnstile = mirror, turnstile
+        self._mirror, self._session_locks = mirror, session_locks
         self._changed = threading.Condition()
-        self._looking, self._queue = False, deque()
+        self._busy, self._queue = False, deque()
         self._begun = {}  # directory: how many looks have begun
         self._done = {}  # directory: (the number of the last that has succeeded, the ids it found)
         self._last = {}  # directory: what that was told
 
-    def look(self, until, cancel, directory=None):
+    def refresh(self, deadline, cancel, directory=None):
         """Look at all sessions of one directory and record what has changed; return their ids.
 
-        The library's own directory (None) is mirrored whole; of another one only the sessions that we know. What is returned was
-        so after this call began: a look that is under way by then does not count, but the one after it is made for all who wait.
+        The library's own directory (None) is mirrored whole; of another one only the sessions that we know. What is
+        returned was so after this call began: a look that is under way by then does not count, but the one after it is
+        made for all who wait.
         """
-        number, ids = self._wait(until, cancel, directory)
+        number, ids = self._wait(deadline, cancel, directory)
         if number is None:
             return ids
         try:
-            ids = self._look(until, cancel, directory)
+            ids = self._refresh(deadline, cancel, directory)
             with self._changed:
                 self._done[directory] = number, ids
             return ids
         finally:
             with self._changed:
-                self._looking = False
+                self._busy = False
                 self._changed.notify_all()
 
     def learned(self, session_id):
@@ -50,11 +52,14 @@ class Surveys:
         for survey in list(self._last.values()):
             survey.forget((session_id,))
 
-    def _wait(self, until, cancel, directory):
-        """Wait for another's look that began after now: `(None, ids)`. Or for the right to look oneself: `(its number, None)`."""
+    def _wait(self, deadline, cancel, directory):
+        """Wait for another's look that began after now: `(None, ids)`. Or for the right to look oneself: `(its number,
+        None)`."""
+
         def wake():
             with self._changed:
                 self._changed.notify_all()
+
         cancel.watch(wake)
         try:
             with self._changed:
@@ -65,11 +70,11 @@ class Surveys:
                     number, ids = self._done.get(directory, (0, None))
                     if number >= wanted:
                         return None, ids
-                    if not self._looking and self._queue[0] is ticket:
-                        self._looking = True
+                    if not self._busy and self._queue[0] is ticket:
+                        self._busy = True
                         self._begun[directory] = self._begun.get(directory, 0) + 1
                         return self._begun[directory], None
-                    left = until - time.monotonic()
+                    left = deadline - time.monotonic()
                     if left <= 0:
                         raise Crowded("other calls listed the sessions all the time", "Try again.")
                     self._changed.wait(left)
@@ -79,13 +84,13 @@ class Surveys:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
 
-    def _look(self, until, cancel, directory):
+    def _refresh(self, deadline, cancel, directory):
         mirror, since, asked = self._mirror, self._mirror.now(), time.monotonic()
-        survey = self._server.survey(self._last.get(directory), until, cancel, directory)
+        survey = self._server.survey(self._last.get(directory), deadline, cancel, directory)
         changed, survey.changed = survey.changed, []  # of thousands: they are not kept until the next look
         if directory is not None:
-            changed = [each for each in changed if self._store.look(each.id)]
-        held = [each.id for each in changed if self._turnstile.is_held(each.id, each.token)]
+            changed = [each for each in changed if self._store.read(each.id)]
+        held = [each.id for each in changed if self._session_locks.is_held(each.id, each.token)]
         failed, reason = mirror.take_all([each for each in changed if each.id not in held], since, asked)
         if held or failed:
             survey.forget(held + failed)

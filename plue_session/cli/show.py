@@ -92,7 +92,9 @@ def watch(options):
                 count += 1
         except queue.Empty:
             if options.count:
-                raise Failure(f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout).") from None
+                raise Failure(
+                    f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout)."
+                ) from None
     return 0
 
 

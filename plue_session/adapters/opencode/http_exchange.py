@@ -6,7 +6,8 @@ from plue_session import errors
 
 
 class Reply:
-    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes; a long one may be a `mmap`, whose slices are)."""
+    """An answer: `status`, `type` (media type in lower case), `headers`, `body` (bytes; a long one may be a `mmap`,
+    whose slices are)."""
 
     __slots__ = ("status", "type", "headers", "body")
 
@@ -15,14 +16,27 @@ class Reply:
         self.type = headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-class Exchange:
-    """One request on its way, settled once: by who performs it, or by whoever gives up first. `sent`: the server may have got it;
-    `again`: and this is the second attempt; `here`: its caller performs it."""
+class HttpExchange:
+    """One request on its way, settled once: by who performs it, or by whoever gives up first. `sent`: the server may
+    have got it; `again`: and this is the second attempt; `here`: its caller performs it."""
 
-    __slots__ = ("method", "target", "body", "resend", "until", "sent", "again", "worker", "here", "outcome", "_lock", "_done")
+    __slots__ = (
+        "method",
+        "target",
+        "body",
+        "resend",
+        "deadline",
+        "sent",
+        "again",
+        "worker",
+        "here",
+        "outcome",
+        "_lock",
+        "_done",
+    )
 
-    def __init__(self, method, target, body, resend, until):
-        self.method, self.target, self.body, self.resend, self.until = method, target, body, resend, until
+    def __init__(self, method, target, body, resend, deadline):
+        self.method, self.target, self.body, self.resend, self.deadline = method, target, body, resend, deadline
         self.sent, self.again, self.worker, self.here, self.outcome = False, False, None, False, None
         self._lock, self._done = threading.Lock(), threading.Lock()
         self._done.acquire()

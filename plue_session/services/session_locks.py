@@ -11,7 +11,7 @@ import time
 from plue_session import errors
 
 
-class Turnstile:
+class SessionLocks:
     """Thread-safe. `release(change)` is called with each thing deferred, once it may be applied; it must not fail."""
 
     def __init__(self, release):
@@ -22,19 +22,25 @@ class Turnstile:
 
     @contextlib.contextmanager
     def hold(self, session_id, call, family=()):
-        """Be alone with the session; wait for whoever is, `TIMEOUT` at the call's deadline. What is heard of `family` waits too."""
+        """Be alone with the session; wait for whoever is, `TIMEOUT` at the call's deadline. What is heard of `family`
+        waits too."""
+
         def wake():
             with self._changed:
                 self._changed.notify_all()
+
         call.cancel.watch(wake)
         try:
             with self._changed:
                 while session_id in self._held:
                     call.cancel.check()
-                    left = call.until - time.monotonic()
+                    left = call.deadline - time.monotonic()
                     if left <= 0:
-                        raise errors.Timeout("other calls were busy with the session all the time; nothing was changed", "Try again.",
-                                             session=session_id if isinstance(session_id, str) else None)
+                        raise errors.Timeout(
+                            "other calls were busy with the session all the time; nothing was changed",
+                            "Try again.",
+                            session=session_id if isinstance(session_id, str) else None,
+                        )
                     self._changed.wait(left)
                 mine = [name for name in {session_id, *family} if name not in self._held]
                 for name in mine:
@@ -48,7 +54,8 @@ class Turnstile:
 
     @contextlib.contextmanager
     def expect(self, token):
-        """Let what is heard of a session that carries `token` wait: its creation is under way here (O-029). None: see `unnamed`."""
+        """Let what is heard of a session that carries `token` wait: its creation is under way here (O-029). None: see
+        `unnamed`."""
         name = ("token", token)
         with self._changed:
             self.unnamed += token is None

@@ -1,0 +1,152 @@
+"""What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw,
+abort flags that a new turn has made void. All run on the thread of `Sync`, as its chores."""
+
+import time
+
+from plue_session import errors
+from plue_session.rules import merge, turns
+from plue_session.services.calls import Call
+from plue_session.services.mirror import remember
+
+#: Newest messages that are looked at to learn when turns ran.
+NEWEST = 16
+#: So many are enough as a rule to find the model's newest.
+NEWEST_FIRST = 2
+#: Seconds that it may take to learn where the transcript of an aborted session stands.
+MARKING = 1.0
+
+
+class FollowUps:
+    """Works on one server and the store that mirrors it. Each function is `work(session_id, deadline, cancel)`.
+
+    `lag()` returns after how many ms what happens on the server is heard of at the latest.
+    """
+
+    def __init__(self, server, writer, store, mirror, session_locks, calls, lag):
+        self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
+        self._session_locks, self._calls, self._lag = session_locks, calls, lag
+        self._put = {}  # session id: since when the title is defended that was put back
+
+    def settle_title(self, session_id, deadline, cancel):
+        """Put a title back that was set here and that the server has replaced by its automatic one; accept another
+        client's (O-027).
+
+        The server makes one title, during the first turn of a session that has an automatic one: only a rename that
+        falls into a turn can have been overwritten. Nothing tells its title from another client's. So while the turn is
+        young, each is put back that comes: were it once only, another client's would use that up, and the server's win.
+        Later one is, unless one was before.
+        """
+        since = self._mirror.now()
+        remote = self._server.get(session_id, deadline, cancel)
+        session = self._store.read(session_id)
+        if session is None or not merge.is_contested(session, remote, self._writer.clock()):
+            self._mirror.take(remote, since)
+            return
+        page, further = self._server.messages(session_id, deadline, cancel, session.directory, limit=NEWEST)
+        ahead = self._server.ahead()  # messages have the server's times
+        now, title_defended_at, messages = (
+            self._writer.clock() + ahead - self._lag(),
+            session.title_defended_at + ahead,
+            [message for message, _ in page],
+        )
+        young = turns.may_be_making_title(messages, now)
+        first = young or self._put.get(session_id) != session.title_defended_at
+        if further is None and first and turns.may_have_made_title(messages, title_defended_at, now):
+            self._put_back(session_id, session.title_defended_at, young, deadline, cancel)
+        else:
+            self._writer.run(lambda transaction: self._undefend(transaction, session_id, session.title_defended_at))
+            self._mirror.take(remote, since)
+
+    def _put_back(self, session_id, title_defended_at, defend, deadline, cancel):
+        """Set the title that was set here at `title_defended_at` once more, as a change of ours like any other: what
+        comes late of the one that it replaces is not shown. `defend`: also against a further one. No longer defended:
+        there is nothing to put back."""
+        with self._session_locks.hold(session_id, Call("update_title", session_id, deadline, cancel)):
+            session = self._store.read(session_id)
+            if session is None or session.title_defended_at != title_defended_at:
+                return
+            answer = self._server.update(session_id, deadline, cancel, session.directory, title=session.title)
+            if defend:
+                remember(self._put, session_id, title_defended_at)
+            else:
+                self._writer.run(lambda transaction: self._undefend(transaction, session_id, title_defended_at))
+            self._mirror.recorded(answer, self._mirror.take(answer))
+
+    @staticmethod
+    def _undefend(transaction, session_id, title_defended_at):
+        session = transaction.store.load(session_id)
+        if session is not None and session.title_defended_at == title_defended_at:
+            session.title_defended_at = None
+            transaction.store.save(session)
+
+    def withdraw_share(self, session_id, deadline, cancel):
+        """Tell the server that a share was withdrawn here (P-100)."""
+        with self._session_locks.hold(session_id, Call("unshare", session_id, deadline, cancel)):
+            session = self._store.read(session_id)
+            if session is not None and session.unshare_pending:
+                answer = self._server.unshare(session_id, deadline, cancel, session.directory)
+                self._mirror.recorded(answer, self._mirror.take(answer))
+
+    def take_back(self, session_id, deadline, cancel=None, directory=None):
+        """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.
+
+        Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
+        (P-176).
+        """
+        if self._writer.run(
+            lambda transaction: (session := transaction.store.load(session_id)) is not None and not session.imported
+        ):
+            self._mirror.keep(session_id)
+            return
+        self._server.delete(session_id, deadline, cancel, directory)
+        self._mirror.ended(session_id)
+
+    # -- aborts ----------------------------------------------------------------------------------------------------
+    def mark_abort(self, session_id, deadline, cancel, directory, mark=None):
+        """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). `mark`:
+        the model's newest message is known. Where it is not, and cannot be read, the time of the abort must do."""
+        if mark is None:
+            try:
+                mark = turns.message_mark(
+                    self._newest(session_id, min(deadline, time.monotonic() + MARKING), cancel, directory)
+                )
+            except (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout):
+                return
+
+        def change(transaction):
+            session = transaction.store.load(session_id)
+            if session is not None and session.aborted and session.abort_mark != mark:
+                session.abort_mark = mark
+                transaction.store.save(session)
+
+        self._writer.run(change)
+
+    def clear_aborted(self, session_id, deadline, cancel):
+        """Clear the abort flag if a turn has begun since (P-065)."""
+        session = self._store.read(session_id)
+        if session is None or not session.aborted:
+            return
+        newest = self._newest(session_id, deadline, cancel, session.directory)
+        self._writer.run(lambda transaction: self._clear(transaction, session_id, newest))
+
+    def _newest(self, session_id, deadline, cancel, directory):
+        """Return the newest message of the model's, or None. Many prompts may have come after it, and each may be
+        long."""
+        limit, before = NEWEST_FIRST, None
+        while True:
+            page, before = self._server.messages(session_id, deadline, cancel, directory, limit=limit, before=before)
+            found = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
+            if found is not None or before is None:
+                return found
+            limit = NEWEST
+
+    def _clear(self, transaction, session_id, newest):
+        session = transaction.store.load(session_id)
+        if (
+            session is not None
+            and session.aborted
+            and not self._calls.is_aborting(session_id)
+            and turns.began_since(session.abort_mark, newest, self._server.ahead())
+        ):
+            session.aborted, session.abort_mark = False, None
+            transaction.save(session, "session.updated", {"id": session_id})
