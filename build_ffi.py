@@ -32,6 +32,7 @@ SOURCES = (
     "handles.c",
     "calls.c",
     "executors.c",
+    "requests.c",
     "awake.c",
     "queues.c",
     "events.c",

@@ -113,3 +113,10 @@ ALL = (
     HookFailed,
     Unknown,
 )
+
+
+def gone(session_id):
+    """Return the error for a session that does not exist, or no longer does."""
+    return NotFound(
+        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
+    )

@@ -10,17 +10,17 @@ import pytest
 from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
-from plue_session.services.call_context import CallContext
+from plue_session.services.backend import Backend
 from plue_session.services.calls import Calls
 from plue_session.services.follow_ups import FollowUps
 from plue_session.services.mirror import Mirror
-from plue_session.services.remote import Remote
+from plue_session.services.operations import Executor, Operation
+from plue_session.services.remote_sessions import RemoteSessions
 from plue_session.services.session_locks import SessionLocks
-from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.sync import Sync
 from plue_session.services.writer import Writer
-from tests.checked import SHARING, Checked
+from tests.checked import Checked
 from tests.fake_server import START, FakeServer
 from tests.recording import RecordingPublisher
 
@@ -42,12 +42,14 @@ class Quiet:
 class On:
     """What one call works with: the services, which take text, and synchronisation, which is waited for."""
 
-    def __init__(self, call_context, sync):
-        self.sessions, self.sharing, self.sync = (
-            Checked(call_context.sessions),
-            Checked(call_context.sharing, SHARING),
-            Waited(sync),
-        )
+    def __init__(self, world, call):
+        def perform(work):
+            if isinstance(work, Operation):
+                return world.executor.run(work, call)
+            return work(call) if callable(work) else work
+
+        self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
+        self.sync = Waited(world.sync)
 
 
 class Waited:
@@ -81,8 +83,7 @@ class RemoteWorld:
         self.store, self.server = store or MemoryStore("opencode"), server or FakeServer()
         self.told, self.log, self.states = RecordingPublisher(), Quiet(), []
         self.writer = Writer(self.store, self.told, lambda: self.now)
-        self.sharing = Sharing(self.writer, self.store, ShareKeyMemory(), self.settings)
-        local = Sessions(self.writer, self.store, self.sharing, self.settings, "0.1.0")
+        self.sharing = Sharing(self.store, ShareKeyMemory(), lambda: self.now, self.settings)
         self.calls = Calls()
         self.sync = Sync(
             self.server,
@@ -100,26 +101,32 @@ class RemoteWorld:
             self.server, self.writer, self.store, self.mirror, self.session_locks, self.calls, self.sync.lag
         )
         self.sync.connect(self.mirror, self.session_locks, self.follow_ups)
-        self.remote = Remote(
-            self.server,
-            self.writer,
-            self.store,
-            local,
-            self.sharing,
-            self.mirror,
-            self.session_locks,
-            self.sync,
-            self.follow_ups,
-            self.calls,
-            self.settings,
+        self.executor = Executor(self.writer, self.sync)
+        self.sessions = RemoteSessions(
+            Backend(
+                self.store,
+                self.writer,
+                self.sharing,
+                self.settings,
+                "0.1.0",
+                self.log,
+                self.server,
+                link=self.sync,
+                sync=self.sync,
+                mirror=self.mirror,
+                session_locks=self.session_locks,
+                jobs=self.sync,
+                follow_ups=self.follow_ups,
+                calls=self.calls,
+            )
         )
         self.server.tell = self.sync.apply
         self.held_back = []
 
     def do(self, work, session=None, seconds=5.0, name="test"):
         """Carry out `work(on)` as one call of a host's."""
-        with CallContext(self.remote, name, session, time.monotonic() + seconds) as call_context:
-            return work(On(call_context, self.sync))
+        with self.calls.begin(name, session, time.monotonic() + seconds) as call:
+            return work(On(self, call))
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))

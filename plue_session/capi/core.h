@@ -38,7 +38,7 @@ enum {
     CORE_EXECUTOR_NONE = -1,
     CORE_EXECUTOR_WORK = -2
 };
-enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
+enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8, CORE_SIGNAL_CHECK = 16, CORE_SIGNAL_LEAD = 32 };
 enum {
     CORE_CONTROL_OPEN = -1,
     CORE_CONTROL_FAREWELL = -2,
@@ -54,9 +54,8 @@ typedef struct core_request {
     const char *session; /* the id behind the handle that the call named, or NULL */
     const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
     size_t length[3];
-    int number;            /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
-    int prepare, prepared; /* the texts are to be checked, no more; under this number they were, 0: they were not */
-    int64_t until, span;   /* monotonic ns: when its caller goes home, and how long that is in all */
+    int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
+    int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
 /* </cdef> */
 
@@ -227,7 +226,10 @@ int64_t core_published(void); /* the newest log row that was published here */
 void core__remote(int remote);
 int core__wait(int executor, int generation);
 int core__take(int executor, int generation, core_request **requests, int room);
-void core__wake(int executor, int signal);
+int core__take_overdue(int executor, int generation, core_request **requests, int room);
+int core__begin(core_request *request);
+void core__put_back(core_request *request);
+int core__wake(int executor, int signal);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
 int core__finish_number(core_request *request, int number);
 int core__finish_session(core_request *request, uintptr_t handle);

@@ -5,7 +5,7 @@
 
 #include "core.h"
 
-enum { PENDING, STARTED, DONE, ABANDONED };
+enum { PENDING, TAKEN, STARTED, DONE, ABANDONED };
 #define MS INT64_C(1000000)
 
 typedef struct request request;
@@ -14,6 +14,8 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int executor, state;
+    int overdue; /* it waits for too long to be left unchecked: a reader takes it, too */
+    int slow;    /* a reader alone takes it: to check it takes long */
     const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
     atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
     int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
@@ -33,7 +35,7 @@ typedef struct list {
 typedef struct executor {
     pthread_mutex_t lock;
     pthread_cond_t arrived, emptied;
-    list pending, started;
+    list pending, taken, started;
     atomic_int hint; /* something may have come: what a thread looks at while it lingers */
     int open, woken, threads, generation;
 } executor;
@@ -49,14 +51,18 @@ typedef struct executor_kind {
     int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
-    int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: its turn comes */
+    int queues;          /* what was taken here is queued once more, and begun by core__begin */
+    int64_t patience_ns; /* a call that has not begun by then is checked by a reader; 0: its turn comes */
 } executor_kind;
 
 extern const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT];
 extern executor core_executors[CORE_EXECUTOR_COUNT];
 void core_executors_prepare(void); /* once per process */
+/* Callers that wait for the session go home with ABORTED at `at`, but for those of one operation. */
+void core_executors_interrupt(const char *session, int operation, int64_t at);
 
-/* Under the executor's lock. */
+/* ---- requests.c; under the executor's lock ---- */
+int core_executor_closed_locked(const executor *in, int index, int generation);
 void core_list_append_locked(list *to, request *added);
 void core_list_detach_locked(list *from, request *old);
 void core_leave_start_locked(request *each); /* a start goes home when whoever shuts down has said so */

@@ -51,10 +51,10 @@ class Mirror:
         meanwhile is `NOT_FOUND`.
         """
         if self.has_ended(remote.id):
-            raise gone(remote.id)
+            raise errors.gone(remote.id)
         session = self._store.read(remote.id)
         if session is None and self._is_lost(remote):
-            raise gone(remote.id)
+            raise errors.gone(remote.id)
         if session is None or self._would_change(session, remote, heard):
             session = self._writer.run(lambda transaction: self.merge(transaction, remote, since, heard))
         else:
@@ -72,7 +72,7 @@ class Mirror:
                 for remote in remotes[start : start + CHUNK]
                 if not self._stays_ended(remote.id, asked) and not self._is_lost(remote)
             ]
-            outcomes = self._writer.batch(
+            outcomes = self._writer.run_all(
                 [lambda transaction, remote=remote: self.merge(transaction, remote, since) for remote in chunk]
             )
             for remote, outcome in zip(chunk, outcomes):
@@ -86,7 +86,7 @@ class Mirror:
         session = transaction.store.load(remote.id)
         if session is None:
             if self.has_ended(remote.id):  # while the change waited for its turn
-                raise gone(remote.id)
+                raise errors.gone(remote.id)
             session = self.adopted(transaction, remote)
             self.insert(transaction, session)
             if session.share_url is not None:
@@ -195,22 +195,27 @@ class Mirror:
         for start in range(0, len(session_ids), CHUNK):
             self._end(session_ids[start : start + CHUNK], True)
 
+    def erase(self, transaction, session_id, noted, missing=False):
+        """Erase a session and its descendants within a change; `noted` gets those whose end is new."""
+        for member in descendants.erase(transaction, session_id) or [session_id]:
+            if not self.has_ended(member):
+                noted.append(member)
+                self.ended(member, missing)  # before the commit: whoever writes next must not bring it back
+
+    def revive(self, session_ids):
+        """Take back that sessions have ended: that could not be recorded."""
+        with self._lock:
+            for session_id in session_ids:
+                self._ended.pop(session_id, None)
+
     def _end(self, session_ids, missing):
         noted = [[] for _ in session_ids]
-
-        def erase(transaction, session_id, noted):
-            for member in descendants.erase(transaction, session_id) or [session_id]:
-                if not self.has_ended(member):
-                    noted.append(member)
-                    self.ended(member, missing)  # before the commit: whoever has the next turn must not bring it back
-
-        outcomes = self._writer.batch(
-            [lambda transaction, each=each: erase(transaction, *each) for each in zip(session_ids, noted)]
+        outcomes = self._writer.run_all(
+            [lambda transaction, each=each: self.erase(transaction, *each, missing) for each in zip(session_ids, noted)]
         )
-        with self._lock:
-            for outcome, members in zip(outcomes, noted):
-                for member in members if isinstance(outcome, Exception) else ():
-                    self._ended.pop(member, None)
+        for outcome, members in zip(outcomes, noted):
+            if isinstance(outcome, Exception):
+                self.revive(members)
         for member in [member for members in noted for member in members] if missing else ():
             self._learned(member)  # a list that is the same as the last one may have it all the same
         return outcomes
@@ -288,13 +293,6 @@ class Mirror:
     def last_refreshed(self, session_id):
         """Return when that was, in monotonic nanoseconds; 0: not lately."""
         return self._refreshed.get(session_id, 0)
-
-
-def gone(session_id):
-    """Return the error for a session that does not exist any more."""
-    return errors.NotFound(
-        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
-    )
 
 
 def remember(memory, key, value):

@@ -128,7 +128,24 @@ class Sync:
                 status["lastSync"] = self._last_sync
         return dumps(status)
 
-    def survey(self, deadline, cancel, directory=None):
+    @contextlib.contextmanager
+    def asking(self, session_id=None):
+        """Note what the failures of the calls inside mean: the server is away, or the session is no more."""
+        try:
+            yield
+            self.answered()
+        except errors.NotFound as error:
+            if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
+                self.job("reread", session_id, self.reread)
+            raise
+        except (errors.Connection, errors.Timeout, errors.AccessDenied) as error:
+            self.trouble(error)
+            raise
+
+    def add(self, kind, session_id, after=0.0):
+        self.follow_up(kind, session_id, after)
+
+    def list(self, deadline, cancel, directory=None):
         """Look at all sessions of one directory and record what has changed; return their ids (see
         `SessionListing.refresh`)."""
         return self._listing.refresh(deadline, cancel, directory)

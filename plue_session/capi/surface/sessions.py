@@ -286,7 +286,7 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
     :opencode: POST /session/{id}/share
     """
-    return runtime.sharing.create(session)
+    return runtime.sessions.create_share(session)
 
 
 @export(time="remote", executor="commit", turn=True)
@@ -297,7 +297,7 @@ def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
     :opencode: DELETE /session/{id}/share
     """
-    return runtime.sharing.withdraw(session)
+    return runtime.sessions.unshare(session)
 
 
 @export(time="local", executor="read")
