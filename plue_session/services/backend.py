@@ -1,5 +1,7 @@
 """What the operations of one backend work with."""
 
+from plue_session.errors import gone
+
 
 class Backend:
     """The store's services and, with a server, what mirrors it; `version` is the library's, kept in what it makes."""

@@ -12,7 +12,7 @@ GRACE = 0.5
 
 class Call:
     """One call of a host's, or work of our own like one: `name`, `session` (its id or None), `deadline` (monotonic
-    seconds), `cancel`. One of `calls` is registered there for as long as it is used as a context manager."""
+    seconds), `cancel`."""
 
     __slots__ = ("name", "session", "deadline", "cancel", "_calls")
 
@@ -21,11 +21,10 @@ class Call:
         self.cancel = cancel or Cancel()
 
     def __enter__(self):
-        self._calls.add(self)
         return self
 
     def __exit__(self, *_):
-        self._calls.remove(self)
+        self._calls.end(self)
 
 
 class Calls:
@@ -38,17 +37,16 @@ class Calls:
         self._closed = False
 
     def begin(self, name, session, deadline):
-        """Return a call to be used as a context manager; `CLOSED` when the library is shutting down."""
-        return Call(name, session, deadline, calls=self)
-
-    def add(self, call):
-        """Register a call."""
+        """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
+        is shutting down."""
+        call = Call(name, session, deadline, calls=self)
         with self._changed:
             if self._closed:
                 raise _closed()
             self._running.add(call)
+        return call
 
-    def remove(self, call):
+    def end(self, call):
         """Forget a call."""
         with self._changed:
             self._running.discard(call)

@@ -280,9 +280,9 @@ def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
     entered.wait(5)
     with pytest.raises(errors.Timeout, match="listed"):
-        world.sync.survey(time.monotonic() + 0.05, Cancel())
+        world.sync.list(time.monotonic() + 0.05, Cancel())
     cancel = Cancel()
-    waiting = in_thread(lambda: world.sync.survey(time.monotonic() + 5, cancel))
+    waiting = in_thread(lambda: world.sync.list(time.monotonic() + 5, cancel))
     cancel.set(errors.Aborted("aborted"))
     assert isinstance(waiting(1), errors.Aborted)
     go.set()
@@ -324,10 +324,10 @@ def test_a_look_that_had_no_turn_says_nothing_of_the_server(world):
 
 def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
     entered, go = hold_survey(world)
-    first = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    first = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
     entered.wait(5)
-    second = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
-    third = in_thread(lambda: world.sync.survey(time.monotonic() + 5, Cancel()))
+    second = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
+    third = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
     threading.Event().wait(0.05)
     world.server.fail["survey"] = AWAY
     go.set()

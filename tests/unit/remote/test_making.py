@@ -277,8 +277,7 @@ def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
 @pytest.mark.requirement("P-176")
 def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
     first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
-    with CallContext(first.remote, "test", None, time.monotonic() + 5) as on:
-        token = on.sessions._token_of("key")
+    token = token_of(first.store.store_id, "key")
     orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
     first.store.close()
     second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
