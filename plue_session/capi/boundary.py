@@ -42,7 +42,8 @@ class Posted(Queued):
     __slots__ = ("boundary", "request")
 
     def __init__(self, change, boundary, request):
-        self.change, self.boundary, self.request = change, boundary, request
+        super().__init__(change)
+        self.boundary, self.request = boundary, request
 
     def start(self):
         return not self.boundary.lib.core__begin(self.request)
