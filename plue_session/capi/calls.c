@@ -67,8 +67,8 @@ static request *make_request(const core_call *call)
             to += call->length[i] + 1;
         }
     }
-    if (call->operation >= 0 && core_operations[call->operation].turn)
-        made->turn = call->session ? call->session : made->view.text[0];
+    if (call->operation >= 0 && core_operations[call->operation].exclusive)
+        made->exclusive = call->session ? call->session : made->view.text[0];
     return made;
 }
 
@@ -204,8 +204,8 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
             continue;
         }
         core_list_detach_locked(begun ? &in->started : &in->pending, made);
-        if (made->turn)
-            pthread_cond_signal(&in->arrived); /* whose turn is next may have a thread of its own */
+        if (made->exclusive)
+            pthread_cond_signal(&in->arrived); /* who waited for its lock may have a thread of its own */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
         if (!begun)

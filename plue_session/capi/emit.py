@@ -36,9 +36,8 @@ class Function:
         signature = inspect.signature(function)
         self.name = name
         self.module = function.__module__
-        self.time, self.executor, self.away, self.shim, self.turn, self.late = (
-            attributes[name] for name in ("time", "executor", "away", "shim", "turn", "late")
-        )
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
         self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
         self.result = TYPES[signature.return_annotation]
         self.prose, self.fields = _split(inspect.getdoc(function))
@@ -315,10 +314,10 @@ def tables():
     out += [f"    CORE_OP_{f.name.upper()}," for f in ops] + ["    CORE_OP_COUNT", "};"]
     out.append("enum core_checked { CORE_CHECKED_NEVER, CORE_CHECKED_WAITING, CORE_CHECKED_AT_ONCE };")
     out.append(
-        "static const struct { const char *name; int executor, away; enum core_checked checked; int turn; const char *late; } core_operations[] = {"
+        "static const struct { const char *name; int executor, away; enum core_checked checked; int exclusive; const char *late; } core_operations[] = {"
     )
     out += [
-        f'    {{"{f.name}", CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}, {int(f.turn)}, '
+        f'    {{"{f.name}", CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}, {int(f.exclusive)}, '
         + (f'"{f.late}"' if f.late else "NULL")
         + "},"
         for f in ops
@@ -335,7 +334,7 @@ def shims():
         if not f.shim:
             continue
         takes = "\n".join("    " + crossing.take.format(name=name) for name, crossing in f.parameters)
-        before = "    core_interrupt(&call);\n" if f.name == "plue_session_abort" else ""
+        before = "    core_interrupt(&call);\n" if f.interrupts else ""
         out.append(
             f"{f.prototype()}\n{{\n    core_call call = core_begin(CORE_OP_{f.name.upper()});\n"
             + (takes + "\n" if takes else "")

@@ -36,7 +36,7 @@ const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT] = {
     [CORE_EXECUTOR_REMOTE] = {.name = "plue-remote",
                               .threads = 6,
                               .remote = 1,
-                              .takes_turns = 1,
+                              .excludes = 1,
                               .is_interrupted = 1,
                               .late = PLUE_ERROR_TIMEOUT,
                               .patience_ns = 10 * MS},
@@ -106,10 +106,10 @@ static int closed_locked(const executor *in, int index, int generation)
 
 static int must_wait_locked(const executor *in, int index, const request *of)
 {
-    if (!core_executor_kinds[index].takes_turns || !of->turn)
+    if (!core_executor_kinds[index].excludes || !of->exclusive)
         return 0;
     for (const request *each = in->started.first; each; each = each->next)
-        if (each->turn && !strcmp(each->turn, of->turn))
+        if (each->exclusive && !strcmp(each->exclusive, of->exclusive))
             return 1;
     return 0;
 }
@@ -190,7 +190,7 @@ static int finish(request *done)
         done->state = DONE;
         core_awake_over_locked(done);
         pthread_cond_signal(&done->ended);
-        if (done->turn)
+        if (done->exclusive)
             pthread_cond_signal(&in->arrived);
     }
     pthread_mutex_unlock(&in->lock);

@@ -14,9 +14,9 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int executor, state;
-    const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
-    atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
-    int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
+    const char *exclusive;      /* with a server: its lock, a session's id or a key; NULL: it needs none */
+    atomic_int near;            /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
+    int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;
@@ -44,12 +44,12 @@ typedef struct executor_kind {
     int threads;
     int lasting;         /* of the process: it is open before the library starts and after it has stopped */
     int remote;          /* only with a server. What has begun here waits for it, and can be interrupted */
-    int takes_turns;     /* a request waits while another one of the same turn is under way */
+    int excludes;        /* a request waits while another one with the same lock is under way */
     int is_interrupted;  /* what is pending here is sent home by an abort of its session */
     int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
-    int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: its turn comes */
+    int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: it is not */
 } executor_kind;
 
 extern const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT];
