@@ -12,7 +12,7 @@ from time import monotonic_ns
 from plue_session import errors, threads
 from plue_session.capi.children import Children
 from plue_session.capi.publish import Publisher
-from plue_session.capi.refill import Refilling, Turn
+from plue_session.capi.refill import Refilling
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
@@ -78,7 +78,7 @@ class Boundary:
         if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
-        self.runtime = self.publisher = self.refill_turn = None
+        self.runtime = self.publisher = self.refilling = None
         self.works = {}  # what threads are about to do, by number
         threads.make = self.start_thread
         self.prepared, self.numbers = (
@@ -266,7 +266,7 @@ class Boundary:
                     elif request.operation == lib.CORE_CONTROL_FAREWELL:
                         self.runtime.farewell()
                     elif request.operation in (lib.CORE_CONTROL_REFILL, lib.CORE_CONTROL_GAP):
-                        self.refilling().refill_until(request.until, request.operation == lib.CORE_CONTROL_GAP)
+                        self.refilling.refill_until(request.until, request.operation == lib.CORE_CONTROL_GAP)
                     else:
                         self.close()
                 except BaseException as error:
@@ -305,10 +305,7 @@ class Boundary:
             string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)
         ]
         lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
-        self.publisher, self.refill_turn = (
-            Publisher(self.ffi, lib, generation),
-            Turn(),
-        )  # not the one that a thread left behind may hold
+        self.publisher = Publisher(self.ffi, lib, generation)
         self.runtime = Runtime(
             config_json,
             environment,
@@ -320,6 +317,7 @@ class Boundary:
             places=places,
             children=Children(self.ffi, lib),
         )
+        self.refilling = Refilling(self.ffi, lib, self.runtime)
         try:
             lib.core__set_timeout(self.runtime.settings.request_timeout_ms)
             lib.core__set_ttl(self.runtime.cache_ttl_ns)
@@ -423,13 +421,10 @@ class Boundary:
             handles.append(result[0])
         return result
 
-    def refilling(self):
-        return Refilling(self.ffi, self.lib, self.runtime, self.refill_turn)
-
     def read(self, executor, generation):
         """A reader: lists, pages, opening; also what no caller waits for: refilling queues, checkpoints."""
         lib, runtime = self.lib, self.runtime
-        take, refilling = self.taker(executor, generation, 1), self.refilling()
+        take, refilling = self.taker(executor, generation, 1), self.refilling
 
         def answer():
             for request in take():

@@ -219,7 +219,7 @@ void core_events_prepare(void); /* once per process */
 int core_events_open(void);
 int core_events_close(int64_t deadline_ns); /* 0, or -1 when a callback of the host's still runs */
 
-/* ---- queues.c ---- */
+/* ---- feed.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
 /* <cdef> */
@@ -252,16 +252,16 @@ void core__set_ttl(int64_t ns);
 /* text.c */
 int core_is_utf8(const char *text, size_t length);
 
-/* queues.c */
-void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail,
-                         size_t tail_length);
+/* feed.c */
+void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                         const char *tail, size_t tail_length);
 int core__event_pass(int64_t id);
 void core__event_skip(int64_t id);
 void core__event_lost(int64_t id);
-int core__event_behind(uint64_t *queues, int64_t *after, int room);
-int core__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail,
-                       size_t tail_length);
-int core__event_refilled(uint64_t queue, int64_t last);
+int core__event_behind(int64_t *after);
+int core__event_refill(int64_t after, int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                       const char *tail, size_t tail_length);
+void core__event_refilled(int64_t after, int64_t last);
 void core__event_start(int64_t id);
 
 /* watch.c */
