@@ -31,6 +31,7 @@ SOURCES = (
     "snapshots.c",
     "handles.c",
     "calls.c",
+    "crossings.c",
     "executors.c",
     "awake.c",
     "bells.c",

@@ -11,6 +11,7 @@ from time import monotonic_ns
 
 from plue_session import errors, threads
 from plue_session.capi.children import Children
+from plue_session.capi.held import Held
 from plue_session.capi.publish import Publisher
 from plue_session.capi.refill import Refilling
 from plue_session.capi.surface import TABLE, fingerprint
@@ -32,14 +33,13 @@ OUT_OF_MEMORY = b"out of memory. Free some and try again."
 class Operation:
     """How to run one operation: its function, and how its values cross."""
 
-    __slots__ = ("name", "function", "session", "texts", "number", "kind")
+    __slots__ = ("name", "function", "crossings", "texts", "kind")
 
     def __init__(self, function):
         notes = {name: note for name, note in function.__annotations__.items() if name != "return"}
         self.name, self.function = function.__name__, function
-        self.session, self.number = "SessionHandle" in notes.values(), "Milliseconds" in notes.values()
-        checks = [(TYPES[note].check, name) for name, note in notes.items() if TYPES[note].check]
-        self.texts = [(place, *check) for place, check in enumerate(checks)]
+        self.crossings = [(TYPES[note], name) for name, note in notes.items()]
+        self.texts = list(enumerate(crossing for crossing in self.crossings if crossing[0].check))
         self.kind = TYPES[function.__annotations__["return"]].kind
 
 
@@ -79,6 +79,7 @@ class Boundary:
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
         self.runtime = self.publisher = self.refilling = None
+        self.held = Held(ffi, lib, self.guarded)
         self.works = {}  # what threads are about to do, by number
         threads.make = self.start_thread
         self.prepared, self.numbers = (
@@ -140,20 +141,24 @@ class Boundary:
         return result
 
     def arguments(self, request, operation):
-        arguments = [self.ffi.string(request.session).decode()] if operation.session else []
-        if operation.texts:
-            kept = request.prepared and self.prepared.get(request.prepared)
-            arguments += kept[1] if kept else self.checked(request, operation)
-        if operation.number:
-            arguments.append(request.number)
-        return arguments
+        kept = request.prepared and self.prepared.get(request.prepared)
+        texts = iter(kept[1] if kept else self.checked(request, operation))
+        return [next(texts) if each.check else self.argument(request, each.slot) for each, _ in operation.crossings]
+
+    def argument(self, request, slot, place=0):
+        """Return an argument from where it is in the request."""
+        if slot == "held":
+            return self.held.get(request.value)
+        if slot == "bytes":
+            return self.ffi.unpack(request.text[place], request.length[place])
+        if slot in ("number", "value"):
+            return getattr(request, slot)
+        text = request.session if slot == "session" else request.text[place]
+        return self.ffi.string(text).decode() if text else None
 
     def checked(self, request, operation):
         """Return what the services take for the texts of a request, or fail as the first that is bad."""
-        string, text = self.ffi.string, request.text
-        return [
-            check(string(text[place]).decode() if text[place] else None, name) for place, check, name in operation.texts
-        ]
+        return [each.check(self.argument(request, each.slot, place), name) for place, (each, name) in operation.texts]
 
     def prepare(self, request):
         """Check the texts of a request, and keep what comes of them under a number for the thread that gets the request
@@ -207,9 +212,12 @@ class Boundary:
             self.prepared.pop(request.prepared, None)
         if isinstance(outcome, BaseException):
             self.refuse(request, operation.name, outcome)
-        elif operation.kind in ("text", "array"):
+        elif operation.kind == "maybe" and outcome is None:
+            lib.core__finish_text(request, self.ffi.NULL, 0, 0)
+        elif operation.kind in ("text", "array", "maybe", "bytes"):
             data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
-            if type(outcome) is not str and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
+            raw = type(outcome) is not str and operation.kind != "bytes"  # it comes from the store as it is
+            if raw and not lib.core_is_utf8(data, len(data)):
                 self.refuse(
                     request,
                     operation.name,
@@ -229,7 +237,9 @@ class Boundary:
                 self.guarded(
                     lambda: lib.core__session_fresh(session.id.encode(), runtime.refreshed(session.id)), "show"
                 )
-            lib.core__finish_session(request, handle)
+            lib.core__finish_handle(request, handle)
+        elif type(operation.kind) is int:
+            lib.core__finish_handle(request, self.held.handle(operation.kind, outcome))
         else:
             lib.core__finish_number(request, outcome if operation.kind == "count" else 0)
 
@@ -342,6 +352,7 @@ class Boundary:
     def close(self):
         runtime, self.runtime = self.runtime, None
         self.prepared.clear()
+        self.held.forget()
         self.lib.core__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():
@@ -385,7 +396,7 @@ class Boundary:
             kept = {outcome[0] for outcome in outcomes if isinstance(outcome, tuple)}
             for handle in handles:
                 if handle not in kept:
-                    lib.core__session_release(handle)
+                    lib.core__handle_release(handle)
             for request, outcome in zip(requests, outcomes):
                 self.finish(request, outcome, writer.told_since)
             if self.prepared:
@@ -451,6 +462,7 @@ class Boundary:
                 (lib.CORE_SIGNAL_WAKE, refilling.refill),
                 (lib.CORE_SIGNAL_REQUESTS, answer),
                 (lib.CORE_SIGNAL_MAINTAIN, maintain),
+                (lib.CORE_SIGNAL_RELEASED, self.held.collect),
             ),
         )
 
@@ -479,7 +491,7 @@ class Boundary:
         except BaseException as error:
             outcome = error
         for handle in handles.values():  # to what was undone
-            self.lib.core__session_release(handle)
+            self.lib.core__handle_release(handle)
         self.finish(request, outcome)
 
     def opened(self, outcome):
@@ -495,7 +507,7 @@ class Boundary:
                     "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id
                 )
         except BaseException:
-            self.lib.core__session_release(handle)
+            self.lib.core__handle_release(handle)
             raise
         return handle, Session(id=session_id, rev=found[0], info=found[1])
 

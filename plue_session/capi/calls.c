@@ -11,7 +11,7 @@
 #include "core_tables.h"
 
 /* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
-enum { LONG_TEXT = 4096, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
+enum { LONG_TEXT = 4096, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 #define PING_NS INT64_C(100000000)
 
@@ -25,10 +25,9 @@ static const char *name_of(int operation)
                                           : core_operations[operation].name;
 }
 
-/* What an error is about: the operation, and the session when the call named one. */
-static const char *subject_of(const core_call *call, char room[SUBJECT])
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT])
 {
-    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
+    snprintf(room, CORE_SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
              call->session ? call->session : "");
     return room;
 }
@@ -58,6 +57,7 @@ static request *make_request(const core_call *call)
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
+    made->view.value = call->value;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -148,8 +148,8 @@ static void leave(const char *subject, int operation, int code, int executor, in
  */
 static request *pass(request *made, const core_call *call, int to, int64_t deadline, int64_t patience_ns, int *back)
 {
-    char room[SUBJECT];
-    const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
+    char room[CORE_SUBJECT];
+    const char *subject = core_call_subject(call, room); /* now: the session's id goes with the request */
     executor *in = &core_executors[to];
     const executor_kind *kind = &core_executor_kinds[to];
     int64_t now = core_monotonic_ns(), back_at = patience_ns ? now + patience_ns : INT64_MAX;
@@ -229,7 +229,7 @@ static request *prepare(request *made, const core_call *call, int64_t deadline)
     if (!(made = pass(made, call, CORE_EXECUTOR_READ, deadline, 0, NULL)))
         return NULL;
     made->view.prepare = 0;
-    made->view.prepared = made->number;
+    made->view.prepared = (int)made->number;
     return made;
 }
 
@@ -240,12 +240,12 @@ static request *prepare(request *made, const core_call *call, int64_t deadline)
  */
 static request *perform(core_call *call, int to, int64_t deadline)
 {
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     size_t length = 0;
     int given = 0;
     request *made = make_request(call);
     if (!made) {
-        core_fail(PLUE_ERROR_IO, subject_of(call, room), "out of memory. Free some and try again.");
+        core_fail(PLUE_ERROR_IO, core_call_subject(call, room), "out of memory. Free some and try again.");
         free(call->session);
         return NULL;
     }
@@ -285,11 +285,12 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 {
     if (call->failed)
         return;
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     size_t length = text ? strlen(text) : 0;
     call->failed = -1;
     if (!text && required)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room), "Invalid parameters: %s is NULL. Pass text.",
+                  name);
     else
         call->failed = core_check_text(name_of(call->operation), call->session, name, text ? text : "", length);
     call->text[call->texts] = text;
@@ -298,14 +299,14 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 
 void core_take_timeout(core_call *call, const char *name, int milliseconds)
 {
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     if (call->failed)
         return;
     call->number = milliseconds;
     call->wait_ns = milliseconds * MS;
     call->failed = milliseconds < 0 ? -1 : 0;
     if (call->failed)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room),
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room),
                   "Invalid parameters: %s is %d, and nothing waits for ever. "
                   "Pass milliseconds, or 0 to not wait.",
                   name, milliseconds);
@@ -333,7 +334,7 @@ void core_interrupt(core_call *call)
     }
 }
 
-static request *run(core_call *call)
+request *core_call_run(core_call *call)
 {
     if (call->failed) {
         free(call->session);
@@ -352,42 +353,13 @@ static request *run(core_call *call)
     return done;
 }
 
-plue_session_t core_run_session(core_call *call)
-{
-    request *done = run(call);
-    plue_session_t handle = done ? (plue_session_t)done->handle : NULL;
-    if (done)
-        core_request_free(done);
-    return handle;
-}
-
-char *core_run_text(core_call *call)
-{
-    const char *operation = name_of(call->operation);
-    request *done = run(call);
-    char *text = NULL;
-    if (done) {
-        text = done->text;
-        done->text = NULL;
-        core_request_free(done);
-        if (!text)
-            core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    }
-    return text;
-}
-
 int core_run_count(core_call *call)
 {
-    request *done = run(call);
-    int number = done ? done->number : -1;
+    request *done = core_call_run(call);
+    int count = done ? (int)done->number : -1;
     if (done)
         core_request_free(done);
-    return number;
-}
-
-int core_run_status(core_call *call)
-{
-    return core_run_count(call);
+    return count;
 }
 
 int core_control(int operation, const char *text, int number, int64_t deadline)

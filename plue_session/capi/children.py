@@ -40,8 +40,4 @@ class Children:
             raise NotImplementedError
         if failure[0]:
             raise OSError(failure[0], os.strerror(failure[0]), folder if stage[0] == 1 else program)
-        return (lambda: self._lib.core__child_end(made)) if made else _nothing
-
-
-def _nothing():
-    """The keeper has ended already."""
+        return lambda: made and self._lib.core__child_end(made)  # NULL: the keeper has ended already

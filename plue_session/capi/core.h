@@ -38,7 +38,13 @@ enum {
     CORE_EXECUTOR_NONE = -1,
     CORE_EXECUTOR_WORK = -2
 };
-enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
+enum {
+    CORE_SIGNAL_REQUESTS = 1,
+    CORE_SIGNAL_WAKE = 2,
+    CORE_SIGNAL_MAINTAIN = 4,
+    CORE_SIGNAL_SHOW = 8,
+    CORE_SIGNAL_RELEASED = 16
+};
 enum {
     CORE_CONTROL_OPEN = -1,
     CORE_CONTROL_FAREWELL = -2,
@@ -52,9 +58,10 @@ enum {
 typedef struct core_request {
     int operation;
     const char *session; /* the id behind the handle that the call named, or NULL */
-    const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
+    const char *text[3]; /* the call's texts and bytes in order; NULL where it passed NULL for a text */
     size_t length[3];
     int number;            /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
+    uint64_t value;        /* any other number of the call's; of an object's handle, the object's */
     int prepare, prepared; /* the texts are to be checked, no more; under this number they were, 0: they were not */
     int64_t until, span;   /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
@@ -175,7 +182,10 @@ int core__start_cffi(void);
 
 /* ---- handles.c ---- */
 char *core_session_id_of(plue_session_t handle, const char *operation); /* malloc'ed id, or NULL with the error set */
-void core_drop_all_sessions(void);
+/* The number of the object behind a handle of that kind (core_kinds); -1 with the error set. */
+int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *number);
+void core_destroy(uintptr_t handle, int kind); /* for the host: what is no live handle of that kind is ignored */
+void core_drop_all_handles(void);
 
 /* ---- calls.c ---- */
 typedef struct core_call {
@@ -185,19 +195,27 @@ typedef struct core_call {
     int texts;
     int number;
     int64_t wait_ns; /* how long a function that waits may, 0: as long as any */
+    uint64_t value;
     char *session;
     const char *text[CORE_TEXTS];
     size_t length[CORE_TEXTS];
+    void **data; /* where the bytes go that it returns, and their number */
+    size_t *size;
 } core_call;
 core_call core_begin(int operation);
 void core_take_session(core_call *call, plue_session_t session);
 void core_take_text(core_call *call, const char *name, const char *text, int required);
+void core_take_bytes(core_call *call, const char *name, const void *data, size_t length);
 void core_take_timeout(core_call *call, const char *name, int milliseconds);
+void core_take_handle(core_call *call, int kind, uintptr_t handle);
+void core_take_room(core_call *call, void **data, size_t *length);
 void core_interrupt(core_call *call); /* sends home the other callers that wait for this call's session */
-plue_session_t core_run_session(core_call *call);
+void *core_run_handle(core_call *call);
 char *core_run_text(core_call *call);
-int core_run_status(core_call *call);
-int core_run_count(core_call *call);
+char *core_run_maybe_text(core_call *call); /* NULL with PLUE_OK: there is none */
+int core_run_bytes(core_call *call);
+int core_run_count(core_call *call);       /* -1 on failure */
+uint64_t core_run_number(core_call *call); /* 0 on failure */
 int core_control(int operation, const char *text, int number, int64_t deadline_ns);
 char *core_ask_info(char *session_id); /* from the server; takes the id, which is malloc'ed */
 
@@ -229,8 +247,8 @@ int core__wait(int executor, int generation);
 int core__take(int executor, int generation, core_request **requests, int room);
 void core__wake(int executor, int signal);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
-int core__finish_number(core_request *request, int number);
-int core__finish_session(core_request *request, uintptr_t handle);
+int core__finish_number(core_request *request, uint64_t number);
+int core__finish_handle(core_request *request, uintptr_t handle);
 void core__finish_error(core_request *request, int code, const char *message, const char *details);
 
 /* awake.c */
@@ -241,7 +259,9 @@ void core__set_timeout(int milliseconds);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(const char *id);
-void core__session_release(uintptr_t handle);
+uintptr_t core__handle_make(int kind, uint64_t number);
+void core__handle_release(uintptr_t handle);
+int core__handle_released(uint64_t *number);
 int core__session_known(const char *id);
 size_t core__session_ids(uintptr_t *after, char *to, size_t room);
 void core__session_publish(const char *id, int64_t rev, const char *info, size_t length);

@@ -21,8 +21,9 @@ struct request {
     int code;                   /* 0 or the error */
     char *message, *details, *text;
     uintptr_t handle;
-    int number;     /* the result */
-    char storage[]; /* copies of the texts */
+    uint64_t number; /* the result; of text or bytes their length */
+    int nothing;     /* the result is NULL, and no failure */
+    char storage[];  /* copies of the texts */
 };
 
 typedef struct list {
@@ -63,6 +64,12 @@ void core_leave_start_locked(request *each); /* a start goes home when whoever s
 void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
 void core_request_free(request *old);
+
+/* ---- calls.c ---- */
+enum { CORE_SUBJECT = 256 };
+/* What an error is about: the operation, and the session when the call named one. */
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT]);
+request *core_call_run(core_call *call); /* to its end; NULL with the error set */
 
 /* ---- awake.c ---- */
 void core_awake_linger(executor *in); /* a thread that is about to wait for what comes; without the lock */

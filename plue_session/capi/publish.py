@@ -46,10 +46,7 @@ class Publisher:
             yield from self._ffi.unpack(buffer, length).decode().split()
 
     def snapshot(self, session_id, rev, info):
-        if self._store:
-            with self._showing:
-                self._show(session_id, rev, info)
-        else:
+        with self._showing:
             self._show(session_id, rev, info)
 
     def _show(self, session_id, rev, info):
