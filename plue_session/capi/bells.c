@@ -1,5 +1,4 @@
-/* Bells: a reader of events sleeps on one, and is woken without a lock held. A bell that is rung in vain does no harm.
- */
+/* Bells: a reader of events sleeps on one, and is woken without a lock held. One that is rung in vain does no harm. */
 #include "queues.h"
 
 #include <errno.h>

@@ -111,11 +111,11 @@ void core_set_up(pthread_mutex_t *lock, pthread_cond_t *cond); /* either may be 
 int core_is_set_up(void);
 
 /* ---- memory.c: text that belongs to the caller ---- */
-char *
-core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
+/* Room for a text the caller may free, as may we (plue_free); NULL when memory is short. */
+char *core_new_text(size_t size);
 char *core_own(const char *text, size_t length); /* the same, with a copy in it */
-char *core_spare_text(size_t size);  /* the same, of what this thread has freed, if it fits: takes neither memory nor a
-                                        lock; NULL: there is none */
+/* The same, of what this thread has freed, if it fits: takes neither memory nor a lock; NULL: there is none. */
+char *core_spare_text(size_t size);
 void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
@@ -146,14 +146,13 @@ int core_refuse_fork(const char *operation); /* 0, or -1 with FORKED set */
 /* ---- spawn.c ---- */
 int core_outdated(void);      /* is this a library thread of before the last shutdown? it may no longer publish */
 int core_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
-int core_spawn(const char *name, void *(*run)(void *),
-               void *argument); /* a detached thread without signals; the name has 15 bytes at most */
+/* A detached thread without signals; the name has 15 bytes at most. */
+int core_spawn(const char *name, void *(*run)(void *), void *argument);
 
 /* ---- copies.c ---- */
-int core_claim_process(
-    const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
-/* Who needs the claim: a library that runs; Python that starts, and what is asked of it, also when its caller has left.
- */
+/* -1 with RUNTIME set: another copy of the library runs in this process. */
+int core_claim_process(const char *operation);
+/* Who needs the claim: a library that runs; Python that starts; what is asked of it, though its caller has left. */
 enum { CORE_CLAIM_LIFE = 1, CORE_CLAIM_BOOT = 2, CORE_CLAIM_CONTROL = 4 };
 void core_hold_claim(int holder);
 void core_drop_claim(int holder); /* the last one gives it up */
@@ -170,11 +169,11 @@ typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
     void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */
 } core_visit;
-int core_enter(core_visit *visit,
-               const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait
-                                          ... -1 with RUNTIME set: it would wait for itself, or for the dead */
+/* A host's thread is about to wait here, or to hold a lock across what may wait. -1 with RUNTIME set: it would wait for
+ * itself, or for the dead. */
+int core_enter(core_visit *visit, const char *operation);
 void core_enter_anyway(core_visit *visit); /* the same for what needs no Python: never refused */
-void core_leave(core_visit *visit);        /* ... and is done */
+void core_leave(core_visit *visit);        /* it is done */
 /* A thread that serves an executor (core_python_serve) and then calls `ended`; -1: none can be started, or memory is
  * short. */
 int core_spawn_python(const char *name, int executor, int number, void (*ended)(int executor, int number));

@@ -106,8 +106,7 @@ int core__event_pass(int64_t id)
     return !waits;
 }
 
-/* The log went on to `id` with what is not for this library's queues: whoever has got all before it need not read that.
- */
+/* The log went on to `id` with what is not for this library's queues: who has got all before it need not read that. */
 void core__event_skip(int64_t id)
 {
     if (core_outdated())
@@ -189,8 +188,7 @@ static void go_live_locked(core_queue *of)
     of->portion = 0;
 }
 
-/* Is the queue one that gets what comes in the log after `after`, up to `id`? A gap is for those alone that are there.
- */
+/* Does the queue get what comes in the log after `after`, up to `id`? A gap is only for those that are just there. */
 static int is_at_locked(const core_queue *of, int64_t after, int64_t id, int kind)
 {
     return of->behind && (kind == PLUE_EVENT_GAP ? of->last == after : of->last >= after && of->last < id);

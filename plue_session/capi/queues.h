@@ -51,9 +51,9 @@ typedef struct core_mark {
     size_t need; /* bytes of its text; 0: nothing waits */
 } core_mark;
 
-extern pthread_mutex_t
-    core_queues_lock; /* guards every queue; plue_event_poll takes it: nothing may take long under it */
 /* feed.c */
+/* Guards every queue. plue_event_poll takes it: nothing may take long under it. */
+extern pthread_mutex_t core_queues_lock;
 void core_queue_open_locked(core_queue *made, int bell);
 void core_queue_close_locked(core_queue *old); /* it is not known any more; twice is harmless */
 
