@@ -36,11 +36,11 @@ class Operation:
     __slots__ = ("name", "function", "crossings", "texts", "kind")
 
     def __init__(self, function):
-        notes = {name: note for name, note in function.__annotations__.items() if name != "return"}
+        *notes, (_, result) = function.__annotations__.items()
         self.name, self.function = function.__name__, function
-        self.crossings = [(TYPES[note], name) for name, note in notes.items()]
+        self.crossings = [(TYPES[note], name) for name, note in notes]
         self.texts = list(enumerate(crossing for crossing in self.crossings if crossing[0].check))
-        self.kind = TYPES[function.__annotations__["return"]].kind
+        self.kind = TYPES[result].kind
 
 
 OPERATIONS = [Operation(function) for function, attributes in TABLE.values() if attributes["executor"]]
@@ -148,7 +148,7 @@ class Boundary:
     def argument(self, request, slot, place=0):
         """Return an argument from where it is in the request."""
         if slot == "held":
-            return self.held.get(request.value)
+            return self.held[request.value]
         if slot == "bytes":
             return self.ffi.unpack(request.text[place], request.length[place])
         if slot in ("number", "value"):
@@ -352,7 +352,7 @@ class Boundary:
     def close(self):
         runtime, self.runtime = self.runtime, None
         self.prepared.clear()
-        self.held.forget()
+        self.held.clear()  # what these stood for ends with the runtime
         self.lib.core__watch_stop()  # also when whoever called plue_init has long given up
         if runtime:
             for fd in runtime.store.lock_fds():

@@ -25,7 +25,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CAPI = os.path.dirname(os.path.abspath(__file__))
 #: Append-only ABI: the number behind libplue_session.so. and behind PLUE_API_VERSION's last digits.
 ABI = 0
-API_VERSION = 100 * int(__version__.split(".")[0]) + int(__version__.split(".")[1])
+MAJOR, MINOR, _ = map(int, __version__.split("."))
+API_VERSION = 100 * MAJOR + MINOR
 FIELD = re.compile(r":(param \w+|returns|errors|opencode|takes):")
 
 
@@ -34,8 +35,7 @@ class Function:
 
     def __init__(self, name, function, attributes):
         signature = inspect.signature(function)
-        self.name = name
-        self.module = function.__module__
+        self.name, self.module = name, function.__module__
         for attribute, value in attributes.items():
             setattr(self, attribute, value)
         self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
@@ -45,7 +45,7 @@ class Function:
         self.prose, self.fields = _split(inspect.getdoc(function))
         self.takes = self.fields.pop("takes", TIMES[self.time])
         documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
-        documented -= set(re.findall(r"\w+", self.prototype()))
+        documented.difference_update(re.findall(r"\w+", self.prototype()))
         if documented:
             raise SystemExit(f"{name}: documents a parameter it does not have: {documented}")
 
@@ -93,8 +93,10 @@ def _split(doc):
 # -- the header -------------------------------------------------------------------------------------------------------
 def header():
     out = [_HEADER_TOP.format(version=__version__, api=API_VERSION)]
-    out.append("/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */")
-    out.append("#define PLUE_OK 0")
+    out.append(
+        "/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */\n"
+        "#define PLUE_OK 0"
+    )
     for error in ERRORS:
         retry = " Retryable." if error.retryable else ""
         name, number = f"PLUE_ERROR_{error.name}", f"({error.number})"

@@ -9,7 +9,8 @@ from plue_session.rules import parameters
 #: What the header defines: a type's text in C, and its spelling for ctypes if it is none of those it has.
 DEFINED = {
     "plue_session_t": (
-        """/* A handle to a session: opaque, never an address, never reused. */
+        """\
+/* A handle to a session: opaque, never an address, never reused. */
 typedef struct plue_session *plue_session_t;
 
 /* Reserved values with a meaning of their own for functions that say so; all others answer BAD_HANDLE to them. */
@@ -19,7 +20,8 @@ typedef struct plue_session *plue_session_t;
         None,
     ),
     "plue_event_callback": (
-        """/* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
+        """\
+/* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 """,
         "ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)",
