@@ -9,6 +9,7 @@ from itertools import count
 
 from plue_session import errors, threads
 from plue_session.capi import executors
+from plue_session.capi.held import Held
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
@@ -22,15 +23,14 @@ OUT_OF_MEMORY = b"out of memory. Free some and try again."
 class Export:
     """One exported function: its body, and how its values cross."""
 
-    __slots__ = ("name", "body", "session", "texts", "number", "kind")
+    __slots__ = ("name", "body", "crossings", "texts", "kind")
 
     def __init__(self, body):
-        notes = {name: note for name, note in body.__annotations__.items() if name != "return"}
+        *notes, (_, result) = body.__annotations__.items()
         self.name, self.body = body.__name__, body
-        self.session, self.number = "SessionHandle" in notes.values(), "Milliseconds" in notes.values()
-        checks = [(TYPES[note].check, name) for name, note in notes.items() if TYPES[note].check]
-        self.texts = [(place, *check) for place, check in enumerate(checks)]
-        self.kind = TYPES[body.__annotations__["return"]].kind
+        self.crossings = [(TYPES[note], name) for name, note in notes]
+        self.texts = list(enumerate(crossing for crossing in self.crossings if crossing[0].check))
+        self.kind = TYPES[result].kind
 
 
 EXPORTS = [Export(body) for body, attributes in TABLE.values() if attributes["executor"]]
@@ -84,7 +84,8 @@ class Boundary:
         if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib = ffi, lib
-        self.runtime = self.publisher = self.refill_turn = None
+        self.runtime = self.publisher = self.refilling = None
+        self.held = Held(ffi, lib, self.guarded)
         self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
         threads.make = self.start_thread
         self.serve = executors.table(lib)
@@ -120,11 +121,8 @@ class Boundary:
         """Return what the body of the request's function makes of its parameters: its result, a `Later` one, an
         operation, or a function of the call that it is for. What is bad by itself is refused here."""
         export = EXPORTS[request.operation]
-        arguments = self.check(request, export)
-        if export.session:
-            arguments.insert(0, self.ffi.string(request.session).decode())
-        if export.number:
-            arguments.append(request.number)
+        texts = iter(self.check(request, export))
+        arguments = [next(texts) if each.check else self.argument(request, each.slot) for each, _ in export.crossings]
         return export.body(self.runtime, *arguments)
 
     @staticmethod
@@ -134,10 +132,18 @@ class Boundary:
 
     def check(self, request, export):
         """Return what the services take for the texts of a request, or fail as the first that is bad."""
-        string, text = self.ffi.string, request.text
-        return [
-            check(string(text[place]).decode() if text[place] else None, name) for place, check, name in export.texts
-        ]
+        return [each.check(self.argument(request, each.slot, place), name) for place, (each, name) in export.texts]
+
+    def argument(self, request, slot, place=0):
+        """Return an argument from where it is in the request."""
+        if slot == "held":
+            return self.held[request.value]
+        if slot == "bytes":
+            return self.ffi.unpack(request.text[place], request.length[place])
+        if slot in ("number", "value"):
+            return getattr(request, slot)
+        text = request.session if slot == "session" else request.text[place]
+        return self.ffi.string(text).decode() if text else None
 
     def queue(self, request):
         """Prepare the change that a request asks for, and queue it; the caller of this leads the writer next."""
@@ -162,16 +168,21 @@ class Boundary:
         lib = self.lib
         if isinstance(outcome, BaseException):
             self.refuse(request, export.name, outcome)
-        elif export.kind in ("text", "array"):
+        elif export.kind == "maybe" and outcome is None:
+            lib.core__finish_text(request, self.ffi.NULL, 0, 0)
+        elif export.kind in ("text", "array", "maybe", "bytes"):
             data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
-            if type(outcome) is not str and not lib.core_is_utf8(data, len(data)):  # it comes from the store as it is
+            raw = type(outcome) is not str and export.kind != "bytes"  # it comes from the store as it is
+            if raw and not lib.core_is_utf8(data, len(data)):
                 raise errors.Integrity(
                     "the store is damaged: what it holds of a session is not UTF-8",
                     "`plue-session doctor` says more; keep a copy of the store.",
                 )
             lib.core__finish_text(request, data, len(data), export.kind == "array")
         elif export.kind == "session":
-            lib.core__finish_session(request, self.open_handle(outcome if type(outcome) is str else outcome.id))
+            lib.core__finish_handle(request, self.open_handle(outcome if type(outcome) is str else outcome.id))
+        elif type(export.kind) is int:
+            lib.core__finish_handle(request, self.held.handle(export.kind, outcome))
         else:
             lib.core__finish_number(request, outcome if export.kind == "count" else 0)
 
@@ -189,7 +200,7 @@ class Boundary:
                     "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id
                 )
         except BaseException:
-            lib.core__session_release(handle)
+            lib.core__handle_release(handle)
             raise
         self.guarded(lambda: self.publisher.snapshot(session_id, *found), "show")
         if runtime.remote:

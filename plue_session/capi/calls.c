@@ -11,7 +11,7 @@
 #include "core_tables.h"
 
 /* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
-enum { LONG_TEXT = 4096, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
+enum { LONG_TEXT = 4096, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 #define PING_NS INT64_C(100000000)
 
@@ -25,10 +25,9 @@ static const char *name_of(int operation)
                                           : core_operations[operation].name;
 }
 
-/* What an error is about: the operation, and the session when the call named one. */
-static const char *subject_of(const core_call *call, char room[SUBJECT])
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT])
 {
-    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
+    snprintf(room, CORE_SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
              call->session ? call->session : "");
     return room;
 }
@@ -58,6 +57,7 @@ static request *make_request(const core_call *call)
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
+    made->view.value = call->value;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -67,8 +67,8 @@ static request *make_request(const core_call *call)
             to += call->length[i] + 1;
         }
     }
-    if (call->operation >= 0 && core_operations[call->operation].turn)
-        made->turn = call->session ? call->session : made->view.text[0];
+    if (call->operation >= 0 && core_operations[call->operation].exclusive)
+        made->exclusive = call->session ? call->session : made->view.text[0];
     return made;
 }
 
@@ -171,14 +171,14 @@ static int64_t overdue_at(request *made, const core_call *call, int64_t now, int
 /*
  * Post the request to an executor and wait for its end; NULL with the error set. The result is in the request.
  *
- * The thread that carries a call out checks its texts, which costs it little. But a caller is not to wait for its turn
- * with a bad parameter, while the writer waits for another process, or all threads for a mute server: a reader checks
+ * The thread that carries a call out checks its texts, which costs it little. But a caller is not to be kept waiting
+ * with a bad parameter while the writer waits for another process, or all threads for a mute server: a reader checks
  * what has been pending for the executor's patience. And what takes long to check is not left to the writer at all.
  */
 static request *pass(request *made, const core_call *call, int to, int64_t deadline)
 {
-    char room[SUBJECT];
-    const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
+    char room[CORE_SUBJECT];
+    const char *subject = core_call_subject(call, room); /* now: the session's id goes with the request */
     executor *in = &core_executors[to];
     const executor_kind *kind = &core_executor_kinds[to];
     int64_t now = core_monotonic_ns();
@@ -237,8 +237,8 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         }
         int is_mine = made->state == PENDING; /* nobody else knows it */
         core_list_detach_locked(is_mine ? &in->pending : begun ? &in->started : &in->taken, made);
-        if (made->turn)
-            pthread_cond_signal(&in->arrived); /* whose turn is next may have a thread of its own */
+        if (made->exclusive)
+            pthread_cond_signal(&in->arrived); /* who waited for its lock may have a thread of its own */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
         if (is_mine)
@@ -257,11 +257,11 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
 
 static request *perform(core_call *call, int to, int64_t deadline)
 {
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     request *made = make_request(call);
     if (made)
         return pass(made, call, to, deadline);
-    core_fail(PLUE_ERROR_IO, subject_of(call, room), "out of memory. Free some and try again.");
+    core_fail(PLUE_ERROR_IO, core_call_subject(call, room), "out of memory. Free some and try again.");
     free(call->session);
     return NULL;
 }
@@ -285,11 +285,11 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 {
     if (call->failed)
         return;
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     size_t length = text ? strlen(text) : 0;
     call->failed = -1;
     if (!text && required)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
     else
         call->failed = core_check_text(name_of(call->operation), call->session, name, text ? text : "", length);
     call->text[call->texts] = text;
@@ -298,14 +298,14 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 
 void core_take_timeout(core_call *call, const char *name, int milliseconds)
 {
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     if (call->failed)
         return;
     call->number = milliseconds;
     call->wait_ns = milliseconds * MS;
     call->failed = milliseconds < 0 ? -1 : 0;
     if (call->failed)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room),
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room),
                   "Invalid parameters: %s is %d, and nothing waits for ever. "
                   "Pass milliseconds, or 0 to not wait.",
                   name, milliseconds);
@@ -319,7 +319,7 @@ void core_interrupt(core_call *call)
     core_executors_interrupt(call->session, call->operation, core_monotonic_ns() + ABORT_GRACE_MS * MS);
 }
 
-static request *run(core_call *call)
+request *core_call_run(core_call *call)
 {
     if (call->failed) {
         free(call->session);
@@ -338,42 +338,13 @@ static request *run(core_call *call)
     return done;
 }
 
-plue_session_t core_run_session(core_call *call)
-{
-    request *done = run(call);
-    plue_session_t handle = done ? (plue_session_t)done->handle : NULL;
-    if (done)
-        core_request_free(done);
-    return handle;
-}
-
-char *core_run_text(core_call *call)
-{
-    const char *operation = name_of(call->operation);
-    request *done = run(call);
-    char *text = NULL;
-    if (done) {
-        text = done->text;
-        done->text = NULL;
-        core_request_free(done);
-        if (!text)
-            core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    }
-    return text;
-}
-
 int core_run_count(core_call *call)
 {
-    request *done = run(call);
-    int number = done ? done->number : -1;
+    request *done = core_call_run(call);
+    int count = done ? (int)done->number : -1;
     if (done)
         core_request_free(done);
-    return number;
-}
-
-int core_run_status(core_call *call)
-{
-    return core_run_count(call);
+    return count;
 }
 
 int core_control(int operation, const char *text, int number, int64_t deadline)

@@ -5,7 +5,7 @@ import gc
 from plue_session import errors
 from plue_session.capi.children import Children
 from plue_session.capi.publish import Publisher
-from plue_session.capi.refill import Refilling, Turn
+from plue_session.capi.refill import Refilling
 
 
 def control(boundary, executor, generation):
@@ -18,8 +18,8 @@ def control(boundary, executor, generation):
         lib.CORE_CONTROL_PING: lambda request: None,
         lib.CORE_CONTROL_HANG_UP: lambda request: boundary.runtime.hang_up(),
         lib.CORE_CONTROL_FAREWELL: lambda request: boundary.runtime.farewell(),
-        lib.CORE_CONTROL_REFILL: lambda request: refill(boundary, request, False),
-        lib.CORE_CONTROL_GAP: lambda request: refill(boundary, request, True),
+        lib.CORE_CONTROL_REFILL: lambda request: boundary.refilling.refill_until(request.until, False),
+        lib.CORE_CONTROL_GAP: lambda request: boundary.refilling.refill_until(request.until, True),
     }
     while True:
         lib.core__wait(executor, generation)
@@ -33,11 +33,6 @@ def control(boundary, executor, generation):
             else:
                 if lib.core__finish_number(request, 0) and opens:
                     close_runtime(boundary)  # the caller of plue_init has given up meanwhile
-
-
-def refill(boundary, request, give_up):
-    refilling = Refilling(boundary.ffi, boundary.lib, boundary.runtime, boundary.refill_turn)
-    refilling.refill_until(request.until, give_up)
 
 
 def open_runtime(boundary, request):
@@ -70,7 +65,6 @@ def open_runtime(boundary, request):
     places = [string(place()).decode("utf-8", "surrogateescape") for place in (lib.core__package_root, lib.core__site)]
     lib.core__adopt(generation)  # once its caller has given up, this start may no longer publish
     publisher = boundary.publisher = Publisher(boundary.ffi, lib, generation)
-    boundary.refill_turn = Turn()  # not the one that a thread left behind may hold
     runtime = boundary.runtime = Runtime(
         config_json,
         environment,
@@ -83,6 +77,7 @@ def open_runtime(boundary, request):
         children=Children(boundary.ffi, lib),
         lead=lead,
     )
+    boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # not the one that a thread left behind may be at
     try:
         lib.core__set_timeout(runtime.settings.request_timeout_ms)
         lib.core__set_ttl(runtime.cache_ttl_ns)
@@ -107,6 +102,7 @@ def open_runtime(boundary, request):
 
 def close_runtime(boundary):
     runtime, boundary.runtime = boundary.runtime, None
+    boundary.held.clear()  # what these stood for ends with the runtime
     boundary.lib.core__watch_stop()  # also when whoever called plue_init has long given up
     if runtime:
         for fd in runtime.store.lock_fds():

@@ -34,7 +34,7 @@ const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT] = {
     [CORE_EXECUTOR_REMOTE] = {.name = "plue-remote",
                               .threads = 6,
                               .remote = 1,
-                              .takes_turns = 1,
+                              .excludes = 1,
                               .is_interrupted = 1,
                               .late = PLUE_ERROR_TIMEOUT,
                               .patience_ns = 10 * MS},

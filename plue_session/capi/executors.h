@@ -16,15 +16,16 @@ struct request {
     int executor, state;
     int overdue; /* it waits for too long to be left unchecked: a reader takes it, too */
     int slow;    /* a reader alone takes it: to check it takes long */
-    const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
+    const char *exclusive;      /* with a server: its lock, a session's id or a key; NULL: it needs none */
     atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
     int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;
     uintptr_t handle;
-    int number;     /* the result */
-    char storage[]; /* copies of the texts */
+    uint64_t number; /* the result; of text or bytes their length */
+    int nothing;     /* the result is NULL, and no failure */
+    char storage[];  /* copies of the texts */
 };
 
 typedef struct list {
@@ -46,13 +47,13 @@ typedef struct executor_kind {
     int threads;
     int lasting;         /* of the process: it is open before the library starts and after it has stopped */
     int remote;          /* only with a server. What has begun here waits for it, and can be interrupted */
-    int takes_turns;     /* a request waits while another one of the same turn is under way */
+    int excludes;        /* a request waits while another one with the same lock is under way */
     int is_interrupted;  /* what is pending here is sent home by an abort of its session */
     int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
     int queues;          /* what was taken here is queued once more, and begun by core__begin */
-    int64_t patience_ns; /* a call that has not begun by then is checked by a reader; 0: its turn comes */
+    int64_t patience_ns; /* a call that has not begun by then is checked by a reader; 0: it is not */
 } executor_kind;
 
 extern const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT];
@@ -69,6 +70,12 @@ void core_leave_start_locked(request *each); /* a start goes home when whoever s
 void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
 void core_request_free(request *old);
+
+/* ---- calls.c ---- */
+enum { CORE_SUBJECT = 256 };
+/* What an error is about: the operation, and the session when the call named one. */
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT]);
+request *core_call_run(core_call *call); /* to its end; NULL with the error set */
 
 /* ---- awake.c ---- */
 void core_awake_linger(executor *in); /* a thread that is about to wait for what comes; without the lock */

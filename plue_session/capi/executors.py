@@ -1,7 +1,6 @@
 """What the library's threads do, one kind of them each: take requests, and what must be done beside them."""
 
 from plue_session.capi.control import control
-from plue_session.capi.refill import Refilling
 from plue_session.services.operations import Operation
 
 #: Requests that are taken at a time.
@@ -86,7 +85,6 @@ def read(boundary, executor, generation):
     of what others are kept waiting with."""
     lib, runtime = boundary.lib, boundary.runtime
     take = taker(boundary, executor, generation, 1)
-    refilling = Refilling(boundary.ffi, lib, runtime, boundary.refill_turn)
     overdue = {
         other: taker(boundary, other, generation, 1, lib.core__take_overdue)
         for other in (lib.CORE_EXECUTOR_COMMIT, lib.CORE_EXECUTOR_REMOTE, lib.CORE_EXECUTOR_URGENT)
@@ -126,9 +124,10 @@ def read(boundary, executor, generation):
         generation,
         (
             (lib.CORE_SIGNAL_CHECK, check),
-            (lib.CORE_SIGNAL_WAKE, refilling.refill),
+            (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
             (lib.CORE_SIGNAL_REQUESTS, answer),
             (lib.CORE_SIGNAL_MAINTAIN, maintain),
+            (lib.CORE_SIGNAL_RELEASED, boundary.held.collect),
         ),
     )
 

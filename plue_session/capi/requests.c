@@ -56,10 +56,10 @@ int core_executor_closed_locked(const executor *in, int index, int generation)
 
 static int must_wait_locked(const executor *in, int index, const request *of)
 {
-    if (!core_executor_kinds[index].takes_turns || !of->turn)
+    if (!core_executor_kinds[index].excludes || !of->exclusive)
         return 0;
     for (const request *each = in->started.first; each; each = each->next)
-        if (each->turn && !strcmp(each->turn, of->turn))
+        if (each->exclusive && !strcmp(each->exclusive, of->exclusive))
             return 1;
     return 0;
 }
@@ -209,24 +209,25 @@ static int finish(request *done)
         done->state = DONE;
         core_awake_over_locked(done);
         pthread_cond_signal(&done->ended);
-        if (done->turn)
+        if (done->exclusive)
             pthread_cond_signal(&in->arrived);
     }
     pthread_mutex_unlock(&in->lock);
     if (abandoned) {
-        core__session_release(done->handle);
+        core__handle_release(done->handle);
         core_request_free(done);
     }
     return abandoned ? -1 : 0;
 }
 
-/* `array`: the text is what stands between the brackets of one. It may be long, and is copied once less if they are set
- * here. */
+/* NULL: there is none, which is no failure. `array`: the text is what stands between the brackets of one; they are set
+ * here, which copies it once less. */
 void core__finish_text(core_request *view, const char *text, size_t length, int array)
 {
     request *done = (request *)view;
-    done->text = core_new_text(length + 3);
-    if (done->text) {
+    done->number = length;
+    done->nothing = !text;
+    if (text && (done->text = core_new_text(length + 3))) {
         char *to = done->text;
         if (array)
             *to++ = '[';
@@ -239,14 +240,14 @@ void core__finish_text(core_request *view, const char *text, size_t length, int 
     finish(done);
 }
 
-int core__finish_number(core_request *view, int number)
+int core__finish_number(core_request *view, uint64_t number)
 {
     request *done = (request *)view;
     done->number = number;
     return finish(done);
 }
 
-int core__finish_session(core_request *view, uintptr_t handle)
+int core__finish_handle(core_request *view, uintptr_t handle)
 {
     request *done = (request *)view;
     done->handle = handle;
