@@ -1,4 +1,5 @@
-"""A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite.
+"""A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite. See
+ports/ for what each method promises.
 
 The state is kept twice, as the writer sees it and as it is committed: tables of rows by key. Each change of the
 writer's tables is noted in a journal. To undo is to go back through the journal, to commit is to repeat it on the other
@@ -10,7 +11,6 @@ from itertools import islice
 
 from plue_session import errors
 from plue_session.adapters.apart import apart
-from plue_session.model import LogRow, Share
 from plue_session.primitives import allocate_lock, get_ident
 
 #: Rows that `trim` looks at for their age, each time.
@@ -129,12 +129,14 @@ class MemoryStore:
 
     def share(self, session_id):
         if self._owner == get_ident():
-            return _copy(self._tables["share"].get(session_id))
+            share = self._tables["share"].get(session_id)
+            return share and share.copy()
         with self._lock:
-            return _copy(self._live()["share"].get(session_id))
+            share = self._live()["share"].get(session_id)
+        return share and share.copy()
 
     def put_share(self, share):
-        self._set("share", share.session_id, _copy(share))
+        self._set("share", share.session_id, share.copy())
 
     def drop_share(self, session_id):
         self._set("share", session_id, None)
@@ -143,7 +145,7 @@ class MemoryStore:
         return self._tables["counter"]["last"]
 
     def append(self, row):
-        self._set("log", row.id, LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+        self._set("log", row.id, row.copy())
         self._set("counter", "last", row.id)
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
@@ -208,7 +210,7 @@ class MemoryStore:
                 rows.append(row)
         found = []
         for row in rows[: -limit - 1 : -1]:
-            found.append(LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+            found.append(row.copy())
             if size is not None and (size := size - len(row.tail)) <= 0:
                 break
         return found
@@ -223,14 +225,12 @@ class MemoryStore:
         return []
 
     def wants_maintenance(self):
-        """Return False: nothing here needs any."""
         return False
 
     def maintain(self):
         self._live()
 
     def lock_fds(self):
-        """Return the descriptors a forked child must close: none."""
         return []
 
     def close(self):
@@ -295,10 +295,6 @@ def _put(rows, key, row):
         rows.pop(key, None)
     else:
         rows[key] = row
-
-
-def _copy(share):
-    return share and Share(share.session_id, share.share_id, share.url, share.created, share.expires)
 
 
 def _children(tables, session_id):

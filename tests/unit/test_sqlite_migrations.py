@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import files, queries
+from plue_session.adapters.sql import queries
+from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Query, Session
 from tests import support
@@ -78,7 +79,9 @@ def old_store(folder):
     connection = sqlite3.connect(os.path.join(folder, "sessions.db"), isolation_level=None)
     connection.execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = wal")
-    connection.executescript(f"BEGIN; {queries.read('migrations/0001_sessions.sql')} PRAGMA user_version = 1; COMMIT;")
+    connection.executescript(
+        f"BEGIN; {queries.read(files.FOLDER, 'migrations/0001_sessions.sql')} PRAGMA user_version = 1; COMMIT;"
+    )
     connection.execute("BEGIN")
     connection.executemany(INSERT, map(old_row, RECORDS))
     connection.execute(INSERT, old_row(record(2000, "erased", 0)))

@@ -8,7 +8,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite import connections, files
-from plue_session.adapters.sqlite.store import hold_exclusively
+from plue_session.adapters.sqlite.files import hold_exclusively
 from plue_session.model import Query
 from tests.stores import add, folder, opened, session  # noqa: F401
 

@@ -1,8 +1,8 @@
 """The store's files: who may touch them, how they come to be, and how they are looked at before anything is written.
 
-    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it sessions.lock   whose turn it
-    is to write: LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest
-                    log row (8 bytes, little-endian), written after each commit: who watches the file hears of it
+    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it
+    sessions.lock   LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest log row (8 bytes,
+                    little-endian), written after each commit: who watches the file hears of it
     store.lock      LOCK_SH as long as the store is open; who moves it aside takes LOCK_EX
 
 A new store is built under another name and renamed when complete, so a creation that is cut short leaves nothing that
@@ -18,35 +18,28 @@ import time
 
 from plue_session import errors
 from plue_session.adapters import private
-from plue_session.adapters.sqlite import failures, queries
+from plue_session.adapters.sql import queries
+from plue_session.adapters.sqlite import failures
 from plue_session.adapters.sqlite.standing import Descriptor
 from plue_session.primitives import sleep
 
+#: Where our SQL is.
+FOLDER = os.path.dirname(__file__)
 DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql", "0005_names.sql")
+MIGRATIONS = (
+    "0001_sessions.sql",
+    "0002_remote.sql",
+    "0003_fewer_pages.sql",
+    "0004_leaner_index.sql",
+    "0005_names.sql",
+)
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
-    (
-        "session",
-        "session_tag",
-        "counted",
-        "share",
-        "log",
-        "meta",
-        "session_id",
-        "session_key",
-        "session_role",
-        "session_updated",
-        "session_created",
-        "session_title",
-        "session_artifacts",
-        "session_parent",
-        "session_token",
-        "log_session",
-    )
+    "session session_id session_key session_role session_updated session_created session_title session_artifacts "
+    "session_parent session_token session_tag counted share log log_session meta".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
@@ -342,7 +335,7 @@ def _migrate(path, version):
 
 def _apply(connection, version):
     """Run the migrations after `version`, all or none."""
-    scripts = "\n".join(queries.read("migrations/" + name) for name in MIGRATIONS[version:])
+    scripts = "\n".join(queries.read(FOLDER, "migrations/" + name) for name in MIGRATIONS[version:])
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{scripts}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
     except sqlite3.Error:

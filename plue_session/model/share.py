@@ -1,0 +1,16 @@
+"""A session's public link."""
+
+from __future__ import annotations
+
+from plue_session.model.fields import record
+
+
+@record
+class Share:
+    """A session's public link. The secret is derived from `share_id`, and never stored."""
+
+    session_id: str
+    share_id: str
+    url: str
+    created: int  # ms
+    expires: int | None  # ms; None: never
