@@ -12,44 +12,10 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.sqlite.store import SqliteStore
+from tests.ports import FALLIBLE
 from tests.recording import RecordingPublisher
 from tests.world import World
 
-#: What may fail. Going back (rollback) may not: ports.Store promises so.
-FALLIBLE = (
-    "begin",
-    "commit",
-    "savepoint",
-    "release",
-    "undo",
-    "find",
-    "find_key",
-    "find_role",
-    "children",
-    "active_count",
-    "next_number",
-    "insert",
-    "save",
-    "erase",
-    "share",
-    "put_share",
-    "drop_share",
-    "last_log_id",
-    "append",
-    "trim",
-    "info",
-    "id_of_key",
-    "infos",
-    "infos_apart",
-    "page",
-    "count",
-    "events_after",
-    "log_state",
-    "find_token",
-    "reread",
-    "look_at_children",
-    "ids",
-)
 NEVER = 1 << 60
 
 
