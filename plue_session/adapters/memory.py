@@ -18,7 +18,7 @@ TRIM_ROWS = 1000
 
 ACTIVE = ("active", "suspended")
 
-_TABLES = ("session", "key", "role", "share", "log", "counter")
+_TABLES = ("session", "key", "role", "share", "log", "operation", "counter")
 _SORTS = {
     "updated": lambda session: (session.updated, session.number),
     "created": lambda session: (session.created, session.number),
@@ -160,6 +160,37 @@ class MemoryStore:
             self._set("log", log_id, None)
         self._set("counter", "floor", max(self._tables["counter"]["floor"], *removed, 0))
 
+    def put_operation(self, operation):
+        before, new = self._operation(operation.kind, operation.name), operation.copy()
+        if before is not None:
+            new.due = min(before.due, new.due)
+            self._set("operation", before.id, None)
+        new.id = self._tables["counter"]["operation"] + 1
+        self._set("counter", "operation", new.id)
+        self._set("operation", new.id, new)
+        return new.id
+
+    def operation(self, kind, name):
+        found = self._operation(kind, name)
+        return found and found.copy()
+
+    def retry_operation(self, id, due):
+        found = self._tables["operation"].get(id)
+        if found is not None:
+            new = found.copy()
+            new.due, new.tries = due, found.tries + 1
+            self._set("operation", id, new)
+
+    def drop_operation(self, kind, name, id=None):
+        found = self._operation(kind, name)
+        if found is not None and id in (None, found.id):
+            self._set("operation", found.id, None)
+
+    def drop_operations_of(self, session_id):
+        for each in list(self._tables["operation"].values()):
+            if each.session_id == session_id:
+                self._set("operation", each.id, None)
+
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):
         with self._lock:
@@ -220,6 +251,15 @@ class MemoryStore:
             counter = self._live()["counter"]
             return counter["floor"], counter["last"]
 
+    def operations(self, due=None, limit=100):
+        with self._lock:
+            found = [each for each in self._live()["operation"].values() if due is None or each.due <= due]
+        return [each.copy() for each in sorted(found, key=lambda each: (each.due, each.id))[:limit]]
+
+    def count_operations(self, kind=None):
+        with self._lock:
+            return sum(kind in (None, each.kind) for each in self._live()["operation"].values())
+
     def check(self):
         self._sessions()
         return []
@@ -247,6 +287,10 @@ class MemoryStore:
     def _sessions(self):
         with self._lock:
             return list(self._live()["session"].values())
+
+    def _operation(self, kind, name):
+        found = (each for each in self._tables["operation"].values() if (each.kind, each.name) == (kind, name))
+        return next(found, None)
 
     def _store(self, session, old):
         """Put the record and what finds it by key and by role, if both are free or its own."""
@@ -286,7 +330,7 @@ class MemoryStore:
 
 def _tables():
     tables = {name: {} for name in _TABLES}
-    tables["counter"].update(number=0, last=0, floor=0)
+    tables["counter"].update(number=0, last=0, floor=0, operation=0)
     return tables
 
 

@@ -5,6 +5,7 @@ tests import this package, so the library starts without it.
 """
 
 from plue_session.ports.log import LogReader, LogWriter
+from plue_session.ports.operations import OperationReader, OperationWriter
 from plue_session.ports.publisher import Publisher
 from plue_session.ports.server import Server
 from plue_session.ports.sessions import SessionReader, SessionWriter
@@ -15,6 +16,8 @@ from plue_session.ports.transactions import Transactions
 __all__ = [
     "LogReader",
     "LogWriter",
+    "OperationReader",
+    "OperationWriter",
     "Publisher",
     "Server",
     "SessionReader",

@@ -40,7 +40,8 @@ class SessionWriter(Protocol):
         """Replace the record with this `id` (which exists)."""
 
     def erase(self, session_id: str) -> None:
-        """Remove the record, its share, and its events from the log."""
+        """Remove the record, its share, and its events from the log. Its pending operations stay (see
+        OperationWriter)."""
 
 
 class SessionReader(Protocol):

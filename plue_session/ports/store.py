@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from plue_session.ports.log import LogReader, LogWriter
+from plue_session.ports.operations import OperationReader, OperationWriter
 from plue_session.ports.sessions import SessionReader, SessionWriter
 from plue_session.ports.shares import Shares
 from plue_session.ports.transactions import Transactions
@@ -17,6 +18,8 @@ class Store(
     SessionWriter,
     SessionReader,
     Shares,
+    OperationWriter,
+    OperationReader,
     Protocol,
 ):
     """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.

@@ -88,11 +88,11 @@ def sound_log(folder):
         floor = connection.execute("SELECT count(*) FROM log").fetchone()[0]
     connection.close()
     assert floor == len(rows)
-    events = [dict(zip(columns, row)) for row in rows]
+    events = [dict(zip(columns, row, strict=True)) for row in rows]
     by_session = collections.defaultdict(list)
     for event in events:
         by_session[event.get("session_id") or event.get("session")].append(event)
-    for session_id, (revision, title) in sessions.items():
+    for session_id, (revision, _) in sessions.items():
         own = by_session[session_id]
         assert own and own[-1]["id"] == revision, (
             f"{session_id}: revision {revision}, newest event {own and own[-1]['id']}"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from plue_session.model import LogRow, Query, Session, Share
+from plue_session.model import LogRow, Operation, Query, Session, Share
 from tests import support
 
 #: Runs beside a copy of the package whose sessions have a `colour`, `shades` and `is_loud`.
@@ -71,7 +71,7 @@ def test_a_new_column_is_one_line_in_the_table_and_a_migration(tmp_path):
     assert done.out.splitlines() == [plain, *[f"{changed} {made} {plain}"] * 2, f"{changed} {made} []"]
 
 
-@pytest.mark.parametrize("record", [LogRow, Query, Session, Share])
+@pytest.mark.parametrize("record", [LogRow, Operation, Query, Session, Share])
 def test_a_record_takes_its_fields_by_name_or_in_order_and_has_no_others(record):
     names = list(record.__slots__)
     values = [[str(place)] for place in range(len(names))]

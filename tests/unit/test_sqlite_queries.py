@@ -130,6 +130,12 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
         "erase_session",
         "drop_tag",
         "drop_share",
+        "operation",
+        "replace_operation",
+        "retry_operation",
+        "drop_operation",
+        "drop_operations_of",
+        "operations",
     ):
         numbered = [n for n in "1234" if f"?{n}" in _SQL[name]]
         values = (0,) * (len(numbered) or _SQL[name].count("?"))

@@ -7,12 +7,13 @@ for taking over what could not be inserted.
 import os
 
 from plue_session.adapters.sql import rows
-from plue_session.model import LogRow, Share
+from plue_session.model import LogRow, Operation, Share
 
 _TABLES = {
     "session": rows.COLUMNS,
     "share": Share.__slots__,
     "log": LogRow.__slots__,
+    "operation": Operation.__slots__,
 }
 
 

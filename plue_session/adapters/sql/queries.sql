@@ -56,6 +56,31 @@ INSERT INTO share ({share}, scope) VALUES ({share?}, ?) ON CONFLICT (scope, sess
 -- name: drop_share
 DELETE FROM share WHERE scope = ? AND session_id = ?;
 
+-- name: operation
+-- By its name, which the index of the names holds; so do those below.
+SELECT {operation} FROM operation WHERE scope = ? AND kind = ? AND coalesce(session_id, subject) = ?;
+
+-- name: replace_operation
+DELETE FROM operation WHERE scope = ? AND kind = ? AND coalesce(session_id, subject) = ? RETURNING due;
+
+-- name: add_operation
+INSERT INTO operation ({operation}, scope) VALUES ({operation?}, ?) RETURNING id;
+
+-- name: retry_operation
+UPDATE operation SET due = ?, tries = tries + 1 WHERE id = ? AND scope = ?;
+
+-- name: drop_operation
+DELETE FROM operation WHERE scope = ?1 AND kind = ?2 AND coalesce(session_id, subject) = ?3 AND id = coalesce(?4, id);
+
+-- name: drop_operations_of
+DELETE FROM operation WHERE scope = ?1 AND coalesce(session_id, subject) = ?2 AND session_id = ?2;
+
+-- name: operations
+SELECT {operation} FROM operation WHERE scope = ? AND due <= ? ORDER BY due, id LIMIT ?;
+
+-- name: count_operations
+SELECT count(*) FROM operation WHERE scope = ? AND kind = coalesce(?, kind);
+
 -- name: append
 INSERT INTO log ({log}, scope) VALUES ({log?}, ?);
 
@@ -83,7 +108,8 @@ SELECT id, directory FROM session WHERE scope = ?;
 SELECT {log} FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
 
 -- name: texts
-SELECT 'session ' || id, info, metadata, tags FROM session;
+SELECT 'session ' || id, info, metadata, tags FROM session
+UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation;
 
 -- name: stray_tags
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;

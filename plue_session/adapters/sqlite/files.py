@@ -35,11 +35,13 @@ MIGRATIONS = (
     "0003_fewer_pages.sql",
     "0004_leaner_index.sql",
     "0005_names.sql",
+    "0006_operations.sql",
 )
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
     "session session_id session_key session_role session_updated session_created session_title session_artifacts "
-    "session_parent session_token session_tag counted share log log_session meta".split()
+    "session_parent session_token session_tag counted share log log_session meta "
+    "operation operation_name operation_due".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20

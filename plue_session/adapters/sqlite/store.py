@@ -5,6 +5,7 @@ from sqlite3 import IntegrityError
 from plue_session import errors
 from plue_session.adapters.apart import apart
 from plue_session.adapters.sql import queries, rows
+from plue_session.adapters.sql.operations import Operations
 from plue_session.adapters.sql.pages import Pages
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.connections import Connections
@@ -49,6 +50,11 @@ class SqliteStore:
         self.path = connections.path
         self.lock_fds = connections.lock_fds
         self._write, self._read, self._snapshot = connections.write, connections.read, connections.snapshot
+        operations = Operations(_SQL, scope, self._change, self._read)
+        self.put_operation, self.operation = operations.put_operation, operations.operation
+        self.retry_operation, self.drop_operation = operations.retry_operation, operations.drop_operation
+        self.drop_operations_of = operations.drop_operations_of
+        self.operations, self.count_operations = operations.operations, operations.count_operations
         self._owner = None  # the thread that is between begin and commit or rollback
         self._failed = None  # why SQLite ended the transaction by itself
         self._data_version = None
