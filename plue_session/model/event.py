@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from plue_session.model.fields import record
+from plue_session.model.fields import Record
 
 
-@record
-class LogRow:
+class LogRow(Record):
     """One durable event: its place in the log, and its JSON from "timestamp" on."""
 
     id: int

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from plue_session.model.fields import record
+from plue_session.model.fields import Record
 
 
-@record
-class Operation:
+class Operation(Record):
     """Something that must still be sent to a server, or done later, and survives the process.
 
     Its name is the session it is about, or the `subject` where there is no session yet (such as the token of a create).

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from plue_session.model.fields import record
+from plue_session.model.fields import Record
 
 
-@record
-class Query:
+class Query(Record):
     """A parsed `query_json`. None means "do not filter"."""
 
     status: tuple | None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from plue_session.model.fields import Bit, Flag, Texts, record
+from plue_session.model.fields import Bit, Flag, Record, Texts
 
 
-@record
-class Session:
+class Session(Record):
     """One session, as the store keeps it. Times are integer milliseconds since the Unix epoch."""
 
     number: int  # the store's own, never reused; an embedded id is "session_<number>"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from plue_session.model.fields import record
+from plue_session.model.fields import Record
 
 
-@record
-class Share:
+class Share(Record):
     """A session's public link. The secret is derived from `share_id`, and never stored."""
 
     session_id: str

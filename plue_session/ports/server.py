@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from plue_session.cancel import Cancel
-
 #: A session as the server tells it, see below.
 RemoteSession = Any
 
@@ -56,40 +54,32 @@ class Server(Protocol):
         none."""
 
     # -- reading ---------------------------------------------------------------------------------------------------
-    def get(
-        self, session_id: str, deadline: float, cancel: Cancel | None = None, directory: str | None = None
-    ) -> RemoteSession:
+    def get(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
         """Return the session. `NOT_FOUND` only if the server says so of this id."""
 
-    def survey(self, before: Any, deadline: float, cancel: Cancel | None = None, directory: str | None = None) -> Any:
+    def survey(self, before: Any, deadline, cancel=None, directory=None) -> Any:
         """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first),
         `changed`, `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
 
-    def status(self, deadline: float, cancel: Cancel | None = None, directory: str | None = None) -> dict:
+    def status(self, deadline, cancel=None, directory=None) -> dict:
         """Return `{id: …}` of the sessions that run a turn."""
 
     def messages(
-        self,
-        session_id: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
-        limit: int = 100,
-        before: str | None = None,
+        self, session_id: str, deadline, cancel=None, directory=None, limit: int = 100, before: str | None = None
     ) -> tuple[list, str | None]:
         """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
         `created`, `completed`, `ended`."""
 
-    def check_provider(self, provider_id: str, model_id: str, deadline: float, cancel: Cancel | None = None) -> None:
+    def check_provider(self, provider_id: str, model_id: str, deadline, cancel=None) -> None:
         """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
 
     # -- changing --------------------------------------------------------------------------------------------------
     def create(
         self,
         token: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
+        deadline,
+        cancel=None,
+        directory=None,
         title: str | None = None,
         parent_id: str | None = None,
         metadata: dict | None = None,
@@ -97,64 +87,36 @@ class Server(Protocol):
         """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
 
     def find_created(
-        self,
-        token: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
-        title: str | None = None,
+        self, token: str, deadline, cancel=None, directory=None, title: str | None = None
     ) -> RemoteSession | None:
         """Return the session that was created with this token, or None. A fork has its source's token: it counts only
         if it has this `title`."""
 
-    def update(
-        self,
-        session_id: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
-        **changes: Any,
-    ) -> RemoteSession:
+    def update(self, session_id: str, deadline, cancel=None, directory=None, **changes: Any) -> RemoteSession:
         """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it
         then is."""
 
     def fork(
-        self,
-        session_id: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
-        message_id: str | None = None,
+        self, session_id: str, deadline, cancel=None, directory=None, message_id: str | None = None
     ) -> RemoteSession:
         """Copy the session up to a message, all of it when None, and return the copy."""
 
-    def share(
-        self, session_id: str, deadline: float, cancel: Cancel | None = None, directory: str | None = None
-    ) -> RemoteSession:
+    def share(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
         """Share the session and return it with its `share_url`; `UNSUPPORTED` when the server gives no link."""
 
-    def unshare(
-        self, session_id: str, deadline: float, cancel: Cancel | None = None, directory: str | None = None
-    ) -> RemoteSession:
+    def unshare(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
         """Withdraw the server's share, if there is one, and return the session."""
 
-    def delete(
-        self,
-        session_id: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
-        elsewhere: Iterable[str] = (),
-    ) -> None:
+    def delete(self, session_id: str, deadline, cancel=None, directory=None, elsewhere: Iterable[str] = ()) -> None:
         """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete
         them."""
 
     def abort(
         self,
         session_id: str,
-        deadline: float,
-        cancel: Cancel | None = None,
-        directory: str | None = None,
+        deadline,
+        cancel=None,
+        directory=None,
         turn_id: str | None = None,
         seen: Callable[[str], None] | None = None,
     ) -> bool:

@@ -19,8 +19,8 @@ _MADE = "session_"
 #: Places of the columns that may be NULL, and of those that never are.
 _OPTIONAL = tuple([place for place, field in enumerate(Session.FIELDS) if field.optional or field.kind == "Flag"])
 _REQUIRED = tuple([place for place in range(len(COLUMNS)) if place not in _OPTIONAL])
-_required = itemgetter(*_REQUIRED)
-_inserts, _updates = {}, {}
+_inserts: dict = {}
+_updates: dict = {}
 
 #: How the types of fields whose columns hold something else are written and read.
 _WRITTEN = {"Flag": "1 if s.{} else None", "Bit": "1 if s.{} else 0", "Texts": 'dumps(s.{0}) if s.{0} else "[]"'}
@@ -50,13 +50,14 @@ def tags_of(text):
 def insert(new, scope):
     """Return `(sql, values)` that insert a row."""
     given = tuple([place for place in _OPTIONAL if new[place] is not None])
-    sql = _inserts.get(given)
-    if sql is None:
-        names = ", ".join(COLUMNS[place] for place in (*_REQUIRED, *given))
-        sql = _inserts[given] = (
-            f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * (len(_REQUIRED) + len(given))})"
-        )
-    return sql, (scope, *_required(new), *[new[place] for place in given])
+    known = _inserts.get(given)
+    if known is None:
+        places = *_REQUIRED, *given
+        names = ", ".join(COLUMNS[place] for place in places)
+        sql = f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * len(places)})"
+        known = _inserts[given] = sql, itemgetter(*places)
+    sql, values = known
+    return sql, (scope, *values(new))
 
 
 def update(old, new):

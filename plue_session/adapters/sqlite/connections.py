@@ -27,7 +27,7 @@ _VERSION = "PRAGMA user_version"
 
 #: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to,
 #: what is the host's.
-_abandoned = []
+_abandoned: list[tuple] = []
 
 
 class Connections:

@@ -123,7 +123,7 @@ class Exclusive:
             self._fd = None
 
 
-_exclusive = set()
+_exclusive: set[str] = set()
 
 
 def hold_exclusively(data_dir):
