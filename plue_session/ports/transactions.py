@@ -9,7 +9,7 @@ class Transactions(Protocol):
     """One thread at a time is the writer, from `begin` to `commit` or `rollback`."""
 
     def begin(self) -> None:
-        """Wait for this process's turn (fair between processes) and begin a write transaction."""
+        """Wait for the write lock (fair between processes) and begin a transaction."""
 
     def commit(self) -> None:
         """Make everything since `begin` durable, then let other processes in. One that fails leaves the transaction

@@ -1,7 +1,7 @@
 """The host is killed at any moment: what was acknowledged is there, what was not is there whole or not at all.
 
-SIGKILL comes at random times, and at each system call of a commit in turn (strace). It does not test the disk: for that
-the log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
+SIGKILL comes at random times, and at each system call of a commit, one after the other (strace). It does not test the
+disk: for that the log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
 """
 
 import collections

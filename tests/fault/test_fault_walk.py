@@ -171,8 +171,8 @@ def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, st
 
 @pytest.mark.requirement("P-132", "P-144")
 def test_failure_to_read_what_others_did_never_undoes_or_hides_what_we_did(tmp_path):
-    """Another process has written meanwhile: reading its events fails at each place in turn, ours are committed all the
-    same."""
+    """Another process has written meanwhile. Reading its events fails at each place, one after the other; ours are
+    committed all the same."""
     at = 0
     while True:
         at += 1

@@ -25,7 +25,9 @@ from plue_session.primitives import sleep
 
 #: Where our SQL is.
 FOLDER = os.path.dirname(__file__)
-DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
+DATABASE, WRITE_LOCK, HOLD = "sessions.db", "sessions.lock", "store.lock"
+#: What must stay in place while the store is open; without the lock file nobody would hear of a commit.
+NAMES = DATABASE, DATABASE + "-wal", DATABASE + "-shm", WRITE_LOCK
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
@@ -52,14 +54,14 @@ PAGE_SIZE = 2048
 
 
 class Locks:
-    """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
+    """The lock files of an open store: one is held (shared) until `close`, the other is the write lock."""
 
     def __init__(self, data_dir):
         self._files, self._taken = [], False
         try:
-            for name in (TURN, HOLD):
+            for name in (WRITE_LOCK, HOLD):
                 self._files.append(Descriptor(_open_lock(data_dir, name)))
-            self._turn, self._hold = self._files
+            self._writing, self._hold = self._files
             _hold(self._hold.fd, os.path.join(data_dir, HOLD))
         except BaseException:
             self.close()
@@ -74,20 +76,19 @@ class Locks:
         """Return whether the descriptors are still those of our files."""
         return all(each.is_ours() for each in self._files)
 
-    def take_turn(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` when it cannot be
-        had."""
-        if not self._turn.is_ours():
+    def lock_writing(self):
+        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` if it refuses."""
+        if not self._writing.is_ours():
             raise OSError(errno.EBADF, failures.TAKEN)
-        fcntl.flock(self._turn.fd, fcntl.LOCK_EX)
+        fcntl.flock(self._writing.fd, fcntl.LOCK_EX)
         self._taken = True
 
-    def take_turn_soon(self, path):
-        """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting
-        for ever."""
+    def lock_writing_soon(self, path):
+        """Take the write lock, or fail with `BUSY` when somebody keeps it for longer than is sane: no start waits for
+        ever."""
         _patiently(
-            lambda: fcntl.flock(self._turn.fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
-            os.path.join(os.path.dirname(path), TURN),
+            lambda: fcntl.flock(self._writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            os.path.join(os.path.dirname(path), WRITE_LOCK),
             "another process writes to the store and does not end",
         )
         self._taken = True
@@ -95,13 +96,13 @@ class Locks:
     def ring(self, log_id):
         """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit
         is there to be read."""
-        os.pwrite(self._turn.fd, log_id.to_bytes(8, "little"), 0)
+        os.pwrite(self._writing.fd, log_id.to_bytes(8, "little"), 0)
 
-    def end_turn(self):
-        """Let the next process write. Harmless when the turn was not taken."""
+    def unlock_writing(self):
+        """Let the next process write. Harmless without the lock."""
         if self._taken:
             self._taken = False
-            fcntl.flock(self._turn.fd, fcntl.LOCK_UN)
+            fcntl.flock(self._writing.fd, fcntl.LOCK_UN)
 
     def close(self):
         """Close the files, which releases them."""
@@ -195,8 +196,8 @@ def prepare(path, locks):
     except errors.Unsupported:
         raise
     except errors.PlueError:
-        pass  # perhaps someone is at it just now: judged again below, when it is our turn
-    locks.take_turn_soon(path)
+        pass  # perhaps someone is at it just now: judged again below, with the write lock
+    locks.lock_writing_soon(path)
     try:
         if _size(path):
             version = inspect(path)
@@ -205,7 +206,7 @@ def prepare(path, locks):
         else:
             _create(path)
     finally:
-        locks.end_turn()
+        locks.unlock_writing()
 
 
 def connect(path, mode="rw"):

@@ -224,7 +224,7 @@ class SqliteStore:
 
     def append(self, row):
         self._change(_APPEND, (*row.VALUES(row), self._scope))
-        self._connections.unlooked += len(row.tail)
+        self._connections.unmeasured += len(row.tail)
         self._last = row.id
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
@@ -357,7 +357,7 @@ class SqliteStore:
 
     def _keep(self, session_id, row):
         """Note a row that was written, until it is committed also as one to forget if that is undone."""
-        self._connections.unlooked += COPIES * len(row[rows.INFO])
+        self._connections.unmeasured += COPIES * len(row[rows.INFO])
         self._know(session_id, row)
         self._touched.append(session_id)
 
