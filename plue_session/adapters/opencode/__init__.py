@@ -2,6 +2,6 @@
 
 From below: `http_response` and `http_connection` (one connection, which any thread may cut), `http` (requests over kept
 ones), `shapes` and `events` (what the server says, as records), `client` (the calls), `turns` (abort), `stream`
-(server-sent events), `process` (a server of our own). What OpenCode does differently from what one would expect ends
-here; the comments name the fact. Measured against 1.18.33.
+(server-sent events), `process` (a server of our own, on `adapters/child`). What OpenCode does differently from what one
+would expect ends here; the comments name the fact. Measured against 1.18.33.
 """
