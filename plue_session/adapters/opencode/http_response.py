@@ -67,8 +67,10 @@ class HttpResponse:
         """Read the whole body into `body`: bytes, or for a long one a `mmap`, whose slices are. `LIMIT_EXCEEDED` beyond
         `most` bytes."""
         size, got, pieces = self._left or 0, 0, []
-        if LARGE <= size <= most and not self._inflate:
-            self.body = self._map(size)
+        if self._left is not None and not self._chunked and not self._inflate and size <= most:
+            self.body = self._map(size) if size >= LARGE else self._source.read(size)
+            if len(self.body) < size:
+                raise ConnectionResetError
             return
         while max(size, got) <= most and (piece := self.read()):
             pieces.append(piece)
