@@ -310,7 +310,7 @@ def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_is_not_begun_twice(st
 
 @pytest.mark.parametrize("how", ["cancel", "close"])
 def test_who_waits_for_a_name_lookup_is_woken(stub, hanging, how):
-    transport, call = http.Transport("http://opencode.invalid:4096", {}), within(10)
+    transport, call = http.Transport(f"http://{how}.invalid:4096", {}), within(10)
     end = transport.close if how == "close" else lambda: call.set(errors.Closed("x", ""))
     threading.Timer(0.1, end).start()
     began = time.monotonic()
