@@ -320,6 +320,21 @@ def test_who_waits_for_a_name_lookup_is_woken(stub, hanging, how):
     transport.close()
 
 
+def test_where_no_thread_can_be_started_a_name_cannot_be_looked_up_and_the_error_says_so(stub, monkeypatch):
+    def refuse(name, run):
+        raise RuntimeError("can't start new thread")
+
+    transport = http.Transport(stub.url.replace("127.0.0.1", "localhost"), {})
+    stub.answers.append(reply(200))
+    with monkeypatch.context() as patch:
+        patch.setattr("plue_session.threads.make", refuse)
+        for _ in range(http.MOST + 1):
+            with pytest.raises(errors.StoreIo, match="no thread can be started"):
+                get(transport)
+    assert get(transport).status == 200
+    transport.close()
+
+
 def test_a_name_that_does_not_exist_is_an_error_that_says_so():
     transport = http.Transport("http://opencode.invalid:4096", {})
     with pytest.raises(errors.Connection, match="name cannot be resolved") as caught:
@@ -487,6 +502,17 @@ def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else
     ]
     stub.answers += [reply(200)]
     assert get(transport).status == 200 and len(stub.requests) == 7
+
+
+@pytest.mark.requirement("O-002")
+def test_a_server_in_doubt_that_ends_each_connection_is_asked_on_the_next(stub, transport):
+    stub.well, last = False, ["Connection: close"]
+    stub.answers += [reply(200), stub.hang_up(), reply(200, {"healthy": True}, headers=last), reply(204, headers=last)]
+    get(transport)
+    with pytest.raises(errors.Connection):
+        get(transport)
+    assert get(transport).status == 204
+    assert [request[1].partition("?")[0] for request in stub.requests] == ["/x", "/x", "/global/health", "/x"]
 
 
 @pytest.mark.requirement("P-113")
