@@ -97,8 +97,9 @@ class Boundary:
             return 0
         is_work = executor == self.lib.CORE_EXECUTOR_WORK
         threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
-        if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
+        if threading:  # as threading.Thread does: debuggers, coverage and profilers see our threads, too
             sys.settrace(threading.gettrace())
+            sys.setprofile(threading.getprofile())
         try:
             if is_work:
                 self.works.pop(generation)()
