@@ -351,6 +351,7 @@ class Boundary:
 
     def close(self):
         runtime, self.runtime = self.runtime, None
+        self.refilling = None
         self.prepared.clear()
         self.held.clear()  # what these stood for ends with the runtime
         self.lib.core__watch_stop()  # also when whoever called plue_init has long given up
