@@ -143,22 +143,30 @@ class Boundary:
     def arguments(self, request, operation):
         kept = request.prepared and self.prepared.get(request.prepared)
         texts = iter(kept[1] if kept else self.checked(request, operation))
-        return [next(texts) if each.check else self.argument(request, each.slot) for each, _ in operation.crossings]
+        session = self.ffi.string(request.session).decode() if request.session else None
+        return [
+            next(texts) if each.check else session if each.slot == "session" else self.number(request, each.slot)
+            for each, _ in operation.crossings
+        ]
 
-    def argument(self, request, slot, place=0):
-        """Return an argument from where it is in the request."""
-        if slot == "held":
-            return self.held[request.value]
-        if slot == "bytes":
-            return self.ffi.unpack(request.text[place], request.length[place])
-        if slot in ("number", "value"):
-            return getattr(request, slot)
-        text = request.session if slot == "session" else request.text[place]
-        return self.ffi.string(text).decode() if text else None
+    def number(self, request, slot):
+        """Return an argument that is a number, or the object behind one."""
+        return self.held[request.value] if slot == "held" else getattr(request, slot)
 
     def checked(self, request, operation):
         """Return what the services take for the texts of a request, or fail as the first that is bad."""
-        return [each.check(self.argument(request, each.slot, place), name) for place, (each, name) in operation.texts]
+        ffi, text = self.ffi, request.text
+        return [
+            each.check(
+                ffi.unpack(text[place], request.length[place])
+                if each.slot == "bytes"
+                else ffi.string(text[place]).decode()
+                if text[place]
+                else None,
+                name,
+            )
+            for place, (each, name) in operation.texts
+        ]
 
     def prepare(self, request):
         """Check the texts of a request, and keep what comes of them under a number for the thread that gets the request
