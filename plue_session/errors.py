@@ -80,6 +80,19 @@ QueueFull = _error("QUEUE_FULL", -29, "A bounded queue is full; try again when i
 HookFailed = _error("HOOK_FAILED", -30, "A hook refused, and hooks.strict is set.")
 Unknown = _error("UNKNOWN", -99, PlueError.about)
 
+
+def gone(session_id):
+    """Return the error for a session that does not exist any more."""
+    return NotFound(
+        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
+    )
+
+
+def internal(error):
+    """Return the error for a defect of ours, which must be noticed."""
+    return Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+
+
 ALL = (
     InvalidParam,
     NotFound,

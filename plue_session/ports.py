@@ -202,10 +202,6 @@ class Server:
     details. `directory` is a session's own when it is not the server's. A session comes as an object with `id`,
     `title`, `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and
     `token`; times in ms, None for what is absent; equal by value.
-
-    It is built with three functions, called on a thread of its own, one at a time: `snapshot()` when what is known is
-    out of date and must be read again (it raises when it cannot), `apply(change)` for each change heard since (`kind`,
-    `session_id`, `value`), and `on_state(error)` when the connection is lost (once) or back (None).
     """
 
     #: the directory that its lists are of
@@ -217,8 +213,11 @@ class Server:
     def open(self, deadline, given_up=None):
         """See that it is there, or wait for one of our own."""
 
-    def follow(self):
-        """Begin to listen; returns at once."""
+    def follow(self, listener):
+        """Begin to listen; returns at once. Called on a thread of its own, one at a time: `listener.snapshot()` when
+        what is known is out of date and must be read again (it raises when it cannot), `listener.apply(change)` for
+        each change heard since (`kind`, `session_id`, `value`), and `listener.on_state(error)` when the connection is
+        lost (once) or back (None)."""
 
     def where(self):
         """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""

@@ -5,7 +5,7 @@ import time
 
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
-from plue_session.errors import Connection, StoreIo, Timeout, Unsupported
+from plue_session.errors import Connection, Timeout, Unsupported
 from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
@@ -156,46 +156,30 @@ class Runtime:
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
-        from plue_session.services.follow_ups import FollowUps
-        from plue_session.services.mirror import Mirror
         from plue_session.services.remote import Remote
         from plue_session.services.remote_sessions import RemoteSessions
         from plue_session.services.remote_sharing import RemoteSharing
-        from plue_session.services.session_locks import SessionLocks
-        from plue_session.services.sync import Sync
+        from plue_session.wiring import RemoteHalf
 
         self._calls = calls = Calls()
         self._server = server = Server(
-            self.settings.backend,
-            self._environ,
-            snapshot=lambda: sync.snapshot(),
-            apply=lambda change: sync.apply(change),
-            on_state=lambda error: sync.on_state(error),
-            on_lifeline=lifeline,
-            children=self._children,
+            self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
         )
-        self.sync = sync = Sync(
-            server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms
-        )
-        mirror = Mirror(self.writer, self.store, self.publisher, __version__, sync.follow_up, sync.learned)
-        session_locks = SessionLocks(sync.release)
-        follow_ups = FollowUps(server, self.writer, self.store, mirror, session_locks, calls, sync.lag)
-        sync.connect(mirror, session_locks, follow_ups)
-        self._away = self._open(server)
-        self._remote = Remote(
+        half = RemoteHalf(
             server,
             self.writer,
             self.store,
-            self.sessions,
-            self.sharing,
-            mirror,
-            session_locks,
-            sync,
-            follow_ups,
+            self.publisher,
             calls,
             self.settings,
+            self.log,
+            self._tell_state,
+            now_ms,
+            __version__,
         )
-        self.refreshed = mirror.last_refreshed
+        self.sync, self.refreshed = half.sync, half.mirror.last_refreshed
+        self._away = self._open(server)
+        self._remote = Remote(server, self.writer, self.store, self.sessions, self.sharing, half, calls, self.settings)
         self.sessions, self.sharing = RemoteSessions(self._remote), RemoteSharing(self._remote)
 
     def _open(self, server):

@@ -1,25 +1,18 @@
 """What all calls to one server share."""
 
-import contextlib
 import threading
 
 from plue_session import errors
-from plue_session.services.mirror import gone
 
 
 class Remote:
     """What all calls of one backend share: the server and what mirrors it. `local` and `sharing` are the services of
     the store."""
 
-    def __init__(self, server, writer, store, local, sharing, mirror, session_locks, sync, follow_ups, calls, settings):
+    def __init__(self, server, writer, store, local, sharing, half, calls, settings):
         self.server, self.writer, self.store, self.local, self.sharing = server, writer, store, local, sharing
-        self.mirror, self.session_locks, self.sync, self.follow_ups, self.calls = (
-            mirror,
-            session_locks,
-            sync,
-            follow_ups,
-            calls,
-        )
+        self.link, self.jobs, self.sync, self.log, self.calls = half.link, half.jobs, half.sync, half.log, calls
+        self.mirror, self.session_locks, self.follow_ups = half.mirror, half.session_locks, half.follow_ups
         self.listing = (
             threading.Lock()
         )  # the text of thousands is put together by one at a time: it takes milliseconds, and megabytes
@@ -33,19 +26,5 @@ class Remote:
         """Return the record of a session, or fail with NOT_FOUND."""
         session = self.store.read(session_id)
         if session is None:
-            raise gone(session_id)
+            raise errors.gone(session_id)
         return session
-
-    @contextlib.contextmanager
-    def asking(self, session_id=None):
-        """Note what the failures of the calls inside mean: the server is away, or the session is no more."""
-        try:
-            yield
-            self.sync.answered()
-        except errors.NotFound as error:
-            if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:
-                self.sync.job("reread", session_id, self.sync.reread)
-            raise
-        except (errors.Connection, errors.Timeout, errors.AccessDenied) as error:
-            self.sync.trouble(error)
-            raise

@@ -75,7 +75,7 @@ class Making:
             self._writer.run(lambda transaction: check_room(transaction.store, remote.limit, key, role))
         token = token or f"{remote.store.store_id}-{os.urandom(12).hex()}"  # whose it is, see Sync.apply
         metadata = loads(fields["metadata"]) if "metadata" in fields else None
-        with remote.asking(), remote.session_locks.expect(token):
+        with remote.link.asking(), remote.session_locks.expect(token):
             if "provider_id" in fields:
                 self._server.check_provider(fields["provider_id"], fields["model_id"], **self._way)
             keyed = key is not None and token == self._token_of(key)

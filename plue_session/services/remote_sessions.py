@@ -8,7 +8,6 @@ from plue_session import errors
 from plue_session.rules import ids, info, merge, patches
 from plue_session.rules.jsontext import loads
 from plue_session.services import descendants
-from plue_session.services.mirror import gone
 from plue_session.services.remote_making import Making
 from plue_session.services.sessions import check_room, is_free
 
@@ -26,7 +25,7 @@ class RemoteSessions(Making):
         source = remote.read(session_id)
         if remote.limit is not None:
             self._writer.run(lambda transaction: check_room(transaction.store, remote.limit, None, None))
-        with remote.asking(session_id), remote.session_locks.expect(source.token):
+        with remote.link.asking(session_id), remote.session_locks.expect(source.token):
             made = self._server.fork(session_id, **self._way, directory=source.directory, message_id=message_id)
 
             def record(transaction):
@@ -56,9 +55,9 @@ class RemoteSessions(Making):
         if remote.store.info(id_or_key) is not None:
             return id_or_key
         if self._mirror.has_ended(id_or_key):
-            raise gone(id_or_key)
+            raise errors.gone(id_or_key)
         since = self._mirror.now()
-        with remote.asking():
+        with remote.link.asking():
             found = self._server.get(id_or_key, **self._way)
         return self._mirror.take(found, since)
 
@@ -67,15 +66,15 @@ class RemoteSessions(Making):
         "stale"."""
         remote = self._remote
         known = remote.read(session_id)
-        if remote.answers_stale and not remote.sync.connected:
+        if remote.answers_stale and not remote.link.connected:
             return self._stale(known)
         since = self._mirror.now()
         try:
-            with remote.asking():
+            with remote.link.asking():
                 found = self._server.get(session_id, **self._way, directory=known.directory)
         except errors.NotFound:
             remote.sync.missing(session_id)
-            raise gone(session_id) from None
+            raise errors.gone(session_id) from None
         except (errors.Connection, errors.Timeout):
             if not remote.answers_stale:
                 raise
@@ -85,29 +84,29 @@ class RemoteSessions(Making):
         return self._mirror.take(found, since).info
 
     def _stale(self, known):
-        self._remote.sync.answered_stale()
+        self._remote.link.answered_stale()
         return info.stale(known.info)
 
     def list(self):
         """Return the infos of all sessions, after a look at the server's. Away: what was last known."""
         remote, shown = self._remote, info.stale
-        if remote.sync.connected or not remote.answers_stale:
+        if remote.link.connected or not remote.answers_stale:
             try:
-                with remote.asking():
-                    remote.sync.survey(self._call.deadline, self._call.cancel)
+                with remote.link.asking():
+                    remote.sync.list(self._call.deadline, self._call.cancel)
                 shown = None
             except (errors.Connection, errors.Timeout):
                 if not remote.answers_stale:
                     raise
         if shown:
-            remote.sync.answered_stale()
+            remote.link.answered_stale()
         with remote.listing:
             return remote.store.infos_apart() if shown is None else remote.local.list(shown)
 
     def query(self, query):
         """Return a page of matching sessions, as the store knows them."""
-        if not (connected := self._remote.sync.connected):
-            self._remote.sync.answered_stale()
+        if not (connected := self._remote.link.connected):
+            self._remote.link.answered_stale()
         return self._remote.local.query(query, None if connected else info.stale)
 
     def count(self, query):
@@ -133,7 +132,7 @@ class RemoteSessions(Making):
             session = as_read = remote.read(session_id)
             was_automatic = self._server.is_automatic(session.title)
             if "base" in patch:
-                with remote.asking(session_id):
+                with remote.link.asking(session_id):
                     session = as_read = self._mirror.take(
                         self._server.get(session_id, **self._way, directory=session.directory)
                     )
@@ -147,7 +146,7 @@ class RemoteSessions(Making):
                 sent["archived"] = (session.archived or now) if patch["archived"] else None
             answer = None
             if sent:
-                with remote.asking(session_id):
+                with remote.link.asking(session_id):
                     answer = self._server.update(session_id, **self._way, directory=session.directory, **sent)
 
             def change(transaction):
@@ -189,7 +188,7 @@ class RemoteSessions(Making):
         """Bind provider and model to the session, if the server can run them. The binding is ours: nothing is written
         there (P-014)."""
         if is_free(self._remote.read(session_id), provider_id, model_id):
-            with self._remote.asking():
+            with self._remote.link.asking():
                 self._server.check_provider(provider_id, model_id, **self._way)
             self._remote.local.initialize(session_id, provider_id, model_id)
 
@@ -203,7 +202,7 @@ class RemoteSessions(Making):
         try:
             remote.local.abort(session_id)
             seen = []
-            with remote.asking(session_id):
+            with remote.link.asking(session_id):
                 try:  # nothing is asked before it: whatever that met, the turn would run on
                     self._server.abort(session_id, **self._way, directory=session.directory, seen=seen.append)
                 finally:  # a turn that may run on is no new one
@@ -216,7 +215,7 @@ class RemoteSessions(Making):
     def abort_turn(self, session_id, turn_id):
         """End the turn that this message of the user's began, if it runs; another turn is not touched."""
         session = self._remote.read(session_id)
-        with self._remote.asking(session_id):
+        with self._remote.link.asking(session_id):
             self._server.abort(session_id, **self._way, directory=session.directory, turn_id=turn_id)
 
     def delete(self, session_id):
@@ -230,17 +229,17 @@ class RemoteSessions(Making):
         }
         with remote.session_locks.hold(session_id, self._call, family):
             try:
-                with remote.asking():
+                with remote.link.asking():
                     self._server.delete(
                         session_id, **self._way, directory=session.directory, elsewhere=sorted(elsewhere)
                     )
                 self._mirror.end(session_id)
             except errors.NotFound:  # another client was faster: here too it is no more
                 remote.sync.missing(session_id)
-                raise gone(session_id) from None
+                raise errors.gone(session_id) from None
             except errors.PlueError:
                 for member in family:  # what became of them is asked for, not guessed
-                    remote.sync.job("reread", member, remote.sync.reread)
+                    remote.jobs.add("reread", member)
                 raise
 
 

@@ -25,7 +25,7 @@ class RemoteSharing:
             session = remote.read(session_id)
             if _is_servers(session, remote.store.share(session_id)):
                 return _answer(session.share_url)
-            if not remote.sharing.is_shared(session_id) and remote.sync.connected:
+            if not remote.sharing.is_shared(session_id) and remote.link.connected:
                 answer = self._ask(session)
                 if answer is not None:
                     remote.mirror.recorded(
@@ -39,7 +39,7 @@ class RemoteSharing:
         """Return the session with the server's link, or None if it gives none, or cannot be asked."""
         now = time.monotonic()
         try:
-            with self._remote.asking(session.id):
+            with self._remote.link.asking(session.id):
                 return self._remote.server.share(
                     session.id, now + SHARE * (self._call.deadline - now), self._call.cancel, session.directory
                 )
@@ -61,14 +61,14 @@ class RemoteSharing:
             remote.read(session_id)
             if not remote.writer.run(lambda transaction: self._withdraw(transaction, session_id)):
                 return
-        if remote.sync.connected:
+        if remote.link.connected:
             deadline = min(self._call.deadline, time.monotonic() + WITHDRAW)
             try:
                 remote.follow_ups.withdraw_share(session_id, deadline, self._call.cancel)
                 return
             except errors.PlueError as error:
-                remote.sync.log.write("warning", error.message("plue_session_unshare"))
-        remote.sync.follow_up("unshare", session_id)
+                remote.log.write("warning", error.message("plue_session_unshare"))
+        remote.jobs.add("unshare", session_id)
 
     def _withdraw(self, transaction, session_id):
         """End the share here and return whether the server is to be told."""

@@ -39,9 +39,8 @@ class Writer:
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
-        #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless if
-        #: that is undone
-        self.changed = None
+        #: session id: [its rev], of sessions that somebody follows; a change made here from this rev moves it on
+        self.revisions = {}
 
     @property
     def published(self):
@@ -239,7 +238,7 @@ class Transaction:
         self.log_id = log_id
         self.now = 0
         self.correlation = ""
-        self._changed = writer.changed
+        self._revisions = writer.revisions
 
     def begin(self, now, correlation):
         """Set the time (ms) and the correlation id of the operation that follows."""
@@ -259,8 +258,6 @@ class Transaction:
     def insert(self, session, data):
         """Store a new session and record `session.created`."""
         row = self._event("session.created", session.id, data)
-        if self._changed:
-            self._changed(session.id, None, row.id)
         session.rev = row.id
         session.info = info.render(session)
         self.store.insert(session)
@@ -272,8 +269,9 @@ class Transaction:
         if touch:
             session.updated = max(session.updated, self.now)
         row = self._event(kind, session.id, data)
-        if self._changed:
-            self._changed(session.id, session.rev, row.id)
+        followed = self._revisions.get(session.id)
+        if followed and followed[0] == session.rev:
+            followed[0] = row.id
         session.rev = row.id
         session.info = info.render(session)
         self.store.save(session)

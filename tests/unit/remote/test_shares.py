@@ -38,7 +38,7 @@ def test_else_ours_is(world, why):
     if why == "away":
         world.server.fail["share"] = AWAY
     if why == "known to be away":
-        world.sync.contact(AWAY)
+        world.link.contact(AWAY)
     made = share(world, session)
     assert made["link"] == f"{made['url']}#{made['secret']}" and share(world, session) == made
     world.do(lambda on: on.sharing.validate(session.id, made["secret"]))
@@ -149,7 +149,7 @@ def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
     world.server.shares = True
     session = world.create()
     share(world, session)
-    world.sync.contact(AWAY)
+    world.link.contact(AWAY)
     unshare(world, session)
     assert json.loads(world.sync.status())["pending"] == 1
     world.reconcile()

@@ -1,9 +1,9 @@
 """The store as a mirror of the server: everything that is learned of its sessions comes through here."""
 
-import threading
 import time
 
 from plue_session import errors
+from plue_session.primitives import allocate_lock
 from plue_session.rules import merge
 from plue_session.services import descendants
 
@@ -17,13 +17,7 @@ CHUNK = 128
 
 
 class Mirror:
-    """Brings what the server says into the store. Thread-safe.
-
-    Two functions are called that must only take a note. `learned(session_id)`: the store knows more of a session than
-    the last list said. `follow_up(kind, session_id, after)`: something is to be put right in so many seconds. "title":
-    the server may have replaced a title that was set here (O-027); "unshare": it has a share that was withdrawn here;
-    "turn": one may have begun since the session was aborted; "take back": it has a session that a failed call of ours
-    made; "reread": it is to be asked, for what it said may have been overtaken; after None: no more.
+    """Brings what the server says into the store. Thread-safe. What is to be put right later becomes a job.
 
     What was said is overtaken when the record has changed since, by another thread or another process on the store: the
     log's ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for
@@ -31,32 +25,28 @@ class Mirror:
     server runs again.
     """
 
-    def __init__(self, writer, store, publisher, version, follow_up, learned):
-        self._writer, self._store, self._publisher, self._version = writer, store, publisher, version
-        self._follow_up, self._learned = follow_up, learned
-        self._lock = threading.Lock()
-        writer.changed = self._changed_here
-        self._refreshed, self._revs = {}, {}
+    def __init__(self, writer, store, publisher, jobs, version):
+        self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
+        self._lock = allocate_lock()
+        self._revisions = writer.revisions
+        self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
+        self._differing = set()
         # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
         self._lost = {}
         self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
         # session id: (what the server answered to our last change, when its event can no longer come)
         self._echoes = {}
 
-    def take(self, remote, since=None, heard=False):
+    def take(self, remote, since=None):
         """Bring one session up to date and return its record, which is made if there is none.
 
-        `since` is the `now()` of when the server was asked; `heard`: it was not, this is an event. A session that ended
-        meanwhile is `NOT_FOUND`.
+        `since` is the `now()` of when the server was asked. A session that ended meanwhile is `NOT_FOUND`. What changes
+        nothing, as most answers do not, needs no writer.
         """
-        if self.has_ended(remote.id):
-            raise gone(remote.id)
         session = self._store.read(remote.id)
-        if session is None and self._is_lost(remote):
-            raise gone(remote.id)
-        if session is None or self._would_change(session, remote, heard):
-            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since, heard))
+        if session is None or self._would_change(session, remote):
+            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since))
         else:
             self._merged(session)
         self.refreshed(remote.id)
@@ -67,62 +57,68 @@ class Mirror:
         that could not be, and why the first could not (None: all were)."""
         failed, reason = [], None
         for start in range(0, len(remotes), CHUNK):
-            chunk = [
-                remote
-                for remote in remotes[start : start + CHUNK]
-                if not self._stays_ended(remote.id, asked) and not self._is_lost(remote)
-            ]
+            chunk = remotes[start : start + CHUNK]
+            for remote in chunk:
+                self._turns_up(remote.id, asked)
             outcomes = self._writer.batch(
                 [lambda transaction, remote=remote: self.merge(transaction, remote, since) for remote in chunk]
             )
-            for remote, outcome in zip(chunk, outcomes):
-                if isinstance(outcome, Exception) and not self.has_ended(remote.id):
+            for remote, outcome in zip(chunk, outcomes, strict=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
                     failed.append(remote.id)
                     reason = reason or outcome
         return failed, reason
 
-    def merge(self, transaction, remote, since=None, heard=False):
-        """Bring one session up to date within a change, and return its record; see `take`."""
+    def merge(self, transaction, remote, since=None, heard=False, unknown=None):
+        """Bring one session up to date within a change, and return its record; see `take`.
+
+        `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds (and
+        None returned), instead of being recorded.
+        """
         session = transaction.store.load(remote.id)
         if session is None:
-            if self.has_ended(remote.id):  # while the change waited for its turn
-                raise gone(remote.id)
+            if remote.id in self._ended or self._is_lost(remote):
+                raise errors.gone(remote.id)
+            if unknown is not None:
+                self._jobs.add("reread", remote.id, unknown)
+                return None
             session = self.adopted(transaction, remote)
             self.insert(transaction, session)
             if session.share_url is not None:
                 transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
-        elif since is not None and session.rev > since or heard and session.rev != self._revs.get(session.id):
-            if self._would_change(session, remote, heard):
-                self._follow_up("reread", session.id, 0.0)
+            self._merged(session)
             return session
-        else:
-            for kind, data in self.bring(transaction, session, remote, heard):
-                transaction.save(session, kind, data, touch=False)
+        merged = self._revisions.get(session.id)
+        overtaken = since is not None and session.rev > since or heard and [session.rev] != merged
+        before = _unseen(session)
+        events = self.bring(transaction, session, remote, heard)
+        if overtaken:
+            if not events and before == _unseen(session):
+                return session
+            self._jobs.add("reread", session.id)
+            return transaction.store.load(session.id)
+        for kind, data in events:
+            transaction.save(session, kind, data, touch=False)
+        if not events and before != _unseen(session):
             transaction.store.save(session)
         self._merged(session)
         return session
 
-    def _changed_here(self, session_id, rev, new):
-        """Follow a change of this process's: it overtakes nothing that the server said before."""
-        with self._lock:
-            if self._revs.get(session_id) == rev:
-                remember(self._revs, session_id, new)
-
     def _merged(self, session):
-        """Note up to which of its changes the record is what the server told us."""
+        """Note up to which of its changes the record is what the server told us; the writer follows our own."""
         with self._lock:
-            remember(self._revs, session.id, session.rev)
+            remember(self._revisions, session.id, [session.rev])
 
     def bring(self, transaction, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
         contested = merge.is_contested(session, remote, transaction.now)
         if contested:
-            self._follow_up("title", remote.id, 0.0)
+            self._jobs.add("title", remote.id)
         if session.unshare_pending and remote.share_url is not None:
-            self._follow_up("unshare", remote.id, 0.0)
+            self._jobs.add("unshare", remote.id)
         if session.aborted and remote.updated != session.remote_updated:
-            self._follow_up("turn", remote.id, 0.0)
-        return merge.merge(session, remote, self._share(transaction.store, session), contested, heard)
+            self._jobs.add("turn", remote.id)
+        return merge.merge(session, remote, _share(transaction.store, session), contested, heard)
 
     def adopted(self, transaction, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
@@ -139,19 +135,10 @@ class Mirror:
             {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id},
         )
 
-    def _would_change(self, session, remote, heard):
-        """Return whether merging may have an effect: most refreshes find nothing new, and need no turn of the
-        writer."""
-        twin = session.copy()
-        events = merge.merge(twin, remote, self._share(self._store, session), heard=heard)
-        return bool(events) or any(
-            getattr(twin, name) != getattr(session, name) for name in ("remote_updated", "unshare_pending")
-        )
-
-    @staticmethod
-    def _share(store, session):
-        """Return the session's share of ours, or None: the record of one that has a share has a link."""
-        return None if session.share_url is None else store.share(session.id)
+    def _would_change(self, session, remote):
+        """Return whether merging may have an effect."""
+        copy = session.copy()
+        return bool(merge.merge(copy, remote, _share(self._store, session))) or _unseen(copy) != _unseen(session)
 
     def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
@@ -161,7 +148,7 @@ class Mirror:
         """
         with self._lock:
             remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
-        self._merged(session)
+            remember(self._revisions, session.id, [session.rev])
         self.refreshed(answer.id)
 
     def is_echo(self, remote):
@@ -172,48 +159,54 @@ class Mirror:
             echo = time.monotonic() < deadline
             if not echo or remote == answer:
                 self._echoes.pop(remote.id, None)
-        if echo:
-            # Before the answer's own event come the states on the way there. Should one be another client's change, a
-            # look tells.
-            self._follow_up("reread", remote.id, None if remote == answer else ECHO)
+        if echo and remote == answer:
+            self._jobs.drop("reread", remote.id)
+        elif echo:
+            # Before the answer's own event come the states on the way there. One of them may be another client's
+            # change.
+            self._jobs.add("reread", remote.id, ECHO)
         return echo
 
-    def heard(self, remote):
-        """Bring a session up to date that the event stream has told of."""
-        if not self._is_lost(remote):
-            self.take(remote, heard=True)
-
+    # -- the end of sessions ---------------------------------------------------------------------------------------
     def end(self, session_id, missing=False):
         """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or
         erased before: nothing happens."""
-        (outcome,) = self._end([session_id], missing)
-        if isinstance(outcome, Exception):
-            raise outcome
+        self._writer.run(lambda transaction: self.erase(transaction, session_id, missing))
 
     def end_all(self, session_ids):
-        """Erase many that the server does not have; those that cannot be are left for the next look."""
+        """Erase many that the server does not have; those that cannot be are left for the next comparison."""
         for start in range(0, len(session_ids), CHUNK):
-            self._end(session_ids[start : start + CHUNK], True)
+            self._writer.batch(
+                [
+                    lambda transaction, each=each: self.erase(transaction, each, True)
+                    for each in session_ids[start : start + CHUNK]
+                ]
+            )
 
-    def _end(self, session_ids, missing):
-        noted = [[] for _ in session_ids]
+    def erase(self, transaction, session_id, missing=False):
+        """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
+        must not bring them back. Should the commit fail, their records say that they have not."""
+        for member in descendants.erase(transaction, session_id) or [session_id]:
+            self.ended(member, missing)
 
-        def erase(transaction, session_id, noted):
-            for member in descendants.erase(transaction, session_id) or [session_id]:
-                if not self.has_ended(member):
-                    noted.append(member)
-                    self.ended(member, missing)  # before the commit: whoever has the next turn must not bring it back
-
-        outcomes = self._writer.batch(
-            [lambda transaction, each=each: erase(transaction, *each) for each in zip(session_ids, noted)]
-        )
+    def ended(self, session_id, missing=False):
+        """Note that a session has ended, for ever; `missing`: until a list has it that is asked for from now on."""
         with self._lock:
-            for outcome, members in zip(outcomes, noted):
-                for member in members if isinstance(outcome, Exception) else ():
-                    self._ended.pop(member, None)
-        for member in [member for members in noted for member in members] if missing else ():
-            self._learned(member)  # a list that is the same as the last one may have it all the same
-        return outcomes
+            if not missing or self._ended.get(session_id, 0) is not None:
+                remember(self._ended, session_id, time.monotonic() if missing else None)
+            self._refreshed.pop(session_id, None)
+            self._differing.add(session_id)  # a list that is the same as the last one may have it all the same
+
+    def _turns_up(self, session_id, asked):
+        """Note that a list has the session that was asked for at `asked`."""
+        with self._lock:
+            since = self._ended.get(session_id)
+            if since is not None and since < asked:
+                del self._ended[session_id]
+
+    def has_ended(self, session_id):
+        """Return whether the session is known to have ended."""
+        return session_id in self._ended and self._store.info(session_id) is None
 
     # -- creates that failed ---------------------------------------------------------------------------------------
     def lose(self, name, title=None):
@@ -243,26 +236,8 @@ class Mirror:
             remote.token not in self._lost or remote.is_fork and self._lost[remote.token] != remote.title
         ):
             return False
-        self._follow_up("take back", remote.id, 0.0)
+        self._jobs.add("take back", remote.id)
         return True
-
-    def ended(self, session_id, missing=False):
-        """Note that a session has ended, for ever; `missing`: until a list has it that is asked for from now on."""
-        with self._lock:
-            remember(self._ended, session_id, time.monotonic() if missing else None)
-            self._refreshed.pop(session_id, None)
-
-    def _stays_ended(self, session_id, asked):
-        """Return whether a session has ended, also for a list that was asked for at `asked`."""
-        with self._lock:
-            since = self._ended.get(session_id)
-            if since is not None and since < asked:
-                del self._ended[session_id]
-        return self.has_ended(session_id)
-
-    def has_ended(self, session_id):
-        """Return whether the session is known to have ended."""
-        return session_id in self._ended
 
     # -- freshness -------------------------------------------------------------------------------------------------
     def now(self):
@@ -275,7 +250,7 @@ class Mirror:
         """Note that the session's record is what the server says now."""
         with self._lock:
             remember(self._refreshed, session_id, time.monotonic_ns())
-        self._learned(session_id)
+            self._differing.add(session_id)
         self._publisher.fresh(session_id)
 
     def confirmed(self, session_ids):
@@ -289,12 +264,26 @@ class Mirror:
         """Return when that was, in monotonic nanoseconds; 0: not lately."""
         return self._refreshed.get(session_id, 0)
 
+    def differs(self, session_id):
+        """Note that the store has learned of a session, or failed to, what the last list does not say."""
+        with self._lock:
+            self._differing.add(session_id)
 
-def gone(session_id):
-    """Return the error for a session that does not exist any more."""
-    return errors.NotFound(
-        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
-    )
+    def take_differing(self):
+        """Return the ids of these sessions, and forget them: the next list compares them anew."""
+        with self._lock:
+            differing, self._differing = self._differing, set()
+        return differing
+
+
+def _unseen(session):
+    """Return what the server decides of a record and nobody is told."""
+    return session.remote_updated, session.unshare_pending
+
+
+def _share(store, session):
+    """Return the session's share of ours, or None: the record of one that has a share has a link."""
+    return None if session.share_url is None else store.share(session.id)
 
 
 def remember(memory, key, value):

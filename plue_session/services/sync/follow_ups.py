@@ -1,14 +1,14 @@
 """What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw,
-abort flags that a new turn has made void. All run on the thread of `Sync`, as its chores."""
+abort flags that a new turn has made void."""
 
 import time
 
 from plue_session import errors
 from plue_session.rules import merge, turns
 from plue_session.services.calls import Call
-from plue_session.services.mirror import remember
+from plue_session.services.sync.mirror import remember
 
-#: Newest messages that are looked at to learn when turns ran.
+#: Newest messages that are read to learn when turns ran.
 NEWEST = 16
 #: So many are enough as a rule to find the model's newest.
 NEWEST_FIRST = 2
@@ -17,14 +17,11 @@ MARKING = 1.0
 
 
 class FollowUps:
-    """Works on one server and the store that mirrors it. Each function is `work(session_id, deadline, cancel)`.
+    """Works on one server and the store that mirrors it. The work of a job is `(session_id, deadline, cancel)`."""
 
-    `lag()` returns after how many ms what happens on the server is heard of at the latest.
-    """
-
-    def __init__(self, server, writer, store, mirror, session_locks, calls, lag):
+    def __init__(self, server, writer, store, mirror, session_locks, link, calls):
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
-        self._session_locks, self._calls, self._lag = session_locks, calls, lag
+        self._session_locks, self._link, self._calls = session_locks, link, calls
         self._put = {}  # session id: since when the title is defended that was put back
 
     def settle_title(self, session_id, deadline, cancel):
@@ -45,7 +42,7 @@ class FollowUps:
         page, further = self._server.messages(session_id, deadline, cancel, session.directory, limit=NEWEST)
         ahead = self._server.ahead()  # messages have the server's times
         now, title_defended_at, messages = (
-            self._writer.clock() + ahead - self._lag(),
+            self._writer.clock() + ahead - self._link.lag(),
             session.title_defended_at + ahead,
             [message for message, _ in page],
         )

@@ -1,19 +1,14 @@
-"""Looking at all sessions that the server has in a directory: one look at a time, and who asks meanwhile shares the
-next."""
+"""Lists of all sessions that the server has in a directory: one at a time, and who asks meanwhile shares the next."""
 
 import threading
 import time
 from collections import deque
 
-from plue_session import errors
-
-
-class Crowded(errors.Timeout):
-    """Others were looking all the time: it says nothing of the server."""
+from plue_session.services.sync.link import Crowded
 
 
 class SessionListing:
-    """Thread-safe; in order, so that who lists again and again keeps nobody from looking at another directory.
+    """Thread-safe; in order, so that who lists again and again keeps nobody from another directory's list.
 
     `mirror` records what has changed, but for what `session_locks` holds.
     """
@@ -23,15 +18,15 @@ class SessionListing:
         self._mirror, self._session_locks = mirror, session_locks
         self._changed = threading.Condition()
         self._busy, self._queue = False, deque()
-        self._begun = {}  # directory: how many looks have begun
-        self._done = {}  # directory: (the number of the last that has succeeded, the ids it found)
+        self._begun = {}  # directory: how many lists have begun
+        self._done = {}  # directory: (the number of the last that has succeeded, the ids in it)
         self._last = {}  # directory: what that was told
 
     def refresh(self, deadline, cancel, directory=None):
-        """Look at all sessions of one directory and record what has changed; return their ids.
+        """List all sessions of one directory and record what has changed; return their ids.
 
         The library's own directory (None) is mirrored whole; of another one only the sessions that we know. What is
-        returned was so after this call began: a look that is under way by then does not count, but the one after it is
+        returned was so after this call began: a list that is under way by then does not count, but the one after it is
         made for all who wait.
         """
         number, ids = self._wait(deadline, cancel, directory)
@@ -47,13 +42,8 @@ class SessionListing:
                 self._busy = False
                 self._changed.notify_all()
 
-    def learned(self, session_id):
-        """Note that the store knows more of a session than the last look: the next one compares it anew."""
-        for survey in list(self._last.values()):
-            survey.forget((session_id,))
-
     def _wait(self, deadline, cancel, directory):
-        """Wait for another's look that began after now: `(None, ids)`. Or for the right to look oneself: `(its number,
+        """Wait for another's list that began after now: `(None, ids)`. Or for the right to make one: `(its number,
         None)`."""
 
         def wake():
@@ -86,8 +76,11 @@ class SessionListing:
 
     def _refresh(self, deadline, cancel, directory):
         mirror, since, asked = self._mirror, self._mirror.now(), time.monotonic()
+        differing = mirror.take_differing()
+        for survey in self._last.values():
+            survey.forget(differing)
         survey = self._server.survey(self._last.get(directory), deadline, cancel, directory)
-        changed, survey.changed = survey.changed, []  # of thousands: they are not kept until the next look
+        changed, survey.changed = survey.changed, []  # of thousands: they are not kept until the next list
         if directory is not None:
             changed = [each for each in changed if self._store.read(each.id)]
         held = [each.id for each in changed if self._session_locks.is_held(each.id, each.token)]
