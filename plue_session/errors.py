@@ -88,8 +88,10 @@ def gone(session_id):
     )
 
 
-def internal(error):
-    """Return the error for a defect of ours, which must be noticed."""
+def known(error):
+    """Return a failure as one of these; any other is a defect of ours, which must be noticed."""
+    if isinstance(error, PlueError):
+        return error
     return Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
 
 

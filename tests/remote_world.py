@@ -126,7 +126,8 @@ class RemoteWorld:
         kinds."""
         jobs = [job for job in self.queue.waiting() if job.kind != "reconcile"]
         for job in jobs:
-            self.sync.worker.do(self.queue.take(job))
+            self.queue.drop(job.kind, job.session_id)
+            self.sync.worker.do(job)
         return sorted(job.kind for job in jobs)
 
     def reconcile(self, seconds=5):

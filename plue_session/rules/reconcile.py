@@ -1,30 +1,30 @@
 """What a list of the server's sessions says of those that it lacks, and of the server: another one may run in its
 place, and none of our sessions may be erased for that."""
 
-#: What is known of the server. A call has not always found it right: it is WRONG for a minute at most.
+#: What is known of the server: it is the RIGHT one; or was LOST and not found again; or is a WRONG one, as far as its
+#: list tells.
 RIGHT, LOST, WRONG = "right", "lost", "wrong"
 #: Seconds for which a server that has none of our sessions is taken for the wrong one, before they are erased.
 DOUBT = 60.0
 
-#: What happens, and what is known of the server then.
+#: What is known of the server after something has happened, by what was known. A list that has none of our sessions
+#: counts as "lost"; when none of them is found by name either, the server is WRONG; when all missing were asked for,
+#: RIGHT.
 STATES = {
-    RIGHT: {"lost": LOST, "unreachable": LOST, "has some": RIGHT, "has none": LOST, "none found": WRONG, "done": RIGHT},
-    LOST: {"lost": LOST, "unreachable": LOST, "has some": LOST, "has none": LOST, "none found": WRONG, "done": RIGHT},
-    WRONG: {
-        "lost": WRONG,
-        "unreachable": LOST,
-        "has some": LOST,
-        "has none": WRONG,
-        "none found": WRONG,
-        "done": RIGHT,
-    },
+    "lost": {RIGHT: LOST, LOST: LOST, WRONG: WRONG},
+    "unreachable": {RIGHT: LOST, LOST: LOST, WRONG: LOST},
+    "has some": {RIGHT: RIGHT, LOST: LOST, WRONG: LOST},
 }
 #: What is done about sessions that a list lacks. ASK: ask for them by name, and erase those that are gone. PROBE: the
 #: same, but erase none if none is there. WAIT: nothing.
 ASK, PROBE, WAIT = "ask", "probe", "wait"
-#: By what is known of the server, and for a WRONG one whether the minute is over, when the list has none of our
-#: sessions.
-HAS_NONE = {(RIGHT, False): PROBE, (LOST, False): PROBE, (WRONG, False): WAIT, (WRONG, True): ASK}
+#: The same, when the list has none of our sessions: by what was known of the server, and whether the minute is over.
+HAS_NONE = {
+    (RIGHT, False): PROBE,
+    (LOST, False): PROBE,
+    (WRONG, False): WAIT,
+    (WRONG, True): ASK,
+}
 
 
 class Trust:
@@ -41,36 +41,29 @@ class Trust:
         """Whether it is not known: that the server lacks a session says nothing."""
         return self.state != RIGHT
 
-    def lost(self, known):
-        """Note that another server may be found from now on; `known` are the ids of all our sessions."""
-        self._go_on("lost", known)
-
-    def unreachable(self, known):
-        """Note that a list could not be had: what is found after this may be another server, or the right one."""
-        self._go_on("unreachable", known)
+    def heard(self, event, known):
+        """Note that the server is "lost", or was "unreachable" when a list was asked for; `known` are all our ids."""
+        state = STATES[event][self.state]
+        if self.state == RIGHT != state:
+            self.base = known
+        self.state = state
 
     def judge(self, known, found, now):
-        """Return what to do about the missing, where of our sessions `known` a list has `found`; `now` in seconds."""
+        """Return what to do about those missing, of which a list has `found`; `now` in seconds."""
         base = known if self.base is None else known & self.base
         if len(base) < 2 and known.isdisjoint(found):
             base = known
         if len(base) < 2 or not base.isdisjoint(found):
-            self._go_on("has some", base)
+            self.heard("has some", base)
             return ASK
         action = HAS_NONE[self.state, self.state == WRONG and now - self.since >= DOUBT]
-        self._go_on("has none", base)
+        self.heard("lost", base)
         return action
 
     def none_found(self, now):
         """Note that none of those missing was there by name either."""
-        self.state, self.since = STATES[self.state]["none found"], now
+        self.state, self.since = WRONG, now
 
     def done(self, found):
         """Note that all missing were asked for; of ours the server has `found`."""
-        self.state, self.base = STATES[self.state]["done"], found
-
-    def _go_on(self, event, base):
-        state = STATES[self.state][event]
-        if self.state == RIGHT != state:
-            self.base = base
-        self.state = state
+        self.state, self.base = RIGHT, found

@@ -41,9 +41,8 @@ class Inbox:
             if isinstance(outcome, errors.NotFound):  # what is heard of a session that has ended
                 continue
             if isinstance(outcome, Exception):
-                defect = not isinstance(outcome, errors.PlueError)
-                told = errors.internal(outcome) if defect else outcome
-                self._log.write("error" if defect else "warning", told.message("sync"))
+                error = errors.known(outcome)
+                self._log.write("error" if isinstance(error, errors.Unknown) else "warning", error.message("sync"))
                 self._mirror.differs(change.session_id)
             elif change.kind != "deleted":
                 self._mirror.refreshed(change.session_id)

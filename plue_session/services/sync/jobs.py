@@ -15,40 +15,38 @@ KINDS = {
     "unshare": (3.0, None),  # the server has a share that was withdrawn here
     "take back": (3.0, 5),  # the server has a session that a failed call of ours made
 }
-#: Seconds until one that has failed again is tried: from the second time to the longest.
+#: Seconds until what has failed is tried again: from the first time to the longest.
 BACK_OFF = 2.0, 60.0
-#: When a job is due that is being done, or has failed and waits for `bring_back`.
-NEVER = float("inf")
 #: Seconds that the thread sleeps at most.
 SLEEP = 3600.0
 
 
 class Job:
-    """Something of a kind that is to be done with a session; when it is `due`, and at the `earliest`, in monotonic
-    seconds."""
+    """Something of a kind that is to be done with a session, at `due` (monotonic seconds); it has failed `tries`
+    times."""
 
-    __slots__ = ("kind", "session_id", "due", "earliest", "tries")
+    __slots__ = ("kind", "session_id", "due", "tries")
 
-    def __init__(self, kind, session_id):
-        self.kind, self.session_id, self.due, self.earliest, self.tries = kind, session_id, NEVER, 0.0, 0
+    def __init__(self, kind, session_id, due):
+        self.kind, self.session_id, self.due, self.tries = kind, session_id, due, 0
 
 
 class Jobs:
-    """The queue, by time. Thread-safe.
-
-    What has failed waits until `bring_back`, and each time longer: the server may be there, and not answer this.
-    """
+    """The queue, by time. Thread-safe."""
 
     def __init__(self):
         self._changed = threading.Condition()
         self._jobs = {}  # (kind, session id): `Job`
-        self._doing, self._after_reconcile, self._closed = None, False, False
+        self._paused = self._reconciled = self._closed = False
 
     def add(self, kind, session_id=None, after=0.0):
-        """Have something done in so many seconds; if it waits already, once, at the earlier time."""
+        """Have something done in so many seconds. If it waits already it is done once, at the earlier time, but what
+        has failed not before its time."""
         with self._changed:
-            job = self._jobs.setdefault((kind, session_id), Job(kind, session_id))
-            job.due = min(job.due, max(time.monotonic() + after, job.earliest))
+            due = time.monotonic() + after
+            job = self._jobs.setdefault((kind, session_id), Job(kind, session_id, due))
+            if not job.tries:
+                job.due = min(job.due, due)
             self._changed.notify()
 
     def drop(self, kind, session_id=None):
@@ -61,53 +59,46 @@ class Jobs:
         with self._changed:
             return sum(job.kind == kind for job in self._jobs.values())
 
+    def pause(self, paused):
+        """Have nothing done but to reconcile, while the server is away; or go on, at once with what has failed."""
+        with self._changed:
+            self._paused = paused
+            for job in self._jobs.values():
+                if job.tries:
+                    job.due = 0.0
+            self._changed.notify()
+
     def waiting(self):
         """Return what waits for its time, first things first. To reconcile and the rest alternate when both are due."""
         now = time.monotonic()
 
         def order(job):
-            return max(job.due, now), (job.kind == "reconcile") == self._after_reconcile, job.due
+            return max(job.due, now), (job.kind == "reconcile") == self._reconciled, job.due
 
         with self._changed:
-            return sorted((job for job in self._jobs.values() if job.due < NEVER), key=order)
+            jobs = [job for job in self._jobs.values() if job.kind == "reconcile" or not self._paused]
+        return sorted(jobs, key=order)
 
     def next(self):
-        """Wait for something that is due, and return it; None once closed. `done` has to follow."""
+        """Wait for something that is due, and take it; None once closed."""
         with self._changed:
             while not self._closed:
                 left = SLEEP
                 for job in self.waiting()[:1]:
                     left = job.due - time.monotonic()
                     if left <= 0:
-                        return self.take(job)
+                        self._reconciled = job.kind == "reconcile"
+                        return self._jobs.pop((job.kind, job.session_id))
                 self._changed.wait(left)
             return None
 
-    def take(self, job):
-        """Note that a job is being done."""
-        job.due, self._doing, self._after_reconcile = NEVER, job, job.kind == "reconcile"
-        return job
-
-    def done(self, job, failed):
-        """Note that a job was done, or has failed and is kept for `bring_back`, unless it was tried often enough."""
-        with self._changed:
-            self._doing = None
-            job.tries = job.tries + 1 if failed else 0
-            again = failed and job.tries != KINDS[job.kind][1]
-            wait = BACK_OFF[0] * 2 ** min(job.tries - 2, 16)
-            job.earliest = time.monotonic() + min(wait, BACK_OFF[1]) if again and job.tries > 1 else 0.0
-            if job.due < NEVER:  # asked for again meanwhile
-                job.due = max(job.due, job.earliest)
-            elif not again and self._jobs.get((job.kind, job.session_id)) is job:
-                del self._jobs[job.kind, job.session_id]
-
-    def bring_back(self):
-        """Have what has failed done again."""
-        with self._changed:
-            for job in self._jobs.values():
-                if job.due == NEVER and job is not self._doing:
-                    job.due = job.earliest
-            self._changed.notify()
+    def retry(self, job):
+        """Have what was taken, and has failed, done again, each time later, unless it was tried often enough."""
+        job.tries += 1
+        if job.tries != KINDS[job.kind][1]:
+            job.due = time.monotonic() + min(BACK_OFF[0] * 2 ** min(job.tries - 1, 16), BACK_OFF[1])
+            with self._changed:
+                self._jobs[job.kind, job.session_id] = job
 
     def close(self):
         """Have nothing done any more."""
@@ -117,11 +108,11 @@ class Jobs:
 
 
 class Worker:
-    """The thread. `works[kind](session_id, deadline, cancel)` does what is due; it tells `publisher` of what
-    changes."""
+    """The thread. `works[kind](session_id, deadline, cancel)` does what is due; it tells `publisher` of what changes,
+    and `link` how the server took it."""
 
-    def __init__(self, jobs, works, publisher, log):
-        self._jobs, self.works, self._publisher, self._log = jobs, works, publisher, log
+    def __init__(self, jobs, works, link, publisher, log):
+        self._jobs, self.works, self._link, self._publisher, self._log = jobs, works, link, publisher, log
         #: ends what is under way
         self.cancel = Cancel()
         self._thread = None
@@ -146,15 +137,14 @@ class Worker:
             self.do(job)
 
     def do(self, job):
-        """Do one job, and note what came of it."""
-        failed = False
+        """Do a job that was taken."""
         try:
             self.works[job.kind](job.session_id, time.monotonic() + KINDS[job.kind][0], self.cancel)
         except errors.NotFound:  # there is nothing left to be put right
             pass
         except errors.PlueError as error:
-            failed = True
             self._log.write("warning", error.message(f"sync {job.kind}"))
+            self._jobs.retry(job)
+            self._link.refused(error)
         except Exception as error:  # a defect of ours: it must be noticed, and not end the thread
-            self._log.write("error", f"sync {job.kind}: {errors.internal(error).message('')}")
-        self._jobs.done(job, failed)
+            self._log.write("error", errors.known(error).message(f"sync {job.kind}"))

@@ -49,6 +49,7 @@ class Link:
         if changed:
             if not connected:
                 self.lost()
+            self._jobs.pause(not connected)
             self._publisher.away(not connected)
             self._tell(connected, error and error.cause)
             if connected:
@@ -59,7 +60,7 @@ class Link:
     def lost(self):
         """Note that another server may be found where this one was."""
         if not self._trust.in_doubt:
-            self._trust.lost({session_id for session_id, _ in self._store.ids()})
+            self._trust.heard("lost", {session_id for session_id, _ in self._store.ids()})
 
     def stream(self, error):
         """Note that the event stream is connected (None) or lost."""
@@ -90,7 +91,7 @@ class Link:
         if not self.connected and time.monotonic() - self._listed_at >= SOON:
             self.compare_soon()
 
-    def refused(self, error, session_id):
+    def refused(self, error, session_id=None):
         """Note how a call has failed."""
         if isinstance(error, errors.NotFound):
             if session_id is not None and error.session == session_id and (error.details or {}).get("status") == 404:

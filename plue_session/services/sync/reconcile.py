@@ -33,7 +33,7 @@ class Sync:
         self._jobs, self._log = jobs, log
         self.list, self.status, self.server = listing.refresh, link.status, link.server
         self.apply_all, self.on_state = inbox.apply_all, link.stream
-        self.worker = Worker(jobs, {**works, "reconcile": self._job, "reread": self._reread}, publisher, log)
+        self.worker = Worker(jobs, {**works, "reconcile": self._job, "reread": self._reread}, link, publisher, log)
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
         self._place = 0  # how many of those missing were found there the last time
@@ -124,7 +124,7 @@ class Sync:
         try:
             further = self._compare(deadline, self.worker.cancel)
         except Exception as failure:
-            error = failure if isinstance(failure, errors.PlueError) else errors.internal(failure)
+            error = errors.known(failure)
         self._link.listed(error)
         text = error and error.message("sync")
         if text and text != self._logged and not self._closed:  # once: a server that is away may be asked each second
@@ -134,10 +134,8 @@ class Sync:
         after = 0.0 if further else self._link.interval
         self._jobs.add("reconcile", after=after if self._link.connected else min(after, self._back_off))
         self._end(waiting, error)
-        if error is None:
-            self._jobs.bring_back()
-            if self._store.wants_maintenance():
-                self._store.maintain()
+        if error is None and self._store.wants_maintenance():
+            self._store.maintain()
         return error
 
     def _compare(self, deadline, cancel):
@@ -151,7 +149,7 @@ class Sync:
         except Crowded:
             raise
         except (errors.Connection, errors.Timeout):
-            self._trust.unreachable(known)
+            self._trust.heard("unreachable", known)
             raise
         action = self._trust.judge(known, found, time.monotonic())
         if action == WAIT:
