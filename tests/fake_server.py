@@ -84,7 +84,7 @@ class FakeServer:
     def end(self):
         self.asked.append(("end",))
 
-    def close(self, seconds):
+    def close(self, seconds=7.0):
         self.asked.append(("close",))
 
     def is_automatic(self, title):

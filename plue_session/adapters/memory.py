@@ -1,4 +1,5 @@
-"""A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite.
+"""A store in memory: for tests and for sessions that nobody wants kept. A twin of the SQLite store, not SQLite. See
+ports/ for what each method promises.
 
 The state is kept twice, as the writer sees it and as it is committed: tables of rows by key. Each change of the
 writer's tables is noted in a journal. To undo is to go back through the journal, to commit is to repeat it on the other
@@ -10,7 +11,6 @@ from itertools import islice
 
 from plue_session import errors
 from plue_session.adapters.apart import apart
-from plue_session.model import LogRow, Share
 from plue_session.primitives import allocate_lock, get_ident
 
 #: Rows that `trim` looks at for their age, each time.
@@ -18,7 +18,7 @@ TRIM_ROWS = 1000
 
 ACTIVE = ("active", "suspended")
 
-_TABLES = ("session", "key", "role", "share", "log", "counter")
+_TABLES = ("session", "key", "role", "share", "log", "operation", "counter")
 _SORTS = {
     "updated": lambda session: (session.updated, session.number),
     "created": lambda session: (session.created, session.number),
@@ -129,12 +129,14 @@ class MemoryStore:
 
     def share(self, session_id):
         if self._owner == get_ident():
-            return _copy(self._tables["share"].get(session_id))
+            share = self._tables["share"].get(session_id)
+            return share and share.copy()
         with self._lock:
-            return _copy(self._live()["share"].get(session_id))
+            share = self._live()["share"].get(session_id)
+        return share and share.copy()
 
     def put_share(self, share):
-        self._set("share", share.session_id, _copy(share))
+        self._set("share", share.session_id, share.copy())
 
     def drop_share(self, session_id):
         self._set("share", session_id, None)
@@ -143,7 +145,7 @@ class MemoryStore:
         return self._tables["counter"]["last"]
 
     def append(self, row):
-        self._set("log", row.id, LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+        self._set("log", row.id, row.copy())
         self._set("counter", "last", row.id)
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
@@ -157,6 +159,37 @@ class MemoryStore:
         for log_id in removed:
             self._set("log", log_id, None)
         self._set("counter", "floor", max(self._tables["counter"]["floor"], *removed, 0))
+
+    def put_operation(self, operation):
+        before, new = self._operation(operation.kind, operation.name), operation.copy()
+        if before is not None:
+            new.due = min(before.due, new.due)
+            self._set("operation", before.id, None)
+        new.id = self._tables["counter"]["operation"] + 1
+        self._set("counter", "operation", new.id)
+        self._set("operation", new.id, new)
+        return new.id
+
+    def operation(self, kind, name):
+        found = self._operation(kind, name)
+        return found and found.copy()
+
+    def retry_operation(self, id, due):
+        found = self._tables["operation"].get(id)
+        if found is not None:
+            new = found.copy()
+            new.due, new.tries = due, found.tries + 1
+            self._set("operation", id, new)
+
+    def drop_operation(self, kind, name, id=None):
+        found = self._operation(kind, name)
+        if found is not None and id in (None, found.id):
+            self._set("operation", found.id, None)
+
+    def drop_operations_of(self, session_id):
+        for each in list(self._tables["operation"].values()):
+            if each.session_id == session_id:
+                self._set("operation", each.id, None)
 
     # -- reader side ---------------------------------------------------------------------------------------------
     def info(self, session_id):
@@ -208,7 +241,7 @@ class MemoryStore:
                 rows.append(row)
         found = []
         for row in rows[: -limit - 1 : -1]:
-            found.append(LogRow(row.id, row.session_id, row.kind, row.time, row.tail))
+            found.append(row.copy())
             if size is not None and (size := size - len(row.tail)) <= 0:
                 break
         return found
@@ -218,19 +251,26 @@ class MemoryStore:
             counter = self._live()["counter"]
             return counter["floor"], counter["last"]
 
+    def operations(self, due=None, limit=100):
+        with self._lock:
+            found = [each for each in self._live()["operation"].values() if due is None or each.due <= due]
+        return [each.copy() for each in sorted(found, key=lambda each: (each.due, each.id))[:limit]]
+
+    def count_operations(self, kind=None):
+        with self._lock:
+            return sum(kind in (None, each.kind) for each in self._live()["operation"].values())
+
     def check(self):
         self._sessions()
         return []
 
     def wants_maintenance(self):
-        """Return False: nothing here needs any."""
         return False
 
     def maintain(self):
         self._live()
 
     def lock_fds(self):
-        """Return the descriptors a forked child must close: none."""
         return []
 
     def close(self):
@@ -247,6 +287,10 @@ class MemoryStore:
     def _sessions(self):
         with self._lock:
             return list(self._live()["session"].values())
+
+    def _operation(self, kind, name):
+        found = (each for each in self._tables["operation"].values() if (each.kind, each.name) == (kind, name))
+        return next(found, None)
 
     def _store(self, session, old):
         """Put the record and what finds it by key and by role, if both are free or its own."""
@@ -286,7 +330,7 @@ class MemoryStore:
 
 def _tables():
     tables = {name: {} for name in _TABLES}
-    tables["counter"].update(number=0, last=0, floor=0)
+    tables["counter"].update(number=0, last=0, floor=0, operation=0)
     return tables
 
 
@@ -295,10 +339,6 @@ def _put(rows, key, row):
         rows.pop(key, None)
     else:
         rows[key] = row
-
-
-def _copy(share):
-    return share and Share(share.session_id, share.share_id, share.url, share.created, share.expires)
 
 
 def _children(tables, session_id):

@@ -123,10 +123,10 @@ def test_a_role_is_free_again_when_its_relay_is_cleaned(store):
 @pytest.mark.parametrize(
     "field, second",
     [
-        ("id", dict(number=11, id="session_10")),
-        ("key", dict(number=11, key="k")),
-        ("role", dict(number=11, role="r", relay_state="CREATED")),
-        ("number", dict(number=10, id="session_x")),
+        ("id", {"number": 11, "id": "session_10"}),
+        ("key", {"number": 11, "key": "k"}),
+        ("role", {"number": 11, "role": "r", "relay_state": "CREATED"}),
+        ("number", {"number": 10, "id": "session_x"}),
     ],
 )
 def test_a_duplicate_is_refused_and_the_error_says_of_what(store, field, second):

@@ -4,7 +4,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.model import LogRow, Query, Share
-from tests.contract.stored import log, session, transaction
+from tests.contract.stored import session, transaction
 
 SCOPES = (
     "opencode http://127.0.0.1:4096 /home/me/project",

@@ -1,7 +1,7 @@
 """The host is killed at any moment: what was acknowledged is there, what was not is there whole or not at all.
 
-SIGKILL comes at random times, and at each system call of a commit in turn (strace). It does not test the disk: for that
-the log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
+SIGKILL comes at random times, and at each system call of a commit, one after the other (strace). It does not test the
+disk: for that the log is cut and bent as a power failure would leave it. `make torture` kills a thousand times.
 """
 
 import collections
@@ -88,11 +88,11 @@ def sound_log(folder):
         floor = connection.execute("SELECT count(*) FROM log").fetchone()[0]
     connection.close()
     assert floor == len(rows)
-    events = [dict(zip(columns, row)) for row in rows]
+    events = [dict(zip(columns, row, strict=True)) for row in rows]
     by_session = collections.defaultdict(list)
     for event in events:
         by_session[event.get("session_id") or event.get("session")].append(event)
-    for session_id, (revision, title) in sessions.items():
+    for session_id, (revision, _) in sessions.items():
         own = by_session[session_id]
         assert own and own[-1]["id"] == revision, (
             f"{session_id}: revision {revision}, newest event {own and own[-1]['id']}"

@@ -12,44 +12,10 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.sqlite.store import SqliteStore
+from tests.ports import FALLIBLE
 from tests.recording import RecordingPublisher
 from tests.world import World
 
-#: What may fail. Going back (rollback) may not: ports.Store promises so.
-FALLIBLE = (
-    "begin",
-    "commit",
-    "savepoint",
-    "release",
-    "undo",
-    "load",
-    "load_by_key",
-    "load_by_role",
-    "children",
-    "active_count",
-    "next_number",
-    "insert",
-    "save",
-    "erase",
-    "share",
-    "put_share",
-    "drop_share",
-    "last_log_id",
-    "append",
-    "trim",
-    "info",
-    "id_of_key",
-    "infos",
-    "infos_apart",
-    "page",
-    "count",
-    "events_after",
-    "log_state",
-    "load_by_token",
-    "read",
-    "read_children",
-    "ids",
-)
 NEVER = 1 << 60
 
 
@@ -205,8 +171,8 @@ def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, st
 
 @pytest.mark.requirement("P-132", "P-144")
 def test_failure_to_read_what_others_did_never_undoes_or_hides_what_we_did(tmp_path):
-    """Another process has written meanwhile: reading its events fails at each place in turn, ours are committed all the
-    same."""
+    """Another process has written meanwhile. Reading its events fails at each place, one after the other; ours are
+    committed all the same."""
     at = 0
     while True:
         at += 1

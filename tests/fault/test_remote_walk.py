@@ -12,25 +12,12 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from tests.fake_server import FakeServer
-from tests.fault.test_fault_walk import FALLIBLE, FaultyStore
+from tests.fault.test_fault_walk import FaultyStore
+from tests.ports import FALLIBLE, REQUESTS
 from tests.remote_world import RemoteWorld
 
 #: How many calls in a row fail.
 ROWS = 1, 3
-CALLS = (
-    "get",
-    "survey",
-    "status",
-    "messages",
-    "check_provider",
-    "create",
-    "update",
-    "fork",
-    "share",
-    "unshare",
-    "delete",
-    "abort",
-)
 
 
 class Store(FaultyStore):
@@ -40,7 +27,7 @@ class Store(FaultyStore):
 
     def __getattr__(self, name):
         method = getattr(self._store, name)
-        if name not in (*FALLIBLE, "read", "read_children", "ids", "load_by_token"):
+        if name not in FALLIBLE:
             return method
 
         def call(*arguments):
@@ -64,7 +51,7 @@ class Server(FakeServer):
         self.at, self.row, self.calls, self.lost, self.met = 1 << 60, 1, 0, False, []
 
     def _begin(self, name, *arguments):
-        if name in CALLS:
+        if name in REQUESTS:
             self.calls += 1
             if self.at <= self.calls < self.at + self.row:
                 self.met.append(name)

@@ -1,4 +1,4 @@
-"""A store that version 0.1 has made is brought up to date whole or not at all, whoever else starts meanwhile, and loses
+"""A store that any version has made is brought up to date whole or not at all, whoever else starts meanwhile, and loses
 nothing."""
 
 import os
@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import files, queries
+from plue_session.adapters.sql import queries
+from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.model import LogRow, Query, Session
+from plue_session.model import LogRow, Operation, Query, Session
 from tests import support
 from tests.stores import Forked, add, folder, opened  # noqa: F401
 
@@ -69,16 +70,20 @@ def old_row(each, scope="embedded"):
     )
 
 
-def old_store(folder):
-    """Make the store of a library that knew the first version only, with a session that was erased and a log that was
-    trimmed."""
+def script(name):
+    return queries.read(files.FOLDER, f"migrations/{name}")
+
+
+def old_store(folder, version=1):
+    """Make a store of the first version, with a session that was erased and a log that was trimmed, and bring it up to
+    `version` as the libraries did that came before the one after."""
     os.makedirs(folder, mode=0o700)
     with open(os.path.join(folder, "sessions.db"), "xb"):
         pass
     connection = sqlite3.connect(os.path.join(folder, "sessions.db"), isolation_level=None)
     connection.execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = wal")
-    connection.executescript(f"BEGIN; {queries.read('migrations/0001_sessions.sql')} PRAGMA user_version = 1; COMMIT;")
+    connection.executescript(f"BEGIN; {script(files.MIGRATIONS[0])} PRAGMA user_version = 1; COMMIT;")
     connection.execute("BEGIN")
     connection.executemany(INSERT, map(old_row, RECORDS))
     connection.execute(INSERT, old_row(record(2000, "erased", 0)))
@@ -97,6 +102,8 @@ def old_store(folder):
     connection.execute("UPDATE meta SET value = 2 WHERE name = 'floor'")
     connection.execute("UPDATE meta SET value = 8 WHERE name = 'erased'")
     connection.execute("COMMIT")
+    for number, name in enumerate(files.MIGRATIONS[1:version], 2):
+        connection.executescript(f"BEGIN; {script(name)} PRAGMA user_version = {number}; COMMIT;")
     store_id = connection.execute("SELECT value FROM meta WHERE name = 'store_id'").fetchone()[0]
     connection.close()
     return store_id
@@ -139,15 +146,23 @@ def hold_nothing_lost(store, store_id):
     store.rollback()
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date_and_loses_nothing(opened, folder, store_id):
-    assert files.inspect(os.path.join(folder, "sessions.db")) == 1
+VERSIONS = pytest.mark.parametrize("version", range(1, len(files.MIGRATIONS)))
+
+
+@pytest.mark.requirement("P-144")
+@VERSIONS
+def test_a_store_of_each_older_version_is_brought_up_to_date_and_loses_nothing(opened, folder, version):
+    store_id = old_store(folder, version)
+    assert files.inspect(os.path.join(folder, "sessions.db")) == version
     store = opened()
     assert files.inspect(store.path) == len(files.MIGRATIONS)
     hold_nothing_lost(store, store_id)
     hold_nothing_lost(opened(), store_id)
 
 
-def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder, store_id, tmp_path):
+@VERSIONS
+def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder, tmp_path, version):
+    old_store(folder, version)
     new = SqliteStore(str(tmp_path / "new"), "embedded")
     schemas = [
         store._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
@@ -157,18 +172,16 @@ def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder
     assert schemas[0] == schemas[1] and len(schemas[0]) > 15
 
 
-def test_old_sessions_take_what_is_new_as_new_ones_do(opened, folder, store_id):
+@VERSIONS
+def test_old_sessions_take_what_is_new_as_new_ones_do(opened, folder, version):
+    old_store(folder, version)
     store = opened()
     store.begin()
     found = store.load("session_1001")
-    found.remote_updated, found.token, found.title_defended_at, found.unshare_pending, found.imported = (
-        1,
-        "t",
-        2,
-        True,
-        True,
-    )
+    found.remote_updated, found.token, found.title_defended_at = 1, "t", 2
+    found.unshare_pending, found.is_fork, found.imported = True, True, True
     store.save(found)
+    store.put_operation(Operation(kind="unshare", session_id="session_1001", created=1, due=1))
     assert store.active_count() == 1
     store.append(LogRow(store.last_log_id() + 1, "session_1001", 1, 0, TAIL))
     store.commit()
@@ -176,9 +189,28 @@ def test_old_sessions_take_what_is_new_as_new_ones_do(opened, folder, store_id):
     again.begin()
     assert values(again.load_by_token("t")) == values(found)
     assert again.active_count() == 1
+    assert again.children("session_1000") == []
     again.rollback()
     assert again.log_state() == (2, 9)
+    assert [each.name for each in again.operations()] == ["session_1001"]
     assert again.check() == []
+
+
+def test_what_the_columns_held_before_they_were_renamed_is_there_under_the_new_names(opened, folder):
+    old_store(folder, 4)
+    connection = sqlite3.connect(os.path.join(folder, "sessions.db"))
+    connection.execute("UPDATE session SET seen = 1, titled = 7, unshared = 1, forked = 1 WHERE number = 1001")
+    connection.commit()
+    connection.close()
+    found = opened().read("session_1001")
+    assert (found.imported, found.title_defended_at, found.unshare_pending, found.is_fork) == (True, 7, True, True)
+    plain = opened().read("session_1000")
+    assert (plain.imported, plain.title_defended_at, plain.unshare_pending, plain.is_fork) == (
+        False,
+        None,
+        False,
+        False,
+    )
 
 
 # -- cut short -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import sqlite3
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import failures, pages
-from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.adapters.sql import pages
+from plue_session.adapters.sqlite import failures
+from plue_session.adapters.sqlite.store import _PAGES, SqliteStore
 from plue_session.model import Query
 from tests.stores import add, folder, opened, python  # noqa: F401
 
@@ -39,13 +40,13 @@ FILTERS = {
 @pytest.mark.requirement("T-07")
 @pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("sort", pages._SORTS)
+@pytest.mark.parametrize("sort", pages.SORTS)
 def test_a_page_walks_the_index_of_its_order_and_sorts_nothing(opened, sort, descending, filters):
     store = opened()
-    column, index = pages._SORTS[sort]
+    column, index = pages.SORTS[sort]
     for after in (None, (5, 5)):
         steps = plan(
-            store, *pages.page(Query(sort=sort, descending=descending, after=after, **FILTERS[filters]), "embedded")
+            store, *_PAGES.page(Query(sort=sort, descending=descending, after=after, **FILTERS[filters]), "embedded")
         )
         assert not any("TEMP B-TREE" in step or step.startswith("SCAN") for step in steps), steps
         walks = [step for step in steps if " session " in step]
@@ -66,14 +67,14 @@ def test_a_page_costs_the_same_at_a_hundred_and_at_ten_thousand_sessions(opened)
             store.insert(session_of(number))
             number += 1
         store.commit()
-        for sort in pages._SORTS:
+        for sort in pages.SORTS:
             for descending in (False, True):
                 _, after = store.page(Query(sort=sort, descending=descending, limit=40))
                 for place in (None, after):
                     cost.setdefault((sort, descending, place is None), []).append(
                         steps(
                             store,
-                            *pages.page(Query(sort=sort, descending=descending, limit=20, after=place), "embedded"),
+                            *_PAGES.page(Query(sort=sort, descending=descending, limit=20, after=place), "embedded"),
                         )
                     )
         store.begin()
@@ -129,8 +130,15 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
         "erase_session",
         "drop_tag",
         "drop_share",
+        "operation",
+        "replace_operation",
+        "retry_operation",
+        "drop_operation",
+        "drop_operations_of",
+        "operations",
     ):
-        values = (0,) * (3 if "?3" in _SQL[name] else _SQL[name].count("?"))
+        numbered = [n for n in "1234" if f"?{n}" in _SQL[name]]
+        values = (0,) * (len(numbered) or _SQL[name].count("?"))
         steps_of = [row[3] for row in store._connections._writer.execute("EXPLAIN QUERY PLAN " + _SQL[name], values)]
         assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
 

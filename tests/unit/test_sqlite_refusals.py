@@ -10,7 +10,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite import files
-from plue_session.adapters.sqlite.store import hold_exclusively, move_aside
+from plue_session.adapters.sqlite.files import hold_exclusively, move_aside
 from plue_session.model import Query
 from tests.stores import add, contents, folder, opened, session, write  # noqa: F401
 

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.sqlite import files, queries
+from plue_session.adapters.sql import queries
+from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import Query, Session, Share
 from tests.stores import add, contents, folder, opened, write  # noqa: F401
@@ -274,7 +275,7 @@ def test_an_older_store_is_brought_up_to_date_with_its_sessions(opened, monkeypa
     add(first)
     first.close()
     text = {"migrations/9999_more.sql": "CREATE TABLE more (x INTEGER) STRICT;"}
-    monkeypatch.setattr(queries, "read", lambda name, read=queries.read: text.get(name) or read(name))
+    monkeypatch.setattr(queries, "read", lambda folder, name, read=queries.read: text.get(name) or read(folder, name))
     monkeypatch.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "9999_more.sql"))
     store = opened()
     assert store._read("PRAGMA user_version") == [(len(files.MIGRATIONS),)]
@@ -288,7 +289,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, folder, monke
     store.close()
     text = {"migrations/9999_bad.sql": "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1);"}
     with monkeypatch.context() as patched:
-        patched.setattr(queries, "read", lambda name, read=queries.read: text.get(name) or read(name))
+        patched.setattr(queries, "read", lambda folder, name, read=queries.read: text.get(name) or read(folder, name))
         patched.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "9999_bad.sql"))
         with pytest.raises(errors.Integrity, match="nowhere"):
             opened()
@@ -299,7 +300,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, folder, monke
 
 def test_a_creation_that_fails_leaves_no_store(opened, folder, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(queries, "read", lambda name: "CREATE nonsense;")
+        patched.setattr(queries, "read", lambda folder, name: "CREATE nonsense;")
         with pytest.raises(errors.Unknown, match="syntax error"):
             opened()
     assert "sessions.db" not in os.listdir(folder)

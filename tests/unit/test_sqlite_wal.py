@@ -8,7 +8,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite import connections, files
-from plue_session.adapters.sqlite.store import hold_exclusively
+from plue_session.adapters.sqlite.files import hold_exclusively
 from plue_session.model import Query
 from tests.stores import add, folder, opened, session  # noqa: F401
 
@@ -46,7 +46,7 @@ def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, m
                 break
         store.maintain()
         looks.append(count)
-    assert all(connections.LOOK_OFTEN <= count <= 2 * connections.LOOK_OFTEN for count in looks)
+    assert all(connections.MEASURE_OFTEN <= count <= 2 * connections.MEASURE_OFTEN for count in looks)
 
 
 def test_few_commits_of_much_text_are_looked_at_as_well(opened, monkeypatch):
@@ -57,7 +57,7 @@ def test_few_commits_of_much_text_are_looked_at_as_well(opened, monkeypatch):
         add(store)
         if store.wants_maintenance():
             store.maintain()
-    store._connections._look_after = connections.LOOK_SELDOM
+    store._connections._measure_after = connections.MEASURE_SELDOM
     for _ in range(60):
         add(store, description="x" * 200_000, info='{"description":"%s"}' % ("x" * 200_000))
         if store.wants_maintenance():

@@ -10,14 +10,12 @@ from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.standing import Files
 from plue_session.primitives import allocate_lock
 
-#: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: to overwrite
-#: is
-#: half as slow as to make a file longer, for each commit.
+#: The WAL's length in bytes from which on a checkpoint is due. It keeps that length when it begins anew: a commit that
+#: overwrites takes half as long as one that makes the file longer.
 LONG_WAL = 16 << 20
-#: Commits between two looks at the WAL's length, at least and at most.
-LOOK_OFTEN, LOOK_SELDOM = 64, 4096
-#: Seconds after a look at the store's names within which a change is begun without one. There is one before each is
-#: acknowledged.
+#: Commits after which the WAL is measured, at least and at most.
+MEASURE_OFTEN, MEASURE_SELDOM = 64, 4096
+#: Seconds within which the store's names are not checked again before a change. They are before it is acknowledged.
 CHECK_EVERY = 0.002
 #: Reading connections kept open while nobody reads: with the pages that they have read, and beyond those without.
 WARM_READERS, COOL_READERS = 2, 6
@@ -29,7 +27,7 @@ _VERSION = "PRAGMA user_version"
 
 #: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to,
 #: what is the host's.
-_abandoned = []
+_abandoned: list[tuple] = []
 
 
 class Connections:
@@ -45,23 +43,19 @@ class Connections:
     def __init__(self, data_dir):
         data_dir = os.path.abspath(data_dir)
         self.path = os.path.join(data_dir, files.DATABASE)
-        self._wal = self.path + "-wal"
         self._gate = allocate_lock()  # guards what follows; _warm and _cool as they grow, a pop is atomic
         self._closed = False
         self._writing = False
-        self._commits, self._look_after = 0, LOOK_OFTEN
-        self.unlooked = 0  # characters that the writer has written since the last look at the WAL's length, about
+        self._commits, self._measure_after = 0, MEASURE_OFTEN
+        self.unmeasured = 0  # about how many characters were written since the WAL's length was looked at
         self._unfinished = False  # a checkpoint beside the writer has left it the last frames
         self._open = 0
         self._writer = self._cursor = self._files = None
         self._check_at = 0.0
-        self._lost, self._taken = (
-            None,
-            False,
-        )  # why nothing more can be read or written; whether our descriptors are a host's now
+        self._lost, self._taken = None, False  # why all must fail from now on; whether our descriptors are a host's
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
-        if any(os.path.realpath(self.path) == path for path, _ in _abandoned):
+        if os.path.realpath(self.path) in [path for path, _ in _abandoned]:
             raise errors.StoreIo(
                 f"the store {self.path} was left behind when this process closed its descriptors",
                 "Restart the program.",
@@ -93,18 +87,13 @@ class Connections:
                 self._disconnect(writer)
                 raise failures.translate(error, self.path) from error
             if not before.missing():
-                # Nobody would hear of a commit without the lock file that they watch.
-                return writer, Files(
-                    data_dir, [files.DATABASE, files.DATABASE + "-wal", files.DATABASE + "-shm", files.TURN]
-                )
-            self._disconnect(
-                writer
-            )  # it was replaced meanwhile; or it was on an overlay, and is another file from its first writer on
+                return writer, Files(data_dir, files.NAMES)
+            # It was replaced meanwhile; or it was on an overlay, and is another file from its first writer on.
+            self._disconnect(writer)
 
     def lock_fds(self):
         """Return the descriptors of the lock files; none once closed."""
-        locks = self._locks
-        return locks.fds if locks else []
+        return locks.fds if (locks := self._locks) else []
 
     def verify(self, committed=False):
         """Raise `IO` unless what is open is what the store's names name: else what was just `committed`, or is read, is
@@ -134,14 +123,14 @@ class Connections:
 
     # -- the writer ----------------------------------------------------------------------------------------------
     def enter(self):
-        """Wait for this process's turn to write; `CLOSED` also when it was closed while waiting."""
+        """Wait for the write lock; `CLOSED` also when the store was closed meanwhile."""
         with self._gate:
             if self._closed:
                 raise self._gone()
             self._writing = True
         try:
             self._refuse_lost()
-            self._locks.take_turn()
+            self._locks.lock_writing()
             if monotonic() > self._check_at:
                 self.verify()
         except errors.PlueError:
@@ -157,14 +146,14 @@ class Connections:
             raise self._gone()
 
     def leave(self):
-        """End the turn, with what was not committed, and close for good if that was asked for meanwhile."""
+        """Roll back what is not committed, release the write lock, and close all if `close` was called meanwhile."""
         try:
             if self._writer.in_transaction:
                 self._execute("ROLLBACK")
         except Error:
             pass  # the transaction has ended all the same, SQLite only says that it did not end well
         try:
-            self._locks.end_turn()
+            self._locks.unlock_writing()
         except OSError:  # the descriptor was closed by somebody, and the lock has ended with it
             self._check_descriptors()
         finally:
@@ -262,22 +251,18 @@ class Connections:
             self._locks.ring(log_id)
             if self._unfinished:  # now nobody writes, and little is left
                 self._unfinished = False
-                self.write(
-                    _CHECKPOINT
-                ).fetchall()  # a row that is not read would keep the files open when all is closed
-        except (
-            OSError,
-            errors.PlueError,
-        ):  # a disk that is full, or fails: the next change says so, and the next checkpoint does it all
-            self._commits += LOOK_SELDOM
+                # A row that is not read would keep the files open when all is closed.
+                self.write(_CHECKPOINT).fetchall()
+        except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so
+            self._commits += MEASURE_SELDOM  # the next checkpoint does it all
 
     def wal_is_long(self):
         """Return whether a `checkpoint` is due. Cheap."""
-        if self._commits < self._look_after and self.unlooked < LONG_WAL:
+        if self._commits < self._measure_after and self.unmeasured < LONG_WAL:
             return False
-        self.unlooked = 0
+        self.unmeasured = 0
         try:
-            long = os.stat(self._wal).st_size >= LONG_WAL
+            long = os.stat(self.path + "-wal").st_size >= LONG_WAL
         except FileNotFoundError:
             long = False
         except OSError:  # we are not let in to look
@@ -296,15 +281,15 @@ class Connections:
         try:
             connection = self._connect("wal_autocheckpoint = 0")
         except errors.PlueError:
-            self._unfinished = True  # the commits, which is connected, does it all
+            self._unfinished = True  # the writer, which is connected, does it all
             raise
         try:
             _, length, _ = connection.execute(_CHECKPOINT).fetchone()
             (size,) = connection.execute("PRAGMA page_size").fetchone()  # a store of before has larger ones
             fitting = commits * LONG_WAL // (max(length, 1) * size)
-            self._look_after = min(max(fitting, LOOK_OFTEN), LOOK_SELDOM)
+            self._measure_after = min(max(fitting, MEASURE_OFTEN), MEASURE_SELDOM)
             # Only a WAL that is copied to its end at the moment of the next commit is begun anew. Whoever writes
-            # meanwhile prevents that, so the commits copies the little that is left itself, between two commits.
+            # meanwhile prevents that, so the writer copies the little that is left itself, between two commits.
             self._unfinished = True
         except Error as error:
             raise failures.translate(error, self.path) from error

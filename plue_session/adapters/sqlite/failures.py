@@ -127,8 +127,10 @@ def is_taken(field, value):
 def gone(path, more="nothing was changed"):
     """Return `StoreIo` for a store of which the file at `path` is not the one any more that was opened."""
     return errors.StoreIo(
-        f"{path} was removed or replaced while the store was open: {more}, and nothing is written to it or read from it any more",
-        "Put it back if you have it, then stop the library and start it again; look whether the change is there before it is made again.",
+        f"{path} was removed or replaced while the store was open: {more}, and nothing is written to it or read from "
+        "it any more",
+        "Put it back if you have it, then stop the library and start it again; look whether the change is there before "
+        "it is made again.",
     )
 
 

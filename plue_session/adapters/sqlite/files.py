@@ -1,8 +1,8 @@
 """The store's files: who may touch them, how they come to be, and how they are looked at before anything is written.
 
-    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it sessions.lock   whose turn it
-    is to write: LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest
-                    log row (8 bytes, little-endian), written after each commit: who watches the file hears of it
+    sessions.db     the store; SQLite keeps sessions.db-wal and sessions.db-shm beside it
+    sessions.lock   LOCK_EX from before BEGIN until after COMMIT; it holds the id of the newest log row (8 bytes,
+                    little-endian), written after each commit: who watches the file hears of it
     store.lock      LOCK_SH as long as the store is open; who moves it aside takes LOCK_EX
 
 A new store is built under another name and renamed when complete, so a creation that is cut short leaves nothing that
@@ -18,35 +18,32 @@ import time
 
 from plue_session import errors
 from plue_session.adapters import private
-from plue_session.adapters.sqlite import failures, queries
+from plue_session.adapters.sql import queries
+from plue_session.adapters.sqlite import failures
 from plue_session.adapters.sqlite.standing import Descriptor
 from plue_session.primitives import sleep
 
-DATABASE, TURN, HOLD = "sessions.db", "sessions.lock", "store.lock"
+#: Where our SQL is.
+FOLDER = os.path.dirname(__file__)
+DATABASE, WRITE_LOCK, HOLD = "sessions.db", "sessions.lock", "store.lock"
+#: What must stay in place while the store is open; without the lock file nobody would hear of a commit.
+NAMES = DATABASE, DATABASE + "-wal", DATABASE + "-shm", WRITE_LOCK
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
 APPLICATION_ID = 0x506C7565
 #: One file per schema version, in order. Append only.
-MIGRATIONS = ("0001_sessions.sql", "0002_remote.sql", "0003_fewer_pages.sql", "0004_leaner_index.sql", "0005_names.sql")
+MIGRATIONS = (
+    "0001_sessions.sql",
+    "0002_remote.sql",
+    "0003_fewer_pages.sql",
+    "0004_leaner_index.sql",
+    "0005_names.sql",
+    "0006_operations.sql",
+)
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
-    (
-        "session",
-        "session_tag",
-        "counted",
-        "share",
-        "log",
-        "meta",
-        "session_id",
-        "session_key",
-        "session_role",
-        "session_updated",
-        "session_created",
-        "session_title",
-        "session_artifacts",
-        "session_parent",
-        "session_token",
-        "log_session",
-    )
+    "session session_id session_key session_role session_updated session_created session_title session_artifacts "
+    "session_parent session_token session_tag counted share log log_session meta "
+    "operation operation_name operation_due".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20
@@ -57,14 +54,14 @@ PAGE_SIZE = 2048
 
 
 class Locks:
-    """The lock files of an open store: it is held (shared) until `close`, and the turn to write can be taken."""
+    """The lock files of an open store: one is held (shared) until `close`, the other is the write lock."""
 
     def __init__(self, data_dir):
         self._files, self._taken = [], False
         try:
-            for name in (TURN, HOLD):
+            for name in (WRITE_LOCK, HOLD):
                 self._files.append(Descriptor(_open_lock(data_dir, name)))
-            self._turn, self._hold = self._files
+            self._writing, self._hold = self._files
             _hold(self._hold.fd, os.path.join(data_dir, HOLD))
         except BaseException:
             self.close()
@@ -79,20 +76,19 @@ class Locks:
         """Return whether the descriptors are still those of our files."""
         return all(each.is_ours() for each in self._files)
 
-    def take_turn(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` when it cannot be
-        had."""
-        if not self._turn.is_ours():
+    def lock_writing(self):
+        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` if it refuses."""
+        if not self._writing.is_ours():
             raise OSError(errno.EBADF, failures.TAKEN)
-        fcntl.flock(self._turn.fd, fcntl.LOCK_EX)
+        fcntl.flock(self._writing.fd, fcntl.LOCK_EX)
         self._taken = True
 
-    def take_turn_soon(self, path):
-        """Take the turn, or fail with `BUSY` when somebody keeps it for longer than is sane: nothing starts by waiting
-        for ever."""
+    def lock_writing_soon(self, path):
+        """Take the write lock, or fail with `BUSY` when somebody keeps it for longer than is sane: no start waits for
+        ever."""
         _patiently(
-            lambda: fcntl.flock(self._turn.fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
-            os.path.join(os.path.dirname(path), TURN),
+            lambda: fcntl.flock(self._writing.fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            os.path.join(os.path.dirname(path), WRITE_LOCK),
             "another process writes to the store and does not end",
         )
         self._taken = True
@@ -100,13 +96,13 @@ class Locks:
     def ring(self, log_id):
         """Tell those who watch the lock file that there is a new log row. Not the WAL: that changes before the commit
         is there to be read."""
-        os.pwrite(self._turn.fd, log_id.to_bytes(8, "little"), 0)
+        os.pwrite(self._writing.fd, log_id.to_bytes(8, "little"), 0)
 
-    def end_turn(self):
-        """Let the next process write. Harmless when the turn was not taken."""
+    def unlock_writing(self):
+        """Let the next process write. Harmless without the lock."""
         if self._taken:
             self._taken = False
-            fcntl.flock(self._turn.fd, fcntl.LOCK_UN)
+            fcntl.flock(self._writing.fd, fcntl.LOCK_UN)
 
     def close(self):
         """Close the files, which releases them."""
@@ -128,7 +124,7 @@ class Exclusive:
             self._fd = None
 
 
-_exclusive = set()
+_exclusive: set[str] = set()
 
 
 def hold_exclusively(data_dir):
@@ -200,8 +196,8 @@ def prepare(path, locks):
     except errors.Unsupported:
         raise
     except errors.PlueError:
-        pass  # perhaps someone is at it just now: judged again below, when it is our turn
-    locks.take_turn_soon(path)
+        pass  # perhaps someone is at it just now: judged again below, with the write lock
+    locks.lock_writing_soon(path)
     try:
         if _size(path):
             version = inspect(path)
@@ -210,7 +206,7 @@ def prepare(path, locks):
         else:
             _create(path)
     finally:
-        locks.end_turn()
+        locks.unlock_writing()
 
 
 def connect(path, mode="rw"):
@@ -342,7 +338,7 @@ def _migrate(path, version):
 
 def _apply(connection, version):
     """Run the migrations after `version`, all or none."""
-    scripts = "\n".join(queries.read("migrations/" + name) for name in MIGRATIONS[version:])
+    scripts = "\n".join(queries.read(FOLDER, "migrations/" + name) for name in MIGRATIONS[version:])
     try:
         connection.executescript(f"BEGIN IMMEDIATE;\n{scripts}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
     except sqlite3.Error:

@@ -1,35 +1,35 @@
-"""The default store: one SQLite file per data folder. See ports.Store for what each method promises."""
+"""The default store: one SQLite file per data folder. See ports/ for what each method promises."""
 
 from sqlite3 import IntegrityError
 
 from plue_session import errors
 from plue_session.adapters.apart import apart
-from plue_session.adapters.sqlite import failures, pages, queries, rows
+from plue_session.adapters.sql import queries, rows
+from plue_session.adapters.sql.operations import Operations
+from plue_session.adapters.sql.pages import Pages
+from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.connections import Connections
-from plue_session.adapters.sqlite.files import hold_exclusively, move_aside  # noqa: F401  (for the doctor)
 from plue_session.model import LogRow, Share
 from plue_session.primitives import get_ident
 from plue_session.rules.jsontext import loads
 
-#: Rows that `trim` looks at for their age, each time; it saves itself most of them if the first few are young, and not
-#: of the future: a
-#: clock that was set back leaves old rows behind those.
+#: Rows that `trim` looks at for their age, each time. It does so only if one of the first few is old or, after a clock
+#: was set back, of the future.
 TRIM_ROWS, FIRST_ROWS = 1000, 8
-#: Sessions of a list that are put together at a time where it is to leave no trace in memory: texts of more than 128
-#: KiB have the allocator keep
-#: more for each thread (50 MB instead of 31 for 5,000 sessions, measured).
+#: Sessions of a list that are put together at a time where it is to leave no trace in memory: of texts beyond 128 KiB
+#: the allocator keeps more for each thread (50 MB instead of 31 for 5,000 sessions, measured).
 PART = 32
 #: Later than any time.
 FAR = 1 << 62
 #: Session rows that the writer keeps in mind from one transaction to the next.
 KNOWN_ROWS = 1024
-
-#: How often a session's title is written with it: in two columns, in the info, and in an index.
+#: How often a title is written: in two columns, in the info, and in an index.
 COPIES = 4
 
 ACTIVE = ("active", "suspended")
 
-_SQL = queries.parse(queries.read("queries.sql"))
+_SQL = queries.load(files.FOLDER)
+_PAGES = Pages("session INDEXED BY {}", "likelihood({}, 1.0)", "instr({}, ?) > 0")
 _BEGIN, _COMMIT, _SAVEPOINT, _RELEASE, _UNDO, _DATA_VERSION, _FIND, _APPEND = (
     _SQL[name] for name in ("begin", "commit", "savepoint", "release", "undo", "data_version", "find", "append")
 )
@@ -50,6 +50,11 @@ class SqliteStore:
         self.path = connections.path
         self.lock_fds = connections.lock_fds
         self._write, self._read, self._snapshot = connections.write, connections.read, connections.snapshot
+        operations = Operations(_SQL, scope, self._change, self._read)
+        self.put_operation, self.operation = operations.put_operation, operations.operation
+        self.retry_operation, self.drop_operation = operations.retry_operation, operations.drop_operation
+        self.drop_operations_of = operations.drop_operations_of
+        self.operations, self.count_operations = operations.operations, operations.count_operations
         self._owner = None  # the thread that is between begin and commit or rollback
         self._failed = None  # why SQLite ended the transaction by itself
         self._data_version = None
@@ -161,10 +166,7 @@ class SqliteStore:
         return max(now_ms, self._number + 1)
 
     def insert(self, session):
-        if rows.number_in(session.id) not in (
-            None,
-            session.number,
-        ):  # it is, or will be, another's: no index would tell
+        if rows.number_in(session.id) not in (None, session.number):  # another's, now or later: no index would tell
             raise failures.is_taken("id", session.id)
         new = rows.row(session)
         self._put(session, rows.insert(new, self._scope))
@@ -210,9 +212,7 @@ class SqliteStore:
         return Share(*found[0]) if found else None
 
     def put_share(self, share):
-        self._change(
-            _SQL["put_share"], (share.session_id, share.share_id, share.url, share.created, share.expires, self._scope)
-        )
+        self._change(_SQL["put_share"], (*share.VALUES(share), self._scope))
 
     def drop_share(self, session_id):
         self._change(_SQL["drop_share"], (self._scope, session_id))
@@ -223,8 +223,8 @@ class SqliteStore:
         return self._last
 
     def append(self, row):
-        self._change(_APPEND, (row.id, row.session_id, row.kind, row.time, row.tail, self._scope))
-        self._connections.unlooked += len(row.tail)
+        self._change(_APPEND, (*row.VALUES(row), self._scope))
+        self._connections.unmeasured += len(row.tail)
         self._last = row.id
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
@@ -278,14 +278,14 @@ class SqliteStore:
                 begun = end
 
     def page(self, query):
-        found = self._read(*pages.page(query, self._scope))
+        found = self._read(*_PAGES.page(query, self._scope))
         more = len(found) > query.limit
         if more:
             found.pop()
         return [row[2] for row in found], found[-1][:2] if more else None
 
     def count(self, query):
-        return self._read(*pages.count(query, self._scope))[0][0]
+        return self._read(*_PAGES.count(query, self._scope))[0][0]
 
     def events_after(self, log_id, limit, size=None):
         left = FAR if size is None else size
@@ -305,8 +305,8 @@ class SqliteStore:
             problems = [text for (text,) in self._read("PRAGMA integrity_check") if text != "ok"]
             for name in ("stray_tags", "stray_shares", "miscounted"):
                 problems += [text for (text,) in self._read(_SQL[name])]
-            for session_id, *texts in self._read(_SQL["texts"]):
-                problems += [f"session {session_id}: not JSON: {text[:40]}" for text in texts if not _is_json(text)]
+            for whose, *texts in self._read(_SQL["texts"]):
+                problems += [f"{whose}: not JSON: {text[:40]}" for text in texts if not _is_json(text)]
         except errors.Integrity as error:
             return [error.cause]
         return problems
@@ -316,7 +316,6 @@ class SqliteStore:
         return self._read(_SQL["total"])[0][0]
 
     def wants_maintenance(self):
-        """Return whether `maintain` is due. Cheap: call it after each commit."""
         return self._connections.wal_is_long()
 
     def maintain(self):
@@ -358,7 +357,7 @@ class SqliteStore:
 
     def _keep(self, session_id, row):
         """Note a row that was written, until it is committed also as one to forget if that is undone."""
-        self._connections.unlooked += COPIES * len(row[rows.INFO])
+        self._connections.unmeasured += COPIES * len(row[rows.INFO])
         self._know(session_id, row)
         self._touched.append(session_id)
 

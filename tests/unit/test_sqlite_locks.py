@@ -1,4 +1,4 @@
-"""The SQLite store among others: turns to write, foreign locks, full disks, and kills."""
+"""The SQLite store among others: the write lock, foreign locks, full disks, and kills."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ from tests.recording import RecordingPublisher
 from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
 
-# -- taking turns --------------------------------------------------------------------------------------------------
+# -- the write lock --------------------------------------------------------------------------------------------------
 def waiting(path):
     """Wait until somebody waits for the lock on `path`, as /proc/locks tells."""
     inode = f":{os.stat(path).st_ino} "
@@ -178,7 +178,7 @@ def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened)
     assert store.count(Query()) == 2
 
 
-def test_a_rollback_that_sqlite_complains_of_still_ends_the_turn(opened):
+def test_a_rollback_that_sqlite_complains_of_still_releases_the_lock(opened):
     store, other = opened(), opened()
     store.begin()
     sabotage = Sabotage(store, "ROLLBACK", True)
@@ -206,7 +206,7 @@ def test_a_lock_that_the_system_refuses_is_an_io_error(opened, monkeypatch):
         raise OSError(37, "No locks available")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store._connections._locks, "take_turn", refuse)
+        patched.setattr(store._connections._locks, "lock_writing", refuse)
         with pytest.raises(errors.StoreIo, match="No locks available"):
             store.begin()
     add(store)
@@ -349,14 +349,14 @@ def test_what_would_be_written_into_a_removed_folder_is_refused(opened, folder):
 def test_what_others_would_not_hear_of_is_refused_their_lock_file_is_another_one(opened, folder):
     store = opened()
     add(store)
-    os.unlink(os.path.join(folder, files.TURN))
+    os.unlink(os.path.join(folder, files.WRITE_LOCK))
     add(opened())
     with pytest.raises(errors.StoreIo, match="was removed"):
         add(store)
 
 
 @pytest.mark.requirement("T-09", "X-007")
-def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_turn(folder, monkeypatch):
+def test_a_start_does_not_wait_for_ever_for_whoever_holds_the_lock(folder, monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.05)
     os.mkdir(folder)
     holder = os.open(os.path.join(folder, "sessions.lock"), os.O_RDWR | os.O_CREAT, 0o600)

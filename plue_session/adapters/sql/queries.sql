@@ -1,0 +1,123 @@
+-- What the store asks of any database; each adds what is its own. Text is bound, never spliced.
+
+-- name: find
+-- By the number that is in the id, or by the index of the ids that have none. `info`, below, likewise.
+SELECT {session} FROM session
+WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
+
+-- name: total
+SELECT count(*) FROM session;
+
+-- name: id_of_key
+SELECT id FROM session WHERE scope = ? AND key = ?;
+
+-- name: id_of_role
+SELECT id FROM session WHERE scope = ? AND role = ? AND relay_state IS NOT NULL AND relay_state <> 'CLEANED';
+
+-- name: id_of_token
+SELECT id FROM session WHERE scope = ? AND token = ? ORDER BY created, number LIMIT 1;
+
+-- name: children
+SELECT id FROM session WHERE scope = ? AND parent_id = ? AND is_fork IS NULL ORDER BY number;
+
+-- name: active_count
+SELECT active FROM counted WHERE name = ?;
+
+-- name: count_active
+SELECT count(*) FROM session WHERE scope = ? AND status IN ('active', 'suspended') AND imported IS NULL;
+
+-- name: begin_counting
+INSERT INTO counted (name, active) VALUES (?, ?);
+
+-- name: gain_active
+UPDATE counted SET active = active + ? WHERE name = ?;
+
+-- name: erase_session
+DELETE FROM session WHERE number = ?;
+
+-- name: erase_log
+DELETE FROM log WHERE session_id = ? AND scope = ?;
+
+-- name: remember_erased
+UPDATE meta SET value = ? WHERE name = 'erased';
+
+-- name: add_tag
+INSERT INTO session_tag (tag, number) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: drop_tag
+DELETE FROM session_tag WHERE tag = ? AND number = ?;
+
+-- name: share
+SELECT {share} FROM share WHERE scope = ? AND session_id = ?;
+
+-- name: put_share
+INSERT INTO share ({share}, scope) VALUES ({share?}, ?) ON CONFLICT (scope, session_id) DO UPDATE SET {share=};
+
+-- name: drop_share
+DELETE FROM share WHERE scope = ? AND session_id = ?;
+
+-- name: operation
+-- By its name, which the index of the names holds; so do those below.
+SELECT {operation} FROM operation WHERE scope = ? AND kind = ? AND coalesce(session_id, subject) = ?;
+
+-- name: replace_operation
+DELETE FROM operation WHERE scope = ? AND kind = ? AND coalesce(session_id, subject) = ? RETURNING due;
+
+-- name: add_operation
+INSERT INTO operation ({operation}, scope) VALUES ({operation?}, ?) RETURNING id;
+
+-- name: retry_operation
+UPDATE operation SET due = ?, tries = tries + 1 WHERE id = ? AND scope = ?;
+
+-- name: drop_operation
+DELETE FROM operation WHERE scope = ?1 AND kind = ?2 AND coalesce(session_id, subject) = ?3 AND id = coalesce(?4, id);
+
+-- name: drop_operations_of
+DELETE FROM operation WHERE scope = ?1 AND coalesce(session_id, subject) = ?2 AND session_id = ?2;
+
+-- name: operations
+SELECT {operation} FROM operation WHERE scope = ? AND due <= ? ORDER BY due, id LIMIT ?;
+
+-- name: count_operations
+SELECT count(*) FROM operation WHERE scope = ? AND kind = coalesce(?, kind);
+
+-- name: append
+INSERT INTO log ({log}, scope) VALUES ({log?}, ?);
+
+-- name: first_times
+SELECT min(time), max(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
+
+-- name: trim_old
+-- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back.
+DELETE FROM log
+WHERE id IN (SELECT id FROM (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
+             WHERE time < ?1 OR time > ?3)
+RETURNING id, scope;
+
+-- name: store_id
+SELECT value FROM meta WHERE name = 'store_id';
+
+-- name: info
+SELECT rev, info FROM session
+WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
+
+-- name: ids
+SELECT id, directory FROM session WHERE scope = ?;
+
+-- name: events_after
+SELECT {log} FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
+
+-- name: texts
+SELECT 'session ' || id, info, metadata, tags FROM session
+UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation;
+
+-- name: stray_tags
+SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
+
+-- name: stray_shares
+SELECT 'share without session ' || session_id FROM share
+WHERE (scope, session_id) NOT IN (SELECT scope, id FROM session) LIMIT 100;
+
+-- name: miscounted
+SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM counted WHERE active <> (
+  SELECT count(*) FROM session WHERE session.scope = counted.name AND status IN ('active', 'suspended') AND imported IS NULL);

@@ -1,0 +1,49 @@
+"""A session's record."""
+
+from __future__ import annotations
+
+from plue_session.model.fields import Bit, Flag, Record, Texts
+
+
+class Session(Record):
+    """One session, as the store keeps it. Times are integer milliseconds since the Unix epoch."""
+
+    number: int  # the store's own, never reused; an embedded id is "session_<number>"
+    id: str
+    key: str | None
+    parent_id: str | None
+    title: str = "Untitled"
+    description: str | None
+    tags: Texts
+    metadata: str = "{}"  # a JSON object, ready to be spliced
+    created: int
+    updated: int
+    archived: int | None
+    ended: int | None
+    version: str | None
+    status: str = "active"
+    aborted: Bit
+    backend: str = "embedded"
+    directory: str | None
+    provider_id: str | None
+    model_id: str | None
+    role: str | None
+    relay_state: str | None
+    relay_messages: int = 0
+    relay_active: int | None
+    residency: str | None
+    message_count: int = 0
+    artifact_count: int = 0
+    share_url: str | None
+    share_expires: int | None
+    # Of use with a server only, and never shown:
+    remote_updated: int | None  # the server's time of the update that was last applied here
+    token: str | None  # what a create carried to the server; finds the session there when the answer was lost
+    title_defended_at: int | None  # when a title was set here over an automatic one
+    unshare_pending: Flag  # the share was withdrawn here, and the server is yet to be told
+    abort_mark: str | None  # where the transcript stood when the session was aborted (rules/turns.py)
+    is_fork: Flag  # a copy of its parent; the server does not know that, and does not delete it with the parent
+    imported: Flag  # found on the server, not made here
+    # For readers:
+    rev: int = 0  # the log id of the session's last event
+    info: str = ""  # the ready-made info JSON (rules/info.py), without a trailing NUL or newline

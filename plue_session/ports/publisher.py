@@ -1,0 +1,48 @@
+"""The publisher: where committed changes are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from plue_session.model import LogRow
+
+
+class Publisher(Protocol):
+    """The C side's snapshots and event queues. Called by one thread at a time."""
+
+    def known(self, session_id: str) -> bool:
+        """Return whether anybody holds a handle to this session."""
+
+    def known_ids(self) -> Iterable[str]:
+        """Return the ids of all sessions that somebody holds a handle to."""
+
+    def snapshot(self, session_id: str, rev: int, info: str) -> None:
+        """Replace the session's info for all its handles, unless theirs has a larger `rev`."""
+
+    def gone(self, session_id: str) -> None:
+        """The session was deleted: its handles answer NOT_FOUND for ever."""
+
+    def event(self, row: LogRow, store_id: str) -> None:
+        """Hand an event to every queue that is not behind, with a cursor of that store; rows come in the order of their
+        ids."""
+
+    def transient(self, kind: int, session_id: str | None, tail: str, cursor: str) -> None:
+        """Hand an event that is not stored to every queue that is not behind."""
+
+    def skip(self, log_id: int) -> None:
+        """The log went on to `log_id` with rows of other scopes."""
+
+    def lost(self, log_id: int) -> None:
+        """The log went on to `log_id` in a way that cannot be told event by event: every queue is behind."""
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    def fresh(self, session_id: str) -> None:
+        """What handles show of the session was confirmed by the server just now."""
+
+    def away(self, flag: bool) -> None:
+        """The server is away: what handles show is "stale", until it is back. Any thread."""
+
+    def adopt(self) -> None:
+        """The calling thread, which is none of the boundary's, publishes from now on, for as long as the library
+        runs."""

@@ -1,0 +1,134 @@
+"""A server that sessions live on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+#: A session as the server tells it, see below.
+RemoteSession = Any
+
+
+class Listener(Protocol):
+    """Who follows a server. Called on a thread of the server's, one at a time."""
+
+    def snapshot(self) -> None:
+        """Read again what is known, for it is out of date. Raises when it cannot."""
+
+    def apply(self, change: Any) -> None:
+        """Take in a change that was heard since: `kind`, `session_id`, `value`."""
+
+    def on_state(self, error: Exception | None) -> None:
+        """Hear that the connection is lost (once), or back (None)."""
+
+
+class Server(Protocol):
+    """A server that sessions live on: for one server and one directory, called and listened to. Thread-safe.
+
+    Each call takes `deadline` (seconds of the monotonic clock) and `cancel` (a `cancel.Cancel` or None) and ends by
+    then: with `errors.Timeout`, `errors.Connection` (away, or gone meanwhile; the details' `sent` says whether it may
+    have been heard), the error of `cancel`, `errors.Closed`, or what the refusal means; its status and text are in the
+    details. `directory` is a session's own when it is not the server's. A session comes as an object with `id`,
+    `title`, `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and
+    `token`; times in ms, None for what is absent; equal by value.
+    """
+
+    #: the directory that its lists are of
+    directory: str
+
+    def begin(self) -> None:
+        """Begin to start one of our own; returns at once."""
+
+    def open(self, deadline: float, given_up: Callable[[], bool] | None = None) -> None:
+        """See that it is there, or wait for one of our own."""
+
+    def follow(self, listener: Listener) -> None:
+        """Begin to listen; returns at once."""
+
+    def where(self) -> dict:
+        """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""
+
+    def end(self) -> None:
+        """Begin to end everything: calls under way within 200 ms, a server of our own within 5 s. It needs no thread.
+        Twice is harmless."""
+
+    def close(self, seconds: float = 7.0) -> None:
+        """End everything, and wait for that, at most so long. Twice is harmless."""
+
+    def is_automatic(self, title: str) -> bool:
+        """Return whether the server may replace this title by itself."""
+
+    def ahead(self) -> int:
+        """Return by how many ms its clock is ahead of ours, as far as is known; what is less than a second counts as
+        none."""
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def get(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+        """Return the session. `NOT_FOUND` only if the server says so of this id."""
+
+    def survey(self, before: Any, deadline, cancel=None, directory=None) -> Any:
+        """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first),
+        `changed`, `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
+
+    def status(self, deadline, cancel=None, directory=None) -> dict:
+        """Return `{id: …}` of the sessions that run a turn."""
+
+    def messages(
+        self, session_id: str, deadline, cancel=None, directory=None, limit: int = 100, before: str | None = None
+    ) -> tuple[list, str | None]:
+        """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
+        `created`, `completed`, `ended`."""
+
+    def check_provider(self, provider_id: str, model_id: str, deadline, cancel=None) -> None:
+        """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
+
+    # -- changing --------------------------------------------------------------------------------------------------
+    def create(
+        self,
+        token: str,
+        deadline,
+        cancel=None,
+        directory=None,
+        title: str | None = None,
+        parent_id: str | None = None,
+        metadata: dict | None = None,
+    ) -> RemoteSession:
+        """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
+
+    def find_created(
+        self, token: str, deadline, cancel=None, directory=None, title: str | None = None
+    ) -> RemoteSession | None:
+        """Return the session that was created with this token, or None. A fork has its source's token: it counts only
+        if it has this `title`."""
+
+    def update(self, session_id: str, deadline, cancel=None, directory=None, **changes: Any) -> RemoteSession:
+        """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it
+        then is."""
+
+    def fork(
+        self, session_id: str, deadline, cancel=None, directory=None, message_id: str | None = None
+    ) -> RemoteSession:
+        """Copy the session up to a message, all of it when None, and return the copy."""
+
+    def share(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+        """Share the session and return it with its `share_url`; `UNSUPPORTED` when the server gives no link."""
+
+    def unshare(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+        """Withdraw the server's share, if there is one, and return the session."""
+
+    def delete(self, session_id: str, deadline, cancel=None, directory=None, elsewhere: Iterable[str] = ()) -> None:
+        """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete
+        them."""
+
+    def abort(
+        self,
+        session_id: str,
+        deadline,
+        cancel=None,
+        directory=None,
+        turn_id: str | None = None,
+        seen: Callable[[str], None] | None = None,
+    ) -> bool:
+        """End the turn that runs, if it is the one named; return whether there was one, after its end.
+        `seen(message_id)` is called with the model's newest message as of then, "" if there is none, where that is
+        known."""
