@@ -4,6 +4,7 @@ import time
 
 from plue_session import errors
 from plue_session.rules.jsontext import dumps
+from plue_session.services.sync.jobs import postpone
 
 #: Part of a call's time that the server may take to share; then there is time left for a link of ours.
 SHARE = 0.5
@@ -75,6 +76,7 @@ class RemoteSharing:
         session = transaction.load(session_id)
         if _is_servers(session, transaction.store.share(session_id)):
             session.unshare_pending = True
+            postpone(transaction, "unshare", session_id)
         self._remote.sharing.withdraw_in(transaction, session)
         return session.unshare_pending
 

@@ -1,10 +1,11 @@
 """What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw,
 abort flags that a new turn has made void."""
 
+import contextlib
 import time
 
 from plue_session import errors
-from plue_session.rules import merge, turns
+from plue_session.rules import turns
 from plue_session.services.calls import Call
 from plue_session.services.sync.mirror import remember
 
@@ -35,44 +36,46 @@ class FollowUps:
         """
         since = self._mirror.now()
         remote = self._server.get(session_id, deadline, cancel)
+        contest = self._writer.run(lambda transaction: transaction.store.operation("title", session_id))
         session = self._store.read(session_id)
-        if session is None or not merge.is_contested(session, remote, self._writer.clock()):
+        if contest is None or session is None or session.title_defended_at is None or remote.title == session.title:
+            self._writer.run(lambda transaction: self._settled(transaction, session_id))
             self._mirror.take(remote, since)
             return
         page, further = self._server.messages(session_id, deadline, cancel, session.directory, limit=NEWEST)
-        ahead = self._server.ahead()  # messages have the server's times
-        now, title_defended_at, messages = (
-            self._writer.clock() + ahead - self._link.lag(),
-            session.title_defended_at + ahead,
-            [message for message, _ in page],
-        )
-        young = turns.may_be_making_title(messages, now)
-        first = young or self._put.get(session_id) != session.title_defended_at
-        if further is None and first and turns.may_have_made_title(messages, title_defended_at, now):
-            self._put_back(session_id, session.title_defended_at, young, deadline, cancel)
+        ahead, defended = self._server.ahead(), session.title_defended_at  # messages have the server's times
+        heard, messages = contest.created + ahead - self._link.lag(), [message for message, _ in page]
+        young = turns.may_be_making_title(messages, heard)
+        first = young or self._put.get(session_id) != defended
+        if further is None and first and turns.may_have_made_title(messages, defended + ahead, heard):
+            self._put_back(session_id, defended, young, deadline, cancel)
         else:
-            self._writer.run(lambda transaction: self._undefend(transaction, session_id, session.title_defended_at))
+            self._writer.run(lambda transaction: self._settled(transaction, session_id, defended))
             self._mirror.take(remote, since)
 
-    def _put_back(self, session_id, title_defended_at, defend, deadline, cancel):
-        """Set the title that was set here at `title_defended_at` once more, as a change of ours like any other: what
-        comes late of the one that it replaces is not shown. `defend`: also against a further one. No longer defended:
-        there is nothing to put back."""
+    def _put_back(self, session_id, defended, young, deadline, cancel):
+        """Set the title that was set here at `defended` once more, as a change of ours like any other: what comes late
+        of the one that it replaces is not shown. `young`: it is defended against a further one, too."""
         with self._session_locks.hold(session_id, Call("update_title", session_id, deadline, cancel)):
             session = self._store.read(session_id)
-            if session is None or session.title_defended_at != title_defended_at:
+            if session is None or session.title_defended_at != defended:  # another one was set meanwhile
                 return
             answer = self._server.update(session_id, deadline, cancel, session.directory, title=session.title)
-            if defend:
-                remember(self._put, session_id, title_defended_at)
-            else:
-                self._writer.run(lambda transaction: self._undefend(transaction, session_id, title_defended_at))
-            self._mirror.recorded(answer, self._mirror.take(answer))
+            if young:
+                remember(self._put, session_id, defended)
+
+            def record(transaction):
+                self._settled(transaction, session_id, None if young else defended)
+                return self._mirror.merge(transaction, answer)
+
+            self._mirror.recorded(answer, self._writer.run(record))
 
     @staticmethod
-    def _undefend(transaction, session_id, title_defended_at):
+    def _settled(transaction, session_id, defended=None):
+        """Note that a title is settled, and that the one that was set at `defended` is defended no more."""
+        transaction.store.drop_operation("title", session_id)
         session = transaction.store.load(session_id)
-        if session is not None and session.title_defended_at == title_defended_at:
+        if session is not None and defended is not None and session.title_defended_at == defended:
             session.title_defended_at = None
             transaction.store.save(session)
 
@@ -90,13 +93,18 @@ class FollowUps:
         Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
         (P-176).
         """
-        if self._writer.run(
-            lambda transaction: (session := transaction.store.load(session_id)) is not None and not session.imported
-        ):
-            self._mirror.keep(session_id)
-            return
-        self._server.delete(session_id, deadline, cancel, directory)
-        self._mirror.ended(session_id)
+        if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id)):
+            with contextlib.suppress(errors.NotFound):
+                self._server.delete(session_id, deadline, cancel, directory)
+            self._mirror.end(session_id)
+
+    @staticmethod
+    def _is_somebodys(transaction, session_id):
+        session = transaction.store.load(session_id)
+        if session is None or session.imported:
+            return False
+        transaction.store.drop_operation("take back", session_id)
+        return True
 
     # -- aborts ----------------------------------------------------------------------------------------------------
     def mark_abort(self, session_id, deadline, cancel, directory, mark=None):

@@ -5,20 +5,32 @@ import time
 
 from plue_session import errors, threads
 from plue_session.cancel import Cancel
+from plue_session.model import Operation
 
 #: kind: (seconds that it may take, how often it is tried; None: until it succeeds)
 KINDS = {
     "reconcile": (30.0, 1),  # compare the store with the server; `Sync` has it done again at its time
     "reread": (3.0, 5),  # what was said of a session may have been overtaken
     "turn": (3.0, 5),  # one may have begun since the session was aborted
-    "title": (3.0, 5),  # the server may have replaced a title that was set here (O-027)
+    "title": (3.0, None),  # the server may have replaced a title that was set here (O-027)
     "unshare": (3.0, None),  # the server has a share that was withdrawn here
-    "take back": (3.0, 5),  # the server has a session that a failed call of ours made
+    "take back": (3.0, None),  # the server has a session that a failed call of ours made
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.
 BACK_OFF = 2.0, 60.0
 #: Seconds that the thread sleeps at most.
 SLEEP = 3600.0
+
+
+def postpone(transaction, kind, session_id=None, subject=None, arguments="{}"):
+    """Keep a job as a row, in the change that makes it necessary: the next process does it if this one cannot.
+
+    Those of the kinds "reread" and "turn" are none: they follow from what the store and the server say.
+    """
+    now = transaction.now
+    transaction.store.put_operation(
+        Operation(kind=kind, session_id=session_id, subject=subject, arguments=arguments, created=now, due=now)
+    )
 
 
 class Job:
@@ -53,11 +65,6 @@ class Jobs:
         """Forget what is no longer needed."""
         with self._changed:
             self._jobs.pop((kind, session_id), None)
-
-    def count(self, kind):
-        """Return how many of a kind are yet to be done."""
-        with self._changed:
-            return sum(job.kind == kind for job in self._jobs.values())
 
     def pause(self, paused):
         """Have nothing done but to reconcile, while the server is away; or go on, at once with what has failed."""

@@ -135,7 +135,7 @@ class Link:
                 server["error"] = self._error
             status = {
                 "connected": self.connected,
-                "pending": self._jobs.count("unshare"),
+                "pending": self._store.count_operations("unshare"),
                 "conflicts": [],
                 "server": server,
             }

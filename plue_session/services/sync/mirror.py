@@ -1,11 +1,14 @@
 """The store as a mirror of the server: everything that is learned of its sessions comes through here."""
 
+import contextlib
 import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
-from plue_session.rules import merge
+from plue_session.rules import ids, merge
+from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
+from plue_session.services.sync.jobs import postpone
 
 #: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they
 #: ended.
@@ -32,9 +35,6 @@ class Mirror:
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._differing = set()
-        # ids of sessions, and tokens of creates with their titles, that failed calls have left on the server
-        self._lost = {}
-        self._tried = {}  # tokens of creates that have failed and will be made again, if at all, with the same token
         # session id: (what the server answered to our last change, when its event can no longer come)
         self._echoes = {}
 
@@ -47,6 +47,8 @@ class Mirror:
         session = self._store.read(remote.id)
         if session is None or self._would_change(session, remote):
             session = self._writer.run(lambda transaction: self.merge(transaction, remote, since))
+            if session is None:
+                raise errors.gone(remote.id)
         else:
             self._merged(session)
         self.refreshed(remote.id)
@@ -72,13 +74,15 @@ class Mirror:
     def merge(self, transaction, remote, since=None, heard=False, unknown=None):
         """Bring one session up to date within a change, and return its record; see `take`.
 
-        `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds (and
-        None returned), instead of being recorded.
+        `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds
+        instead of being recorded. None: it has no record, and gets none.
         """
         session = transaction.store.load(remote.id)
         if session is None:
-            if remote.id in self._ended or self._is_lost(remote):
+            if remote.id in self._ended:
                 raise errors.gone(remote.id)
+            if self._is_lost(transaction, remote):
+                return None
             if unknown is not None:
                 self._jobs.add("reread", remote.id, unknown)
                 return None
@@ -90,13 +94,12 @@ class Mirror:
             return session
         merged = self._revisions.get(session.id)
         overtaken = since is not None and session.rev > since or heard and [session.rev] != merged
+        if overtaken:
+            if self._would_change(session, remote, heard):
+                self._jobs.add("reread", session.id)
+            return session
         before = _unseen(session)
         events = self.bring(transaction, session, remote, heard)
-        if overtaken:
-            if not events and before == _unseen(session):
-                return session
-            self._jobs.add("reread", session.id)
-            return transaction.store.load(session.id)
         for kind, data in events:
             transaction.save(session, kind, data, touch=False)
         if not events and before != _unseen(session):
@@ -111,20 +114,38 @@ class Mirror:
 
     def bring(self, transaction, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
-        contested = merge.is_contested(session, remote, transaction.now)
-        if contested:
-            self._jobs.add("title", remote.id)
-        if session.unshare_pending and remote.share_url is not None:
+        contested = self._is_contested(transaction, session, remote)
+        unshare = session.unshare_pending
+        if unshare and remote.share_url is not None:
             self._jobs.add("unshare", remote.id)
         if session.aborted and remote.updated != session.remote_updated:
             self._jobs.add("turn", remote.id)
-        return merge.merge(session, remote, _share(transaction.store, session), contested, heard)
+        events = merge.merge(session, remote, _share(transaction.store, session), contested, heard)
+        if unshare and not session.unshare_pending:
+            transaction.store.drop_operation("unshare", session.id)
+        return events
+
+    def _is_contested(self, transaction, session, remote):
+        """Return whether the server may have replaced a title that was set here, and have that settled (O-027). When it
+        was heard of counts, not when it is settled."""
+        if remote.title == session.title or session.title_defended_at is None:
+            return False
+        arguments = dumps({"title": remote.title})
+        known = transaction.store.operation("title", session.id)
+        if known is None and not merge.is_defended(session, transaction.now):
+            return False
+        if known is None or known.arguments != arguments:
+            postpone(transaction, "title", session.id, arguments=arguments)
+        self._jobs.add("title", session.id)
+        return True
 
     def adopted(self, transaction, remote):
         """Return a new record for a session of the server's, for its caller to `insert`."""
         session = merge.adopt(remote, transaction.store.next_number(transaction.now), self._version)
         if session.token is not None and (remote.is_fork or transaction.store.load_by_token(session.token) is not None):
             session.token = None  # a fork has its source's, who may have ended
+        if session.token is not None:
+            transaction.store.drop_operation("tried", session.token)
         return session
 
     @staticmethod
@@ -135,10 +156,11 @@ class Mirror:
             {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id},
         )
 
-    def _would_change(self, session, remote):
+    def _would_change(self, session, remote, heard=False):
         """Return whether merging may have an effect."""
         copy = session.copy()
-        return bool(merge.merge(copy, remote, _share(self._store, session))) or _unseen(copy) != _unseen(session)
+        events = merge.merge(copy, remote, _share(self._store, session), heard=heard)
+        return bool(events) or _unseen(copy) != _unseen(session)
 
     def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
@@ -187,6 +209,7 @@ class Mirror:
         """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
         must not bring them back. Should the commit fail, their records say that they have not."""
         for member in descendants.erase(transaction, session_id) or [session_id]:
+            transaction.store.drop_operations_of(member)
             self.ended(member, missing)
 
     def ended(self, session_id, missing=False):
@@ -211,31 +234,36 @@ class Mirror:
     # -- creates that failed ---------------------------------------------------------------------------------------
     def lose(self, name, title=None):
         """Note that a call has failed though the server has done what it asked, or may have: the session with this id,
-        or with this token and title, is taken back when it is seen. Nobody else may have used the token."""
-        with self._lock:
-            remember(self._lost, name, title)
-
-    def keep(self, session_id):
-        """Note that a session that was lost has become somebody's."""
-        with self._lock:
-            self._lost.pop(session_id, None)
+        or with this token and title, is taken back when it is seen. Nobody else may have used the token. Does not fail:
+        the call has already."""
+        if ids.is_id(name):
+            self._jobs.add("take back", name)
+            subject = {"session_id": name}
+        else:
+            subject = {"subject": name}
+        self._note("take back", arguments=dumps({"title": title}), **subject)
 
     def tried(self, token):
-        """Note that a create with a token that others may use, too, has failed in this way."""
-        with self._lock:
-            remember(self._tried, token, True)
+        """Note that a create with a token that others may use, too, has failed in this way; until it is recorded."""
+        self._note("tried", subject=token)
+
+    def _note(self, kind, **named):
+        with contextlib.suppress(errors.PlueError):
+            self._writer.run(lambda transaction: postpone(transaction, kind, **named))
 
     def was_tried(self, token):
-        """Forget that, and return whether it was so."""
-        with self._lock:
-            return self._tried.pop(token, False)
+        """Return whether that was noted."""
+        return self._writer.run(lambda transaction: transaction.store.operation("tried", token)) is not None
 
-    def _is_lost(self, remote):
-        # A fork has its source's token; what was asked for by a title like a fork's is none.
-        if remote.id not in self._lost and (
-            remote.token not in self._lost or remote.is_fork and self._lost[remote.token] != remote.title
-        ):
-            return False
+    def _is_lost(self, transaction, remote):
+        store = transaction.store
+        if store.operation("take back", remote.id) is None:
+            lost = remote.token and store.operation("take back", remote.token)
+            # A fork has its source's token; what was asked for by a title like a fork's is none.
+            if not lost or remote.is_fork and loads(lost.arguments)["title"] != remote.title:
+                return False
+            store.drop_operation("take back", remote.token)
+            postpone(transaction, "take back", remote.id)
         self._jobs.add("take back", remote.id)
         return True
 

@@ -14,6 +14,8 @@ from plue_session.services.sync.link import Crowded, Doubtful
 STREAM_FIRST = 1.0
 #: Seconds from a failed comparison to the next: from the first to the longest. syncIntervalMs is the upper bound.
 BACK_OFF = 1.0, 30.0
+#: Pending operations that are taken up at the start.
+OPERATIONS = 10_000
 #: Missing sessions that are asked for at a time.
 MISSING = 256
 #: Seconds that one of them may take.
@@ -47,6 +49,9 @@ class Sync:
         if reason is not None:
             self._link.contact(reason)
         self._jobs.add("reconcile", after=min(STREAM_FIRST, self._link.interval))
+        for each in self._store.operations(limit=OPERATIONS):  # what an earlier process has left to do
+            if each.kind in KINDS and each.session_id is not None:
+                self._jobs.add(each.kind, each.session_id)
         self.worker.start()
         self._server.follow(self)
 
