@@ -51,6 +51,7 @@ class RemoteSharing:
     def _record(transaction, session_id, url):
         session = transaction.load(session_id)
         transaction.store.drop_share(session_id)  # one of ours that has expired
+        transaction.store.drop_operation("unshare", session_id)
         session.share_url, session.share_expires, session.unshare_pending = url, None, False
         transaction.save(session, "session.shared", {"id": session_id, "url": url})
         return session

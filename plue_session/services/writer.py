@@ -39,8 +39,6 @@ class Writer:
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
-        #: session id: [its rev], of sessions that somebody follows; a change made here from this rev moves it on
-        self.revisions = {}
 
     @property
     def published(self):
@@ -238,7 +236,6 @@ class Transaction:
         self.log_id = log_id
         self.now = 0
         self.correlation = ""
-        self._revisions = writer.revisions
 
     def begin(self, now, correlation):
         """Set the time (ms) and the correlation id of the operation that follows."""
@@ -269,9 +266,6 @@ class Transaction:
         if touch:
             session.updated = max(session.updated, self.now)
         row = self._event(kind, session.id, data)
-        followed = self._revisions.get(session.id)
-        if followed and followed[0] == session.rev:
-            followed[0] = row.id
         session.rev = row.id
         session.info = info.render(session)
         self.store.save(session)

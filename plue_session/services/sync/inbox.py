@@ -4,6 +4,7 @@ or recorded."""
 from functools import partial
 
 from plue_session import errors
+from plue_session.services.sync.mirror import CHUNK
 
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard
 #: of it.
@@ -16,7 +17,7 @@ MOST_MESSAGES = 4_096
 
 class Inbox:
     """Thread-safe. What can be decided without the store is; the rest is one change of the writer for each event, and
-    one group of them for all that have come."""
+    those that have come together share commits."""
 
     def __init__(self, writer, store, mirror, session_locks, jobs, log):
         self._writer, self._store, self._mirror, self._session_locks = writer, store, mirror, session_locks
@@ -34,7 +35,10 @@ class Inbox:
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
         try:
             news = [change for change in changes if self._is_news(change)]
-            outcomes = self._writer.batch([partial(self._change, change) for change in news]) if news else ()
+            outcomes = []
+            for start in range(0, len(news), CHUNK):
+                chunk = news[start : start + CHUNK]
+                outcomes += self._writer.batch([partial(self._change, change) for change in chunk])
         except Exception as error:
             news, outcomes = changes, [error] * len(changes)
         for change, outcome in zip(news, outcomes, strict=True):

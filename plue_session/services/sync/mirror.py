@@ -31,7 +31,8 @@ class Mirror:
     def __init__(self, writer, store, publisher, jobs, version):
         self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
         self._lock = allocate_lock()
-        self._revisions = writer.revisions
+        # session id: log ids of the last change but one, and of the last, that brought the record to what was told here
+        self._merged_at = {}
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._differing = set()
@@ -92,9 +93,7 @@ class Mirror:
                 transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
             self._merged(session)
             return session
-        merged = self._revisions.get(session.id)
-        overtaken = since is not None and session.rev > since or heard and [session.rev] != merged
-        if overtaken:
+        if since is not None and session.rev > since or heard and session.rev not in self._merged_at.get(session.id, ()):
             if self._would_change(session, remote, heard):
                 self._jobs.add("reread", session.id)
             return session
@@ -108,9 +107,12 @@ class Mirror:
         return session
 
     def _merged(self, session):
-        """Note up to which of its changes the record is what the server told us; the writer follows our own."""
+        """Note up to which of its changes the record is what was told here. The one before counts too: should this not
+        be committed, the record is as it was."""
         with self._lock:
-            remember(self._revisions, session.id, [session.rev])
+            before = self._merged_at.get(session.id, (None,))[-1]
+            if before != session.rev:
+                remember(self._merged_at, session.id, (before, session.rev))
 
     def bring(self, transaction, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
@@ -170,7 +172,7 @@ class Mirror:
         """
         with self._lock:
             remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
-            remember(self._revisions, session.id, [session.rev])
+        self._merged(session)
         self.refreshed(answer.id)
 
     def is_echo(self, remote):

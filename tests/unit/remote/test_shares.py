@@ -67,6 +67,7 @@ def test_a_share_of_the_servers_beside_one_of_ours_is_the_one_that_is_shown_answ
     session = world.create()
     assert "secret" in share(world, session)
     world.server.put(session.id, share_url="https://s/1")
+    assert world.jobs() == ["reread"]  # the record has changed since the server last told of it
     assert world.info(session)["share"] == {"url": "https://s/1"}
     assert share(world, session) == {"url": "https://s/1", "link": "https://s/1"}
     world.told.take()
