@@ -1,6 +1,7 @@
 """A token that ends what waits on it, whichever thread waits and whichever gives up."""
 
 import threading
+import time
 
 
 class Cancel:
@@ -36,6 +37,27 @@ class Cancel:
         with self._lock:
             if wake in self._wakers:
                 self._wakers.remove(wake)
+
+    def wait(self, changed, ready, deadline):
+        """Wait until `ready()`, called while the condition `changed` is held, returns something, and return that; None
+        at the deadline (monotonic seconds). Raise the error if the token is set."""
+
+        def wake():
+            with changed:
+                changed.notify_all()
+
+        self.watch(wake)
+        try:
+            with changed:
+                while (found := ready()) is None:
+                    self.check()
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        break
+                    changed.wait(left)
+                return found
+        finally:
+            self.unwatch(wake)
 
     def check(self):
         """Raise the error if the token is set."""

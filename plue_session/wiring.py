@@ -20,7 +20,7 @@ class RemoteHalf:
         self.log, self.session_locks, self.jobs = log, SessionLocks(), Jobs()
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
         self.mirror = Mirror(writer, store, publisher, self.jobs, version)
-        inbox = Inbox(writer, store, self.mirror, self.session_locks, self.jobs, log)
+        inbox = Inbox(store, self.mirror, self.session_locks, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, log)
         self.follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, calls)
         works = {

@@ -132,7 +132,7 @@ class RemoteWorld:
 
     def reconcile(self, seconds=5):
         """Compare all once; fail as that does."""
-        error = self.sync.compare(time.monotonic() + seconds)
+        error = self.sync.compare(None, time.monotonic() + seconds, self.sync.worker.cancel)
         if error is not None:
             raise error
 

@@ -4,25 +4,23 @@ or recorded."""
 from functools import partial
 
 from plue_session import errors
-from plue_session.services.sync.mirror import CHUNK
+from plue_session.services.sync.mirror import remember
 
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard
 #: of it.
 SIBLING = 0.5
 #: The kinds of changes that are of interest.
 HEARD = frozenset(("created", "session", "deleted", "message"))
-#: Messages whose beginning was heard, so that each counts once.
-MOST_MESSAGES = 4_096
 
 
 class Inbox:
     """Thread-safe. What can be decided without the store is; the rest is one change of the writer for each event, and
     those that have come together share commits."""
 
-    def __init__(self, writer, store, mirror, session_locks, jobs, log):
-        self._writer, self._store, self._mirror, self._session_locks = writer, store, mirror, session_locks
+    def __init__(self, store, mirror, session_locks, jobs, log):
+        self._store, self._mirror, self._session_locks = store, mirror, session_locks
         self._jobs, self._log = jobs, log
-        self._begun = {}  # messages that were heard to begin
+        self._begun = {}  # messages that were heard to begin: each counts once
 
     def apply_all(self, changes):
         """Take in what the server has told, in this order."""
@@ -35,10 +33,7 @@ class Inbox:
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
         try:
             news = [change for change in changes if self._is_news(change)]
-            outcomes = []
-            for start in range(0, len(news), CHUNK):
-                chunk = news[start : start + CHUNK]
-                outcomes += self._writer.batch([partial(self._change, change) for change in chunk])
+            outcomes = self._mirror.run_all([partial(self._change, change) for change in news])
         except Exception as error:
             news, outcomes = changes, [error] * len(changes)
         for change, outcome in zip(news, outcomes, strict=True):
@@ -64,9 +59,7 @@ class Inbox:
     def _message_began(self, session_id, message_id):
         if message_id in self._begun:
             return
-        self._begun[message_id] = True
-        if len(self._begun) > MOST_MESSAGES:
-            del self._begun[next(iter(self._begun))]
+        remember(self._begun, message_id, True)
         session = self._store.read(session_id)
         if session is not None and session.aborted:
             self._jobs.add("turn", session_id)

@@ -18,8 +18,6 @@ KINDS = {
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.
 BACK_OFF = 2.0, 60.0
-#: Seconds that the thread sleeps at most.
-SLEEP = 3600.0
 
 
 def postpone(transaction, kind, session_id=None, subject=None, arguments="{}"):
@@ -90,12 +88,11 @@ class Jobs:
         """Wait for something that is due, and take it; None once closed."""
         with self._changed:
             while not self._closed:
-                left = SLEEP
-                for job in self.waiting()[:1]:
-                    left = job.due - time.monotonic()
-                    if left <= 0:
-                        self._reconciled = job.kind == "reconcile"
-                        return self._jobs.pop((job.kind, job.session_id))
+                jobs = self.waiting()
+                left = jobs[0].due - time.monotonic() if jobs else None
+                if jobs and left <= 0:
+                    self._reconciled = jobs[0].kind == "reconcile"
+                    return self._jobs.pop((jobs[0].kind, jobs[0].session_id))
                 self._changed.wait(left)
             return None
 

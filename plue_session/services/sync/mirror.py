@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from functools import partial
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
@@ -59,18 +60,24 @@ class Mirror:
         """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those
         that could not be, and why the first could not (None: all were)."""
         failed, reason = [], None
-        for start in range(0, len(remotes), CHUNK):
-            chunk = remotes[start : start + CHUNK]
-            for remote in chunk:
-                self._turns_up(remote.id, asked)
-            outcomes = self._writer.batch(
-                [lambda transaction, remote=remote: self.merge(transaction, remote, since) for remote in chunk]
-            )
-            for remote, outcome in zip(chunk, outcomes, strict=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
-                    failed.append(remote.id)
-                    reason = reason or outcome
+        for remote in remotes:
+            self._turns_up(remote.id, asked)
+        outcomes = self.run_all([partial(self._merge, remote, since) for remote in remotes])
+        for remote, outcome in zip(remotes, outcomes, strict=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
+                failed.append(remote.id)
+                reason = reason or outcome
         return failed, reason
+
+    def run_all(self, changes):
+        """Run changes in groups, so that others' come in between; return a result or an exception for each."""
+        outcomes = []
+        for start in range(0, len(changes), CHUNK):
+            outcomes += self._writer.batch(changes[start : start + CHUNK])
+        return outcomes
+
+    def _merge(self, remote, since, transaction):
+        return self.merge(transaction, remote, since)
 
     def merge(self, transaction, remote, since=None, heard=False, unknown=None):
         """Bring one session up to date within a change, and return its record; see `take`.
@@ -93,7 +100,12 @@ class Mirror:
                 transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
             self._merged(session)
             return session
-        if since is not None and session.rev > since or heard and session.rev not in self._merged_at.get(session.id, ()):
+        if (
+            since is not None
+            and session.rev > since
+            or heard
+            and session.rev not in self._merged_at.get(session.id, ())
+        ):
             if self._would_change(session, remote, heard):
                 self._jobs.add("reread", session.id)
             return session
@@ -199,13 +211,10 @@ class Mirror:
 
     def end_all(self, session_ids):
         """Erase many that the server does not have; those that cannot be are left for the next comparison."""
-        for start in range(0, len(session_ids), CHUNK):
-            self._writer.batch(
-                [
-                    lambda transaction, each=each: self.erase(transaction, each, True)
-                    for each in session_ids[start : start + CHUNK]
-                ]
-            )
+        self.run_all([partial(self._erase, session_id) for session_id in session_ids])
+
+    def _erase(self, session_id, transaction):
+        self.erase(transaction, session_id, True)
 
     def erase(self, transaction, session_id, missing=False):
         """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
@@ -276,19 +285,13 @@ class Mirror:
         differ."""
         return self._writer.published
 
-    def refreshed(self, session_id):
-        """Note that the session's record is what the server says now."""
+    def refreshed(self, session_id, listed=False):
+        """Note that the session's record is what the server says now; `listed`: in a list, which then says so, too."""
         with self._lock:
             remember(self._refreshed, session_id, time.monotonic_ns())
-            self._differing.add(session_id)
+            if not listed:
+                self._differing.add(session_id)
         self._publisher.fresh(session_id)
-
-    def confirmed(self, session_ids):
-        """Note the same of many that a list has just told."""
-        for session_id in session_ids:
-            with self._lock:
-                remember(self._refreshed, session_id, time.monotonic_ns())
-            self._publisher.fresh(session_id)
 
     def last_refreshed(self, session_id):
         """Return when that was, in monotonic nanoseconds; 0: not lately."""

@@ -14,8 +14,6 @@ from plue_session.services.sync.link import Crowded, Doubtful
 STREAM_FIRST = 1.0
 #: Seconds from a failed comparison to the next: from the first to the longest. syncIntervalMs is the upper bound.
 BACK_OFF = 1.0, 30.0
-#: Pending operations that are taken up at the start.
-OPERATIONS = 10_000
 #: Missing sessions that are asked for at a time.
 MISSING = 256
 #: Seconds that one of them may take.
@@ -35,7 +33,7 @@ class Sync:
         self._jobs, self._log = jobs, log
         self.list, self.status, self.server = listing.refresh, link.status, link.server
         self.apply_all, self.on_state = inbox.apply_all, link.stream
-        self.worker = Worker(jobs, {**works, "reconcile": self._job, "reread": self._reread}, link, publisher, log)
+        self.worker = Worker(jobs, {**works, "reconcile": self.compare, "reread": self._reread}, link, publisher, log)
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
         self._place = 0  # how many of those missing were found there the last time
@@ -49,7 +47,7 @@ class Sync:
         if reason is not None:
             self._link.contact(reason)
         self._jobs.add("reconcile", after=min(STREAM_FIRST, self._link.interval))
-        for each in self._store.operations(limit=OPERATIONS):  # what an earlier process has left to do
+        for each in self._store.operations(limit=1 << 30):  # what an earlier process has left to do
             if each.kind in KINDS and each.session_id is not None:
                 self._jobs.add(each.kind, each.session_id)
         self.worker.start()
@@ -107,7 +105,7 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
-        error = self.compare(time.monotonic() + KINDS["reconcile"][0])
+        error = self.compare(None, time.monotonic() + KINDS["reconcile"][0], self.worker.cancel)
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
@@ -116,10 +114,7 @@ class Sync:
         self.apply_all([change])
 
     # -- comparing -------------------------------------------------------------------------------------------------
-    def _job(self, _, deadline, cancel):
-        self.compare(deadline)
-
-    def compare(self, deadline):
+    def compare(self, _, deadline, cancel):
         """Compare the store with the server, end those who wait for it, and return the error, if there is one."""
         self._jobs.drop("reconcile")
         with self._lock:
@@ -127,7 +122,7 @@ class Sync:
         self._link.listing()
         error, further = None, False
         try:
-            further = self._compare(deadline, self.worker.cancel)
+            further = self._compare(deadline, cancel)
         except Exception as failure:
             error = errors.known(failure)
         self._link.listed(error)

@@ -5,7 +5,6 @@ recorded, and told, before the change itself.
 """
 
 import threading
-import time
 from itertools import groupby
 
 from plue_session import errors
@@ -26,7 +25,15 @@ class SessionLocks:
         names = [session_id, *family]
         with self._lock:
             taken = self._take(names)
-        return _Held(self, self._wait(names, call) if taken is None else taken)
+        if taken is None:
+            taken = call.cancel.wait(self._changed, lambda: self._take(names), call.deadline)
+        if taken is None:
+            raise errors.Timeout(
+                "other calls were busy with the session all the time; nothing was changed",
+                "Try again.",
+                session=session_id if isinstance(session_id, str) else None,
+            )
+        return _Held(self, taken)
 
     def expect(self, token):
         """Have what is heard of a session that carries `token` wait, for `with`: its creation is under way here
@@ -64,28 +71,6 @@ class SessionLocks:
                 self._held[name] = []
                 taken.append(name)
         return taken
-
-    def _wait(self, names, call):
-        def wake():
-            with self._lock:
-                self._changed.notify_all()
-
-        call.cancel.watch(wake)
-        try:
-            with self._lock:
-                while (taken := self._take(names)) is None:
-                    call.cancel.check()
-                    left = call.deadline - time.monotonic()
-                    if left <= 0:
-                        raise errors.Timeout(
-                            "other calls were busy with the session all the time; nothing was changed",
-                            "Try again.",
-                            session=names[0] if isinstance(names[0], str) else None,
-                        )
-                    self._changed.wait(left)
-                return taken
-        finally:
-            call.cancel.unwatch(wake)
 
     def let_go(self, names, unnamed):
         """Apply what was deferred, also what comes while doing so, and let the next one in."""
