@@ -59,6 +59,7 @@ class FollowUps:
         with self._session_locks.hold(session_id, Call("update_title", session_id, deadline, cancel)):
             session = self._store.read(session_id)
             if session is None or session.title_defended_at != defended:  # another one was set meanwhile
+                self._writer.run(lambda transaction: self._settled(transaction, session_id))
                 return
             answer = self._server.update(session_id, deadline, cancel, session.directory, title=session.title)
             if young:

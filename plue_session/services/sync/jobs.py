@@ -6,6 +6,7 @@ import time
 from plue_session import errors, threads
 from plue_session.cancel import Cancel
 from plue_session.model import Operation
+from plue_session.rules import ids
 
 #: kind: (seconds that it may take, how often it is tried; None: until it succeeds)
 KINDS = {
@@ -20,15 +21,15 @@ KINDS = {
 BACK_OFF = 2.0, 60.0
 
 
-def postpone(transaction, kind, session_id=None, subject=None, arguments="{}"):
-    """Keep a job as a row, in the change that makes it necessary: the next process does it if this one cannot.
+def postpone(transaction, kind, name, arguments="{}"):
+    """Keep a job as a row, in the change that makes it necessary: the next process does it if this one cannot. `name`
+    is a session's id, or the token of one that is not known.
 
     Those of the kinds "reread" and "turn" are none: they follow from what the store and the server say.
     """
+    session_id, subject = (name, None) if ids.is_id(name) else (None, name)
     now = transaction.now
-    transaction.store.put_operation(
-        Operation(kind=kind, session_id=session_id, subject=subject, arguments=arguments, created=now, due=now)
-    )
+    transaction.store.put_operation(Operation(None, kind, session_id, subject, arguments, now, now))
 
 
 class Job:

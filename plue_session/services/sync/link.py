@@ -66,10 +66,8 @@ class Link:
         """Note that the event stream is connected (None) or lost."""
         lost, self.streaming = self.streaming is not False and error is not None, error is None
         if lost:
-            try:
-                self.lost()
-            finally:
-                self._jobs.add("reconcile")
+            self._jobs.add("reconcile")
+            self.lost()
 
     def lag(self):
         """Return after how many ms what happens on the server is heard of at the latest."""
@@ -129,18 +127,13 @@ class Link:
     def status(self):
         """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON. "events": whether the server
         tells, or must be asked."""
-        with self._lock:
-            server = {**self._server.where(), "events": bool(self.streaming)}
-            if self._error is not None:
-                server["error"] = self._error
-            status = {
-                "connected": self.connected,
-                "pending": self._store.count_operations("unshare"),
-                "conflicts": [],
-                "server": server,
-            }
-            if self.last_sync is not None:
-                status["lastSync"] = self.last_sync
+        server = {**self._server.where(), "events": bool(self.streaming)}
+        if self._error is not None:
+            server["error"] = self._error
+        pending = self._store.count_operations("unshare")
+        status = {"connected": self.connected, "pending": pending, "conflicts": [], "server": server}
+        if self.last_sync is not None:
+            status["lastSync"] = self.last_sync
         return dumps(status)
 
 

@@ -2,20 +2,23 @@
 
 import contextlib
 import time
-from functools import partial
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
 from plue_session.rules import ids, merge
-from plue_session.rules.jsontext import dumps, loads
+from plue_session.rules.jsontext import dumps
 from plue_session.services import descendants
-from plue_session.services.sync.jobs import postpone
+from plue_session.services.sync.jobs import KINDS, postpone
 
 #: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they
 #: ended.
 MOST = 16_384
 #: Seconds that the events of a change of ours may take to come.
 ECHO = 2.0
+#: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
+LOST, DAY = ("take back", "tried"), 86_400_000
+#: A `since` that nothing overtakes.
+NEVER = float("inf")
 #: Sessions merged in one commit, so that others' changes come in between.
 CHUNK = 128
 
@@ -40,11 +43,11 @@ class Mirror:
         # session id: (what the server answered to our last change, when its event can no longer come)
         self._echoes = {}
 
-    def take(self, remote, since=None):
+    def take(self, remote, since=NEVER):
         """Bring one session up to date and return its record, which is made if there is none.
 
-        `since` is the `now()` of when the server was asked. A session that ended meanwhile is `NOT_FOUND`. What changes
-        nothing, as most answers do not, needs no writer.
+        `since` is the `now()` of when the server was asked, if anything may have overtaken it. A session that ended
+        meanwhile is `NOT_FOUND`. What changes nothing, as most answers do not, needs no writer.
         """
         session = self._store.read(remote.id)
         if session is None or self._would_change(session, remote):
@@ -59,10 +62,14 @@ class Mirror:
     def take_all(self, remotes, since, asked=0.0):
         """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those
         that could not be, and why the first could not (None: all were)."""
+        with self._lock:
+            for remote in remotes:
+                if (self._ended.get(remote.id) or asked) < asked:
+                    del self._ended[remote.id]
         failed, reason = [], None
-        for remote in remotes:
-            self._turns_up(remote.id, asked)
-        outcomes = self.run_all([partial(self._merge, remote, since) for remote in remotes])
+        outcomes = self.run_all(
+            [lambda transaction, each=each: self.merge(transaction, each, since) for each in remotes]
+        )
         for remote, outcome in zip(remotes, outcomes, strict=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
                 failed.append(remote.id)
@@ -76,10 +83,7 @@ class Mirror:
             outcomes += self._writer.batch(changes[start : start + CHUNK])
         return outcomes
 
-    def _merge(self, remote, since, transaction):
-        return self.merge(transaction, remote, since)
-
-    def merge(self, transaction, remote, since=None, heard=False, unknown=None):
+    def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None):
         """Bring one session up to date within a change, and return its record; see `take`.
 
         `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds
@@ -100,12 +104,8 @@ class Mirror:
                 transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
             self._merged(session)
             return session
-        if (
-            since is not None
-            and session.rev > since
-            or heard
-            and session.rev not in self._merged_at.get(session.id, ())
-        ):
+        overtaken = session.rev not in self._merged_at.get(session.id, ()) if heard else session.rev > since
+        if overtaken:
             if self._would_change(session, remote, heard):
                 self._jobs.add("reread", session.id)
             return session
@@ -144,12 +144,12 @@ class Mirror:
         was heard of counts, not when it is settled."""
         if remote.title == session.title or session.title_defended_at is None:
             return False
-        arguments = dumps({"title": remote.title})
+        theirs = dumps(remote.title)
         known = transaction.store.operation("title", session.id)
         if known is None and not merge.is_defended(session, transaction.now):
             return False
-        if known is None or known.arguments != arguments:
-            postpone(transaction, "title", session.id, arguments=arguments)
+        if known is None or known.arguments != theirs:
+            postpone(transaction, "title", session.id, theirs)
         self._jobs.add("title", session.id)
         return True
 
@@ -211,10 +211,7 @@ class Mirror:
 
     def end_all(self, session_ids):
         """Erase many that the server does not have; those that cannot be are left for the next comparison."""
-        self.run_all([partial(self._erase, session_id) for session_id in session_ids])
-
-    def _erase(self, session_id, transaction):
-        self.erase(transaction, session_id, True)
+        self.run_all([lambda transaction, each=each: self.erase(transaction, each, True) for each in session_ids])
 
     def erase(self, transaction, session_id, missing=False):
         """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
@@ -231,16 +228,19 @@ class Mirror:
             self._refreshed.pop(session_id, None)
             self._differing.add(session_id)  # a list that is the same as the last one may have it all the same
 
-    def _turns_up(self, session_id, asked):
-        """Note that a list has the session that was asked for at `asked`."""
-        with self._lock:
-            since = self._ended.get(session_id)
-            if since is not None and since < asked:
-                del self._ended[session_id]
-
     def has_ended(self, session_id):
         """Return whether the session is known to have ended."""
         return session_id in self._ended and self._store.info(session_id) is None
+
+    # -- what an earlier process has left ------------------------------------------------------------------------
+    def take_up(self):
+        """Have done what is pending. A create that has made nothing for a day makes nothing any more."""
+        old = self._writer.clock() - DAY
+        for each in self._store.operations(limit=1 << 30):
+            if each.kind in KINDS and each.session_id is not None:
+                self._jobs.add(each.kind, each.session_id)
+            elif each.kind in LOST and each.created < old:
+                self._writer.run(lambda transaction, each=each: transaction.store.drop_operation(each.kind, each.name))
 
     # -- creates that failed ---------------------------------------------------------------------------------------
     def lose(self, name, title=None):
@@ -249,18 +249,15 @@ class Mirror:
         the call has already."""
         if ids.is_id(name):
             self._jobs.add("take back", name)
-            subject = {"session_id": name}
-        else:
-            subject = {"subject": name}
-        self._note("take back", arguments=dumps({"title": title}), **subject)
+        self._note("take back", name, dumps(title))
 
     def tried(self, token):
         """Note that a create with a token that others may use, too, has failed in this way; until it is recorded."""
-        self._note("tried", subject=token)
+        self._note("tried", token)
 
-    def _note(self, kind, **named):
+    def _note(self, *operation):
         with contextlib.suppress(errors.PlueError):
-            self._writer.run(lambda transaction: postpone(transaction, kind, **named))
+            self._writer.run(lambda transaction: postpone(transaction, *operation))
 
     def was_tried(self, token):
         """Return whether that was noted."""
@@ -271,7 +268,7 @@ class Mirror:
         if store.operation("take back", remote.id) is None:
             lost = remote.token and store.operation("take back", remote.token)
             # A fork has its source's token; what was asked for by a title like a fork's is none.
-            if not lost or remote.is_fork and loads(lost.arguments)["title"] != remote.title:
+            if not lost or remote.is_fork and lost.arguments != dumps(remote.title):
                 return False
             store.drop_operation("take back", remote.token)
             postpone(transaction, "take back", remote.id)

@@ -47,9 +47,7 @@ class Sync:
         if reason is not None:
             self._link.contact(reason)
         self._jobs.add("reconcile", after=min(STREAM_FIRST, self._link.interval))
-        for each in self._store.operations(limit=1 << 30):  # what an earlier process has left to do
-            if each.kind in KINDS and each.session_id is not None:
-                self._jobs.add(each.kind, each.session_id)
+        self._mirror.take_up()
         self.worker.start()
         self._server.follow(self)
 
@@ -156,7 +154,16 @@ class Sync:
             raise self._doubtful()
         missing = [each for each in directories if each not in found and not self._session_locks.is_held(each)]
         place = self._place if self._place < len(missing) else 0
-        there, gone, error = self._ask_for(missing[place : place + MISSING], cancel)
+        there, gone, error = False, [], None
+        for session_id in missing[place : place + MISSING]:
+            try:
+                self._ask(session_id, time.monotonic() + ASK, cancel)
+                there = True
+            except errors.NotFound:
+                gone.append(session_id)
+            except errors.PlueError as failure:
+                error = failure
+                break
         if action == PROBE and not there:
             if error is None:
                 self._trust.none_found(time.monotonic())
@@ -168,20 +175,6 @@ class Sync:
         self._place = place + MISSING - len(gone) if further else 0
         self._trust.done({each for each, _ in self._store.ids() if each in found})
         return further
-
-    def _ask_for(self, session_ids, cancel):
-        """Ask for sessions that a list lacks; return whether the server has any, those that it says it has not, and
-        what has cut this short."""
-        there, gone = False, []
-        for session_id in session_ids:
-            try:
-                self._ask(session_id, time.monotonic() + ASK, cancel)
-                there = True
-            except errors.NotFound:
-                gone.append(session_id)
-            except errors.PlueError as error:
-                return there, gone, error
-        return there, gone, None
 
     def _ask(self, session_id, deadline, cancel):
         """Ask for one session, and record what the server says."""

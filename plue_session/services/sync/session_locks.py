@@ -5,7 +5,6 @@ recorded, and told, before the change itself.
 """
 
 import threading
-from itertools import groupby
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
@@ -44,7 +43,8 @@ class SessionLocks:
         return _Held(self, names, token is None)
 
     def defer(self, change, apply):
-        """Keep a change for `apply(changes)` if its session is locked; return whether it is. `apply` must not fail."""
+        """Keep a change for `apply(changes)` if its session is locked; return whether it is. `apply`
+        must not fail, and is the same for all."""
         with self._lock:
             name = self._name(change.session_id, getattr(change.value, "token", None))
             if name is not None:
@@ -87,8 +87,8 @@ class SessionLocks:
                         del self._held[name]
                     self._changed.notify_all()
                     return
-            for apply, group in groupby(deferred, lambda each: each[1]):
-                apply([change for change, _ in group])
+            apply = deferred[0][1]
+            apply([change for change, _ in deferred])
 
 
 class _Held:

@@ -155,6 +155,19 @@ def test_the_next_process_finds_what_a_lost_create_with_a_key_makes_after_its_fi
     assert second.store.count_operations() == 0
 
 
+def test_a_create_whose_answer_was_lost_a_day_ago_makes_nothing_any_more(dying):
+    world, next_life = dying
+    world.server.fail["create"] = errors.Timeout("the server did not answer", details={"sent": True})
+    with pytest.raises(errors.Timeout):
+        world.do(lambda on: on.sessions.create())
+    second = next_life()
+    second.mirror.take_up()
+    assert second.store.count_operations() == 1
+    second.now += 86_400_001
+    second.mirror.take_up()
+    assert second.store.count_operations() == 0
+
+
 def test_what_is_pending_goes_with_its_session(dying):
     world, _ = dying
     world.server.shares = True
