@@ -47,8 +47,6 @@ class Link:
             connected, self._error = error is None, error and error.cause
             changed, self.connected = connected != self.connected, connected
         if changed:
-            if not connected:
-                self.lost()
             self._jobs.pause(not connected)
             self._publisher.away(not connected)
             self._tell(connected, error and error.cause)
@@ -56,6 +54,7 @@ class Link:
                 self._log.write("info", "the server is back")
             else:
                 self._log.write("warning", f"the server is away: {error.cause}")
+                self.lost()
 
     def lost(self):
         """Note that another server may be found where this one was."""

@@ -123,7 +123,10 @@ class Sync:
             further = self._compare(deadline, cancel)
         except Exception as failure:
             error = errors.known(failure)
-        self._link.listed(error)
+        try:
+            self._link.listed(error)
+        except errors.PlueError as failure:  # the store's; the next comparison comes all the same
+            error = failure
         text = error and error.message("sync")
         if text and text != self._logged and not self._closed:  # once: a server that is away may be asked each second
             self._log.write("error" if isinstance(error, errors.Unknown) else "warning", text)

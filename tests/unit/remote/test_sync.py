@@ -68,6 +68,23 @@ def test_a_defect_in_a_comparison_is_logged_and_does_not_end_the_thread(running)
     running.do(lambda on: on.sync.run(5000), seconds=5)
 
 
+def test_a_store_that_cannot_be_read_when_the_server_is_lost_does_not_end_comparing(running):
+    until(lambda: running.sync.has_listed)
+    ids, broken = running.store.ids, threading.Event()
+
+    def failing():
+        if not running.link.connected and not broken.is_set():
+            broken.set()
+            raise errors.StoreIo("the disk is broken")
+        return ids()
+
+    running.store.ids = failing
+    running.server.fail["survey"] = AWAY
+    assert broken.wait(5)
+    until(lambda: running.link.connected)
+    assert [connected for connected, _ in running.states] == [False, True]
+
+
 def test_sync_waits_for_a_comparison_that_began_after_it(running):
     entered, go = threading.Event(), threading.Event()
 
