@@ -67,10 +67,11 @@ class Inbox:
     def _change(self, change, transaction):
         if change.kind == "deleted":
             self._mirror.erase(transaction, change.session_id)
-        elif self._is_being_made(change):  # told of once, by who knows its key, tags or source
-            self._mirror.merge(transaction, change.value, heard=True, unknown=SIBLING)
-        else:  # an update may come after the session was deleted (O-032)
-            self._mirror.merge(transaction, change.value, heard=True, unknown=0.0 if change.kind == "session" else None)
+            return
+        unknown = 0.0 if change.kind == "session" else None  # which may come after the session was deleted (O-032)
+        if self._is_being_made(change):  # told of once, by who knows its key, tags or source
+            unknown = SIBLING
+        self._mirror.merge(transaction, change.value, heard=True, unknown=unknown)
 
     def _is_being_made(self, change):
         """Return whether this, if it is new, is a session that another process on the store, or a fork under way here,
