@@ -512,6 +512,21 @@ def seen_elsewhere(bench):
     )
 
 
+def refills(bench):
+    """9. Readers that fell behind share one reading of the log."""
+    readers, events = bench.size["refill_readers"], bench.size["refill_events"]
+    (took,) = bench.run("refill", bench.place("refill"), readers, events, bench.size["refill_rounds"])
+    ratios = [every / (readers * one) for every, one in zip(took["all"], took["one"], strict=True)]
+    bench.row(
+        f"{readers} subscriptions that are behind until each has {events:,} events",
+        f"one of them, {readers} times",
+        f"{shown(median(took['all']))} ms",
+        f"{shown(readers * median(took['one']))} ms",
+        median(ratios),
+        span(ratios),
+    )
+
+
 def large_store(bench):
     """6 and 7, which share the one store that takes long to fill."""
     large = bench.place("large")
@@ -520,7 +535,7 @@ def large_store(bench):
     pages(bench, large)
 
 
-PARTS = (get_info, first_session, writer, list_all, four_processes, large_store, freed, seen_elsewhere)
+PARTS = (get_info, first_session, writer, list_all, four_processes, large_store, freed, seen_elsewhere, refills)
 FULL = {
     "rounds": 9,
     "slice_ms": 40,
@@ -536,6 +551,9 @@ FULL = {
     "page_calls": 20,
     "changes": 150,
     "idle_seconds": 4,
+    "refill_readers": 64,
+    "refill_events": 3000,
+    "refill_rounds": 9,
     "text_threads": 200,
     "texts": 2_000_000,
     "long_lists": 20,
@@ -555,6 +573,9 @@ QUICK = {
     "page_calls": 5,
     "changes": 10,
     "idle_seconds": 1,
+    "refill_readers": 8,
+    "refill_events": 1500,
+    "refill_rounds": 2,
     "text_threads": 20,
     "texts": 50_000,
     "long_lists": 5,

@@ -9,7 +9,6 @@ Sessions are texts in a dict; what a "server" does to a call is in its title:
     "away", "back"   the server goes, and returns
 """
 
-import contextlib
 import json
 import threading
 import time
@@ -57,13 +56,22 @@ class Quiet:
     def catch_up(self):
         pass
 
+    def lead(self, *_):
+        pass
+
 
 class Call:
-    """A call under way: what the surface gets in the runtime's place."""
+    """A call under way."""
 
-    def __init__(self, runtime, session, until):
-        self.runtime, self.session, self.until, self.why = runtime, session, until, threading.Event()
-        self.sessions = self
+    def __init__(self, runtime, session, deadline):
+        self.runtime, self.session, self.deadline, self.why = runtime, session, deadline, threading.Event()
+
+    def __enter__(self):
+        self.runtime.running.add(self)
+        return self
+
+    def __exit__(self, *_):
+        self.runtime.running.discard(self)
 
     def dawdle(self, command):
         """Return the title that the command does not stand for, or None."""
@@ -72,25 +80,42 @@ class Call:
             time.sleep(int(number) / 1000)
         elif word == "wait":
             end = time.monotonic() + int(number) / 1000
-            if self.why.wait(min(end, self.until) - time.monotonic()):
+            if self.why.wait(min(end, self.deadline) - time.monotonic()):
                 raise self.reason
-            if end > self.until:
+            if end > self.deadline:
                 raise errors.Timeout("the stand-in was asked to wait for longer", "Ask for less.")
         else:
             return command
 
-    # -- what the surface calls --
+
+class Calls:
+    def __init__(self, runtime):
+        self.runtime = runtime
+
+    def begin(self, name, session, deadline):
+        return Call(self.runtime, session, deadline)
+
+
+class Sessions:
+    """What the surface calls. What may take long is a function of the call that it is for."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+
     def create(self, parent_id):
         return self.create_with({})
 
     def create_with(self, fields):
-        self.dawdle(fields.get("title", ""))
-        runtime = self.runtime
-        with runtime.lock:
-            session_id = f"ses_{len(runtime.asked) + 1}"
-            runtime.asked[session_id] = 0
-            runtime.store.put(session_id, "new")
-        return session_id
+        def create(call):
+            call.dawdle(fields.get("title", ""))
+            runtime = self.runtime
+            with runtime.lock:
+                session_id = f"ses_{len(runtime.asked) + 1}"
+                runtime.asked[session_id] = 0
+                runtime.store.put(session_id, "new")
+            return session_id
+
+        return create
 
     def get_or_create(self, key):
         return self.create_with({"title": key})
@@ -107,25 +132,35 @@ class Call:
         return shown[1]
 
     def update_title(self, session_id, title):
-        runtime = self.runtime
-        if title in ("away", "back"):
-            runtime.publisher.away(title == "away")
-        elif title.startswith("late "):
-            threading.Thread(target=runtime.tell_late, args=(session_id, int(title[5:]) / 1000), daemon=True).start()
-        elif self.dawdle(title):
-            with runtime.lock:
-                shown = runtime.store.put(session_id, title)
-            runtime.publisher.snapshot(session_id, *shown)
+        def update(call):
+            runtime = self.runtime
+            if title in ("away", "back"):
+                runtime.publisher.away(title == "away")
+            elif title.startswith("late "):
+                late = session_id, int(title[5:]) / 1000
+                threading.Thread(target=runtime.tell_late, args=late, daemon=True).start()
+            elif call.dawdle(title):
+                with runtime.lock:
+                    shown = runtime.store.put(session_id, title)
+                runtime.publisher.snapshot(session_id, *shown)
+
+        return update
 
     def delete(self, session_id):
         del self.runtime.store.infos[session_id]
         self.runtime.publisher.gone(session_id)
 
     def abort(self, session_id):
-        self.runtime.end(errors.Aborted("the stand-in was told to end it", "Try again."), session_id, self)
+        def abort(call):
+            self.runtime.end(errors.Aborted("the stand-in was told to end it", "Try again."), session_id, call)
+
+        return abort
 
     def abort_turn(self, session_id, turn_id):
         pass
+
+    def count(self, query_json):
+        return len(self.runtime.store.infos)
 
 
 class Settings:
@@ -143,7 +178,7 @@ class Runtime:
         self.store, self.log, self.writer, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
         self.writer.store = self.store
         self.asked, self.running, self.steps, self.waiting = {}, set(), [], []
-        self.sessions = self.sync = self
+        self.sessions, self.sync, self.calls = Sessions(self), self, Calls(self)
 
     def tell_late(self, session_id, seconds):
         self.publisher.adopt()
@@ -157,15 +192,6 @@ class Runtime:
         )
         self.publisher.away(True)
 
-    @contextlib.contextmanager
-    def call(self, name, session, until, made):
-        call = Call(self, session, until)
-        self.running.add(call)
-        try:
-            yield call
-        finally:
-            self.running.discard(call)
-
     def end(self, reason, session_id=None, by=None):
         for call in list(self.running):
             if call is not by and (session_id is None or call.session == session_id):
@@ -176,9 +202,6 @@ class Runtime:
         return 0
 
     # -- what stays local --
-    def count(self, query_json):
-        return len(self.store.infos)
-
     def run(self, timeout_ms):
         if timeout_ms:
             self.waiting.append(Later(time.monotonic() + timeout_ms / 1000))

@@ -3,7 +3,7 @@ shipped, which also does, when a title says so, what otherwise happens when it l
 
     "log N"   tells N log events, numbered
     "server away", "server back"   tells of a sync.state
-    "survey"   asks which sessions there are handles to, as a look at a server does
+    "survey"   asks which sessions there are handles to, as a listing of a server's does
     "no gap"   from now on a gap cannot be put together
     "no log"   from now on the log is not read in time
 """
@@ -12,6 +12,13 @@ import time
 
 from plue_session import errors, shipped_runtime
 from plue_session.shipped_runtime import *  # noqa: F403  what else the package takes from there
+
+
+class Nothing:
+    """An operation that changes nothing."""
+
+    def preview(self, transaction):
+        pass
 
 
 class Runtime(shipped_runtime.Runtime):
@@ -31,7 +38,8 @@ class Runtime(shipped_runtime.Runtime):
         elif word == "no":
             setattr(*((self, "gap_tail", self.fail) if rest == "gap" else (self.store, "events_after", self.stall)))
         else:
-            self.set_title(session_id, title)
+            return self.set_title(session_id, title)
+        return Nothing()
 
     def fail(self, *_):
         raise errors.StoreIo("the stand-in was asked to fail", "Ask for something else.")

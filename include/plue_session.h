@@ -128,7 +128,7 @@ typedef struct plue_session *plue_session_t;
 #define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
 #define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
 
-/* What an event subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
+/* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 
 /* ========================================================================

@@ -81,13 +81,6 @@ HookFailed = _error("HOOK_FAILED", -30, "A hook refused, and hooks.strict is set
 Unknown = _error("UNKNOWN", -99, PlueError.about)
 
 
-def gone(session_id):
-    """Return the error for a session that does not exist any more."""
-    return NotFound(
-        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
-    )
-
-
 def known(error):
     """Return a failure as one of these; any other is a defect of ours, which must be noticed."""
     if isinstance(error, PlueError):
@@ -128,3 +121,10 @@ ALL = (
     HookFailed,
     Unknown,
 )
+
+
+def gone(session_id):
+    """Return the error for a session that does not exist, or no longer does."""
+    return NotFound(
+        "the session does not exist, or was deleted", "List the sessions to see what there is.", session=session_id
+    )

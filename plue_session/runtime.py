@@ -10,6 +10,7 @@ from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps, quote
+from plue_session.services.backend import Backend
 from plue_session.services.no_server import NoServer
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
@@ -58,6 +59,7 @@ class Runtime:
         given_up=None,
         places=(),
         children=None,
+        lead=None,
     ):
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
@@ -81,11 +83,12 @@ class Runtime:
         try:
             self.log = Log(self.settings.log.level, self.settings.log.file, self._tell_log)
             replay = self.settings.replay
-            self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms)
-            self.sharing = Sharing(self.writer, self.store, keys, self.settings)
-            self.sessions = Sessions(self.writer, self.store, self.sharing, self.settings, __version__)
+            self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms, lead)
+            self.sharing = Sharing(self.store, keys, now_ms, self.settings)
             if self.remote:
                 self._connect(lifeline)
+            else:
+                self.sessions = Sessions(Backend(self.store, self.writer, self.sharing, self.settings, __version__))
         except BaseException:
             self.close()
             raise
@@ -115,7 +118,7 @@ class Runtime:
         if self._server is None or self._closing:
             return
         self._closing = True
-        self._calls.close()
+        self.calls.close()
         self.sync.end()
         self._server.end()
 
@@ -156,12 +159,11 @@ class Runtime:
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
-        from plue_session.services.remote import Remote
+        from plue_session.services.operations import Executor
         from plue_session.services.remote_sessions import RemoteSessions
-        from plue_session.services.remote_sharing import RemoteSharing
         from plue_session.wiring import RemoteHalf
 
-        self._calls = calls = Calls()
+        self.calls = calls = Calls()
         self._server = server = Server(
             self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
         )
@@ -179,8 +181,8 @@ class Runtime:
         )
         self.sync, self.refreshed = half.sync, half.mirror.last_refreshed
         self._away = self._open(server)
-        self._remote = Remote(server, self.writer, self.store, self.sessions, self.sharing, half, calls, self.settings)
-        self.sessions, self.sharing = RemoteSessions(self._remote), RemoteSharing(self._remote)
+        self.executor = Executor(self.writer, half.link)
+        self.sessions = RemoteSessions(half.backend(self.sharing))
 
     def _open(self, server):
         """Return why the server is away, if it may be, or None."""
@@ -214,7 +216,6 @@ class Runtime:
     def _import(self):
         """Load all that calls will need: later the package may have been replaced by another version."""
         from plue_session.adapters.opencode import needs
-        from plue_session.services import call_context  # noqa: F401
 
         needs.load(self._places)
 
@@ -222,13 +223,6 @@ class Runtime:
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
         if self.remote:
             self.sync.begin(self._away)
-
-    def call(self, name, session, deadline, made=None):
-        """Return a context manager that gives what one call of a host's works with: the services, bound to its deadline
-        and to its right to go on; `made` as in `services.calls.Call`."""
-        from plue_session.services.call_context import CallContext
-
-        return CallContext(self._remote, name, session, deadline, made)
 
     def _tell_state(self, connected, reason):
         self._tell(

@@ -1,6 +1,7 @@
 """The one assembly, for the product and for its tests. Each is built from what is built already."""
 
 from plue_session.rules.reconcile import Trust
+from plue_session.services.backend import Backend
 from plue_session.services.sync.follow_ups import FollowUps
 from plue_session.services.sync.inbox import Inbox
 from plue_session.services.sync.jobs import Jobs
@@ -16,6 +17,8 @@ class RemoteHalf:
     back."""
 
     def __init__(self, server, writer, store, publisher, calls, settings, log, tell, clock, version):
+        self._server, self._writer, self._store, self._calls = server, writer, store, calls
+        self._settings, self._version = settings, version
         trust, interval = Trust(), settings.sync_interval_ms / 1000
         self.log, self.session_locks, self.jobs = log, SessionLocks(), Jobs()
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
@@ -42,4 +45,23 @@ class RemoteHalf:
             self.jobs,
             works,
             log,
+        )
+
+    def backend(self, sharing):
+        """Return what the operations work with."""
+        return Backend(
+            self._store,
+            self._writer,
+            sharing,
+            self._settings,
+            self._version,
+            self.log,
+            self._server,
+            link=self.link,
+            sync=self.sync,
+            mirror=self.mirror,
+            session_locks=self.session_locks,
+            jobs=self.jobs,
+            follow_ups=self.follow_ups,
+            calls=self._calls,
         )

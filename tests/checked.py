@@ -1,12 +1,11 @@
 """Services called with text, as a C caller calls the functions over them: what the boundary checks is checked on the
-way."""
+way, and what an operation means is done."""
 
 from plue_session.capi.surface import TABLE
 from plue_session.capi.types import TYPES
 
-#: The functions over the services, by the names of the methods that they call.
-NAMES = {"create_share": "create", "unshare": "withdraw", "validate_share": "validate"}
-SHARING = tuple(NAMES)
+#: The functions over services whose methods have another name.
+NAMES = {"validate": "validate_share"}
 
 
 def parameters(name):
@@ -20,13 +19,13 @@ def parameters(name):
 
 
 class Checked:
-    """`services` (of sessions, or of sharing) whose methods take text where the functions of the header do."""
+    """`services` whose methods take text where the functions of the header do; `perform` does what they return."""
 
-    def __init__(self, services, names=()):
-        self.services, self._names = services, {NAMES[name]: name for name in names}
+    def __init__(self, services, perform):
+        self.services, self._perform = services, perform
 
     def __getattr__(self, name):
-        method, function = getattr(self.services, name), f"plue_session_{self._names.get(name, name)}"
+        method, function = getattr(self.services, name), f"plue_session_{NAMES.get(name, name)}"
         if function not in TABLE:
             return method
         taken, session = parameters(function), "SessionHandle" in TABLE[function][0].__annotations__.values()
@@ -35,6 +34,6 @@ class Checked:
             texts = list(given[session:])
             texts += [None] * (len(taken) - len(texts))
             checked = [crossing.check(text, parameter) for text, (parameter, crossing) in zip(texts, taken)]
-            return method(*given[:session], *checked, *texts[len(taken) :], **more)
+            return self._perform(method(*given[:session], *checked, *texts[len(taken) :], **more))
 
         return call

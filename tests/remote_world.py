@@ -10,14 +10,13 @@ import pytest
 from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
-from plue_session.services.call_context import CallContext
 from plue_session.services.calls import Calls
-from plue_session.services.remote import Remote
-from plue_session.services.sessions import Sessions
+from plue_session.services.operations import Executor, Operation
+from plue_session.services.remote_sessions import RemoteSessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.writer import Writer
 from plue_session.wiring import RemoteHalf
-from tests.checked import SHARING, Checked
+from tests.checked import Checked
 from tests.fake_server import START, FakeServer
 from tests.recording import RecordingPublisher
 
@@ -39,12 +38,14 @@ class Quiet:
 class On:
     """What one call works with: the services, which take text, and synchronisation, which is waited for."""
 
-    def __init__(self, call_context, sync):
-        self.sessions, self.sharing, self.sync = (
-            Checked(call_context.sessions),
-            Checked(call_context.sharing, SHARING),
-            Waited(sync),
-        )
+    def __init__(self, world, call):
+        def perform(work):
+            if isinstance(work, Operation):
+                return world.executor.run(work, call)
+            return work(call) if callable(work) else work
+
+        self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
+        self.sync = Waited(world.sync)
 
 
 class Waited:
@@ -78,8 +79,7 @@ class RemoteWorld:
         self.store, self.server = store or MemoryStore("opencode"), server or FakeServer()
         self.told, self.log, self.states = RecordingPublisher(), Quiet(), []
         self.writer = Writer(self.store, self.told, lambda: self.now)
-        self.sharing = Sharing(self.writer, self.store, ShareKeyMemory(), self.settings)
-        local = Sessions(self.writer, self.store, self.sharing, self.settings, "0.1.0")
+        self.sharing = Sharing(self.store, ShareKeyMemory(), lambda: self.now, self.settings)
         self.calls = Calls()
         half = RemoteHalf(
             self.server,
@@ -95,14 +95,15 @@ class RemoteWorld:
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
         self.session_locks = half.session_locks
-        self.remote = Remote(self.server, self.writer, self.store, local, self.sharing, half, self.calls, self.settings)
+        self.executor = Executor(self.writer, half.link)
+        self.sessions = RemoteSessions(half.backend(self.sharing))
         self.server.tell = self.sync.apply
         self.held_back = []
 
     def do(self, work, session=None, seconds=5.0, name="test"):
         """Carry out `work(on)` as one call of a host's."""
-        with CallContext(self.remote, name, session, time.monotonic() + seconds) as call_context:
-            return work(On(call_context, self.sync))
+        with self.calls.begin(name, session, time.monotonic() + seconds) as call:
+            return work(On(self, call))
 
     def create(self, **options):
         return self.do(lambda on: on.sessions.create_with(json.dumps(options)))

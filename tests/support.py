@@ -53,14 +53,17 @@ def sources():
 
 
 class Library:
-    """One build of the library. `root` is the tree that it was built in."""
+    """One build of the library. `root` is the tree that it was built in. `added` is a folder whose `add.py` extends it
+    before that."""
 
-    def __init__(self, build):
-        self.build = build
+    def __init__(self, build, added=None):
+        self.build, self.added = build, added
         #: The measured lines must be those of the tree: links instead of copies. Tests of one tree at a time, then.
-        self.watched = WATCHED if build == "plain" else {}
+        self.watched = WATCHED if build == "plain" and not added else {}
         with alone("library"):
-            name = f"{build}-{hash_of(sources())}{'-watched' if self.watched else ''}"
+            more = [path for path in added.iterdir() if path.is_file()] if added else []
+            self.prefix = f"{added.name}-{build}" if added else build
+            name = f"{self.prefix}-{hash_of([*sources(), *more])}{'-watched' if self.watched else ''}"
             self.root = CHECKED / name
             if not (self.root / "complete").exists():
                 self._make()
@@ -69,7 +72,7 @@ class Library:
         self.path = self.lib / "libplue_session.so"
 
     def _make(self):
-        for old in sorted(CHECKED.glob(f"{self.build}-*"), key=lambda path: path.stat().st_mtime)[:-2]:
+        for old in sorted(CHECKED.glob(f"{self.prefix}-*"), key=lambda path: path.stat().st_mtime)[:-2]:
             shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
         for path in sources():
@@ -79,6 +82,8 @@ class Library:
                 to.symlink_to(path)
             else:
                 shutil.copy2(path, to)
+        if self.added:
+            run([sys.executable, self.added / "add.py", self.root], env=os.environ)
         arguments = [] if self.build == "plain" else ["--sanitize", self.build]
         run([sys.executable, "build_ffi.py", *arguments], cwd=self.root, env=os.environ)
         (self.root / "complete").touch()
@@ -123,11 +128,11 @@ class Library:
 _libraries, _making = {}, threading.Lock()
 
 
-def library(build="plain"):
+def library(build="plain", added=None):
     with _making:
-        if build not in _libraries:
-            _libraries[build] = Library(build)
-        return _libraries[build]
+        if (build, added) not in _libraries:
+            _libraries[build, added] = Library(build, added)
+        return _libraries[build, added]
 
 
 def environment(folder, watched=True, **more):

@@ -7,10 +7,12 @@ import pytest
 from plue_session import config
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
+from plue_session.services.backend import Backend
+from plue_session.services.operations import Operation
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.writer import Writer
-from tests.checked import SHARING, Checked
+from tests.checked import Checked
 from tests.recording import RecordingPublisher
 
 START = 1_767_225_600_000
@@ -20,15 +22,19 @@ class World:
     """The services over a store (in memory unless one is given), a clock that stands still until it is moved, and a
     recording publisher."""
 
-    def __init__(self, settings=None, store=None):
+    def __init__(self, settings=None, store=None, keys=None):
         self.settings = config.load(None if settings is None else json.dumps(settings), {})
         self.now = START
         self.store = store or MemoryStore("embedded")
         self.told = RecordingPublisher()
         self.writer = Writer(self.store, self.told, lambda: self.now)
-        sharing = Sharing(self.writer, self.store, ShareKeyMemory(), self.settings)
-        self.sharing = Checked(sharing, SHARING)
-        self.sessions = Checked(Sessions(self.writer, self.store, sharing, self.settings, "0.1.0"))
+        sharing = Sharing(self.store, keys or ShareKeyMemory(), lambda: self.now, self.settings)
+        sessions = Sessions(Backend(self.store, self.writer, sharing, self.settings, "0.1.0"))
+        self.sessions, self.sharing = Checked(sessions, self.perform), Checked(sharing, self.perform)
+
+    def perform(self, work):
+        """Do what a function of the services returned: the change of an operation, or nothing more."""
+        return self.writer.run(work.preview) if isinstance(work, Operation) else work
 
     def info(self, session):
         return json.loads(self.store.info(getattr(session, "id", session))[1])

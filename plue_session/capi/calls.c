@@ -11,7 +11,7 @@
 #include "core_tables.h"
 
 /* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
-enum { LONG_TEXT = 4096, SUBJECT = 256, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
+enum { LONG_TEXT = 4096, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 #define PING_NS INT64_C(100000000)
 
@@ -25,10 +25,9 @@ static const char *name_of(int operation)
                                           : core_operations[operation].name;
 }
 
-/* What an error is about: the operation, and the session when the call named one. */
-static const char *subject_of(const core_call *call, char room[SUBJECT])
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT])
 {
-    snprintf(room, SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
+    snprintf(room, CORE_SUBJECT, "%s%s%s", name_of(call->operation), call->session ? " " : "",
              call->session ? call->session : "");
     return room;
 }
@@ -58,6 +57,7 @@ static request *make_request(const core_call *call)
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;
+    made->view.value = call->value;
     char *to = made->storage;
     for (int i = 0; i < call->texts; i++) {
         if (call->text[i]) {
@@ -67,8 +67,8 @@ static request *make_request(const core_call *call)
             to += call->length[i] + 1;
         }
     }
-    if (call->operation >= 0 && core_operations[call->operation].turn)
-        made->turn = call->session ? call->session : made->view.text[0];
+    if (call->operation >= 0 && core_operations[call->operation].exclusive)
+        made->exclusive = call->session ? call->session : made->view.text[0];
     return made;
 }
 
@@ -141,29 +141,56 @@ static void leave(const char *subject, int operation, int code, int executor, in
     core_fail(code, subject, "%s", text);
 }
 
-/*
- * Post the request to an executor and wait for its end; NULL with the error set. The result is in the request. With
- * `patience_ns` a request that is pending for so long is taken back: it is returned as if it had never been posted, and
- * `*back` is set.
- */
-static request *pass(request *made, const core_call *call, int to, int64_t deadline, int64_t patience_ns, int *back)
+/* Have a reader take what is overdue. Locks are leaves: the executor's is let go of meanwhile. */
+static void ask_reader_locked(executor *in)
 {
-    char room[SUBJECT];
-    const char *subject = subject_of(call, room); /* now: the session's id goes with the request */
+    pthread_mutex_unlock(&in->lock);
+    core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_CHECK);
+    pthread_mutex_lock(&in->lock);
+}
+
+/* What is known before anybody takes the request: how long it may wait unchecked, and who is to take it. */
+static int64_t overdue_at(request *made, const core_call *call, int64_t now, int64_t deadline)
+{
+    const executor_kind *kind = &core_executor_kinds[made->executor];
+    size_t length = 0;
+    int given = 0;
+    for (int i = 0; i < call->texts; i++) {
+        length += call->length[i];
+        given |= call->text[i] != NULL;
+    }
+    enum core_checked checked =
+        call->operation < 0 || !given ? CORE_CHECKED_NEVER : core_operations[call->operation].checked;
+    if (!kind->patience_ns || checked == CORE_CHECKED_NEVER)
+        return INT64_MAX;
+    made->slow = made->overdue = kind->queues && (checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT);
+    int64_t left = deadline - now;
+    return made->slow ? INT64_MAX : now + (left / 2 < kind->patience_ns ? left / 2 : kind->patience_ns);
+}
+
+/*
+ * Post the request to an executor and wait for its end; NULL with the error set. The result is in the request.
+ *
+ * The thread that carries a call out checks its texts, which costs it little. But a caller is not to be kept waiting
+ * with a bad parameter while the writer waits for another process, or all threads for a mute server: a reader checks
+ * what has been pending for the executor's patience. And what takes long to check is not left to the writer at all.
+ */
+static request *pass(request *made, const core_call *call, int to, int64_t deadline)
+{
+    char room[CORE_SUBJECT];
+    const char *subject = core_call_subject(call, room); /* now: the session's id goes with the request */
     executor *in = &core_executors[to];
     const executor_kind *kind = &core_executor_kinds[to];
-    int64_t now = core_monotonic_ns(), back_at = patience_ns ? now + patience_ns : INT64_MAX;
+    int64_t now = core_monotonic_ns();
     made->executor = to;
     made->state = PENDING;
-    made->deadline = made->view.until = deadline;
+    made->deadline = made->leave_at = made->view.until = deadline;
     made->view.span = deadline - now;
-    if (!made->leave_code)
-        made->leave_at = deadline;
+    int64_t check_at = overdue_at(made, call, now, deadline);
     pthread_mutex_lock(&in->lock);
-    /* A call that is older than the library's last start fails, too: its handle and its executor were of another one.
-     */
+    /* A call that is older than the library's last start fails, too: its handle and executor were of another one. */
     int open = in->open && (!call->generation || call->generation == in->generation);
-    if (!open || in->pending.count >= CAPACITY) {
+    if (!open || in->pending.count + in->taken.count >= CAPACITY) {
         pthread_mutex_unlock(&in->lock);
         core_request_free(made);
         if (open)
@@ -175,40 +202,46 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     }
     core_list_append_locked(&in->pending, made);
     core_leave_start_locked(made);
-    atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
-    pthread_cond_signal(&in->arrived);
+    if (made->slow) {
+        ask_reader_locked(in);
+    } else {
+        atomic_store_explicit(&in->hint, 1, memory_order_relaxed);
+        pthread_cond_signal(&in->arrived);
+    }
 
     if (kind->lingers)
-        core_awake_wait_locked(in, made, in->pending.count + in->started.count == 1);
+        core_awake_wait_locked(in, made, in->pending.count + in->taken.count + in->started.count == 1);
     while (made->state < DONE) {
         struct timespec at;
-        int may_go_back = made->state == PENDING && !made->leave_code && back_at < made->leave_at;
-        core_deadline(&at, may_go_back ? back_at : made->leave_at);
+        int is_unchecked = made->state == PENDING && !made->leave_code && check_at < made->leave_at;
+        core_deadline(&at, is_unchecked ? check_at : made->leave_at);
         if (core_awake_called_locked(made)) {
             core_awake_wait_locked(in, made, 0);
             continue;
         }
         if (pthread_cond_timedwait(&made->ended, &in->lock, &at) != ETIMEDOUT || made->state == DONE)
             continue;
-        if (may_go_back && made->state == PENDING && !made->leave_code) {
-            core_list_detach_locked(&in->pending, made);
-            pthread_mutex_unlock(&in->lock);
-            *back = 1;
-            return made;
+        if (is_unchecked) {
+            check_at = INT64_MAX;
+            made->overdue = made->state == PENDING;
+            if (made->overdue)
+                ask_reader_locked(in);
+            continue;
         }
         if (core_monotonic_ns() < made->leave_at)
             continue;
-        int begun = made->state != PENDING, code = made->leave_code;
+        int begun = made->state == STARTED, code = made->leave_code;
         if (begun && !code && made->leave_at < deadline + kind->grace_ns) {
             made->leave_at = deadline + kind->grace_ns;
             continue;
         }
-        core_list_detach_locked(begun ? &in->started : &in->pending, made);
-        if (made->turn)
-            pthread_cond_signal(&in->arrived); /* whose turn is next may have a thread of its own */
+        int is_mine = made->state == PENDING; /* nobody else knows it */
+        core_list_detach_locked(is_mine ? &in->pending : begun ? &in->started : &in->taken, made);
+        if (made->exclusive)
+            pthread_cond_signal(&in->arrived); /* who waited for its lock may have a thread of its own */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
-        if (!begun)
+        if (is_mine)
             core_request_free(made);
         leave(subject, call->operation, code, to, begun);
         return NULL;
@@ -222,48 +255,15 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     return made;
 }
 
-/* Have a reader check the texts: what is bad is refused, whoever holds the store or stalls the server. */
-static request *prepare(request *made, const core_call *call, int64_t deadline)
-{
-    made->view.prepare = 1;
-    if (!(made = pass(made, call, CORE_EXECUTOR_READ, deadline, 0, NULL)))
-        return NULL;
-    made->view.prepare = 0;
-    made->view.prepared = made->number;
-    return made;
-}
-
-/*
- * The thread that carries a call out checks its texts, which costs it little. Who is kept waiting meanwhile does not
- * let it be: a bad parameter is refused at once although the writer waits for another process, or all threads for a
- * mute server. Nor is what takes long to check left to the writer.
- */
 static request *perform(core_call *call, int to, int64_t deadline)
 {
-    char room[SUBJECT];
-    size_t length = 0;
-    int given = 0;
+    char room[CORE_SUBJECT];
     request *made = make_request(call);
-    if (!made) {
-        core_fail(PLUE_ERROR_IO, subject_of(call, room), "out of memory. Free some and try again.");
-        free(call->session);
-        return NULL;
-    }
-    for (int i = 0; i < call->texts; i++) {
-        length += call->length[i];
-        given |= call->text[i] != NULL;
-    }
-    int64_t patience_ns = core_executor_kinds[to].patience_ns, left = deadline - core_monotonic_ns();
-    enum core_checked checked = call->operation < 0 || !given ? CORE_CHECKED_NEVER
-                                                              : core_operations[call->operation].checked;
-    if (!patience_ns || checked == CORE_CHECKED_NEVER)
-        return pass(made, call, to, deadline, 0, NULL);
-    int back = checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT;
-    if (!back && !(made = pass(made, call, to, deadline, left / 2 < patience_ns ? left / 2 : patience_ns, &back)))
-        return NULL;
-    if (!back)
-        return made;
-    return (made = prepare(made, call, deadline)) ? pass(made, call, to, deadline, 0, NULL) : NULL;
+    if (made)
+        return pass(made, call, to, deadline);
+    core_fail(PLUE_ERROR_IO, core_call_subject(call, room), "out of memory. Free some and try again.");
+    free(call->session);
+    return NULL;
 }
 
 /* ---- for shims ---- */
@@ -285,11 +285,11 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 {
     if (call->failed)
         return;
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     size_t length = text ? strlen(text) : 0;
     call->failed = -1;
     if (!text && required)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
     else
         call->failed = core_check_text(name_of(call->operation), call->session, name, text ? text : "", length);
     call->text[call->texts] = text;
@@ -298,14 +298,14 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
 
 void core_take_timeout(core_call *call, const char *name, int milliseconds)
 {
-    char room[SUBJECT];
+    char room[CORE_SUBJECT];
     if (call->failed)
         return;
     call->number = milliseconds;
     call->wait_ns = milliseconds * MS;
     call->failed = milliseconds < 0 ? -1 : 0;
     if (call->failed)
-        core_fail(PLUE_ERROR_INVALID_PARAM, subject_of(call, room),
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room),
                   "Invalid parameters: %s is %d, and nothing waits for ever. "
                   "Pass milliseconds, or 0 to not wait.",
                   name, milliseconds);
@@ -315,25 +315,11 @@ void core_interrupt(core_call *call)
 {
     if (call->failed)
         return;
-    for (int i = 0; i < CORE_EXECUTOR_COUNT; i++) {
-        if (!core_executor_kinds[i].is_interrupted)
-            continue;
-        pthread_mutex_lock(&core_executors[i].lock);
-        for (request *each = core_executors[i].pending.first; each; each = each->next) {
-            if (!each->leave_code && each->view.operation != call->operation && each->view.session &&
-                !strcmp(each->view.session, call->session)) {
-                /* What is about to end anyway may: only a call that is really blocked is sent home. */
-                int64_t soon = core_monotonic_ns() + ABORT_GRACE_MS * MS;
-                each->leave_code = PLUE_ERROR_ABORTED;
-                each->leave_at = soon < each->leave_at ? soon : each->leave_at;
-                pthread_cond_signal(&each->ended);
-            }
-        }
-        pthread_mutex_unlock(&core_executors[i].lock);
-    }
+    /* What is about to end anyway may: only a call that is really blocked is sent home. */
+    core_executors_interrupt(call->session, call->operation, core_monotonic_ns() + ABORT_GRACE_MS * MS);
 }
 
-static request *run(core_call *call)
+request *core_call_run(core_call *call)
 {
     if (call->failed) {
         free(call->session);
@@ -352,42 +338,13 @@ static request *run(core_call *call)
     return done;
 }
 
-plue_session_t core_run_session(core_call *call)
-{
-    request *done = run(call);
-    plue_session_t handle = done ? (plue_session_t)done->handle : NULL;
-    if (done)
-        core_request_free(done);
-    return handle;
-}
-
-char *core_run_text(core_call *call)
-{
-    const char *operation = name_of(call->operation);
-    request *done = run(call);
-    char *text = NULL;
-    if (done) {
-        text = done->text;
-        done->text = NULL;
-        core_request_free(done);
-        if (!text)
-            core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-    }
-    return text;
-}
-
 int core_run_count(core_call *call)
 {
-    request *done = run(call);
-    int number = done ? done->number : -1;
+    request *done = core_call_run(call);
+    int count = done ? (int)done->number : -1;
     if (done)
         core_request_free(done);
-    return number;
-}
-
-int core_run_status(core_call *call)
-{
-    return core_run_count(call);
+    return count;
 }
 
 int core_control(int operation, const char *text, int number, int64_t deadline)

@@ -84,8 +84,7 @@ static inline __attribute__((always_inline)) long ask(long number, long a, long 
     return result;
 }
 
-/* Valgrind ends a process that makes another in this way. What asks it is an odd way to do nothing on a real processor.
- */
+/* Valgrind ends a process that makes another in this way. What asks it is, on a real processor, a way to do nothing. */
 static int is_emulated(void)
 {
     volatile unsigned long question[6] = {0x1001};

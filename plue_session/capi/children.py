@@ -27,11 +27,9 @@ class Children:
             keep.append(ffi.new("char *[]", [*map(text, values), ffi.NULL]))
             return keep[-1]
 
-        variables = []
-        for name, value in environment.items():
-            if "=" in name:
-                raise ValueError("illegal environment variable name")
-            variables.append(f"{name}={value}")
+        if any("=" in name for name in environment):
+            raise ValueError("illegal environment variable name")
+        variables = [f"{name}={value}" for name, value in environment.items()]
         failure, stage = ffi.new("int *"), ffi.new("int *")
         made = self._lib.core__child_start(
             text(program), texts(arguments), texts(variables), text(folder), ffi.new("int[]", streams), failure, stage
@@ -40,8 +38,4 @@ class Children:
             raise NotImplementedError
         if failure[0]:
             raise OSError(failure[0], os.strerror(failure[0]), folder if stage[0] == 1 else program)
-        return (lambda: self._lib.core__child_end(made)) if made else _nothing
-
-
-def _nothing():
-    """The keeper has ended already."""
+        return lambda: made and self._lib.core__child_end(made)  # NULL: the keeper has ended already

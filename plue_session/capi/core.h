@@ -38,7 +38,15 @@ enum {
     CORE_EXECUTOR_NONE = -1,
     CORE_EXECUTOR_WORK = -2
 };
-enum { CORE_SIGNAL_REQUESTS = 1, CORE_SIGNAL_WAKE = 2, CORE_SIGNAL_MAINTAIN = 4, CORE_SIGNAL_SHOW = 8 };
+enum {
+    CORE_SIGNAL_REQUESTS = 1,
+    CORE_SIGNAL_WAKE = 2,
+    CORE_SIGNAL_MAINTAIN = 4,
+    CORE_SIGNAL_SHOW = 8,
+    CORE_SIGNAL_RELEASED = 16,
+    CORE_SIGNAL_CHECK = 32,
+    CORE_SIGNAL_LEAD = 64
+};
 enum {
     CORE_CONTROL_OPEN = -1,
     CORE_CONTROL_FAREWELL = -2,
@@ -52,11 +60,11 @@ enum {
 typedef struct core_request {
     int operation;
     const char *session; /* the id behind the handle that the call named, or NULL */
-    const char *text[3]; /* the call's texts in order; NULL where it passed NULL */
+    const char *text[3]; /* the call's texts and bytes in order; NULL where it passed NULL for a text */
     size_t length[3];
-    int number;            /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
-    int prepare, prepared; /* the texts are to be checked, no more; under this number they were, 0: they were not */
-    int64_t until, span;   /* monotonic ns: when its caller goes home, and how long that is in all */
+    int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
+    uint64_t value;      /* any other number of the call's; of an object's handle, the object's */
+    int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
 /* </cdef> */
 
@@ -104,11 +112,11 @@ void core_set_up(pthread_mutex_t *lock, pthread_cond_t *cond); /* either may be 
 int core_is_set_up(void);
 
 /* ---- memory.c: text that belongs to the caller ---- */
-char *
-core_new_text(size_t size); /* room for a text the caller may free, as may we (plue_free); NULL when memory is short */
+/* Room for a text the caller may free, as may we (plue_free); NULL when memory is short. */
+char *core_new_text(size_t size);
 char *core_own(const char *text, size_t length); /* the same, with a copy in it */
-char *core_spare_text(size_t size);  /* the same, of what this thread has freed, if it fits: takes neither memory nor a
-                                        lock; NULL: there is none */
+/* The same, of what this thread has freed, if it fits: takes neither memory nor a lock; NULL: there is none. */
+char *core_spare_text(size_t size);
 void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
@@ -139,14 +147,13 @@ int core_refuse_fork(const char *operation); /* 0, or -1 with FORKED set */
 /* ---- spawn.c ---- */
 int core_outdated(void);      /* is this a library thread of before the last shutdown? it may no longer publish */
 int core_above_stdio(int fd); /* the same, not on 0-2, which the host may have closed and its printf still write to */
-int core_spawn(const char *name, void *(*run)(void *),
-               void *argument); /* a detached thread without signals; the name has 15 bytes at most */
+/* A detached thread without signals; the name has 15 bytes at most. */
+int core_spawn(const char *name, void *(*run)(void *), void *argument);
 
 /* ---- copies.c ---- */
-int core_claim_process(
-    const char *operation); /* -1 with RUNTIME set: another copy of the library runs in this process */
-/* Who needs the claim: a library that runs; Python that starts, and what is asked of it, also when its caller has left.
- */
+/* -1 with RUNTIME set: another copy of the library runs in this process. */
+int core_claim_process(const char *operation);
+/* Who needs the claim: a library that runs; Python that starts; what is asked of it, though its caller has left. */
 enum { CORE_CLAIM_LIFE = 1, CORE_CLAIM_BOOT = 2, CORE_CLAIM_CONTROL = 4 };
 void core_hold_claim(int holder);
 void core_drop_claim(int holder); /* the last one gives it up */
@@ -163,11 +170,11 @@ typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
     void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */
 } core_visit;
-int core_enter(core_visit *visit,
-               const char *operation); /* a host's thread is about to wait here, or to hold a lock across what may wait
-                                          ... -1 with RUNTIME set: it would wait for itself, or for the dead */
+/* A host's thread is about to wait here, or to hold a lock across what may wait. -1 with RUNTIME set: it would wait for
+ * itself, or for the dead. */
+int core_enter(core_visit *visit, const char *operation);
 void core_enter_anyway(core_visit *visit); /* the same for what needs no Python: never refused */
-void core_leave(core_visit *visit);        /* ... and is done */
+void core_leave(core_visit *visit);        /* it is done */
 /* A thread that serves an executor (core_python_serve) and then calls `ended`; -1: none can be started, or memory is
  * short. */
 int core_spawn_python(const char *name, int executor, int number, void (*ended)(int executor, int number));
@@ -175,7 +182,10 @@ int core__start_cffi(void);
 
 /* ---- handles.c ---- */
 char *core_session_id_of(plue_session_t handle, const char *operation); /* malloc'ed id, or NULL with the error set */
-void core_drop_all_sessions(void);
+/* The number of the object behind a handle of that kind (core_kinds); -1 with the error set. */
+int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *number);
+void core_destroy(uintptr_t handle, int kind); /* for the host: what is no live handle of that kind is ignored */
+void core_drop_all_handles(void);
 
 /* ---- calls.c ---- */
 typedef struct core_call {
@@ -185,19 +195,27 @@ typedef struct core_call {
     int texts;
     int number;
     int64_t wait_ns; /* how long a function that waits may, 0: as long as any */
+    uint64_t value;
     char *session;
     const char *text[CORE_TEXTS];
     size_t length[CORE_TEXTS];
+    void **data; /* where the bytes go that it returns, and their number */
+    size_t *size;
 } core_call;
 core_call core_begin(int operation);
 void core_take_session(core_call *call, plue_session_t session);
 void core_take_text(core_call *call, const char *name, const char *text, int required);
+void core_take_bytes(core_call *call, const char *name, const void *data, size_t length);
 void core_take_timeout(core_call *call, const char *name, int milliseconds);
+void core_take_handle(core_call *call, int kind, uintptr_t handle);
+void core_take_room(core_call *call, void **data, size_t *length);
 void core_interrupt(core_call *call); /* sends home the other callers that wait for this call's session */
-plue_session_t core_run_session(core_call *call);
+void *core_run_handle(core_call *call);
 char *core_run_text(core_call *call);
-int core_run_status(core_call *call);
-int core_run_count(core_call *call);
+char *core_run_maybe_text(core_call *call); /* NULL with PLUE_OK: there is none */
+int core_run_bytes(core_call *call);
+int core_run_count(core_call *call);       /* -1 on failure */
+uint64_t core_run_number(core_call *call); /* 0 on failure */
 int core_control(int operation, const char *text, int number, int64_t deadline_ns);
 char *core_ask_info(char *session_id); /* from the server; takes the id, which is malloc'ed */
 
@@ -219,7 +237,7 @@ void core_events_prepare(void); /* once per process */
 int core_events_open(void);
 int core_events_close(int64_t deadline_ns); /* 0, or -1 when a callback of the host's still runs */
 
-/* ---- queues.c ---- */
+/* ---- feed.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
 /* <cdef> */
@@ -227,10 +245,13 @@ int64_t core_published(void); /* the newest log row that was published here */
 void core__remote(int remote);
 int core__wait(int executor, int generation);
 int core__take(int executor, int generation, core_request **requests, int room);
-void core__wake(int executor, int signal);
+int core__take_overdue(int executor, int generation, core_request **requests, int room);
+int core__begin(core_request *request);
+void core__put_back(core_request *request);
+int core__wake(int executor, int signal);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
-int core__finish_number(core_request *request, int number);
-int core__finish_session(core_request *request, uintptr_t handle);
+int core__finish_number(core_request *request, uint64_t number);
+int core__finish_handle(core_request *request, uintptr_t handle);
 void core__finish_error(core_request *request, int code, const char *message, const char *details);
 
 /* awake.c */
@@ -241,7 +262,9 @@ void core__set_timeout(int milliseconds);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(const char *id);
-void core__session_release(uintptr_t handle);
+uintptr_t core__handle_make(int kind, uint64_t number);
+void core__handle_release(uintptr_t handle);
+int core__handle_released(uint64_t *number);
 int core__session_known(const char *id);
 size_t core__session_ids(uintptr_t *after, char *to, size_t room);
 void core__session_publish(const char *id, int64_t rev, const char *info, size_t length);
@@ -252,16 +275,16 @@ void core__set_ttl(int64_t ns);
 /* text.c */
 int core_is_utf8(const char *text, size_t length);
 
-/* queues.c */
-void core__event_publish(int64_t id, int kind, const char *head, size_t head_length, const char *tail,
-                         size_t tail_length);
+/* feed.c */
+void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                         const char *tail, size_t tail_length);
 int core__event_pass(int64_t id);
 void core__event_skip(int64_t id);
 void core__event_lost(int64_t id);
-int core__event_behind(uint64_t *queues, int64_t *after, int room);
-int core__event_refill(uint64_t queue, int64_t id, int kind, const char *head, size_t head_length, const char *tail,
-                       size_t tail_length);
-int core__event_refilled(uint64_t queue, int64_t last);
+int core__event_behind(int64_t *after);
+int core__event_refill(int64_t after, int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                       const char *tail, size_t tail_length);
+void core__event_refilled(int64_t after, int64_t last);
 void core__event_start(int64_t id);
 
 /* watch.c */

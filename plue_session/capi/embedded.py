@@ -22,14 +22,14 @@ def begin():
             if spec is None:
                 raise ImportError("there is no package plue_session in %s" % root)
             _load(spec)
-        from plue_session.capi import bind
+        from plue_session.capi import boundary as module
 
-        place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(bind.__file__))))
+        place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(module.__file__))))
         if os.path.realpath(place) != os.path.realpath(root):
             raise RuntimeError(
                 "this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root)
             )
-        return bind.Boundary(ffi, lib)
+        return module.Boundary(ffi, lib)
 
     @ffi.def_extern(name="core_python_serve", error=-1)
     def serve(executor, number):

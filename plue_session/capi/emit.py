@@ -8,14 +8,15 @@ Committed: the public header, the Swift module map, ctypes prototypes, the refer
 """
 
 import inspect
+import itertools
 import os
 import re
 import sys
 import textwrap
 
 from plue_session import __version__
-from plue_session.capi.surface import TABLE, TIMES, events, fingerprint, library, sessions
-from plue_session.capi.types import TYPES
+from plue_session.capi.surface import TABLE, TIMES, fingerprint
+from plue_session.capi.types import DEFINED, KINDS, TYPES
 from plue_session.errors import ALL as ERRORS
 from plue_session.model import EVENTS
 from plue_session.rules.parameters import plain
@@ -24,9 +25,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CAPI = os.path.dirname(os.path.abspath(__file__))
 #: Append-only ABI: the number behind libplue_session.so. and behind PLUE_API_VERSION's last digits.
 ABI = 0
-API_VERSION = 100 * int(__version__.split(".")[0]) + int(__version__.split(".")[1])
-SECTIONS = (library, sessions, events)
-PARAMETER, FIELD = re.compile(r"\{(\w+)\}"), re.compile(r":(param \w+|returns|errors|opencode|takes):")
+MAJOR, MINOR, _ = map(int, __version__.split("."))
+API_VERSION = 100 * MAJOR + MINOR
+FIELD = re.compile(r":(param \w+|returns|errors|opencode|takes):")
 
 
 class Function:
@@ -34,17 +35,18 @@ class Function:
 
     def __init__(self, name, function, attributes):
         signature = inspect.signature(function)
-        self.name = name
-        self.module = function.__module__
-        self.time, self.executor, self.away, self.shim, self.turn, self.late = (
-            attributes[name] for name in ("time", "executor", "away", "shim", "turn", "late")
-        )
+        self.name, self.module = name, function.__module__
+        for attribute, value in attributes.items():
+            setattr(self, attribute, value)
         self.parameters = [(p.name, TYPES[p.annotation]) for p in signature.parameters.values() if p.name != "runtime"]
         self.result = TYPES[signature.return_annotation]
+        if self.result.room:
+            self.parameters.append(("data", self.result.room))
         self.prose, self.fields = _split(inspect.getdoc(function))
         self.takes = self.fields.pop("takes", TIMES[self.time])
         documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
-        if documented - {parameter for parameter, _ in self.parameters}:
+        documented.difference_update(re.findall(r"\w+", self.prototype()))
+        if documented:
             raise SystemExit(f"{name}: documents a parameter it does not have: {documented}")
 
     def checked(self):
@@ -67,6 +69,12 @@ def operations():
     return [function for function in functions() if function.executor]
 
 
+def sections():
+    """Yield the text above each part of the header, and its functions."""
+    for module, section in itertools.groupby(functions(), lambda function: function.module):
+        yield inspect.getdoc(sys.modules[module]), list(section)
+
+
 def _split(doc):
     """Separate prose from the `:field:` entries at the end."""
     prose, fields, current = [], {}, None
@@ -86,43 +94,34 @@ def _split(doc):
 def header():
     out = [_HEADER_TOP.format(version=__version__, api=API_VERSION)]
     out.append(
-        "/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */\n#define PLUE_OK 0"
+        "/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */\n"
+        "#define PLUE_OK 0"
     )
     for error in ERRORS:
         retry = " Retryable." if error.retryable else ""
-        out += _define(f"PLUE_ERROR_{error.name}", f"({error.number})", error.about + retry)
+        name, number = f"PLUE_ERROR_{error.name}", f"({error.number})"
+        out.append(f"#define {name:<32} {number:<5} /* {error.about}{retry} */")
     out.append("\n/* Events, by number; see the section Events. Append-only. */")
     for number, name in enumerate(EVENTS):
         out.append(f"#define PLUE_EVENT_{name.upper().replace('.', '_')} {number}")
-    out.append(_HEADER_TYPES)
-    for section in SECTIONS:
-        out.append(_comment(inspect.getdoc(section), banner=True))
-        for function in functions():
-            if function.module == section.__name__:
-                out.append(_describe(function))
+    out += ["", *(text for text, _ in DEFINED.values())]
+    for doc, section in sections():
+        out.append(_comment(doc, banner=True))
+        out += map(_describe, section)
     out.append(_HEADER_END)
     return "\n".join(out) + "\n"
-
-
-def _define(name, value, about):
-    return [f"#define {name:<32} {value:<5} /* {about} */"]
 
 
 def _describe(function):
     lines = [function.prose, ""]
     for key, text in function.fields.items():
-        label = (
-            "@" + key
-            if key.startswith("param")
-            else {"returns": "@return", "errors": "Errors:", "opencode": "OpenCode:"}[key]
-        )
-        lines.append(
-            textwrap.fill(
-                f"{label} {text}", 108, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
-            )
-        )
-    lines.append(textwrap.fill("Takes: " + function.takes, 108, subsequent_indent="    "))
+        lines.append(_LINES.fill(f"{_LABELS.get(key, '@' + key)} {text}"))
+    lines.append(_LINES.fill("Takes: " + function.takes))
     return _comment("\n".join(lines)) + f"\nPLUE_API {function.prototype()};\n"
+
+
+_LABELS = {"returns": "@return", "errors": "Errors:", "opencode": "OpenCode:"}
+_LINES = textwrap.TextWrapper(108, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
 
 
 def _comment(text, banner=False):
@@ -185,18 +184,6 @@ extern "C" {{
 #define PLUE_API_VERSION {api}
 """
 
-_HEADER_TYPES = """
-/* A handle to a session: opaque, never an address, never reused. */
-typedef struct plue_session *plue_session_t;
-
-/* Reserved values with a meaning of their own for functions that say so; all others answer BAD_HANDLE to them. */
-#define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
-#define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
-
-/* What an event subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
-typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
-"""
-
 _HEADER_END = """#ifdef __cplusplus
 }
 #endif
@@ -219,19 +206,16 @@ def prototypes():
         "    from plue_session.prototypes import load\n    plue = load()\n    plue.plue_init(None)\n\n"
         "Results of type `char *` arrive as an address: read them with `take(plue, address)`, which copies and frees.\n"
         '"""\n\nimport ctypes\nimport os\n\n'
-        "plue_event_callback = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)\n\nERRORS = {"
+        + "\n".join(f"{name} = {spelled}" for name, (_, spelled) in DEFINED.items() if spelled)
+        + "\n\nERRORS = {"
     ]
     out += [f'    {error.number}: "{error.name}",' for error in ERRORS]
     out.append("}\n\nPROTOTYPES = {")
     for function in functions():
-        spell = [_spell(crossing) for _, crossing in function.parameters]
-        out.append(f'    "{function.name}": ({_spell(function.result)}, [{", ".join(spell)}]),')
+        parameters = ", ".join(crossing.ctypes for _, crossing in function.parameters)
+        out.append(f'    "{function.name}": ({function.result.ctypes}, [{parameters}]),')
     out.append(_CTYPES_END)
     return "\n".join(out).replace("@ABI@", str(ABI))
-
-
-def _spell(crossing):
-    return crossing.ctypes if crossing.ctypes in ("None", "plue_event_callback") else "ctypes." + crossing.ctypes
 
 
 _CTYPES_END = '''}
@@ -277,22 +261,14 @@ def reference():
         "`include/plue_session.h`.",
         "",
     ]
-    for section in SECTIONS:
-        doc = inspect.getdoc(section)
+    for doc, section in sections():
         title, _, rest = doc.partition("\n")
         out += [f"## {title.rstrip('.')}", "", _markdown(rest.strip()), ""]
-        for function in functions():
-            if function.module == section.__name__:
-                out += [
-                    f"### `{function.name}`",
-                    "",
-                    f"```c\n{function.prototype()};\n```",
-                    "",
-                    _markdown(function.prose),
-                    "",
-                ]
-                out += [f"- {'**' + key.replace('param ', '') + '**'}: {text}" for key, text in function.fields.items()]
-                out += [f"- **takes**: {function.takes}", ""]
+        for function in section:
+            prototype = f"```c\n{function.prototype()};\n```"
+            out += [f"### `{function.name}`", "", prototype, "", _markdown(function.prose), ""]
+            out += [f"- **{key.replace('param ', '')}**: {text}" for key, text in function.fields.items()]
+            out += [f"- **takes**: {function.takes}", ""]
     out += ["## Errors", "", "| Number | Name | Retryable | Meaning |", "|---|---|---|---|"]
     out += [f"| {e.number} | `PLUE_ERROR_{e.name}` | {'yes' if e.retryable else ''} | {e.about} |" for e in ERRORS]
     out += ["", "## Event numbers", "", "| Number | Type |", "|---|---|"]
@@ -314,41 +290,42 @@ def tables():
     ]
     out += [f"    CORE_OP_{f.name.upper()}," for f in ops] + ["    CORE_OP_COUNT", "};"]
     out.append("enum core_checked { CORE_CHECKED_NEVER, CORE_CHECKED_WAITING, CORE_CHECKED_AT_ONCE };")
-    out.append(
-        "static const struct { const char *name; int executor, away; enum core_checked checked; int turn; const char *late; } core_operations[] = {"
-    )
-    out += [
-        f'    {{"{f.name}", CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}, {int(f.turn)}, '
-        + (f'"{f.late}"' if f.late else "NULL")
-        + "},"
-        for f in ops
-    ] + ["};"]
+    out.append(_OPERATIONS)
+    for f in ops:
+        places = f"CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}"
+        late = f'"{f.late}"' if f.late else "NULL"
+        out.append(f'    {{"{f.name}", {places}, {int(f.exclusive)}, {late}}},')
+    out += ["};"]
+    out += ["static const char *const core_kinds[] = {", *(f'    "{kind}",' for kind in KINDS), "};"]
     out.append("static const struct { int number; const char *name; int retryable; } core_errors[] = {")
     out += [f'    {{{e.number}, "{e.name}", {int(e.retryable)}}},' for e in ERRORS] + ["};", ""]
     return "\n".join(out)
+
+
+_OPERATIONS = """static const struct {
+    const char *name;
+    int executor, away;
+    enum core_checked checked;
+    int exclusive;
+    const char *late;
+} core_operations[] = {"""
 
 
 def shims():
     """C text: one public function per operation: check, hand to Python, copy out."""
     out = ["/* Generated by plue_session.capi.emit; do not edit. */"]
     for f in operations():
-        if not f.shim:
-            continue
-        takes = "\n".join("    " + crossing.take.format(name=name) for name, crossing in f.parameters)
-        before = "    core_interrupt(&call);\n" if f.name == "plue_session_abort" else ""
-        out.append(
-            f"{f.prototype()}\n{{\n    core_call call = core_begin(CORE_OP_{f.name.upper()});\n"
-            + (takes + "\n" if takes else "")
-            + before
-            + f"    return {f.result.run}(&call);\n}}\n"
-        )
+        if f.shim:
+            lines = [f"core_call call = core_begin(CORE_OP_{f.name.upper()});"]
+            lines += [crossing.take.format(name=name) for name, crossing in f.parameters]
+            lines += ["core_interrupt(&call);"] * f.interrupts + [f"return {f.result.run}(&call);", ""]
+            out.append(f"{f.prototype()}\n{{\n    " + "\n    ".join(lines).rstrip(" ") + "}\n")
     return "\n".join(out)
 
 
 def declarations():
     """What Python may call or read of the C side: the parts of core.h between the cdef marks."""
-    with open(os.path.join(CAPI, "core.h"), encoding="utf-8") as file:
-        parts = re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", file.read(), re.S)
+    parts = re.findall(r"/\* <cdef> \*/\n(.*?)/\* </cdef> \*/", _source("core.h"), re.S)
     return "\n".join(re.sub(r"^#.*$", "", part, flags=re.M) for part in parts)
 
 
@@ -383,26 +360,18 @@ COMMITTED = {
 
 
 def main(arguments):
-    stale = []
+    stale, check = [], "--check" in arguments
     for path, make in COMMITTED.items():
         full = os.path.join(ROOT, path)
-        try:
-            with open(full, encoding="utf-8") as file:
-                old = file.read()
-        except FileNotFoundError:
-            old = None
         new = make()
-        if old != new:
+        if not os.path.exists(full) or _source(full) != new:
             stale.append(path)
-            if "--check" not in arguments:
+            if not check:
                 with open(full, "w", encoding="utf-8") as file:
                     file.write(new)
     if stale:
-        print(
-            ("differs from the surface table, run `make header`: " if "--check" in arguments else "wrote ")
-            + ", ".join(stale)
-        )
-    return 1 if stale and "--check" in arguments else 0
+        print("differs from the surface table, run `make header`:" if check else "wrote", ", ".join(stale))
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

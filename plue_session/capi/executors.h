@@ -5,7 +5,7 @@
 
 #include "core.h"
 
-enum { PENDING, STARTED, DONE, ABANDONED };
+enum { PENDING, TAKEN, STARTED, DONE, ABANDONED };
 #define MS INT64_C(1000000)
 
 typedef struct request request;
@@ -14,15 +14,18 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int executor, state;
-    const char *turn; /* with a server: not beside another one of the same name, a session's id or a key; or NULL */
+    int overdue; /* it waits for too long to be left unchecked: a reader takes it, too */
+    int slow;    /* a reader alone takes it: to check it takes long */
+    const char *exclusive;      /* with a server: its lock, a session's id or a key; NULL: it needs none */
     atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
     int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;
     uintptr_t handle;
-    int number;     /* the result */
-    char storage[]; /* copies of the texts */
+    uint64_t number; /* the result; of text or bytes their length */
+    int nothing;     /* the result is NULL, and no failure */
+    char storage[];  /* copies of the texts */
 };
 
 typedef struct list {
@@ -33,7 +36,7 @@ typedef struct list {
 typedef struct executor {
     pthread_mutex_t lock;
     pthread_cond_t arrived, emptied;
-    list pending, started;
+    list pending, taken, started;
     atomic_int hint; /* something may have come: what a thread looks at while it lingers */
     int open, woken, threads, generation;
 } executor;
@@ -44,25 +47,35 @@ typedef struct executor_kind {
     int threads;
     int lasting;         /* of the process: it is open before the library starts and after it has stopped */
     int remote;          /* only with a server. What has begun here waits for it, and can be interrupted */
-    int takes_turns;     /* a request waits while another one of the same turn is under way */
+    int excludes;        /* a request waits while another one with the same lock is under way */
     int is_interrupted;  /* what is pending here is sent home by an abort of its session */
     int lingers;         /* its thread, and who waits for it alone, stay awake for a moment: awake.c */
     int late;            /* the error of who leaves, its time being up, before its call has begun */
     int64_t grace_ns;    /* how long after that a call that has begun is waited for */
-    int64_t patience_ns; /* a call that has not begun by then has its texts checked elsewhere; 0: its turn comes */
+    int queues;          /* what was taken here is queued once more, and begun by core__begin */
+    int64_t patience_ns; /* a call that has not begun by then is checked by a reader; 0: it is not */
 } executor_kind;
 
 extern const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT];
 extern executor core_executors[CORE_EXECUTOR_COUNT];
 void core_executors_prepare(void); /* once per process */
+/* Callers that wait for the session go home with ABORTED at `at`, but for those of one operation. */
+void core_executors_interrupt(const char *session, int operation, int64_t at);
 
-/* Under the executor's lock. */
+/* ---- requests.c; under the executor's lock ---- */
+int core_executor_closed_locked(const executor *in, int index, int generation);
 void core_list_append_locked(list *to, request *added);
 void core_list_detach_locked(list *from, request *old);
 void core_leave_start_locked(request *each); /* a start goes home when whoever shuts down has said so */
 void core_list_send_home_locked(list *of, int code, int64_t at); /* its callers, at the latest at `at` */
 
 void core_request_free(request *old);
+
+/* ---- calls.c ---- */
+enum { CORE_SUBJECT = 256 };
+/* What an error is about: the operation, and the session when the call named one. */
+const char *core_call_subject(const core_call *call, char room[CORE_SUBJECT]);
+request *core_call_run(core_call *call); /* to its end; NULL with the error set */
 
 /* ---- awake.c ---- */
 void core_awake_linger(executor *in); /* a thread that is about to wait for what comes; without the lock */

@@ -1,11 +1,15 @@
 /*
  * Handles.
  *
- * A handle is a number: serial << 28 | slot << 4 | 9. The serial counts the lives of its slot, so that no value is ever
- * used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that are never
- * moved or freed, so a lookup needs no lock.
+ * A handle is a number: serial << 28 | slot << 4 | 9 + kind. The serial counts the lives of its slot, so that no value
+ * is ever used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that
+ * are never moved or freed, so a lookup needs no lock.
  *
- * What a handle shows is its session's snapshot (snapshots.c). Readers copy a short one at once, into a block that they
+ * A handle of the first kind stands for a session, one of another kind for an object of the Python half, by the number
+ * that this gave it. Python is told when such a handle goes: its slot waits in a list until Python has fetched the
+ * number, so that the release, which is instant, needs no memory.
+ *
+ * What a session's handle shows is its snapshot (snapshots.c). Readers copy a short one at once, into a block that they
  * have already; otherwise they count themselves as users, and get memory and copy outside of any lock.
  */
 #include "snapshots.h"
@@ -13,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core_tables.h"
+
+enum { SESSION, KINDS = sizeof core_kinds / sizeof *core_kinds };
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
 /* Bytes of a snapshot up to which a copy takes no longer than to count its users. */
 enum { SHORT = 4096 };
@@ -21,14 +28,15 @@ enum { SHORT = 4096 };
 
 typedef struct slot {
     _Atomic(uintptr_t) handle; /* the live handle, or 0 */
-    _Atomic(session *) session;
-    uint64_t serial;    /* of the last life; under slots_lock */
-    uint32_t next_free; /* under slots_lock */
+    _Atomic(uintptr_t) object; /* the session, or the number of what it stands for */
+    uint64_t serial;           /* of the last life; under slots_lock */
+    uint32_t next;             /* of those that are free, or released; under slots_lock */
 } slot;
+_Static_assert(TAG + KINDS <= 16, "the kind has four bits, with the tag");
 
 static _Atomic(slot *) chunks[CHUNKS];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER; /* guards which slots are in use, and by which handle */
-static uint32_t slots_used, free_slot = NO_SLOT;
+static uint32_t slots_used, free_slot = NO_SLOT, released_slot = NO_SLOT;
 
 static slot *slot_at(uint32_t index)
 {
@@ -36,9 +44,14 @@ static slot *slot_at(uint32_t index)
     return chunk ? &chunk[index & (CHUNK - 1)] : NULL;
 }
 
-static slot *slot_of(uintptr_t handle)
+static uint32_t index_of(uintptr_t handle)
 {
-    return (handle & 15) == TAG ? slot_at((uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1)) : NULL;
+    return (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1);
+}
+
+static slot *slot_of(uintptr_t handle, int kind)
+{
+    return (handle & 15) == (uintptr_t)(TAG + kind) ? slot_at(index_of(handle)) : NULL;
 }
 
 static int wants_chunk_locked(void)
@@ -50,14 +63,23 @@ static uint32_t take_slot_locked(void)
 {
     uint32_t index = free_slot;
     if (index != NO_SLOT) {
-        free_slot = slot_at(index)->next_free;
+        free_slot = slot_at(index)->next;
         return index;
     }
     return slots_used < 1u << SLOT_BITS && slot_at(slots_used) ? slots_used++ : NO_SLOT;
 }
 
-/* A handle to the session, whose reference becomes its own; 0 when there is none. */
-static uintptr_t make_handle(session *of)
+static void put_slot_locked(uint32_t index)
+{
+    slot *at = slot_at(index);
+    if (at->serial < LAST_SERIAL) {
+        at->next = free_slot;
+        free_slot = index;
+    }
+}
+
+/* A handle to the object; 0 when memory or slots are used up. */
+static uintptr_t make_handle(int kind, uintptr_t object)
 {
     slot *chunk = NULL;
     uintptr_t handle = 0;
@@ -77,8 +99,8 @@ static uintptr_t make_handle(session *of)
     uint32_t index = core_outdated() ? NO_SLOT : take_slot_locked();
     if (index != NO_SLOT) {
         slot *at = slot_at(index);
-        handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | TAG);
-        atomic_store_explicit(&at->session, of, memory_order_relaxed);
+        handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | (uint64_t)(TAG + kind));
+        atomic_store_explicit(&at->object, object, memory_order_relaxed);
         atomic_store_explicit(&at->handle, handle, memory_order_release);
     }
     pthread_mutex_unlock(&slots_lock);
@@ -91,30 +113,57 @@ static uintptr_t make_handle(session *of)
 uintptr_t core__session_acquire(const char *id)
 {
     session *of = core_outdated() ? NULL : core_session_hold_or_make(id);
-    uintptr_t handle = of ? make_handle(of) : 0;
+    uintptr_t handle = of ? make_handle(SESSION, (uintptr_t)of) : 0;
     if (of && !handle)
         core_session_let_go(of);
     return handle;
 }
 
-void core__session_release(uintptr_t handle)
+/* Make a handle to the object that Python knows by the number; 0 when memory or slots are used up. */
+uintptr_t core__handle_make(int kind, uint64_t number)
 {
-    slot *at = handle ? slot_of(handle) : NULL;
-    session *of = NULL;
+    return make_handle(kind, number);
+}
+
+/* Any value is accepted; what is no live handle is ignored. */
+void core__handle_release(uintptr_t handle)
+{
+    int kind = (int)(handle & 15) - TAG;
+    slot *at = kind >= 0 && kind < KINDS ? slot_of(handle, kind) : NULL;
+    uintptr_t object = 0;
     if (!at)
         return;
     pthread_mutex_lock(&slots_lock);
     if (atomic_load_explicit(&at->handle, memory_order_relaxed) == handle) {
-        of = atomic_load_explicit(&at->session, memory_order_relaxed);
+        object = atomic_load_explicit(&at->object, memory_order_relaxed);
         atomic_store_explicit(&at->handle, 0, memory_order_release);
-        if (at->serial < LAST_SERIAL) {
-            at->next_free = free_slot;
-            free_slot = (uint32_t)(handle >> 4) & ((1u << SLOT_BITS) - 1);
+        if (kind == SESSION)
+            put_slot_locked(index_of(handle));
+        else {
+            at->next = released_slot;
+            released_slot = index_of(handle);
         }
     }
     pthread_mutex_unlock(&slots_lock);
-    if (of)
-        core_session_let_go(of);
+    if (object && kind == SESSION)
+        core_session_let_go((session *)object);
+    else if (object)
+        core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_RELEASED);
+}
+
+/* Take the number of an object whose handle has gone; 0: there is none. */
+int core__handle_released(uint64_t *number)
+{
+    pthread_mutex_lock(&slots_lock);
+    uint32_t index = released_slot;
+    slot *at = index == NO_SLOT ? NULL : slot_at(index);
+    if (at) {
+        *number = atomic_load_explicit(&at->object, memory_order_relaxed);
+        released_slot = at->next;
+        put_slot_locked(index);
+    }
+    pthread_mutex_unlock(&slots_lock);
+    return at != NULL;
 }
 
 /* ---- for callers ---- */
@@ -135,8 +184,8 @@ static __attribute__((noinline)) void refuse_null(const char *operation)
 static __attribute__((noinline)) void refuse_dead(plue_session_t handle, const char *operation)
 {
     core_fail(PLUE_ERROR_BAD_HANDLE, operation,
-              "%p is not a live session handle: destroyed, from before a shutdown, or never "
-              "one. Pass what plue_session_create() or plue_session_open() returned.",
+              "%p is not a live session handle: destroyed, from before a shutdown, of another kind, or never one. Pass "
+              "what plue_session_create() or plue_session_open() returned.",
               (void *)handle);
 }
 
@@ -153,9 +202,9 @@ static __attribute__((noinline)) void refuse_gone(session *of,
 static inline __attribute__((always_inline)) session *enter(plue_session_t session_handle, const char *operation)
 {
     uintptr_t handle = (uintptr_t)session_handle;
-    slot *at = slot_of(handle);
+    slot *at = slot_of(handle, SESSION);
     if (__builtin_expect(at && atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
-        session *of = atomic_load_explicit(&at->session, memory_order_relaxed);
+        session *of = (session *)atomic_load_explicit(&at->object, memory_order_relaxed);
         pthread_mutex_lock(&of->lock);
         if (__builtin_expect(atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
             if (__builtin_expect(!of->gone, 1))
@@ -261,18 +310,46 @@ char *plue_session_get_id(plue_session_t handle)
     return copy ? copy : no_memory(operation);
 }
 
-void plue_session_destroy(plue_session_t session)
+int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *number)
 {
-    /* A library that stops drops all handles itself, and is not in this one's way while it does. */
-    if (!core_forked() && atomic_load(&core_state) == CORE_RUNNING)
-        core__session_release((uintptr_t)session);
+    slot *at = slot_of(handle, kind);
+    if (at && atomic_load_explicit(&at->handle, memory_order_acquire) == handle) {
+        *number = atomic_load_explicit(&at->object, memory_order_acquire);
+        if (atomic_load_explicit(&at->handle, memory_order_relaxed) == handle)
+            return 0;
+    }
+    if (handle)
+        core_fail(PLUE_ERROR_BAD_HANDLE, operation,
+                  "%p is not a live %s handle: released, from before a shutdown, of another kind, or never one. Pass "
+                  "what the library returned as one.",
+                  (void *)handle, core_kinds[kind]);
+    else
+        core_fail(PLUE_ERROR_INVALID_PARAM, operation,
+                  "Invalid parameters: the %s handle is NULL. Pass what the library returned, after checking it.",
+                  core_kinds[kind]);
+    return -1;
 }
 
-void core_drop_all_sessions(void)
+void core_destroy(uintptr_t handle, int kind)
 {
+    /* A library that stops drops all handles itself, and is not in this one's way while it does. */
+    if (!core_forked() && atomic_load(&core_state) == CORE_RUNNING && slot_of(handle, kind))
+        core__handle_release(handle);
+}
+
+void plue_session_destroy(plue_session_t session)
+{
+    core_destroy((uintptr_t)session, SESSION);
+}
+
+void core_drop_all_handles(void)
+{
+    uint64_t gone;
     pthread_mutex_lock(&slots_lock); /* who makes a handle now has made it, or sees that it is of before the shutdown */
     uint32_t used = slots_used;
     pthread_mutex_unlock(&slots_lock);
     for (uint32_t index = 0; index < used; index++)
-        core__session_release(atomic_load_explicit(&slot_at(index)->handle, memory_order_relaxed));
+        core__handle_release(atomic_load_explicit(&slot_at(index)->handle, memory_order_relaxed));
+    while (core__handle_released(&gone)) /* its object has gone with the library */
+        ;
 }

@@ -71,8 +71,7 @@ static int is_of_this_thread(PyThreadState *state)
 #endif
 }
 
-/* A host that is Python itself: whichever thread imports threading first is its main thread, which its exit waits for.
- */
+/* A host that is Python itself: the thread that imports threading first is its main thread; its exit waits for it. */
 void core_import_threading_here(void)
 {
     char want[16];

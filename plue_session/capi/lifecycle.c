@@ -209,7 +209,7 @@ static void stop(int64_t deadline)
     core__remote(0);
     core__set_ttl(-1);
     atomic_fetch_add(&core_generation, 1);
-    core_drop_all_sessions();
+    core_drop_all_handles();
     core_drop_claim(CORE_CLAIM_LIFE);
     if (stuck_callback)
         core_fail(PLUE_ERROR_TIMEOUT, "plue_shutdown", "a callback of yours still runs. Let callbacks return soon.");

@@ -12,10 +12,15 @@ from plue_session.rules.jsontext import quote
 IDS_SIZE = 1 << 16
 
 
-def head_of(kind, session_id, cursor):
-    """Return the bytes of an event up to where its sequence number goes."""
-    subject = f',"sessionId":{quote(session_id)}' if session_id else ""
-    return f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
+def crossing(ffi, kind, session_id, cursor, tail):
+    """Return an event as the C side takes it: its number, its session's id or NULL, and the texts before and after its
+    sequence number, with their lengths."""
+    session, subject = ffi.NULL, ""
+    if session_id:
+        session, subject = session_id.encode(), f',"sessionId":{quote(session_id)}'
+    head = f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
+    tail = tail.encode("utf-8", "replace")
+    return kind, session, head, len(head), tail, len(tail)
 
 
 class Publisher:
@@ -41,10 +46,7 @@ class Publisher:
             yield from self._ffi.unpack(buffer, length).decode().split()
 
     def snapshot(self, session_id, rev, info):
-        if self._store:
-            with self._showing:
-                self._show(session_id, rev, info)
-        else:
+        with self._showing:
             self._show(session_id, rev, info)
 
     def _show(self, session_id, rev, info):
@@ -78,13 +80,13 @@ class Publisher:
     def event(self, row, store_id):
         if self._lib.core__event_pass(row.id):  # nobody waits for it: it is not even put together
             return
-        head = head_of(row.kind, row.session_id, render(store_id, row.id, row.session_id))
-        tail = row.tail.encode("utf-8", "replace")
-        self._lib.core__event_publish(row.id, row.kind, head, len(head), tail, len(tail))
+        self._publish(row.id, row.kind, row.session_id, render(store_id, row.id, row.session_id), row.tail)
 
     def transient(self, kind, session_id, tail, cursor):
-        head, data = head_of(kind, session_id, cursor), tail.encode("utf-8", "replace")
-        self._lib.core__event_publish(0, kind, head, len(head), data, len(data))
+        self._publish(0, kind, session_id, cursor, tail)
+
+    def _publish(self, log_id, *event):
+        self._lib.core__event_publish(log_id, *crossing(self._ffi, *event))
 
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)

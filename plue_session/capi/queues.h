@@ -1,4 +1,5 @@
-/* Event queues, for those who own one: the default queue and the subscriptions (events.c). */
+/* Event queues, for those who own one, the default queue and the subscriptions (events.c), and for what fills them
+ * (feed.c). */
 #ifndef CORE_QUEUES_H
 #define CORE_QUEUES_H
 
@@ -19,6 +20,7 @@ struct core_event {
     int kind;
     int64_t id;          /* of its row in the log; of a passing one: of the newest row that was told before it */
     size_t head, length; /* the sequence number goes between head and tail */
+    const char *session; /* whose event it is, or NULL */
     core_event *dead;    /* the next of those that nobody refers to any more */
     char text[];
 };
@@ -32,11 +34,11 @@ struct core_queue {
     unsigned passing_count;
     size_t passing_bytes;
     uint64_t dropped;  /* passing events that were let go since one was last handed out */
-    uint64_t token;    /* names the queue towards Python */
     uint64_t sequence; /* of the next event */
     int64_t last;      /* log id of the last stored event it got */
     int64_t handed;    /* log id of the last one that was taken out */
     int behind;        /* it was full: live events go past it until it is refilled */
+    unsigned portion;  /* how many events it may still get in this round of refills */
     int closing;       /* it gets no more than what was published already */
     int waits;         /* its reader waits for its bell */
     int bell;          /* CORE_NO_BELL: nobody waits */
@@ -49,19 +51,29 @@ typedef struct core_mark {
     size_t need; /* bytes of its text; 0: nothing waits */
 } core_mark;
 
-extern pthread_mutex_t
-    core_queues_lock; /* guards every queue; plue_event_poll takes it: nothing may take long under it */
+/* feed.c */
+/* Guards every queue. plue_event_poll takes it: nothing may take long under it. */
+extern pthread_mutex_t core_queues_lock;
 void core_queue_open_locked(core_queue *made, int bell);
 void core_queue_close_locked(core_queue *old); /* it is not known any more; twice is harmless */
-void core_queue_discard(core_queue *old);      /* after that: frees what is in it. Needs no lock */
+
+/* queues.c */
+void core_queue_discard(core_queue *old); /* after it was closed: frees what is in it. Needs no lock */
+int core_queue_push_locked(core_queue *to, core_event *added); /* one from the log; -1: it is full */
+void core_queue_push_passing_locked(core_queue *to, core_event *added, core_event **dead);
+/* What its reader gets next, or NULL: a passing event waits for those of the log that were told before it. */
+core_event *core_queue_next_locked(const core_queue *of);
 /* The next event if its text needs no more than `room` bytes; NULL: mark->need says how many, 0: there is none. */
 core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark);
 int core_queue_is_hungry_locked(const core_queue *of); /* it is behind, and has room: Python is to refill it */
 void core_queue_give_up_locked(core_queue *of, core_event **dead); /* what has not been taken out is to be a gap */
 void core_queue_free_dead(core_event *dead);                       /* needs no lock */
+core_event *core_event_make(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                            const char *tail, size_t tail_length);        /* NULL: no memory */
+void core_event_drop(core_event *old);                                    /* a reference, or NULL. Needs no lock */
 void core_event_print(core_event *of, const core_mark *mark, char *room); /* as JSON; drops the event. Needs no lock */
 
-/* Bells: who waits for events is woken without a lock held. A bell that is rung in vain does no harm. */
+/* bells.c */
 void core_bells_prepare(void);         /* once per process */
 void core_bells_ring(uint64_t which);  /* one bit each */
 void core_bell_wait(int bell, int ms); /* negative: for ever */

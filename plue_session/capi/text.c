@@ -22,8 +22,7 @@ int core_is_utf8(const char *text, size_t length)
         unsigned char first = *at++;
         if (first < 0x80)
             continue;
-        /* The first continuation byte is narrower after E0, ED, F0, F4: no overlong forms, surrogates, beyond U+10FFFF.
-         */
+        /* The first continuation byte is narrower after E0, ED, F0, F4: no overlong forms, surrogates, > U+10FFFF. */
         unsigned low = 0x80, high = 0xBF;
         int more;
         if (first >= 0xC2 && first <= 0xDF)

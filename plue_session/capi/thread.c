@@ -51,9 +51,8 @@ static int notice_end(core_thread *of)
     return pthread_setspecific((pthread_key_t)key, of);
 }
 
-/* The host may have taken every key: then nobody says when a thread has ended. It holds a lock as long as it lives;
-   what a dead one had, the next one takes over. So there is never more than for the threads that there were at a time.
- */
+/* The host may have taken every key: then nobody says when a thread has ended. So each holds a lock as long as it
+   lives, and what a dead one had, the next one takes over: there is never more than for the threads of one time. */
 static _Atomic(core_thread *) unnoticed;
 
 static void live_unnoticed(core_thread *of)

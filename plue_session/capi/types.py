@@ -1,52 +1,93 @@
 """How one value crosses the boundary: its C type, its ctypes type, and what a shim does with it.
 
-`emit.py` reads all of it at build time; the running library asks for the `check` of parameters and the `kind` of
-results.
+`emit.py` reads all of it at build time; the running library asks for the `check` and `slot` of parameters and the
+`kind` of results.
 """
 
 from plue_session.rules import parameters
 
+#: What the header defines: a type's text in C, and its spelling for ctypes if it is none of those it has.
+DEFINED = {
+    "plue_session_t": (
+        """\
+/* A handle to a session: opaque, never an address, never reused. */
+typedef struct plue_session *plue_session_t;
+
+/* Reserved values with a meaning of their own for functions that say so; all others answer BAD_HANDLE to them. */
+#define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
+#define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
+""",
+        None,
+    ),
+    "plue_event_callback": (
+        """\
+/* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
+typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
+""",
+        "ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)",
+    ),
+}
+#: What handles stand for, in the order that both sides number it by. Of the first kind the C side knows the id; the
+#: others stand for objects of the Python half (held.py).
+KINDS = ["session"]
+
 
 class Crossing:
-    """`c` and `ctypes` spell the type; `take` is the shim's call for a parameter, `run` the one that ends the shim and
-    makes the result; `failure` is what a failed call returns. `check(text, name)` makes of a text what the services
-    take, or refuses it; `slow`: that may take long, as the disk does."""
+    """`c` and `ctypes` spell the type, or, with `{name}`, the whole parameter, which may be two in C.
 
-    __slots__ = ("c", "ctypes", "take", "run", "failure", "kind", "check", "slow")
+    Of a parameter, `take` is what a shim does with it, and `slot` is where it then is in a request: "session", "text",
+    "bytes", "number" (a time in ms), "value" (any other number) or "held" (the object behind a handle).
+    `check(text, name)` makes of a text what the services take, or refuses it; `slow`: that may take long, as the disk
+    does. Of a result, `run` ends the shim and makes it, `kind` is what Python returns ("text", "array", "maybe",
+    "bytes", "session", "status", "count", or for an object the place in KINDS of its handle), and `room` the crossing
+    of the pointers that it is stored through.
+    """
 
-    def __init__(self, c, ctypes, take=None, run=None, failure=None, kind=None, check=None, slow=False):
-        self.c, self.ctypes, self.take, self.run, self.failure, self.kind, self.check, self.slow = (
-            c,
-            ctypes,
-            take,
-            run,
-            failure,
-            kind,
-            check,
-            slow,
-        )
+    __slots__ = ("c", "ctypes", "take", "run", "kind", "check", "slow", "slot", "room")
+
+    def __init__(self, c, ctypes, **more):
+        self.c, self.ctypes = c, ctypes
+        for name in self.__slots__[2:]:
+            setattr(self, name, more.get(name))
 
     def declare(self, name):
-        return self.c + ("" if self.c.endswith("*") else " ") + name
+        return self.c.format(name=name) if "{" in self.c else self.c + ("" if self.c.endswith("*") else " ") + name
 
 
-def text(check, slow=False):
-    """Return the crossing of text that must not be NULL."""
-    return Crossing(
-        "const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 1);', check=check, slow=slow
-    )
+def text(check, slow=False, required=1):
+    """Return the crossing of text."""
+    take = f'core_take_text(&call, "{{name}}", {{name}}, {required});'
+    return Crossing("const char *", "ctypes.c_char_p", take=take, slot="text", check=check, slow=slow)
 
 
 def optional(check, slow=False):
     """Return the crossing of text that may be NULL."""
-    return Crossing(
-        "const char *", "c_char_p", take='core_take_text(&call, "{name}", {name}, 0);', check=check, slow=slow
-    )
+    return text(check, slow, 0)
+
+
+def number(c):
+    """Return the crossing of a number that is 0 when a call fails."""
+    take = "call.value = {name};"
+    return Crossing(c, "ctypes.c_" + c[:-2], take=take, slot="value", run="core_run_number", kind="count")
+
+
+def held(kind, c):
+    """Return the crossing of a handle to an object of the Python half, or of a new one to the object returned."""
+    place = KINDS.index(kind)
+    take = f"core_take_handle(&call, {place}, (uintptr_t){{name}});"
+    return Crossing(c, "ctypes.c_void_p", take=take, slot="held", run="core_run_handle", kind=place)
+
+
+def owned(kind, run="core_run_text"):
+    """Return the crossing of text that is the caller's to free."""
+    return Crossing("char *", "ctypes.c_void_p", run=run, kind=kind)
 
 
 TYPES = {
     # parameters
-    "SessionHandle": Crossing("plue_session_t", "c_void_p", take="core_take_session(&call, {name});"),
+    "SessionHandle": Crossing(
+        "plue_session_t", "ctypes.c_void_p", take="core_take_session(&call, {name});", slot="session"
+    ),
     "Text": text(parameters.plain),
     "Configuration": optional(parameters.plain),  # `config.load` checks it
     "ParentId": optional(parameters.parent),
@@ -59,21 +100,40 @@ TYPES = {
     "Options": optional(parameters.options, slow=True),
     "Query": optional(parameters.query),
     "Patch": text(parameters.patch),
-    "Milliseconds": Crossing("int", "c_int", take='core_take_timeout(&call, "{name}", {name});'),
-    "Owned": Crossing("char *", "c_void_p"),
-    "Memory": Crossing("void *", "c_void_p"),
+    "Bytes": Crossing(
+        "const void *{name}, size_t length",
+        "ctypes.c_void_p, ctypes.c_size_t",
+        take='core_take_bytes(&call, "{name}", {name}, length);',
+        slot="bytes",
+        check=parameters.plain,
+    ),
+    "Milliseconds": Crossing("int", "ctypes.c_int", take='core_take_timeout(&call, "{name}", {name});', slot="number"),
+    "Owned": Crossing("char *", "ctypes.c_void_p"),
+    "Memory": Crossing("void *", "ctypes.c_void_p"),
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
-    "UserData": Crossing("void *", "c_void_p"),
-    "Identifier": Crossing("uint32_t", "c_uint32", failure="0"),
+    "UserData": Crossing("void *", "ctypes.c_void_p"),
+    # parameters and results
+    "Identifier": number("uint32_t"),
+    "Number": number("uint64_t"),
     # results
-    "NewSession": Crossing("plue_session_t", "c_void_p", run="core_run_session", failure="NULL", kind="session"),
-    "OwnedText": Crossing("char *", "c_void_p", run="core_run_text", failure="NULL", kind="text"),
-    "OwnedArray": Crossing(
-        "char *", "c_void_p", run="core_run_text", failure="NULL", kind="array"
-    ),  # of its elements with commas
-    "StaticText": Crossing("const char *", "c_char_p", failure="NULL"),
-    "Status": Crossing("int", "c_int", run="core_run_status", failure="-1", kind="status"),
-    "Count": Crossing("int", "c_int", run="core_run_count", failure="-1", kind="count"),
-    "Code": Crossing("int", "c_int", failure="0"),
+    "NewSession": Crossing("plue_session_t", "ctypes.c_void_p", run="core_run_handle", kind="session"),
+    "OwnedText": owned("text"),
+    "OwnedArray": owned("array"),  # of its elements with commas
+    "MaybeText": owned("maybe", "core_run_maybe_text"),  # None: NULL, and no error
+    "OwnedBytes": Crossing(
+        "int",
+        "ctypes.c_int",
+        run="core_run_bytes",
+        kind="bytes",
+        room=Crossing(
+            "void **{name}, size_t *length",
+            "ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t)",
+            take="core_take_room(&call, {name}, length);",
+        ),
+    ),
+    "StaticText": Crossing("const char *", "ctypes.c_char_p"),
+    "Status": Crossing("int", "ctypes.c_int", run="core_run_count", kind="status"),
+    "Count": Crossing("int", "ctypes.c_int", run="core_run_count", kind="count"),
+    "Code": Crossing("int", "ctypes.c_int"),
     "Nothing": Crossing("void", "None"),
 }

@@ -27,7 +27,7 @@ typedef struct watch {
     int file, changes, stop; /* descriptors; -1: not to be had */
     ino_t inode;             /* of the file, and its device: what tells it from another one */
     dev_t device;
-    int64_t seen; /* the id that the writer was woken for last */
+    int64_t told; /* the id that the writer was woken for last */
     int commits;  /* those of our own writer when it was last asked for */
     atomic_int stopped, references;
     int over; /* its thread has ended; under ended_lock */
@@ -92,16 +92,16 @@ static int64_t newest_row(const watch *mine)
 }
 
 /* Wake the writer when the newest row of the log is none that this process has published. */
-static void look(watch *mine, struct pollfd *stop)
+static void wake_for_news(watch *mine, struct pollfd *stop)
 {
     int64_t newest = newest_row(mine);
-    if (newest == mine->seen || newest <= core_published())
+    if (newest == mine->told || newest <= core_published())
         return;
     /* Our own writer tells of its commit a moment before it has published it. */
     (void)poll(stop, 1, OWN_MS);
     newest = newest_row(mine);
     if (newest > core_published()) {
-        mine->seen = newest;
+        mine->told = newest;
         core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_WAKE);
     }
 }
@@ -132,17 +132,16 @@ static void *watch_main(void *argument)
         if (taken)
             continue;
         if (!heard && changes->fd >= 0) {
-            /* A process that is killed between its commit and its word of it leaves others to find out by themselves.
-             */
+            /* A process that is killed between its commit and its word of it leaves others to find out alone. */
             core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_WAKE);
             continue;
         }
         drain(changes->fd);
-        look(mine, stop);
+        wake_for_news(mine, stop);
         /*
-         * Under steady writing, one look for several commits. Our own writer looks at what others wrote before each
-         * change, so while it is busy there is less to find out here, and each look would take it a wake-up of this
-         * thread.
+         * Under steady writing the file is read once for several commits. Our own writer reads what others wrote before
+         * each change, so while it is busy there is less to find out here, and each time would cost it a wake-up of
+         * this thread.
          */
         (void)poll(stop, 1, own_writer_is_busy(mine) ? OWN_PAUSE_MS : PAUSE_MS);
     }
@@ -203,7 +202,7 @@ void core__watch_stop(void)
     if (told && write(old->stop, &one, sizeof one) < 0)
         (void)one; /* an eventfd that is full is readable all the same */
     /* Its thread waits for nothing but this: it and its descriptors are gone in a moment. If a host has closed what
-       would have told it, it looks by itself, in a while. */
+       would have told it, it notices by itself, in a while. */
     pthread_mutex_lock(&ended_lock);
     while ((told || old->stop < 0) && !old->over)
         pthread_cond_wait(&ended, &ended_lock);

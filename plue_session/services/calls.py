@@ -11,23 +11,20 @@ GRACE = 0.5
 
 
 class Call:
-    """One operation, of a host's or of our own: `name`, `session` (its id or None), `deadline` (monotonic seconds),
-    `cancel`.
+    """One call of a host's, or work of our own like one: `name`, `session` (its id or None), `deadline` (monotonic
+    seconds), `cancel`."""
 
-    `made(session)` is called with a session that the operation makes, inside the change that records it and perhaps
-    twice: who takes hold of it there misses nothing of what is told of it.
-    """
+    __slots__ = ("name", "session", "deadline", "cancel", "_calls")
 
-    __slots__ = ("name", "session", "deadline", "cancel", "made")
+    def __init__(self, name, session, deadline, cancel=None, calls=None):
+        self.name, self.session, self.deadline, self._calls = name, session, deadline, calls
+        self.cancel = cancel or Cancel()
 
-    def __init__(self, name, session, deadline, cancel=None, made=None):
-        self.name, self.session, self.deadline, self.cancel, self.made = (
-            name,
-            session,
-            deadline,
-            cancel or Cancel(),
-            made or _unnoticed,
-        )
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._calls.end(self)
 
 
 class Calls:
@@ -39,9 +36,10 @@ class Calls:
         self._aborting = {}  # session id: how many aborts are under way
         self._closed = False
 
-    def begin(self, name, session, deadline, made=None):
-        """Register a call; `CLOSED` when the library is shutting down."""
-        call = Call(name, session, deadline, made=made)
+    def begin(self, name, session, deadline):
+        """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
+        is shutting down."""
+        call = Call(name, session, deadline, calls=self)
         with self._changed:
             if self._closed:
                 raise _closed()
@@ -102,10 +100,6 @@ class Calls:
                         session=session_id,
                     )
                 )
-
-
-def _unnoticed(session):
-    """Nobody takes hold of what is made."""
 
 
 def _closed():

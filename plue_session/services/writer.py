@@ -1,38 +1,77 @@
-"""One writer: runs changes in groups, commits once, and only then tells the world.
+"""One writer that any thread may join: changes are queued, run in groups, committed once, and only then told.
 
-A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours; all of a
-group become durable with one commit. Nobody hears of a change before that. A change may be run twice (see `_run_all`):
-what it does beyond the unit must bear that.
+A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours; all of
+a group become durable with one commit. Nobody hears of a change before that. Whoever finds the writer idle leads:
+writes what is queued, its own and the others'. A change may run twice (see `_run_all`): what it does beyond the
+transaction must bear that.
 """
 
 import os
+from collections import deque
 
-from plue_session.errors import NotFound
+from plue_session.errors import gone
 from plue_session.model import EVENT_NUMBER, LogRow
-from plue_session.primitives import allocate_lock, get_ident
+from plue_session.primitives import allocate_lock
 from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, quote
 
+#: Changes that one group has at most.
+GROUP = 256
 #: Rows read from the log at a time when another process has written, and characters of them after which no more is.
 TAIL_PAGE, TAIL_SIZE = 512, 4 << 20
 #: Own events between two looks at what may be trimmed.
 TRIM_EVERY = 256
 #: Sessions whose events are counted between trims.
 TRIM_SESSIONS = 4096
+#: What has become of a session that was erased.
+GONE = object()
+
+
+class Queued:
+    """One change that waits to be written; its `outcome` is what it returned, or the exception that it ended with."""
+
+    __slots__ = ("change", "outcome")
+
+    def __init__(self, change):
+        self.change, self.outcome = change, None
+
+    def start(self):
+        """Return whether it is still wanted: its group begins, and then it takes effect."""
+        return True
+
+    def end(self):
+        """Take note of the outcome: it is durable, and was told. Called once, by whoever led; must not fail."""
+
+
+class Awaited(Queued):
+    """A change whose thread waits for the end."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self, change):
+        super().__init__(change)
+        self.ended = allocate_lock()
+        self.ended.acquire()
+
+    def end(self):
+        self.ended.release()
 
 
 class Writer:
-    """The writer of one store. Thread-safe: whoever calls `run` or `batch` is the writer for that long."""
+    """The writer of one store. Thread-safe.
 
-    def __init__(self, store, publisher, clock, replay_limit=2048, replay_age_ms=120_000):
+    `wake()`, when given, has another thread call `lead`, and returns whether it will: a thread that came with a change
+    of its own leaves there what others have queued meanwhile.
+    """
+
+    def __init__(self, store, publisher, clock, replay_limit=2048, replay_age_ms=120_000, wake=None):
         self.store = store
         self.publisher = publisher
         self.clock = clock
+        self._wake = wake
         self._replay, self._many = (replay_limit, replay_age_ms), replay_limit // 8
-        self._lock = allocate_lock()
-        self._transaction = None
-        self._owner = None
-        self._last = 0
+        self._queue = deque()
+        self._lock = allocate_lock()  # held by whoever leads
         self._published = store.log_state()[1]
         self._operations = 0
         self._process = os.urandom(5).hex()
@@ -45,64 +84,78 @@ class Writer:
         """The newest log id that was told here."""
         return self._published
 
-    @property
-    def told_since(self):
-        """The log id after which all that the last group changed was told; None when something could not be."""
-        return None if self._missed else self._last
-
+    # -- joining ---------------------------------------------------------------------------------------------------
     def run(self, change):
-        """Run one change and return its result once it is durable. Inside a change of a batch it joins that one."""
-        if self._owner == get_ident():
-            return change(self._transaction)
-        (outcome,) = self.batch([change])
+        """Have one change written, and return its result once it is durable and told."""
+        (outcome,) = self.run_all([change])
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def batch(self, jobs, take_more=None, durable=None):
-        """Run `jobs` (each called with the unit), commit once, publish; return a result or an exception for each.
+    def run_all(self, changes):
+        """Have changes written, in their order and as few groups as can be; return a result or an exception for each."""
+        queued = [Awaited(change) for change in changes]
+        self._queue.extend(queued)
+        if queued:
+            self.lead(until=queued[-1])
+            queued[-1].ended.acquire()  # in order: the others have ended before
+        return [each.outcome for each in queued]
 
-        `take_more`, when given, is called once the store is ours: jobs that arrived while we waited join the group.
-        `durable`, when given, is called once the group is, before anybody hears of it; it must only take a note.
+    def queue(self, queued):
+        """Add a `Queued` change; call `lead` afterwards."""
+        self._queue.append(queued)
+
+    def lead(self, more=None, durable=None, until=None):
+        """Write what is queued, group by group, unless another thread is at it, which then writes that, too.
+
+        `more()`, when given, is called once the store is ours: what arrived while we waited joins the group. `durable()`
+        is called once a group is, before anybody hears of it; it must only take a note. With `until`, a `Queued` of the
+        caller's, the rest is left to others once that has been written.
         """
-        with self._lock:
-            self._owner = get_ident()
+        while self._queue and self._lock.acquire(False):
+            group = []
             try:
-                return self._batch(jobs, take_more, durable)
+                self._write(group, more, durable)
             finally:
-                self._transaction = self._owner = None
+                self._lock.release()
+            for each in group:
+                each.end()
+            if until in group and self._queue and self._wake and self._wake():
+                return
 
     def catch_up(self):
-        """Publish what other processes have committed since we last looked."""
+        """Publish what other processes have committed since we last asked."""
         with self._lock:
             if self._missed or self.store.log_state()[1] > self._published:
                 self._publish_foreign()
+        self.lead()
 
-    def _batch(self, jobs, take_more, durable):
-        outcomes = []
+    def _write(self, group, more, durable):
+        """Write what is queued, at most `GROUP` changes; `group` gets those that were wanted, with their outcomes."""
         effects = []
         store = self.store
         try:
             store.begin()
-            if take_more:
-                jobs = jobs + take_more()
-            outcomes = self._run_all(jobs, effects, False)
-            if outcomes is None:  # one has failed half-way: all again, each in a part that can be undone alone
-                outcomes = []
+            if more:
+                more()
+            self._take(group)
+            if not self._run_all(group, effects, False):  # one has failed half-way: all again, each to be undone alone
                 effects.clear()
                 store.rollback()
                 store.begin()
-                outcomes = self._run_all(jobs, effects, True)
+                self._run_all(group, effects, True)
             last, foreign = self._last, self._last > self._published
             if effects:
                 self._trim(len(effects))
             store.commit()
         except Exception as error:  # the whole group fails alike: nothing of it is stored
             store.rollback()
-            count = max(len(jobs), len(outcomes), 1)
-            return [old if isinstance(old, Exception) else error for old in outcomes] + [error] * (
-                count - len(outcomes)
-            )
+            if not group:
+                self._take(group)
+            for each in group:
+                if not isinstance(each.outcome, Exception):
+                    each.outcome = error
+            return
         if durable:
             durable()
         if foreign or self._missed:
@@ -114,7 +167,13 @@ class Writer:
             self._publish(effects)
         except Exception:  # no memory, most likely: what is committed stays acknowledged
             self._miss(effects[-1][0].id)
-        return outcomes
+
+    def _take(self, group):
+        queue = self._queue
+        while queue and len(group) < GROUP:
+            queued = queue.popleft()
+            if queued.start():
+                group.append(queued)
 
     def _miss(self, last):
         """Note that not all up to log id `last` could be told: it is made up for when everything is next compared."""
@@ -122,17 +181,15 @@ class Writer:
         self._published = last
         self.publisher.lost(last)
 
-    def _run_all(self, jobs, effects, parts):
-        """Run the jobs and return their outcomes. Without `parts` return None when one fails after it has written.
+    def _run_all(self, group, effects, parts):
+        """Run the changes and set their outcomes. Without `parts` return False when one fails after it has written.
 
-        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they
-        write.
+        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they write.
         """
         store = self.store
         self._last = store.last_log_id()
-        self._transaction = transaction = Transaction(self, effects, self._last)
-        outcomes = []
-        for job in jobs:
+        transaction = Transaction(self, effects, self._last)
+        for each in group:
             mark, log_id = len(effects), transaction.log_id
             self._operations += 1
             transaction.begin(self.clock(), f"{self._process}{self._operations:x}")
@@ -141,20 +198,19 @@ class Writer:
             else:
                 written = store.written()
             try:
-                outcome = job(transaction)
+                each.outcome = each.change(transaction)
             except Exception as error:
-                outcome = error
+                each.outcome = error
                 if parts:
                     store.undo()
                     del effects[mark:]
                     transaction.log_id = log_id
                 elif store.written() != written:
-                    return None
+                    return False
             else:
                 if parts:
                     store.release()
-            outcomes.append(outcome)
-        return outcomes
+        return True
 
     def _trim(self, count):
         """Trim now and then: by age always, by number those sessions alone that can have passed the limit
@@ -175,30 +231,29 @@ class Writer:
     # -- telling ---------------------------------------------------------------------------------------------------
     def _publish(self, effects):
         publisher, store_id = self.publisher, self.store.store_id
-        for row, rev_info in effects:
-            if rev_info is None:
+        for row, snapshot in effects:
+            if snapshot is GONE:
                 publisher.gone(row.session_id)
-            elif rev_info[1] is not None:
-                publisher.snapshot(row.session_id, *rev_info)
-            publisher.event(row, store_id)
-            self._published = row.id
-            if rev_info is None:
                 self._counts.pop(row.session_id, None)
             else:
+                if snapshot:
+                    publisher.snapshot(row.session_id, *snapshot)
                 self._counts[row.session_id] = events = self._counts.get(row.session_id, 0) + 1
                 if events > self._many:
                     self._busy.add(row.session_id)
+            publisher.event(row, store_id)
+            self._published = row.id
 
-    def _publish_foreign(self, deadline=None):
+    def _publish_foreign(self, last=None):
         while True:
-            newest = self.store.log_state()[1] if deadline is None else deadline
+            newest = self.store.log_state()[1] if last is None else last
             rows = self.store.events_after(self._published, TAIL_PAGE, TAIL_SIZE)
             # The floor is read after the rows: what was trimmed before they were read is below it.
             if self._missed or self.store.log_state()[0] > self._published:
-                self._resynchronise(deadline)
+                self._resynchronise(last)
                 return
-            if deadline is not None:
-                rows = [row for row in rows if row.id <= deadline]
+            if last is not None:
+                rows = [row for row in rows if row.id <= last]
             if not rows:
                 if newest > self._published:  # up to there all is of other scopes
                     self._published = newest
@@ -209,9 +264,9 @@ class Writer:
                 self.publisher.event(row, self.store.store_id)
                 self._published = row.id
 
-    def _resynchronise(self, deadline):
+    def _resynchronise(self, last):
         """The log does not tell all that others did: compare every snapshot, and let the queues refill or gap."""
-        last = self.store.log_state()[1] if deadline is None else deadline
+        last = self.store.log_state()[1] if last is None else last
         for session_id in self.publisher.known_ids():
             self._refresh(session_id)
         self.publisher.lost(last)
@@ -245,44 +300,41 @@ class Transaction:
         """Return the session, or fail with NOT_FOUND."""
         session = self.store.load(session_id)
         if session is None:
-            raise NotFound(
-                "the session does not exist, or was deleted",
-                "List the sessions to see what there is.",
-                session=session_id,
-            )
+            raise gone(session_id)
         return session
 
     def insert(self, session, data):
-        """Store a new session and record `session.created`."""
-        row = self._event("session.created", session.id, data)
-        session.rev = row.id
-        session.info = info.render(session)
-        self.store.insert(session)
-        self.effects.append((row, (row.id, session.info)))
+        """Store a new session and tell `session.created`."""
+        self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):
-        """Store a changed session and record the event that tells of the change; raises `updated` to now, if it is to
-        `touch`."""
+        """Store a changed session and tell so; raises `updated` to now, if it is to `touch`."""
         if touch:
             session.updated = max(session.updated, self.now)
-        row = self._event(kind, session.id, data)
-        session.rev = row.id
-        session.info = info.render(session)
-        self.store.save(session)
-        self.effects.append((row, (row.id, session.info)))
+        self._put(self.store.save, session, kind, data)
 
     def erase(self, session_id):
-        """Erase the session and record `session.deleted`."""
+        """Erase the session and tell `session.deleted`."""
         self.store.erase(session_id)
-        self.effects.append((self._event("session.deleted", session_id, {"id": session_id}), None))
+        self.effects.append((self._log("session.deleted", session_id, {"id": session_id}), GONE))
 
-    def _event(self, kind, session_id, data):
-        number = EVENT_NUMBER[kind]
+    def emit(self, kind, session_id, data):
+        """Tell an event of any kind, of a session's or (None) of none's."""
+        self.effects.append((self._log(kind, session_id, data), None))
+
+    def _put(self, store, session, kind, data):
+        row = self._log(kind, session.id, data)
+        session.rev = row.id
+        session.info = info.render(session)
+        store(session)
+        self.effects.append((row, (row.id, session.info)))
+
+    def _log(self, kind, session_id, data):
         self.log_id += 1
         row = LogRow(
             self.log_id,
             session_id,
-            number,
+            EVENT_NUMBER[kind],
             self.now,
             f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}',
         )

@@ -58,7 +58,7 @@ class Scenario:
         self.root = self.sessions.create()
         self.other = self.sessions.create()
         self.keyed = self.sessions.get_or_create("keyed")
-        self.secret = json.loads(self.sharing.create(self.other.id))["secret"]
+        self.secret = json.loads(self.sessions.create_share(self.other.id))["secret"]
         self.world.told.take()
 
     def steps(self):
@@ -72,10 +72,10 @@ class Scenario:
             lambda: sessions.update(root, '{"description":"d","addTags":["c"],"base":{"title":"title"}}'),
             lambda: sessions.initialize(root, "p", "m"),
             lambda: sessions.abort(root),
-            lambda: sharing.create(root),
-            lambda: sharing.create(root),
+            lambda: sessions.create_share(root),
+            lambda: sessions.create_share(root),
             lambda: sharing.validate(other, self.secret),
-            lambda: sharing.withdraw(root),
+            lambda: sessions.unshare(root),
             lambda: sessions.open("keyed"),
             lambda: sessions.open(root),
             lambda: json.loads(b"[%b]" % sessions.list()),
@@ -220,13 +220,13 @@ def test_share_key_that_cannot_be_had_shares_nothing(opened):
     world = scenario.world
     sharing, sessions = world.sharing.services, world.sessions.services
     keys, sharing._keys = sharing._keys, NoKey()
-    world.unchanged_by(errors.StoreIo, world.sharing.create, scenario.root.id)
+    world.unchanged_by(errors.StoreIo, world.sessions.create_share, scenario.root.id)
     world.unchanged_by(errors.StoreIo, world.sharing.validate, scenario.other.id, scenario.secret)
-    world.sharing.withdraw(scenario.other.id)  # which needs no key
+    world.sessions.unshare(scenario.other.id)  # which needs no key
     sharing._share_auto = sessions._share_auto = True
     world.unchanged_by(errors.StoreIo, world.sessions.create)
     sharing._keys = keys
-    assert "secret" in world.sharing.create(scenario.root.id)
+    assert "secret" in world.sessions.create_share(scenario.root.id)
 
 
 def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):

@@ -90,8 +90,8 @@ def scenario(world):
     attempt(lambda on: on.sessions.initialize(root.id, "fake", "fake-model"), root)
     fork = attempt(lambda on: on.sessions.fork(root.id), root)
     for each in (root, child):
-        attempt(lambda on, each=each: on.sharing.create(each.id), each) if each else None
-    attempt(lambda on: on.sharing.withdraw(root.id), root)
+        attempt(lambda on, each=each: on.sessions.create_share(each.id), each) if each else None
+    attempt(lambda on: on.sessions.unshare(root.id), root)
     attempt(lambda on: on.sessions.abort(root.id), root, "plue_session_abort")
     attempt(lambda on: on.sessions.get_info(root.id), root)
     elsewhere = world.server._make("elsewhere", "Theirs", None, None, {}, None)

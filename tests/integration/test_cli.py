@@ -101,9 +101,9 @@ def test_an_empty_store_is_no_error(shell):
 def test_list_reads_page_by_page(shell):
     for _ in range(3):
         shell("demo", "--keep")
-    listed = shell.json("list", before="look.PAGE = 2")
+    listed = shell.json("list", before="show.PAGE = 2")
     assert len(listed) == 3 and listed == sorted(listed, key=lambda info: -info["time"]["updated"])
-    assert len(shell("list", before="look.PAGE = 1").out.splitlines()) == 3
+    assert len(shell("list", before="show.PAGE = 1").out.splitlines()) == 3
 
 
 def test_what_a_title_holds_does_not_move_the_cursor(shell):
@@ -151,7 +151,7 @@ def test_a_missing_or_broken_library_is_one_line(shell, tmp_path):
 
 
 def test_an_interrupted_command_ends_with_130(shell, kept):
-    before = "def interrupt(host): raise KeyboardInterrupt\nlook._pages = interrupt"
+    before = "def interrupt(host): raise KeyboardInterrupt\nshow._pages = interrupt"
     assert shell("list", code=130, before=before).err == ""
 
 

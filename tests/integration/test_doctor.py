@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from plue_session.adapters.sqlite import files
 from tests.integration.mounts import mounted
 from tests.integration.shell import answering, attach, attached, configure, demonstrated, kept, project, shell  # noqa: F401
 from tests.opencode.fixtures import soon
@@ -22,7 +23,7 @@ def findings(shell, code, **options):
 def test_doctor_finds_a_used_store_well(shell, kept):
     found = findings(shell, 0)
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    assert "sessions 1, schema 4" in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert f"sessions 1, schema {len(files.MIGRATIONS)}," in found["store"]["text"] and "nobody else" in found["share key"]["text"]
     assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
 
@@ -72,7 +73,7 @@ def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says
 @pytest.mark.requirement("T-09")
 def test_doctor_moves_no_store_aside_that_a_newer_library_has_written(shell, kept, folder):
     with sqlite3.connect(folder / "sessions.db") as database:
-        database.executescript("ALTER TABLE session RENAME TO session_2; DROP TABLE log; PRAGMA user_version = 5;")
+        database.executescript("ALTER TABLE session RENAME TO session_2; DROP TABLE log; PRAGMA user_version = 99;")
     database.close()
     found = findings(shell, 1)["store"]
     assert (

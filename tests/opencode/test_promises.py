@@ -116,8 +116,8 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
     first = prompt(client, session, "hello")
     eventually(lambda: answered(client, session, first), 30)
     do(lambda on: on.sessions.fork(session, first))
-    do(lambda on: on.sharing.create(session))
-    do(lambda on: on.sharing.withdraw(session))
+    do(lambda on: on.sessions.create_share(session))
+    do(lambda on: on.sessions.unshare(session))
     prompt(client, session, "long [wait]")
     while model.started.get(timeout=20) != "long [wait]":
         pass
@@ -201,5 +201,5 @@ def test_the_first_turn_of_a_servers_life_takes_its_time_and_aborted_early_does_
 @pytest.mark.requirement("O-055")
 def test_a_server_that_does_not_share_leaves_it_to_us_and_a_share_that_never_was_can_be_withdrawn(library, client):
     session = library.do(lambda on: on.sessions.create()).id
-    assert "secret" in json.loads(library.do(lambda on: on.sharing.create(session), session))
+    assert "secret" in json.loads(library.do(lambda on: on.sessions.create_share(session), session))
     assert client.unshare(session, soon()).share_url is None

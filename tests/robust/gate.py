@@ -236,7 +236,7 @@ def _sleep(gate, connection):
     """Wait until the client leaves, or the stall is over."""
     released, deadline = gate.released, time.monotonic() + 60
     connection.settimeout(0.1)
-    while time.monotonic() < until and not released.is_set():
+    while time.monotonic() < deadline and not released.is_set():
         try:
             if connection.recv(1) == b"":
                 raise OSError

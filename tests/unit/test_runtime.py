@@ -83,7 +83,7 @@ def test_coming_going_and_warnings_are_told_but_not_stored():
 
 def test_a_gap_says_from_where_to_where_and_how_things_stand():
     runtime = run({"store": "memory"})
-    session = runtime.sessions.create()
+    session = runtime.writer.run(runtime.sessions.create().preview)
     gap = json.loads('{"x":0' + runtime.gap_tail(0, 7))["data"]
     assert gap["reason"] == "trimmed" and gap["latestRevision"] == 7
     assert gap["requestedCursor"] != gap["latestCursor"]

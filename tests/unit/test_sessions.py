@@ -122,7 +122,7 @@ def test_automatic_sharing_takes_roots_and_leaves_children(build):
     assert world.told.take() == [("session.created", {"id": root.id}), ("session.shared", {"id": root.id, "url": url})]
     child = world.sessions.create(root.id)
     assert "share" not in world.info(child) and len(world.told.take()) == 1
-    assert json.loads(world.sharing.create(root.id))["url"] == url
+    assert json.loads(world.sessions.create_share(root.id))["url"] == url
 
 
 # -- find --------------------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def test_delete_erases_descendants_before_their_parents(world):
     root, other = world.sessions.create(), world.sessions.create()
     left, right = world.sessions.create(root.id), world.sessions.create(root.id)
     leaf = world.sessions.create(left.id)
-    world.sharing.create(leaf.id)
+    world.sessions.create_share(leaf.id)
     world.told.take()
     world.sessions.delete(root.id)
     events = world.told.take()
@@ -345,16 +345,16 @@ def test_delete_erases_descendants_before_their_parents(world):
 def test_everything_answers_not_found_after_a_delete(world):
     session = world.sessions.get_or_create("k")
     world.sessions.delete(session.id)
-    calls = world.sessions, world.sharing
+    calls = world.sessions
     for call, *arguments in (
-        (calls[0].update_title, "t"),
-        (calls[0].update, '{"title":"t"}'),
-        (calls[0].initialize, "p", "m"),
-        (calls[0].abort,),
-        (calls[0].delete,),
-        (calls[0].open,),
-        (calls[1].create,),
-        (calls[1].withdraw,),
+        (calls.update_title, "t"),
+        (calls.update, '{"title":"t"}'),
+        (calls.initialize, "p", "m"),
+        (calls.abort,),
+        (calls.delete,),
+        (calls.open,),
+        (calls.create_share,),
+        (calls.unshare,),
     ):
         assert world.unchanged_by(NotFound, call, session.id, *arguments).session == session.id
     assert world.sessions.get_or_create("k").id != session.id

@@ -22,7 +22,7 @@ def session(world):
 
 
 def share(world, session):
-    return json.loads(world.sharing.create(session.id))
+    return json.loads(world.sessions.create_share(session.id))
 
 
 def refused(world, session_id, secret):
@@ -106,7 +106,7 @@ def test_every_refusal_says_the_same(world, session):
     world.now += DAY
     messages.add(refused(world, session.id, secret))
     world.now -= DAY
-    world.sharing.withdraw(session.id)
+    world.sessions.unshare(session.id)
     messages.add(refused(world, session.id, secret))
     assert len(messages) == 1 and secret not in messages.pop()
 
@@ -134,19 +134,19 @@ def test_a_malformed_id_is_a_wrong_parameter(world):
 
 @pytest.mark.requirement("P-100")
 def test_unshare_removes_the_share_and_tells_once(world, session):
-    world.sharing.withdraw(session.id)
+    world.sessions.unshare(session.id)
     assert world.told.calls == []
     share(world, session)
     world.told.take()
-    world.sharing.withdraw(session.id)
+    world.sessions.unshare(session.id)
     assert "share" not in world.info(session) and world.store.share(session.id) is None
     assert world.told.take() == [("session.unshared", {"id": session.id})]
-    world.sharing.withdraw(session.id)
+    world.sessions.unshare(session.id)
     assert world.told.calls == []
 
 
 def test_a_share_of_an_unknown_session_is_not_found(world):
-    for call in (world.sharing.create, world.sharing.withdraw):
+    for call in (world.sessions.create_share, world.sessions.unshare):
         world.unchanged_by(NotFound, call, "session_1")
 
 
@@ -155,22 +155,20 @@ def test_a_key_that_cannot_be_had_shares_nothing(world, session):
         def load(self):
             raise StoreIo("no key")
 
-    broken = Sharing(world.writer, world.store, Broken(), world.settings)
-    world.unchanged_by(StoreIo, broken.create, session.id)
-    world.sessions.services._sharing, world.sessions.services._share_auto = broken, True
-    world.unchanged_by(StoreIo, world.sessions.create)
+    broken = World(store=world.store, keys=Broken())
+    broken.unchanged_by(StoreIo, broken.sessions.create_share, session.id)
+    broken = World({"share": {"auto": True}}, world.store, Broken())
+    broken.unchanged_by(StoreIo, broken.sessions.create)
 
 
 @pytest.mark.requirement("P-142", "P-097")
 def test_a_copy_of_the_database_alone_opens_no_share(tmp_path):
     def open_world(folder):
-        world = World(store=SqliteStore(str(folder), "embedded"))
-        world.sharing = Sharing(world.writer, world.store, ShareKeyFile(str(folder)), world.settings)
-        return world
+        return World(store=SqliteStore(str(folder), "embedded"), keys=ShareKeyFile(str(folder)))
 
     ours = open_world(tmp_path / "ours")
     session = ours.sessions.create()
-    secret = json.loads(ours.sharing.create(session.id))["secret"]
+    secret = json.loads(ours.sessions.create_share(session.id))["secret"]
     ours.sharing.validate(session.id, secret)
     ours.store.close()
     copy = tmp_path / "copy"

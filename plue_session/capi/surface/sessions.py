@@ -58,7 +58,7 @@ def plue_session_create_with(runtime, options_json: Options) -> NewSession:
     return runtime.sessions.create_with(options_json)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_get_or_create(runtime, key: Key) -> NewSession:
     """Return the session with this key, creating it if there is none: one session per key, also when threads and
     processes race. Keys are kept here: a server is asked only for what is new.
@@ -181,7 +181,7 @@ def plue_session_count(runtime, query_json: Query) -> Count:
     return runtime.sessions.count(query_json)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
     """Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
 
@@ -193,7 +193,7 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
@@ -226,7 +226,7 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, 
     return runtime.sessions.initialize(session, provider_id, model_id)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
@@ -241,7 +241,7 @@ def plue_session_delete(runtime, session: SessionHandle) -> Status:
     return runtime.sessions.delete(session)
 
 
-@export(time="remote", executor="commit", away="urgent")
+@export(time="remote", executor="commit", away="urgent", interrupts=True)
 def plue_session_abort(runtime, session: SessionHandle) -> Status:
     """End what is in flight for the session.
 
@@ -272,7 +272,7 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) ->
     return runtime.sessions.abort_turn(session, turn_id)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
@@ -286,10 +286,10 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
     :opencode: POST /session/{id}/share
     """
-    return runtime.sharing.create(session)
+    return runtime.sessions.create_share(session)
 
 
-@export(time="remote", executor="commit", turn=True)
+@export(time="remote", executor="commit", exclusive=True)
 def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     """Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
 
@@ -297,7 +297,7 @@ def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
     :opencode: DELETE /session/{id}/share
     """
-    return runtime.sharing.withdraw(session)
+    return runtime.sessions.unshare(session)
 
 
 @export(time="local", executor="read")

@@ -80,7 +80,7 @@ class Mirror:
         """Run changes in groups, so that others' come in between; return a result or an exception for each."""
         outcomes = []
         for start in range(0, len(changes), CHUNK):
-            outcomes += self._writer.batch(changes[start : start + CHUNK])
+            outcomes += self._writer.run_all(changes[start : start + CHUNK])
         return outcomes
 
     def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None):

@@ -31,7 +31,7 @@ def test_delete_erases_the_family_in_one_go_and_tells_once_each(world, events):
 def test_what_waits_for_the_writer_while_a_session_ends_does_not_bring_it_back(world):
     session = world.create()
     remote = world.server.get(session.id, time.monotonic() + 5)
-    ended, late = world.writer.batch(  # in one commit
+    ended, late = world.writer.run_all(  # in one commit
         [
             lambda transaction: world.mirror.erase(transaction, session.id),
             lambda transaction: world.mirror.merge(transaction, remote),

@@ -9,8 +9,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.services.call_context import CallContext
-from plue_session.services.remote_sessions import RemoteSessions
+
+from plue_session.services.operations.create import token_of
 from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
 
@@ -131,8 +131,7 @@ def give_key(world, made):
 
 
 def test_one_session_per_key_also_when_another_process_is_faster(world):
-    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
-        token = on.sessions._token_of("key")
+    token = token_of(world.store.store_id, "key")
 
     world.server.during["create"] = lambda: take_key(world, token)
     found = world.do(lambda on: on.sessions.get_or_create("key"))
@@ -146,8 +145,7 @@ def test_one_session_per_key_also_when_another_process_is_faster(world):
 @pytest.mark.parametrize("found", ["before it would be made", "for the one whose answer was lost"])
 def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_the_answer(world, found):
     """Both find it by the token that they share: whoever records it second must not take it back from the first."""
-    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
-        token = on.sessions._token_of("key")
+    token = token_of(world.store.store_id, "key")
     if found == "before it would be made":
         world.server.during["find_created"] = lambda: give_key(world, theirs)
         theirs = world.server.create(token, time.monotonic() + 5)
@@ -163,8 +161,7 @@ def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_th
 
 def test_what_was_found_and_not_made_is_not_taken_back_whatever_fails(world):
     """It is of a process that is about to record it."""
-    with CallContext(world.remote, "test", None, time.monotonic() + 5) as on:
-        theirs = world.server.create(on.sessions._token_of("key"), time.monotonic() + 5)
+    theirs = world.server.create(token_of(world.store.store_id, "key"), time.monotonic() + 5)
     world.store.save = world.store.insert = lambda session: (_ for _ in ()).throw(errors.StoreIo("the disk is full"))
     with pytest.raises(errors.StoreIo):
         world.do(lambda on: on.sessions.get_or_create("key"))
@@ -201,15 +198,9 @@ def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(worl
 
 
 def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
-    world.writer.run, run = None, world.writer.run
-    with pytest.raises(TypeError):  # the process dies after the server has answered
-        world.hold_back()
-        world.server.during["create"] = lambda: None
-        session_call = world.calls.begin("test", None, time.monotonic() + 5)
-        sessions = RemoteSessions(world.remote, session_call)
-        sessions._create({}, sessions._token_of("key"))
-    world.calls.end(session_call)
-    world.writer.run = run
+    # The process died after the server had answered.
+    world.hold_back()
+    world.server.create(token_of(world.store.store_id, "key"), time.monotonic() + 5)
     world.reconcile()
     (orphan,) = world.server.sessions
     assert world.do(lambda on: on.sessions.get_or_create("key")).id == orphan
@@ -286,8 +277,7 @@ def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
 @pytest.mark.requirement("P-176")
 def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
     first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
-    with CallContext(first.remote, "test", None, time.monotonic() + 5) as on:
-        token = on.sessions._token_of("key")
+    token = token_of(first.store.store_id, "key")
     orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
     first.store.close()
     second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)

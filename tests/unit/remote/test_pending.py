@@ -44,9 +44,9 @@ def test_a_withdrawal_is_told_to_the_server_by_the_next_process(dying):
     world, next_life = dying
     world.server.shares = True
     session = world.create()
-    world.do(lambda on: on.sharing.create(session.id), session.id)
+    world.do(lambda on: on.sessions.create_share(session.id), session.id)
     world.server.fail["unshare"] = AWAY
-    world.do(lambda on: on.sharing.withdraw(session.id), session.id)
+    world.do(lambda on: on.sessions.unshare(session.id), session.id)
     second = next_life()
     assert json.loads(second.sync.status())["pending"] == 1 and second.server.sessions[session.id].share_url
     done(second)
@@ -57,10 +57,10 @@ def test_a_share_made_anew_is_not_withdrawn_by_the_next_process(dying):
     world, next_life = dying
     world.server.shares = True
     session = world.create()
-    world.do(lambda on: on.sharing.create(session.id), session.id)
+    world.do(lambda on: on.sessions.create_share(session.id), session.id)
     world.server.fail["unshare"] = AWAY
-    world.do(lambda on: on.sharing.withdraw(session.id), session.id)
-    world.do(lambda on: on.sharing.create(session.id), session.id)
+    world.do(lambda on: on.sessions.unshare(session.id), session.id)
+    world.do(lambda on: on.sessions.create_share(session.id), session.id)
     second = next_life()
     done(second)
     assert second.server.sessions[session.id].share_url == second.info(session)["share"]["url"]
@@ -172,9 +172,9 @@ def test_what_is_pending_goes_with_its_session(dying):
     world, _ = dying
     world.server.shares = True
     session = world.create()
-    world.do(lambda on: on.sharing.create(session.id), session.id)
+    world.do(lambda on: on.sessions.create_share(session.id), session.id)
     world.server.fail["unshare"] = AWAY
-    world.do(lambda on: on.sharing.withdraw(session.id), session.id)
+    world.do(lambda on: on.sessions.unshare(session.id), session.id)
     assert world.store.count_operations() == 1
     world.do(lambda on: on.sessions.delete(session.id), session.id)
     assert world.store.count_operations() == 0

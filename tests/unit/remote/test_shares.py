@@ -10,11 +10,11 @@ from tests.remote_world import AWAY, RemoteWorld, unchanged_by
 
 
 def share(world, session):
-    return json.loads(world.do(lambda on: on.sharing.create(session.id), session.id))
+    return json.loads(world.do(lambda on: on.sessions.create_share(session.id), session.id))
 
 
 def unshare(world, session):
-    world.do(lambda on: on.sharing.withdraw(session.id), session.id)
+    world.do(lambda on: on.sessions.unshare(session.id), session.id)
 
 
 @pytest.mark.requirement("P-099", "P-098", "P-102")

@@ -7,7 +7,7 @@ import pytest
 from plue_session.errors import Busy, NotFound, StoreIo
 from plue_session.model import Session
 from plue_session.services import writer as module
-from plue_session.services.writer import Writer
+from plue_session.services.writer import Queued, Writer
 from tests.recording import RecordingPublisher
 
 
@@ -41,7 +41,7 @@ def second_writer(world):
 
 @pytest.mark.requirement("P-144", "P-132")
 def test_a_change_that_fails_leaves_no_trace_and_does_not_disturb_its_neighbours(world):
-    first, failed, last = world.writer.batch([create, refuse, create])
+    first, failed, last = world.writer.run_all([create, refuse, create])
     assert isinstance(failed, NotFound)
     assert world.told.take() == [("session.created", {"id": first}), ("session.created", {"id": last})]
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2]
@@ -57,14 +57,14 @@ def test_a_change_that_fails_before_it_writes_does_not_make_the_others_run_again
     def fail(transaction):
         transaction.load("session_1")
 
-    outcomes = world.writer.batch([count, fail, count])
+    outcomes = world.writer.run_all([count, fail, count])
     assert len(runs) == 2 and isinstance(outcomes[1], NotFound) and len(world.told.take()) == 2
 
 
 def test_a_change_that_fails_half_way_makes_the_others_run_again_with_the_same_result(world):
     first = world.writer.run(create)
     world.told.take()
-    second, failed, renamed = world.writer.batch([create, refuse, rename(first, "kept")])
+    second, failed, renamed = world.writer.run_all([create, refuse, rename(first, "kept")])
     assert isinstance(failed, NotFound) and renamed is None
     assert world.told.take() == [
         ("session.created", {"id": second}),
@@ -80,7 +80,7 @@ def test_nothing_is_told_before_it_is_durable_and_then_in_the_order_of_the_chang
     commit = world.store.commit
     world.store.commit = lambda: (seen.append(list(world.told.calls)), commit())
     world.told.take()
-    world.writer.batch([rename(session_id, "one"), rename(session_id, "two")])
+    world.writer.run_all([rename(session_id, "one"), rename(session_id, "two")])
     assert seen == [[]]
     assert [data["title"] for _, data in world.told.take()] == ["one", "two"]
 
@@ -89,7 +89,7 @@ def test_a_commit_that_fails_fails_the_whole_group_and_tells_nobody(world):
     world.writer.run(create)
     world.told.take()
     commit, world.store.commit = world.store.commit, fail_with(StoreIo("disk full"))
-    first, second = world.writer.batch([create, refuse])
+    first, second = world.writer.run_all([create, refuse])
     world.store.commit = commit
     assert isinstance(first, StoreIo) and isinstance(second, NotFound)
     assert world.told.calls == []
@@ -107,27 +107,99 @@ def fail_with(error):
 
 def test_a_store_that_cannot_be_locked_fails_the_group(world):
     world.store.begin = fail_with(Busy("locked"))
-    outcomes = world.writer.batch([create, create])
+    outcomes = world.writer.run_all([create, create])
     assert [type(outcome) for outcome in outcomes] == [Busy, Busy]
     with pytest.raises(Busy):
         world.writer.run(create)
 
 
-def test_jobs_that_arrive_while_the_store_is_waited_for_join_the_group(world):
-    outcomes = world.writer.batch([create], lambda: [create, create])
+class Noted(Queued):
+    """A change whose outcome nobody's thread waits for."""
+
+    def __init__(self, change, outcomes, wanted=True):
+        super().__init__(change)
+        self._outcomes, self._wanted = outcomes, wanted
+
+    def start(self):
+        return self._wanted
+
+    def end(self):
+        self._outcomes.append(self.outcome)
+
+
+def test_changes_that_arrive_while_the_store_is_waited_for_join_the_group(world):
+    outcomes, late = [], [create, create]
+    world.writer.queue(Noted(create, outcomes))
+    world.writer.lead(lambda: [world.writer.queue(Noted(late.pop(), outcomes)) for _ in list(late)])
     assert len(set(outcomes)) == 3
     assert len({row.time for row in world.store.events_after(0, 10)}) == 1
 
 
-def test_a_change_made_inside_a_change_belongs_to_it(world):
-    def outer(transaction):
-        create(transaction)
-        world.writer.run(create)
-        raise NotFound("both are undone")
+def test_a_change_that_is_no_longer_wanted_when_its_group_begins_is_not_made(world):
+    outcomes = []
+    for wanted in (True, False, True):
+        world.writer.queue(Noted(create, outcomes, wanted))
+    world.writer.lead()
+    assert len(outcomes) == 2 and len(world.told.take()) == 2
 
-    (outcome,) = world.writer.batch([outer])
-    assert isinstance(outcome, NotFound)
-    assert world.told.calls == [] and world.store.events_after(0, 10) == []
+
+@pytest.mark.requirement("P-144")
+def test_threads_that_come_while_another_one_writes_share_the_next_commit(world):
+    """Each would have one of its own otherwise: that is what a burst of events costs."""
+    commit, commits, entered, go = world.store.commit, [], threading.Event(), threading.Event()
+
+    def slow():
+        commits.append(threading.get_ident())
+        if len(commits) == 1:
+            entered.set()
+            assert go.wait(10)
+        commit()
+
+    world.store.commit = slow
+    first = threading.Thread(target=world.writer.run, args=(create,))
+    first.start()
+    assert entered.wait(10)
+    others = [threading.Thread(target=world.writer.run, args=(create,)) for _ in range(20)]
+    for thread in others:
+        thread.start()
+    while len(world.writer._queue) < len(others):  # they have nothing else to say
+        threading.Event().wait(0.001)
+    go.set()
+    for thread in (first, *others):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(commits) == 2 and len(world.store.events_after(0, 100)) == 21
+
+
+def test_who_came_with_a_change_leaves_what_others_have_queued_meanwhile_to_the_one_who_is_there_for_it(build):
+    world = build()
+    woken, outcomes = [], []
+    writer = Writer(world.store, world.told, lambda: world.now, wake=lambda: woken.append(True) or True)
+
+    def change(transaction):
+        writer.queue(Noted(create, outcomes))
+
+    writer.run(change)
+    assert woken == [True] and outcomes == []
+    writer.lead()
+    assert len(outcomes) == 1
+
+
+def test_where_nobody_is_there_for_it_whoever_leads_writes_it_all(build):
+    world = build()
+    outcomes = []
+    writer = Writer(world.store, world.told, lambda: world.now, wake=lambda: False)
+    writer.run(lambda transaction: writer.queue(Noted(create, outcomes)))
+    assert len(outcomes) == 1
+
+
+def test_an_event_of_another_kind_than_sessions_is_told_with_the_change_that_it_is_of(world):
+    def change(transaction):
+        transaction.emit("operation.completed", None, {"operation": 7})
+
+    world.writer.run(change)
+    assert world.told.take() == [("operation.completed", {"operation": 7})]
+    assert [row.session_id for row in world.store.events_after(0, 10)] == [None]
 
 
 def test_the_events_of_one_operation_share_a_correlation_id_and_others_do_not(world):
@@ -135,7 +207,7 @@ def test_the_events_of_one_operation_share_a_correlation_id_and_others_do_not(wo
         create(transaction)
         create(transaction)
 
-    world.writer.batch([two, create])
+    world.writer.run_all([two, create])
     ids = [row.tail.split('"correlationId":')[1].split(",")[0] for row in world.store.events_after(0, 10)]
     assert ids[0] == ids[1] != ids[2]
 
@@ -238,28 +310,6 @@ def test_what_could_not_be_read_of_the_others_is_made_up_for_and_fails_nobody(wo
     world.told.take()
     world.writer.catch_up()
     assert world.told.calls == []
-
-
-def test_a_session_that_was_found_and_then_deleted_by_another_process_does_not_count_as_shown(world):
-    """Its rev is newer than what was told here, but no event of it is in the log any more that would have shown it."""
-    other = second_writer(world)
-    session_id = other.run(create)
-    (found,) = world.writer.batch(
-        [lambda transaction: transaction.load(session_id)],
-        durable=lambda: other.run(lambda transaction: transaction.erase(session_id)),
-    )
-    assert ("snapshot", session_id) not in [call[:2] for call in world.told.calls]
-    assert found.rev <= world.writer.told_since
-    made = world.writer.run(create)
-    assert world.store.info(made)[0] > world.writer.told_since and ("snapshot", made) in [
-        call[:2] for call in world.told.calls
-    ]
-
-
-def test_when_something_could_not_be_told_nothing_counts_as_shown(world):
-    world.told.event = fail_with(MemoryError())
-    world.writer.run(create)
-    assert world.writer.told_since is None
 
 
 @pytest.mark.requirement("L-172")

@@ -1,0 +1,241 @@
+"""The Python side of the boundary: what a request asks for, and how it ends.
+
+There is one `Boundary` per process, made inside the embedded interpreter (embedded.py). Nothing that happens here
+prints or escapes: a failure of any kind ends as the error of the call that met it.
+"""
+
+import sys
+from itertools import count
+
+from plue_session import errors, threads
+from plue_session.capi import executors
+from plue_session.capi.held import Held
+from plue_session.capi.surface import TABLE, fingerprint
+from plue_session.capi.types import TYPES
+from plue_session.rules.jsontext import dumps
+from plue_session.services.later import Later
+from plue_session.services.writer import Queued
+
+#: What a caller is told when there is no room to put together what the matter is.
+OUT_OF_MEMORY = b"out of memory. Free some and try again."
+
+
+class Export:
+    """One exported function: its body, and how its values cross."""
+
+    __slots__ = ("name", "body", "crossings", "texts", "kind")
+
+    def __init__(self, body):
+        *notes, (_, result) = body.__annotations__.items()
+        self.name, self.body = body.__name__, body
+        self.crossings = [(TYPES[note], name) for name, note in notes]
+        self.texts = list(enumerate(crossing for crossing in self.crossings if crossing[0].check))
+        self.kind = TYPES[result].kind
+
+
+EXPORTS = [Export(body) for body, attributes in TABLE.values() if attributes["executor"]]
+
+
+class Posted(Queued):
+    """The change of a caller that waits in C."""
+
+    __slots__ = ("boundary", "request")
+
+    def __init__(self, change, boundary, request):
+        super().__init__(change)
+        self.boundary, self.request = boundary, request
+
+    def start(self):
+        return not self.boundary.lib.core__begin(self.request)
+
+    def end(self):
+        self.boundary.finish(self.request, self.outcome)
+
+
+def describe(error):
+    """Say what an unexpected exception was and where it came from."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def translate(error):
+    """Return the `PlueError` that a C caller gets for any exception."""
+    if isinstance(error, errors.PlueError):
+        return error
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error) == "can't allocate lock":
+        return errors.StoreIo("out of memory", "Free some and try again.")
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
+    if isinstance(error, OSError):
+        return errors.StoreIo(
+            f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
+            "Check the file, its permissions and the free space, and try again.",
+        )
+    return errors.Unknown(f"internal error, {describe(error)}", "Please report it.")
+
+
+class Boundary:
+    """What the library's threads take from C and give back, for one process. Thread-safe."""
+
+    def __init__(self, ffi, lib):
+        if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
+            raise RuntimeError("the library and the Python package beside it are of different builds")
+        self.ffi, self.lib = ffi, lib
+        self.runtime = self.publisher = self.refilling = None
+        self.held = Held(ffi, lib, self.guarded)
+        self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
+        threads.make = self.start_thread
+        self.serve = executors.table(lib)
+
+    def run(self, executor, generation):
+        """Serve an executor until it is closed, and return 0; -1 when that failed: it is to be called again."""
+        if executor == self.lib.CORE_EXECUTOR_NONE:
+            return 0
+        is_work = executor == self.lib.CORE_EXECUTOR_WORK
+        threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
+        if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
+            sys.settrace(threading.gettrace())
+        try:
+            if is_work:
+                self.works.pop(generation)()
+            else:
+                self.serve[executor](self, executor, generation)
+        except BaseException as error:  # not a call's failure: memory is short, or a defect here
+            self.note("error", f"a library thread: {describe(error)}")
+            return 0 if is_work else -1
+        return 0
+
+    def start_thread(self, name, work):
+        """Have a thread of the library do `work`."""
+        number = next(self.numbers)
+        self.works[number] = work
+        if self.lib.core__start_thread(name.encode(), number):
+            del self.works[number]
+            raise RuntimeError("can't start new thread")
+
+    # -- what is asked for -----------------------------------------------------------------------------------------
+    def prepare(self, request):
+        """Return what the body of the request's function makes of its parameters: its result, a `Later` one, an
+        operation, or a function of the call that it is for. What is bad by itself is refused here."""
+        export = EXPORTS[request.operation]
+        texts = iter(self.check(request, export))
+        arguments = [next(texts) if each.check else self.argument(request, each.slot) for each, _ in export.crossings]
+        return export.body(self.runtime, *arguments)
+
+    @staticmethod
+    def export(request):
+        """Return the function that a request calls."""
+        return EXPORTS[request.operation]
+
+    def check(self, request, export):
+        """Return what the services take for the texts of a request, or fail as the first that is bad."""
+        return [each.check(self.argument(request, each.slot, place), name) for place, (each, name) in export.texts]
+
+    def argument(self, request, slot, place=0):
+        """Return an argument from where it is in the request."""
+        if slot == "held":
+            return self.held[request.value]
+        if slot == "bytes":
+            return self.ffi.unpack(request.text[place], request.length[place])
+        if slot in ("number", "value"):
+            return getattr(request, slot)
+        text = request.session if slot == "session" else request.text[place]
+        return self.ffi.string(text).decode() if text else None
+
+    def queue(self, request):
+        """Prepare the change that a request asks for, and queue it; the caller of this leads the writer next."""
+        try:
+            self.runtime.writer.queue(Posted(self.prepare(request).preview, self, request))
+        except BaseException as error:
+            self.finish(request, error)
+
+    # -- how it ends -----------------------------------------------------------------------------------------------
+    def finish(self, request, outcome):
+        """End a request with its result, or with the error that `outcome` is. What is `Later` is told when it is known:
+        the call takes up no thread until then. Never raises: what cannot be delivered is an error of the request."""
+        try:
+            if type(outcome) is Later:
+                outcome.then(lambda known: self.finish(request, known))
+            else:
+                self.deliver(request, EXPORTS[request.operation], outcome)
+        except BaseException as error:  # so C has not got it yet: with that, what is below would end it a second time
+            self.refuse(request, EXPORTS[request.operation].name, error)
+
+    def deliver(self, request, export, outcome):
+        lib = self.lib
+        if isinstance(outcome, BaseException):
+            self.refuse(request, export.name, outcome)
+        elif export.kind == "maybe" and outcome is None:
+            lib.core__finish_text(request, self.ffi.NULL, 0, 0)
+        elif export.kind in ("text", "array", "maybe", "bytes"):
+            data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
+            raw = type(outcome) is not str and export.kind != "bytes"  # it comes from the store as it is
+            if raw and not lib.core_is_utf8(data, len(data)):
+                raise errors.Integrity(
+                    "the store is damaged: what it holds of a session is not UTF-8",
+                    "`plue-session doctor` says more; keep a copy of the store.",
+                )
+            lib.core__finish_text(request, data, len(data), export.kind == "array")
+        elif export.kind == "session":
+            lib.core__finish_handle(request, self.open_handle(outcome if type(outcome) is str else outcome.id))
+        elif type(export.kind) is int:
+            lib.core__finish_handle(request, self.held.handle(export.kind, outcome))
+        else:
+            lib.core__finish_number(request, outcome if export.kind == "count" else 0)
+
+    def open_handle(self, session_id):
+        """Return a new handle of the session, and show what it is. It is read once the handle exists: what changes
+        from then on is published to it, what changed before would be missed."""
+        lib, runtime, name = self.lib, self.runtime, session_id.encode()
+        handle = lib.core__session_acquire(name)
+        if not handle:
+            raise errors.StoreIo("no memory, or no handle, is left", "Destroy handles that are not needed.")
+        try:
+            found = runtime.store.info(session_id)
+            if not found:
+                raise errors.NotFound(
+                    "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id
+                )
+        except BaseException:
+            lib.core__handle_release(handle)
+            raise
+        self.guarded(lambda: self.publisher.snapshot(session_id, *found), "show")
+        if runtime.remote:
+            self.guarded(lambda: lib.core__session_fresh(name, runtime.refreshed(session_id)), "show")
+        return handle
+
+    def refuse(self, request, name, error):
+        """End a request with an error. Never raises."""
+        try:
+            error = translate(error)
+            # It may be the error of others too, that were to be committed together: it is left as it is.
+            session = error.session or (self.ffi.string(request.session).decode() if request.session else None)
+            message = errors.PlueError(error.cause, error.remedy, session=session).message(name)
+            if error.number == errors.Unknown.number:
+                self.note("error", message)
+            number, text = error.number, message.encode("utf-8", "replace").replace(b"\0", b"\xef\xbf\xbd")
+            details = dumps(error.details).encode() if error.details else b""
+        except Exception:  # of memory, most likely: this needs none
+            number, text, details = errors.StoreIo.number, OUT_OF_MEMORY, b""
+        self.lib.core__finish_error(request, number, text, details)
+
+    # -- what nobody waits for -------------------------------------------------------------------------------------
+    def guarded(self, work, name=None):
+        """Do work that no caller waits for; its failure is logged, and it is tried again the next time."""
+        try:
+            work()
+        except Exception as error:
+            message = translate(error).message(name or work.__name__)
+            self.note("warning", message)
+
+    def note(self, level, message):
+        """Log a message if that can be done: never raises."""
+        runtime = self.runtime
+        try:
+            if runtime and runtime.log:
+                runtime.log.write(level, message)
+        except Exception:  # of memory, most likely; what is lost is a line of the log
+            return

@@ -1,0 +1,161 @@
+"""What the library's threads do, one kind of them each: take requests, and what must be done beside them."""
+
+from plue_session.capi.control import control
+from plue_session.services.operations import Operation
+
+#: Requests that are taken at a time.
+BATCH = 256
+#: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
+HEAD_START = 100_000_000
+
+
+def table(lib):
+    """Return what serves each executor, by its number: `serve(boundary, executor, generation)`."""
+    return {
+        lib.CORE_EXECUTOR_CONTROL: control,
+        lib.CORE_EXECUTOR_COMMIT: write,
+        lib.CORE_EXECUTOR_READ: read,
+        lib.CORE_EXECUTOR_REMOTE: ask,
+        lib.CORE_EXECUTOR_URGENT: ask,
+    }
+
+
+def taker(boundary, executor, generation, size=BATCH, take=None):
+    """Return a function that takes what is pending in the executor, as a list."""
+    requests, take = boundary.ffi.new("core_request *[]", size), take or boundary.lib.core__take
+
+    def taken():
+        return list(requests[0 : take(executor, generation, requests, size)])
+
+    return taken
+
+
+def attend(boundary, executor, generation, duties):
+    """Do what the executor is for until it is closed: `duties` are pairs of a signal and of what is then to be done.
+    None of that ends the thread, which all depend on: a request that fails is refused, what else fails is logged and
+    tried again the next time."""
+    wait = boundary.lib.core__wait
+    while signal := wait(executor, generation):
+        for meant, work in duties:
+            if signal & meant:
+                boundary.guarded(work)
+
+
+def write(boundary, executor, generation):
+    """Serve those who change the embedded backend's sessions: as a rule this thread leads the writer."""
+    lib, runtime = boundary.lib, boundary.runtime
+    writer, take = runtime.writer, taker(boundary, executor, generation)
+
+    def gather():
+        for request in take():
+            boundary.queue(request)
+
+    def near():
+        lib.core__near(executor)
+
+    def change():
+        gather()
+        writer.lead(gather, near)
+        boundary.guarded(maintain_soon, "maintain")
+
+    def maintain_soon():
+        if runtime.store.wants_maintenance():
+            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
+
+    def show():
+        """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown
+        is ignored."""
+        for session_id in boundary.publisher.known_ids():
+            found = runtime.store.info(session_id)
+            if found:
+                boundary.publisher.snapshot(session_id, *found)
+
+    signals = lib.CORE_SIGNAL_REQUESTS | lib.CORE_SIGNAL_LEAD
+    attend(
+        boundary,
+        executor,
+        generation,
+        ((signals, change), (lib.CORE_SIGNAL_WAKE, writer.catch_up), (lib.CORE_SIGNAL_SHOW, show)),
+    )
+    writer.lead()  # what others have left to this thread
+
+
+def read(boundary, executor, generation):
+    """Serve readers: lists, pages, opening. Also what no caller waits for (refilling queues, checkpoints), and the check
+    of what others are kept waiting with."""
+    lib, runtime = boundary.lib, boundary.runtime
+    take = taker(boundary, executor, generation, 1)
+    overdue = {
+        other: taker(boundary, other, generation, 1, lib.core__take_overdue)
+        for other in (lib.CORE_EXECUTOR_COMMIT, lib.CORE_EXECUTOR_REMOTE, lib.CORE_EXECUTOR_URGENT)
+    }
+
+    def answer():
+        for request in take():
+            try:
+                outcome = boundary.prepare(request)
+            except BaseException as error:
+                outcome = error
+            boundary.finish(request, outcome)
+
+    def check():
+        for other, take_overdue in overdue.items():
+            while requests := take_overdue():
+                if other == lib.CORE_EXECUTOR_COMMIT:
+                    boundary.queue(requests[0])
+                    runtime.writer.lead()
+                else:
+                    sound(requests[0])
+
+    def sound(request):
+        try:
+            boundary.check(request, boundary.export(request))
+        except BaseException as error:
+            boundary.finish(request, error)
+        else:
+            lib.core__put_back(request)
+
+    def maintain():
+        runtime.store.maintain()
+
+    attend(
+        boundary,
+        executor,
+        generation,
+        (
+            (lib.CORE_SIGNAL_CHECK, check),
+            (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
+            (lib.CORE_SIGNAL_REQUESTS, answer),
+            (lib.CORE_SIGNAL_MAINTAIN, maintain),
+            (lib.CORE_SIGNAL_RELEASED, boundary.held.collect),
+        ),
+    )
+
+
+def ask(boundary, executor, generation):
+    """Serve those whose calls may wait for the server."""
+    lib, runtime, ffi = boundary.lib, boundary.runtime, boundary.ffi
+    take = taker(boundary, executor, generation, 1)
+
+    def answer():
+        for request in take():
+            try:
+                session = ffi.string(request.session).decode() if request.session else None
+                deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
+                with runtime.calls.begin(boundary.export(request).name, session, deadline) as call:
+                    outcome = perform(boundary.prepare(request), call)
+            except BaseException as error:
+                outcome = error
+            boundary.finish(request, outcome)
+            boundary.guarded(maintain_soon, "maintain")
+
+    def perform(work, call):
+        if isinstance(work, Operation):
+            return runtime.executor.run(work, call)
+        return work(call) if callable(work) else work
+
+    def maintain_soon():
+        if runtime.store.wants_maintenance():
+            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
+
+    attend(boundary, executor, generation, ((~0, answer),))

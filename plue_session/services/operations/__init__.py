@@ -1,0 +1,85 @@
+"""Changes that may reach a server, as data: what `Executor` runs."""
+
+import contextlib
+
+from plue_session import errors
+
+
+class Operation:
+    """One change of a session: a name, the session's id (None: it makes one) and arguments.
+
+    `on` are the `services.Services` that it works with, `call` is whose it is (`services.calls.Call`). Four parts carry
+    it out; each may run again, also in another process.
+    """
+
+    def __init__(self, on, session=None):
+        self.on, self.session = on, session
+
+    def check(self, call):
+        """Return whether the server is to be asked. Reads alone; fails if the operation cannot be done."""
+        return True
+
+    def send(self, call):
+        """Make the request, and return what the server answers; that it may be made twice is seen to here."""
+        raise NotImplementedError
+
+    def record(self, transaction, answer):
+        """Make the change that the answer means (None: the server was not asked), and return the operation's result."""
+        return self.preview(transaction)
+
+    def preview(self, transaction):
+        """Make the change that the operation means by itself, and return its result: all there is to do without a
+        server."""
+        raise NotImplementedError
+
+    # -- around them -----------------------------------------------------------------------------------------------
+    def locks(self, call):
+        """Return a context manager that keeps others from what the operation changes."""
+        return self.on.session_locks.hold(self.session, call)
+
+    def refused(self, error):
+        """Raise what the call fails with, or return: then there is no answer, and that is recorded."""
+        raise error
+
+    def undo(self, answer):
+        """Have the server take back what could not be recorded here."""
+
+    def recorded(self, answer, result):
+        """Take note that what the server answered is in the store."""
+        self.on.mirror.recorded(answer, result)
+
+    def done(self, call, result):
+        """Return the call's result, once all else has been done."""
+        return result
+
+
+class Executor:
+    """Runs operations with the server: asked first, then one commit, and only then the world is told."""
+
+    def __init__(self, writer, link):
+        self._writer, self._link = writer, link
+
+    def run(self, operation, call):
+        """Run the operation for a call, and return its result. What the server refuses changes nothing here."""
+        with operation.locks(call):
+            answer = None
+            if operation.check(call):
+                try:
+                    with self._link.asking(operation.session):
+                        answer = operation.send(call)
+                except errors.PlueError as error:
+                    operation.refused(error)
+            try:
+                result = self._writer.run(lambda transaction: operation.record(transaction, answer))
+            except BaseException:
+                if answer is not None:
+                    operation.undo(answer)
+                raise
+            if answer is not None:
+                operation.recorded(answer, result)
+        return operation.done(call, result)
+
+
+def unlocked():
+    """Return a context manager for an operation that keeps nobody from anything."""
+    return contextlib.nullcontext()

@@ -1,0 +1,281 @@
+"""Creating sessions: on the server first, then their records; what cannot be recorded is taken back (P-071, P-176)."""
+
+import contextlib
+import os
+import time
+
+from plue_session import errors
+from plue_session.errors import AlreadyExists, LimitExceeded, NotFound
+from plue_session.model import Session
+from plue_session.rules.jsontext import loads, quote
+from plue_session.services.operations import Operation
+from plue_session.services.operations.share import ask_for_link
+
+#: Seconds in which a session that could not be recorded is taken back from the server.
+TAKE_BACK = 2.0
+#: Failures of a create after which the server may have made the session all the same.
+_LOST = (
+    errors.Connection,
+    errors.Timeout,
+    errors.Aborted,
+    errors.Closed,
+    errors.Server,
+    errors.AccessDenied,
+    errors.LimitExceeded,
+)
+
+
+class Create(Operation):
+    """Creates a session with `fields`, as `rules.parameters.options` gives them; its result is the session."""
+
+    def __init__(self, on, fields, token=None):
+        super().__init__(on)
+        self.fields, self.key, self.token = fields, fields.get("key"), token
+
+    def preview(self, transaction):
+        on, store, now = self.on, transaction.store, transaction.now
+        fields = dict(self.fields)
+        parent_id = fields.get("parent_id")
+        if parent_id is not None and store.load(parent_id) is None:
+            raise NotFound(
+                f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none."
+            )
+        check_room(store, on.limit, self.key, fields.get("role"))
+        number = store.next_number(now)
+        if "role" in fields:
+            fields.update(relay_state="CREATED", relay_active=now)
+        session = Session(number=number, id=f"session_{number}", version=on.version, created=now, updated=now, **fields)
+        transaction.insert(session, told_of(session))
+        if on.share_auto and parent_id is None:
+            on.sharing.share(transaction, session)
+        return session
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def locks(self, call):
+        """Have what is heard of the new session wait: it is found by its token (O-029)."""
+        if self.token is None:  # whose it is, see `Inbox`
+            self.token = f"{self.on.store.store_id}-{os.urandom(12).hex()}"
+        with self.on.session_locks.expect(self.token):
+            yield
+
+    def check(self, call):
+        on, role = self.on, self.fields.get("role")
+        if on.limit is not None or self.key is not None or role is not None:
+            on.writer.run(lambda transaction: check_room(transaction.store, on.limit, self.key, role))
+        return True
+
+    def send(self, call):
+        """OpenCode: POST /session, and what the options ask for besides."""
+        on, fields, server = self.on, self.fields, self.on.server
+        if "provider_id" in fields:
+            server.check_provider(fields["provider_id"], fields["model_id"], call.deadline, call.cancel)
+        made = self._find(call)
+        self._is_found = made is not None
+        if made is None:
+            made = self._make(call)
+        try:
+            shared = ask_for_link(on, made, call) if on.share_auto and made.parent_id is None else None
+        except errors.PlueError:
+            self.undo(made)
+            raise
+        self._link = shared and shared.share_url
+        return shared or made
+
+    def _find(self, call):
+        """Return what an earlier create with this token has made, or None."""
+
+    def _make(self, call):
+        fields = self.fields
+        try:
+            return self.on.server.create(
+                self.token,
+                call.deadline,
+                call.cancel,
+                directory=fields.get("directory"),
+                title=fields.get("title"),
+                parent_id=fields.get("parent_id"),
+                metadata=loads(fields["metadata"]) if "metadata" in fields else None,
+            )
+        except _LOST as error:
+            if (error.details or {}).get("sent") is not False:
+                self._lose()
+            raise
+
+    def _lose(self):
+        """Take note that the server may have made the session: nobody asks for it again, so it is taken back."""
+        self.on.mirror.lose(self.token, self.fields.get("title"))
+
+    def undo(self, answer):
+        """Delete what was made and cannot be recorded. If that fails, too, it is done once the server tells of it."""
+        if self._is_found:  # it may be of a process that is about to record it
+            return
+        on = self.on
+        on.mirror.lose(answer.id)
+        with contextlib.suppress(errors.PlueError):
+            on.follow_ups.take_back(answer.id, time.monotonic() + TAKE_BACK, directory=answer.directory)
+
+    def record(self, transaction, answer):
+        on, fields, store = self.on, self.fields, transaction.store
+        session = store.load(answer.id)  # another process on the store may have heard of it first (O-029)
+        is_new = session is None
+        self._is_ours = is_new or session.key is None or session.key != self.key
+        if not self._is_ours:  # or it has found it by its token, and was faster
+            return session
+        check_room(store, on.limit, self.key, fields.get("role"))
+        if is_new:
+            session = on.mirror.adopted(transaction, answer)
+            if self._link is not None:
+                session.share_url = None  # told of by itself, below
+        session.imported, session.token = False, self.token
+        kept = [name for name in ("key", "description", "tags", "provider_id", "model_id", "role") if name in fields]
+        for name in kept:
+            setattr(session, name, fields[name])
+        if session.role is not None:
+            session.relay_state, session.relay_active = "CREATED", transaction.now
+        if is_new:
+            transaction.insert(session, told_of(session))
+        elif kept:
+            transaction.save(session, "session.updated", {"id": session.id})
+        else:
+            store.save(session)
+        if self._link is not None:
+            session.share_url, session.share_expires = self._link, None
+            transaction.save(session, "session.shared", {"id": session.id, "url": self._link})
+        elif on.share_auto and session.parent_id is None and session.share_url is None:
+            on.sharing.share(transaction, session)
+        return session
+
+    def recorded(self, answer, result):
+        if self._is_ours:
+            super().recorded(answer, result)
+
+
+class GetOrCreate(Create):
+    """Returns the session with a key, created if there is none; raced, also between processes, all get the same one."""
+
+    def __init__(self, on, key):
+        super().__init__(on, {"key": key})
+
+    def preview(self, transaction):
+        return transaction.store.load_by_key(self.key) or super().preview(transaction)
+
+    @contextlib.contextmanager
+    def locks(self, call):
+        """Be alone with the key."""
+        self.token = token_of(self.on.store.store_id, self.key)
+        with self.on.session_locks.hold(("key", self.key), call), super().locks(call):
+            yield
+
+    def check(self, call):
+        self._known = self.on.writer.run(self._load)
+        try:
+            return self._known is None and super().check(call)
+        except AlreadyExists as error:  # another process was faster
+            self._known = self.on.read(error.details["sessionId"])
+            return False
+
+    def _load(self, transaction):
+        """Return the session with the key. One that was created for it when a process died before it could be recorded
+        is given it."""
+        session = transaction.store.load_by_key(self.key)
+        if session is None:
+            session = transaction.store.load_by_token(self.token)
+            if session is None or session.key is not None:
+                return None
+            session.key, session.imported = self.key, False
+            transaction.save(session, "session.updated", {"id": session.id})
+        return session
+
+    def _find(self, call):
+        on = self.on
+        if on.mirror.was_tried(self.token) or not on.sync.has_listed:
+            return on.server.find_created(self.token, call.deadline, call.cancel)
+        return None
+
+    def _lose(self):
+        """Take note of it for the next call with this key, of whatever process: the session is that one's."""
+        self.on.mirror.tried(self.token)
+
+    def record(self, transaction, answer):
+        if answer is None:
+            return self._known
+        holder = transaction.store.load_by_key(self.key)
+        self._is_surplus = holder is not None and holder.id != answer.id  # another process was faster
+        return holder if self._is_surplus else super().record(transaction, answer)
+
+    def recorded(self, answer, result):
+        if self._is_surplus:
+            self.undo(answer)
+        else:
+            super().recorded(answer, result)
+
+
+class Fork(Operation):
+    """Copies a session up to a message (all of it when None); the copy's parent is the session (P-049)."""
+
+    def __init__(self, on, session, message_id):
+        super().__init__(on, session)
+        self.message_id = message_id
+
+    def locks(self, call):
+        self.source = self.on.read(self.session)
+        return self.on.session_locks.expect(self.source.token)
+
+    def check(self, call):
+        on = self.on
+        if on.limit is not None:
+            on.writer.run(lambda transaction: check_room(transaction.store, on.limit))
+        return True
+
+    def send(self, call):
+        """OpenCode: POST /session/{id}/fork."""
+        return self.on.server.fork(
+            self.session, call.deadline, call.cancel, directory=self.source.directory, message_id=self.message_id
+        )
+
+    def record(self, transaction, answer):
+        session = transaction.store.load(answer.id)
+        is_new = session is None
+        if is_new:
+            session = self.on.mirror.adopted(transaction, answer)
+        session.token, session.parent_id, session.is_fork, session.imported = None, self.session, True, False
+        if is_new:
+            transaction.insert(session, told_of(session))
+        else:
+            transaction.save(session, "session.updated", {"id": session.id})
+        return session
+
+    def recorded(self, answer, result):
+        self.on.mirror.refreshed(result.id)
+
+
+def token_of(store_id, key):
+    """Return the token of the create of this key: the same in every process on the store, so that a lost one is
+    found."""
+    from hashlib import sha256
+
+    return f"{store_id}-key-{sha256(f'{store_id}/{key}'.encode()).hexdigest()[:32]}"
+
+
+def told_of(session):
+    """Return what `session.created` tells of a new session."""
+    return {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id}
+
+
+def check_room(store, limit, key=None, role=None):
+    """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached
+    (`LIMIT_EXCEEDED`)."""
+    for what, name, load in (("key", key, store.load_by_key), ("role", role, store.load_by_role)):
+        holder = name and load(name)
+        if holder:
+            raise AlreadyExists(
+                f"the {what} {quote(name)} belongs to session {holder.id}",
+                f"Open that session, or choose another {what}.",
+                details={"sessionId": holder.id},
+            )
+    if limit is not None and store.active_count() >= limit:
+        raise LimitExceeded(
+            f"limits.activeSessions is {limit}, and so many sessions are active or suspended",
+            "Complete, fail or delete one, or raise the limit.",
+        )

@@ -1,0 +1,119 @@
+"""Ending what runs, and sessions themselves."""
+
+import contextlib
+
+from plue_session import errors
+from plue_session.rules import turns
+from plue_session.services import descendants
+from plue_session.services.operations import Operation, unlocked
+
+
+class Delete(Operation):
+    """Ends what runs in a session, then erases it and its descendants in one commit, children before parents, with one
+    `session.deleted` each (P-146)."""
+
+    def preview(self, transaction):
+        transaction.load(self.session)
+        descendants.erase(transaction, self.session)
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    def locks(self, call):
+        on = self.on
+        self.directory = on.read(self.session).directory
+        self.family = descendants.members(on.store.read_children, self.session)
+        return on.session_locks.hold(self.session, call, self.family)
+
+    def send(self, call):
+        """OpenCode: DELETE /session/{id}."""
+        on = self.on
+        elsewhere = {member.directory for each in self.family[1:] if (member := on.store.read(each))}
+        elsewhere -= {self.directory, None}
+        on.server.delete(
+            self.session, call.deadline, call.cancel, directory=self.directory, elsewhere=sorted(elsewhere)
+        )
+        return True
+
+    def refused(self, error):
+        if isinstance(error, errors.NotFound):  # another client was faster: here too it is no more
+            self.on.sync.missing(self.session)
+            raise errors.gone(self.session) from None
+        self.undo(None)
+        raise error
+
+    def record(self, transaction, answer):
+        self.on.mirror.erase(transaction, self.session)
+
+    def undo(self, answer):
+        """Ask for what has become of them: it is not to be guessed."""
+        for member in self.family:
+            self.on.jobs.add("reread", member)
+
+    def recorded(self, answer, result):
+        """The echo of it tells nothing new: they have ended for ever."""
+
+
+class Abort(Operation):
+    """Sets the session's abort flag, ends the calls that are blocked on it, and its turn; returns after the turn's own
+    end (T-01). The flag clears when the next turn starts; set already, nothing happens."""
+
+    def preview(self, transaction):
+        session = transaction.load(self.session)
+        session.abort_mark = turns.abort_mark(transaction.now)
+        if session.aborted:
+            transaction.store.save(session)
+        else:
+            session.aborted = True
+            transaction.save(session, "session.updated", {"id": session.id})
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def locks(self, call):
+        """Nobody is kept away, others are sent home."""
+        on = self.on
+        self.directory = on.read(self.session).directory
+        on.calls.begin_abort(self.session)
+        try:
+            yield
+        finally:
+            on.calls.end_abort(self.session)
+
+    def check(self, call):
+        """The flag comes first. Nothing is asked before the abort is sent: whatever that met, the turn would run on."""
+        self.on.writer.run(self.preview)
+        return True
+
+    def send(self, call):
+        """OpenCode: POST /session/{id}/abort."""
+        on, newest = self.on, []
+        try:
+            on.server.abort(self.session, call.deadline, call.cancel, directory=self.directory, seen=newest.append)
+        finally:  # a turn that may run on is no new one
+            on.follow_ups.mark_abort(
+                self.session, call.deadline, call.cancel, directory=self.directory, mark=newest[0] if newest else None
+            )
+
+    def record(self, transaction, answer):
+        """The mark says it all."""
+
+
+class AbortTurn(Operation):
+    """Ends the turn that this message of the user's began, if it runs; another turn is not touched."""
+
+    def __init__(self, on, session, turn_id):
+        super().__init__(on, session)
+        self.turn_id = turn_id
+
+    def locks(self, call):
+        return unlocked()
+
+    def send(self, call):
+        """OpenCode: POST /session/{id}/abort."""
+        directory = self.on.read(self.session).directory
+        self.on.server.abort(self.session, call.deadline, call.cancel, directory=directory, turn_id=self.turn_id)
+
+    def record(self, transaction, answer):
+        """None of it is kept here."""
+
+    def preview(self, transaction):
+        """None runs without a server: whichever it was, it is over."""
+        transaction.load(self.session)

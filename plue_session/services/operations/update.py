@@ -1,0 +1,123 @@
+"""Changing what a session is: its title, what a patch may set, its provider and model."""
+
+from plue_session.errors import Conflict
+from plue_session.rules import merge, patches
+from plue_session.rules.jsontext import loads
+from plue_session.services.operations import Operation, unlocked
+
+#: Fields of a patch that the server keeps as well.
+SHARED_FIELDS = ("title", "metadata", "archived")
+
+
+class Update(Operation):
+    """Applies a patch, as `rules.patches.parse_patch` gives it; of it the server gets what it keeps, that alone
+    (P-121)."""
+
+    def __init__(self, on, session, patch):
+        super().__init__(on, session)
+        self.patch = patch
+
+    def preview(self, transaction):
+        session, patch = transaction.load(self.session), self.patch
+        if patches.apply_patch(session, patch, transaction.now):
+            data = {"id": session.id}
+            if "title" in patch:
+                data["title"] = session.title
+            transaction.save(session, "session.updated", data)
+        return session
+
+    # -- with a server ---------------------------------------------------------------------------------------------
+    def check(self, call):
+        """`base` is compared with what the server has now (O-024): `CONFLICT` comes before anything is sent."""
+        on, patch = self.on, self.patch
+        self.known = session = on.read(self.session)
+        self.was_automatic = on.server.is_automatic(session.title)
+        if "base" in patch:
+            with on.link.asking(session.id):
+                found = on.server.get(session.id, call.deadline, call.cancel, directory=session.directory)
+            self.known = session = on.mirror.take(found)
+            if not patches.apply_patch(session.copy(), patch, 0):
+                self.patch = {}
+        self.now = on.writer.clock()
+        self.sent = {name: self.patch[name] for name in SHARED_FIELDS if name in self.patch}
+        if "metadata" in self.sent:
+            self.sent.update(metadata=loads(patch["metadata"]), token=session.token)
+        if "archived" in self.sent:
+            self.sent["archived"] = (session.archived or self.now) if patch["archived"] else None
+        return bool(self.sent)
+
+    def send(self, call):
+        """OpenCode: PATCH /session/{id}."""
+        return self.on.server.update(
+            self.session, call.deadline, call.cancel, directory=self.known.directory, **self.sent
+        )
+
+    def record(self, transaction, answer):
+        session, patch = transaction.load(self.session), self.patch
+        if not patch:
+            return session
+        told, before = session.title, shown(session) if session.rev != self.known.rev else None
+        # Over one that is being defended: since then, for a turn that began meanwhile found no automatic title.
+        defended = session.title_defended_at
+        if not merge.is_defended(session, transaction.now):
+            defended = transaction.now if self.was_automatic else None
+        if "title" in patch:
+            session.title_defended_at = None
+        if answer is not None:
+            for kind, data in self.on.mirror.bring(transaction, session, answer):
+                if kind != "session.updated":  # ours tells of the rest
+                    transaction.save(session, kind, data)
+        patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, self.now)
+        if "archived" in self.sent:
+            session.archived = self.sent["archived"]
+        data = {"id": session.id}
+        if "title" in patch:
+            session.title_defended_at = defended
+        if "title" in patch or session.title != told:  # the answer may hold another client's
+            data["title"] = session.title
+        if before == shown(session):  # another process on the store has heard of it meanwhile, and told
+            transaction.store.save(session)
+        else:
+            transaction.save(session, "session.updated", data)
+        return session
+
+
+class Initialize(Operation):
+    """Binds provider and model to a session. The binding is ours: the server is asked whether it can run them, and
+    writes nothing (P-014). The same pair again is fine; another one is `CONFLICT`."""
+
+    def __init__(self, on, session, provider_id, model_id):
+        super().__init__(on, session)
+        self.pair = provider_id, model_id
+
+    def preview(self, transaction):
+        session = transaction.load(self.session)
+        if self._is_free(session):
+            session.provider_id, session.model_id = self.pair
+            transaction.save(session, "session.updated", {"id": session.id})
+
+    def locks(self, call):
+        return unlocked()
+
+    def check(self, call):
+        return self._is_free(self.on.read(self.session))
+
+    def send(self, call):
+        """OpenCode: GET /config/providers."""
+        self.on.server.check_provider(*self.pair, call.deadline, call.cancel)
+
+    def _is_free(self, session):
+        """Return whether the session is bound to no pair yet, False if to this one."""
+        bound = session.provider_id, session.model_id
+        if session.provider_id is not None and bound != self.pair:
+            raise Conflict(
+                f"the session is bound to {'/'.join(bound)}, not {'/'.join(self.pair)}",
+                "Create another session for the other pair.",
+                session=session.id,
+            )
+        return session.provider_id is None
+
+
+def shown(session):
+    """Return what a patch can change of a session."""
+    return session.title, session.description, list(session.tags), session.metadata, session.archived

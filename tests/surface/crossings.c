@@ -1,0 +1,224 @@
+/* Each way in which a value can cross the boundary, by functions that a library has for this alone (extended/). */
+#include "check.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+static const size_t length = 8 << 20;
+
+/* ---- bytes ---- */
+static void *load(plue_session_t session, const char *name, size_t *size)
+{
+    void *data = &data;
+    *size = 77;
+    CHECK((plue_test_load(session, name, &data, size) == 0) == (data != NULL));
+    CHECK(data || !*size);
+    return data;
+}
+
+static void check_bytes(plue_session_t session)
+{
+    static const char binary[] = "a\0b\xff\xc0\x80\0";
+    size_t size;
+    CHECK(plue_test_store(session, "binary", binary, sizeof binary) == sizeof binary);
+    char *data = load(session, "binary", &size);
+    CHECK(size == sizeof binary && !memcmp(data, binary, size));
+    plue_free(data);
+
+    CHECK(plue_test_store(session, "none", binary, 0) == 0 && plue_test_store(session, "null", NULL, 0) == 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK((data = load(session, i ? "none" : "null", &size)) && !size);
+        plue_free(data);
+    }
+
+    char *much = malloc(length);
+    for (size_t i = 0; i < length; i++)
+        much[i] = (char)(i * 7 + i / 251);
+    CHECK(plue_test_store(session, "much", much, length) == (int)length);
+    CHECK((data = load(session, "much", &size)) && size == length && !memcmp(data, much, length));
+    plue_free(data);
+    free(much);
+
+    CHECK_ERROR(plue_test_store(session, "x", NULL, 5) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_SAYS("data is NULL, and its length is 5");
+    CHECK_ERROR(plue_test_store(session, "x", binary, SIZE_MAX) == -1, PLUE_ERROR_LIMIT_EXCEEDED);
+    CHECK_ERROR(plue_test_store(session, "x", binary, ((size_t)1 << 30) + 1) == -1, PLUE_ERROR_LIMIT_EXCEEDED);
+    CHECK_SAYS("data has 1073741825 bytes");
+    CHECK_ERROR(plue_test_store(session, "", binary, 1) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!load(session, "x", &size), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!load(NULL, "x", &size), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!load(session, NULL, &size), PLUE_ERROR_INVALID_PARAM);
+
+    void *out = &size;
+    size = 5;
+    CHECK_ERROR(plue_test_load(session, "binary", NULL, &size) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_SAYS("data is NULL");
+    CHECK(size == 0);
+    CHECK_ERROR(plue_test_load(session, "binary", &out, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_SAYS("length is NULL");
+    CHECK(out == NULL);
+}
+
+/* ---- numbers, and what may be absent ---- */
+static void check_numbers(void)
+{
+    uint64_t numbers[] = {1, UINT32_MAX, (uint64_t)1 << 32, INT64_MAX, (uint64_t)1 << 63, UINT64_MAX};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        CHECK(plue_test_number(numbers[i]) == numbers[i]);
+    CHECK_ERROR(plue_test_number(13) == 0, PLUE_ERROR_NOT_FOUND);
+    CHECK(plue_test_identifier(UINT32_MAX) == UINT32_MAX && plue_test_identifier(7) == 7);
+}
+
+static int visit_some(int64_t number, void *user_data)
+{
+    CHECK(number == (*(int64_t *)user_data)++);
+    return number == 3;
+}
+
+static void check_absent(void)
+{
+    CHECK_ERROR(plue_test_number(13) == 0, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_test_maybe("nothing"), PLUE_OK);
+    CHECK(!strcmp(plue_get_last_error(), "No error") && !strcmp(plue_get_last_error_json(), "{}"));
+    CHECK_ERROR(!plue_test_maybe("fail"), PLUE_ERROR_NOT_FOUND);
+    char *text = plue_test_maybe("some");
+    CHECK(text && !strcmp(text, "some"));
+    plue_free(text);
+    CHECK(plue_get_last_error_code() == PLUE_OK);
+    text = plue_test_maybe("");
+    CHECK(text && !*text);
+    plue_free(text);
+    CHECK_ERROR(!plue_test_maybe(NULL), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_test_maybe("\xff"), PLUE_ERROR_INVALID_PARAM);
+    int64_t seen = 0;
+    CHECK(plue_test_visit(8, visit_some, &seen) == 3.0 / 8 && seen == 4);
+}
+
+/* ---- handles of other kinds ---- */
+static void await_open(int count)
+{
+    for (int i = 0; plue_test_open() != count; i++, pause_ms(5))
+        CHECK(i < 2000);
+}
+
+static void check_kinds(plue_session_t session)
+{
+    plue_observer_t observer = plue_test_observe("one"), other = plue_test_observe("two");
+    plue_basket_t basket = plue_test_fill("apples");
+    CHECK(observer && other && basket && observer != other && plue_test_open() == 3);
+    char *name = plue_test_next(observer, 5), *both = plue_test_weigh(basket, " and pears");
+    CHECK(name && !strcmp(name, "one") && both && !strcmp(both, "apples and pears"));
+    plue_free(name);
+    plue_free(both);
+    CHECK_ERROR(!plue_test_next(other, 0), PLUE_OK);
+    CHECK_ERROR(!plue_test_next(other, -1), PLUE_ERROR_INVALID_PARAM);
+
+    void *wrong[] = {session,
+                     basket,
+                     PLUE_ALL_SESSIONS,
+                     PLUE_CURRENT_SESSION,
+                     (void *)session + 1,
+                     (void *)77,
+                     &observer,
+                     (void *)UINTPTR_MAX,
+                     (void *)observer + 80,
+                     (void *)observer + 1,
+                     (void *)observer + ((uintptr_t)1 << 28)};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        CHECK_ERROR(!plue_test_next(wrong[i], 5), PLUE_ERROR_BAD_HANDLE);
+        CHECK_SAYS("observer handle");
+        plue_test_close(wrong[i]);
+    }
+    CHECK_ERROR(!plue_test_weigh((plue_basket_t)observer, ""), PLUE_ERROR_BAD_HANDLE);
+    CHECK_SAYS("basket handle");
+    CHECK_ERROR(!plue_session_get_info((plue_session_t)observer), PLUE_ERROR_BAD_HANDLE);
+    CHECK_ERROR(plue_session_update_title((plue_session_t)basket, "x") == -1, PLUE_ERROR_BAD_HANDLE);
+    CHECK_ERROR(!plue_test_next(NULL, 5), PLUE_ERROR_INVALID_PARAM);
+    CHECK_SAYS("observer handle is NULL");
+    plue_session_destroy((plue_session_t)observer);
+    plue_session_destroy((plue_session_t)basket);
+    plue_test_close(NULL);
+    CHECK(plue_test_open() == 3);
+
+    plue_test_close(observer);
+    plue_test_close(observer);
+    CHECK_ERROR(!plue_test_next(observer, 5), PLUE_ERROR_BAD_HANDLE);
+    await_open(2);
+    plue_test_close(other);
+    await_open(1); /* the basket goes with the library */
+}
+
+static void check_never_reused(void)
+{
+    static uintptr_t had[2000];
+    int count = part(sizeof had / sizeof *had), before = plue_test_open();
+    for (int i = 0; i < count; i++) {
+        plue_observer_t observer = plue_test_observe(i % 5 ? "short" : "stubborn");
+        had[i] = (uintptr_t)observer;
+        CHECK(observer);
+        plue_test_close(observer);
+    }
+    for (int i = 0; i < count; i++)
+        for (int n = 0; n < i; n++)
+            CHECK(had[i] != had[n]);
+    await_open(before); /* one that fails to close keeps back no other */
+}
+
+static _Atomic(plue_observer_t) shared;
+static atomic_int over;
+
+static void *use_shared(void *unused)
+{
+    while (!atomic_load(&over)) {
+        char *name = plue_test_next(atomic_load(&shared), 5);
+        CHECK(name ? !strcmp(name, "short") : plue_get_last_error_code() == PLUE_ERROR_BAD_HANDLE);
+        plue_free(name);
+    }
+    return unused;
+}
+
+static void check_races(void)
+{
+    int before = plue_test_open();
+    pthread_t threads[4];
+    atomic_store(&shared, plue_test_observe("short"));
+    for (int i = 0; i < 4; i++)
+        threads[i] = run(use_shared, NULL);
+    for (int i = 0; i < part(500); i++) {
+        plue_observer_t old = atomic_load(&shared);
+        atomic_store(&shared, plue_test_observe("short"));
+        plue_test_close(old);
+    }
+    atomic_store(&over, 1);
+    for (int i = 0; i < 4; i++)
+        end(threads[i]);
+    plue_test_close(atomic_load(&shared));
+    await_open(before);
+}
+
+int main(void)
+{
+    size_t size;
+    CHECK_ERROR(!load(NULL, "x", &size), PLUE_ERROR_NOT_INITIALIZED);
+    CHECK_ERROR(plue_test_number(1) == 0, PLUE_ERROR_NOT_INITIALIZED);
+    CHECK_ERROR(!plue_test_maybe("nothing"), PLUE_ERROR_NOT_INITIALIZED);
+    start("");
+    plue_session_t session = plue_session_create(NULL);
+    CHECK(session);
+    check_bytes(session);
+    check_numbers();
+    check_absent();
+    check_kinds(session);
+    check_never_reused();
+    check_races();
+    plue_observer_t observer = plue_test_observe("left");
+    plue_shutdown();
+    plue_test_close(observer);
+    start("");
+    CHECK_ERROR(!plue_test_next(observer, 5), PLUE_ERROR_BAD_HANDLE);
+    CHECK_ERROR(!load(session, "binary", &size), PLUE_ERROR_BAD_HANDLE);
+    await_open(0);
+    check_never_reused();
+    plue_shutdown();
+    return 0;
+}

@@ -1,0 +1,150 @@
+"""A host with queues of its own, for test_crossings.py: `refills.py TREE HOW`. It drains them by hand, so that it knows
+which are behind and empty, and when."""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, sys.argv[1])
+from plue_session.prototypes import load, take
+
+CAPACITY, PAGE = 1024, 256
+plue = load()
+
+
+def begin(limit=8192, sessions=1):
+    config = f'{{"store":"memory","replay":{{"limit":{limit},"ageMs":100000000}}}}'
+    assert plue.plue_init(config.encode()) == 0, plue.plue_get_last_error()
+    return [plue.plue_session_create(None) for _ in range(sessions)]
+
+
+def change(session, count):
+    for number in range(count):
+        assert plue.plue_session_update_title(session, b"%d" % number) == 0, plue.plue_get_last_error()
+
+
+def drain(readers):
+    return [plue.plue_test_drain(reader) for reader in readers]
+
+
+def await_all(readers, count):
+    """Drain until each has got so many events, none of them twice or too early."""
+    until = time.monotonic() + 60
+    while any(got != count for got in drain(readers)):
+        assert min(drain(readers)) >= 0 and max(drain(readers)) <= count and time.monotonic() < until, drain(readers)
+        plue.plue_test_hungry()
+        time.sleep(0.001)
+
+
+def scans_for(rest):
+    """Return how often the log is read for queues that are behind and empty, until they are live, and so many events
+    wait in each."""
+    assert plue.plue_test_scans() == 0
+    plue.plue_test_hungry()
+    until = time.monotonic() + 60
+    while any(plue.plue_test_waiting(reader) != count for reader, count in rest.items()):
+        assert time.monotonic() < until
+    return plue.plue_test_scans()
+
+
+def share():
+    """1,000 queues that are behind at one place cost as many readings of the log as one."""
+    (session,) = begin()
+    plue.plue_test_scans()
+    scans = {}
+    for count in (1, 1000):
+        plue.plue_test_readers(count)
+        readers = range(count)
+        change(session, CAPACITY + 2 * PAGE)
+        assert drain(readers) == [CAPACITY] * count
+        scans[count] = scans_for(dict.fromkeys(readers, 2 * PAGE))
+        change(session, 5)  # they are live again
+        assert drain(readers) == [CAPACITY + 2 * PAGE + 5] * count
+        assert plue.plue_test_scans() == 0
+        plue.plue_test_forget()
+    assert scans == {1: 3, 1000: 3}, scans  # two pages, and that nothing follows
+
+
+def join():
+    """Queues that are further along join when the reading gets to them."""
+    (session,) = begin()
+    plue.plue_test_scans()
+    plue.plue_test_readers(20)
+    change(session, 300)
+    plue.plue_test_readers(20)
+    change(session, CAPACITY + 100)
+    early, late = range(20), range(20, 40)
+    assert drain(early) == [CAPACITY] * 20 and drain(late) == [CAPACITY] * 20
+    scans = scans_for(dict.fromkeys(early, 400) | dict.fromkeys(late, 100))
+    assert drain(early) == [CAPACITY + 400] * 20 and drain(late) == [CAPACITY + 100] * 20
+    assert scans == 3, scans  # not 5
+
+
+def full():
+    """A queue whose reader does not read leaves the others, and gets the rest when it does."""
+    (session,) = begin()
+    plue.plue_test_scans()
+    plue.plue_test_readers(9)
+    change(session, 4 * CAPACITY)
+    await_all(range(8), 4 * CAPACITY)
+    assert plue.plue_test_drain(8) == CAPACITY
+    await_all([8], 4 * CAPACITY)
+    assert [plue.plue_test_gaps(reader) for reader in range(9)] == [0] * 9
+
+
+def far():
+    """A queue that is far behind, and whose reader is as fast as can be, does not keep another one from being live."""
+    (session,) = begin(100_000)
+    plue.plue_test_readers(1)
+    change(session, 20_000)
+    plue.plue_test_readers(1)
+    change(session, CAPACITY + 10)
+    assert drain(range(2)) == [CAPACITY] * 2
+    had = plue.plue_test_race(0, 1)
+    assert had <= 3 * CAPACITY, had
+    await_all([0], 20_000 + CAPACITY + 10)
+    await_all([1], CAPACITY + 10)
+
+
+def trimmed():
+    """Queues at different places whose next events are gone get a gap each, once."""
+    (session,) = begin(16)
+    for _ in range(3):
+        plue.plue_test_readers(2)
+        change(session, 50)
+    plue.plue_test_readers(1)
+    change(session, 2 * CAPACITY)
+    drain(range(7))
+    plue.plue_test_hungry()
+    until = time.monotonic() + 60
+    while [plue.plue_test_gaps(reader) for reader in range(7)] != [1] * 7:
+        assert time.monotonic() < until
+        assert min(drain(range(7))) >= 0
+    before = drain(range(7))
+    change(session, 5)
+    while drain(range(7)) != [got + 5 for got in before]:
+        assert time.monotonic() < until
+    assert [plue.plue_test_gaps(reader) for reader in range(7)] == [1] * 7
+
+
+def sessions():
+    """An event comes with its session's id, live and from the log, and without one when it is of none."""
+    one, other = begin(sessions=2)
+    plue.plue_test_readers(1)
+    for session in (one, other, one):
+        change(session, 1)
+        plue.plue_test_drain(0)
+        assert take(plue, plue.plue_test_session(0)) == take(plue, plue.plue_session_get_id(session))
+    change(one, 2 * CAPACITY)
+    change(other, 1)
+    await_all([0], 3 + 2 * CAPACITY + 1)
+    assert take(plue, plue.plue_test_session(0)) == take(plue, plue.plue_session_get_id(other))
+    plue.plue_shutdown()
+    plue.plue_test_drain(0)
+    assert take(plue, plue.plue_test_session(0)) in (None, "")  # library.shutdown
+
+
+globals()[sys.argv[2]]()
+plue.plue_shutdown()
+sys.stdout.flush()
+os._exit(0)
