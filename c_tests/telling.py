@@ -14,13 +14,6 @@ from plue_session import errors, shipped_runtime
 from plue_session.shipped_runtime import *  # noqa: F403  what else the package takes from there
 
 
-class Nothing:
-    """An operation that changes nothing."""
-
-    def preview(self, transaction):
-        pass
-
-
 class Runtime(shipped_runtime.Runtime):
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -39,7 +32,7 @@ class Runtime(shipped_runtime.Runtime):
             setattr(*((self, "gap_tail", self.fail) if rest == "gap" else (self.store, "events_after", self.stall)))
         else:
             return self.set_title(session_id, title)
-        return Nothing()
+        return None
 
     def fail(self, *_):
         raise errors.StoreIo("the stand-in was asked to fail", "Ask for something else.")

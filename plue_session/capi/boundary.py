@@ -14,6 +14,7 @@ from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
 from plue_session.services.later import Later
+from plue_session.services.operations import Operation
 from plue_session.services.writer import Queued
 
 #: What a caller is told when there is no room to put together what the matter is.
@@ -146,11 +147,15 @@ class Boundary:
         return self.ffi.string(text).decode() if text else None
 
     def queue(self, request):
-        """Prepare the change that a request asks for, and queue it; the caller of this leads the writer next."""
+        """Prepare what a request asks for. A change is queued: the caller of this leads the writer next."""
         try:
-            self.runtime.writer.queue(Posted(self.prepare(request).preview, self, request))
+            work = self.prepare(request)
+            if isinstance(work, Operation):
+                self.runtime.writer.queue(Posted(work.preview, self, request))
+                return
         except BaseException as error:
-            self.finish(request, error)
+            work = error
+        self.finish(request, work)
 
     # -- how it ends -----------------------------------------------------------------------------------------------
     def finish(self, request, outcome):

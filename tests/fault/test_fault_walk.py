@@ -217,16 +217,13 @@ def test_share_key_that_cannot_be_had_shares_nothing(opened):
             raise errors.StoreIo("the share key cannot be read", "Mend it.")
 
     scenario = Scenario(opened())
-    world = scenario.world
-    sharing, sessions = world.sharing.services, world.sessions.services
-    keys, sharing._keys = sharing._keys, NoKey()
+    world = World(store=scenario.world.store, keys=NoKey())
     world.unchanged_by(errors.StoreIo, world.sessions.create_share, scenario.root.id)
     world.unchanged_by(errors.StoreIo, world.sharing.validate, scenario.other.id, scenario.secret)
     world.sessions.unshare(scenario.other.id)  # which needs no key
-    sharing._share_auto = sessions._share_auto = True
-    world.unchanged_by(errors.StoreIo, world.sessions.create)
-    sharing._keys = keys
-    assert "secret" in world.sessions.create_share(scenario.root.id)
+    shares = World({"share": {"auto": True}}, world.store, NoKey())
+    shares.unchanged_by(errors.StoreIo, shares.sessions.create)
+    assert "secret" in scenario.world.sessions.create_share(scenario.root.id)
 
 
 def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
