@@ -14,8 +14,8 @@ HEARD = frozenset(("created", "session", "deleted", "message"))
 
 
 class Inbox:
-    """Thread-safe. What can be decided without the store is; the rest is one change of the writer for each event, and
-    those that have come together share commits."""
+    """Thread-safe. What can be decided without the store is; the rest is one change of the writer for each session, and
+    those of what has come together share commits."""
 
     def __init__(self, store, mirror, session_locks, jobs, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
@@ -31,20 +31,22 @@ class Inbox:
 
     def _record(self, changes):
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
+        sessions = {}
         try:
-            news = [change for change in changes if self._is_news(change)]
-            outcomes = self._mirror.run_all([partial(self._change, change) for change in news])
+            for change in changes:
+                if self._is_news(change):
+                    sessions.setdefault(change.session_id, []).append(change)
+            outcomes = self._mirror.run_all([partial(self._change, each) for each in sessions.values()])
         except Exception as error:
-            news, outcomes = changes, [error] * len(changes)
-        for change, outcome in zip(news, outcomes, strict=True):
-            if isinstance(outcome, errors.NotFound):  # what is heard of a session that has ended
-                continue
-            if isinstance(outcome, Exception):
+            sessions = dict.fromkeys(change.session_id for change in changes)
+            outcomes = [error] * len(sessions)
+        for session_id, outcome in zip(sessions, outcomes, strict=True):
+            if outcome is True:
+                self._mirror.refreshed(session_id)
+            elif outcome and not isinstance(outcome, errors.NotFound):  # which is heard of a session that has ended
                 error = errors.known(outcome)
                 self._log.write("error" if isinstance(error, errors.Unknown) else "warning", error.message("sync"))
-                self._mirror.differs(change.session_id)
-            elif change.kind != "deleted":
-                self._mirror.refreshed(change.session_id)
+                self._mirror.differs(session_id)
 
     def _is_news(self, change):
         """Return whether the store may have to be changed."""
@@ -64,18 +66,22 @@ class Inbox:
         if session is not None and session.aborted:
             self._jobs.add("turn", session_id)
 
-    def _change(self, change, transaction):
-        if change.kind == "deleted":
-            self._mirror.erase(transaction, change.session_id)
-            return
-        unknown = 0.0 if change.kind == "session" else None  # which may come after the session was deleted (O-032)
-        if self._is_being_made(change):  # told of once, by who knows its key, tags or source
-            unknown = SIBLING
-        self._mirror.merge(transaction, change.value, heard=True, unknown=unknown)
+    def _change(self, changes, transaction):
+        """Bring one session to what its events say; return whether it is still there."""
+        for change in changes:
+            if change.kind == "deleted":
+                self._mirror.erase(transaction, change.session_id)
+            else:
+                self._mirror.merge(transaction, change.value, heard=True, unknown=self._unknown(change))
+        return changes[-1].kind != "deleted"
 
-    def _is_being_made(self, change):
-        """Return whether this, if it is new, is a session that another process on the store, or a fork under way here,
-        is about to record."""
+    def _unknown(self, change):
+        """Return after how many seconds a session that has no record is to be asked for; None: it gets one. Told of
+        once, by who knows its key, tags or source, is one that another process on the store, or a fork under way here,
+        is about to record; and an update may come after its session was deleted (O-032)."""
         token = change.value.token
-        made_by_us = token is not None and token.startswith(f"{self._store.store_id}-")
-        return made_by_us or change.kind == "created" and self._session_locks.unnamed
+        if token is not None and token.startswith(f"{self._store.store_id}-"):
+            return SIBLING
+        if change.kind == "created":
+            return SIBLING if self._session_locks.unnamed else None
+        return 0.0

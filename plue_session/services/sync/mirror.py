@@ -218,6 +218,7 @@ class Mirror:
         must not bring them back. Should the commit fail, their records say that they have not."""
         for member in descendants.erase(transaction, session_id) or [session_id]:
             transaction.store.drop_operations_of(member)
+            self._jobs.drop("take back", member)
             self.ended(member, missing)
 
     def ended(self, session_id, missing=False):
@@ -247,9 +248,9 @@ class Mirror:
         """Note that a call has failed though the server has done what it asked, or may have: the session with this id,
         or with this token and title, is taken back when it is seen. Nobody else may have used the token. Does not fail:
         the call has already."""
-        if ids.is_id(name):
-            self._jobs.add("take back", name)
         self._note("take back", name, dumps(title))
+        if ids.is_id(name):
+            self._jobs.add("take back", name, ECHO)  # the call itself may do so first
 
     def tried(self, token):
         """Note that a create with a token that others may use, too, has failed in this way; until it is recorded."""

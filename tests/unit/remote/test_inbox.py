@@ -66,7 +66,7 @@ def test_a_burst_of_events_shares_commits_and_each_is_told(counted):
     counted.sync.apply_all(counted.held_back)
     assert counted.store.calls.count("commit") <= 20 and reads(counted) == ["load"] * 400
     told = [(data["id"], data["title"]) for kind, data in counted.told.take() if kind == "session.updated"]
-    assert told == [(session, str(number)) for number in range(4) for session in sessions]
+    assert told == [(session, str(number)) for session in sessions for number in range(4)]
 
 
 def test_what_cannot_be_recorded_of_a_burst_does_not_keep_the_rest_out(counted):
