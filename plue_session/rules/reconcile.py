@@ -56,7 +56,8 @@ class Trust:
         if len(base) < 2 or not base.isdisjoint(found):
             self.heard("has some", base)
             return ASK
-        action = HAS_NONE[self.state, self.state == WRONG and now - self.since >= DOUBT]
+        state = self.state
+        action = HAS_NONE[state, state == WRONG and now - self.since >= DOUBT]
         self.heard("lost", base)
         return action
 

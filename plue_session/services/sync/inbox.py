@@ -1,5 +1,5 @@
-"""What the server tells by itself: kept while its session is locked, dropped as an echo, left to who makes the session,
-or recorded."""
+"""What the server tells by itself. It waits while its session is locked, is dropped if it is an echo, is left to
+whoever makes the session, or is recorded."""
 
 from functools import partial
 
@@ -14,8 +14,8 @@ HEARD = frozenset(("created", "session", "deleted", "message"))
 
 
 class Inbox:
-    """Thread-safe. What can be decided without the store is; the rest is one change of the writer for each session, and
-    those of what has come together share commits."""
+    """Thread-safe. First comes what can be decided without the store. The rest is one change of the writer for each
+    session; the changes of all that was told together share commits."""
 
     def __init__(self, store, mirror, session_locks, jobs, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
@@ -76,9 +76,11 @@ class Inbox:
         return changes[-1].kind != "deleted"
 
     def _unknown(self, change):
-        """Return after how many seconds a session that has no record is to be asked for; None: it gets one. Told of
-        once, by who knows its key, tags or source, is one that another process on the store, or a fork under way here,
-        is about to record; and an update may come after its session was deleted (O-032)."""
+        """Return after how many seconds to ask for the session if it has no record; None: it gets one at once.
+
+        What another process on the store, or a fork under way here, is about to record is left to them: they know its
+        key, tags or source. An update may come after its session was deleted (O-032).
+        """
         token = change.value.token
         if token is not None and token.startswith(f"{self._store.store_id}-"):
             return SIBLING

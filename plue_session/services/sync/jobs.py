@@ -1,4 +1,4 @@
-"""What is to be done soon, once, behind the callers' backs, and again if it fails; and the one thread that does it."""
+"""Work behind the callers' backs: the queue of what is to be done, and the one thread that does it."""
 
 import threading
 import time
@@ -10,22 +10,22 @@ from plue_session.rules import ids
 
 #: kind: (seconds that it may take, how often it is tried; None: until it succeeds)
 KINDS = {
-    "reconcile": (30.0, 1),  # compare the store with the server; `Sync` has it done again at its time
-    "reread": (3.0, 5),  # what was said of a session may have been overtaken
-    "turn": (3.0, 5),  # one may have begun since the session was aborted
-    "title": (3.0, None),  # the server may have replaced a title that was set here (O-027)
-    "unshare": (3.0, None),  # the server has a share that was withdrawn here
-    "take back": (3.0, None),  # the server has a session that a failed call of ours made
+    "reconcile": (30.0, 1),  # compare the store with the server; `Sync` sees to it that this is done again
+    "reread": (3.0, 5),  # ask for a session: what was said of it may have been overtaken
+    "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
+    "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)
+    "unshare": (3.0, None),  # tell the server that a share was withdrawn here
+    "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.
 BACK_OFF = 2.0, 60.0
 
 
 def postpone(transaction, kind, name, arguments="{}"):
-    """Keep a job as a row, in the change that makes it necessary: the next process does it if this one cannot. `name`
-    is a session's id, or the token of one that is not known.
+    """Keep a job as a row, in the change that makes it necessary: if this process cannot do it, the next one does.
+    `name` is a session's id, or the token of one whose id is not known.
 
-    Those of the kinds "reread" and "turn" are none: they follow from what the store and the server say.
+    Jobs of the kinds "reread" and "turn" have no row: they follow from what the store and the server say.
     """
     session_id, subject = (name, None) if ids.is_id(name) else (None, name)
     now = transaction.now
@@ -33,8 +33,7 @@ def postpone(transaction, kind, name, arguments="{}"):
 
 
 class Job:
-    """Something of a kind that is to be done with a session, at `due` (monotonic seconds); it has failed `tries`
-    times."""
+    """Work of a kind on a session, to be done at `due` (monotonic seconds); it has failed `tries` times."""
 
     __slots__ = ("kind", "session_id", "due", "tries")
 
@@ -51,8 +50,8 @@ class Jobs:
         self._paused = self._reconciled = self._closed = False
 
     def add(self, kind, session_id=None, after=0.0):
-        """Have something done in so many seconds. If it waits already it is done once, at the earlier time, but what
-        has failed not before its time."""
+        """Have something done in so many seconds. What waits already is done once, at the earlier time; what has failed
+        keeps its time."""
         with self._changed:
             due = time.monotonic() + after
             job = self._jobs.setdefault((kind, session_id), Job(kind, session_id, due))
@@ -66,7 +65,7 @@ class Jobs:
             self._jobs.pop((kind, session_id), None)
 
     def pause(self, paused):
-        """Have nothing done but to reconcile, while the server is away; or go on, at once with what has failed."""
+        """Do nothing but reconcile, while the server is away; or go on, at once also with what has failed."""
         with self._changed:
             self._paused = paused
             for job in self._jobs.values():
@@ -75,7 +74,8 @@ class Jobs:
             self._changed.notify()
 
     def waiting(self):
-        """Return what waits for its time, first things first. To reconcile and the rest alternate when both are due."""
+        """Return the jobs in the order in which they will be done. When both are due, reconciling and the rest
+        alternate."""
         now = time.monotonic()
 
         def order(job):

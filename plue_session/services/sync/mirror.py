@@ -35,7 +35,7 @@ class Mirror:
     def __init__(self, writer, store, publisher, jobs, version):
         self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
         self._lock = allocate_lock()
-        # session id: log ids of the last change but one, and of the last, that brought the record to what was told here
+        # session id: log ids of the two last changes that brought the record to what the server told us
         self._merged_at = {}
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
@@ -119,8 +119,8 @@ class Mirror:
         return session
 
     def _merged(self, session):
-        """Note up to which of its changes the record is what was told here. The one before counts too: should this not
-        be committed, the record is as it was."""
+        """Note that the record, as of its last change, is what the server told us. The change noted before counts too:
+        should this one not be committed, the record is back at that."""
         with self._lock:
             before = self._merged_at.get(session.id, (None,))[-1]
             if before != session.rev:

@@ -34,6 +34,7 @@ class Sync:
         self.list, self.status, self.server = listing.refresh, link.status, link.server
         self.apply_all, self.on_state = inbox.apply_all, link.stream
         self.worker = Worker(jobs, {**works, "reconcile": self.compare, "reread": self._reread}, link, publisher, log)
+        self.join = self.worker.join
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
         self._place = 0  # how many of those missing were found there the last time
@@ -57,10 +58,6 @@ class Sync:
             self._closed = True
         self.worker.stop(_closed())
         self._end(self._waiting.copy(), _closed())
-
-    def join(self, seconds):
-        """Wait for the thread's end, at most so long."""
-        self.worker.join(seconds)
 
     # -- asked by callers ------------------------------------------------------------------------------------------
     @property
