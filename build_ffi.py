@@ -49,7 +49,7 @@ SOURCES = (
     "host.c",
 )
 #: A program of its own, which outlives the host by a moment: see the comment at its top.
-GUARD = os.path.join(ROOT, "plue_session", "adapters", "opencode", "guard.c")
+GUARD = os.path.join(ROOT, "plue_session", "adapters", "child", "guard.c")
 SONAME = f"libplue_session.so.{emit.ABI}"
 
 

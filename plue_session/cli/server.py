@@ -8,8 +8,9 @@ import time
 from urllib.parse import urlsplit
 
 from plue_session import errors
-from plue_session.adapters.opencode import guard, health
-from plue_session.adapters.opencode.http import headers
+from plue_session.adapters.child import guard
+from plue_session.adapters.opencode import health
+from plue_session.adapters.opencode.api_call import headers
 from plue_session.cli.findings import Finding, problem
 from plue_session.cli.host import Failure, Host
 

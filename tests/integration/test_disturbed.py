@@ -169,7 +169,7 @@ def test_a_path_that_is_longer_than_sqlite_opens_is_named(disturbed, tmp_path):
 NEWER = {
     "version": "PRAGMA user_version = 99;",
     "tables": "ALTER TABLE session RENAME TO session_2; CREATE TABLE more (a INT) STRICT; PRAGMA user_version = 99;",
-    "indexes": "DROP INDEX session_updated; DROP INDEX log_session; PRAGMA user_version = 90;",
+    "indexes": "DROP INDEX session_updated; DROP INDEX log_session; PRAGMA user_version = 99;",
 }
 
 

@@ -23,7 +23,7 @@ from tests.support import alone
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "1.18.33"
 FOLDER = ROOT / ".tools" / "opencode"
-GUARD = ROOT / "plue_session" / "adapters" / "opencode" / "guard.c"
+GUARD = ROOT / "plue_session" / "adapters" / "child" / "guard.c"
 
 #: What keeps a server from doing what no test is about: downloads, other tools' configuration, language servers.
 QUIET = {

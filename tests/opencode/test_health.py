@@ -9,7 +9,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode import health
-from plue_session.adapters.opencode.http import Transport
+from plue_session.adapters.opencode.api_call import headers
 from tests.opencode.fixtures import ROOT, soon
 from tests.opencode.stub import Stub, reply
 
@@ -89,15 +89,16 @@ sys.path.insert(0, {root!r})
 from plue_session import errors
 from plue_session.adapters.opencode import health, needs
 from plue_session.adapters.opencode.http import Transport
+from plue_session.call import Call
 needs.load()
-transport, taken = Transport({url!r}), []
+transport, taken = Transport({url!r}, {{}}), []
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 try:
     while True:
         taken.append(os.open("/dev/null", os.O_RDONLY))
 except OSError:
     pass
-for ask in (lambda: transport.send("GET", "/x", {{}}, None, time.monotonic() + 10), lambda: health.probe({url!r}, {{}}, 10),
+for ask in (lambda: transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)), lambda: health.probe({url!r}, {{}}, 10),
             lambda: health.Waiting({{}}).wait({url!r}, time.monotonic() + 10)):
     try:
         ask()
@@ -105,7 +106,7 @@ for ask in (lambda: transport.send("GET", "/x", {{}}, None, time.monotonic() + 1
         print(error.message(error.name))
 for fd in taken:
     os.close(fd)
-print(transport.send("GET", "/x", {{}}, None, time.monotonic() + 10).status)
+print(transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)).status)
 """
 
 
@@ -129,4 +130,4 @@ def test_health_of_the_real_server_needs_its_password(server):
     url = server.url(soon())
     with pytest.raises(errors.AccessDenied):
         health.probe(url, {}, 5)
-    assert health.probe(url, Transport(url, server.username, server.password).headers, 5) == "1.18.33"
+    assert health.probe(url, headers(server.username, server.password), 5) == "1.18.33"

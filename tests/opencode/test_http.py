@@ -11,8 +11,9 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import connection, health, http, worker
-from plue_session.cancel import Cancel
+from plue_session.adapters.opencode import health, http, http_connection
+from plue_session.adapters.opencode.api_call import headers
+from plue_session.call import Call
 from tests.opencode.stub import Stub, reply
 
 
@@ -24,13 +25,17 @@ def stub():
 
 @pytest.fixture
 def transport(stub):
-    made = http.Transport(stub.url)
+    made = http.Transport(stub.url, {})
     yield made
     made.close()
 
 
-def get(transport, seconds=5.0, **more):
-    return transport.send("GET", "/x", {"directory": "/d"}, None, time.monotonic() + seconds, **more)
+def within(seconds):
+    return Call(time.monotonic() + seconds)
+
+
+def get(transport, seconds=5.0, call=None, **more):
+    return transport.send("GET", "/x", {"directory": "/d"}, None, call or within(seconds), **more)
 
 
 def ended_in(seconds, began):
@@ -38,16 +43,16 @@ def ended_in(seconds, began):
 
 
 def test_a_request_names_what_it_must(stub):
-    transport = http.Transport(stub.url + "/prefix/", password="pä:ss")
+    transport = http.Transport(stub.url + "/prefix/", headers(None, "pä:ss"))
     stub.answers.append(reply(200, {"a": 1}))
-    answer = transport.send("POST", "/x", {"directory": "/dü r", "none": None}, b"{}", time.monotonic() + 5)
+    answer = transport.send("POST", "/x", {"directory": "/dü r", "none": None}, b"{}", within(5))
     transport.close()
-    method, target, headers, body = stub.requests[0]
+    method, target, sent, body = stub.requests[0]
     assert (answer.status, answer.type, answer.body) == (200, "application/json", b'{"a": 1}')
     assert (method, target, body) == ("POST", "/prefix/x?directory=%2Fd%C3%BC%20r", b"{}")
-    assert headers["authorization"] == "Basic b3BlbmNvZGU6cMOkOnNz"
-    assert headers["accept-encoding"] == "identity" and headers["content-type"] == "application/json"
-    assert "cookie" not in headers
+    assert sent["authorization"] == "Basic b3BlbmNvZGU6cMOkOnNz"
+    assert sent["accept-encoding"] == "identity" and sent["content-type"] == "application/json"
+    assert "cookie" not in sent
 
 
 def test_the_environment_changes_nothing(stub, transport, monkeypatch, tmp_path):
@@ -57,7 +62,7 @@ def test_the_environment_changes_nothing(stub, transport, monkeypatch, tmp_path)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     stub.answers += [reply(200, headers=["Set-Cookie: a=b"]), reply(200)]
     assert get(transport).status == get(transport).status == 200
-    assert all("authorization" not in headers and "cookie" not in headers for _, _, headers, _ in stub.requests)
+    assert all("authorization" not in sent and "cookie" not in sent for _, _, sent, _ in stub.requests)
 
 
 def test_a_connection_is_kept_for_the_next_request(stub, transport):
@@ -67,32 +72,20 @@ def test_a_connection_is_kept_for_the_next_request(stub, transport):
     assert len(stub.connections) == 1
 
 
-def test_a_kept_connection_is_used_by_the_caller_itself_and_a_lost_one_made_anew_by_another_thread(
-    stub, transport, monkeypatch
-):
-    sent, dialled = [], []
-    send, connect = worker.Worker._perform, connection.Wire.connect
-    monkeypatch.setattr(
-        worker.Worker,
-        "_perform",
-        lambda self, exchange: (sent.append(threading.current_thread().name), send(self, exchange))[1],
-    )
-    monkeypatch.setattr(
-        connection.Wire,
-        "connect",
-        lambda self, *where: (dialled.append(threading.current_thread().name), connect(self, *where))[1],
-    )
-    stub.answers += [reply(200), reply(200), reply(200, headers=["Connection: close"]), reply(200)]
-    for _ in range(4):
+def test_who_asks_connects_and_asks_itself(stub, transport, monkeypatch):
+    """To wake another thread, and to be woken by it, takes longer than all else."""
+    threads = set(threading.enumerate())
+    monkeypatch.setattr("plue_session.threads.start", None)
+    stub.answers += [reply(200), reply(200, headers=["Connection: close"]), reply(200)]
+    for _ in range(3):
         get(transport)
-    other, me = "plue-http", threading.current_thread().name
-    assert sent == [other, me, me, me, other]  # the third was the connection's last
-    assert dialled == [other, other] and len(stub.requests) == 4
+    assert len(stub.connections) == 2
+    assert not [each for each in set(threading.enumerate()) - threads if each.name.startswith("plue")]
 
 
 def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_has_used(stub, monkeypatch):
     monkeypatch.setattr(http, "MOST", 1)
-    transport, arrived = http.Transport(stub.url), threading.Event()
+    transport, arrived = http.Transport(stub.url, {}), threading.Event()
     stub.answers += [
         reply(200),
         lambda connection: (arrived.wait(5), connection.sendall(reply(200, b"1"))),
@@ -124,7 +117,7 @@ def test_a_request_and_its_body_come_in_one_piece(stub, transport):
         patch.setattr(
             socket.socket, "sendall", lambda sock, data: (pieces.append(bytes(data)), original(sock, data))[1]
         )
-        transport.send("PATCH", "/x", {}, b'{"title":"a"}', time.monotonic() + 5)
+        transport.send("PATCH", "/x", {}, b'{"title":"a"}', within(5))
     asked = [piece for piece in pieces if piece.startswith(b"PATCH")]
     assert len(asked) == 1 and asked[0].endswith(b'\r\n\r\n{"title":"a"}')
 
@@ -173,7 +166,7 @@ def test_an_answer_that_has_no_body_although_it_tells_a_length_is_complete(stub,
 
 @pytest.mark.parametrize("path", ["", "/", "/a/../b", "/%2e%2e/b", "/%7Eme", "/a%2fb"])
 def test_the_path_of_the_url_is_sent_as_it_is_by_requests_and_by_the_question_for_health(stub, path):
-    transport, stub.well = http.Transport(stub.url + path), False
+    transport, stub.well = http.Transport(stub.url + path, {}), False
     stub.answers += [reply(200), reply(200, {"healthy": True})]
     get(transport)
     health.probe(stub.url + path, {}, 5)
@@ -185,7 +178,7 @@ def test_the_path_of_the_url_is_sent_as_it_is_by_requests_and_by_the_question_fo
 
 
 def test_a_path_that_no_url_may_hold_is_encoded_alike_everywhere(stub):
-    transport, stub.well = http.Transport(stub.url + "/pr\u00e9 x/"), False
+    transport, stub.well = http.Transport(stub.url + "/pr\u00e9 x/", {}), False
     stub.answers += [reply(200), reply(200, {"healthy": True})]
     get(transport)
     health.probe(stub.url + "/pr\u00e9 x/", {}, 5)
@@ -198,7 +191,7 @@ def test_a_path_that_no_url_may_hold_is_encoded_alike_everywhere(stub):
 
 @pytest.mark.parametrize("url", ["http://[zz]:1", "http://h:1;x", "http://\u00ff\u2603..x:1"])
 def test_a_url_that_names_no_server_is_an_error_and_nothing_was_sent(url):
-    transport = http.Transport(url)
+    transport = http.Transport(url, {})
     with pytest.raises(errors.PlueError) as caught:
         get(transport)
     assert caught.value.details == {"sent": False}
@@ -233,13 +226,23 @@ def test_a_slow_server_is_a_timeout_in_time_and_the_connection_is_cut(stub, tran
     assert get(transport).status == 200
 
 
+def test_a_server_that_does_not_read_what_it_is_sent_is_a_timeout_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        transport = http.Transport(f"http://127.0.0.1:{deaf.getsockname()[1]}", {})
+        began = time.monotonic()
+        with pytest.raises(errors.Timeout, match="not known") as caught:
+            transport.send("POST", "/x", {}, b" " * 50_000_000, within(0.3))
+        assert ended_in(1, began) and caught.value.details == {"sent": True}
+        transport.close()
+
+
 @pytest.mark.requirement("O-065")
 def test_a_change_that_may_be_sent_twice_is_not_when_its_time_is_up_and_says_that_it_was_sent(stub, transport):
     for _ in range(10):
         stub.answers += [reply(200), stub.stall()]
         get(transport)
         with pytest.raises(errors.Timeout, match="not known") as caught:
-            transport.send("PATCH", "/x", {}, b"{}", time.monotonic() + 0.05, resend=True)
+            transport.send("PATCH", "/x", {}, b"{}", within(0.05), resend=True)
         assert caught.value.details == {"sent": True}
         stub.ended.get(timeout=5)
     assert [request[0] for request in stub.requests] == ["GET", "PATCH"] * 10
@@ -251,7 +254,7 @@ def test_a_change_whose_second_attempt_is_refused_was_sent_all_the_same(stub, tr
     get(transport)
     stub._listener.shutdown(socket.SHUT_RDWR)
     with pytest.raises(errors.Connection, match="cannot be reached .*; whether it took effect is not known") as caught:
-        transport.send("PATCH", "/x", {}, b"{}", time.monotonic() + 5, resend=True)
+        transport.send("PATCH", "/x", {}, b"{}", within(5), resend=True)
     assert caught.value.details == {"sent": True}
 
 
@@ -263,7 +266,7 @@ def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
             fillers.append(filler)
-        transport = http.Transport("http://127.0.0.1:%d" % full.getsockname()[1])
+        transport = http.Transport(f"http://127.0.0.1:{full.getsockname()[1]}", {})
         began = time.monotonic()
         with pytest.raises(errors.Timeout) as caught:
             get(transport, 0.2)
@@ -273,39 +276,89 @@ def test_a_connect_that_nobody_answers_is_a_timeout_in_time():
             filler.close()
 
 
-def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_close_does_not_wait(stub, monkeypatch):
-    release = threading.Event()
+@pytest.fixture
+def hanging(monkeypatch):
+    """A name server that answers when it is `set`; `asked` are the names that it was asked for."""
+    release, look_up = threading.Event(), socket.getaddrinfo
+    release.asked = []
 
-    def lookup(*_):
+    def hang(host, *others):
+        if others[-1] == socket.AI_NUMERICHOST:
+            return look_up(host, *others)
+        release.asked.append(host)
         release.wait(10)
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up(host, *others)
 
-    transport = http.Transport("http://opencode.invalid:4096")
-    monkeypatch.setattr(connection.socket, "getaddrinfo", lookup)
-    began = time.monotonic()
-    with pytest.raises(errors.Timeout):
-        get(transport, 0.2)
-    transport.close()
-    assert ended_in(0.6, began)
+    monkeypatch.setattr(http_connection.socket, "getaddrinfo", hang)
+    yield release
     release.set()
 
 
+def test_a_name_lookup_that_hangs_is_a_timeout_in_time_and_is_not_begun_twice(stub, hanging):
+    transport = http.Transport(stub.url.replace("127.0.0.1", "localhost"), {})
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(errors.Timeout) as caught:
+            get(transport, 0.1)
+        assert ended_in(0.4, began) and caught.value.details == {"sent": False}
+    assert hanging.asked == ["localhost"]
+    hanging.set()
+    stub.answers.append(reply(200))
+    assert get(transport).status == 200
+    transport.close()
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_who_waits_for_a_name_lookup_is_woken(stub, hanging, how):
+    transport, call = http.Transport(f"http://{how}.invalid:4096", {}), within(10)
+    end = transport.close if how == "close" else lambda: call.set(errors.Closed("x", ""))
+    threading.Timer(0.1, end).start()
+    began = time.monotonic()
+    with pytest.raises(errors.Closed):
+        get(transport, call=call)
+    assert ended_in(1, began)
+    transport.close()
+
+
+def test_where_no_thread_can_be_started_a_name_cannot_be_looked_up_and_the_error_says_so(stub, monkeypatch):
+    def refuse(name, run):
+        raise RuntimeError("can't start new thread")
+
+    transport = http.Transport(stub.url.replace("127.0.0.1", "localhost"), {})
+    stub.answers.append(reply(200))
+    with monkeypatch.context() as patch:
+        patch.setattr("plue_session.threads.make", refuse)
+        for _ in range(http.MOST + 1):
+            with pytest.raises(errors.StoreIo, match="no thread can be started"):
+                get(transport)
+    assert get(transport).status == 200
+    transport.close()
+
+
+def test_a_name_that_does_not_exist_is_an_error_that_says_so():
+    transport = http.Transport("http://opencode.invalid:4096", {})
+    with pytest.raises(errors.Connection, match="name cannot be resolved") as caught:
+        get(transport)
+    assert caught.value.details == {"sent": False}
+    transport.close()
+
+
 def test_cancelling_ends_a_request_at_once_with_the_error_given(stub, transport):
-    cancel = Cancel()
+    call = within(10)
     stub.answers.append(stub.stall())
-    threading.Thread(target=lambda: (stub.asked.get(timeout=5), cancel.set(errors.Aborted("aborted")))).start()
+    threading.Thread(target=lambda: (stub.asked.get(timeout=5), call.set(errors.Aborted("aborted")))).start()
     began = time.monotonic()
     with pytest.raises(errors.Aborted):
-        get(transport, 10, cancel=cancel)
+        get(transport, call=call)
     assert ended_in(2, began)
     stub.ended.get(timeout=5)
     with pytest.raises(errors.Aborted):
-        get(transport, 10, cancel=cancel)
+        get(transport, call=call)
     assert len(stub.requests) == 1
 
 
 def test_closing_cuts_requests_within_100_ms(stub):
-    transport = http.Transport(stub.url)
+    transport = http.Transport(stub.url, {})
     stub.default = lambda method, target: stub.stall()
     outcomes = []
 
@@ -377,7 +430,7 @@ def test_a_dropped_kept_connection_is_made_up_for_once_and_only_where_resending_
 def test_nobody_listening_is_a_connection_error_at_once(stub):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    transport = http.Transport(f"http://127.0.0.1:{port}")
+    transport = http.Transport(f"http://127.0.0.1:{port}", {})
     with pytest.raises(errors.Connection, match="cannot be reached .Connection refused.") as caught:
         get(transport)
     assert caught.value.details == {"sent": False}
@@ -415,7 +468,7 @@ def test_a_broken_answer_is_an_error_that_says_so(stub, transport, answer, kind,
 
 
 def test_an_answer_that_is_too_large_is_refused_before_it_is_read(stub, transport, monkeypatch):
-    monkeypatch.setattr(worker, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
     stub.answers += [reply(200, b" " * 1000), reply(200, b" " * 1001), reply(200)]
     assert len(get(transport).body) == 1000
     with pytest.raises(errors.LimitExceeded, match="1000 bytes"):
@@ -451,6 +504,17 @@ def test_a_server_that_was_lost_is_asked_whether_it_is_well_before_anything_else
     assert get(transport).status == 200 and len(stub.requests) == 7
 
 
+@pytest.mark.requirement("O-002")
+def test_a_server_in_doubt_that_ends_each_connection_is_asked_on_the_next(stub, transport):
+    stub.well, last = False, ["Connection: close"]
+    stub.answers += [reply(200), stub.hang_up(), reply(200, {"healthy": True}, headers=last), reply(204, headers=last)]
+    get(transport)
+    with pytest.raises(errors.Connection):
+        get(transport)
+    assert get(transport).status == 204
+    assert [request[1].partition("?")[0] for request in stub.requests] == ["/x", "/x", "/global/health", "/x"]
+
+
 @pytest.mark.requirement("P-113")
 def test_a_closed_transport_has_closed_its_connections_without_the_collectors_help(stub, transport):
     before, _ = open_sockets(stub), gc.disable()
@@ -458,7 +522,6 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
         get(transport)
         assert len(open_sockets(stub) - before) == 2  # with the twin that cuts it
         transport.close()
-        transport._workers[0].thread.join(5)
         assert not open_sockets(stub) - before
     finally:
         gc.enable()
@@ -478,7 +541,7 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
 def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(
     stub, transport, monkeypatch, answer, error
 ):
-    monkeypatch.setattr(worker, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
     before, kept, _ = open_sockets(stub), [], gc.disable()
     try:
         for _ in range(3):

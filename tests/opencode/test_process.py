@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import process as module
+from plue_session.adapters.child import child as module
 from plue_session.adapters.opencode.client import Client
-from plue_session.adapters.opencode.guard import Guarded
 from plue_session.adapters.opencode.process import OwnServer
 from tests.opencode.fixtures import ROOT, soon
 
@@ -377,24 +376,6 @@ def test_however_the_host_dies_nothing_is_left(guard, tmp_path, how):
     assert gone_within(10, pid, child, guardian)
 
 
-def test_the_guard_can_be_used_alone(guard, tmp_path):
-    running = Guarded(
-        ["sh", "-c", "echo out; echo err >&2; exit 7"], str(tmp_path), {"PATH": os.environ["PATH"]}, guard
-    )
-    until = soon()
-    while not running.gone and time.monotonic() < until:
-        running.listen()
-        threading.Event().wait(0.01)
-    assert (running.exit, os.read(running.stdout, 100), os.read(running.stderr, 100)) == (
-        "exit code 7",
-        b"out\n",
-        b"err\n",
-    )
-    running.stop()
-    running.close()
-    running.close()
-
-
 @pytest.mark.parametrize(
     "lack", [errors.StoreIo("no descriptor is left"), MemoryError()], ids=["descriptors", "memory"]
 )
@@ -419,8 +400,9 @@ def test_what_lacks_here_at_a_health_check_is_no_fault_of_the_servers(guard, tmp
 CHECKED = """
 import ctypes, json, os, sys, threading, time
 sys.path.insert(0, {root!r})
+from plue_session.adapters.child import child
 from plue_session.adapters.opencode import process
-process.CHECK = 0.05
+child.CHECK = 0.05
 enough, checks = threading.Event(), []
 def check(url):
     checks.append(url)

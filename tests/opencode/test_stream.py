@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -13,7 +14,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.opencode import stream as module
-from plue_session.adapters.opencode.http import Transport
+from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.stream import Stream
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
@@ -307,8 +308,12 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
         release.wait(10)
         raise OSError("released")
 
-    if when == "resolving":
-        monkeypatch.setattr("plue_session.adapters.opencode.connection.socket.getaddrinfo", hang)
+    if when == "resolving":  # "localhost" is a name
+        look_up, stub.url = socket.getaddrinfo, stub.url.replace("127.0.0.1", "localhost")
+        monkeypatch.setattr(
+            "socket.getaddrinfo",
+            lambda *asked: look_up(*asked) if asked[-1] == socket.AI_NUMERICHOST else hang(),
+        )
     elif when == "paused":
         monkeypatch.setattr(
             Stream, "_pause", lambda self, seconds, real=Stream._pause: (reached.set(), real(self, seconds))
@@ -334,9 +339,8 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
 
 
 def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):
-    headers = Transport("http://x", server.username, server.password).headers
     heard = queue.Queue()
-    follower = Follower(server.url(soon()), repository, headers)
+    follower = Follower(server.url(soon()), repository, headers(server.username, server.password))
     follower.stream._apply = heard.put
     with follower:
         assert [follower.next(), follower.next()] == ["snapshot", "up"]
@@ -355,8 +359,7 @@ def test_another_clients_changes_are_heard_from_the_real_server(server, client, 
 
 @pytest.mark.requirement("O-058", "O-065")
 def test_after_a_kill_of_the_real_server_the_stream_comes_back(server, client, repository):
-    headers = Transport("http://x", server.username, server.password).headers
-    with Follower(lambda: server.url(soon(30)), repository, headers) as follower:
+    with Follower(lambda: server.url(soon(30)), repository, headers(server.username, server.password)) as follower:
         assert [follower.next(), follower.next()] == ["snapshot", "up"]
         os.killpg(server.pid, signal.SIGKILL)
         follower.until("down CONNECTION")

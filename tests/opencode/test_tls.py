@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.health import probe
 from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.stream import Stream
-from plue_session.cancel import Cancel
+from plue_session.call import Call
 from tests.opencode.stub import Stub, reply
 
 FOLDER = Path(__file__).parent / "tls"
@@ -35,13 +36,17 @@ def trusted(monkeypatch):
 
 @pytest.fixture
 def transport(secure):
-    made = Transport(secure.url, None, "secret")
+    made = Transport(secure.url, headers(None, "secret"))
     yield made
     made.close()
 
 
-def get(transport, seconds=5.0, cancel=None):
-    return transport.send("GET", "/session", {}, None, time.monotonic() + seconds, cancel)
+def within(seconds):
+    return Call(time.monotonic() + seconds)
+
+
+def get(transport, seconds=5.0, call=None):
+    return transport.send("GET", "/session", {}, None, call or within(seconds))
 
 
 def test_a_server_that_the_machine_trusts_is_asked_over_a_kept_connection(secure, trusted, transport):
@@ -55,7 +60,7 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing_and_the_error_says_why
     if wrong == "name":
         monkeypatch.setenv("SSL_CERT_FILE", str(FOLDER / "authority.pem"))
     url = secure.url if wrong == "authority" else secure.url.replace("localhost", "127.0.0.1")
-    transport = Transport(url, None, "secret")
+    transport = Transport(url, headers(None, "secret"))
     with pytest.raises(errors.Connection, match="no trusted connection .*(issuer|mismatch)") as caught:
         get(transport)
     transport.close()
@@ -81,7 +86,7 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing_and_the_error_says_why
 def test_a_server_that_speaks_no_tls_is_an_error_that_says_so():
     with socket.create_server(("127.0.0.1", 0)) as plain:
         threading.Thread(target=lambda: plain.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")).start()
-        transport = Transport(f"https://localhost:{plain.getsockname()[1]}")
+        transport = Transport(f"https://localhost:{plain.getsockname()[1]}", {})
         with pytest.raises(errors.Connection, match="no trusted connection") as caught:
             get(transport)
         assert caught.value.details == {"sent": False}
@@ -98,13 +103,13 @@ def test_a_secured_connection_that_breaks_once_the_request_was_sent_does_not_spe
     with pytest.raises(
         errors.Connection, match="the server ended the connection without an answer.*not known"
     ) as caught:
-        transport.send("PATCH", "/session/ses_a", {}, b"{}", time.monotonic() + 5)
+        transport.send("PATCH", "/session/ses_a", {}, b"{}", within(5))
     assert caught.value.details == {"sent": True}
 
 
 @pytest.mark.requirement("T-03")
 def test_deadline_cancel_and_close_cut_a_secured_connection_too(secure, trusted):
-    transport = Transport(secure.url)
+    transport = Transport(secure.url, {})
     assert get(transport).status == 200
     secure.answers += [
         secure.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
@@ -114,10 +119,10 @@ def test_deadline_cancel_and_close_cut_a_secured_connection_too(secure, trusted)
     began = time.monotonic()
     with pytest.raises(errors.Timeout):
         get(transport, 0.3)
-    cancel, reason = Cancel(), errors.Aborted("aborted", "")
-    threading.Timer(0.1, cancel.set, (reason,)).start()
+    call, reason = within(5), errors.Aborted("aborted", "")
+    threading.Timer(0.1, call.set, (reason,)).start()
     with pytest.raises(errors.Aborted):
-        get(transport, cancel=cancel)
+        get(transport, call=call)
     threading.Timer(0.1, transport.close).start()
     with pytest.raises(errors.Closed):
         get(transport)

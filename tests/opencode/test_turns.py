@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.cancel import Cancel
 from tests.opencode.fixtures import soon
@@ -63,9 +64,7 @@ def listening(request, server, client, heard):
 
 
 def authorization(server):
-    from plue_session.adapters.opencode.http import Transport
-
-    return Transport("http://x", server.username, server.password).headers
+    return headers(server.username, server.password)
 
 
 def prompt(client, session, text):

@@ -13,7 +13,6 @@ from tests.opencode.stub import Stub, reply
 
 FOLDER = Path(__file__).parent
 SESSION = {"id": "ses_a", "title": "T", "directory": "/", "version": "1", "time": {"created": 1, "updated": 2}}
-SAYS = "no thread can be started. Raise the limit on threads (ulimit -u) or free memory."
 
 
 def answer(method, target):
@@ -74,10 +73,8 @@ def test_whichever_thread_cannot_be_started_at_init_the_reason_is_told_and_nothi
 
 @pytest.mark.requirement("P-112")
 @pytest.mark.parametrize("walk", ["cold", "warm"])
-def test_without_threads_calls_say_so_and_the_shutdown_ends_server_and_store_all_the_same(threadless, walk):
-    """A kept connection needs no thread: there calls go on."""
+def test_without_threads_calls_go_on_and_the_shutdown_ends_server_and_store_all_the_same(threadless, walk):
+    """Neither a kept connection nor a new one needs a thread; only a name is looked up on one."""
     said = threadless(walk)
-    for name, outcome in said["calls"].items():
-        assert outcome == "ok" or outcome.startswith("-7 ") and SAYS in outcome, name
-    assert walk == "cold" or said["calls"] == {"create": "ok", "sync": "ok", "abort": "ok"}
+    assert said["calls"] == {"create": "ok", "sync": "ok", "abort": "ok"}
     assert (said["shutdown"], said["left"], said["again"]) == ("ok", False, "ok")

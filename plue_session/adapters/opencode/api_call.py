@@ -1,11 +1,12 @@
 """The way of one call to the server and back: its JSON, or the error that its answer means."""
 
+import base64
 import threading
 import time
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.http import Transport
+from plue_session.call import Call
 from plue_session.rules import directories
 from plue_session.rules.jsontext import dumps
 
@@ -23,7 +24,7 @@ class ApiCall:
 
     def __init__(self, locate, directory, username=None, password=None, heard=None):
         self.directory = directories.canonical(directory)
-        self._locate, self._credentials, self.heard = locate, (username, password), heard
+        self._locate, self._headers, self.heard = locate, headers(username, password), heard
         self._lock = threading.Lock()
         self._transport, self._url, self._closed = None, None, False
         self._dated = None, 0.0  # what the server's last answer said the time was, and when it came
@@ -42,7 +43,9 @@ class ApiCall:
                 raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
             old = None
             if url != self._url:  # our own server has been restarted on another port
-                old, self._url, self._transport = self._transport, url, Transport(url, *self._credentials)
+                from plue_session.adapters.opencode.http import Transport
+
+                old, self._url, self._transport = self._transport, url, Transport(url, self._headers)
             transport = self._transport
         if old:
             old.close()
@@ -52,8 +55,7 @@ class ApiCall:
             path,
             {"directory": directories.for_query(directory or self.directory), **query},
             data,
-            deadline,
-            cancel,
+            Call(deadline, cancel),
             resend,
         )
         self._dated = reply.headers.get("date"), time.time()
@@ -134,3 +136,13 @@ class ApiCall:
             if cancel is not None:
                 cancel.unwatch(woken.set)
                 cancel.check()
+
+
+def headers(username, password):
+    """Return the headers of every request; they hold the credentials, if there is a password."""
+    made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
+    if password:
+        # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
+        credentials = f"{username or 'opencode'}:{password}".encode("utf-8", "surrogateescape")
+        made["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    return made

@@ -1,4 +1,4 @@
-"""Whether a server is there. Asked on a new connection each time, and as every other request is (`http_connection`).
+"""Whether a server is there. Asked on a new connection each time.
 
 Before OpenCode says that it listens, its socket accepts connections for up to a second and never answers what is asked
 on them (O-002): a kept connection, or a patient wait, would be lost. A server may be slow, too. So who waits for one
@@ -10,8 +10,6 @@ import time
 
 from plue_session import errors, threads
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.connection import Wire
-from plue_session.adapters.opencode.http_exchange import HttpExchange
 
 #: Seconds that a first try has before there is a second beside it; twice as many the next time.
 TRY = 0.25
@@ -21,27 +19,32 @@ PAUSE, ANSWERED = 0.05, 0.5
 MOST = 65_536
 
 
-def probe(url, headers, seconds, wire=None):
+def probe(url, headers, seconds):
     """Return the version of a healthy server, or raise what is wrong: `CONNECTION`, `TIMEOUT`, `ACCESS_DENIED`,
     `SERVER`.
 
-    OpenCode: GET /global/health. A name lookup that hangs is not bounded by `seconds`. Whoever has the `wire` may cut
-    it.
+    OpenCode: GET /global/health.
     """
-    from plue_session.adapters.opencode import http_connection
+    return _ask(_connection(url, headers), seconds)
 
-    wire = wire or Wire()
-    exchange = HttpExchange("GET", "/global/health", None, False, time.monotonic() + seconds)
-    asking = http_connection.HttpConnection(
-        lambda connection: wire.connect(connection.host, connection.port, exchange.deadline), url, headers
-    )
+
+def _connection(url, headers):
+    from plue_session.adapters.opencode.http_connection import Endpoint, HttpConnection
+
+    return HttpConnection(Endpoint(url, headers))
+
+
+def _ask(connection, seconds):
+    from plue_session.adapters.opencode.http_connection import FAILURES, explain
+
+    deadline = time.monotonic() + seconds
     try:
-        reply = asking.perform(exchange, MOST)
-    except http_connection.Dropped as error:
-        raise error.translated(exchange) from None
+        connection.open(deadline)
+        reply = connection.exchange("GET", "/global/health", None, deadline, MOST)
+    except FAILURES as error:
+        raise explain(error, "GET", "/global/health", connection.sent, connection.begun) from None
     finally:
-        asking.close()
-        wire.release()
+        connection.close()
     if not 200 <= reply.status < 300:
         raise shapes.refusal("GET /global/health", reply.status, reply.type, reply.body, reply.headers)
     try:
@@ -56,13 +59,12 @@ def probe(url, headers, seconds, wire=None):
 
 
 class Waiting:
-    """Waits for a server to be well, once. `close` ends that, from any thread. A try may hang in a name lookup: each
-    has a thread."""
+    """Waits for a server to be well, once. `close` ends that, from any thread. Each try has a thread."""
 
     def __init__(self, headers):
         self._headers = headers
         self._changed = threading.Condition()
-        self._outcomes, self._wires = [], {}
+        self._outcomes, self._asked = [], set()
         self._closed = False
 
     def wait(self, url, deadline):
@@ -109,11 +111,11 @@ class Waiting:
             self._changed.notify_all()
 
     def _begin(self, url, seconds):
-        wire = Wire()
+        connection = _connection(url, self._headers)
 
         def ask():
             try:
-                outcome = probe(url, self._headers, seconds, wire)
+                outcome = _ask(connection, seconds)
             except errors.PlueError as error:
                 outcome = error
             except (
@@ -122,21 +124,21 @@ class Waiting:
                 outcome = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
             with self._changed:
                 self._outcomes.append(outcome)
-                self._wires.pop(wire, None)
+                self._asked.discard(connection)
                 self._changed.notify_all()
 
         with self._changed:
-            self._wires[wire] = True
+            self._asked.add(connection)
         try:
             threads.start(ask, "plue-health")
         except errors.StoreIo:
             with self._changed:
-                del self._wires[wire]
-                if not self._wires:  # else those that have begun may yet be answered
+                self._asked.remove(connection)
+                if not self._asked:  # else those that have begun may yet be answered
                     raise
 
     def _cut(self):
         with self._changed:
-            wires = list(self._wires)
-        for wire in wires:
-            wire.cut()
+            asked = list(self._asked)
+        for connection in asked:
+            connection.cut()

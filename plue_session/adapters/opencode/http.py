@@ -1,13 +1,9 @@
-"""Requests that end in time: a caller waits for a worker's answer, its own deadline, or whoever cancels it.
+"""Requests that end in time, over connections that are kept for the next ones.
 
-Neither requests nor any other blocking client bounds the whole of a request: a name lookup cannot be timed out, and a
-server that sends a byte now and then renews every read's deadline. So connections are made by threads of our own
-(`worker`), and who gives up leaves: the socket is cut from outside and the worker comes back by itself. On a connection
-that was kept, each read ends at the deadline (`connection.TimedSocket`), and nothing is left that cannot be cut: there
-the caller's thread sends and reads itself, for to wake another one and to be woken by it takes longer than all else.
+The caller's thread does it all: to wake another one, and to be woken by it, takes longer than all else. Every wait ends
+at its deadline, and whoever cancels its call, or closes the transport, cuts its connection.
 """
 
-import base64
 import functools
 import threading
 import time
@@ -15,13 +11,138 @@ from collections import deque
 from urllib.parse import quote
 
 from plue_session import errors
-from plue_session.adapters.opencode.http_exchange import HttpExchange, closed, unknown
-from plue_session.adapters.opencode.worker import OVER, Worker
+from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
-#: Requests in parallel, each with a kept connection of its own: the server is single-threaded (O-066).
+#: Requests in parallel, each over a connection of its own: the server is single-threaded (O-066).
 MOST = 8
-#: Seconds that `close` waits for workers; one inside a name lookup is left behind.
-CLOSING = 0.1
+#: Bytes of the largest answer: some 150,000 sessions.
+MAX_ANSWER = 64_000_000
+#: Seconds that a server in doubt has to say that it is well; twice as many the next time.
+WELL = 0.25
+
+
+class Transport:
+    """A pool of kept connections to one server; each request carries `headers`. Thread-safe."""
+
+    def __init__(self, url, headers):
+        self._endpoint = Endpoint(url, headers)
+        self._lock = threading.Lock()
+        self._free, self._idle, self._lent, self._waiting = MOST, [], set(), deque()
+        self._closed = False
+        #: a connection has failed, and nothing was answered since: the server may be just starting
+        self.doubted = False
+
+    def send(self, method, path, query, body, call, resend=False):
+        """Send a request and return its `HttpResponse`, read to its end, whatever its status. `query` is a dict; None
+        values are left out.
+
+        With `resend` it is sent once more when a kept connection turns out to be dropped: for what may safely happen
+        twice (O-065). Fails with `TIMEOUT`, `CONNECTION`, `CLOSED`, the error that the call is cancelled with,
+        `LIMIT_EXCEEDED` (the answer is too large), `SERVER` (it is not HTTP) or `IO` (no thread or descriptor is left);
+        the details' `sent` tells whether the server may have got the request.
+        """
+        call.check()
+        target, sent, patience = _target(path, query), False, WELL
+        while True:
+            connection, was_kept, asked, keep = None, False, False, False
+            try:
+                connection = self._take(call)
+                was_kept = connection.kept
+                call.watch(connection.cut)
+                if self.doubted:
+                    # One that is just starting accepts connections, and never answers what is asked on them (O-002).
+                    limit = min(call.deadline, time.monotonic() + patience)
+                    connection.open(limit)
+                    connection.exchange("GET", "/global/health", None, limit, MAX_ANSWER)
+                    self.doubted = False
+                    if not connection.kept:
+                        continue
+                elif not was_kept:
+                    connection.open(call.deadline)
+                asked = True
+                reply = connection.exchange(method, target, body, call.deadline, MAX_ANSWER)
+                keep = connection.kept
+                return reply
+            except FAILURES as error:
+                sent = sent or asked and connection.sent
+                problem = explain(error, method, path, sent, asked and connection.begun)
+                if connection is not None:
+                    self.doubted = True
+            finally:
+                if connection is not None:
+                    call.unwatch(connection.cut)
+                    self._give_back(connection, keep and call.error is None)  # else it may still be cut
+            if self._closed:
+                raise closed()
+            call.check()
+            if time.monotonic() >= call.deadline:
+                raise problem
+            if asked and was_kept and resend:
+                resend = False
+            elif not asked and type(problem) is errors.Timeout:  # to the question whether it is well
+                patience *= 2
+            else:
+                raise problem
+
+    def close(self):
+        """Cut what is under way (`CLOSED`); returns at once. Twice is harmless."""
+        with self._lock:
+            self._closed = True
+            idle, waiting, lent = self._idle, self._waiting, list(self._lent)
+            self._idle, self._waiting = [], deque()
+        for place in waiting:
+            place.set()
+        for connection in lent:
+            connection.cut()
+        for connection in idle:
+            connection.close()
+
+    def _take(self, call):
+        """Return the connection that was used last, or a new one, as soon as there are fewer than `MOST` in use. Who
+        waits longest is next."""
+        place = None
+        with self._lock:
+            if self._free:
+                self._free -= 1
+            else:
+                self._waiting.append(place := threading.Event())
+        if place is not None:
+            self._wait(place, call)
+        with self._lock:
+            if self._closed:
+                raise closed()
+            while self._idle:
+                connection = self._idle.pop()
+                if not self.doubted and not connection.is_dropped():
+                    break
+                connection.close()
+            else:
+                connection = HttpConnection(self._endpoint)
+            self._lent.add(connection)
+            return connection
+
+    def _wait(self, place, call):
+        call.watch(place.set)
+        place.wait(max(call.deadline - time.monotonic(), 0))
+        call.unwatch(place.set)
+        with self._lock:
+            if place not in self._waiting:  # it is our turn, or nobody's any more
+                return
+            self._waiting.remove(place)
+        raise TimeoutError
+
+    def _give_back(self, connection, keep):
+        with self._lock:
+            self._lent.discard(connection)
+            place = self._waiting.popleft() if self._waiting else None
+            self._free += place is None
+            keep = keep and not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+        if place is not None:
+            place.set()
 
 
 @functools.lru_cache(maxsize=256)
@@ -29,149 +150,11 @@ def _encoded(text):
     return quote(text, safe="")
 
 
-class Transport:
-    """A pool of kept connections to one server. Thread-safe.
-
-    Threads are started by the first requests: by library threads, whose blocked signals they inherit (a `send` into a
-    closed connection must not kill the host by SIGPIPE).
-    """
-
-    def __init__(self, url, username=None, password=None):
-        self.base = url.rstrip("/")
-        self.headers = headers(username, password)
-        self._lock = threading.Lock()
-        self._workers, self._idle, self._waiting = [], [], deque()
-        self._closed = False
-        #: a connection has failed, and nothing was answered since: the server may be just starting
-        self.doubted = False
-
-    def target(self, path, query):
-        """Return the request target: `path` with `query` (a dict; None values are left out), encoded as UTF-8."""
-        given = "&".join([f"{name}={_encoded(str(value))}" for name, value in query.items() if value is not None])
-        return f"{path}?{given}" if given else path
-
-    def send(self, method, path, query, body, deadline, cancel=None, resend=False):
-        """Send a request and return the `Reply`, whatever its status.
-
-        `deadline` is in seconds of the monotonic clock, `cancel` a `Cancel` or None. With `resend` it is sent once more
-        when a kept connection turns out to be dropped: for what may safely happen twice (O-065). Fails with `TIMEOUT`,
-        `CONNECTION`, `CLOSED`, the error of `cancel`, `LIMIT_EXCEEDED` (the answer is too large), `SERVER` (it is not
-        HTTP) or `IO` (no thread or descriptor is left); the details' `sent` tells whether the server may have got the
-        request.
-        """
-        exchange = HttpExchange(method, self.target(path, query), body, resend, deadline)
-        if cancel is not None:
-            cancel.check()
-        self._submit(exchange)
-        if cancel is None:
-            self._await(exchange)
-        else:
-
-            def wake():
-                self._give_up(exchange, cancel.error)
-
-            cancel.watch(wake)
-            try:
-                self._await(exchange)
-            finally:
-                cancel.unwatch(wake)
-        if exchange.outcome is None:
-            self._give_up(
-                exchange,
-                errors.Timeout(
-                    f"the server did not answer {method} {path} in time{unknown(exchange)}",
-                    "Try again, or raise requestTimeoutMs.",
-                    details={"sent": exchange.sent},
-                ),
-            )
-        if isinstance(exchange.outcome, BaseException):
-            raise exchange.outcome
-        return exchange.outcome
-
-    def close(self):
-        """Cut what is under way (`CLOSED`) and end the threads. Takes at most `CLOSING` seconds. Twice is harmless."""
-        with self._lock:
-            self._closed = True
-            waiting, self._waiting = self._waiting, deque()
-            workers, self._idle = list(self._workers), []
-        for exchange in waiting:
-            exchange.settle(closed())
-        deadline = time.monotonic() + CLOSING
-        for worker in workers:
-            worker.end()
-        for worker in workers:
-            worker.thread.join(max(deadline - time.monotonic(), 0))
-
-    @staticmethod
-    def _await(exchange):
-        if exchange.here:
-            exchange.worker.perform_here(exchange)
-        exchange.wait(exchange.deadline - time.monotonic())
-
-    def _give_up(self, exchange, error):
-        """Settle with `error`, and cut the connection if a worker is at it."""
-        if not exchange.settle(error):
-            return
-        with self._lock:
-            if exchange in self._waiting:
-                self._waiting.remove(exchange)
-        if exchange.worker is not None:
-            exchange.worker.cut(exchange)
-
-    def _submit(self, exchange):
-        """Hand the exchange to the worker that was busy last, whose connection is warm, or lend that to the caller;
-        hand it to a new worker; or let it wait."""
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._idle:
-                worker = self._idle.pop()
-            elif (worker := self._another()) is None:
-                self._waiting.append(exchange)
-                return
-            exchange.worker = worker
-            exchange.here = worker.kept and not self.doubted
-        if not exchange.here:
-            worker.take(exchange)
-
-    def _another(self):
-        """Return a new worker; None when there are enough, or when no thread can be started: those that there are do
-        it. `IO` if there is none."""
-        if len(self._workers) == MOST:
-            return None
-        try:
-            self._workers.append(Worker(self))
-        except errors.StoreIo:
-            if not self._workers:
-                raise
-            return None
-        return self._workers[-1]
-
-    def next(self, worker):
-        """Return the exchange that waits longest, or None: then the worker is idle, and may be another's by now.
-        `OVER`: end it."""
-        with self._lock:
-            if self._closed:
-                return OVER
-            if self._waiting:
-                exchange = self._waiting.popleft()
-                exchange.worker = worker
-                return exchange
-            self._idle.append(worker)
-            return None
-
-    @property
-    def closed(self):
-        return self._closed
+def _target(path, query):
+    given = "&".join([f"{name}={_encoded(str(value))}" for name, value in query.items() if value is not None])
+    return f"{path}?{given}" if given else path
 
 
-def headers(username, password):
-    """Return the headers of every request; they hold the credentials, if there is a password."""
-    made = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "plue-session"}
-    if password:
-        # OpenCode takes UTF-8 where RFC 7617 leaves the choice; its default username is "opencode" (O-009).
-        made["Authorization"] = (
-            "Basic "
-            + base64.b64encode(f"{username or 'opencode'}:{password}".encode("utf-8", "surrogateescape")).decode()
-        )
-    return made
+def closed():
+    """Return the error of what is cut by `Transport.close`."""
+    return errors.Closed("the connection to the server was closed meanwhile", "Call plue_init again.")

@@ -1,250 +1,279 @@
-"""How every request goes out and its answer comes in. It needs requests, which takes 100 ms to import: see `needs`.
+"""One connection to a server: calls, the event stream and the question for health are all sent and answered over one.
 
-requests and urllib3 make the connections and secure them; no environment, no redirects, no cookies, no netrc. What
-passes over a connection is written and read here, with http.client (see `answers`).
+requests and urllib3 make it: what the URL means, TLS, trust; no environment, no redirects, no cookies, no netrc.
+They take 100 ms to import: see `needs`. What they do not give is here:
+
+- Their timeouts are of one read, and a server that sends a byte now and then renews them. Here all of it ends at a
+  deadline.
+- Nothing wakes who blocks in their `connect`, `recv` or `send`. Here `cut` does, from any thread. To close a descriptor
+  that another thread waits on does not wake it, and its number may be someone else's by then: hence a twin of the
+  socket, for shutting down.
+- A name lookup can be neither bounded nor cut. Here it has a thread, which who gives up leaves behind.
+- With retries, redirects and proxies, which are not wanted here, their way of sending takes three times the processor's
+  time, and puts a body into a packet of its own.
 """
 
+import errno
 import functools
-import http.client
-import mmap
+import io
+import select
 import socket
 import ssl
+import threading
 import time
+from urllib.parse import quote, urlsplit
 
+import certifi
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.connection import is_connection_dropped
+from urllib3.exceptions import HTTPError
 
-from plue_session import errors
-from plue_session.adapters.opencode.connection import TimedSocket, lack, prefix, tls_context, untrusted
-from plue_session.adapters.opencode.http_exchange import Reply, unknown
+from plue_session import errors, threads
 from plue_session.adapters.opencode.http_response import HttpResponse
 
-#: Bytes that are read at a time: nearly every answer in one piece, which is not copied again.
-PIECE = 1 << 24
-#: Bytes from which on a body is in memory of its own, which goes with it: the allocator would keep some for each
-#: thread.
-LARGE = 1 << 17
-#: What requests, urllib3, http.client and the system raise when a connection fails.
-FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+#: What requests, urllib3, HttpResponse and the system raise when a connection fails.
+FAILURES = (OSError, ValueError, HTTPError)
+#: Bytes that are sent at a time: one record of TLS, so that no `send` has more than one deadline.
+PIECE = 16_384
+#: What the system says when this process, or the machine, has no more to give: it is not the server's fault.
+LACKS = {
+    errno.EMFILE: "Close some files, or raise the limit (ulimit -n).",
+    errno.ENFILE: "Close some files: the machine has no more.",
+    errno.ENOMEM: "Free some memory.",
+    errno.ENOBUFS: "Free some memory, or close some connections.",
+}
 _REACH = "See that the server runs and that backend.url names it, then try again."
+_WAIT = "Try again, or raise requestTimeoutMs."
+_TRUST = "See that backend.url names a server whose certificate this machine trusts."
+_OTHER = "See that backend.url is an OpenCode server."
 
 
-class Dropped(Exception):
-    """The exchange failed below HTTP's meaning; `cause` is what requests, urllib3 or the system raised."""
+class Endpoint:
+    """A server as requests connects to it; each request carries `headers`. Thread-safe."""
 
-    def __init__(self, cause, begun):
-        super().__init__(str(cause))
-        self.cause, self.begun = cause, begun
+    def __init__(self, url, headers):
+        self._url, self._headers = url, headers
+        self._pool = None
 
-    def translated(self, exchange):
-        """Return the `PlueError` for it. `begun`: part of the answer was there."""
-        details, call = {"sent": exchange.sent}, f"{exchange.method} {exchange.target.partition('?')[0]}"
-        cause = self.cause
-        if (error := lack(cause)) is not None:
-            error.cause, error.details = error.cause + unknown(exchange), details
-            return error
-        if isinstance(cause, socket.gaierror):
-            return errors.Connection(
-                f"the server's name cannot be resolved ({cause.strerror})", _REACH, details=details
-            )
-        if not exchange.sent and (error := untrusted(cause, details)) is not None:
-            return error
-        if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return errors.Timeout(
-                f"the server did not answer {call} in time{unknown(exchange)}",
-                "Try again, or raise requestTimeoutMs.",
-                details=details,
-            )
-        if (
-            isinstance(
-                cause, (ConnectionError, ssl.SSLError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)
-            )
-            or self.begun
-        ):
-            how = (
-                ("in the middle of the answer" if self.begun else "without an answer")
-                if exchange.sent
-                else "before it was asked"
-            )
-            reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
-            reached = exchange.sent and not isinstance(cause, ConnectionRefusedError)  # that may be of a second attempt
-            doing = f"the server ended the connection {how} to {call}" if reached else "the server cannot be reached"
-            return errors.Connection(f"{doing}{reason}{unknown(exchange)}", _REACH, details=details)
-        if isinstance(cause, OSError):
-            return errors.Connection(
-                f"the server cannot be reached ({cause.strerror or cause})", _REACH, details=details
-            )
-        return errors.Server(
-            f"what the server answered {call} is not HTTP",
-            "See that backend.url is an OpenCode server.",
-            details=details,
-        )
+    def connection(self):
+        """Return a connection of urllib3's that is not connected yet; `FAILURES` say what is wrong with the URL."""
+        if self._pool is None:
+            self._prepare()
+        connection = self._pool._new_conn()
+        connection.ssl_context = self._context
+        return connection
+
+    def _prepare(self):
+        request, adapter = requests.Request("GET", self._url).prepare(), HTTPAdapter(max_retries=0)
+        find = getattr(adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
+        pool = find(request, True) if find else adapter.get_connection(request.url)
+        connection = pool._new_conn()
+        host = f"[{connection.host.partition('%')[0]}]" if ":" in connection.host else connection.host
+        if connection.port != connection.default_port:
+            host = f"{host}:{connection.port}"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        #: how each request's path begins (what no URL may hold is encoded, nothing else changed), and its head ends
+        self.prefix = quote(urlsplit(self._url).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self.head = f" HTTP/1.1\r\nHost: {host}\r\n{lines}"
+        self._context = _trust() if request.url.startswith("https:") else None
+        self._pool = pool
 
 
 class HttpConnection:
-    """One kept connection to the server at `base`, made by `dial(connection)`; each request carries `headers`. For one
-    thread at a time."""
+    """One connection to an endpoint, for one thread at a time, but for `cut`. It fails with `FAILURES`."""
 
-    def __init__(self, dial, base, headers):
-        class Plain(HTTPConnection):
-            def _new_conn(self):
-                return dial(self)
+    def __init__(self, endpoint):
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._socket = self._twin = self._poll = None
+        self._is_cut = False
+        #: when sending and reading end, in seconds of the monotonic clock
+        self.deadline = 0.0
+        #: of the last request: the server may have got it; its answer has begun; it was read, and another may follow
+        self.sent = self.begun = self.kept = False
 
-        class Secure(HTTPSConnection):
-            def _new_conn(self):
-                return dial(self)
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self._base, self._lines = base, "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._adapter.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-        self._connection = self._prefix = None
-
-    def perform(self, exchange, most):
-        """Send the exchange and read the whole answer; `Dropped` when the connection fails, `LIMIT_EXCEEDED` beyond
-        `most` bytes.
-
-        Timeouts are the exchange's whole time: its caller cuts the connection at the deadline, wherever that falls.
-        """
-        begun = keep = False
+    def open(self, deadline):
+        """Connect; once."""
+        connection = self._endpoint.connection()
+        connection._new_conn = functools.partial(self._dial, connection.host, connection.port, deadline)
         try:
-            try:
-                answer = self._ask(exchange)
-                begun = True
-                try:
-                    body = _body(answer, most)
-                    keep = not answer.will_close and answer.isclosed()  # it was read to its end
-                finally:
-                    answer.close()  # it holds the socket, too
-            finally:
-                if not keep and self._connection is not None:
-                    self._connection.close()
-        except FAILURES as error:
-            raise Dropped(_root(error), begun) from None
-        return Reply(answer.status, answer.headers, body)
-
-    def open(self, exchange, silence):
-        """Send the exchange and return its `HttpResponse`, whose body its caller reads; of that each byte may take
-        `silence` seconds. `Dropped` as above."""
-        try:
-            answer = self._ask(exchange)
-        except FAILURES as error:
-            raise Dropped(_root(error), False) from None
-        if isinstance(self._connection.sock, TimedSocket):
-            self._connection.sock.deadline = None
-        self._connection.sock.settimeout(silence)
-        return answer
-
-    def _prepare(self):
-        """Have requests prepare a connection; nothing is connected yet."""
-        request = requests.Request("GET", self._base).prepare()
-        find = getattr(self._adapter, "get_connection_with_tls_context", None)  # requests 2.31 does not have it
-        pool = find(request, True) if find else self._adapter.get_connection(request.url)
-        self._prefix = prefix(self._base)
-        self._connection = pool._new_conn()
-        if request.url.startswith("https:"):
-            self._connection.ssl_context = tls_context()
-
-    def _ask(self, exchange):
-        """Send the request and return its `HttpResponse`, of which the body is still to be read.
-
-        Neither requests' nor urllib3's own way is taken: with retries, redirects and proxies, which are not wanted
-        here, it takes three times the processor's time, and sends a body in a packet of its own.
-        """
-        if self._connection is None:
-            self._prepare()
-        connection = self._connection
-        if connection.sock is not None and is_connection_dropped(connection):
-            connection.close()
-        if connection.sock is None:
             connection.connect()
-        connection.sock.settimeout(max(exchange.deadline - time.monotonic(), 0.001))  # to send; with TLS, each read
-        if isinstance(connection.sock, TimedSocket):
-            connection.sock.deadline = exchange.deadline
-        body, kind = exchange.body or b"", ""
-        if exchange.body is not None:
+        except BaseException:
+            connection.close()
+            raise
+        self._socket, self._poll = connection.sock, select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def is_dropped(self):
+        """Return whether the server has ended the connection, or spoken unasked, since its last answer."""
+        return bool(self._poll.poll(0))
+
+    def ask(self, method, target, body, deadline):
+        """Send a request and return its `HttpResponse`. Its body is read by `deadline`, or by what is put there
+        meanwhile."""
+        self.sent = self.begun = self.kept = False
+        self.deadline, endpoint, kind = deadline, self._endpoint, ""
+        if body is not None:
             kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        elif exchange.method in ("POST", "PATCH"):
+        elif method in ("POST", "PATCH"):
             kind = "Content-Length: 0\r\n"
-        head = f"{exchange.method} {self._prefix}{exchange.target} HTTP/1.1\r\nHost: {_authority(connection)}\r\n{self._lines}{kind}\r\n"
-        exchange.sent = True
+        data = f"{method} {endpoint.prefix}{target}{endpoint.head}{kind}\r\n".encode("latin-1") + (body or b"")
         try:
-            connection.sock.sendall(head.encode("latin-1") + body)
+            for place in range(0, len(data), PIECE):
+                self._limit()
+                self.sent = True
+                self._socket.sendall(data[place : place + PIECE])
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server may answer before it has read everything
-        answer = HttpResponse(connection.sock, method=exchange.method)
-        try:
-            answer.begin()
-        except BaseException:
-            answer.close()
-            raise
-        return answer
+        response = HttpResponse(io.BufferedReader(_Incoming(self)))
+        self.begun = True
+        return response
+
+    def exchange(self, method, target, body, deadline, most):
+        """Send a request and return its `HttpResponse`, read to its end. `LIMIT_EXCEEDED` beyond `most` bytes."""
+        response = self.ask(method, target, body, deadline)
+        response.read_all(most)
+        self.kept = response.is_kept
+        return response
+
+    def cut(self):
+        """Shut the connection down, now or as soon as there is one. From any thread."""
+        with self._lock:
+            self._is_cut = True
+            if self._twin is not None:
+                try:
+                    self._twin.shutdown(socket.SHUT_RDWR)
+                except OSError:  # not connected yet, or no longer: nothing waits on it
+                    pass
+        with _looking:
+            _looking.notify_all()
 
     def close(self):
-        """Close the connection: the collector may never come by."""
-        if self._connection is not None:
-            self._connection.close()
-        self._adapter.close()
+        """Close it: the collector may never come by. Twice is harmless."""
+        self._drop_twin()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _dial(self, host, port, deadline):
+        """Return a connected socket. Each address of the host gets its share of the time that is left."""
+        addresses = self._look_up(host, port, deadline)
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                with self._lock:
+                    self._check()
+                    self._twin = sock.dup()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(max((deadline - time.monotonic()) / (len(addresses) - place), 0.001))
+                sock.connect(address)
+                self._check()  # a connect that `cut` has woken may look like a success
+                sock.settimeout(max(deadline - time.monotonic(), 0.001))  # for TLS to be agreed on
+                return sock
+            except OSError:
+                sock.close()
+                self._drop_twin()
+                if self._is_cut or place == len(addresses) - 1:
+                    raise
+        raise OSError("the name has no address")
+
+    def _look_up(self, host, port, deadline):
+        """Return the addresses of a host. Of one name there is one lookup at a time."""
+        try:
+            return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        except socket.gaierror:  # a name
+            pass
+        with _looking:
+            if (found := _lookups.get((host, port))) is None:
+                found = []
+                threads.start(functools.partial(_look_up, host, port, found), "plue-lookup")
+                _lookups[host, port] = found
+            while not (found or self._is_cut) and (left := deadline - time.monotonic()) > 0:
+                _looking.wait(left)
+        self._check()
+        if not found:
+            raise TimeoutError("timed out")
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    def _check(self):
+        if self._is_cut:
+            raise ConnectionAbortedError("cut")
+
+    def _limit(self):
+        """Have what is asked of the socket next end at the deadline."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+
+    def _drop_twin(self):
+        with self._lock:
+            twin, self._twin = self._twin, None
+        if twin is not None:
+            twin.close()
 
 
-def _authority(connection):
-    """Return what names the server in a request: its port only where it is not the usual one."""
-    host = f"[{connection.host.partition('%')[0]}]" if ":" in connection.host else connection.host
-    return host if connection.port == connection.default_port else f"{host}:{connection.port}"
+class _Incoming(io.RawIOBase):
+    """What comes over a connection, for a buffered reader."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._connection._limit()
+        return self._connection._socket.recv_into(buffer)
 
 
-def _body(answer, most):
-    if "content-encoding" in answer.headers:  # although it was not asked for
-        source = urllib3.HTTPResponse(answer, answer.headers, answer.status, preload_content=False)
-        read, expected = functools.partial(source.read, decode_content=True), 0
-    else:
-        read, expected = answer.read, answer.length or 0
-    if LARGE <= expected <= most and not answer.chunked:
-        return _mapped(answer, expected)
-    pieces, size = [], 0
-    while max(size, expected) <= most and (piece := read(PIECE)):
-        pieces.append(piece)
-        size += len(piece)
-    if max(size, expected) > most:
-        raise errors.LimitExceeded(f"the server's answer has more than {most} bytes", "Ask for less at a time.")
-    # http.client tells nobody that the connection ended early.
-    if answer.length:
-        raise http.client.IncompleteRead(b"", answer.length)
-    return b"".join(pieces)
+#: The lookups that are under way: where their addresses, or their error, will be, by host and port.
+_lookups, _looking = {}, threading.Condition()
 
 
-def _mapped(answer, size):
-    """Return a body that long, which is still to be read, as a `mmap`: what reads it takes parts of it, which are
-    bytes."""
-    body, read = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), 0
-    with memoryview(body) as view:
-        while read < size:
-            with view[read:] as rest:
-                got = answer.readinto(rest)
-            if not got:
-                raise http.client.IncompleteRead(b"", size - read)
-            read += got
-    return body
+def _look_up(host, port, found):
+    try:
+        outcome = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    except Exception as error:  # for those who wait for it
+        outcome = error
+    with _looking:
+        found.append(outcome)
+        del _lookups[host, port]
+        _looking.notify_all()
 
 
-def _root(error):
-    """Return what is behind the wrappers: requests puts urllib3's exception in `args`, urllib3 the system's in its
-    own."""
-    while True:
-        inner = [
-            each
-            for each in (*error.args, getattr(error, "reason", None), error.__cause__)
-            if isinstance(each, Exception)
-        ]
-        if not inner:
-            return error
-        error = inner[0]
+def _trust():
+    """Return the TLS context of every connection: it trusts what the machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+    name other places, as for every user of OpenSSL), and what certifi lists, for machines that have no list."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def explain(cause, method, path, sent, begun=False):
+    """Return the `PlueError` for one of `FAILURES`. `sent`: the server may have got the request; `begun`: its answer
+    has begun."""
+    call, kind, what, remedy = f"{method} {path}", errors.Connection, "the server cannot be reached", _REACH
+    reason = getattr(cause, "strerror", None) or ("" if begun else str(cause))
+    if lack := LACKS.get(getattr(cause, "errno", None)):
+        kind, what, remedy = errors.StoreIo, "no connection to the server can be made", lack
+    elif isinstance(cause, TimeoutError):
+        kind, what, remedy, reason = errors.Timeout, f"the server did not answer {call} in time", _WAIT, ""
+    elif isinstance(cause, socket.gaierror):
+        what = "the server's name cannot be resolved"
+    elif isinstance(cause, ssl.SSLError) and not sent:
+        what, remedy = "no trusted connection to the server", _TRUST
+        reason = getattr(cause, "verify_message", None) or cause.reason or reason
+    elif begun:
+        what = f"the server ended the connection in the middle of the answer to {call}"
+    elif sent and isinstance(cause, (ConnectionError, ssl.SSLError)):
+        if not isinstance(cause, ConnectionRefusedError):  # that is of a second attempt
+            what = f"the server ended the connection without an answer to {call}"
+    elif sent and not isinstance(cause, OSError):
+        kind, what, remedy, reason = errors.Server, f"what the server answered {call} is not HTTP", _OTHER, ""
+    reason = f" ({reason})" if reason else ""
+    unknown = (
+        "; whether it took effect is not known yet" if sent and method != "GET" and kind is not errors.Server else ""
+    )
+    return kind(f"{what}{reason}{unknown}", remedy, details={"sent": sent})

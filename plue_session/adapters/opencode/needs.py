@@ -8,7 +8,7 @@ import sys
 from plue_session import errors
 
 #: Everything that is imported by what a call does: the first of them takes a tenth of a second.
-MODULES = ("plue_session.adapters.opencode.http_connection", "certifi", "email.utils", "encodings.idna", "stringprep")
+MODULES = ("plue_session.adapters.opencode.http", "email.utils", "encodings.idna", "stringprep")
 REQUESTS = "requests>=2.31"
 
 

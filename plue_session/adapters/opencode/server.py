@@ -1,10 +1,10 @@
 """An OpenCode server as the library's `Server`: attached by URL, or spawned and owned; called, and listened to."""
 
+from plue_session.adapters.child.guard import PROGRAM
 from plue_session.adapters.opencode import health, shapes
+from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
-from plue_session.adapters.opencode.guard import PROGRAM
-from plue_session.adapters.opencode.http import headers
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns

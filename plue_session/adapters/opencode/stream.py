@@ -8,14 +8,11 @@ subscribe, wait for `server.connected`, snapshot by GET, then apply what was hea
 import random
 import threading
 import time
-import zlib
 from collections import deque
 from urllib.parse import quote
 
 from plue_session import errors, threads
 from plue_session.adapters.opencode import events, shapes
-from plue_session.adapters.opencode.connection import Wire
-from plue_session.adapters.opencode.http_exchange import HttpExchange, Reply
 from plue_session.rules import directories, sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
@@ -48,7 +45,7 @@ class Stream:
         self._back_off, self._silence = back_off, silence
         self._changed = threading.Condition()
         self._waiting, self._bytes = deque(), 0
-        self._wire = Wire()
+        self._cut = lambda: None  # there is no connection yet
         self._stopping = self._hurry = False
         self.connected = self._told = False
         self._threads = []
@@ -63,7 +60,7 @@ class Stream:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._wire.cut()
+        self._cut()
         deadline = time.monotonic() + STOPPING
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
@@ -101,51 +98,39 @@ class Stream:
 
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /event."""
-        from plue_session.adapters.opencode import http_connection
+        from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
         url = self._locate(time.monotonic() + CONNECT, None)
-        wire, deadline = Wire(), time.monotonic() + CONNECT
+        connection = HttpConnection(Endpoint(url, self._headers))
         with self._changed:
             if self._stopping:
                 return
-            self._wire = wire
-
-        def dial(connection):
-            sock = wire.connect(connection.host, connection.port, deadline)
-            exchange.deadline = time.monotonic() + min(ANSWER, self._silence)
-            return sock
-
-        exchange = HttpExchange(
-            "GET", f"/event?directory={quote(directories.for_query(self._directory), safe='')}", None, False, deadline
-        )
-        asking = http_connection.HttpConnection(dial, url, self._headers)
+            self._cut = connection.cut
+        target = f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
         try:
-            answer = asking.open(exchange, self._silence)
-            try:
-                self._listen(answer)
-            finally:
-                answer.close()
-        except http_connection.Dropped as error:
-            raise error.translated(exchange) from None
-        except http_connection.FAILURES as error:
+            connection.open(time.monotonic() + CONNECT)
+            self._listen(connection, connection.ask("GET", target, None, time.monotonic() + min(ANSWER, self._silence)))
+        except FAILURES as error:
+            if not connection.begun:
+                raise explain(error, "GET", "/event", connection.sent) from None
             raise errors.Connection(
                 f"the event stream broke ({getattr(error, 'strerror', None) or type(error).__name__})",
                 "It is connected again by itself.",
             ) from None
         finally:
-            asking.close()
-            wire.release()
+            connection.close()
 
-    def _listen(self, answer):
-        reply = Reply(answer.status, answer.headers, b"")
+    def _listen(self, connection, answer):
         if answer.status != 200:
-            raise shapes.refusal("GET /event", answer.status, reply.type, answer.read1(65536), answer.headers)
-        if reply.type != "text/event-stream":
-            raise shapes.not_json("GET /event", answer.status, reply.type)
-        parser, decode = sse.Parser(), _decoder(answer.headers.get("content-encoding", ""))
-        # read1: anything that waits for a full buffer would hold the first event back for seconds.
-        while data := answer.read1(65536):
-            for event in parser.feed(decode(data)):
+            raise shapes.refusal("GET /event", answer.status, answer.type, answer.read(), answer.headers)
+        if answer.type != "text/event-stream":
+            raise shapes.not_json("GET /event", answer.status, answer.type)
+        parser = sse.Parser()
+        while True:
+            connection.deadline = time.monotonic() + self._silence
+            if not (data := answer.read()):
+                return
+            for event in parser.feed(data):
                 self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
 
     def _put(self, item):
@@ -192,7 +177,7 @@ class Stream:
 
     def _lose(self, error):
         """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
-        self._wire.cut()
+        self._cut()
         try:
             self._tell(False, error)
         except Exception:  # the defect is in who is told, and there is nobody else: it is told again next time
@@ -204,29 +189,6 @@ class Stream:
             self.connected, self._told = connected, False
             self._on_state(error)
             self._told = True
-
-
-def _decoder(encoding):
-    """Return a function that takes back what something on the way has done to the stream, although nobody asked it
-    to."""
-    if encoding in ("", "identity"):
-        return bytes
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise errors.Server(
-            f"the event stream is encoded in a way that cannot be read ({encoding[:40]})",
-            "See what lies between here and the server.",
-        )
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress  # either of them, by its first bytes
-
-    def decode(data):
-        try:
-            return inflate(data)
-        except zlib.error:
-            raise errors.Server(
-                "the event stream is not what it says that it is", "See what lies between here and the server."
-            ) from None
-
-    return decode
 
 
 def _internal(error):

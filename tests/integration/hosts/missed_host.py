@@ -24,7 +24,7 @@ def processor_seconds(seconds):
 assert plue.plue_init(json.dumps({"dataDir": folder}).encode()) == 0, plue.plue_get_last_error()
 session = plue.plue_session_create(None)
 assert plue.plue_event_subscribe(callback, None)
-(writer,) = (each for each in gc.get_objects() if type(each).__name__ == "Commits")
+(writer,) = (each for each in gc.get_objects() if type(each).__name__ == "Writer")
 publish = writer._publish
 
 

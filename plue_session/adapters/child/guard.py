@@ -15,6 +15,18 @@ PROGRAM = os.path.join(
 FIRST, SECOND = 1500, 3000
 
 
+class Command:
+    """What is run: `words`, without a shell, in `directory`, with `environment` (a dict of text). For messages: `name`
+    of what it is and what it `does` when it is ready ("the server", "listen"), `key` of the configuration that it comes
+    from, how to `install` it."""
+
+    __slots__ = ("words", "directory", "environment", "name", "does", "key", "install")
+
+    def __init__(self, words, directory, environment, *, name, does, key, install):
+        self.words, self.directory, self.environment = words, directory, environment
+        self.name, self.does, self.key, self.install = name, does, key, install
+
+
 class Guarded:
     """A running command. `lifeline`, `stdout` and `stderr` are descriptors for `poll`; this object closes them.
 
@@ -24,18 +36,17 @@ class Guarded:
 
     _wait = None
 
-    def __init__(self, command, directory, environment, program=PROGRAM, children=None):
-        """Start `command` (a list) in `directory` with `environment` (a dict of text), without a shell.
+    def __init__(self, command, program=PROGRAM, children=None):
+        """Start a `Command`. `IO` when it cannot be run. Standard input is empty.
 
-        `IO` when it cannot be run. Standard input is empty. `children.start(program, arguments, environment, folder,
-        streams)` starts a program that is no child of the host's (see capi/children.py); without it, the guard is to
-        detach by itself.
+        `children.start(program, arguments, environment, folder, streams)` starts a program that is no child of the
+        host's (see capi/children.py); without it, the guard is to detach by itself.
         """
         self.pid = None
         self.exit = None  # what ended the command: "exit code 1", "signal 9"; None while it runs
         self.gone = False  # no process of it is left
         self._heard = b""
-        self._command, self._directory, self._program = command[0], directory, program
+        self._command, self._program = command, program
         try:
             self._socket, self.stdout, self.stderr, theirs = _streams()
         except OSError as error:
@@ -43,14 +54,13 @@ class Guarded:
                 f"the guard {program} cannot be run: {error.strerror}",
                 "Close some files, or raise the limit (ulimit -n).",
             ) from None
-        words = [str(FIRST), str(SECOND), *command]
         try:
-            self._wait = _start(children, program, words, environment, directory, theirs)
+            self._wait = _start(children, program, command, theirs)
         except (OSError, ValueError) as error:
             self.close()
             if isinstance(error, ValueError):
-                raise InvalidParam(f"the command cannot be run: {error}", "Correct backend.spawn.") from None
-            raise _unable(error, command[0], directory, program) from None
+                raise InvalidParam(f"the command cannot be run: {error}", f"Correct {command.key}.") from None
+            raise _unable(error, command, program) from None
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -91,7 +101,7 @@ class Guarded:
                 except OSError:  # nothing of it is left
                     pass
         if failed is not None:
-            raise _unable(OSError(failed, os.strerror(failed)), self._command, self._directory, self._program)
+            raise _unable(OSError(failed, os.strerror(failed)), self._command, self._program)
 
     def stop(self):
         """Have the command's processes ended: TERM, TERM, KILL. Returns at once; `gone` tells when it is done."""
@@ -141,38 +151,38 @@ def _streams():
         raise
 
 
-def _start(children, program, words, environment, directory, streams):
+def _start(children, program, command, streams):
     """Start the guard, and return a function that waits for its end, or None."""
+    words, (*standard, lifeline) = [str(FIRST), str(SECOND), *command.words], streams
     if children is not None:
         try:
-            return children.start(program, [program, "3", *words], environment, directory, streams)
+            return children.start(program, [program, "3", *words], command.environment, command.directory, streams)
         except NotImplementedError:
             pass
-    *standard, lifeline = streams
     launched = subprocess.Popen(
         [program, "detach", str(lifeline), *words],
         stdin=standard[0],
         stdout=standard[1],
         stderr=standard[2],
-        cwd=directory,
-        env=environment,
+        cwd=command.directory,
+        env=command.environment,
         pass_fds=[lifeline],
     )
     launched.wait()  # only until it has detached
     return None
 
 
-def _unable(error, command, directory, program):
+def _unable(error, command, program):
     if error.filename == program or not os.access(program, os.X_OK):
         return StoreIo(
             f"the guard {program} cannot be run: {error.strerror}",
             "Install the package again (pip install plue-session).",
         )
-    if error.filename == directory:
+    if error.filename == command.directory:
         return StoreIo(
-            f"the directory {directory} cannot be used: {error.strerror}", "Correct backend.spawn.directory."
+            f"the directory {command.directory} cannot be used: {error.strerror}", f"Correct {command.key}.directory."
         )
     return StoreIo(
-        f"the command {command} cannot be run: {error.strerror}",
-        "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.",
+        f"the command {command.words[0]} cannot be run: {error.strerror}",
+        f"{command.install}, or name its program in {command.key}.command.",
     )

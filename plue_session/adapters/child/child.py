@@ -1,0 +1,350 @@
+"""A command that is kept running: started, waited for, read, checked, started anew when it ends, ended.
+
+One thread does it all, around one `poll`: what the guard says, what the command prints, and who wants what. It never
+waits for anything else, so that the command can never block on a full pipe (O-003). A second one asks whether the
+command is well.
+"""
+
+import os
+import random
+import select
+import threading
+import time
+
+from plue_session import errors, threads
+from plue_session.adapters.child.guard import PROGRAM, Guarded
+
+#: Seconds between two questions whether somebody still waits for the command to be ready.
+GLANCE = 0.1
+#: Seconds until a command must be ready (a server: 1.3 to 3.2 were measured).
+START = 30.0
+#: A command that lived so long has not failed to start: the next one is started soon. Seconds.
+STEADY = 10.0
+#: Seconds from an end to the next start, doubled each time until the longest.
+BACK_OFF = 0.2, 30.0
+#: Seconds between health checks, and how many must fail in a row before the command is started anew.
+CHECK, CHECKS = 10.0, 3
+#: Bytes of stderr that are kept for errors.
+TAIL = 4096
+
+
+class Child:
+    """A command under the guard. Thread-safe.
+
+    `output()` makes a reader for each start: its `feed(data)` takes what the command prints and returns what that is
+    ready with (for a server its URL), or None; its error is that of the command, which is ended.
+
+    `on_change(value)` is called on the command's thread when it is ready and, with None, when it is gone; it must not
+    block. `on_lifeline(fd, open)` tells of descriptors that a forked child must close. `check(value)` raises when the
+    command is not well; None: no checks. `children` as for `Guarded`.
+    """
+
+    def __init__(
+        self,
+        command,
+        output,
+        *,
+        on_change=None,
+        on_lifeline=None,
+        check=None,
+        program=PROGRAM,
+        back_off=BACK_OFF,
+        children=None,
+    ):
+        self._command, self._output, self._program, self._children = command, output, program, children
+        self._on_change, self._on_lifeline, self._check = on_change or _ignore, on_lifeline or _ignore, check
+        self._back_off = back_off
+        self._state = threading.Condition()
+        self._value = self._failure = self._process = None
+        self._stopping = self._ended = False
+        self._thread = self._checker = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.starts = 0  # how many times it was ready
+
+    def begin(self):
+        """Begin to start the command; returns at once. `IO` when there are no threads for it."""
+        if self._check:
+            self._checker = _Checker(self._check, self._poke)
+        try:
+            self._thread = threads.start(self._run, "plue-child")
+        except errors.StoreIo:
+            self.end()
+            raise
+
+    def start(self, deadline, given_up=None):
+        """Start the command, if that has not begun, and return what it is ready with; `deadline` is in seconds of the
+        monotonic clock.
+
+        Fails with `IO` (it cannot be run), `SERVER` (it ended before it was ready: the end of its stderr is in the
+        message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left of
+        it.
+        """
+        name, does = self._command.name, self._command.does
+        if self._thread is None:
+            self.begin()
+        while True:
+            try:
+                return self.wait(min(deadline, time.monotonic() + GLANCE) if given_up else deadline)
+            except (errors.Timeout, errors.Connection):
+                given = given_up is not None and given_up()
+                if given or time.monotonic() >= deadline:
+                    self.stop()
+                    raise (
+                        errors.Closed(f"the library was shut down before {name} {does}ed", "Call plue_init again.")
+                        if given
+                        else errors.Timeout(
+                            f"{name} does not {does} in time",
+                            "See whether it starts in a terminal, or raise requestTimeoutMs.",
+                        )
+                    ) from None
+            except errors.PlueError:
+                self._thread.join(10)
+                raise
+
+    def wait(self, deadline, cancel=None):
+        """Return what the running command is ready with, waiting for a new start: `CONNECTION` at the end, `TIMEOUT`
+        before it was ever ready."""
+        name = self._command.name
+
+        def wake():
+            with self._state:
+                self._state.notify_all()
+
+        if cancel is not None:
+            cancel.watch(wake)
+        try:
+            with self._state:
+                while self._value is None:
+                    if cancel is not None:
+                        cancel.check()
+                    if self._failure is not None and (self._ended or not self.starts):
+                        raise self._failure
+                    if self._stopping or self._ended:
+                        raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        if not self.starts:
+                            raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
+                        raise errors.Connection(f"{name} is being restarted", "Try again.")
+                    self._state.wait(left)
+                return self._value
+        finally:
+            if cancel is not None:
+                cancel.unwatch(wake)
+
+    @property
+    def pid(self):
+        """The process id of the running command, which is its group's; None while there is none."""
+        process = self._process
+        return process.pid if process else None
+
+    @property
+    def place(self):
+        """`(what it is ready with, process id)` of the running command, each None while there is none."""
+        with self._state:
+            return self._value, self.pid
+
+    def end(self):
+        """Begin to end the command and its processes: TERM, TERM, KILL. Returns at once, and needs nothing that may be
+        lacking. Twice is harmless."""
+        with self._state:
+            self._stopping = True
+            self._state.notify_all()
+        self._poke()
+        if self._checker is not None:
+            self._checker.end()
+
+    def stop(self, seconds=7.0):
+        """End the command and its processes, and wait for it; 5 s are enough. Twice is harmless."""
+        self.end()
+        if self._thread is not None:
+            self._thread.join(seconds)
+        with self._state:
+            if self._wake_write is not None and (self._thread is None or not self._thread.is_alive()):
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                self._wake_read = self._wake_write = None
+
+    def _poke(self):
+        with self._state:
+            if self._wake_write is not None:
+                try:
+                    os.write(self._wake_write, b"x")
+                except BlockingIOError:  # it has been poked often enough
+                    pass
+
+    # -- the command's thread --------------------------------------------------------------------------------------
+    def _run(self):
+        delay, most = self._back_off
+        failure = None
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                failure = self._once()
+            except errors.PlueError as error:
+                failure = error
+            except (
+                Exception
+            ) as error:  # a defect must be seen by who asks for the command, and not by Python on the host's stderr
+                failure = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+            if self._stopping or not self.starts:
+                break
+            if time.monotonic() - began > STEADY:
+                delay = self._back_off[0]
+            self._pause(delay * random.uniform(0.5, 1))
+            delay = min(delay * 2, most)
+        with self._state:
+            self._ended = True
+            self._failure = None if self._stopping else failure
+            self._state.notify_all()
+
+    def _once(self):
+        """Run the command from start to end; returns the error that its end is."""
+        process = Guarded(self._command, self._program, self._children)
+        self._on_lifeline(process.lifeline, True)
+        self._process = process
+        try:
+            return _Watch(self, process).run()
+        finally:
+            self._on_lifeline(process.lifeline, False)
+            process.close()
+            with self._state:
+                was, self._value, self._process = self._value, None, None
+            if was is not None:
+                self._on_change(None)
+
+    def _ready(self, value):
+        with self._state:
+            self._value, self.starts = value, self.starts + 1
+            self._state.notify_all()
+        self._on_change(value)
+
+    def _pause(self, seconds):
+        deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            if poll.poll(left * 1000):
+                self._drain_wake()
+
+    def _drain_wake(self):
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+
+class _Watch:
+    """The life of one process, for `Child`."""
+
+    def __init__(self, owner, process):
+        self.owner, self.process, self.output = owner, process, owner._output()
+        self.value, self.refused, self.tail = None, None, b""
+        self.stopped = self.announced = False
+        self.failed_checks = 0  # in a row
+
+    def run(self):
+        owner, process = self.owner, self.process
+        poll = select.poll()
+        for fd in (process.lifeline, process.stdout, process.stderr, owner._wake_read):
+            poll.register(fd, select.POLLIN)
+        due = time.monotonic() + START  # when to give up, or to check, next
+        while not process.gone:
+            if not self.stopped and (owner._stopping or self.refused or self.failed_checks >= CHECKS):
+                self.stopped = True
+                process.stop()
+            for fd, _ in poll.poll(max(due - time.monotonic(), 0) * 1000):
+                if fd == process.lifeline:
+                    process.listen()
+                elif fd == owner._wake_read:
+                    owner._drain_wake()
+                elif not self.read(fd):
+                    poll.unregister(fd)
+            if self.value is not None and not self.announced and process.pid:  # the guard may be late
+                self.announced = True
+                due = time.monotonic() + CHECK
+                owner._ready(self.value)
+            if time.monotonic() >= due:
+                if self.value is None:
+                    process.stop()
+                elif owner._checker:
+                    owner._checker.examine(self)
+                due = time.monotonic() + CHECK
+        for fd in (process.stdout, process.stderr):
+            os.set_blocking(fd, False)
+            while self.read(fd):
+                pass
+        if self.refused:
+            return self.refused
+        command, said = owner._command, " ".join(self.tail.decode("utf-8", "replace").split()) or "nothing"
+        when = "ended" if self.value is not None else f"ended before it {command.does}ed"
+        return errors.Server(
+            f"{command.name} {when} ({process.exit or 'unknown'}); its last words: {said[-1000:]}",
+            f"Correct what it says, or {command.key}.",
+            details={"exit": process.exit, "stderr": said},
+        )
+
+    def read(self, fd):
+        """Take in what the command printed; returns False at the end."""
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return False
+        if fd == self.process.stderr:
+            self.tail = (self.tail + data)[-TAIL:]
+        elif self.value is None and self.refused is None:
+            try:
+                self.value = self.output.feed(data)
+            except errors.PlueError as error:
+                self.refused = error
+        return bool(data)
+
+
+class _Checker:
+    """Asks whether the command is well, on a thread of its own: a question may hang. The thread is there from the
+    start, because later there may be none to be had, which is no fault of the command's."""
+
+    def __init__(self, check, done):
+        self._check, self._done = check, done
+        self._changed = threading.Condition()
+        self._watch, self._ended = None, False
+        threads.start(self._run, "plue-health")
+
+    def examine(self, watch):
+        """Have the command of a watch checked. Does nothing while a check is under way."""
+        with self._changed:
+            if self._watch is None:
+                self._watch = watch
+                self._changed.notify_all()
+
+    def end(self):
+        """End the thread, after its check; returns at once."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _run(self):
+        while True:
+            with self._changed:
+                while self._watch is None and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+            self._examine(self._watch)
+            with self._changed:
+                self._watch = None
+            self._done()
+
+    def _examine(self, watch):
+        try:
+            self._check(watch.value)
+        except (errors.StoreIo, MemoryError):  # something is lacking here: that says nothing of the command
+            return
+        except Exception:  # whatever it met, the command is not known to be well; three in a row are told by its end
+            watch.failed_checks += 1
+        else:
+            watch.failed_checks = 0
+
+
+def _ignore(*_):
+    return None
