@@ -53,6 +53,27 @@ class Call:
                 return
         wake()
 
+    def wait(self, changed, ready, deadline):
+        """Wait until `ready()`, called while the condition `changed` is held, returns something, and return that; None
+        at the deadline (monotonic seconds). Raise the error if the call is cancelled."""
+
+        def wake():
+            with changed:
+                changed.notify_all()
+
+        self.watch(wake)
+        try:
+            with changed:
+                while (found := ready()) is None:
+                    self.check()
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        break
+                    changed.wait(left)
+                return found
+        finally:
+            self.unwatch(wake)
+
     def unwatch(self, wake):
         """Forget `wake`. Unless the call is cancelled by now, it will not be called."""
         with self._lock:

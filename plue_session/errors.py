@@ -80,6 +80,14 @@ QueueFull = _error("QUEUE_FULL", -29, "A bounded queue is full; try again when i
 HookFailed = _error("HOOK_FAILED", -30, "A hook refused, and hooks.strict is set.")
 Unknown = _error("UNKNOWN", -99, PlueError.about)
 
+
+def known(error):
+    """Return a failure as one of these; any other is a defect of ours, which must be noticed."""
+    if isinstance(error, PlueError):
+        return error
+    return Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+
+
 ALL = (
     InvalidParam,
     NotFound,

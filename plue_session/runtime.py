@@ -159,51 +159,30 @@ class Runtime:
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
         from plue_session.services.calls import Calls
-        from plue_session.services.follow_ups import FollowUps
-        from plue_session.services.mirror import Mirror
         from plue_session.services.operations import Executor
         from plue_session.services.remote_sessions import RemoteSessions
-        from plue_session.services.session_locks import SessionLocks
-        from plue_session.services.sync import Sync
+        from plue_session.wiring import RemoteHalf
 
         self.calls = calls = Calls()
         self._server = server = Server(
-            self.settings.backend,
-            self._environ,
-            snapshot=lambda: sync.snapshot(),
-            apply=lambda change: sync.apply(change),
-            on_state=lambda error: sync.on_state(error),
-            on_lifeline=lifeline,
-            children=self._children,
+            self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
         )
-        self.sync = sync = Sync(
-            server, self.store, self.publisher, calls, self.settings, self.log, self._tell_state, now_ms
+        half = RemoteHalf(
+            server,
+            self.writer,
+            self.store,
+            self.publisher,
+            calls,
+            self.settings,
+            self.log,
+            self._tell_state,
+            now_ms,
+            __version__,
         )
-        mirror = Mirror(self.writer, self.store, self.publisher, __version__, sync.follow_up, sync.learned)
-        session_locks = SessionLocks(sync.release)
-        follow_ups = FollowUps(server, self.writer, self.store, mirror, session_locks, calls, sync.lag)
-        sync.connect(mirror, session_locks, follow_ups)
+        self.sync, self.refreshed = half.sync, half.mirror.last_refreshed
         self._away = self._open(server)
-        self.refreshed = mirror.last_refreshed
-        self.executor = Executor(self.writer, sync)
-        self.sessions = RemoteSessions(
-            Backend(
-                self.store,
-                self.writer,
-                self.sharing,
-                self.settings,
-                __version__,
-                self.log,
-                server,
-                link=sync,
-                sync=sync,
-                mirror=mirror,
-                session_locks=session_locks,
-                jobs=sync,
-                follow_ups=follow_ups,
-                calls=calls,
-            )
-        )
+        self.executor = Executor(self.writer, half.link)
+        self.sessions = RemoteSessions(half.backend(self.sharing))
 
     def _open(self, server):
         """Return why the server is away, if it may be, or None."""

@@ -72,7 +72,7 @@ class FakeServer:
     def open(self, deadline, given_up=None):
         self._begin("open", deadline)
 
-    def follow(self):
+    def follow(self, listener):
         self.asked.append(("follow",))
 
     def where(self):

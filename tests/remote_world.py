@@ -10,16 +10,12 @@ import pytest
 from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
-from plue_session.services.backend import Backend
 from plue_session.services.calls import Calls
-from plue_session.services.follow_ups import FollowUps
-from plue_session.services.mirror import Mirror
 from plue_session.services.operations import Executor, Operation
 from plue_session.services.remote_sessions import RemoteSessions
-from plue_session.services.session_locks import SessionLocks
 from plue_session.services.sharing import Sharing
-from plue_session.services.sync import Sync
 from plue_session.services.writer import Writer
+from plue_session.wiring import RemoteHalf
 from tests.checked import Checked
 from tests.fake_server import START, FakeServer
 from tests.recording import RecordingPublisher
@@ -85,8 +81,9 @@ class RemoteWorld:
         self.writer = Writer(self.store, self.told, lambda: self.now)
         self.sharing = Sharing(self.store, ShareKeyMemory(), lambda: self.now, self.settings)
         self.calls = Calls()
-        self.sync = Sync(
+        half = RemoteHalf(
             self.server,
+            self.writer,
             self.store,
             self.told,
             self.calls,
@@ -94,32 +91,12 @@ class RemoteWorld:
             self.log,
             lambda connected, reason: self.states.append((connected, reason)),
             lambda: self.now,
+            "0.1.0",
         )
-        self.mirror = Mirror(self.writer, self.store, self.told, "0.1.0", self.sync.follow_up, self.sync.learned)
-        self.session_locks = SessionLocks(self.sync.release)
-        self.follow_ups = FollowUps(
-            self.server, self.writer, self.store, self.mirror, self.session_locks, self.calls, self.sync.lag
-        )
-        self.sync.connect(self.mirror, self.session_locks, self.follow_ups)
-        self.executor = Executor(self.writer, self.sync)
-        self.sessions = RemoteSessions(
-            Backend(
-                self.store,
-                self.writer,
-                self.sharing,
-                self.settings,
-                "0.1.0",
-                self.log,
-                self.server,
-                link=self.sync,
-                sync=self.sync,
-                mirror=self.mirror,
-                session_locks=self.session_locks,
-                jobs=self.sync,
-                follow_ups=self.follow_ups,
-                calls=self.calls,
-            )
-        )
+        self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
+        self.session_locks = half.session_locks
+        self.executor = Executor(self.writer, half.link)
+        self.sessions = RemoteSessions(half.backend(self.sharing))
         self.server.tell = self.sync.apply
         self.held_back = []
 
@@ -146,16 +123,23 @@ class RemoteWorld:
             self.sync.apply(change)
 
     def jobs(self):
-        """Do what is to be done behind the callers' backs, also what has time, and return its kinds."""
-        with self.sync._changed:
-            due = self.sync._jobs.take(everything=True)
-        kinds = sorted(kind for kind, _ in due)
-        self.sync._work(due)
-        return kinds
+        """Do what is to be done behind the callers' backs but to reconcile, also what has time, and return its
+        kinds."""
+        jobs = [job for job in self.queue.waiting() if job.kind != "reconcile"]
+        for job in jobs:
+            self.queue.drop(job.kind, job.session_id)
+            self.sync.worker.do(job)
+        return sorted(job.kind for job in jobs)
 
-    def reconcile(self):
-        """Look at everything once."""
-        self.sync._round(time.monotonic() + 5)
+    def reconcile(self, seconds=5):
+        """Compare all once; fail as that does."""
+        error = self.sync.compare(None, time.monotonic() + seconds, self.sync.worker.cancel)
+        if error is not None:
+            raise error
+
+    def reconciles_soon(self):
+        """Return whether all will be compared at once."""
+        return any(job.kind == "reconcile" and job.due <= time.monotonic() for job in self.queue.waiting())
 
     def elsewhere(self, **fields):
         """Have another client create a session; return its id."""

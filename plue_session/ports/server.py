@@ -9,6 +9,19 @@ from typing import Any, Protocol
 RemoteSession = Any
 
 
+class Listener(Protocol):
+    """Who follows a server. Called on a thread of the server's, one at a time."""
+
+    def snapshot(self) -> None:
+        """Read again what is known, for it is out of date. Raises when it cannot."""
+
+    def apply(self, change: Any) -> None:
+        """Take in a change that was heard since: `kind`, `session_id`, `value`."""
+
+    def on_state(self, error: Exception | None) -> None:
+        """Hear that the connection is lost (once), or back (None)."""
+
+
 class Server(Protocol):
     """A server that sessions live on: for one server and one directory, called and listened to. Thread-safe.
 
@@ -18,10 +31,6 @@ class Server(Protocol):
     details. `directory` is a session's own when it is not the server's. A session comes as an object with `id`,
     `title`, `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and
     `token`; times in ms, None for what is absent; equal by value.
-
-    It is built with three functions, called on a thread of its own, one at a time: `snapshot()` when what is known is
-    out of date and must be read again (it raises when it cannot), `apply(change)` for each change heard since (`kind`,
-    `session_id`, `value`), and `on_state(error)` when the connection is lost (once) or back (None).
     """
 
     #: the directory that its lists are of
@@ -33,7 +42,7 @@ class Server(Protocol):
     def open(self, deadline: float, given_up: Callable[[], bool] | None = None) -> None:
         """See that it is there, or wait for one of our own."""
 
-    def follow(self) -> None:
+    def follow(self, listener: Listener) -> None:
         """Begin to listen; returns at once."""
 
     def where(self) -> dict:

@@ -29,11 +29,6 @@ def adopt(remote, number, version):
     )
 
 
-def is_contested(session, remote, now):
-    """Return whether the title may have been replaced by the server itself, which no caller should see (O-027)."""
-    return remote.title != session.title and is_defended(session, now)
-
-
 def is_defended(session, now):
     """Return whether the title was set here over an automatic one, so lately that the server may still replace it."""
     return session.title_defended_at is not None and now - session.title_defended_at < DEFENDED_MS

@@ -78,9 +78,6 @@ class Writer:
         self._since_trim = 0
         self._missed = False  # something of the others' could not be read: compare everything when it can be
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
-        #: called, when set, with a session's id, its rev and its new rev for each change made here; must be harmless
-        #: if that is undone
-        self.changed = None
 
     @property
     def published(self):
@@ -294,7 +291,6 @@ class Transaction:
         self.log_id = log_id
         self.now = 0
         self.correlation = ""
-        self._changed = writer.changed
 
     def begin(self, now, correlation):
         """Set the time (ms) and the correlation id of the operation that follows."""
@@ -309,13 +305,13 @@ class Transaction:
 
     def insert(self, session, data):
         """Store a new session and tell `session.created`."""
-        self._put(self.store.insert, session, None, "session.created", data)
+        self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):
         """Store a changed session and tell so; raises `updated` to now, if it is to `touch`."""
         if touch:
             session.updated = max(session.updated, self.now)
-        self._put(self.store.save, session, session.rev, kind, data)
+        self._put(self.store.save, session, kind, data)
 
     def erase(self, session_id):
         """Erase the session and tell `session.deleted`."""
@@ -326,10 +322,8 @@ class Transaction:
         """Tell an event of any kind, of a session's or (None) of none's."""
         self.effects.append((self._log(kind, session_id, data), None))
 
-    def _put(self, store, session, rev, kind, data):
+    def _put(self, store, session, kind, data):
         row = self._log(kind, session.id, data)
-        if self._changed:
-            self._changed(session.id, rev, row.id)
         session.rev = row.id
         session.info = info.render(session)
         store(session)

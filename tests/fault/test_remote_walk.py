@@ -1,5 +1,5 @@
-"""Each call into the store and each call to the server fails once, or the next few do: afterwards one look brings all
-in step.
+"""Each call into the store and each call to the server fails once, or the next few do: afterwards one comparison brings
+all in step.
 
 The walk ends by itself, as in test_fault_walk: every call site that the scenario reaches has then failed.
 """
@@ -103,7 +103,7 @@ def scenario(world):
 
 
 def settle(world):
-    """Do what is due, look, and do what that brought up."""
+    """Do what is due, compare all, and do what that brought up."""
     for _ in range(3):
         world.jobs()
         world.reconcile()
@@ -142,7 +142,7 @@ def make(shares):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_whatever_the_store_fails_at_one_look_brings_all_in_step(row):
+def test_whatever_the_store_fails_at_one_comparison_brings_all_in_step(row):
     met = set()
     for at in itertools.count(1):
         world, _ = make(shares=True)
@@ -163,7 +163,7 @@ def test_whatever_the_store_fails_at_one_look_brings_all_in_step(row):
 @pytest.mark.parametrize("lost", [False, True], ids=["unheard", "answer lost"])
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("events", ["in time", "lost"])
-def test_whatever_the_server_fails_at_one_look_brings_all_in_step(row, lost, events):
+def test_whatever_the_server_fails_at_one_comparison_brings_all_in_step(row, lost, events):
     met = set()
     for at in itertools.count(1):
         world, server = make(shares=True)
@@ -173,7 +173,7 @@ def test_whatever_the_server_fails_at_one_look_brings_all_in_step(row, lost, eve
         scenario(world)
         failed = list(server.met)
         server.at = 1 << 60
-        world.sync.contact()
+        world.link.contact()
         world.held_back.clear()
         settle(world)
         in_step(world)

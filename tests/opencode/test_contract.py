@@ -2,6 +2,7 @@
 
 import queue
 import uuid
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,9 +28,9 @@ def real(server, repository, told):
         "spawn": None,
     }
     connected = queue.Queue()
-    made = Server(Settings(values), {}, snapshot=lambda: None, apply=told.put, on_state=connected.put)
+    made = Server(Settings(values), {})
     made.open(soon())
-    made.follow()
+    made.follow(SimpleNamespace(snapshot=lambda: None, apply=told.put, on_state=connected.put))
     assert connected.get(timeout=20) is None
     yield made
     made.close()

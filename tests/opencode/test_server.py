@@ -23,11 +23,17 @@ class Seen:
         self.server = Server(
             Settings({**values, **backend}),
             environ or {},
-            snapshot=lambda: self.told.put("snapshot"),
-            apply=lambda change: self.told.put((change.kind, change.value)),
-            on_state=lambda error: self.told.put("up" if error is None else "down"),
             **more,
         )
+
+    def snapshot(self):
+        self.told.put("snapshot")
+
+    def apply(self, change):
+        self.told.put((change.kind, change.value))
+
+    def on_state(self, error):
+        self.told.put("up" if error is None else "down")
 
     def until(self, what, seconds=30):
         until = soon(seconds)
@@ -41,7 +47,7 @@ def test_attached_by_url_the_changes_of_another_client_are_told(server, client, 
         {"url": server.url(soon()), "directory": repository, "username": server.username, "password": server.password}
     )
     seen.server.open(soon())
-    seen.server.follow()
+    seen.server.follow(seen)
     seen.until("up")
     session = client.create(uuid.uuid4().hex, soon(), title="Other client's")
     seen.until(("created", session), 5)
@@ -74,7 +80,7 @@ def test_spawned_and_killed_it_comes_back_and_closed_it_is_gone(opencode, guard,
         {"spawn": spawn}, dict(os.environ), guard=guard, on_lifeline=lambda fd, opened: lifelines.append((fd, opened))
     )
     seen.server.open(soon(60))
-    seen.server.follow()
+    seen.server.follow(seen)
     seen.until("up")
     session = seen.server.create(uuid.uuid4().hex, soon())
     first = seen.server.where()["pid"]

@@ -17,7 +17,7 @@ from tests.recording import RecordingPublisher
 
 def server(tmp_path):
     settings = config.load('{"backend":{"kind":"opencode","url":"http://nobody","directory":"/tmp"}}', {})
-    return Server(settings.backend, {}, snapshot=print, apply=print, on_state=print)
+    return Server(settings.backend, {})
 
 
 #: What is behind each port: what makes it of an empty folder.

@@ -25,15 +25,12 @@ class Server:
     `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the
     end)
 
-    From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must
-    be read again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or
-    back (None). `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
+    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
     be no child of the host's.
     """
 
-    def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM, children=None):
-        self._apply, self._on_state = apply, on_state
-        self._owned = None
+    def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None):
+        self._owned = self._listener = None
         if backend.spawn:
             spawn = backend.spawn
             self._owned = OwnServer(
@@ -82,7 +79,7 @@ class Server:
         )
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
-        self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
+        self._stream = Stream(locate, directory, self._headers, self._snapshot, self._hear, self._connected)
 
     def begin(self):
         """Begin to spawn the server, if it is to be one of our own. Returns at once."""
@@ -101,8 +98,9 @@ class Server:
         else:
             self._waiting.wait(self._locate(deadline), deadline)
 
-    def follow(self):
-        """Begin to listen; returns at once."""
+    def follow(self, listener):
+        """Begin to listen; returns at once (ports.Server)."""
+        self._listener = listener
         self._stream.start()
 
     def where(self):
@@ -132,10 +130,13 @@ class Server:
         if url:
             self._stream.hurry()
 
+    def _snapshot(self):
+        self._listener.snapshot()
+
     def _hear(self, change):
         self._heard.hear(change)
-        self._apply(change)
+        self._listener.apply(change)
 
     def _connected(self, error):
         self._heard.connected = error is None
-        self._on_state(error)
+        self._listener.on_state(error)

@@ -21,7 +21,6 @@ class Delete(Operation):
         on = self.on
         self.directory = on.read(self.session).directory
         self.family = descendants.members(on.store.read_children, self.session)
-        self.ended = []
         return on.session_locks.hold(self.session, call, self.family)
 
     def send(self, call):
@@ -42,11 +41,10 @@ class Delete(Operation):
         raise error
 
     def record(self, transaction, answer):
-        self.on.mirror.erase(transaction, self.session, self.ended)
+        self.on.mirror.erase(transaction, self.session)
 
     def undo(self, answer):
         """Ask for what has become of them: it is not to be guessed."""
-        self.on.mirror.revive(self.ended)
         for member in self.family:
             self.on.jobs.add("reread", member)
 

@@ -5,6 +5,7 @@ import time
 from plue_session import errors
 from plue_session.rules.jsontext import dumps
 from plue_session.services.operations import Operation
+from plue_session.services.sync.jobs import postpone
 
 #: Part of a call's time that the server may take to share; then there is time left for a link of ours.
 SHARE = 0.5
@@ -43,6 +44,7 @@ class Share(Operation):
             return servers_link(self.known.share_url) if self.is_servers else self.preview(transaction)
         session = transaction.load(self.session)
         transaction.store.drop_share(session.id)  # one of ours that has expired
+        transaction.store.drop_operation("unshare", session.id)
         session.share_url, session.share_expires, session.unshare_pending = answer.share_url, None, False
         transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url})
         self.shared = session
@@ -60,6 +62,7 @@ class Unshare(Operation):
         session = transaction.load(self.session)
         if is_servers(session, transaction.store.share(session.id)):
             session.unshare_pending = True
+            postpone(transaction, "unshare", session.id)
         self.on.sharing.withdraw(transaction, session)
         return session.unshare_pending
 

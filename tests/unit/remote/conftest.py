@@ -13,8 +13,8 @@ def world():
 
 @pytest.fixture
 def running(world):
-    """A world whose thread runs; it looks each 50 ms."""
-    world.sync._interval = 0.05
+    """A world whose thread runs; it compares each 50 ms."""
+    world.link.interval = 0.05
     world.sync.begin()
     yield world
     world.sync.end()

@@ -19,7 +19,7 @@ def test_a_stale_snapshot_is_asked_for_and_what_is_new_is_told(world):
     assert world.told.take() == []
 
 
-def test_a_refresh_that_finds_nothing_new_takes_no_turn_of_the_writer(world):
+def test_a_refresh_that_finds_nothing_new_takes_no_writer(world):
     session = world.create()
     world.writer.run = None
     world.do(lambda on: on.sessions.get_info(session.id), session.id)
@@ -54,7 +54,7 @@ def test_a_session_that_the_server_no_longer_has_is_gone_here_too(world):
         world.do(lambda on: on.sessions.update_title(session.id, "x"), session.id)
 
 
-def test_a_change_that_meets_no_session_has_it_looked_for(world):
+def test_a_change_that_meets_no_session_has_it_asked_for(world):
     session = world.create()
     world.hold_back()
     del world.server.sessions[session.id]

@@ -6,30 +6,30 @@ import threading
 import pytest
 
 from plue_session import errors
-from plue_session.services import sync
+from plue_session.services.sync import link, reconcile
 from tests.remote_world import AWAY, RemoteWorld, unchanged_by, until
 
 
 @pytest.mark.requirement("P-161")
 def test_away_reads_answer_what_was_last_known_and_say_so(world):
     session = world.create(title="T")
-    world.sync.contact(AWAY)
+    world.link.contact(AWAY)
     world.server.asked.clear()
     info = json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))
     (listed,) = json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))
     (page,) = json.loads(world.do(lambda on: on.sessions.query()))["sessions"]
     assert {each["sync"]["state"] for each in (info, listed, page)} == {"stale"} and info["title"] == "T"
     assert world.server.asked == []
-    world.sync.contact()
+    world.link.contact()
     assert json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "synced"
 
 
-def test_a_read_that_finds_out_first_answers_the_same_and_has_it_ended_at_at(world):
+def test_a_read_that_finds_out_first_answers_the_same_and_has_all_compared(world):
     session = world.create()
     world.server.fail.update(get=AWAY, survey=AWAY)
     assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["sync"]["state"] == "stale"
     assert json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))[0]["sync"]["state"] == "stale"
-    assert world.sync._asked == 1
+    assert world.reconciles_soon()
 
 
 @pytest.mark.requirement("P-161")
@@ -41,11 +41,11 @@ def test_a_read_that_finds_out_first_answers_the_same_and_has_it_ended_at_at(wor
         lambda on, each: on.sessions.query(),
     ],
 )
-def test_a_read_that_is_answered_stale_has_the_server_ended_at_for_at_most_once_a_second(running, read, monkeypatch):
-    """The looks by themselves come ever more rarely: a host that reads would be told the old state for half a
+def test_a_read_that_is_answered_stale_has_the_server_asked_at_most_once_a_second(running, read, monkeypatch):
+    """Comparisons by themselves come ever more rarely: a host that reads would be told the old state for half a
     minute."""
     until(lambda: running.sync.has_listed)
-    running.sync._interval = 60
+    running.link.interval = 60
     session = running.create()
 
     def away():
@@ -53,10 +53,10 @@ def test_a_read_that_is_answered_stale_has_the_server_ended_at_for_at_most_once_
         raise AWAY
 
     running.server.fail["survey"] = away
-    monkeypatch.setattr(sync, "BACK_OFF", (60.0, 60.0))
+    monkeypatch.setattr(reconcile, "BACK_OFF", (60.0, 60.0))
     with pytest.raises(errors.Connection):
         running.do(lambda on: on.sync.run(5000))
-    running.sync._ended_at -= sync.SOON
+    running.link._listed_at -= link.SOON
     before = len(running.server.asked)
     for _ in range(5):
         running.do(lambda on: read(on, session.id), session.id)
@@ -64,30 +64,30 @@ def test_a_read_that_is_answered_stale_has_the_server_ended_at_for_at_most_once_
     assert running.server.asked[before:] == [("survey",)]
     assert len([line for level, line in running.log.lines if line.startswith("sync:")]) == 1
     running.server.fail.clear()
-    running.sync._ended_at -= sync.SOON
+    running.link._listed_at -= link.SOON
     running.do(lambda on: read(on, session.id), session.id)
-    until(lambda: running.sync.connected)
+    until(lambda: running.link.connected)
 
 
 def test_a_call_that_is_not_let_in_has_status_tell_so(world):
     world.create()
     world.server.fail["create"] = errors.AccessDenied("the server answered 401")
     unchanged_by(world, errors.AccessDenied, lambda on: on.sessions.create())
-    assert world.sync._asked == 1
+    assert world.reconciles_soon()
 
 
-def test_a_call_that_succeeds_while_it_is_away_has_it_ended_at_at(world):
-    world.sync.contact(AWAY)
+def test_a_call_that_succeeds_while_it_is_away_has_all_compared(world):
+    world.link.contact(AWAY)
     world.create()
-    assert world.sync._asked == 1
+    assert world.reconciles_soon()
     world.reconcile()
-    assert world.sync.connected
+    assert world.link.connected
 
 
 def test_with_offline_fail_reads_fail(tmp_path):
     world = RemoteWorld({"offline": "fail"})
     session = world.create()
-    world.sync.contact(AWAY)
+    world.link.contact(AWAY)
     for call, work in {
         "get": lambda on: on.sessions.get_info(session.id),
         "survey": lambda on: on.sessions.list(),

@@ -46,7 +46,7 @@ def test_echoes_that_come_late_are_not_told_either(world):
     assert len(world.told.take()) == 1 and world.jobs() == []
 
 
-def test_another_clients_change_among_the_echoes_is_looked_for(world):
+def test_another_clients_change_among_the_echoes_is_asked_for(world):
     session = world.create(title="T")
     world.hold_back()
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)

@@ -6,13 +6,14 @@ import json
 import pytest
 
 from plue_session import errors
-from plue_session.services import reconcile
+from plue_session.rules import reconcile as rule
+from plue_session.services.sync import reconcile
 from tests.fake_server import FakeServer
 from tests.remote_world import AWAY, RemoteWorld, until
 
 
 def keyed(world, count=3):
-    """Make sessions with keys, and let one look confirm them."""
+    """Make sessions with keys, and let one comparison confirm them."""
     made = [world.do(lambda on, number=number: on.sessions.get_or_create(f"k{number}")) for number in range(count)]
     world.reconcile()
     return made
@@ -31,17 +32,17 @@ def wrong(world, count=0):
 def restarted(world):
     """Another life of the library on the same store, as it begins."""
     again = RemoteWorld(store=world.store, server=world.server)
-    again.sync._reconciliation.lost()
+    again.link.lost()
     return again
 
 
-def look(world):
-    """Look, and let that fail."""
+def in_doubt(world):
+    """Compare all, and let that fail."""
     try:
         world.reconcile()
     except errors.PlueError:
         return
-    pytest.fail("the look found the server right")
+    pytest.fail("the server was found right")
 
 
 CALLS = {
@@ -54,15 +55,15 @@ CALLS = {
 
 
 @pytest.mark.requirement("P-117")
-@pytest.mark.parametrize("looked", [True, False])
+@pytest.mark.parametrize("compared", [True, False])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_the_wrong_server_answers_404_erases_nothing(call, looked):
+def test_a_call_that_the_wrong_server_answers_404_erases_nothing(call, compared):
     world = RemoteWorld({"offline": "fail"})
     session = keyed(world)[0].id
     wrong(world)
     world.sync.on_state(AWAY)
-    if looked:
-        look(world)
+    if compared:
+        in_doubt(world)
     with pytest.raises(errors.NotFound):
         world.do(lambda on: CALLS[call](on, session))
     world.jobs()
@@ -83,8 +84,8 @@ def test_what_is_recorded_of_the_wrong_server_since_the_start_does_not_make_it_t
     wrong(world, 2)
     again = restarted(world)
     first(again)
-    look(again)
-    look(again)
+    in_doubt(again)
+    in_doubt(again)
     assert again.store.read(session).key == "k0"
 
 
@@ -92,32 +93,32 @@ def test_without_events_a_create_on_the_wrong_server_does_not_make_it_the_right_
     session = keyed(world)[0].id
     wrong(world)
     world.create(title="on the wrong one")
-    look(world)
+    in_doubt(world)
     assert world.store.read(session).key == "k0"
 
 
 def test_a_minute_of_doubt_begins_anew_after_an_outage(world, monkeypatch):
     session = keyed(world)[0].id
     wrong(world)
-    look(world)
-    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
+    in_doubt(world)
+    monkeypatch.setattr(rule, "DOUBT", 0.0)
     world.server.fail["survey"] = AWAY
-    look(world)
-    look(world)  # found for the first moment
+    in_doubt(world)
+    in_doubt(world)  # found for the first moment
     assert world.store.read(session).key == "k0"
 
 
 def test_a_server_that_has_lost_all_is_believed_in_the_end(world, monkeypatch):
     session = keyed(world)[0].id
     wrong(world)
-    look(world)
-    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
+    in_doubt(world)
+    monkeypatch.setattr(rule, "DOUBT", 0.0)
     world.reconcile()
     assert world.store.read(session) is None
     assert json.loads(b"[%b]" % world.store.infos()) == []
 
 
-# -- what else a look and its chores must bear -------------------------------------------------------------------------
+# -- what else comparing and its jobs must bear ------------------------------------------------------------------------
 def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each(monkeypatch):
     world = RemoteWorld()
     monkeypatch.setattr(reconcile, "MISSING", 8)
@@ -137,21 +138,21 @@ def test_sessions_that_are_missing_from_a_list_but_there_are_asked_for_once_each
     world.server.asked.clear()
     world.sync.begin()
     until(lambda: len({each[1] for each in world.server.asked if each[0] == "get"}) == 20)
-    until(lambda: world.sync._done == world.sync._asked)
+    until(lambda: not world.reconciles_soon())
     world.sync.end()
     world.sync.join(5)
     assert sum(each[0] == "survey" for each in world.server.asked) <= 5
 
 
-def test_a_defect_in_a_chore_is_logged_and_does_not_end_the_thread(running):
-    def bad(*_):
+def test_a_defect_in_a_job_is_logged_and_does_not_end_the_thread(running):
+    def bad():
         raise AttributeError("a defect")
 
-    done = []
-    running.sync.job("reread", "ses_1", bad)
+    running.server.fail["get"] = bad
+    running.queue.add("reread", "ses_1")
     until(lambda: any("a defect" in line for _, line in running.log.lines))
-    running.sync.job("reread", "ses_2", lambda *_: done.append(1))
-    until(lambda: done)
+    running.queue.add("reread", "ses_2")
+    until(lambda: ("get", "ses_2") in running.server.asked)
 
 
 def test_a_defect_in_what_is_heard_does_not_hold_its_session_for_ever(world, monkeypatch):
@@ -187,7 +188,7 @@ def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(wo
 
 @pytest.mark.requirement("P-117")
 @pytest.mark.parametrize("call", CALLS)
-def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_left_to_the_look(call):
+def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_left_to_the_comparison(call):
     world = RemoteWorld({"offline": "fail"})
     world.sync.on_state(AWAY)  # there is no stream
     world.reconcile()
@@ -197,7 +198,7 @@ def test_without_an_event_stream_nothing_tells_of_another_server_and_a_404_is_le
     for session in made:
         with pytest.raises(errors.NotFound):
             world.do(lambda on, session=session: CALLS[call](on, session.id), session.id)
-    look(world)
+    in_doubt(world)
     world.server.sessions = right
     world.reconcile()
     assert [world.store.id_of_key(f"k{number}") for number in range(3)] == [session.id for session in made]

@@ -28,12 +28,16 @@ def test_delete_erases_the_family_in_one_go_and_tells_once_each(world, events):
 
 
 @pytest.mark.requirement("O-032")
-def test_what_waits_for_its_turn_while_a_session_ends_does_not_bring_it_back(world, monkeypatch):
+def test_what_waits_for_the_writer_while_a_session_ends_does_not_bring_it_back(world):
     session = world.create()
-    remote, known, commit = world.server.get(session.id, time.monotonic() + 5), [], world.store.commit
-    monkeypatch.setattr(world.store, "commit", lambda: (known.append(world.mirror.has_ended(session.id)), commit()))
-    world.do(lambda on: on.sessions.delete(session.id), session.id)
-    assert known[0] is True  # before anybody else can have the turn
+    remote = world.server.get(session.id, time.monotonic() + 5)
+    ended, late = world.writer.run_all(  # in one commit
+        [
+            lambda transaction: world.mirror.erase(transaction, session.id),
+            lambda transaction: world.mirror.merge(transaction, remote),
+        ]
+    )
+    assert ended is None and isinstance(late, errors.NotFound) and world.mirror.has_ended(session.id)
     world.told.take()
     with pytest.raises(errors.NotFound):
         world.writer.run(lambda transaction: world.mirror.merge(transaction, remote))
@@ -182,7 +186,7 @@ def test_a_turn_that_began_and_ended_before_anyone_looked_clears_it_too(world):
     assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
 
 
-def test_without_events_a_look_clears_it(world):
+def test_without_events_a_comparison_clears_it(world):
     session = world.create()
     world.hold_back()
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
@@ -210,7 +214,8 @@ def test_a_flag_whose_abort_failed_stays_while_the_same_turn_runs_on(world, erro
 
 @pytest.mark.requirement("P-065")
 def test_prompts_behind_the_aborted_turn_do_not_hide_its_message(world, monkeypatch):
-    """They lie between it and the end of the transcript, on other pages: the flag would clear with the next look."""
+    """They lie between it and the end of the transcript, on other pages: the flag would clear with the next
+    comparison."""
     session = world.create()
     world.server.message(session.id, "msg_1")
     said, whole = world.server.said[session.id]["msg_1"], world.server.messages

@@ -38,7 +38,7 @@ def test_else_ours_is(world, why):
     if why == "away":
         world.server.fail["share"] = AWAY
     if why == "known to be away":
-        world.sync.contact(AWAY)
+        world.link.contact(AWAY)
     made = share(world, session)
     assert made["link"] == f"{made['url']}#{made['secret']}" and share(world, session) == made
     world.do(lambda on: on.sharing.validate(session.id, made["secret"]))
@@ -67,6 +67,7 @@ def test_a_share_of_the_servers_beside_one_of_ours_is_the_one_that_is_shown_answ
     session = world.create()
     assert "secret" in share(world, session)
     world.server.put(session.id, share_url="https://s/1")
+    assert world.jobs() == ["reread"]  # the record has changed since the server last told of it
     assert world.info(session)["share"] == {"url": "https://s/1"}
     assert share(world, session) == {"url": "https://s/1", "link": "https://s/1"}
     world.told.take()
@@ -149,7 +150,7 @@ def test_a_withdrawal_that_the_server_is_yet_to_hear_of_is_pending(world):
     world.server.shares = True
     session = world.create()
     share(world, session)
-    world.sync.contact(AWAY)
+    world.link.contact(AWAY)
     unshare(world, session)
     assert json.loads(world.sync.status())["pending"] == 1
     world.reconcile()

@@ -1,14 +1,15 @@
 """What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw,
-abort flags that a new turn has made void. All run on the thread of `Sync`, as its chores."""
+abort flags that a new turn has made void."""
 
+import contextlib
 import time
 
 from plue_session import errors
-from plue_session.rules import merge, turns
+from plue_session.rules import turns
 from plue_session.services.calls import Call
-from plue_session.services.mirror import remember
+from plue_session.services.sync.mirror import remember
 
-#: Newest messages that are looked at to learn when turns ran.
+#: Newest messages that are read to learn when turns ran.
 NEWEST = 16
 #: So many are enough as a rule to find the model's newest.
 NEWEST_FIRST = 2
@@ -17,14 +18,11 @@ MARKING = 1.0
 
 
 class FollowUps:
-    """Works on one server and the store that mirrors it. Each function is `work(session_id, deadline, cancel)`.
+    """Works on one server and the store that mirrors it. The work of a job is `(session_id, deadline, cancel)`."""
 
-    `lag()` returns after how many ms what happens on the server is heard of at the latest.
-    """
-
-    def __init__(self, server, writer, store, mirror, session_locks, calls, lag):
+    def __init__(self, server, writer, store, mirror, session_locks, link, calls):
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
-        self._session_locks, self._calls, self._lag = session_locks, calls, lag
+        self._session_locks, self._link, self._calls = session_locks, link, calls
         self._put = {}  # session id: since when the title is defended that was put back
 
     def settle_title(self, session_id, deadline, cancel):
@@ -38,44 +36,47 @@ class FollowUps:
         """
         since = self._mirror.now()
         remote = self._server.get(session_id, deadline, cancel)
+        contest = self._writer.run(lambda transaction: transaction.store.operation("title", session_id))
         session = self._store.read(session_id)
-        if session is None or not merge.is_contested(session, remote, self._writer.clock()):
+        if contest is None or session is None or session.title_defended_at is None or remote.title == session.title:
+            self._writer.run(lambda transaction: self._settled(transaction, session_id))
             self._mirror.take(remote, since)
             return
         page, further = self._server.messages(session_id, deadline, cancel, session.directory, limit=NEWEST)
-        ahead = self._server.ahead()  # messages have the server's times
-        now, title_defended_at, messages = (
-            self._writer.clock() + ahead - self._lag(),
-            session.title_defended_at + ahead,
-            [message for message, _ in page],
-        )
-        young = turns.may_be_making_title(messages, now)
-        first = young or self._put.get(session_id) != session.title_defended_at
-        if further is None and first and turns.may_have_made_title(messages, title_defended_at, now):
-            self._put_back(session_id, session.title_defended_at, young, deadline, cancel)
+        ahead, defended = self._server.ahead(), session.title_defended_at  # messages have the server's times
+        heard, messages = contest.created + ahead - self._link.lag(), [message for message, _ in page]
+        young = turns.may_be_making_title(messages, heard)
+        first = young or self._put.get(session_id) != defended
+        if further is None and first and turns.may_have_made_title(messages, defended + ahead, heard):
+            self._put_back(session_id, defended, young, deadline, cancel)
         else:
-            self._writer.run(lambda transaction: self._undefend(transaction, session_id, session.title_defended_at))
+            self._writer.run(lambda transaction: self._settled(transaction, session_id, defended))
             self._mirror.take(remote, since)
 
-    def _put_back(self, session_id, title_defended_at, defend, deadline, cancel):
-        """Set the title that was set here at `title_defended_at` once more, as a change of ours like any other: what
-        comes late of the one that it replaces is not shown. `defend`: also against a further one. No longer defended:
-        there is nothing to put back."""
+    def _put_back(self, session_id, defended, young, deadline, cancel):
+        """Set the title that was set here at `defended` once more, as a change of ours like any other: what comes late
+        of the one that it replaces is not shown. `young`: it is defended against a further one, too."""
         with self._session_locks.hold(session_id, Call("update_title", session_id, deadline, cancel)):
             session = self._store.read(session_id)
-            if session is None or session.title_defended_at != title_defended_at:
+            if session is None or session.title_defended_at != defended:  # another one was set meanwhile
+                self._writer.run(lambda transaction: self._settled(transaction, session_id))
                 return
             answer = self._server.update(session_id, deadline, cancel, session.directory, title=session.title)
-            if defend:
-                remember(self._put, session_id, title_defended_at)
-            else:
-                self._writer.run(lambda transaction: self._undefend(transaction, session_id, title_defended_at))
-            self._mirror.recorded(answer, self._mirror.take(answer))
+            if young:
+                remember(self._put, session_id, defended)
+
+            def record(transaction):
+                self._settled(transaction, session_id, None if young else defended)
+                return self._mirror.merge(transaction, answer)
+
+            self._mirror.recorded(answer, self._writer.run(record))
 
     @staticmethod
-    def _undefend(transaction, session_id, title_defended_at):
+    def _settled(transaction, session_id, defended=None):
+        """Note that a title is settled, and that the one that was set at `defended` is defended no more."""
+        transaction.store.drop_operation("title", session_id)
         session = transaction.store.load(session_id)
-        if session is not None and session.title_defended_at == title_defended_at:
+        if session is not None and defended is not None and session.title_defended_at == defended:
             session.title_defended_at = None
             transaction.store.save(session)
 
@@ -93,13 +94,18 @@ class FollowUps:
         Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
         (P-176).
         """
-        if self._writer.run(
-            lambda transaction: (session := transaction.store.load(session_id)) is not None and not session.imported
-        ):
-            self._mirror.keep(session_id)
-            return
-        self._server.delete(session_id, deadline, cancel, directory)
-        self._mirror.ended(session_id)
+        if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id)):
+            with contextlib.suppress(errors.NotFound):
+                self._server.delete(session_id, deadline, cancel, directory)
+            self._mirror.end(session_id)
+
+    @staticmethod
+    def _is_somebodys(transaction, session_id):
+        session = transaction.store.load(session_id)
+        if session is None or session.imported:
+            return False
+        transaction.store.drop_operation("take back", session_id)
+        return True
 
     # -- aborts ----------------------------------------------------------------------------------------------------
     def mark_abort(self, session_id, deadline, cancel, directory, mark=None):

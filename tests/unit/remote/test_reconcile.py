@@ -1,4 +1,4 @@
-"""Keeping the store in step by looking at all that the server has."""
+"""Keeping the store in step by comparing it with all that the server has."""
 
 import json
 import threading
@@ -8,13 +8,13 @@ import pytest
 
 from plue_session import errors
 from plue_session.cancel import Cancel
-from plue_session.services import reconcile
-from plue_session.services.reconcile import MISSING
+from plue_session.rules import reconcile as rule
+from plue_session.services.sync.reconcile import MISSING
 from tests.remote_world import AWAY, in_thread, titles, until
 
 
 @pytest.mark.requirement("P-114")
-def test_a_look_adds_changes_and_removes(world):
+def test_a_comparison_adds_changes_and_removes(world):
     world.hold_back()
     kept, gone = world.elsewhere(title="Kept"), world.elsewhere(title="Gone")
     world.reconcile()
@@ -70,7 +70,7 @@ def test_what_is_being_changed_here_is_left_to_the_change(world):
     assert titles(world) == ["V"]
 
 
-def test_a_change_back_that_no_event_told_is_seen_by_the_next_look(world):
+def test_a_change_back_that_no_event_told_is_seen_by_the_next_comparison(world):
     """The list says what the last list said, but the store has learned something else in between."""
     session = world.create(title="A")
     world.reconcile()
@@ -111,7 +111,7 @@ def test_of_very_many_that_are_missing_some_are_asked_for_at_a_time(world):
     world.server.sessions = {kept: world.server.sessions[kept]}
     world.told.take()
     world.reconcile()
-    assert len(world.told.take()) == MISSING and world.sync._asked == 1 and world.sync.connected
+    assert len(world.told.take()) == MISSING and world.reconciles_soon() and world.link.connected
     world.reconcile()
     assert titles(world) == ["Kept"]
 
@@ -138,7 +138,7 @@ def test_a_server_that_has_none_of_our_sessions_is_taken_for_another_one_for_a_m
     world.reconcile()
     assert json.loads(world.sync.status())["connected"] and world.store.read(theirs) is None
     assert world.info(keyed)["key"] == "k" and world.do(lambda on: on.sessions.get_or_create("k")).id == keyed.id
-    monkeypatch.setattr(reconcile, "DOUBT", 0.0)
+    monkeypatch.setattr(rule, "DOUBT", 0.0)
     world.server.sessions = {}
     with pytest.raises(errors.Server, match="none of the 2"):
         world.reconcile()
@@ -157,8 +157,8 @@ def test_a_session_that_is_being_changed_does_not_make_the_wrong_server_the_righ
     assert len(titles(world)) == 2
 
 
-def test_of_two_that_look_at_the_wrong_server_at_the_same_time_none_erases(world):
-    """The stream's snapshot, and the look that its loss has asked for."""
+def test_of_two_that_list_the_wrong_server_at_the_same_time_none_erases(world):
+    """The stream's snapshot, and the comparison that its loss has asked for."""
     world.create(), world.create()
     world.server.sessions = {}
 
@@ -186,7 +186,7 @@ def test_while_not_all_were_asked_for_none_is_taken_for_gone_where_no_other_is_t
 
 
 @pytest.mark.requirement("P-114", "O-032")
-def test_a_session_that_was_missing_is_one_again_when_a_later_look_finds_it(world):
+def test_a_session_that_was_missing_is_one_again_when_a_later_list_has_it(world):
     session = world.create(title="T")
     world.create(title="C", parentId=session.id)
     world.hold_back()
@@ -249,7 +249,7 @@ def test_list_answers_what_the_server_has_now(world):
     assert [each["title"] for each in json.loads(b"[%b]" % world.do(lambda on: on.sessions.list()))] == ["New"]
 
 
-def session_listing(world):
+def lists_made(world):
     return [each[0] for each in world.server.asked].count("survey")
 
 
@@ -260,7 +260,7 @@ def hold_survey(world):
     return entered, go
 
 
-def test_lists_that_come_during_a_look_share_the_next_one(world):
+def test_lists_that_come_during_another_share_the_next_one(world):
     world.hold_back()
     entered, go = hold_survey(world)
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
@@ -272,10 +272,10 @@ def test_lists_that_come_during_a_look_share_the_next_one(world):
     go.set()
     first()
     assert all("Meanwhile" in list_text[:].decode() for list_text in (each() for each in rest))
-    assert session_listing(world) == 2
+    assert lists_made(world) == 2
 
 
-def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
+def test_who_waits_for_anothers_list_can_be_cancelled_and_has_a_deadline(world):
     entered, go = hold_survey(world)
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
     entered.wait(5)
@@ -286,12 +286,12 @@ def test_who_waits_for_anothers_look_can_be_cancelled_and_has_a_deadline(world):
     cancel.set(errors.Aborted("aborted"))
     assert isinstance(waiting(1), errors.Aborted)
     go.set()
-    assert isinstance(first(), bytes) and session_listing(world) == 1
+    assert isinstance(first(), bytes) and lists_made(world) == 1
 
 
-def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
-    """Where woken threads had to be quicker than it, the library's own looks had none, and the server was said to be
-    away."""
+def test_who_lists_without_a_pause_keeps_nobody_from_listing_elsewhere(world):
+    """Where woken threads had to be quicker than it, the library's own lists were never made, and the server was said
+    to be away."""
     world.elsewhere(title="One")
     whole, over = world.server.survey, threading.Event()
     world.server.survey = lambda *given, **more: (over.wait(0.002), whole(*given, **more))[1]
@@ -311,18 +311,18 @@ def test_who_lists_without_a_pause_keeps_nobody_from_looking_elsewhere(world):
     assert [each() for each in threads] == [None, None] and world.states == []
 
 
-def test_a_look_that_had_no_turn_says_nothing_of_the_server(world):
+def test_a_list_that_was_never_made_says_nothing_of_the_server(world):
     entered, go = hold_survey(world)
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
     entered.wait(5)
     with pytest.raises(errors.Timeout, match="listed"):
-        world.sync._round(time.monotonic() + 0.05)
-    assert world.sync.connected and world.states == [] and "error" not in json.loads(world.sync.status())["server"]
+        world.reconcile(0.05)
+    assert world.link.connected and world.states == [] and "error" not in json.loads(world.sync.status())["server"]
     go.set()
     first()
 
 
-def test_of_those_who_wait_for_a_look_that_fails_the_next_one_looks(world):
+def test_of_those_who_wait_for_a_list_that_fails_the_next_one_makes_it(world):
     entered, go = hold_survey(world)
     first = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
     entered.wait(5)

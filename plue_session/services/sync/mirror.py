@@ -1,0 +1,325 @@
+"""The store as a mirror of the server: everything that is learned of its sessions comes through here."""
+
+import contextlib
+import time
+
+from plue_session import errors
+from plue_session.primitives import allocate_lock
+from plue_session.rules import ids, merge
+from plue_session.rules.jsontext import dumps
+from plue_session.services import descendants
+from plue_session.services.sync.jobs import KINDS, postpone
+
+#: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they
+#: ended.
+MOST = 16_384
+#: Seconds that the events of a change of ours may take to come.
+ECHO = 2.0
+#: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
+LOST, DAY = ("take back", "tried"), 86_400_000
+#: A `since` that nothing overtakes.
+NEVER = float("inf")
+#: Sessions merged in one commit, so that others' changes come in between.
+CHUNK = 128
+
+
+class Mirror:
+    """Brings what the server says into the store. Thread-safe. What is to be put right later becomes a job.
+
+    What was said is overtaken when the record has changed since, by another thread or another process on the store: the
+    log's ids, which all of them share, tell. Sessions that ended stay ended: a late event, or a list that was asked for
+    before, does not bring them back (O-032). One that was missing only, not deleted, may turn up again: when the right
+    server runs again.
+    """
+
+    def __init__(self, writer, store, publisher, jobs, version):
+        self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
+        self._lock = allocate_lock()
+        # session id: log ids of the two last changes that brought the record to what the server told us
+        self._merged_at = {}
+        self._refreshed = {}
+        self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
+        self._differing = set()
+        # session id: (what the server answered to our last change, when its event can no longer come)
+        self._echoes = {}
+
+    def take(self, remote, since=NEVER):
+        """Bring one session up to date and return its record, which is made if there is none.
+
+        `since` is the `now()` of when the server was asked, if anything may have overtaken it. A session that ended
+        meanwhile is `NOT_FOUND`. What changes nothing, as most answers do not, needs no writer.
+        """
+        session = self._store.read(remote.id)
+        if session is None or self._would_change(session, remote):
+            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since))
+            if session is None:
+                raise errors.gone(remote.id)
+        else:
+            self._merged(session)
+        self.refreshed(remote.id)
+        return session
+
+    def take_all(self, remotes, since, asked=0.0):
+        """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those
+        that could not be, and why the first could not (None: all were)."""
+        with self._lock:
+            for remote in remotes:
+                if (self._ended.get(remote.id) or asked) < asked:
+                    del self._ended[remote.id]
+        failed, reason = [], None
+        outcomes = self.run_all(
+            [lambda transaction, each=each: self.merge(transaction, each, since) for each in remotes]
+        )
+        for remote, outcome in zip(remotes, outcomes, strict=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
+                failed.append(remote.id)
+                reason = reason or outcome
+        return failed, reason
+
+    def run_all(self, changes):
+        """Run changes in groups, so that others' come in between; return a result or an exception for each."""
+        outcomes = []
+        for start in range(0, len(changes), CHUNK):
+            outcomes += self._writer.run_all(changes[start : start + CHUNK])
+        return outcomes
+
+    def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None):
+        """Bring one session up to date within a change, and return its record; see `take`.
+
+        `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds
+        instead of being recorded. None: it has no record, and gets none.
+        """
+        session = transaction.store.load(remote.id)
+        if session is None:
+            if remote.id in self._ended:
+                raise errors.gone(remote.id)
+            if self._is_lost(transaction, remote):
+                return None
+            if unknown is not None:
+                self._jobs.add("reread", remote.id, unknown)
+                return None
+            session = self.adopted(transaction, remote)
+            self.insert(transaction, session)
+            if session.share_url is not None:
+                transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
+            self._merged(session)
+            return session
+        overtaken = session.rev not in self._merged_at.get(session.id, ()) if heard else session.rev > since
+        if overtaken:
+            if self._would_change(session, remote, heard):
+                self._jobs.add("reread", session.id)
+            return session
+        before = _unseen(session)
+        events = self.bring(transaction, session, remote, heard)
+        for kind, data in events:
+            transaction.save(session, kind, data, touch=False)
+        if not events and before != _unseen(session):
+            transaction.store.save(session)
+        self._merged(session)
+        return session
+
+    def _merged(self, session):
+        """Note that the record, as of its last change, is what the server told us. The change noted before counts too:
+        should this one not be committed, the record is back at that."""
+        with self._lock:
+            before = self._merged_at.get(session.id, (None,))[-1]
+            if before != session.rev:
+                remember(self._merged_at, session.id, (before, session.rev))
+
+    def bring(self, transaction, session, remote, heard=False):
+        """Bring a record up to date, for its caller to save; return the events that would tell of it."""
+        contested = self._is_contested(transaction, session, remote)
+        unshare = session.unshare_pending
+        if unshare and remote.share_url is not None:
+            self._jobs.add("unshare", remote.id)
+        if session.aborted and remote.updated != session.remote_updated:
+            self._jobs.add("turn", remote.id)
+        events = merge.merge(session, remote, _share(transaction.store, session), contested, heard)
+        if unshare and not session.unshare_pending:
+            transaction.store.drop_operation("unshare", session.id)
+        return events
+
+    def _is_contested(self, transaction, session, remote):
+        """Return whether the server may have replaced a title that was set here, and have that settled (O-027). When it
+        was heard of counts, not when it is settled."""
+        if remote.title == session.title or session.title_defended_at is None:
+            return False
+        theirs = dumps(remote.title)
+        known = transaction.store.operation("title", session.id)
+        if known is None and not merge.is_defended(session, transaction.now):
+            return False
+        if known is None or known.arguments != theirs:
+            postpone(transaction, "title", session.id, theirs)
+        self._jobs.add("title", session.id)
+        return True
+
+    def adopted(self, transaction, remote):
+        """Return a new record for a session of the server's, for its caller to `insert`."""
+        session = merge.adopt(remote, transaction.store.next_number(transaction.now), self._version)
+        if session.token is not None and (remote.is_fork or transaction.store.load_by_token(session.token) is not None):
+            session.token = None  # a fork has its source's, who may have ended
+        if session.token is not None:
+            transaction.store.drop_operation("tried", session.token)
+        return session
+
+    @staticmethod
+    def insert(transaction, session):
+        """Store a new record; it is told of once (O-029)."""
+        transaction.insert(
+            session,
+            {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id},
+        )
+
+    def _would_change(self, session, remote, heard=False):
+        """Return whether merging may have an effect."""
+        copy = session.copy()
+        events = merge.merge(copy, remote, _share(self._store, session), heard=heard)
+        return bool(events) or _unseen(copy) != _unseen(session)
+
+    def recorded(self, answer, session):
+        """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
+        (P-123).
+
+        The server tells of a change of several fields field by field, with states that were never asked for.
+        """
+        with self._lock:
+            remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
+        self._merged(session)
+        self.refreshed(answer.id)
+
+    def is_echo(self, remote):
+        """Return whether what the event stream has told of a session is the echo of a change of ours, and tells nothing
+        new."""
+        with self._lock:
+            answer, deadline = self._echoes.get(remote.id, (None, 0))
+            echo = time.monotonic() < deadline
+            if not echo or remote == answer:
+                self._echoes.pop(remote.id, None)
+        if echo and remote == answer:
+            self._jobs.drop("reread", remote.id)
+        elif echo:
+            # Before the answer's own event come the states on the way there. One of them may be another client's
+            # change.
+            self._jobs.add("reread", remote.id, ECHO)
+        return echo
+
+    # -- the end of sessions ---------------------------------------------------------------------------------------
+    def end(self, session_id, missing=False):
+        """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or
+        erased before: nothing happens."""
+        self._writer.run(lambda transaction: self.erase(transaction, session_id, missing))
+
+    def end_all(self, session_ids):
+        """Erase many that the server does not have; those that cannot be are left for the next comparison."""
+        self.run_all([lambda transaction, each=each: self.erase(transaction, each, True) for each in session_ids])
+
+    def erase(self, transaction, session_id, missing=False):
+        """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
+        must not bring them back. Should the commit fail, their records say that they have not."""
+        for member in descendants.erase(transaction, session_id) or [session_id]:
+            transaction.store.drop_operations_of(member)
+            self._jobs.drop("take back", member)
+            self.ended(member, missing)
+
+    def ended(self, session_id, missing=False):
+        """Note that a session has ended, for ever; `missing`: until a list has it that is asked for from now on."""
+        with self._lock:
+            if not missing or self._ended.get(session_id, 0) is not None:
+                remember(self._ended, session_id, time.monotonic() if missing else None)
+            self._refreshed.pop(session_id, None)
+            self._differing.add(session_id)  # a list that is the same as the last one may have it all the same
+
+    def has_ended(self, session_id):
+        """Return whether the session is known to have ended."""
+        return session_id in self._ended and self._store.info(session_id) is None
+
+    # -- what an earlier process has left ------------------------------------------------------------------------
+    def take_up(self):
+        """Have done what is pending. A create that has made nothing for a day makes nothing any more."""
+        old = self._writer.clock() - DAY
+        for each in self._store.operations(limit=1 << 30):
+            if each.kind in KINDS and each.session_id is not None:
+                self._jobs.add(each.kind, each.session_id)
+            elif each.kind in LOST and each.created < old:
+                self._writer.run(lambda transaction, each=each: transaction.store.drop_operation(each.kind, each.name))
+
+    # -- creates that failed ---------------------------------------------------------------------------------------
+    def lose(self, name, title=None):
+        """Note that a call has failed though the server has done what it asked, or may have: the session with this id,
+        or with this token and title, is taken back when it is seen. Nobody else may have used the token. Does not fail:
+        the call has already."""
+        self._note("take back", name, dumps(title))
+        if ids.is_id(name):
+            self._jobs.add("take back", name, ECHO)  # the call itself may do so first
+
+    def tried(self, token):
+        """Note that a create with a token that others may use, too, has failed in this way; until it is recorded."""
+        self._note("tried", token)
+
+    def _note(self, *operation):
+        with contextlib.suppress(errors.PlueError):
+            self._writer.run(lambda transaction: postpone(transaction, *operation))
+
+    def was_tried(self, token):
+        """Return whether that was noted."""
+        return self._writer.run(lambda transaction: transaction.store.operation("tried", token)) is not None
+
+    def _is_lost(self, transaction, remote):
+        store = transaction.store
+        if store.operation("take back", remote.id) is None:
+            lost = remote.token and store.operation("take back", remote.token)
+            # A fork has its source's token; what was asked for by a title like a fork's is none.
+            if not lost or remote.is_fork and lost.arguments != dumps(remote.title):
+                return False
+            store.drop_operation("take back", remote.token)
+            postpone(transaction, "take back", remote.id)
+        self._jobs.add("take back", remote.id)
+        return True
+
+    # -- freshness -------------------------------------------------------------------------------------------------
+    def now(self):
+        """Return where the store is now, as `since` counts it: the newest log id that was told here. Another process's
+        may be newer by a moment; then what is asked for now counts as overtaken by it, and is asked for anew should it
+        differ."""
+        return self._writer.published
+
+    def refreshed(self, session_id, listed=False):
+        """Note that the session's record is what the server says now; `listed`: in a list, which then says so, too."""
+        with self._lock:
+            remember(self._refreshed, session_id, time.monotonic_ns())
+            if not listed:
+                self._differing.add(session_id)
+        self._publisher.fresh(session_id)
+
+    def last_refreshed(self, session_id):
+        """Return when that was, in monotonic nanoseconds; 0: not lately."""
+        return self._refreshed.get(session_id, 0)
+
+    def differs(self, session_id):
+        """Note that the store has learned of a session, or failed to, what the last list does not say."""
+        with self._lock:
+            self._differing.add(session_id)
+
+    def take_differing(self):
+        """Return the ids of these sessions, and forget them: the next list compares them anew."""
+        with self._lock:
+            differing, self._differing = self._differing, set()
+        return differing
+
+
+def _unseen(session):
+    """Return what the server decides of a record and nobody is told."""
+    return session.remote_updated, session.unshare_pending
+
+
+def _share(store, session):
+    """Return the session's share of ours, or None: the record of one that has a share has a link."""
+    return None if session.share_url is None else store.share(session.id)
+
+
+def remember(memory, key, value):
+    """Note the newest thing about a session; the oldest notes are forgotten."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > MOST:
+        del memory[next(iter(memory))]
