@@ -5,6 +5,7 @@ from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
+from plue_session.adapters.opencode.history import History
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
@@ -27,11 +28,16 @@ class Server:
 
     From `follow` on, and on a thread of its own, one at a time: `snapshot()` when what is known is out of date and must
     be read again, `apply(change)` for each change heard since, `on_state(error)` when the connection is lost (once) or
-    back (None). `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
+    back (None). With `knows(session_id)` changes carry their numbers where the server has any (`numbered`; `history`
+    repeats them), and those of sessions that it knows come from all directories.
+
+    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
     be no child of the host's.
     """
 
-    def __init__(self, backend, environ, *, snapshot, apply, on_state, on_lifeline=None, guard=PROGRAM, children=None):
+    def __init__(
+        self, backend, environ, *, snapshot, apply, on_state, knows=None, on_lifeline=None, guard=PROGRAM, children=None
+    ):
         self._apply, self._on_state = apply, on_state
         self._owned = None
         if backend.spawn:
@@ -82,7 +88,18 @@ class Server:
         )
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
-        self._stream = Stream(locate, directory, self._headers, snapshot, self._hear, self._connected)
+        history = History(client)
+        self.history = history.read
+        self._stream = Stream(
+            locate,
+            self.directory,
+            self._headers,
+            snapshot,
+            self._hear,
+            self._connected,
+            sequences=history.is_there if knows else None,
+            knows=knows,
+        )
 
     def begin(self):
         """Begin to spawn the server, if it is to be one of our own. Returns at once."""
@@ -104,6 +121,11 @@ class Server:
     def follow(self):
         """Begin to listen; returns at once."""
         self._stream.start()
+
+    @property
+    def numbered(self):
+        """Whether the changes that come now carry numbers."""
+        return self._stream.numbered
 
     def where(self):
         """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is
@@ -132,9 +154,11 @@ class Server:
         if url:
             self._stream.hurry()
 
-    def _hear(self, change):
-        self._heard.hear(change)
-        self._apply(change)
+    def _hear(self, changes):
+        for change in changes:
+            self._heard.hear(change)
+        for change in changes:
+            self._apply(change)
 
     def _connected(self, error):
         self._heard.connected = error is None
