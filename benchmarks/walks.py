@@ -94,7 +94,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         print_walk("update_title, embedded (goal 40)", walk(plue, walks, f"{folder}/embedded"))
         answer = reply(200, {**SESSION, "directory": folder})
-        with Stub(answer) as stub:
+        answering = {"/session": reply(200, [{**SESSION, "directory": folder}])}
+        with Stub(lambda method, target: answering.get(target.partition("?")[0], answer)) as stub:
             backend = {"kind": "opencode", "url": stub.url, "directory": folder}
             print_walk(
                 "update_title, OpenCode, before it is sent (goal 80)",
