@@ -142,24 +142,23 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  * Start the library.
  *
  * Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
- * working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing
- * behind and may be tried again.
+ * working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing behind
+ * and may be tried again.
  *
  * Configuration keys, all optional; an unknown one is an error that names it:
- *   dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode
- *   0700) store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at
- *   shutdown) backend      {"kind":"embedded"} (default): sessions live in the store, no server
+ *   dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
+ *   store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
+ *   backend      {"kind":"embedded"} (default): sessions live in the store, no server
  *                {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
- *                directory is the project, by default the working directory {"kind":"opencode","spawn":{"command"
- *                ["opencode"],"directory","env"}}: on a server of our own, with a port and a password of its own; it
- *                is started again should it die, and ends with this process in any case. "serve --hostname 127.0.0.1
- *                --port 0" is added to a command without "serve"
- *   requestTimeoutMs  how long a call may take, default 30000 cacheTtlMs   how old what is known of a server's session
- *   may be before the server is asked again, default 5000 syncIntervalMs  every so often all sessions of the server
- *   are looked at, default 30000 offline      "queue" (default): plue_init() succeeds while the server is away;
- *   changes fail with CONNECTION in this
- *                version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the
- *                server
+ *                directory is the project, by default the working directory
+ *                {"kind":"opencode","spawn":{"command" ["opencode"],"directory","env"}}: on a server of our own, with a
+ *                port and a password of its own; it is started again should it die, and ends with this process in any
+ *                case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
+ *   requestTimeoutMs  how long a call may take, default 30000
+ *   cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
+ *   syncIntervalMs  every so often all sessions of the server are looked at, default 30000
+ *   offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
+ *                version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
  *   limits       {"activeSessions"}: refuse to create more; none by default
@@ -177,24 +176,23 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *     UNSUPPORTED; CONNECTION (no server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED
  *     (the server refuses our credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); BUSY
  *     (another program keeps the store locked); CLOSED (another thread called plue_shutdown() meanwhile).
- * OpenCode: GET /global/health :takes: local: tens of milliseconds. With a server remote, whatever
- *     requestTimeoutMs is: a second when it is away, three with offline "fail", at most 30 s when it is
- *     spawned.
- * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ * OpenCode: GET /global/health
+ * Takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is
+ *     away, three with offline "fail", at most 30 s when it is spawned.
  */
 PLUE_API int plue_init(const char *config_json);
 
 /**
  * Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
  *
- * Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same
- * value is BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(),
- * is harmless. Afterwards plue_init() works again; Python itself stays loaded until the process ends. Not needed
- * before exit(): whatever was acknowledged is durable already.
+ * Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same value is
+ * BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+ * works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
+ * is durable already.
  *
  * Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
- * refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what
- * that callback uses must stay until it returns.
+ * refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what that
+ * callback uses must stay until it returns.
  *
  * Takes: waits, as described, at most as long as stated.
  */
@@ -228,8 +226,7 @@ PLUE_API char *plue_get_app_info(void);
 PLUE_API const char *plue_get_last_error(void);
 
 /**
- * Return the calling thread's last error as
- * {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
+ * Return the calling thread's last error as {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
  *
  * @return {} when there is none; valid until this thread's next failing call or call of this function.
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
@@ -292,12 +289,12 @@ PLUE_API char *plue_json_quote(const char *text);
  * plue_session_delete() say. A parameter that is wrong by itself is refused at once, also while another process holds the
  * store, or the server does not answer.
  *
- * With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store
- * keeps what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the
- * server first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave
- * no answer in time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not).
- * While it is away, reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask
- * it fail), and changes fail with CONNECTION, in this version with either `offline`.
+ * With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+ * what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
+ * first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
+ * time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
+ * reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
+ * fail with CONNECTION, in this version with either `offline`.
  * ======================================================================== */
 
 /**
@@ -318,10 +315,10 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *
  * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
- * description; role (the session starts with relay state CREATED; one live session per role); template (this version
- * can define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an
- * existing folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in
- * which "plue_session" is the library's own name); the rest is kept here.
+ * description; role (the session starts with relay state CREATED; one live session per role); template (this version can
+ * define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
+ * "plue_session" is the library's own name); the rest is kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
@@ -380,9 +377,9 @@ PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *me
  * "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
  * "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
  *
- * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a
- * server it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked.
- * While it is away the answer is what was last known, with `sync.state` "stale".
+ * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
+ * it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
+ * away the answer is what was last known, with `sync.state` "stale".
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -426,11 +423,11 @@ PLUE_API char *plue_session_list(void);
  * Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
  *
  * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
- * parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore,
- * updatedBefore (<, ms); archived (true or false); text (found in title or description, ignoring case). Order: sort
- * "updated" (default), "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000
- * (default 100); cursor, the nextCursor of the page before, together with the same query. A page costs the same
- * however many sessions there are. No server is asked: this is what is known here.
+ * parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+ * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+ * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+ * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+ * No server is asked: this is what is known here.
  *
  * @param query_json a JSON object, or NULL for the first 100 by time of update.
  * @return free it with plue_free_json(); NULL on failure.
@@ -465,10 +462,9 @@ PLUE_API int plue_session_update_title(plue_session_t session, const char *title
 /**
  * Change some of the session's fields in one step; what the patch leaves out stays.
  *
- * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the
- * object); archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch
- * is applied only if they still hold. The server gets title, metadata and archived, and `base` is compared with what
- * it has now.
+ * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
+ * archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
+ * only if they still hold. The server gets title, metadata and archived, and `base` is compared with what it has now.
  *
  * @param patch_json a JSON object; {} changes nothing and emits nothing.
  * @return 0, or -1.
@@ -480,8 +476,8 @@ PLUE_API int plue_session_update_title(plue_session_t session, const char *title
 PLUE_API int plue_session_update(plue_session_t session, const char *patch_json);
 
 /**
- * Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether
- * it has them.
+ * Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
+ * has them.
  *
  * @param provider_id such as "anthropic"; not empty.
  * @param model_id such as "claude-sonnet-4-5"; not empty.
@@ -496,9 +492,9 @@ PLUE_API int plue_session_initialize(plue_session_t session, const char *provide
 /**
  * Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
  *
- * All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are
- * aborted first (not those that another server on the same database runs: see plue_session_abort); should it then
- * refuse, the sessions are as before, without these turns.
+ * All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
+ * first (not those that another server on the same database runs: see plue_session_abort); should it then refuse, the
+ * sessions are as before, without these turns.
  *
  * @return 0, or -1 (nothing was erased).
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
@@ -513,9 +509,9 @@ PLUE_API int plue_session_delete(plue_session_t session);
  * Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
  * threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
  * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
- * server the turn that it runs is ended; the flag shows even if the server cannot be told, and no other call to the
- * server is waited for. What another server on the same database runs cannot be seen or ended from here: then 0 says
- * only that this one is idle.
+ * server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
+ * other call to the server is waited for.
+ * What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
  *
  * @return 0 (the server's turn is known to have ended), or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -540,10 +536,10 @@ PLUE_API int plue_session_abort_turn(plue_session_t session, const char *turn_id
  * Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
  *
  * `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
- * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its
- * creation the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call
- * makes a new one. A server that shares gives a `url` of its own, which is the `link`: then there is neither secret
- * nor end. One that does not share, or is away, leaves it to us.
+ * is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
+ * the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
+ * A server that shares gives a `url` of its own, which is the `link`: then there is neither secret nor end. One that does
+ * not share, or is away, leaves it to us.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's
@@ -628,15 +624,15 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
  * from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
  *
- * No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the
- * store's log, and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the
- * current state in its data, and goes on from there. Deleting a session removes its events from the log, all but
- * session.deleted: a reader that was behind, or in another process, may hear of the deletion alone.
+ * No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the store's log,
+ * and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
+ * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
+ * was behind, or in another process, may hear of the deletion alone.
  *
- * sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them
- * (64 events, 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full
- * the oldest is let go of which there is a newer one of its type, and the next one has "dropped": how many were. A gap for
- * want of time, at plue_shutdown(), has the reason "unavailable".
+ * sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
+ * 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
+ * which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
+ * plue_shutdown(), has the reason "unavailable".
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?}
@@ -658,8 +654,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
  * call. A slow callback delays nobody else. It has to return: neither pthread_exit() nor a C++ exception may end it.
  *
- * plue_shutdown() has every callback hear what was told before, and library.shutdown last. What cannot be handed out
- * within some
+ * plue_shutdown() has every callback hear what was told before, and library.shutdown last. What cannot be handed out within some
  * 3.5 s is one "gap"; a call that has not returned after 4.5 s is left behind.
  *
  * @param callback must not be NULL.
@@ -674,8 +669,8 @@ PLUE_API uint32_t plue_event_subscribe(plue_event_callback callback, void *user_
 /**
  * End a subscription. After this returns the callback runs no more.
  *
- * Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that
- * very call it does not wait. An unknown id is ignored.
+ * Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that very call it
+ * does not wait. An unknown id is ignored.
  *
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.

@@ -6,15 +6,15 @@ An event tells of a change that is durable already, made by this process or by a
 one session come in the order of its changes. `sequence` counts the events of one subscription, or of the default queue,
 from 0. `cursor` is opaque text. `correlationId` is common to the events of one operation.
 
-No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the
-store's log, and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the
-current state in its data, and goes on from there. Deleting a session removes its events from the log, all but
-session.deleted: a reader that was behind, or in another process, may hear of the deletion alone.
+No event is lost silently. Queues are bounded (1024 events, 1 MiB); a reader that falls behind is refilled from the store's log,
+and if the log no longer holds what it needs (see `replay`), it gets one event of type "gap" with the current state in
+its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
+was behind, or in another process, may hear of the deletion alone.
 
-sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them
-(64 events, 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full
-the oldest is let go of which there is a newer one of its type, and the next one has "dropped": how many were. A gap for
-want of time, at plue_shutdown(), has the reason "unavailable".
+sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
+64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
+which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
+plue_shutdown(), has the reason "unavailable".
 
 What `data` holds:
   session.created      {"id","parentId"?}
@@ -42,8 +42,7 @@ def plue_event_subscribe(callback: EventCallback, user_data: UserData) -> Identi
     and all signals blocked. The callback may call any function but plue_shutdown(); `event_json` is valid during the
     call. A slow callback delays nobody else. It has to return: neither pthread_exit() nor a C++ exception may end it.
 
-    plue_shutdown() has every callback hear what was told before, and library.shutdown last. What cannot be handed out
-    within some
+    plue_shutdown() has every callback hear what was told before, and library.shutdown last. What cannot be handed out within some
     3.5 s is one "gap"; a call that has not returned after 4.5 s is left behind.
 
     :param callback: must not be NULL.
@@ -57,8 +56,8 @@ def plue_event_subscribe(callback: EventCallback, user_data: UserData) -> Identi
 def plue_event_unsubscribe(id: Identifier) -> Nothing:
     """End a subscription. After this returns the callback runs no more.
 
-    Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that
-    very call it does not wait. An unknown id is ignored.
+    Waits for a call that is running, for as long as that takes, so hold no lock that the callback takes; inside that very call it
+    does not wait. An unknown id is ignored.
     """
 
 
@@ -66,8 +65,7 @@ def plue_event_unsubscribe(id: Identifier) -> Nothing:
 def plue_event_poll() -> OwnedText:
     """Return the next event of the default queue, which holds all events since plue_init().
 
-    :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with
-        another
+    :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with another
         code: failure.
     :errors: NOT_INITIALIZED; IO (no memory).
     """

@@ -14,24 +14,23 @@ def plue_init(config_json: Configuration) -> Status:
     """Start the library.
 
     Starts the embedded Python (once per process, about 30 ms, isolated from PYTHONHOME, PYTHONPATH, user site and the
-    working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing
-    behind and may be tried again.
+    working directory), opens the store, and looks for the server or spawns it. A failed plue_init() leaves nothing behind
+    and may be tried again.
 
     Configuration keys, all optional; an unknown one is an error that names it:
-      dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode
-      0700) store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at
-      shutdown) backend      {"kind":"embedded"} (default): sessions live in the store, no server
+      dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
+      store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
+      backend      {"kind":"embedded"} (default): sessions live in the store, no server
                    {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
-                   directory is the project, by default the working directory {"kind":"opencode","spawn":{"command"
-                   ["opencode"],"directory","env"}}: on a server of our own, with a port and a password of its own; it
-                   is started again should it die, and ends with this process in any case. "serve --hostname 127.0.0.1
-                   --port 0" is added to a command without "serve"
-      requestTimeoutMs  how long a call may take, default 30000 cacheTtlMs   how old what is known of a server's session
-      may be before the server is asked again, default 5000 syncIntervalMs  every so often all sessions of the server
-      are looked at, default 30000 offline      "queue" (default): plue_init() succeeds while the server is away;
-      changes fail with CONNECTION in this
-                   version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the
-                   server
+                   directory is the project, by default the working directory
+                   {"kind":"opencode","spawn":{"command" ["opencode"],"directory","env"}}: on a server of our own, with a
+                   port and a password of its own; it is started again should it die, and ends with this process in any
+                   case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
+      requestTimeoutMs  how long a call may take, default 30000
+      cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
+      syncIntervalMs  every so often all sessions of the server are looked at, default 30000
+      offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
+                   version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
       limits       {"activeSessions"}: refuse to create more; none by default
@@ -44,13 +43,12 @@ def plue_init(config_json: Configuration) -> Status:
     :param config_json: a JSON object, or NULL for the defaults; copied.
     :returns: 0, or -1.
     :errors: ALREADY_INITIALIZED; INVALID_PARAM, JSON_PARSE (the configuration); RUNTIME (no usable Python: says what
-        to install; another copy of the library runs in this process; a host's own Python is finalized); LIMIT_EXCEEDED
-        (more than 64 MiB); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no
-        server, with offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our
-        credentials); SERVER (what answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps the store
-        locked); CLOSED (another thread called plue_shutdown() meanwhile).
-    :opencode: GET /global/health :takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs
-        is: a second when it is away, three with
+        to install; another copy of the library runs in this process; a host's own Python is finalized); LIMIT_EXCEEDED (more than 64 MiB); INTEGRITY (damaged store, see `plue-session doctor`); IO; UNSUPPORTED; CONNECTION (no server, with
+        offline "fail"; a server that cannot be spawned); ACCESS_DENIED (the server refuses our credentials); SERVER (what
+        answers there is no OpenCode); TIMEOUT (30 s); BUSY (another program keeps the store locked);
+        CLOSED (another thread called plue_shutdown() meanwhile).
+    :opencode: GET /global/health
+    :takes: local: tens of milliseconds. With a server remote, whatever requestTimeoutMs is: a second when it is away, three with
         offline "fail", at most 30 s when it is spawned.
     """
 
@@ -59,14 +57,14 @@ def plue_init(config_json: Configuration) -> Status:
 def plue_shutdown() -> Nothing:
     """Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
 
-    Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same
-    value is BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(),
-    is harmless. Afterwards plue_init() works again; Python itself stays loaded until the process ends. Not needed
-    before exit(): whatever was acknowledged is durable already.
+    Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same value is
+    BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
+    works again; Python itself stays loaded until the process ends. Not needed before exit(): whatever was acknowledged
+    is durable already.
 
     Takes at most 7 s; what is stuck by then is abandoned and can no longer write or publish. From a callback it is
-    refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what
-    that callback uses must stay until it returns.
+    refused: the last error is IN_USE. If a callback of yours still runs at the end, the last error is TIMEOUT, and what that
+    callback uses must stay until it returns.
     """
 
 
@@ -80,8 +78,8 @@ def plue_get_app_info(runtime) -> OwnedText:
     """Describe the running library, for an about box or a bug report.
 
     :returns: {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
-        "server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `running`: the server answered when it was
-        last asked; `pid`: of a server of our own.
+        "server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `running`: the server answered when it was last
+        asked; `pid`: of a server of our own.
     :errors: NOT_INITIALIZED.
     """
     return runtime.app_info()
@@ -97,8 +95,7 @@ def plue_get_last_error() -> StaticText:
 
 @export(time="instant")
 def plue_get_last_error_json() -> StaticText:
-    """Return the calling thread's last error as
-    {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
+    """Return the calling thread's last error as {"error":{"code","number","message","details"?,"retryable","timestamp"}}.
 
     :returns: {} when there is none; valid until this thread's next failing call or call of this function.
     """
@@ -136,6 +133,5 @@ def plue_json_quote(text: Text) -> OwnedText:
 
     :param text: UTF-8.
     :returns: free it with plue_free_string().
-    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO (no
-        memory).
+    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO (no memory).
     """

@@ -10,12 +10,12 @@ the same store within 50 ms. A failed call changes nothing and emits no event, b
 plue_session_delete() say. A parameter that is wrong by itself is refused at once, also while another process holds the
 store, or the server does not answer.
 
-With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store
-keeps what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the
-server first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave
-no answer in time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not).
-While it is away, reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask
-it fail), and changes fail with CONNECTION, in this version with either `offline`.
+With an OpenCode server (`backend` in plue_init()) a session is the server's, its id begins with "ses_", and the store keeps
+what the server does not: keys, tags, descriptions, providers, shares of our own. What changes a session asks the server
+first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
+time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
+reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
+fail with CONNECTION, in this version with either `offline`.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ def plue_session_create_with(runtime, options_json: Options) -> NewSession:
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
-    description; role (the session starts with relay state CREATED; one live session per role); template (this version
-    can define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an
-    existing folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in
-    which "plue_session" is the library's own name); the rest is kept here.
+    description; role (the session starts with relay state CREATED; one live session per role); template (this version can
+    define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+    folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
+    "plue_session" is the library's own name); the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
-    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live
-        role: names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED;
-        BUSY; IO.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live role:
+        names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO.
     :opencode: POST /session
     """
     return runtime.sessions.create_with(options_json)
@@ -109,9 +108,9 @@ def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
     "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
 
-    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a
-    server it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked.
-    While it is away the answer is what was last known, with `sync.state` "stale".
+    With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
+    it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
+    away the answer is what was last known, with `sync.state` "stale".
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
@@ -157,11 +156,11 @@ def plue_session_query(runtime, query_json: Query) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
     Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
-    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore,
-    updatedBefore (<, ms); archived (true or false); text (found in title or description, ignoring case). Order: sort
-    "updated" (default), "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000
-    (default 100); cursor, the nextCursor of the page before, together with the same query. A page costs the same
-    however many sessions there are. No server is asked: this is what is known here.
+    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+    archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
+    "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+    nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
+    No server is asked: this is what is known here.
 
     :param query_json: a JSON object, or NULL for the first 100 by time of update.
     :returns: free it with plue_free_json(); NULL on failure.
@@ -197,10 +196,9 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
 def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
-    Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the
-    object); archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch
-    is applied only if they still hold. The server gets title, metadata and archived, and `base` is compared with what
-    it has now.
+    Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);
+    archived (true or false); base: an object with the fields as you saw them (null: it was absent): the patch is applied
+    only if they still hold. The server gets title, metadata and archived, and `base` is compared with what it has now.
 
     :param patch_json: a JSON object; {} changes nothing and emits nothing.
     :returns: 0, or -1.
@@ -213,8 +211,8 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> S
 
 @export(time="remote", executor="commit")
 def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, model_id: Name) -> Status:
-    """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether
-    it has them.
+    """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
+    has them.
 
     :param provider_id: such as "anthropic"; not empty.
     :param model_id: such as "claude-sonnet-4-5"; not empty.
@@ -230,9 +228,9 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, 
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
-    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are
-    aborted first (not those that another server on the same database runs: see plue_session_abort); should it then
-    refuse, the sessions are as before, without these turns.
+    All handles to them answer NOT_FOUND for ever. This handle stays yours to destroy. On a server their turns are aborted
+    first (not those that another server on the same database runs: see plue_session_abort); should it then refuse, the
+    sessions are as before, without these turns.
 
     :returns: 0, or -1 (nothing was erased).
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted before); ABORTED; BUSY; IO.
@@ -248,9 +246,9 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     Sets `aborted` in its info (one session.updated; the start of the next turn clears it) and interrupts calls of other
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
-    server the turn that it runs is ended; the flag shows even if the server cannot be told, and no other call to the
-    server is waited for. What another server on the same database runs cannot be seen or ended from here: then 0 says
-    only that this one is idle.
+    server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
+    other call to the server is waited for.
+    What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
 
     :returns: 0 (the server's turn is known to have ended), or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -265,8 +263,7 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) ->
 
     :param turn_id: the id of the user's message that began the turn, such as "msg_…".
     :returns: 0, also when the turn is over already or unknown; -1.
-    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY;
-        IO.
+    :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY; IO.
     :opencode: POST /session/{id}/abort
     """
     return runtime.sessions.abort_turn(session, turn_id)
@@ -277,10 +274,10 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
     `link` is `url` + "#" + `secret`: what a person pastes; the fragment keeps the secret out of server logs. The secret
-    is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its
-    creation the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call
-    makes a new one. A server that shares gives a `url` of its own, which is the `link`: then there is neither secret
-    nor end. One that does not share, or is away, leaves it to us.
+    is in this answer and nowhere else: not in infos, lists, events, logs or the database. share.ttlMs after its creation
+    the share expires: its secret is refused, info goes on showing its url and expiresAt, and the next call makes a new one.
+    A server that shares gives a `url` of its own, which is the `link`: then there is neither secret nor end. One that does
+    not share, or is away, leaves it to us.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO (the share key's file).
@@ -326,11 +323,9 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
     However many threads wait here, they hold up no other call.
 
-    :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at
-        once.
+    :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at once.
     :returns: 0, or -1.
-    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER;
-        IO.
+    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER; IO.
     :opencode: GET /session
     """
     return runtime.sync.run(timeout_ms)
