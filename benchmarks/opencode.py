@@ -238,7 +238,7 @@ def in_turns(process, what, rounds, calls, sides=("ours", "peer")):
     return (*(found[side] for side in sides), ratios)
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------
+# -- rows --------------------------------------------------------------------------------------------------------------
 @needs_curl(
     *(f"{name}, OpenCode" for _, name, _ in CALLS),
     *(f"{name}, OpenCode, durable" for what, name, _ in CALLS if what in RECORDED),

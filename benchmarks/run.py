@@ -92,7 +92,7 @@ class Bench:
         print(f"  {what}: {ours} against {theirs}, ratio {shown(ratio)}", file=sys.stderr, flush=True)
 
 
-# -- building ------------------------------------------------------------------------------------------------------
+# -- building ----------------------------------------------------------------------------------------------------------
 def build():
     """Compile every C program beside this file and return name -> path."""
     if not os.path.exists(LIBRARY):

@@ -154,7 +154,7 @@ class Runtime:
             }
         )
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def _connect(self, lifeline):
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
@@ -229,7 +229,7 @@ class Runtime:
             "sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason}
         )
 
-    # -- what others tell ------------------------------------------------------------------------------------------
+    # -- what others tell ----------------------------------------------------------------------------------------------
 
     def gap_tail(self, after, last, reason="trimmed"):
         """Return the rest of a gap event: the log between `after` and `last` was trimmed, or is "unavailable"; this is

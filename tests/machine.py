@@ -68,7 +68,7 @@ class Model(RuleBasedStateMachine):
             peer.kill()
         shutil.rmtree(getattr(self, "folder", "/nonexistent"), ignore_errors=True)
 
-    # -- helpers ---------------------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------------------------
     def pick(self, pick):
         """A process and one of its handles, dead ones included."""
         which = pick % self.count
@@ -105,7 +105,7 @@ class Model(RuleBasedStateMachine):
         )
         self.tell("session.created", session_id)
 
-    # -- making and finding ------------------------------------------------------------------------------------------
+    # -- making and finding --------------------------------------------------------------------------------------------
     @rule(pick=picks, child=st.booleans())
     def create(self, pick, child):
         which = pick % self.count
@@ -175,7 +175,7 @@ class Model(RuleBasedStateMachine):
         for call in ("session_open", "session_get_or_create", *(("session_create",) if name else ())):
             assert peer.start(call, name, wait=False).failure().code == "INVALID_PARAM"
 
-    # -- changing ----------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
     @rule(pick=picks, title=texts)
     def update_title(self, pick, title):
         peer, handle = self.pick(pick)
@@ -316,7 +316,7 @@ class Model(RuleBasedStateMachine):
             peer.session_destroy(handle[0])
             handle[2] = False
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- looking -------------------------------------------------------------------------------------------------------
     def same(self, info, session_id):
         model = self.sessions[session_id]
         shown = {

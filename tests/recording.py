@@ -49,7 +49,7 @@ class RecordingPublisher:
     def adopt(self):
         self.calls.append(("adopt",))
 
-    # -- what tests ask --------------------------------------------------------------------------------------------
+    # -- what tests ask ------------------------------------------------------------------------------------------------
     def events(self):
         """Return `(kind name, data)` of every durable event told so far, in order."""
         rows = [call[1] for call in self.calls if call[0] == "event"]

@@ -48,7 +48,7 @@ class MemoryStore:
         self._owner = None  # the thread that is between begin and commit or rollback
         self._closed = False
 
-    # -- writer side ---------------------------------------------------------------------------------------------
+    # -- writer side ---------------------------------------------------------------------------------------------------
     def begin(self):
         self._live()
         self._owner = get_ident()
@@ -191,7 +191,7 @@ class MemoryStore:
             if each.session_id == session_id:
                 self._set("operation", each.id, None)
 
-    # -- reader side ---------------------------------------------------------------------------------------------
+    # -- reader side ---------------------------------------------------------------------------------------------------
     def info(self, session_id):
         with self._lock:
             session = self._live()["session"].get(session_id)
@@ -277,7 +277,7 @@ class MemoryStore:
         with self._lock:
             self._closed = True
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
     def _live(self):
         """Return the committed tables, or fail with CLOSED."""
         if self._closed:

@@ -147,7 +147,7 @@ class Boundary:
             del self.works[number]
             raise RuntimeError("can't start new thread")
 
-    # -- what is asked for -----------------------------------------------------------------------------------------
+    # -- what is asked for ---------------------------------------------------------------------------------------------
     def export(self, request):
         """Return the function that a request calls."""
         return self.exports[request.operation]
@@ -169,7 +169,7 @@ class Boundary:
             work = error
         self.finish(request, work)
 
-    # -- how it ends -----------------------------------------------------------------------------------------------
+    # -- how it ends ---------------------------------------------------------------------------------------------------
     def finish(self, request, outcome):
         """End a request with its result, or with the error that `outcome` is. What is `Later` is told when it is known:
         the call takes up no thread until then. Never raises: what cannot be delivered is an error of the request."""
@@ -239,7 +239,7 @@ class Boundary:
             number, text, details = errors.StoreIo.number, OUT_OF_MEMORY, b""
         self.lib.core__finish_error(request, number, text, details)
 
-    # -- what nobody waits for -------------------------------------------------------------------------------------
+    # -- what nobody waits for -----------------------------------------------------------------------------------------
     def guarded(self, work, name=None):
         """Do work that no caller waits for; its failure is logged, and it is tried again the next time."""
         try:

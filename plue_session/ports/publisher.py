@@ -36,7 +36,7 @@ class Publisher(Protocol):
     def lost(self, log_id: int) -> None:
         """The log went on to `log_id` in a way that cannot be told event by event: every queue is behind."""
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def fresh(self, session_id: str) -> None:
         """What handles show of the session was confirmed by the server just now."""
 

@@ -62,7 +62,7 @@ class Server(Protocol):
         """Return by how many ms its clock is ahead of ours, as far as is known; what is less than a second counts as
         none."""
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def get(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
         """Return the session. `NOT_FOUND` only if the server says so of this id."""
 
@@ -82,7 +82,7 @@ class Server(Protocol):
     def check_provider(self, provider_id: str, model_id: str, deadline, cancel=None) -> None:
         """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
 
-    # -- changing --------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
     def create(
         self,
         token: str,

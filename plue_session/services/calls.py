@@ -59,7 +59,7 @@ class Calls:
         for call in running:
             call.cancel.set(_closed())
 
-    # -- aborts ----------------------------------------------------------------------------------------------------
+    # -- aborts --------------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
         """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE`
         seconds."""

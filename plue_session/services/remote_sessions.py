@@ -26,7 +26,7 @@ class RemoteSessions(Sessions):
         """End the turn that this message of the user's began, if it runs."""
         return AbortTurn(self._on, session_id, turn_id)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
         """Return the session with this id or key. An id that is not known here is asked for, wherever its directory is
         (O-023)."""

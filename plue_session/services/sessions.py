@@ -22,7 +22,7 @@ class Sessions:
     def __init__(self, on):
         self._on, self._store = on, on.store
 
-    # -- changing --------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
     def create(self, parent_id=None):
         """Create a session, a child of `parent_id` unless that is None. Unknown parent: `NOT_FOUND`."""
         return Create(self._on, {} if parent_id is None else {"parent_id": parent_id})
@@ -76,7 +76,7 @@ class Sessions:
         """End one turn. None runs here: whichever it was, it is over."""
         self._known(session_id)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):

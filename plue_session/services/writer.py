@@ -84,7 +84,7 @@ class Writer:
         """The newest log id that was told here."""
         return self._published
 
-    # -- joining ---------------------------------------------------------------------------------------------------
+    # -- joining -------------------------------------------------------------------------------------------------------
     def run(self, change):
         """Have one change written, and return its result once it is durable and told."""
         (outcome,) = self.run_all([change])
@@ -228,7 +228,7 @@ class Writer:
         now = self.clock()
         self.store.trim(limit, now - age, list(busy), now)
 
-    # -- telling ---------------------------------------------------------------------------------------------------
+    # -- telling -------------------------------------------------------------------------------------------------------
     def _publish(self, effects):
         publisher, store_id = self.publisher, self.store.store_id
         for row, snapshot in effects:

@@ -6,7 +6,7 @@ from plue_session.model import LogRow, Query, Share
 from tests.contract.stored import ids, log, put, session, transaction
 
 
-# -- erasing and shares --------------------------------------------------------------------------------------------
+# -- erasing and shares ------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-146")
 def test_erasing_removes_record_tags_share_and_events_but_no_one_elses(store):
     put(store, session(10, key="k", role="r", relay_state="READY", tags=["t"]), session(11, tags=["t"]))
@@ -82,7 +82,7 @@ def test_a_share_is_stored_replaced_and_dropped(store):
     assert store.share("session_10") is None
 
 
-# -- the log -------------------------------------------------------------------------------------------------------
+# -- the log -----------------------------------------------------------------------------------------------------------
 def test_events_are_read_after_an_id_in_order_and_up_to_a_limit(store):
     with transaction(store):
         for number, session_id in enumerate(["a", None, "b", "a"], 1):

@@ -92,7 +92,7 @@ def test_they_are_counted_by_kind(store):
     assert [store.count_operations(kind) for kind in (None, "update", "delete", "create")] == [3, 2, 1, 0]
 
 
-# -- how they end ----------------------------------------------------------------------------------------------------
+# -- how they end ------------------------------------------------------------------------------------------------------
 def test_a_try_that_failed_is_counted_and_the_next_is_later(store):
     (id,) = put_all(store, operation(due=50))
     for due in (90, 200):
@@ -147,7 +147,7 @@ def test_they_outlive_the_record_of_their_session(store):
     assert store.check() == []
 
 
-# -- transactions ----------------------------------------------------------------------------------------------------
+# -- transactions ------------------------------------------------------------------------------------------------------
 def change(store):
     """Make each kind of change, and one of them more than once."""
     put_ones = [operation("new", due=1), operation(due=1, arguments='"other"')]

@@ -9,7 +9,7 @@ from plue_session.model import LogRow, Query, Share
 from tests.contract.stored import ids, log, put, session, transaction, values
 
 
-# -- transactions --------------------------------------------------------------------------------------------------
+# -- transactions ------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-143")
 def test_readers_see_what_is_committed_and_nothing_else(store):
     store.begin()
@@ -119,7 +119,7 @@ def test_rollback_with_nothing_begun_is_harmless(store):
     assert store.count(Query()) == 1
 
 
-# -- the store itself ----------------------------------------------------------------------------------------------
+# -- the store itself --------------------------------------------------------------------------------------------------
 def test_a_store_has_an_id_of_eight_hex_digits_and_a_name(store):
     assert len(store.store_id) == 8 and set(store.store_id) <= set("0123456789abcdef")
     assert store.name in ("sqlite", "memory")

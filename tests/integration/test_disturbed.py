@@ -65,8 +65,7 @@ def test_changes_that_are_refused_together_name_each_its_own_session(disturbed, 
     host(disturbed, "refused-together", folder, f"rm -r {folder}")
 
 
-# -- a executor's housekeeping
-# ---------------------------------------------------------------------------------------------
+# -- a executor's housekeeping -----------------------------------------------------------------------------------------
 def test_a_folder_that_can_no_longer_be_looked_at_ends_no_writer(disturbed, tmp_path):
     (tmp_path / "above").mkdir(mode=0o700)
     (tmp_path / "above" / "store").mkdir(mode=0o700)

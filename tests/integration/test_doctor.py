@@ -23,7 +23,10 @@ def findings(shell, code, **options):
 def test_doctor_finds_a_used_store_well(shell, kept):
     found = findings(shell, 0)
     assert {finding["state"] for finding in found.values()} == {"ok"}
-    assert f"sessions 1, schema {len(files.MIGRATIONS)}," in found["store"]["text"] and "nobody else" in found["share key"]["text"]
+    assert (
+        f"sessions 1, schema {len(files.MIGRATIONS)}," in found["store"]["text"]
+        and "nobody else" in found["share key"]["text"]
+    )
     assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
 

@@ -96,7 +96,7 @@ class Stub:
                     connection.sendall(answer)
         self.ended.put(connection)
 
-    # -- answers that are more than bytes --------------------------------------------------------------------------
+    # -- answers that are more than bytes ------------------------------------------------------------------------------
     def stall(self, before=b""):
         """Send `before` and then nothing, until the client leaves or the test ends."""
 

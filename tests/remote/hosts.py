@@ -137,7 +137,7 @@ class Host:
         self._reader.join()
         self._process.stdout.close()
 
-    # -- calls -----------------------------------------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------------------------------
     def start(self, name, *arguments, wait=True):
         """Begin a call in a thread of its own, so that others can be made meanwhile; returns its `Answer`."""
         number, answer = next(self._numbers), Answer()
@@ -191,7 +191,7 @@ class Host:
         """Wait until the server's events are heard."""
         self.await_status(lambda status: status["server"]["events"])
 
-    # -- events ----------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
     def _drain(self):
         with self._draining:
             self._events += self.call("drain")

@@ -53,7 +53,7 @@ class Proxy:
     def __exit__(self, *_):
         self.down()
 
-    # -- coming and going ------------------------------------------------------------------------------------------
+    # -- coming and going ----------------------------------------------------------------------------------------------
     def up(self):
         """Be there, at the port of before."""
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
@@ -93,7 +93,7 @@ class Proxy:
             for connection in self._streams:
                 connection.sendall(f"data: {event}\n\n".encode())
 
-    # -- what was asked --------------------------------------------------------------------------------------------
+    # -- what was asked ------------------------------------------------------------------------------------------------
     def mark(self):
         return len(self.requests)
 
@@ -101,7 +101,7 @@ class Proxy:
         """What was asked since, as "METHOD /path"; not the event streams."""
         return [str(request) for request in self.requests[mark:] if request.path not in STREAMS]
 
-    # -- serving ---------------------------------------------------------------------------------------------------
+    # -- serving -------------------------------------------------------------------------------------------------------
     def forward(self, request):
         """Ask the server, and return the bytes of its answer."""
         status, kind, headers, body = self.ask(request)

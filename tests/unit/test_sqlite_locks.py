@@ -18,7 +18,7 @@ from tests.recording import RecordingPublisher
 from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
 
 
-# -- the write lock --------------------------------------------------------------------------------------------------
+# -- the write lock ----------------------------------------------------------------------------------------------------
 def waiting(path):
     """Wait until somebody waits for the lock on `path`, as /proc/locks tells."""
     inode = f":{os.stat(path).st_ino} "
@@ -212,7 +212,7 @@ def test_a_lock_that_the_system_refuses_is_an_io_error(opened, monkeypatch):
     add(store)
 
 
-# -- other processes -----------------------------------------------------------------------------------------------
+# -- other processes ---------------------------------------------------------------------------------------------------
 WRITER = """
 import sys
 from plue_session.adapters.sqlite.store import SqliteStore

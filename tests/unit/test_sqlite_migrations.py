@@ -213,7 +213,7 @@ def test_what_the_columns_held_before_they_were_renamed_is_there_under_the_new_n
     )
 
 
-# -- cut short -----------------------------------------------------------------------------------------------------
+# -- cut short ---------------------------------------------------------------------------------------------------------
 OPEN = "import sys; from plue_session.adapters.sqlite.store import SqliteStore; SqliteStore(sys.argv[1], 'embedded').close()"
 
 
@@ -302,7 +302,7 @@ def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_ne
     store.close()
 
 
-# -- others at the same time ---------------------------------------------------------------------------------------
+# -- others at the same time -------------------------------------------------------------------------------------------
 def test_of_processes_that_open_an_old_store_at_the_same_moment_one_brings_it_up_to_date(folder, store_id):
     real, (start_read, start_write) = files._migrate, os.pipe()
 
@@ -376,7 +376,7 @@ def test_who_begins_to_read_before_the_migration_reads_on_and_does_not_hold_it_u
     assert store.count(Query()) == 61
 
 
-# -- refused -------------------------------------------------------------------------------------------------------
+# -- refused -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("version", [len(files.MIGRATIONS) + 1, 99])
 def test_a_store_of_the_next_version_is_refused_untouched(opened, folder, version):
     store = opened()

@@ -143,7 +143,7 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
         assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
 
 
-# -- failures ------------------------------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------------------------------
 TEXTS = {
     "database disk image is malformed": errors.Integrity,
     "file is not a database": errors.Integrity,

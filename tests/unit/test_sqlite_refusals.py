@@ -15,7 +15,7 @@ from plue_session.model import Query
 from tests.stores import add, contents, folder, opened, session, write  # noqa: F401
 
 
-# -- the doctor ----------------------------------------------------------------------------------------------------
+# -- the doctor --------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-147")
 def test_an_open_store_cannot_be_moved_aside_and_a_closed_one_can(opened, folder):
     store = opened()
@@ -70,7 +70,7 @@ def test_the_store_is_held_until_the_last_one_inside_has_left(opened, folder):
     assert opened().count(Query()) == 1
 
 
-# -- what the system refuses ---------------------------------------------------------------------------------------
+# -- what the system refuses -------------------------------------------------------------------------------------------
 def refuse(number):
     def call(*_, **__):
         raise OSError(number, os.strerror(number))

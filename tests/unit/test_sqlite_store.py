@@ -16,7 +16,7 @@ from plue_session.model import Query, Session, Share
 from tests.stores import add, contents, folder, opened, write  # noqa: F401
 
 
-# -- files ---------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-140")
 def test_the_store_is_one_database_that_only_its_owner_can_read(opened, tmp_path, folder):
     nested = str(tmp_path / "above" / "data")
@@ -123,7 +123,7 @@ def test_several_scopes_share_the_file_and_its_ids_but_see_their_own_sessions(op
     assert one.check() == []
 
 
-# -- damage --------------------------------------------------------------------------------------------------------
+# -- damage ------------------------------------------------------------------------------------------------------------
 def overwrite(path, offset, data):
     with open(path, "r+b") as file:
         file.seek(offset)
@@ -265,7 +265,7 @@ def test_check_finds_what_does_not_fit_together(opened):
     ]
 
 
-# -- schema versions -----------------------------------------------------------------------------------------------
+# -- schema versions ---------------------------------------------------------------------------------------------------
 def test_the_migrations_listed_are_the_files_there_are():
     assert sorted(os.listdir(os.path.join(os.path.dirname(files.__file__), "migrations"))) == sorted(files.MIGRATIONS)
 

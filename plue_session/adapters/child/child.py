@@ -173,7 +173,7 @@ class Child:
                 except BlockingIOError:  # it has been poked often enough
                     pass
 
-    # -- the command's thread --------------------------------------------------------------------------------------
+    # -- the command's thread ------------------------------------------------------------------------------------------
     def _run(self):
         delay, most = self._back_off
         failure = None

@@ -26,7 +26,7 @@ KEEP = object()  # "do not change this"
 class Client(ApiCall):
     """What one server can be asked and told, of one directory. Thread-safe."""
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def get(self, session_id, deadline, cancel=None, directory=None):
         """Return the session, wherever its directory is (O-023). `NOT_FOUND` only if the server says so of this id.
 
@@ -135,7 +135,7 @@ class Client(ApiCall):
                 f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}."
             )
 
-    # -- changing --------------------------------------------------------------------------------------------------
+    # -- changing ------------------------------------------------------------------------------------------------------
     def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
         """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata beside the
         caller's own, and if the reply is lost the session is found by it instead of being made twice (P-176).

@@ -99,7 +99,7 @@ class Stream:
             self._hurry = True
             self._changed.notify_all()
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def _read(self):
         delay, longest = self._back_off
         while not self._stopping:
@@ -183,7 +183,7 @@ class Stream:
             self._waiting.append(item)
             self._changed.notify_all()
 
-    # -- applying --------------------------------------------------------------------------------------------------
+    # -- applying ------------------------------------------------------------------------------------------------------
     def _work(self):
         while True:
             with self._changed:

@@ -121,7 +121,7 @@ class Connections:
             make, *what = self._lost  # an error of its own for each: it will say whose call it was
             raise make(*what)
 
-    # -- the writer ----------------------------------------------------------------------------------------------
+    # -- the writer ----------------------------------------------------------------------------------------------------
     def enter(self):
         """Wait for the write lock; `CLOSED` also when the store was closed meanwhile."""
         with self._gate:
@@ -177,7 +177,7 @@ class Connections:
         except failures.RAISED as error:
             raise self._translate(error) from error
 
-    # -- readers -------------------------------------------------------------------------------------------------
+    # -- readers -------------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str, room=None):
         """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to
         the first row after which there is no `room(row)`, that one included."""
@@ -240,7 +240,7 @@ class Connections:
                 return
         self._disconnect(reader)
 
-    # -- housekeeping --------------------------------------------------------------------------------------------
+    # -- housekeeping --------------------------------------------------------------------------------------------------
     def committed(self, log_id):
         """Count a commit, tell other processes of its newest log row, and end a checkpoint that was made beside us.
 

@@ -67,7 +67,7 @@ class SqliteStore:
             self.close()
             raise
 
-    # -- writer side ---------------------------------------------------------------------------------------------
+    # -- writer side ---------------------------------------------------------------------------------------------------
     def begin(self):
         self._connections.enter()
         self._owner = get_ident()
@@ -238,7 +238,7 @@ class SqliteStore:
         for scope, log_id in {scope: log_id for log_id, scope in sorted(removed)}.items():  # the largest of each
             self._change(_SQL["raise_floor"], (scope, log_id))
 
-    # -- reader side ---------------------------------------------------------------------------------------------
+    # -- reader side ---------------------------------------------------------------------------------------------------
     def info(self, session_id):
         found = self._read(_SQL["info"], (self._scope, session_id, rows.number_in(session_id)))
         return found[0] if found else None
@@ -324,7 +324,7 @@ class SqliteStore:
     def close(self):
         self._connections.close()
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- inside --------------------------------------------------------------------------------------------------------
     def _change(self, sql, values=()):
         """Run a statement of the writer side."""
         try:

@@ -32,7 +32,7 @@ class Operation:
         server."""
         raise NotImplementedError
 
-    # -- around them -----------------------------------------------------------------------------------------------
+    # -- around them ---------------------------------------------------------------------------------------------------
     def locks(self, call):
         """Return a context manager that keeps others from what the operation changes."""
         return self.on.session_locks.hold(self.session, call)

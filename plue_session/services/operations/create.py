@@ -50,7 +50,7 @@ class Create(Operation):
             on.sharing.share(transaction, session)
         return session
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
         """Have what is heard of the new session wait: it is found by its token (O-029)."""

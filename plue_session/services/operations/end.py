@@ -16,7 +16,7 @@ class Delete(Operation):
         transaction.load(self.session)
         descendants.erase(transaction, self.session)
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def locks(self, call):
         on = self.on
         self.directory = on.read(self.session).directory
@@ -65,7 +65,7 @@ class Abort(Operation):
             session.aborted = True
             transaction.save(session, "session.updated", {"id": session.id})
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
         """Nobody is kept away, others are sent home."""

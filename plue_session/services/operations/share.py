@@ -24,7 +24,7 @@ class Share(Operation):
     def preview(self, transaction):
         return self.on.sharing.share(transaction, transaction.load(self.session))
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):
         on = self.on
         self.known = session = on.read(self.session)
@@ -66,7 +66,7 @@ class Unshare(Operation):
         self.on.sharing.withdraw(transaction, session)
         return session.unshare_pending
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):
         self.on.read(self.session)
         return False

@@ -26,7 +26,7 @@ class Update(Operation):
             transaction.save(session, "session.updated", data)
         return session
 
-    # -- with a server ---------------------------------------------------------------------------------------------
+    # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):
         """`base` is compared with what the server has now (O-024): `CONFLICT` comes before anything is sent."""
         on, patch = self.on, self.patch

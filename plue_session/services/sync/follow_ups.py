@@ -107,7 +107,7 @@ class FollowUps:
         transaction.store.drop_operation("take back", session_id)
         return True
 
-    # -- aborts ----------------------------------------------------------------------------------------------------
+    # -- aborts --------------------------------------------------------------------------------------------------------
     def mark_abort(self, session_id, deadline, cancel, directory, mark=None):
         """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). `mark`:
         the model's newest message is known. Where it is not, and cannot be read, the time of the abort must do."""

@@ -72,7 +72,7 @@ class Link:
         """Return after how many ms what happens on the server is heard of at the latest."""
         return 0 if self.streaming else int(self.interval * 1000)
 
-    # -- calls -----------------------------------------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------------------------------
     def asking(self, session_id=None):
         """Note, for `with`, what the failures of the calls inside mean: the server is away, or the session is no
         more."""
@@ -101,7 +101,7 @@ class Link:
         if self._listed_at != UNDER_WAY:
             self._jobs.add("reconcile")
 
-    # -- comparing -------------------------------------------------------------------------------------------------
+    # -- comparing -----------------------------------------------------------------------------------------------------
     def listing(self):
         """Note that the store is being compared with the server; `listed` follows."""
         self._listed_at = UNDER_WAY
@@ -118,7 +118,7 @@ class Link:
         else:
             self._error = error.cause
 
-    # -- what callers see ------------------------------------------------------------------------------------------
+    # -- what callers see ----------------------------------------------------------------------------------------------
     def server(self):
         """Return what is known of the server: `{"running","url"?,"pid"?}`."""
         return {"running": self.connected, **self._server.where()}

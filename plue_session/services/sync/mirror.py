@@ -203,7 +203,7 @@ class Mirror:
             self._jobs.add("reread", remote.id, ECHO)
         return echo
 
-    # -- the end of sessions ---------------------------------------------------------------------------------------
+    # -- the end of sessions -------------------------------------------------------------------------------------------
     def end(self, session_id, missing=False):
         """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or
         erased before: nothing happens."""
@@ -233,7 +233,7 @@ class Mirror:
         """Return whether the session is known to have ended."""
         return session_id in self._ended and self._store.info(session_id) is None
 
-    # -- what an earlier process has left ------------------------------------------------------------------------
+    # -- what an earlier process has left ------------------------------------------------------------------------------
     def take_up(self):
         """Have done what is pending. A create that has made nothing for a day makes nothing any more."""
         old = self._writer.clock() - DAY
@@ -243,7 +243,7 @@ class Mirror:
             elif each.kind in LOST and each.created < old:
                 self._writer.run(lambda transaction, each=each: transaction.store.drop_operation(each.kind, each.name))
 
-    # -- creates that failed ---------------------------------------------------------------------------------------
+    # -- creates that failed -------------------------------------------------------------------------------------------
     def lose(self, name, title=None):
         """Note that a call has failed though the server has done what it asked, or may have: the session with this id,
         or with this token and title, is taken back when it is seen. Nobody else may have used the token. Does not fail:
@@ -276,7 +276,7 @@ class Mirror:
         self._jobs.add("take back", remote.id)
         return True
 
-    # -- freshness -------------------------------------------------------------------------------------------------
+    # -- freshness -----------------------------------------------------------------------------------------------------
     def now(self):
         """Return where the store is now, as `since` counts it: the newest log id that was told here. Another process's
         may be newer by a moment; then what is asked for now counts as overtaken by it, and is asked for anew should it

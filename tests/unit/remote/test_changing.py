@@ -9,8 +9,7 @@ from plue_session import errors
 from tests.remote_world import ANSWERED, AWAY, asked, in_thread, unchanged_by
 
 
-# -- changing
-# --------------------------------------------------------------------------------------------------------------
+# -- changing ----------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-121", "P-123")
 def test_a_change_is_sent_alone_and_its_echoes_are_not_told(world):
     session = world.create(title="T", metadata={"a": 1})
@@ -140,8 +139,7 @@ def test_initialize_asks_whether_the_pair_is_there_and_writes_nothing(world):
     assert asked(world) == []
 
 
-# -- the automatic title
-# ---------------------------------------------------------------------------------------------------
+# -- the automatic title -----------------------------------------------------------------------------------------------
 @pytest.mark.requirement("O-027", "P-044")
 def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_shown(world):
     world.sync.on_state(None)
