@@ -13,6 +13,7 @@ from plue_session.capi.held import Held
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
+from plue_session.rules.parameters import plain
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
 from plue_session.services.writer import Queued
@@ -22,19 +23,47 @@ OUT_OF_MEMORY = b"out of memory. Free some and try again."
 
 
 class Export:
-    """One exported function: its body, and how its values cross."""
+    """One exported function: its name, its body, what kind of result it has. `read(request)` returns the arguments of a
+    request, and fails as the first that is bad."""
 
-    __slots__ = ("name", "body", "crossings", "texts", "kind")
+    __slots__ = ("name", "body", "kind", "read")
 
-    def __init__(self, body):
-        *notes, (_, result) = body.__annotations__.items()
-        self.name, self.body = body.__name__, body
-        self.crossings = [(TYPES[note], name) for name, note in notes]
-        self.texts = list(enumerate(crossing for crossing in self.crossings if crossing[0].check))
-        self.kind = TYPES[result].kind
+    def __init__(self, body, ffi, held):
+        *parameters, (_, result) = body.__annotations__.items()
+        self.name, self.body, self.kind = body.__name__, body, TYPES[result].kind
+
+        def read(request):
+            self.read = reader(parameters, ffi, held)
+            return self.read(request)
+
+        self.read = read
 
 
-EXPORTS = [Export(body) for body, attributes in TABLE.values() if attributes["executor"]]
+#: Where a request has an argument, by its slot.
+_SLOTS = {
+    "session": "string(request.session).decode()",
+    "text": "string(text[{place}]).decode() if text[{place}] else None",
+    "bytes": "unpack(text[{place}], request.length[{place}])",
+    "held": "held[request.value]",
+    "number": "request.number",
+    "value": "request.value",
+}
+
+
+def reader(parameters, ffi, held):
+    """Return a function that reads these parameters, `(name, type)` each, from a request: spelled out, for it runs in
+    each call. It is compiled for the first one: a start has no time for it."""
+    scope, values, place = {"string": ffi.string, "unpack": ffi.unpack, "held": held}, [], 0
+    for name, note in parameters:
+        crossing = TYPES[note]
+        value = _SLOTS[crossing.slot].format(place=place)
+        place += crossing.slot in ("text", "bytes")
+        if crossing.check not in (None, plain):
+            scope[f"check_{name}"] = crossing.check
+            value = f"check_{name}({value}, {name!r})"
+        values.append(value)
+    exec(f"def read(request): text = request.text; return [{', '.join(values)}]", scope)
+    return scope["read"]
 
 
 class Posted(Queued):
@@ -43,8 +72,7 @@ class Posted(Queued):
     __slots__ = ("boundary", "request")
 
     def __init__(self, change, boundary, request):
-        super().__init__(change)
-        self.boundary, self.request = boundary, request
+        self.change, self.outcome, self.boundary, self.request = change, None, boundary, request
 
     def start(self):
         return not self.boundary.lib.core__begin(self.request)
@@ -88,6 +116,7 @@ class Boundary:
         self.runtime = self.publisher = self.refilling = None
         self.held = Held(ffi, lib, self.guarded)
         self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
+        self.exports = [Export(body, ffi, self.held) for body, attributes in TABLE.values() if attributes["executor"]]
         threads.make = self.start_thread
         self.serve = executors.table(lib)
 
@@ -97,8 +126,9 @@ class Boundary:
             return 0
         is_work = executor == self.lib.CORE_EXECUTOR_WORK
         threading = sys.modules.get("threading")  # importing it takes 6 ms of the start: locks come from _thread
-        if threading and threading.gettrace():  # as threading.Thread does: debuggers and coverage see our threads too
+        if threading:  # as threading.Thread does: debuggers, coverage and profilers see our threads, too
             sys.settrace(threading.gettrace())
+            sys.setprofile(threading.getprofile())
         try:
             if is_work:
                 self.works.pop(generation)()
@@ -118,33 +148,15 @@ class Boundary:
             raise RuntimeError("can't start new thread")
 
     # -- what is asked for -----------------------------------------------------------------------------------------
+    def export(self, request):
+        """Return the function that a request calls."""
+        return self.exports[request.operation]
+
     def prepare(self, request):
         """Return what the body of the request's function makes of its parameters: its result, a `Later` one, an
         operation, or a function of the call that it is for. What is bad by itself is refused here."""
-        export = EXPORTS[request.operation]
-        texts = iter(self.check(request, export))
-        arguments = [next(texts) if each.check else self.argument(request, each.slot) for each, _ in export.crossings]
-        return export.body(self.runtime, *arguments)
-
-    @staticmethod
-    def export(request):
-        """Return the function that a request calls."""
-        return EXPORTS[request.operation]
-
-    def check(self, request, export):
-        """Return what the services take for the texts of a request, or fail as the first that is bad."""
-        return [each.check(self.argument(request, each.slot, place), name) for place, (each, name) in export.texts]
-
-    def argument(self, request, slot, place=0):
-        """Return an argument from where it is in the request."""
-        if slot == "held":
-            return self.held[request.value]
-        if slot == "bytes":
-            return self.ffi.unpack(request.text[place], request.length[place])
-        if slot in ("number", "value"):
-            return getattr(request, slot)
-        text = request.session if slot == "session" else request.text[place]
-        return self.ffi.string(text).decode() if text else None
+        export = self.exports[request.operation]
+        return export.body(self.runtime, *export.read(request))
 
     def queue(self, request):
         """Prepare what a request asks for. A change is queued: the caller of this leads the writer next."""
@@ -165,9 +177,9 @@ class Boundary:
             if type(outcome) is Later:
                 outcome.then(lambda known: self.finish(request, known))
             else:
-                self.deliver(request, EXPORTS[request.operation], outcome)
+                self.deliver(request, self.exports[request.operation], outcome)
         except BaseException as error:  # so C has not got it yet: with that, what is below would end it a second time
-            self.refuse(request, EXPORTS[request.operation].name, error)
+            self.refuse(request, self.exports[request.operation].name, error)
 
     def deliver(self, request, export, outcome):
         lib = self.lib

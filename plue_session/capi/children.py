@@ -14,25 +14,25 @@ class Children:
         """Start a program in a folder, with an environment (a dict), its descriptors 0 to 3 being `streams`. Return a
         function that waits for its end, and is to be called once. `OSError` as of `subprocess`; `NotImplementedError`
         where the system cannot do this."""
-        ffi, keep = self._ffi, []
+        new, keep = self._ffi.new, []
 
         def text(value):
             value = os.fsencode(value)
             if b"\0" in value:
                 raise ValueError("embedded null byte")
-            keep.append(ffi.new("char[]", value))
+            keep.append(new("char[]", value))
             return keep[-1]
 
         def texts(values):
-            keep.append(ffi.new("char *[]", [*map(text, values), ffi.NULL]))
+            keep.append(new("char *[]", [*map(text, values), self._ffi.NULL]))
             return keep[-1]
 
         if any("=" in name for name in environment):
             raise ValueError("illegal environment variable name")
         variables = [f"{name}={value}" for name, value in environment.items()]
-        failure, stage = ffi.new("int *"), ffi.new("int *")
+        failure, stage = new("int *"), new("int *")
         made = self._lib.core__child_start(
-            text(program), texts(arguments), texts(variables), text(folder), ffi.new("int[]", streams), failure, stage
+            text(program), texts(arguments), texts(variables), text(folder), new("int[]", streams), failure, stage
         )
         if failure[0] == errno.ENOSYS:
             raise NotImplementedError

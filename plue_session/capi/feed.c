@@ -165,10 +165,16 @@ static const core_queue *hindmost_locked(void)
  *
  * In each round every queue that is behind and empty may have as much as it holds. So one that is far behind, with a
  * reader that is fast, does not keep the others waiting until it is live.
+ *
+ * Whoever sleeps and has been given something is woken now, once for all that was read together.
  */
 int core__event_behind(int64_t *after)
 {
+    uint64_t rung = 0;
     pthread_mutex_lock(&core_queues_lock);
+    for (core_queue *each = queues; each; each = each->next)
+        if (each->behind && core_queue_next_locked(each))
+            rung |= bell_locked(each);
     const core_queue *found = hindmost_locked();
     if (!found) {
         for (core_queue *each = queues; each; each = each->next)
@@ -179,6 +185,7 @@ int core__event_behind(int64_t *after)
     if (found)
         *after = found->last;
     pthread_mutex_unlock(&core_queues_lock);
+    core_bells_ring(rung);
     return found != NULL;
 }
 
@@ -212,13 +219,13 @@ int core__event_refill(int64_t after, int64_t id, int kind, const char *session,
     for (core_queue *each = queues; each; each = each->next) {
         if (core_outdated() || !is_at_locked(each, after, id, kind))
             continue;
-        if (each->closing && id > published && kind != PLUE_EVENT_GAP)
+        if (each->closing && id > published && kind != PLUE_EVENT_GAP) {
             go_live_locked(each); /* others go on writing, but this library has told what it had to */
-        else if (core_queue_push_locked(each, made))
+            rung |= bell_locked(each);
+        } else if (core_queue_push_locked(each, made))
             each->portion = 0;
         else if (each->portion && --each->portion)
             waiting++;
-        rung |= core_queue_next_locked(each) || each->closing ? bell_locked(each) : 0;
     }
     pthread_mutex_unlock(&core_queues_lock);
     core_event_drop(made);

@@ -7,7 +7,8 @@
  *
  * A handle of the first kind stands for a session, one of another kind for an object of the Python half, by the number
  * that this gave it. Python is told when such a handle goes: its slot waits in a list until Python has fetched the
- * number, so that the release, which is instant, needs no memory.
+ * number, so that the release, which is instant, needs no memory. A slot is a session's or an object's for good: who
+ * lost a race against plue_session_destroy may lock the session that it refers to.
  *
  * What a session's handle shows is its snapshot (snapshots.c). Readers copy a short one at once, into a block that they
  * have already; otherwise they count themselves as users, and get memory and copy outside of any lock.
@@ -36,7 +37,7 @@ _Static_assert(TAG + KINDS <= 16, "the kind has four bits, with the tag");
 
 static _Atomic(slot *) chunks[CHUNKS];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER; /* guards which slots are in use, and by which handle */
-static uint32_t slots_used, free_slot = NO_SLOT, released_slot = NO_SLOT;
+static uint32_t slots_used, free_slots[] = {NO_SLOT, NO_SLOT}, released_slot = NO_SLOT; /* free: sessions', objects' */
 
 static slot *slot_at(uint32_t index)
 {
@@ -54,27 +55,27 @@ static slot *slot_of(uintptr_t handle, int kind)
     return (handle & 15) == (uintptr_t)(TAG + kind) ? slot_at(index_of(handle)) : NULL;
 }
 
-static int wants_chunk_locked(void)
+static int wants_chunk_locked(int kind)
 {
-    return free_slot == NO_SLOT && slots_used < 1u << SLOT_BITS && !slot_at(slots_used);
+    return free_slots[kind != SESSION] == NO_SLOT && slots_used < 1u << SLOT_BITS && !slot_at(slots_used);
 }
 
-static uint32_t take_slot_locked(void)
+static uint32_t take_slot_locked(int kind)
 {
-    uint32_t index = free_slot;
+    uint32_t *free = &free_slots[kind != SESSION], index = *free;
     if (index != NO_SLOT) {
-        free_slot = slot_at(index)->next;
+        *free = slot_at(index)->next;
         return index;
     }
     return slots_used < 1u << SLOT_BITS && slot_at(slots_used) ? slots_used++ : NO_SLOT;
 }
 
-static void put_slot_locked(uint32_t index)
+static void put_slot_locked(int kind, uint32_t index)
 {
     slot *at = slot_at(index);
     if (at->serial < LAST_SERIAL) {
-        at->next = free_slot;
-        free_slot = index;
+        at->next = free_slots[kind != SESSION];
+        free_slots[kind != SESSION] = index;
     }
 }
 
@@ -84,7 +85,7 @@ static uintptr_t make_handle(int kind, uintptr_t object)
     slot *chunk = NULL;
     uintptr_t handle = 0;
     pthread_mutex_lock(&slots_lock);
-    while (wants_chunk_locked()) {
+    while (wants_chunk_locked(kind)) {
         if (chunk) {
             atomic_store_explicit(&chunks[slots_used >> CHUNK_BITS], chunk, memory_order_release);
             chunk = NULL;
@@ -96,11 +97,11 @@ static uintptr_t make_handle(int kind, uintptr_t object)
         if (!chunk)
             break;
     }
-    uint32_t index = core_outdated() ? NO_SLOT : take_slot_locked();
+    uint32_t index = core_outdated() ? NO_SLOT : take_slot_locked(kind);
     if (index != NO_SLOT) {
         slot *at = slot_at(index);
         handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | (uint64_t)(TAG + kind));
-        atomic_store_explicit(&at->object, object, memory_order_relaxed);
+        atomic_store_explicit(&at->object, object, memory_order_release); /* who sees it sees the old handle gone */
         atomic_store_explicit(&at->handle, handle, memory_order_release);
     }
     pthread_mutex_unlock(&slots_lock);
@@ -138,7 +139,7 @@ void core__handle_release(uintptr_t handle)
         object = atomic_load_explicit(&at->object, memory_order_relaxed);
         atomic_store_explicit(&at->handle, 0, memory_order_release);
         if (kind == SESSION)
-            put_slot_locked(index_of(handle));
+            put_slot_locked(SESSION, index_of(handle));
         else {
             at->next = released_slot;
             released_slot = index_of(handle);
@@ -160,7 +161,7 @@ int core__handle_released(uint64_t *number)
     if (at) {
         *number = atomic_load_explicit(&at->object, memory_order_relaxed);
         released_slot = at->next;
-        put_slot_locked(index);
+        put_slot_locked(!SESSION, index);
     }
     pthread_mutex_unlock(&slots_lock);
     return at != NULL;

@@ -69,7 +69,9 @@ def parser():
         return command
 
     trial = add("demo", demo.run, "create, rename, query, share and delete a session, and tell what happens")
-    trial.add_argument("--keep", action="store_true", help="keep the session, and the store if it was made for the demo")
+    trial.add_argument(
+        "--keep", action="store_true", help="keep the session, and the store if it was made for the demo"
+    )
     check = add("doctor", doctor.run, "see whether library, Python and store are well, and how to mend what is not")
     check.add_argument(
         "--new-store",

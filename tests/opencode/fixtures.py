@@ -153,11 +153,18 @@ def isolated(tmp_path_factory, model):
     return isolate(tmp_path_factory.mktemp("opencode"), model)
 
 
+def serve(opencode, guard, repository, environment):
+    """Start a real server, spawned and owned as the library does it. Two with one environment (`isolate`) share their
+    database, and no events."""
+    owned = OwnServer([opencode], repository, dict(os.environ), environment, program=guard, back_off=(0.05, 0.2))
+    owned.start(soon(60))
+    return owned
+
+
 @pytest.fixture(scope="session")
 def server(opencode, guard, repository, isolated):
-    """The one real server, spawned and owned as the library does it."""
-    owned = OwnServer([opencode], repository, dict(os.environ), isolated, program=guard, back_off=(0.05, 0.2))
-    owned.start(soon(60))
+    """The one real server that most tests use."""
+    owned = serve(opencode, guard, repository, isolated)
     yield owned
     owned.stop()
 

@@ -15,6 +15,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode import stream as module
 from plue_session.adapters.opencode.api_call import headers
+from plue_session.adapters.opencode.history import History
 from plue_session.adapters.opencode.stream import Stream
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import Stub, reply
@@ -55,8 +56,9 @@ class Follower:
     def snapshot(self):
         self.seen.put("snapshot")
 
-    def apply(self, change):
-        self.seen.put(f"{change.kind} {change.session_id}")
+    def apply(self, changes):
+        for change in changes:
+            self.seen.put(f"{change.kind} {change.session_id}" + (f" {change.seq}" if change.seq is not None else ""))
 
     def state(self, error):
         self.seen.put("up" if error is None else f"down {error.name}")
@@ -338,10 +340,98 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
     release.set()
 
 
+def anywhere(kind, directory="/d", seq=None, **properties):
+    """An event of all directories' stream; with `seq` the numbered one."""
+    payload = {"id": "evt_1", "type": kind, "properties": properties}
+    if seq is not None:
+        logged = {"type": f"{kind}.1", "seq": seq, "aggregateID": properties["sessionID"], "data": properties}
+        payload = {"id": "evt_1", "type": "sync", "syncEvent": logged}
+    return b"data: " + json.dumps({"directory": directory, "payload": payload}).encode() + b"\n\n"
+
+
+@pytest.mark.requirement("O-078")
+@pytest.mark.parametrize("numbered", [True, False])
+def test_of_what_is_told_twice_the_one_with_the_number_is_taken_where_there_are_numbers(stub, numbered):
+    told = {"sessionID": "ses_1", "messageID": "msg_1"}
+    twice = anywhere("message.removed", **told) + anywhere("message.removed", seq=4, **told)
+    stub.answers.append(stub.stall(HEAD + chunk(anywhere("server.connected", None) + twice)))
+    with Follower(stub.url, sequences=lambda until: numbered) as follower:
+        expected = ["snapshot", "up", "message.removed ses_1 4" if numbered else "message.removed ses_1"]
+        assert [follower.next() for _ in expected] == expected
+        assert follower.stream.numbered is numbered and follower.seen.empty()
+    assert stub.requests[0][1] == "/global/event"
+
+
+@pytest.mark.requirement("O-078")
+def test_of_other_directories_only_what_is_of_known_sessions_is_told(stub):
+    said = b"".join(
+        anywhere("session.idle", directory, sessionID=f"ses_{number}")
+        for number, directory in enumerate(("/d", "/other", "/other"))
+    )
+    gone = anywhere("server.instance.disposed", "/other") + anywhere("server.instance.disposed")
+    stub.answers.append(stub.stall(HEAD + chunk(anywhere("server.connected", None) + said + gone)))
+    with Follower(stub.url, sequences=lambda until: True, knows=lambda session_id: session_id == "ses_2") as follower:
+        expected = ["snapshot", "up", "idle ses_0", "idle ses_2", "snapshot", "disposed None"]
+        assert [follower.next() for _ in expected] == expected
+
+
+@pytest.mark.requirement("O-078", "O-063")
+@pytest.mark.parametrize("answer", [reply(404), reply(500, content_type=None), reply(200, b"<html>", "text/html")])
+def test_an_older_server_is_followed_in_one_directory_and_each_new_connection_tries_again(stub, answer):
+    ends = [stub.hang_up(HEAD + chunk(CONNECTED + idle(1))), stub.stall(HEAD + chunk(CONNECTED))]
+    stub.answers += [answer, ends[0], answer, ends[1]]
+    with Follower(stub.url, sequences=lambda until: True) as follower:
+        expected = ["snapshot", "up", "idle ses_1", "down CONNECTION", "snapshot", "up"]
+        assert [follower.next() for _ in expected] == expected
+        assert follower.stream.numbered is False
+    assert [target for _, target, _, _ in stub.requests] == ["/global/event", "/event?directory=%2Fd"] * 2
+
+
+def test_whether_there_are_numbers_is_asked_before_the_snapshot_and_anew_if_it_cannot_be_said(stub):
+    answers = [errors.Timeout("x"), True]
+
+    def ask(until):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        follower.seen.put("asked")
+        return answer
+
+    stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED))
+    follower = Follower(stub.url, sequences=ask)
+    with follower:
+        assert [follower.next() for _ in range(4)] == ["down TIMEOUT", "asked", "snapshot", "up"]
+
+
+def test_what_waits_is_handed_on_together(stub):
+    groups, begun, sent = queue.Queue(), threading.Event(), threading.Event()
+
+    def snapshot():
+        begun.set()
+        sent.wait(10)
+
+    def flood(connection):
+        connection.sendall(HEAD + chunk(CONNECTED))
+        begun.wait(10)
+        connection.sendall(chunk(b"".join(map(idle, range(300)))) + chunk(CONNECTED))
+        while follower.stream._bytes < 300:
+            time.sleep(0.01)
+        sent.set()
+        stub.stall()(connection)
+
+    stub.answers.append(flood)
+    follower = Follower(stub.url, snapshot=snapshot)
+    follower.stream._apply = groups.put
+    with follower:
+        told = [groups.get(timeout=5) for _ in range(3)]
+    assert [len(group) for group in told] == [128, 128, 44]
+    assert [change.session_id for group in told for change in group] == [f"ses_{number}" for number in range(300)]
+
+
 def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):
     heard = queue.Queue()
     follower = Follower(server.url(soon()), repository, headers(server.username, server.password))
-    follower.stream._apply = heard.put
+    follower.stream._apply = lambda changes: [heard.put(change) for change in changes]
     with follower:
         assert [follower.next(), follower.next()] == ["snapshot", "up"]
         session = client.create(uuid.uuid4().hex, soon(), title="Heard")
@@ -365,3 +455,22 @@ def test_after_a_kill_of_the_real_server_the_stream_comes_back(server, client, r
         follower.until("down CONNECTION")
         follower.until("snapshot", 30)
         assert follower.next() == "up"
+
+
+@pytest.mark.requirement("O-078", "P-123")
+def test_the_real_servers_numbers_have_no_hole_and_the_last_is_what_it_answered(server, client, repository):
+    heard, given = queue.Queue(), headers(server.username, server.password)
+    follower = Follower(server.url(soon()), repository, given, sequences=History(client).is_there)
+    follower.stream._apply = lambda changes: [heard.put(change) for change in changes]
+    with follower:
+        assert [follower.next(), follower.next()] == ["snapshot", "up"]
+        session = client.create(uuid.uuid4().hex, soon(), title="Numbered")
+        answers = [session, *(client.update(session.id, soon(), title=f"Numbered {number}") for number in range(5))]
+        client.delete(session.id, soon())
+        changes = []
+        while not changes or changes[-1].kind != "deleted":
+            change = heard.get(timeout=5)
+            if change.session_id == session.id:
+                changes.append(change)
+    assert [change.seq for change in changes] == list(range(7))
+    assert [change.value for change in changes[:-1]] == answers

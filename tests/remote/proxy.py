@@ -4,17 +4,23 @@
 
 What happens instead is bytes, or a function `(proxy, connection, request)` that sends what it likes;
 `proxy.forward(request)` asks the server. A connection on which something goes wrong is closed.
+
+    proxy.disturbance = Disturbance(seed)             # what it does to event streams from now on
 """
 
 import contextlib
 import http.client
 import json
+import random
 import re
 import socket
 import threading
 from urllib.parse import urlsplit
 
 from tests.opencode.stub import reply
+
+#: The paths of event streams.
+STREAMS = ("/event", "/global/event")
 
 
 class Request:
@@ -29,11 +35,12 @@ class Request:
 
 
 class Proxy:
-    """Listens on a port of its own; each connection is served by a thread. `tls`: the context of a server, for
-    https."""
+    """Listens on a port of its own; each connection is served by a thread. `url` may be a function, for a server that
+    comes back elsewhere. `tls`: the context of a server, for https."""
 
     def __init__(self, url, tls=None):
-        self._server, self._tls = urlsplit(url), tls
+        self._url, self._tls = url if callable(url) else lambda: url, tls
+        self.disturbance = None
         self.requests, self.rules = [], []
         self._connections, self._streams, self._lock = set(), set(), threading.Lock()
         self._listener, self.port = None, 0
@@ -92,7 +99,7 @@ class Proxy:
 
     def since(self, mark):
         """What was asked since, as "METHOD /path"; not the event streams."""
-        return [str(request) for request in self.requests[mark:] if request.path != "/event"]
+        return [str(request) for request in self.requests[mark:] if request.path not in STREAMS]
 
     # -- serving ---------------------------------------------------------------------------------------------------
     def forward(self, request):
@@ -102,7 +109,7 @@ class Proxy:
 
     def ask(self, request):
         """Ask the server, and return the status, the media type, further headers and the body."""
-        connection = http.client.HTTPConnection(self._server.hostname, self._server.port, timeout=60)
+        connection = self._connect(60)
         try:
             connection.request(request.method, request.target, request.body or None, request.headers)
             answer = connection.getresponse()
@@ -115,6 +122,10 @@ class Proxy:
             return answer.status, answer.headers.get("content-type", ""), kept, body
         finally:
             connection.close()
+
+    def _connect(self, timeout=None):
+        place = urlsplit(self._url())
+        return http.client.HTTPConnection(place.hostname, place.port, timeout=timeout)
 
     def _listen(self, listener):
         while True:
@@ -147,7 +158,7 @@ class Proxy:
                     answer(self, connection, request)
                 elif answer is not None:
                     connection.sendall(answer)
-                elif request.path == "/event":
+                elif request.path in STREAMS:
                     self._stream(connection, request)
                 else:
                     connection.sendall(self.forward(request))
@@ -159,7 +170,13 @@ class Proxy:
 
     def _stream(self, connection, request):
         """Hand the event stream on, until either side ends it. What the client ends is noticed with the next event."""
-        server = http.client.HTTPConnection(self._server.hostname, self._server.port)
+        server = self._connect()
+
+        def send(data):
+            with self._lock, contextlib.suppress(OSError):
+                if connection in self._streams:
+                    connection.sendall(data)
+
         with self._lock:
             self._streams.add(connection)
         try:
@@ -171,12 +188,40 @@ class Proxy:
             rest = b""
             while data := answer.read1(65536):
                 whole, end, rest = (rest + data).rpartition(b"\n\n")  # whole events: others may come between them
-                with self._lock:
-                    connection.sendall(whole + end)
+                if self.disturbance is None:
+                    with self._lock:
+                        connection.sendall(whole + end)
+                elif end:
+                    for event in whole.split(b"\n\n"):
+                        self.disturbance(event + b"\n\n", send)
         finally:
             with self._lock:
                 self._streams.discard(connection)
             server.close()
+
+
+class Disturbance:
+    """Drops, doubles and delays events, each by chance, so that they come in another order, too. What says how the
+    stream itself is passes untouched. `done()` waits until nothing is delayed any more."""
+
+    def __init__(self, seed, drop=0.2, double=0.2, delay=0.3, seconds=0.3):
+        self._random, self._chances, self._seconds = random.Random(seed), (drop, double, delay), seconds
+        self._timers = []
+
+    def __call__(self, event, send):
+        drop, double, delay = (self._random.random() < chance for chance in self._chances)
+        if b'"server.' in event:
+            drop = double = delay = False
+        if not (drop or delay):
+            send(event)
+        if double or delay and not drop:
+            timer = threading.Timer(self._random.uniform(0, self._seconds), send, [event])
+            self._timers.append(timer)
+            timer.start()
+
+    def done(self):
+        for timer in self._timers:
+            timer.join()
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------
@@ -192,6 +237,11 @@ def answering(method, path, answer, times=None):
         return answer
 
     return rule
+
+
+def without_sequences(request):
+    """Be an older server: without numbers, and with the events of one directory at a time."""
+    return reply(404, b"") if request.path in ("/sync/history", "/global/event") else None
 
 
 def lose(proxy, connection, request):

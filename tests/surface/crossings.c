@@ -164,8 +164,35 @@ static void check_never_reused(void)
     await_open(before); /* one that fails to close keeps back no other */
 }
 
+/* A reader that has lost a race against plue_session_destroy() locks the session that its handle's slot refers to:
+ * there must never be another kind of thing in it. */
+static void check_slots_keep_their_kind(const char *id)
+{
+    int open = plue_test_open();
+    plue_session_t session = plue_session_open(id);
+    plue_session_destroy(session);
+    plue_observer_t observer = plue_test_observe("short");
+    CHECK(((uintptr_t)session & 0xFFFFFF0) != ((uintptr_t)observer & 0xFFFFFF0));
+    plue_test_close(observer);
+    await_open(open);
+    CHECK((session = plue_session_open(id)));
+    CHECK(((uintptr_t)session & 0xFFFFFF0) != ((uintptr_t)observer & 0xFFFFFF0));
+    plue_session_destroy(session);
+}
+
 static _Atomic(plue_observer_t) shared;
+static _Atomic(plue_session_t) shared_session;
 static atomic_int over;
+
+static void *read_shared(void *unused)
+{
+    while (!atomic_load(&over)) {
+        char *info = plue_session_get_info(atomic_load(&shared_session));
+        CHECK(info ? SAYS(info, "Untitled") : plue_get_last_error_code() == PLUE_ERROR_BAD_HANDLE);
+        plue_free(info);
+    }
+    return unused;
+}
 
 static void *use_shared(void *unused)
 {
@@ -177,22 +204,29 @@ static void *use_shared(void *unused)
     return unused;
 }
 
-static void check_races(void)
+/* Handles of both kinds come and go, in each other's place if that were possible, while others use them. */
+static void check_races(const char *id)
 {
     int before = plue_test_open();
     pthread_t threads[4];
     atomic_store(&shared, plue_test_observe("short"));
+    atomic_store(&shared_session, plue_session_open(id));
     for (int i = 0; i < 4; i++)
-        threads[i] = run(use_shared, NULL);
-    for (int i = 0; i < part(500); i++) {
+        threads[i] = run(i < 2 ? use_shared : read_shared, NULL);
+    for (int i = 0; i < part(300); i++) {
         plue_observer_t old = atomic_load(&shared);
+        plue_session_t old_session = atomic_load(&shared_session);
+        plue_session_destroy(old_session);
         atomic_store(&shared, plue_test_observe("short"));
         plue_test_close(old);
+        await_open(before + 1); /* its place is free again */
+        atomic_store(&shared_session, plue_session_open(id));
     }
     atomic_store(&over, 1);
     for (int i = 0; i < 4; i++)
         end(threads[i]);
     plue_test_close(atomic_load(&shared));
+    plue_session_destroy(atomic_load(&shared_session));
     await_open(before);
 }
 
@@ -210,7 +244,10 @@ int main(void)
     check_absent();
     check_kinds(session);
     check_never_reused();
-    check_races();
+    char *id = plue_session_get_id(session);
+    check_slots_keep_their_kind(id);
+    check_races(id);
+    plue_free(id);
     plue_observer_t observer = plue_test_observe("left");
     plue_shutdown();
     plue_test_close(observer);

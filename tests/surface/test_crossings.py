@@ -23,7 +23,7 @@ def extended(build="plain"):
     return support.library(build, HERE / "extended")
 
 
-@pytest.mark.requirement("X-010", "X-011")
+@pytest.mark.requirement("P-080", "X-008")
 @pytest.mark.parametrize("build", support.BUILDS)
 def test_values_cross_both_ways_and_what_is_wrong_is_refused(build, tmp_path):
     program = extended(build).compile(HERE / "crossings.c")
@@ -31,7 +31,7 @@ def test_values_cross_both_ways_and_what_is_wrong_is_refused(build, tmp_path):
     support.run([program], env=support.environment(tmp_path, False, **more), silent=True)
 
 
-@pytest.mark.requirement("P-130", "P-133")
+@pytest.mark.requirement("P-133", "L-169")
 @pytest.mark.parametrize("how", ["share", "join", "full", "far", "trimmed", "sessions"])
 def test_queues_that_are_behind_are_refilled(how, tmp_path):
     """What each of these shows, refills.py says."""

@@ -317,6 +317,43 @@ def test_the_global_stream_is_unwrapped_and_its_duplicates_dropped():
     assert events.read(json.dumps({"directory": "/x", "payload": sync}).encode()) is None
 
 
+def tell_numbered(kind, data, seq=7, session_id="ses_a"):
+    sync = {"type": "sync", "id": "evt_1", "syncEvent": {"id": "evt_1", "type": kind, "seq": seq, "data": data}}
+    sync["syncEvent"]["aggregateID"] = session_id
+    return events.read(json.dumps({"directory": "/x", "payload": sync}).encode(), True)
+
+
+@pytest.mark.requirement("O-061", "O-078")
+def test_where_there_are_numbers_they_are_told_and_the_plain_duplicates_dropped():
+    told = {"sessionID": SESSION["id"], "info": SESSION}
+    change = tell_numbered("session.updated.1", told, session_id=SESSION["id"])
+    assert (change.kind, change.seq, change.directory) == ("session", 7, "/x")
+    assert (change.session_id, change.value) == (SESSION["id"], shapes.session(SESSION))
+    assert tell_numbered("session.deleted.1", told, session_id=SESSION["id"]).kind == "deleted"
+    removed = tell_numbered("message.removed.1", {"sessionID": "ses_a", "messageID": "msg_1"})
+    assert (removed.kind, removed.value, removed.seq) == ("message.removed", "msg_1", 7)
+    for kind, properties in (("session.updated", told), ("message.removed", {"sessionID": "ses_a"})):
+        data = json.dumps({"directory": "/x", "payload": {"type": kind, "properties": properties}}).encode()
+        assert events.read(data, True) is None and events.read(data).seq is None
+    delta = {"type": "message.part.delta", "properties": {"sessionID": "ses_a", "delta": "x"}}
+    assert events.read(json.dumps({"directory": "/x", "payload": delta}).encode(), True).kind == "part.delta"
+
+
+@pytest.mark.requirement("O-063", "O-078")
+def test_a_number_counts_whether_or_not_its_event_can_be_read():
+    for kind, data in (
+        ("session.next.moved.1", {}),
+        ("session.updated.2", {"sessionID": "ses_a", "info": SESSION}),
+        ("session.updated.1", {"sessionID": SESSION["id"], "info": SESSION}),  # of another session than it says
+        ("session.updated.1", 5),
+        (5, {}),
+    ):
+        change = tell_numbered(kind, data)
+        assert (change.kind, change.session_id, change.seq, change.value) == ("other", "ses_a", 7, None)
+    for seq, session_id in ((None, "ses_a"), (-1, "ses_a"), (True, "ses_a"), (1.5, "ses_a"), (1, "wrk_1"), (1, 5)):
+        assert tell_numbered("session.updated.1", {}, seq, session_id) is None
+
+
 @pytest.mark.requirement("O-063")
 @pytest.mark.parametrize(
     "data",
@@ -338,7 +375,10 @@ def test_the_global_stream_is_unwrapped_and_its_duplicates_dropped():
         b'{"type":"session.status","properties":{"sessionID":"ses_a","status":{"type":"new"}}}',
         b'{"payload":5}',
         b'{"type":"sync","properties":{}}',
+        b'{"type":"sync","syncEvent":5}',
+        b'{"type":"sync","syncEvent":{}}',
     ],
 )
 def test_what_is_unknown_or_odd_is_ignored(data):
     assert events.read(data) is None
+    assert events.read(data, True) is None

@@ -36,7 +36,7 @@ class ApiCall:
         if transport:
             transport.close()
 
-    def _exchange(self, method, path, directory, query, body, deadline, cancel, resend):
+    def _exchange(self, method, path, directory, query, body, deadline, cancel, resend, *most):
         url = self._locate(deadline, cancel)
         with self._lock:
             if self._closed:
@@ -57,6 +57,7 @@ class ApiCall:
             data,
             Call(deadline, cancel),
             resend,
+            *most,
         )
         self._dated = reply.headers.get("date"), time.time()
         return reply

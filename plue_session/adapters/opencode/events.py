@@ -1,4 +1,10 @@
-"""What the event stream says, as typed changes. Pure: one JSON text in, one `Change` or None out."""
+"""What the event stream says, as typed changes. Pure: one JSON text in, one `Change` or None out.
+
+OpenCode tells of what it logs twice: as a plain event, and right after that, under the same id, as a `sync` event with
+its number in the session's sequence, which holds the same. `/event` has the plain ones alone, `/global/event` both,
+and `/sync/history` repeats the numbered ones (measured on 1.18.33). Of the two, one is read: the numbered where there
+are any. Text deltas, states, failures and permissions are not logged: they are plain events everywhere.
+"""
 
 from plue_session.adapters.opencode import shapes
 from plue_session.errors import Server
@@ -7,38 +13,74 @@ from plue_session.errors import Server
 class Change:
     """Something that happened on the server. `session_id` is None where it concerns none; `value` depends on `kind`:
 
-    "connected", "heartbeat", "disposed"  None: the stream begins · the server lives · its state of the directory is
-    gone (O-058) "created", "session"                  a `RemoteSession` that is new, or has changed (`session.created`
-    may come late: O-029) "deleted", "idle"                     None "status"
-    `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}` "failed"                              a `Failure`;
-    session_id may be None "message"                             a `RemoteMessage` "message.removed"
-    the message's id "part", "part.delta", "part.removed"  the server's properties, cleaned "permission.asked",
-    "permission.replied"  the server's properties, cleaned
+    | kind | value |
+    |---|---|
+    | "connected", "heartbeat", "disposed" | None: the stream begins; the server lives; its state of the directory is
+      gone (O-058) |
+    | "created", "session" | a `RemoteSession` that is new, or has changed (`session.created` may come late: O-029) |
+    | "deleted", "idle" | None |
+    | "status" | `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}` |
+    | "failed" | a `Failure`; session_id may be None |
+    | "message" | a `RemoteMessage` |
+    | "message.removed" | the message's id |
+    | "part", "part.delta", "part.removed" | the server's properties, cleaned |
+    | "permission.asked", "permission.replied" | the server's properties, cleaned |
+    | "other" | None: a number of the sequence whose event is of no known type, or cannot be read |
+
+    `seq` is its number in the session's sequence, or None; `directory` the one that it happened in, where the stream is
+    of all directories.
     """
 
-    __slots__ = ("kind", "session_id", "value")
+    __slots__ = ("kind", "session_id", "value", "seq", "directory")
 
-    def __init__(self, kind, session_id=None, value=None):
-        self.kind, self.session_id, self.value = kind, session_id, value
+    def __init__(self, kind, session_id=None, value=None, seq=None):
+        self.kind, self.session_id, self.value, self.seq, self.directory = kind, session_id, value, seq, None
 
 
-def read(data):
+def read(data, numbered=False):
     """Return the `Change` that an event's data (bytes) tells, or None for one that is not for us.
 
-    Unknown types and fields are ignored (O-063), and so is an event that lacks what its type promises: polling sees
-    what it would have told. Takes the events of `/event` and, unwrapped, of `/global/event`, whose `sync` duplicates
-    are dropped (O-061).
+    Takes the events of `/event` and of `/global/event`; `numbered`: of those that are told twice, the one with the
+    number (O-061, O-078). Unknown types and fields are ignored (O-063), and so is a plain event that lacks what its
+    type promises: polling sees what it would have told.
     """
     try:
         event = shapes.parse(data)
     except ValueError:
         return None
+    directory = None
     if type(event) is dict and type(event.get("payload")) is dict:
-        event = event["payload"]
+        event, directory = event["payload"], event.get("directory")
     if type(event) is not dict or type(event.get("type")) is not str:
         return None
-    reader = _READERS.get(event["type"])
-    properties = event.get("properties")
+    if event["type"] == "sync":
+        event = event.get("syncEvent")
+        change = read_numbered(event, "aggregateID") if numbered and type(event) is dict else None
+    elif numbered and event["type"] in _LOGGED:
+        return None
+    else:
+        change = _change(event["type"], event.get("properties"))
+    if change is not None:
+        change.directory = directory
+    return change
+
+
+def read_numbered(event, name):
+    """Return the `Change` of a numbered event; `name` is that of the field with the session's id, which the stream and
+    the history call differently. None for one without a number, or of something that is no session."""
+    session_id, seq = event.get(name), event.get("seq")
+    if type(session_id) is not str or not shapes.nameable(session_id) or type(seq) is not int or seq < 0:
+        return None
+    kind, _, version = str(event.get("type")).rpartition(".")
+    change = _change(kind, event.get("data")) if version == "1" else None
+    if change is None or change.session_id != session_id:
+        change = Change("other", session_id)
+    change.seq = seq
+    return change
+
+
+def _change(kind, properties):
+    reader = _READERS.get(kind)
     if reader is None:
         return None
     try:
@@ -123,3 +165,16 @@ _READERS = {
     "permission.asked": _of_session("permission.asked", shapes.clean),
     "permission.replied": _of_session("permission.replied", shapes.clean),
 }
+
+#: What the server logs, and numbers.
+_LOGGED = frozenset(
+    (
+        "session.created",
+        "session.updated",
+        "session.deleted",
+        "message.updated",
+        "message.removed",
+        "message.part.updated",
+        "message.part.removed",
+    )
+)

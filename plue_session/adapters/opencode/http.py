@@ -32,14 +32,14 @@ class Transport:
         #: a connection has failed, and nothing was answered since: the server may be just starting
         self.doubted = False
 
-    def send(self, method, path, query, body, call, resend=False):
+    def send(self, method, path, query, body, call, resend=False, most=MAX_ANSWER):
         """Send a request and return its `HttpResponse`, read to its end, whatever its status. `query` is a dict; None
         values are left out.
 
         With `resend` it is sent once more when a kept connection turns out to be dropped: for what may safely happen
         twice (O-065). Fails with `TIMEOUT`, `CONNECTION`, `CLOSED`, the error that the call is cancelled with,
-        `LIMIT_EXCEEDED` (the answer is too large), `SERVER` (it is not HTTP) or `IO` (no thread or descriptor is left);
-        the details' `sent` tells whether the server may have got the request.
+        `LIMIT_EXCEEDED` (the answer has more than `most` bytes), `SERVER` (it is not HTTP) or `IO` (no thread or
+        descriptor is left); the details' `sent` tells whether the server may have got the request.
         """
         call.check()
         target, sent, patience = _target(path, query), False, WELL
@@ -60,7 +60,7 @@ class Transport:
                 elif not was_kept:
                     connection.open(call.deadline)
                 asked = True
-                reply = connection.exchange(method, target, body, call.deadline, MAX_ANSWER)
+                reply = connection.exchange(method, target, body, call.deadline, most)
                 keep = connection.kept
                 return reply
             except FAILURES as error:

@@ -5,6 +5,7 @@ from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
+from plue_session.adapters.opencode.history import History
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
@@ -79,7 +80,9 @@ class Server:
         )
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
-        self._stream = Stream(locate, directory, self._headers, self._snapshot, self._hear, self._connected)
+        history = History(client)
+        self.history = history.read
+        self._stream = Stream(locate, self.directory, self._headers, self._snapshot, self._hear, self._connected)
 
     def begin(self):
         """Begin to spawn the server, if it is to be one of our own. Returns at once."""
@@ -102,6 +105,11 @@ class Server:
         """Begin to listen; returns at once (ports.Server)."""
         self._listener = listener
         self._stream.start()
+
+    @property
+    def numbered(self):
+        """Whether the changes that come now carry numbers."""
+        return self._stream.numbered
 
     def where(self):
         """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is
@@ -133,9 +141,10 @@ class Server:
     def _snapshot(self):
         self._listener.snapshot()
 
-    def _hear(self, change):
-        self._heard.hear(change)
-        self._listener.apply(change)
+    def _hear(self, changes):
+        for change in changes:
+            self._heard.hear(change)
+        self._listener.apply_all(changes)
 
     def _connected(self, error):
         self._heard.connected = error is None

@@ -3,6 +3,10 @@
 Two threads: one reads and cuts, and never waits for anybody, because the server buffers without limit for a slow reader
 (O-060); the other applies. The stream has no ids and no replay (O-058), so each connection begins with a snapshot:
 subscribe, wait for `server.connected`, snapshot by GET, then apply what was heard meanwhile and from then on.
+
+Only `/global/event` has the numbers of the sessions' sequences, beside what it tells of all directories. `/event` is of
+one; `/api/event` numbers each event, too, but ends at the first of a type that it does not know, such as
+`session.status` (all measured on 1.18.33).
 """
 
 import random
@@ -20,10 +24,15 @@ SILENCE = 30.0
 #: Seconds that connecting may take, and then the beginning of the answer: a server that is just starting never gives
 #: one (O-001).
 CONNECT, ANSWER = 10.0, 5.0
+#: Seconds that `/global/event` has to subscribe after it has said that it is connected: it loses what happens meanwhile
+#: (1 to 36 ms measured, also beside a busy server). `/event` subscribes first.
+SUBSCRIBING = 0.1
 #: Seconds before the first reconnect and before the later ones: each connect makes the server grow (O-059).
 BACK_OFF = 1.0, 30.0
 #: Events, and their bytes, that may wait for being applied; beyond that a new snapshot is cheaper than they are.
 MOST_WAITING, MOST_BYTES = 20_000, 64_000_000
+#: Events that are handed on together, for one commit.
+GROUP = 128
 #: Seconds that `stop` waits for the threads.
 STOPPING = 0.1
 
@@ -31,17 +40,36 @@ _AGAIN = object()  # what was heard is incomplete: snapshot
 
 
 class Stream:
-    """Follows `/event` of one directory. Start it from a library thread: its threads inherit the blocked signals.
+    """Follows what happens in one directory. Start it from a library thread: its threads inherit the blocked signals.
 
     Called on the applying thread, one at a time: `snapshot()` reads the server's state by GET and raises when it
-    cannot, which costs the connection; `apply(change)` takes an `events.Change`; `on_state(error)` hears None when the
-    stream is connected and its snapshot applied, and the error when it is lost, once each. `locate(deadline, cancel)`
-    returns the server's URL.
+    cannot, which costs the connection; `apply(changes)` takes `events.Change`s as they came; `on_state(error)` hears
+    None when the stream is connected and its snapshot applied, and the error when it is lost, once each.
+    `locate(deadline, cancel)` returns the server's URL.
+
+    With `sequences(deadline)`, which tells whether the server has them, changes carry their numbers where it does. Of
+    sessions in other directories those are told that `knows(session_id)`.
     """
 
-    def __init__(self, locate, directory, headers, snapshot, apply, on_state, *, back_off=BACK_OFF, silence=SILENCE):
+    def __init__(
+        self,
+        locate,
+        directory,
+        headers,
+        snapshot,
+        apply,
+        on_state,
+        *,
+        sequences=None,
+        knows=None,
+        back_off=BACK_OFF,
+        silence=SILENCE,
+    ):
         self._locate, self._directory, self._headers = locate, directory, {**headers, "Accept": "text/event-stream"}
         self._snapshot, self._apply, self._on_state = snapshot, apply, on_state
+        self._sequences, self._knows = sequences, knows
+        self._everywhere = sequences is not None  # follow all directories
+        self.numbered = False  # changes carry numbers, where there are any
         self._back_off, self._silence = back_off, silence
         self._changed = threading.Condition()
         self._waiting, self._bytes = deque(), 0
@@ -80,10 +108,14 @@ class Stream:
                 self._follow()
                 error = errors.Connection("the server ended the event stream", "It is connected again by itself.")
             except errors.PlueError as failure:
+                if self._everywhere and isinstance(failure, (errors.Server, errors.NotFound)):  # an older server
+                    self._everywhere = False
+                    continue
                 error = failure
             except Exception as failure:  # a defect is told like any other loss, and does not end the following
                 error = _internal(failure)
             self._put(error)
+            self._everywhere = self._sequences is not None
             if time.monotonic() - began > self._silence:
                 delay = self._back_off[0]
             self._pause(delay * random.uniform(0.5, 1))
@@ -96,8 +128,13 @@ class Stream:
                 self._changed.wait(left)
             self._hurry = False
 
+    def _target(self):
+        if self._everywhere:
+            return "/global/event"
+        return f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
+
     def _follow(self):
-        """Read one connection to its end. OpenCode: GET /event."""
+        """Read one connection to its end. OpenCode: GET /global/event, GET /event."""
         from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
         url = self._locate(time.monotonic() + CONNECT, None)
@@ -106,7 +143,7 @@ class Stream:
             if self._stopping:
                 return
             self._cut = connection.cut
-        target = f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
+        target = self._target()
         try:
             connection.open(time.monotonic() + CONNECT)
             self._listen(connection, connection.ask("GET", target, None, time.monotonic() + min(ANSWER, self._silence)))
@@ -154,26 +191,59 @@ class Stream:
                     self._changed.wait()
                 if self._stopping:
                     return
-                item = self._waiting.popleft()
-                if isinstance(item, bytes):
-                    self._bytes -= len(item)
+                items = [self._waiting.popleft()]
+                while isinstance(items[-1], bytes) and len(items) < GROUP and self._waiting:
+                    if not isinstance(self._waiting[0], bytes):
+                        break
+                    items.append(self._waiting.popleft())
+                self._bytes -= sum(len(item) for item in items if isinstance(item, bytes))
             try:
-                if isinstance(item, errors.PlueError):
-                    self._tell(False, item)
+                if isinstance(items[0], errors.PlueError):
+                    self._tell(False, items[0])
                 else:
-                    self._take(item)
+                    self._take(items)
             except errors.PlueError as error:
                 self._lose(error)
             except Exception as error:  # a defect above must not end the following for ever: begin anew
                 self._lose(_internal(error))
 
-    def _take(self, item):
-        change = None if item is _AGAIN else events.read(item)
-        if item is _AGAIN or change and change.kind in ("connected", "disposed"):
-            self._snapshot()
-            self._tell(True, None)
-        if change and change.kind not in ("connected", "heartbeat"):
-            self._apply(change)
+    def _take(self, items):
+        """Hand on what was heard, in order and together, with a snapshot where it has a gap."""
+        changes = []
+        for item in items:
+            change = None if item is _AGAIN else events.read(item, self.numbered)
+            if change is not None and not self._is_covered(change):
+                continue
+            if item is _AGAIN or change and change.kind in ("connected", "disposed"):
+                self._hand_on(changes)
+                changes = []
+                if change and change.kind == "connected":
+                    self._begin()
+                self._snapshot()
+                self._tell(True, None)
+            if change and change.kind not in ("connected", "heartbeat"):
+                changes.append(change)
+        self._hand_on(changes)
+
+    def _begin(self):
+        """See what this connection has to tell. Until then, what the last one had is the best guess."""
+        numbered = False
+        if self._everywhere:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, SUBSCRIBING)
+            numbered = self._sequences(time.monotonic() + CONNECT)
+        self.numbered = numbered
+
+    def _hand_on(self, changes):
+        if changes:
+            self._apply(changes)
+
+    def _is_covered(self, change):
+        """Return whether a change is of our directory, or of one of our sessions. The server names a session's own
+        directory, whichever the request named that changed it (measured)."""
+        if change.directory in (None, self._directory):
+            return True
+        return change.session_id is not None and self._knows is not None and self._knows(change.session_id)
 
     def _lose(self, error):
         """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
