@@ -104,10 +104,6 @@ class Sync:
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
-    def apply(self, change):
-        """Take in something that the server tells."""
-        self.apply_all([change])
-
     # -- comparing -------------------------------------------------------------------------------------------------
     def compare(self, _, deadline, cancel):
         """Compare the store with the server, end those who wait for it, and return the error, if there is one."""
