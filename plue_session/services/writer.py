@@ -297,8 +297,11 @@ class Transaction:
             raise gone(session_id)
         return session
 
-    def insert(self, session, data):
-        """Store a new session and tell `session.created`."""
+    def insert(self, session):
+        """Store a new session and tell `session.created`, once (O-029)."""
+        data = {"id": session.id}
+        if session.parent_id is not None:
+            data["parentId"] = session.parent_id
         self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):
