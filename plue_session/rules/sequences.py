@@ -72,6 +72,12 @@ class Sequence:
         self._until = 0.0  # until when the event of an answer is waited for
         self._asked = None  # while the history is asked for: (the mark then, after which number there was a hole)
 
+    def copy(self):
+        """Return a copy, for a change that may fail or be run again."""
+        made = Sequence()
+        made._held, made._until, made._asked = self._held.copy(), self._until, self._asked
+        return made
+
     def is_idle(self, now):
         """Return whether nothing is lost by forgetting this."""
         return not self._held and self._asked is None and now >= self._until

@@ -133,6 +133,14 @@ def test_too_much_that_is_held_is_applied_and_the_session_read():
     assert len(step.apply) == sequences.MOST + 1 and step.read and step.mark == sequences.MOST + 2
 
 
+def test_a_change_that_is_run_again_works_on_another_copy():
+    sequence = Sequence()
+    sequence.hear(0, [event(2)], not_shown, 0)
+    for _ in range(2):
+        assert numbers(sequence.copy().history(0, [event(1)], not_shown, 0)) == [1, 2]
+    assert not sequence.is_idle(0)
+
+
 def test_a_deletion_waits_for_nothing_and_nothing_waits_after_it():
     sequence = Sequence()
     sequence.hear(4, [event(9), event(8)], not_shown, 0)

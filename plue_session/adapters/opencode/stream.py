@@ -69,7 +69,7 @@ class Stream:
         self._snapshot, self._apply, self._on_state = snapshot, apply, on_state
         self._sequences, self._knows = sequences, knows
         self._everywhere = sequences is not None  # follow all directories
-        self.numbered = False  # changes carry numbers
+        self.numbered = False  # changes carry numbers, where there are any
         self._back_off, self._silence = back_off, silence
         self._changed = threading.Condition()
         self._waiting, self._bytes = deque(), 0
@@ -226,12 +226,13 @@ class Stream:
         self._hand_on(changes)
 
     def _begin(self):
-        """See what this connection has to tell."""
-        self.numbered = False
+        """See what this connection has to tell. Until then, what the last one had is the best guess."""
+        numbered = False
         if self._everywhere:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, SUBSCRIBING)
-            self.numbered = self._sequences(time.monotonic() + CONNECT)
+            numbered = self._sequences(time.monotonic() + CONNECT)
+        self.numbered = numbered
 
     def _hand_on(self, changes):
         if changes:
