@@ -68,7 +68,7 @@ def shuffle(folder):
 def _in_groups(runtime, work, of):
     """Do some work for each of many, a thousand in a commit."""
     for first in range(0, len(of), GROUP):
-        for outcome in runtime.writer.batch(
+        for outcome in runtime.writer.run_all(
             [lambda transaction, each=each: work(each) for each in of[first : first + GROUP]]
         ):
             if isinstance(outcome, Exception):
@@ -111,12 +111,12 @@ def record(folder, path):
     sqlite3.connect = lambda *values, **options: original(*values, factory=Recorder, **options)
     try:
         runtime = opened(folder)
-        runtime.writer.batch([lambda transaction: runtime.sessions.create() for _ in range(GROUP)])
+        runtime.writer.run_all([lambda transaction: runtime.sessions.create() for _ in range(GROUP)])
 
         def change(action):
             place = runtime.store.log_state()[1] + 1
             Recorder.tape = tape = []
-            runtime.writer.batch([lambda transaction: action(place)])
+            runtime.writer.run_all([lambda transaction: action(place)])
             Recorder.tape = None
             return tape, place
 

@@ -2,8 +2,8 @@
  * Requests on their way through an executor.
  *
  * A request is PENDING until a library thread takes it, then STARTED, then DONE. One that is only prepared by then, and
- * queued again, is TAKEN in between. Its caller may leave at any time: before it is started it is withdrawn as if it had
- * never been made; a started one is left behind (ABANDONED), and whoever finishes it throws the result away.
+ * queued again, is TAKEN in between. Its caller may leave at any time: before it is started it is withdrawn as if it
+ * had never been made; a started one is left behind (ABANDONED), and whoever finishes it throws the result away.
  */
 #include "executors.h"
 
@@ -45,6 +45,7 @@ void core_request_free(request *old)
     free(old->message);
     free(old->details);
     plue_free(old->text);
+    core_room_leave(&old->room);
     free(old);
 }
 
@@ -247,6 +248,13 @@ int core__finish_number(core_request *view, uint64_t number)
     return finish(done);
 }
 
+/* Return a new handle to the session that the call opens or has made: there is room for it. 0 after the end of this
+ * library. */
+uintptr_t core__session_acquire(core_request *view, const char *id)
+{
+    return core_room_handle(&((request *)view)->room, id);
+}
+
 int core__finish_handle(core_request *view, uintptr_t handle)
 {
     request *done = (request *)view;
@@ -262,4 +270,3 @@ void core__finish_error(core_request *view, int code, const char *message, const
     done->details = details && *details ? strdup(details) : NULL;
     finish(done);
 }
-
