@@ -16,7 +16,7 @@ from plue_session.rules.jsontext import dumps
 from plue_session.rules.parameters import plain
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
-from plue_session.services.writer import Queued
+from plue_session.services.writer import NOT_WRITTEN, Queued
 
 #: What a caller is told when there is no room to put together what the matter is.
 OUT_OF_MEMORY = b"out of memory. Free some and try again."
@@ -72,7 +72,7 @@ class Posted(Queued):
     __slots__ = ("boundary", "request")
 
     def __init__(self, change, boundary, request):
-        self.change, self.outcome, self.boundary, self.request = change, None, boundary, request
+        self.change, self.outcome, self.boundary, self.request = change, NOT_WRITTEN, boundary, request
 
     def start(self):
         return not self.boundary.lib.core__begin(self.request)

@@ -100,7 +100,8 @@ def read(boundary, executor, generation):
             while requests := take_overdue():
                 if other == lib.CORE_EXECUTOR_COMMIT:
                     boundary.queue(requests[0])
-                    runtime.writer.lead()
+                    if lib.core__wake(other, lib.CORE_SIGNAL_LEAD):  # nobody is left there
+                        runtime.writer.lead()
                 else:
                     sound(requests[0])
 

@@ -9,7 +9,7 @@ transaction must bear that.
 import os
 from collections import deque
 
-from plue_session.errors import gone
+from plue_session.errors import Unknown, gone
 from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.primitives import allocate_lock
 from plue_session.rules import info
@@ -25,6 +25,8 @@ TRIM_EVERY = 256
 TRIM_SESSIONS = 4096
 #: What has become of a session that was erased.
 GONE = object()
+#: The outcome of a change as long as there is no other.
+NOT_WRITTEN = Unknown("the writer has failed", "Please report it.")
 
 
 class Queued:
@@ -33,7 +35,7 @@ class Queued:
     __slots__ = ("change", "outcome")
 
     def __init__(self, change):
-        self.change, self.outcome = change, None
+        self.change, self.outcome = change, NOT_WRITTEN
 
     def start(self):
         """Return whether it is still wanted: its group begins, and then it takes effect."""
@@ -116,8 +118,8 @@ class Writer:
                 self._write(group, more, durable)
             finally:
                 self._lock.release()
-            for each in group:
-                each.end()
+                for each in group:
+                    each.end()
             if until in group and self._queue and self._wake and self._wake():
                 return
 
@@ -151,7 +153,7 @@ class Writer:
             if not group:
                 self._take(group)
             for each in group:
-                if not isinstance(each.outcome, Exception):
+                if each.outcome is NOT_WRITTEN or not isinstance(each.outcome, Exception):
                     each.outcome = error
             return
         if durable:
