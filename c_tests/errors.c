@@ -156,7 +156,6 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(!plue_session_query(bad[i]));
         REFUSED(plue_session_count(bad[i]) == -1);
         REFUSED(plue_session_update_title(session, bad[i]) == -1);
-        REFUSED(plue_session_append_title(session, bad[i]) == -1);
         REFUSED(plue_session_update(session, bad[i]) == -1);
         REFUSED(plue_session_initialize(session, bad[i], "m") == -1);
         REFUSED(plue_session_initialize(session, "p", bad[i]) == -1);

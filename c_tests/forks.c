@@ -42,7 +42,6 @@ static int in_child(const char *program)
     FORKED(!plue_session_query(NULL));
     FORKED(plue_session_count(NULL) == -1);
     FORKED(plue_session_update_title(any, "a") == -1);
-    FORKED(plue_session_append_title(any, "a") == -1);
     FORKED(plue_session_update(any, "{}") == -1);
     FORKED(plue_session_initialize(any, "a", "b") == -1);
     FORKED(plue_session_delete(any) == -1);

@@ -11,7 +11,6 @@ static void refused_everywhere(plue_session_t handle, int code)
     CHECK_ERROR(!plue_session_peek_info(handle), code);
     CHECK_ERROR(!plue_session_get_id(handle), code);
     CHECK_ERROR(plue_session_update_title(handle, "t") == -1, code);
-    CHECK_ERROR(plue_session_append_title(handle, "t") == -1, code);
     CHECK_ERROR(plue_session_update(handle, "{\"title\":\"t\"}") == -1, code);
     CHECK_ERROR(plue_session_initialize(handle, "p", "m") == -1, code);
     CHECK_ERROR(plue_session_delete(handle) == -1, code);

@@ -33,7 +33,6 @@ static void every_function_asks_for_init(void)
     ASKS(!plue_session_query(NULL));
     ASKS(plue_session_count(NULL) == -1);
     ASKS(plue_session_update_title(any, "a") == -1);
-    ASKS(plue_session_append_title(any, "a") == -1);
     ASKS(plue_session_update(any, "{}") == -1);
     ASKS(plue_session_initialize(any, "a", "b") == -1);
     ASKS(plue_session_delete(any) == -1);

@@ -141,7 +141,7 @@ static int is(const command *told, const char *name)
 #define TEXT_OF_NOTHING(X) X(session_list) X(session_sync_status) X(get_app_info) X(event_poll)
 #define TEXT_OF_SESSION(X) X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share)
 #define STATUS_OF_SESSION(X) X(session_delete) X(session_abort) X(session_unshare)
-#define STATUS_OF_SESSION_AND_TEXT(X) X(session_update_title) X(session_append_title) X(session_update) X(session_abort_turn)
+#define STATUS_OF_SESSION_AND_TEXT(X) X(session_update_title) X(session_update) X(session_abort_turn)
 #define STATUS_OF_TEXT(X) X(init) X(session_count)
 
 static void *perform(void *argument)

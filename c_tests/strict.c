@@ -52,7 +52,6 @@ SAME(plue_session_list, owned_text);
 SAME(plue_session_query, text_text);
 SAME(plue_session_count, text_status);
 SAME(plue_session_update_title, session_text_status);
-SAME(plue_session_append_title, session_text_status);
 SAME(plue_session_update, session_text_status);
 SAME(plue_session_initialize, session_two_texts_status);
 SAME(plue_session_delete, session_status);
@@ -94,10 +93,10 @@ int main(void)
            plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 ||
            plue_session_get_info_ == 0 || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 ||
            plue_session_list_ == 0 || plue_session_query_ == 0 || plue_session_count_ == 0 ||
-           plue_session_update_title_ == 0 || plue_session_append_title_ == 0 || plue_session_update_ == 0 ||
-           plue_session_initialize_ == 0 || plue_session_delete_ == 0 || plue_session_abort_ == 0 ||
-           plue_session_abort_turn_ == 0 || plue_session_fork_ == 0 || plue_session_sync_ == 0 ||
-           plue_session_sync_status_ == 0 || plue_session_create_share_ == 0 || plue_session_unshare_ == 0 ||
-           plue_session_validate_share_ == 0 || plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 ||
-           plue_event_unsubscribe_ == 0 || plue_event_poll_ == 0;
+           plue_session_update_title_ == 0 || plue_session_update_ == 0 || plue_session_initialize_ == 0 ||
+           plue_session_delete_ == 0 || plue_session_abort_ == 0 || plue_session_abort_turn_ == 0 ||
+           plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 ||
+           plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
+           plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
+           plue_event_poll_ == 0;
 }

@@ -460,17 +460,6 @@ PLUE_API int plue_session_count(const char *query_json);
 PLUE_API int plue_session_update_title(plue_session_t session, const char *title);
 
 /**
- * Put a text behind the session's title, with a blank between the two; an empty title becomes the text.
- *
- * @param text UTF-8, not empty; copied.
- * @return 0, or -1.
- * Errors: INVALID_PARAM (NULL, empty, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
- * OpenCode: PATCH /session/{id}
- * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
- */
-PLUE_API int plue_session_append_title(plue_session_t session, const char *text);
-
-/**
  * Change some of the session's fields in one step; what the patch leaves out stays.
  *
  * Keys: title; description (null removes it); tags (replaces them), addTags, removeTags; metadata (replaces the object);

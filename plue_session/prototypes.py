@@ -70,7 +70,6 @@ PROTOTYPES = {
     "plue_session_query": (ctypes.c_void_p, [ctypes.c_char_p]),
     "plue_session_count": (ctypes.c_int, [ctypes.c_char_p]),
     "plue_session_update_title": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
-    "plue_session_append_title": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
     "plue_session_update": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
     "plue_session_initialize": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]),
     "plue_session_delete": (ctypes.c_int, [ctypes.c_void_p]),

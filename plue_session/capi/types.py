@@ -89,7 +89,6 @@ TYPES = {
         "plue_session_t", "ctypes.c_void_p", take="core_take_session(&call, {name});", slot="session"
     ),
     "Text": text(parameters.plain),
-    "Addition": text(parameters.addition),
     "Configuration": optional(parameters.plain),  # `config.load` checks it
     "ParentId": optional(parameters.parent),
     "SessionId": text(parameters.session_id),

@@ -57,13 +57,6 @@ def filled(text, name):
     return text
 
 
-def addition(text, name):
-    """Return what is to be put behind a text: anything but an empty text."""
-    if not text:
-        raise InvalidParam(f"{name} is empty", "Pass what is to be added.")
-    return text
-
-
 def query(text, name):
     """Return a `Query`."""
     return queries.parse_query(text)

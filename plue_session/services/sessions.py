@@ -10,7 +10,7 @@ from plue_session.rules.jsontext import quote
 from plue_session.services.operations.create import Create, GetOrCreate
 from plue_session.services.operations.end import Abort, Delete
 from plue_session.services.operations.share import Share, Unshare
-from plue_session.services.operations.update import AppendTitle, Initialize, Update
+from plue_session.services.operations.update import Initialize, Update
 
 #: More sessions than a store has.
 EVERYTHING = 1 << 40
@@ -38,10 +38,6 @@ class Sessions:
     def update_title(self, session_id, title):
         """Set the title; any text is one, also an empty one."""
         return Update(self._on, session_id, {"title": title})
-
-    def append_title(self, session_id, text):
-        """Put a text behind the title."""
-        return AppendTitle(self._on, session_id, text)
 
     def update(self, session_id, patch):
         """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes nothing."""

@@ -305,15 +305,6 @@ def test_a_title_is_sent_alone_kept_to_the_byte_and_told_of_once(quiet, client, 
     assert quiet.list()[session.id]["title"] == ODD[-1]
 
 
-def test_a_text_is_put_behind_the_title_that_the_server_has(quiet, client, proxy, title):
-    session = quiet.create()
-    client.update(session.id, soon(), title=title)
-    asked = proxy.mark()
-    assert session.append_title("(2)") == 0
-    assert client.get(session.id, soon()).title == session.info()["title"] == f"{title} (2)"
-    assert proxy.since(asked) == [f"GET /session/{session.id}", f"PATCH /session/{session.id}"]
-
-
 @pytest.mark.requirement("P-121", "P-123")
 def test_what_only_we_keep_is_not_sent(quiet, client, proxy):
     session = quiet.create()

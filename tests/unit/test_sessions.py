@@ -253,17 +253,6 @@ def test_a_title_shows_at_once_and_raises_updated(world):
     assert world.info(session)["time"]["updated"] == START + 7
 
 
-def test_a_text_is_put_behind_the_title(world):
-    session = world.sessions.create()
-    world.sessions.update_title(session.id, "")
-    world.told.take()
-    world.sessions.append_title(session.id, "one")
-    world.sessions.append_title(session.id, "two")
-    assert [data["title"] for _, data in world.told.take()] == ["one", "one two"]
-    assert world.info(session)["title"] == "one two"
-    world.unchanged_by(InvalidParam, world.sessions.append_title, session.id, "", match="text is empty")
-
-
 @pytest.mark.requirement("P-045")
 @given(st.text())
 def test_titles_round_trip(title):

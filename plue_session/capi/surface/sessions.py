@@ -193,18 +193,6 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
 
 
 @export(time="remote", executor="commit", exclusive=True)
-def plue_session_append_title(runtime, session: SessionHandle, text: Addition) -> Status:
-    """Put a text behind the session's title, with a blank between the two; an empty title becomes the text.
-
-    :param text: UTF-8, not empty; copied.
-    :returns: 0, or -1.
-    :errors: INVALID_PARAM (NULL, empty, or not UTF-8); BAD_HANDLE; NOT_FOUND (deleted); ABORTED; BUSY; IO.
-    :opencode: PATCH /session/{id}
-    """
-    return runtime.sessions.append_title(session, text)
-
-
-@export(time="remote", executor="commit", exclusive=True)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 

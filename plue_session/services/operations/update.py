@@ -1,7 +1,7 @@
 """Changing what a session is: its title, what a patch may set, its provider and model."""
 
 from plue_session.errors import Conflict
-from plue_session.rules import merge, patches, titles
+from plue_session.rules import merge, patches
 from plue_session.rules.jsontext import loads
 from plue_session.services.operations import Operation, unlocked
 
@@ -80,27 +80,6 @@ class Update(Operation):
         else:
             transaction.save(session, "session.updated", data)
         return session
-
-
-class AppendTitle(Update):
-    """Puts a text behind the title that the session has when the change is made."""
-
-    def __init__(self, on, session, text):
-        super().__init__(on, session, {})
-        self.text = text
-
-    def preview(self, transaction):
-        self.patch = {"title": titles.append(transaction.load(self.session).title, self.text)}
-        return super().preview(transaction)
-
-    # -- with a server -------------------------------------------------------------------------------------------------
-    def check(self, call):
-        """What is known here may be old: the server is asked for its title first."""
-        on, known = self.on, self.on.read(self.session)
-        with on.link.asking(known.id):
-            found = on.server.get(known.id, call.deadline, call.cancel, directory=known.directory)
-        self.patch = {"title": titles.append(on.mirror.take(found).title, self.text)}
-        return super().check(call)
 
 
 class Initialize(Operation):

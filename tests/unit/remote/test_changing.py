@@ -36,16 +36,6 @@ def test_a_change_is_sent_alone_and_its_echoes_are_not_told(world):
     assert (info["title"], info["metadata"], info["tags"], "archived" in info["time"]) == ("V", {"b": 2}, ["x"], True)
 
 
-def test_a_text_is_put_behind_the_title_that_the_server_has(world):
-    session = world.create(title="Mine")
-    world.hold_back()
-    world.server.put(session.id, title="Theirs")
-    world.server.asked.clear()
-    world.do(lambda on: on.sessions.append_title(session.id, "(2)"), session.id)
-    assert asked(world) == ["get", "update"]
-    assert world.info(session)["title"] == world.server.sessions[session.id].title == "Theirs (2)"
-
-
 def test_echoes_that_come_late_are_not_told_either(world):
     session = world.create(title="T")
     world.told.take()
