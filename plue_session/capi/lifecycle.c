@@ -1,8 +1,8 @@
 /*
  * One library state per process: start and stop.
  *
- * Whoever finds another thread at it waits for what that does, with a deadline: a start for the end of a start or stop,
- * a stop for the end of the start, or stop, that it found. What was begun after that is none of its business.
+ * A start or stop that finds another one under way waits for it, with a deadline. A start waits for whatever it finds;
+ * a stop waits for the end of the start, or stop, that it found, and not for what was begun after that.
  */
 #include "core.h"
 

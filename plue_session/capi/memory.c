@@ -10,6 +10,9 @@
  * is kept aside for a while: short blocks by their thread, and by the process when the thread ends, long ones by the
  * process. The oldest that is kept may be used again: a caller that reads and frees in turn costs neither allocator nor
  * kernel anything. What is too long to be kept is mapped where nothing was before.
+ *
+ * Whoever makes a text asks here for the room (core_new_text), so that nothing can fail after the work was done. A
+ * table under mutexes would be shorter, and cost get_info two more pairs of lock and unlock.
  */
 #include "core.h"
 

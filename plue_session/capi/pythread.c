@@ -1,8 +1,8 @@
 /*
  * Threads of the library that run Python.
  *
- * Each makes its thread state itself, where the lack of memory for it can be told: left to PyGILState_Ensure(), one
- * failed calloc ends the process. Whoever starts the thread waits until it has it.
+ * Each makes its thread state itself, where a lack of memory can be reported: left to PyGILState_Ensure(), one failed
+ * calloc ends the process. Whoever starts the thread waits until it has its state.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -1,9 +1,9 @@
 /*
  * Threads of the library: how they are made, and for which start of the library they work.
  *
- * A new thread inherits from whoever makes it: blocked signals, scheduling, processors, priority of its I/O, rounding,
- * name. That may be a host's thread with real-time priority or one that runs when nobody else wants to, and it calls at
- * random. So each thread of ours has what the process had when the library was loaded, and a stack of its own size: the
+ * A new thread inherits from its maker: blocked signals, scheduling, processors, priority of its I/O, rounding, name.
+ * The maker may be any thread of the host's, one with real-time priority or one that runs only when nobody else wants
+ * to. So each thread of ours has what the process had when the library was loaded, and a stack of its own size: the
  * default is the host's to choose.
  */
 #include "core.h"

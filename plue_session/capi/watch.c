@@ -4,6 +4,9 @@
  * Whoever commits writes the id of the newest log row into a file. The kernel tells of that (inotify), so an idle
  * process sleeps; what this process wrote itself is known by the id and wakes nobody. Where the kernel cannot tell, for
  * want of descriptors or on another system, the file is read every 20 ms instead.
+ *
+ * The WAL would be the wrong file: SQLite publishes a commit in shared memory after its bytes were written, so whoever
+ * is woken by the bytes reads too early, and is not told again.
  */
 #include "core.h"
 
