@@ -74,7 +74,7 @@ class Locks:
 
     def are_ours(self):
         """Return whether the descriptors are still those of our files."""
-        return all(each.is_ours() for each in self._files)
+        return self._writing.is_ours() and self._hold.is_ours()
 
     def lock_writing(self):
         """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` if it refuses."""
@@ -307,7 +307,7 @@ def _create(path):
                 f"application_id = {APPLICATION_ID}",
             ):
                 connection.execute("PRAGMA " + pragma)
-            _apply(connection, 0)
+            apply(connection, 0)
             connection.execute("PRAGMA journal_mode = wal")
         finally:
             connection.close()
@@ -329,14 +329,14 @@ def _migrate(path, version):
         connection = connect(path)
         try:
             connection.execute("PRAGMA synchronous = full")
-            _apply(connection, version)
+            apply(connection, version)
         finally:
             connection.close()
     except failures.RAISED as error:
         raise failures.translate(error, path) from error
 
 
-def _apply(connection, version):
+def apply(connection, version):
     """Run the migrations after `version`, all or none."""
     scripts = "\n".join(queries.read(FOLDER, "migrations/" + name) for name in MIGRATIONS[version:])
     try:
