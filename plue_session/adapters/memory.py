@@ -1,5 +1,5 @@
-"""A store in memory, for tests and for sessions that nobody wants kept: that of SQLite, on two databases without a file,
-one as the writer sees it, one as it is committed."""
+"""A store in memory, for tests and for sessions that nobody wants kept. It is that of SQLite, on two databases without a
+file: one as the writer sees it, one as it is committed."""
 
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files

@@ -33,8 +33,8 @@ _abandoned: list[tuple] = []
 class Connections:
     """Everything that is open on the store in `data_dir`.
 
-    The writer is one connection, used between `begin` and `commit` or `leave`. A reader takes a connection from the pool
-    for each read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
+    The writer is one connection, used between `begin` and `commit` or `leave`. A reader takes one from the pool for each
+    read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
 
     When the store's files are no longer those that were opened, nothing more is written or read: what was written would
     be lost, and what was read is not what the store holds.
@@ -155,8 +155,8 @@ class Connections:
             raise
 
     def commit(self, log_id):
-        """Commit, tell other processes of the newest log row, if there is one, and let them write. If that fails, `leave`
-        is still to be called."""
+        """Commit, tell other processes of the newest log row, if there is one, and let them write. After a failure the
+        caller must `leave`."""
         if self.failed:
             raise self.failed
         try:
