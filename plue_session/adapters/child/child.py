@@ -13,6 +13,7 @@ import time
 
 from plue_session import errors, threads
 from plue_session.adapters.child.guard import PROGRAM, Guarded
+from plue_session.call import Call
 
 #: Seconds between two questions whether somebody still waits for the command to be ready.
 GLANCE = 0.1
@@ -106,31 +107,19 @@ class Child:
         before it was ever ready."""
         name = self._command.name
 
-        def wake():
-            with self._state:
-                self._state.notify_all()
+        def ready():
+            if self._value is None and self._failure is not None and (self._ended or not self.starts):
+                raise self._failure
+            if self._value is None and (self._stopping or self._ended):
+                raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
+            return self._value
 
-        if cancel is not None:
-            cancel.watch(wake)
-        try:
-            with self._state:
-                while self._value is None:
-                    if cancel is not None:
-                        cancel.check()
-                    if self._failure is not None and (self._ended or not self.starts):
-                        raise self._failure
-                    if self._stopping or self._ended:
-                        raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        if not self.starts:
-                            raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
-                        raise errors.Connection(f"{name} is being restarted", "Try again.")
-                    self._state.wait(left)
-                return self._value
-        finally:
-            if cancel is not None:
-                cancel.unwatch(wake)
+        value = (cancel or Call()).wait(self._state, ready, deadline)
+        if value is None and not self.starts:
+            raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
+        if value is None:
+            raise errors.Connection(f"{name} is being restarted", "Try again.")
+        return value
 
     @property
     def pid(self):
