@@ -1,4 +1,4 @@
-"""A store in memory, for tests and for sessions that nobody wants kept. It is that of SQLite, on two databases without a
+"""A store in memory, for tests and for sessions that nobody wants kept. It is SQLite's, on two databases without a
 file: one as the writer sees it, one as it is committed."""
 
 from plue_session import errors

@@ -33,7 +33,7 @@ _abandoned: list[tuple] = []
 class Connections:
     """Everything that is open on the store in `data_dir`.
 
-    The writer is one connection, used between `begin` and `commit` or `leave`. A reader takes one from the pool for each
+    The writer is one connection, used from `begin` to `commit` or `leave`. A reader takes one from the pool for each
     read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
 
     When the store's files are no longer those that were opened, nothing more is written or read: what was written would
