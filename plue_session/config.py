@@ -4,6 +4,7 @@ Messages name keys, never a URL, a password or an environment: what the host set
 """
 
 import os
+from functools import partial
 
 from plue_session.errors import InvalidParam, StoreIo
 from plue_session.rules import directories, fields
@@ -39,7 +40,7 @@ def load(config_json, environ):
             cause = error.cause if what in error.cause else f"{what}: {error.cause}"
             raise InvalidParam(cause, error.remedy) from None
     backend = _backend(given, environ)
-    settings = Settings({_snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()})
+    settings = Settings({fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()})
     settings.backend = Settings(backend)
     settings.data_dir = _data_dir(given, environ)
     _check_model(settings.default_model)
@@ -211,15 +212,13 @@ def _value(rule, given, key, path):
     """Check and return `given[key]`, or the default of its rule; objects recursively."""
     if type(rule) is dict:
         inner = fields.members(given.get(key, {}), path, rule, f"{path}.")
-        return Settings({_snake(name): _value(part, inner, name, f"{path}.{name}") for name, part in rule.items()})
+        return Settings(
+            {fields.snake(name): _value(part, inner, name, f"{path}.{name}") for name, part in rule.items()}
+        )
     check, default = rule
     if key not in given or given[key] is None and default is None:
         return default
     return check(given[key], path)
-
-
-def _snake(key):
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
 
 
 def _word(value, path, least=0):
@@ -233,7 +232,7 @@ def _path(value, path):
 
 
 def _number(least, most=fields.MAX_INTEGER):
-    return lambda value, path: fields.integer(value, path, least, most)
+    return partial(fields.integer, least=least, most=most)
 
 
 def _or_none(check):
@@ -241,7 +240,7 @@ def _or_none(check):
 
 
 def _choice(*choices):
-    return lambda value, path: fields.choice(value, path, choices)
+    return partial(fields.choice, choices=choices)
 
 
 def _url(value, path, schemes=None):
@@ -304,12 +303,12 @@ def _store(value, path):
 
 def _model(value, path):
     pair = fields.members(value, path, ("providerId", "modelId"), f"{path}.")
-    return Settings({_snake(key): fields.text(text, f"{path}.{key}", 1) for key, text in pair.items()})
+    return Settings({fields.snake(key): fields.text(text, f"{path}.{key}", 1) for key, text in pair.items()})
 
 
 def _check_model(model):
     for key in ("providerId", "modelId"):
-        if model and not hasattr(model, _snake(key)):
+        if model and not hasattr(model, fields.snake(key)):
             raise InvalidParam(f"defaultModel.{key} is missing", "A model has both providerId and modelId.")
 
 
@@ -326,7 +325,7 @@ def _check_lease(lease, given):
 _BACKEND = {
     "kind": _choice("embedded", "opencode"),
     "url": _http_url,
-    "directory": lambda value, path: fields.text(value, path, 1),
+    "directory": partial(fields.text, least=1),
     "username": _word,
     "password": _word,
     "spawn": _check_spawn,
