@@ -6,6 +6,7 @@ command is well.
 """
 
 import os
+import queue
 import random
 import select
 import threading
@@ -295,33 +296,23 @@ class _Checker:
 
     def __init__(self, check, done):
         self._check, self._done = check, done
-        self._changed = threading.Condition()
-        self._watch, self._ended = None, False
+        self._asked, self._busy = queue.SimpleQueue(), False
         threads.start(self._run, "plue-health")
 
     def examine(self, watch):
         """Have the command of a watch checked. Does nothing while a check is under way."""
-        with self._changed:
-            if self._watch is None:
-                self._watch = watch
-                self._changed.notify_all()
+        if not self._busy:
+            self._busy = True
+            self._asked.put(watch)
 
     def end(self):
         """End the thread, after its check; returns at once."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._asked.put(None)
 
     def _run(self):
-        while True:
-            with self._changed:
-                while self._watch is None and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-            self._examine(self._watch)
-            with self._changed:
-                self._watch = None
+        while (watch := self._asked.get()) is not None:
+            self._examine(watch)
+            self._busy = False
             self._done()
 
     def _examine(self, watch):

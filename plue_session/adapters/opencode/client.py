@@ -338,9 +338,9 @@ class Client(ApiCall):
                 with contextlib.suppress(errors.NotFound):
                     self._call("POST", path, directory, deadline, cancel, body=refusal, resend=False, empty=True)
 
-    def _about(self, method, session_id, rest, *given, **more):
+    def _about(self, method, session_id, rest, directory, deadline, cancel, **more):
         """Make a call about one session."""
-        return self._call(method, _path(session_id, rest), *given, session=session_id, **more)
+        return self._call(method, _path(session_id, rest), directory, deadline, cancel, session=session_id, **more)
 
     def _get(self, path, directory, deadline, cancel, **query):
         return self._exchange("GET", path, directory, query, None, deadline, cancel, True)

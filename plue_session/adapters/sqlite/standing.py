@@ -31,23 +31,19 @@ class Files:
         """Return the path of one that was removed or replaced, or None. Who is not let in to look is told of
         nothing."""
         try:
-            if _changed(os.stat(self._folder)) == self._settled:
-                return None
             begun = time.clock_gettime(time.CLOCK_REALTIME) * 1e9
             folder = os.stat(self._folder)
+            state = folder.st_ctime_ns, folder.st_ino, folder.st_dev  # another one after each change of what is in it
+            if state == self._settled:
+                return None
             for path, known in self._known.items():
                 if _identity(os.stat(path)) != known:
                     return path
         except OSError as error:
             return (error.filename or self._folder) if error.errno in (errno.ENOENT, errno.ENOTDIR) else None
         margin = TICK if folder.st_ctime_ns % _COARSE_UNIT else COARSE
-        self._settled = _changed(folder) if abs(begun - folder.st_ctime_ns) > margin else None
+        self._settled = state if abs(begun - folder.st_ctime_ns) > margin else None
         return None
-
-
-def _changed(folder):
-    """Return what is another after each change of what is in the folder."""
-    return folder.st_ctime_ns, folder.st_ino, folder.st_dev
 
 
 def _identity(status):

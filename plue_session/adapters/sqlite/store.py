@@ -120,16 +120,13 @@ class SqliteStore:
         return row and rows.session(row)
 
     def load_by_key(self, key):
-        found = self._change(_SQL["id_of_key"], (self._scope, key)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_key", key)
 
     def load_by_role(self, role):
-        found = self._change(_SQL["id_of_role"], (self._scope, role)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_role", role)
 
     def load_by_token(self, token):
-        found = self._change(_SQL["id_of_token"], (self._scope, token)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_token", token)
 
     def children(self, session_id):
         return [row[0] for row in self._change(_SQL["children"], (self._scope, session_id)).fetchall()]
@@ -220,19 +217,23 @@ class SqliteStore:
 
     # -- reader side ---------------------------------------------------------------------------------------------------
     def info(self, session_id):
-        found = self._read(_SQL["info"], (self._scope, session_id, rows.number_in(session_id)))
-        return found[0] if found else None
+        return self._first(_SQL["info"], session_id, rows.number_in(session_id))
 
     def read(self, session_id):
-        found = self._read(_FIND, (self._scope, session_id, rows.number_in(session_id)))
-        return rows.session(found[0]) if found else None
+        found = self._first(_FIND, session_id, rows.number_in(session_id))
+        return found and rows.session(found)
 
     def read_children(self, session_id):
         return [row[0] for row in self._read(_SQL["children"], (self._scope, session_id))]
 
     def id_of_key(self, key):
-        found = self._read(_SQL["id_of_key"], (self._scope, key))
-        return found[0][0] if found else None
+        found = self._first(_SQL["id_of_key"], key)
+        return found and found[0]
+
+    def _first(self, sql, *values):
+        """Return the first row of a query, None if there is none."""
+        found = self._read(sql, (self._scope, *values))
+        return found[0] if found else None
 
     def ids(self):
         return self._read(_SQL["ids"], (self._scope,))
@@ -307,6 +308,10 @@ class SqliteStore:
         self._connections.unmeasured += COPIES * len(row[rows.INFO])
         self._rows[session.id] = row
         self._touched.append(session.id)
+
+    def _load_by(self, query, value):
+        found = self._change(_SQL[query], (self._scope, value)).fetchone()
+        return found and self.load(found[0])
 
     def _find(self, session_id):
         """Read the session's row, and keep it in mind."""
