@@ -361,7 +361,8 @@ def four_processes(bench):
         rate(median(rates(turns))),
         median(ratios),
         span(ratios),
-        note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, least / most {shown(median(share(turns)))}",
+        note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, "
+        f"least / most {shown(median(share(turns)))}",
     )
     ratios = both([max(one["worst_ms"]) for one in ours], [max(one["worst_ms"]) for one in plain])
     bench.row(

@@ -12,6 +12,7 @@ from plue_session.runtime import Runtime
 GROUP = 1000
 #: 2025-11-20: when the sessions of a filled store begin.
 EPOCH = 1_763_640_000_000
+VERBS = ("Fix", "Add", "Review", "Explain", "Port")
 
 
 class Nobody:
@@ -41,7 +42,7 @@ def fill(folder, count):
             parameters.options(
                 json.dumps(
                     {
-                        "title": f"{'Fix Add Review Explain Port'.split()[number % 5]} the {number * 7919 % count}th finding",
+                        "title": f"{VERBS[number % 5]} the {number * 7919 % count}th finding",
                         "tags": ["benchmark", f"team-{number % 13}"],
                         "metadata": {"ticket": number, "branch": f"work/{number}"},
                     }

@@ -237,7 +237,8 @@ class Runtime:
         store_id = self.store.store_id
         return (
             f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
-            f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
+            f'"requestedCursor":"{cursors.render(store_id, after, None)}",'
+            f'"latestCursor":"{cursors.render(store_id, last, None)}",'
             f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}'
         )
 

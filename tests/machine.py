@@ -425,9 +425,8 @@ class Model(RuleBasedStateMachine):
 
     @staticmethod
     def next_event(peer):
-        answer = peer.start("event_poll", wait=False)
-        answer.at
-        return json.loads(answer._reply["value"]) if answer._reply["value"] else None
+        event = peer.event_poll()
+        return json.loads(event) if event else None
 
     @rule(pick=picks)
     def restart(self, pick):

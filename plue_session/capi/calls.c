@@ -159,8 +159,8 @@ static int64_t overdue_at(request *made, const core_call *call, int64_t now, int
         length += call->length[i];
         given |= call->text[i] != NULL;
     }
-    enum core_checked checked =
-        call->operation < 0 || !given ? CORE_CHECKED_NEVER : core_operations[call->operation].checked;
+    enum core_checked checked = call->operation < 0 || !given ? CORE_CHECKED_NEVER
+                                                              : core_operations[call->operation].checked;
     if (!kind->patience_ns || checked == CORE_CHECKED_NEVER)
         return INT64_MAX;
     made->slow = made->overdue = kind->queues && (checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT);
@@ -289,7 +289,8 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
     size_t length = text ? strlen(text) : 0;
     call->failed = -1;
     if (!text && required)
-        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room), "Invalid parameters: %s is NULL. Pass text.", name);
+        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room), "Invalid parameters: %s is NULL. Pass text.",
+                  name);
     else
         call->failed = core_check_text(name_of(call->operation), call->session, name, text ? text : "", length);
     call->text[call->texts] = text;

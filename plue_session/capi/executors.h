@@ -14,11 +14,11 @@ struct request {
     request *next, **link;
     pthread_cond_t ended;
     int executor, state;
-    int overdue; /* it waits for too long to be left unchecked: a reader takes it, too */
-    int slow;    /* a reader alone takes it: to check it takes long */
+    int overdue;                /* it waits for too long to be left unchecked: a reader takes it, too */
+    int slow;                   /* a reader alone takes it: to check it takes long */
     const char *exclusive;      /* with a server: its lock, a session's id or a key; NULL: it needs none */
-    atomic_int near;  /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
-    int leave_code;   /* why the caller is to go home at leave_at, when not for its deadline */
+    atomic_int near;            /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
+    int leave_code;             /* why the caller is to go home at leave_at, when not for its deadline */
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;

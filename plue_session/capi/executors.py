@@ -81,8 +81,8 @@ def write(boundary, executor, generation):
 
 
 def read(boundary, executor, generation):
-    """Serve readers: lists, pages, opening. Also what no caller waits for (refilling queues, checkpoints), and the check
-    of what others are kept waiting with."""
+    """Serve readers: lists, pages, opening. Also what no caller waits for (refilling queues, checkpoints), and the
+    check of what others are kept waiting with."""
     lib, runtime = boundary.lib, boundary.runtime
     take = taker(boundary, executor, generation, 1)
     overdue = {

@@ -2,8 +2,8 @@
  * Requests on their way through an executor.
  *
  * A request is PENDING until a library thread takes it, then STARTED, then DONE. One that is only prepared by then, and
- * queued again, is TAKEN in between. Its caller may leave at any time: before it is started it is withdrawn as if it had
- * never been made; a started one is left behind (ABANDONED), and whoever finishes it throws the result away.
+ * queued again, is TAKEN in between. Its caller may leave at any time: before it is started it is withdrawn as if it
+ * had never been made; a started one is left behind (ABANDONED), and whoever finishes it throws the result away.
  */
 #include "executors.h"
 
@@ -262,4 +262,3 @@ void core__finish_error(core_request *view, int code, const char *message, const
     done->details = details && *details ? strdup(details) : NULL;
     finish(done);
 }
-

@@ -1,6 +1,6 @@
 """JSON at the edge: parsed once, with exact errors, and written once."""
 
-from _json import encode_basestring as quote  # noqa: F401  (quote is part of this module)
+from _json import encode_basestring as quote
 from _json import make_encoder, make_scanner
 
 from plue_session.errors import InvalidParam, JsonParse

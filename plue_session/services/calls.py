@@ -95,7 +95,8 @@ class Calls:
             if call in self._running:
                 call.cancel.set(
                     errors.Aborted(
-                        "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
+                        "plue_session_abort() interrupted it; whether it took effect will be seen in the "
+                        "session's state",
                         "Make the call again if it is still wanted.",
                         session=session_id,
                     )

@@ -40,7 +40,8 @@ class Sessions:
         return Update(self._on, session_id, {"title": title})
 
     def update(self, session_id, patch):
-        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes nothing."""
+        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes
+        nothing."""
         return Update(self._on, session_id, patch)
 
     def initialize(self, session_id, provider_id, model_id):

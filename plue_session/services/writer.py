@@ -93,7 +93,8 @@ class Writer:
         return outcome
 
     def run_all(self, changes):
-        """Have changes written, in their order and as few groups as can be; return a result or an exception for each."""
+        """Have changes written, in their order and as few groups as can be; return a result or an exception for
+        each."""
         queued = [Awaited(change) for change in changes]
         self._queue.extend(queued)
         if queued:
@@ -108,9 +109,9 @@ class Writer:
     def lead(self, more=None, durable=None, until=None):
         """Write what is queued, group by group, unless another thread is at it, which then writes that, too.
 
-        `more()`, when given, is called once the store is ours: what arrived while we waited joins the group. `durable()`
-        is called once a group is, before anybody hears of it; it must only take a note. With `until`, a `Queued` of the
-        caller's, the rest is left to others once that has been written.
+        `more()`, when given, is called once the store is ours: what arrived while we waited joins the group.
+        `durable()` is called once a group is, before anybody hears of it; it must only take a note. With `until`, a
+        `Queued` of the caller's, the rest is left to others once that has been written.
         """
         while self._queue and self._lock.acquire(False):
             group = []
@@ -184,7 +185,8 @@ class Writer:
     def _run_all(self, group, effects, parts):
         """Run the changes and set their outcomes. Without `parts` return False when one fails after it has written.
 
-        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they write.
+        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they
+        write.
         """
         store = self.store
         self._last = store.last_log_id()

@@ -26,9 +26,8 @@ FOLDER = ROOT / ".tools" / "opencode"
 GUARD = ROOT / "plue_session" / "adapters" / "child" / "guard.c"
 
 #: What keeps a server from doing what no test is about: downloads, other tools' configuration, language servers.
-QUIET = {
-    name: "1"
-    for name in (
+QUIET = dict.fromkeys(
+    (
         "OPENCODE_DISABLE_SHARE",
         "OPENCODE_DISABLE_LSP_DOWNLOAD",
         "OPENCODE_DISABLE_DEFAULT_PLUGINS",
@@ -37,8 +36,9 @@ QUIET = {
         "OPENCODE_DISABLE_PROJECT_CONFIG",
         "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
         "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER",
-    )
-}
+    ),
+    "1",
+)
 
 
 def install():

@@ -98,7 +98,8 @@ try:
         taken.append(os.open("/dev/null", os.O_RDONLY))
 except OSError:
     pass
-for ask in (lambda: transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)), lambda: health.probe({url!r}, {{}}, 10),
+for ask in (lambda: transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)),
+            lambda: health.probe({url!r}, {{}}, 10),
             lambda: health.Waiting({{}}).wait({url!r}, time.monotonic() + 10)):
     try:
         ask()

@@ -136,7 +136,7 @@ def test_after_many_renames_at_once_there_is_one_title_here_and_there(library, c
     threads = [
         threading.Thread(
             target=lambda n=n: [
-                library.do(lambda on: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)
+                library.do(lambda on, i=i: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)
             ]
         )
         for n in range(4)

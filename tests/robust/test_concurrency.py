@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import uuid
+from itertools import pairwise
 
 import pytest
 
@@ -166,7 +167,7 @@ def check_story(events, final):
             assert titles[session_id][-1] == title
         # One event per change: nothing is told twice in a row.
         told = titles.get(session_id, [])
-        assert all(first != second for first, second in zip(told, told[1:])), told
+        assert all(first != second for first, second in pairwise(told)), told
     assert not {session_id for session_id, state in lives.items() if state == "alive"} - final.keys()
 
 

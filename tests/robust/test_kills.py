@@ -105,7 +105,9 @@ def test_an_attached_server_killed_under_eight_threads_loses_nothing_acknowledge
             threading.Event().wait(0.2)
             daemon.start()
             back = storm.acknowledged
-            assert eventually(lambda: storm.acknowledged > back + 16, 20), f"calls do not work again: {storm.outcomes}"
+            assert eventually(lambda back=back: storm.acknowledged > back + 16, 20), (
+                f"calls do not work again: {storm.outcomes}"
+            )
             storm.stop()
         assert in_step(attached, other.titles)
         storm.check(other.titles())
@@ -121,7 +123,7 @@ def test_a_spawned_server_killed_under_eight_threads_comes_back_and_nothing_is_l
                 pid = host.status()["server"]["pid"]
                 os.killpg(pid, signal.SIGKILL)
                 back = storm.acknowledged
-                assert eventually(lambda: storm.acknowledged > back + 16, 40), (
+                assert eventually(lambda back=back: storm.acknowledged > back + 16, 40), (
                     f"calls do not work again: {storm.outcomes}"
                 )
                 storm.stop()

@@ -39,7 +39,8 @@ def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiti
     late = host.start("session_sync", 300)
     with pytest.raises(
         Exception,
-        match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. See plue_session_sync_status\(\)\.",
+        match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. "
+        r"See plue_session_sync_status\(\)\.",
     ):
         late.result()
     assert outcome(late) == "TIMEOUT" and late.took < 10

@@ -8,7 +8,6 @@ from plue_session.adapters.share_key import ShareKeyFile
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import AccessDenied, InvalidParam, NotFound, StoreIo
 from plue_session.rules import shares
-from plue_session.services.sharing import Sharing
 from tests.world import START, World
 
 DAY = 86_400_000

@@ -291,7 +291,10 @@ _REMEDIES = {
 #: takes too long:
 #: gateways, and tunnels, which have numbers of their own.
 _HELD_UP, _GATEWAY = (407, 408, 421, 425, 429, 511), (502, 503, 504, *range(520, 531), 598, 599)
-_WALL = "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, then try again."
+_WALL = (
+    "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, "
+    "then try again."
+)
 _CODES = {
     400: errors.InvalidParam,
     401: errors.AccessDenied,

@@ -1,9 +1,7 @@
 """A host that is Python itself, and so can have the library fail once to tell of a commit, as when memory is short."""
 
-import ctypes
 import gc
 import json
-import os
 import sys
 import time
 
