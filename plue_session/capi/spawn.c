@@ -52,8 +52,7 @@ struct spawned {
     char name[NAME];
 };
 
-/* What the maker cannot say of a thread beforehand. A process without the right to raise a priority keeps the maker's.
- */
+/* What the maker cannot set before a thread runs. A process that may not raise a priority keeps the maker's. */
 static void settle(const char *name)
 {
     pid_t self = (pid_t)syscall(SYS_gettid);
@@ -117,8 +116,7 @@ int core_spawn(const char *name, void *(*run)(void *), void *argument)
                  pthread_sigmask(SIG_SETMASK, &all, &before);
         if (!failed) {
             failed = schedule(&attributes) ? EINVAL : pthread_create(&thread, &attributes, spawned_main, made);
-            /* What its thread was given a process may not always give back, and processors may have been taken from it.
-             */
+            /* A process may not always give back what its thread was given, and may have lost processors. */
             if ((failed == EPERM || failed == EINVAL) && inherit(&attributes) == 0)
                 failed = pthread_create(&thread, &attributes, spawned_main, made);
             pthread_sigmask(SIG_SETMASK, &before, NULL);

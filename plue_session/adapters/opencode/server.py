@@ -41,7 +41,7 @@ class Server:
                 spawn.env,
                 on_change=self._moved,
                 on_lifeline=on_lifeline,
-                check=lambda url: health.probe(url, self._headers, CHECK),
+                check=lambda url: health.probe(url, self._headers, CHECK),  # type: ignore[has-type]
                 program=guard,
                 children=children,
             )

@@ -38,6 +38,7 @@ class RemoteSession:
         "metadata",
         "token",
     )
+    title: str
 
     def __init__(self, **values):
         for name in self.__slots__:
@@ -90,7 +91,7 @@ def _constant(text):
 
 _decoder = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
 #: The decoder's scanner: `(text, place)` to `(value, end)`; `StopIteration` when there is no value.
-scan = _decoder.scan_once
+scan = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def parse(data):
