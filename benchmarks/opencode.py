@@ -15,6 +15,7 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from plue_session.adapters.opencode.process import ENVIRONMENT
 from tests.opencode.fake_llm import FakeModel
 from tests.opencode.fixtures import install, isolate
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 LIBCURL = "libcurl.so.4"
 _numbers = itertools.count()
 PASSWORD = "benchmark"
@@ -476,13 +478,49 @@ def opencode_spawn(bench):
     )
 
 
-PARTS = (opencode_calls, opencode_stub, opencode_seen, opencode_turns, opencode_many, opencode_spawn)
+def opencode_burst(bench):
+    """Events that come together share commits."""
+    events = bench.size["burst_events"]
+    done = subprocess.run(
+        [sys.executable, os.path.join(HERE, "burst.py"), bench.place("burst"), str(events), str(bench.size["bursts"])],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    rounds = [json.loads(line) for line in done.stdout.splitlines()]
+    ours, peer = [each["events_ms"] for each in rounds], [each["flushes_ms"] for each in rounds]
+    commits = max(each["commits"] for each in rounds)
+    ratios = [one / other for one, other in zip(ours, peer, strict=True)]
+    bench.row(
+        f"burst of {events} events of a server, until the last is shown",
+        "append and fdatasync for each",
+        f"{median(ours):.1f} ms, {commits} commits",
+        f"{median(peer):.1f} ms",
+        median(ratios),
+        span(ratios),
+        "≤ 20 commits",
+        commits <= 20,
+    )
+
+
+PARTS = (
+    opencode_calls,
+    opencode_stub,
+    opencode_burst,
+    opencode_seen,
+    opencode_turns,
+    opencode_many,
+    opencode_spawn,
+)
 FULL = {
     "listed": 100,
     "warm": 150,
     "remote_rounds": 20,
     "remote_calls": 25,
     "stub_calls": 100,
+    "burst_events": 400,
+    "bursts": 9,
     "renames": 150,
     "turns": 15,
     "many": 5000,
@@ -496,6 +534,8 @@ QUICK = {
     "remote_rounds": 1,
     "remote_calls": 3,
     "stub_calls": 10,
+    "burst_events": 40,
+    "bursts": 2,
     "renames": 3,
     "turns": 1,
     "many": 50,

@@ -97,7 +97,7 @@ class RemoteWorld:
         self.session_locks = half.session_locks
         self.executor = Executor(self.writer, half.link)
         self.sessions = RemoteSessions(half.backend(self.sharing))
-        self.server.tell = self.sync.apply
+        self.server.tell = self.hear
         self.held_back = []
 
     def do(self, work, session=None, seconds=5.0, name="test"):
@@ -111,6 +111,10 @@ class RemoteWorld:
     def info(self, session):
         return json.loads(self.store.info(getattr(session, "id", session))[1])
 
+    def hear(self, change):
+        """Take in something that the server tells."""
+        self.sync.apply_all([change])
+
     def hold_back(self):
         """Let events wait for `deliver`."""
         self.server.tell = self.held_back.append
@@ -118,9 +122,9 @@ class RemoteWorld:
     def deliver(self):
         """Let the events that waited come."""
         late, self.held_back = self.held_back, []
-        self.server.tell = self.sync.apply
+        self.server.tell = self.hear
         for change in late:
-            self.sync.apply(change)
+            self.hear(change)
 
     def jobs(self):
         """Do what is to be done behind the callers' backs but to reconcile, also what has time, and return its

@@ -56,9 +56,6 @@ def write(boundary, executor, generation):
     def change():
         gather()
         writer.lead(gather, near)
-        boundary.guarded(maintain_soon, "maintain")
-
-    def maintain_soon():
         if runtime.store.wants_maintenance():
             lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
 
@@ -147,15 +144,12 @@ def ask(boundary, executor, generation):
             except BaseException as error:
                 outcome = error
             boundary.finish(request, outcome)
-            boundary.guarded(maintain_soon, "maintain")
+        if runtime.store.wants_maintenance():
+            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
 
     def perform(work, call):
         if isinstance(work, Operation):
             return runtime.executor.run(work, call)
         return work(call) if callable(work) else work
-
-    def maintain_soon():
-        if runtime.store.wants_maintenance():
-            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
 
     attend(boundary, executor, generation, ((~0, answer),))

@@ -15,8 +15,8 @@ class Listener(Protocol):
     def snapshot(self) -> None:
         """Read again what is known, for it is out of date. Raises when it cannot."""
 
-    def apply(self, change: Any) -> None:
-        """Take in a change that was heard since: `kind`, `session_id`, `value`."""
+    def apply_all(self, changes: list) -> None:
+        """Take in what was heard since, in this order; each change has `kind`, `session_id`, `value`."""
 
     def on_state(self, error: Exception | None) -> None:
         """Hear that the connection is lost (once), or back (None)."""

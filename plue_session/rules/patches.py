@@ -44,7 +44,8 @@ def apply_patch(session, patch, now):
     `CONFLICT` when a field of `base` no longer is as the caller saw it; the session is untouched then. A patch that
     is empty, or holds nothing but a `base` that still is true, sets nothing. Setting a value again counts.
     """
-    _check_base(session, patch.get("base", {}))
+    if "base" in patch:
+        _check_base(session, patch["base"])
     if "title" in patch:
         session.title = patch["title"]
     if "description" in patch:

@@ -3,22 +3,25 @@
 import threading
 import time
 
-from plue_session import errors, threads
-from plue_session.cancel import Cancel
+from plue_session import call, errors, threads
 
 #: Seconds that a call has, once its session is aborted, to end by itself: what is about to end may.
 GRACE = 0.5
 
 
-class Call:
-    """One call of a host's, or work of our own like one: `name`, `session` (its id or None), `deadline` (monotonic
-    seconds), `cancel`."""
+class Call(call.Call):
+    """One call of a host's, or work of our own like one: `name`, and `session` (its id or None)."""
 
-    __slots__ = ("name", "session", "deadline", "cancel", "_calls")
+    __slots__ = ("name", "session", "_calls")
 
-    def __init__(self, name, session, deadline, cancel=None, calls=None):
-        self.name, self.session, self.deadline, self._calls = name, session, deadline, calls
-        self.cancel = cancel or Cancel()
+    def __init__(self, name, session, deadline, whole=None, calls=None):
+        super().__init__(deadline, whole)
+        self.name, self.session, self._calls = name, session, calls
+
+    @property
+    def cancel(self):
+        """The call itself, as what it may be cancelled by."""
+        return self
 
     def __enter__(self):
         return self
@@ -39,12 +42,12 @@ class Calls:
     def begin(self, name, session, deadline):
         """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
         is shutting down."""
-        call = Call(name, session, deadline, calls=self)
+        made = Call(name, session, deadline, calls=self)
         with self._changed:
             if self._closed:
                 raise _closed()
-            self._running.add(call)
-        return call
+            self._running.add(made)
+        return made
 
     def end(self, call):
         """Forget a call."""

@@ -71,6 +71,8 @@ class Writer:
         self._wake = wake
         self._replay, self._many = (replay_limit, replay_age_ms), replay_limit // 8
         self._queue = deque()
+        #: add a `Queued` change; call `lead` afterwards
+        self.queue = self._queue.append
         self._lock = allocate_lock()  # held by whoever leads
         self._published = store.log_state()[1]
         self._operations = 0
@@ -101,10 +103,6 @@ class Writer:
             self.lead(until=queued[-1])
             queued[-1].ended.acquire()  # in order: the others have ended before
         return [each.outcome for each in queued]
-
-    def queue(self, queued):
-        """Add a `Queued` change; call `lead` afterwards."""
-        self._queue.append(queued)
 
     def lead(self, more=None, durable=None, until=None):
         """Write what is queued, group by group, unless another thread is at it, which then writes that, too.
@@ -194,7 +192,7 @@ class Writer:
         for each in group:
             mark, log_id = len(effects), transaction.log_id
             self._operations += 1
-            transaction.begin(self.clock(), f"{self._process}{self._operations:x}")
+            transaction.now, transaction.correlation = self.clock(), f"{self._process}{self._operations:x}"
             if parts:
                 store.savepoint()
             else:
@@ -291,12 +289,8 @@ class Transaction:
         self.store = writer.store
         self.effects = effects
         self.log_id = log_id
-        self.now = 0
+        self.now = 0  # the time (ms) and the correlation id of the change that is made
         self.correlation = ""
-
-    def begin(self, now, correlation):
-        """Set the time (ms) and the correlation id of the operation that follows."""
-        self.now, self.correlation = now, correlation
 
     def load(self, session_id):
         """Return the session, or fail with NOT_FOUND."""
@@ -305,8 +299,11 @@ class Transaction:
             raise gone(session_id)
         return session
 
-    def insert(self, session, data):
-        """Store a new session and tell `session.created`."""
+    def insert(self, session):
+        """Store a new session and tell `session.created`, once (O-029)."""
+        data = {"id": session.id}
+        if session.parent_id is not None:
+            data["parentId"] = session.parent_id
         self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):

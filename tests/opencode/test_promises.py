@@ -15,11 +15,10 @@ from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
-from plue_session.rules import parameters
 from plue_session.runtime import Runtime
 from tests.opencode.fixtures import soon
 from tests.recording import RecordingPublisher
-from tests.remote_world import Waited
+from tests.remote_world import On, Waited
 
 MODEL = ("fake", "fake-model")
 
@@ -40,8 +39,9 @@ class Library:
         self.runtime.begin()
 
     def do(self, work, session=None, seconds=15.0):
-        with self.runtime.call("plue_session_abort" if session is None else "test", session, soon(seconds)) as on:
-            return work(on)
+        name = "plue_session_abort" if session is None else "test"
+        with self.runtime.calls.begin(name, session, soon(seconds)) as call:
+            return work(On(self.runtime, call))
 
 
 @pytest.fixture
@@ -105,11 +105,7 @@ def test_only_these_routes_are_taken(library, client, model, monkeypatch):
     session = do(lambda on: on.sessions.create()).id
     child = do(lambda on: on.sessions.create(session)).id
     do(lambda on: on.sessions.update_title(session, "T"))
-    do(
-        lambda on: on.sessions.update(
-            session, parameters.patch('{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}', "patch")
-        )
-    )
+    do(lambda on: on.sessions.update(session, '{"metadata":{"a":1},"archived":true,"base":{"title":"T"}}'))
     do(lambda on: on.sessions.initialize(session, *MODEL))
     do(lambda on: on.sessions.get_info(session))
     do(lambda on: on.sessions.list())

@@ -29,8 +29,9 @@ class Seen:
     def snapshot(self):
         self.told.put("snapshot")
 
-    def apply(self, change):
-        self.told.put((change.kind, change.value))
+    def apply_all(self, changes):
+        for change in changes:
+            self.told.put((change.kind, change.value))
 
     def on_state(self, error):
         self.told.put("up" if error is None else "down")

@@ -9,7 +9,7 @@ import pytest
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import reply
 from tests.remote.hosts import FENCES
-from tests.remote.proxy import Gate, answering, lose
+from tests.remote.proxy import STREAMS, Gate, answering, lose
 
 TTL_MS = 2_000
 
@@ -25,11 +25,11 @@ def theirs(raw, session_id):
 @pytest.mark.requirement("P-061", "P-062", "P-063", "P-118")
 def test_a_snapshot_is_asked_for_once_it_is_older_than_its_time_and_not_before(connected, client, title):
     host = connected(
-        [answering("GET", "/event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000
+        [answering("GET", "/(global/)?event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000
     )  # nothing is heard
     proxy = host.proxy
     while (
-        len([request for request in proxy.requests if request.path == "/event"]) < 2
+        len([request for request in proxy.requests if request.path in STREAMS]) < 2
     ):  # by the second time it knows that nothing is heard
         time.sleep(0.02)
     host.call("session_sync", 10_000)

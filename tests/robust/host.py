@@ -104,6 +104,13 @@ class Host:
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
+    def library_threads(self):
+        """Return the names of the library's own threads."""
+        names = [
+            Path(f"/proc/{self.pid}/task/{task}/comm").read_text() for task in os.listdir(f"/proc/{self.pid}/task")
+        ]
+        return sorted(name.strip() for name in names if name.startswith("plue-"))
+
     def resident_kib(self):
         with open(f"/proc/{self.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024

@@ -8,8 +8,8 @@ from tests.robust import gate as gates
 from tests.robust.gate import Gate
 from tests.robust.host import Host, eventually, outcome
 
-#: More than there are threads of any kind.
-CALLERS = 40
+#: More than there are threads of any kind; and as many as a service may have.
+CALLERS, MANY = 40, 1000
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def hold_up(gate):
 def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiting(behind, other):
     gate, host = behind
     hold_up(gate)
-    waiting = [host.start("session_sync", 60_000) for _ in range(CALLERS)]
+    threads = host.library_threads()
+    waiting = [host.start("session_sync", 60_000) for _ in range(MANY)]
     assert gate.asked.get(timeout=20)
     handle = host.session_create(None)
     host.session_update_title(handle, "Made meanwhile")
@@ -46,6 +47,7 @@ def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiti
     assert outcome(late) == "TIMEOUT" and late.took < 10
     assert host.session_sync(0) == 0 and json.loads(host.session_sync_status())["connected"]
     assert not any(answer._arrived.is_set() for answer in waiting)
+    assert host.library_threads() == threads
     gate.clear()
     assert {outcome(answer) for answer in waiting} == {"OK"}
     assert host.session_sync(20_000) == 0

@@ -373,7 +373,7 @@ def test_rows_of_another_scope_are_passed_over_once(opened):
     of its own."""
     mine, theirs, told = opened("embedded"), opened("opencode http://x /p"), RecordingPublisher()
     writer, others = Writer(mine, told, lambda: 1000), Writer(theirs, RecordingPublisher(), lambda: 1000, 2, 120_000)
-    others.run(lambda transaction: transaction.insert(session(1), {"id": "session_1"}))
+    others.run(lambda transaction: transaction.insert(session(1)))
     writer.catch_up()
     assert told.calls == [("skip", 1)] and writer.published == 1
     for number in range(TRIM_EVERY):
@@ -385,5 +385,5 @@ def test_rows_of_another_scope_are_passed_over_once(opened):
     assert theirs.log_state()[0] > 1 and mine.log_state()[0] == 0
     writer.catch_up()
     assert told.calls == [("skip", 1), ("skip", 1 + TRIM_EVERY)]
-    writer.run(lambda transaction: transaction.insert(session(2), {"id": "session_2"}))
+    writer.run(lambda transaction: transaction.insert(session(2)))
     assert [kind for kind, _ in told.events()] == ["session.created"] and writer.published == 2 + TRIM_EVERY

@@ -16,7 +16,7 @@ def create(transaction):
     session = Session(
         number=number, id=f"session_{number}", version="1", created=transaction.now, updated=transaction.now
     )
-    transaction.insert(session, {"id": session.id})
+    transaction.insert(session)
     return session.id
 
 

@@ -32,7 +32,7 @@ class Transport:
         #: a connection has failed, and nothing was answered since: the server may be just starting
         self.doubted = False
 
-    def send(self, method, path, query, body, call, resend=False, most=MAX_ANSWER):
+    def send(self, method, path, query, body, call, resend=False, most=None):
         """Send a request and return its `HttpResponse`, read to its end, whatever its status. `query` is a dict; None
         values are left out.
 
@@ -60,7 +60,7 @@ class Transport:
                 elif not was_kept:
                     connection.open(call.deadline)
                 asked = True
-                reply = connection.exchange(method, target, body, call.deadline, most)
+                reply = connection.exchange(method, target, body, call.deadline, most or MAX_ANSWER)
                 keep = connection.kept
                 return reply
             except FAILURES as error:

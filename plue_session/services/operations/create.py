@@ -45,7 +45,7 @@ class Create(Operation):
         if "role" in fields:
             fields.update(relay_state="CREATED", relay_active=now)
         session = Session(number=number, id=f"session_{number}", version=on.version, created=now, updated=now, **fields)
-        transaction.insert(session, told_of(session))
+        transaction.insert(session)
         if on.share_auto and parent_id is None:
             on.sharing.share(transaction, session)
         return session
@@ -134,7 +134,7 @@ class Create(Operation):
         if session.role is not None:
             session.relay_state, session.relay_active = "CREATED", transaction.now
         if is_new:
-            transaction.insert(session, told_of(session))
+            transaction.insert(session)
         elif kept:
             transaction.save(session, "session.updated", {"id": session.id})
         else:
@@ -241,7 +241,7 @@ class Fork(Operation):
             session = self.on.mirror.adopted(transaction, answer)
         session.token, session.parent_id, session.is_fork, session.imported = None, self.session, True, False
         if is_new:
-            transaction.insert(session, told_of(session))
+            transaction.insert(session)
         else:
             transaction.save(session, "session.updated", {"id": session.id})
         return session
@@ -256,11 +256,6 @@ def token_of(store_id, key):
     from hashlib import sha256
 
     return f"{store_id}-key-{sha256(f'{store_id}/{key}'.encode()).hexdigest()[:32]}"
-
-
-def told_of(session):
-    """Return what `session.created` tells of a new session."""
-    return {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id}
 
 
 def check_room(store, limit, key=None, role=None):

@@ -14,8 +14,7 @@ class Update(Operation):
     (P-121)."""
 
     def __init__(self, on, session, patch):
-        super().__init__(on, session)
-        self.patch = patch
+        self.on, self.session, self.patch = on, session, patch
 
     def preview(self, transaction):
         session, patch = transaction.load(self.session), self.patch

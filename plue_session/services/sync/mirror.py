@@ -99,7 +99,7 @@ class Mirror:
                 self._jobs.add("reread", remote.id, unknown)
                 return None
             session = self.adopted(transaction, remote)
-            self.insert(transaction, session)
+            transaction.insert(session)
             if session.share_url is not None:
                 transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
             self._merged(session)
@@ -154,21 +154,13 @@ class Mirror:
         return True
 
     def adopted(self, transaction, remote):
-        """Return a new record for a session of the server's, for its caller to `insert`."""
+        """Return a new record for a session of the server's, for its caller to insert."""
         session = merge.adopt(remote, transaction.store.next_number(transaction.now), self._version)
         if session.token is not None and (remote.is_fork or transaction.store.load_by_token(session.token) is not None):
             session.token = None  # a fork has its source's, who may have ended
         if session.token is not None:
             transaction.store.drop_operation("tried", session.token)
         return session
-
-    @staticmethod
-    def insert(transaction, session):
-        """Store a new record; it is told of once (O-029)."""
-        transaction.insert(
-            session,
-            {"id": session.id} if session.parent_id is None else {"id": session.id, "parentId": session.parent_id},
-        )
 
     def _would_change(self, session, remote, heard=False):
         """Return whether merging may have an effect."""

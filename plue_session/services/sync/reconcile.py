@@ -40,7 +40,7 @@ class Sync:
         self._place = 0  # how many of those missing were found there the last time
         self._closed, self._back_off, self._logged = False, BACK_OFF[0], None
 
-    # -- life ----------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------------
     def begin(self, reason=None):
         """Begin to compare and to listen; `reason` is the error when the server is known to be away. Returns at
         once."""
@@ -59,7 +59,7 @@ class Sync:
         self.worker.stop(_closed())
         self._end(self._waiting.copy(), _closed())
 
-    # -- asked by callers ----------------------------------------------------------------------------------------------
+    # -- asked by callers ------------------------------------------------------------------------------------------
     @property
     def has_listed(self):
         """Whether the store has been compared with the server since the start."""
@@ -96,7 +96,7 @@ class Sync:
         else:
             self._mirror.end(session_id, missing=True)
 
-    # -- what the event stream calls -----------------------------------------------------------------------------------
+    # -- what the event stream calls -------------------------------------------------------------------------------
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
@@ -104,11 +104,7 @@ class Sync:
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
-    def apply(self, change):
-        """Take in something that the server tells."""
-        self.apply_all([change])
-
-    # -- comparing -----------------------------------------------------------------------------------------------------
+    # -- comparing -------------------------------------------------------------------------------------------------
     def compare(self, _, deadline, cancel):
         """Compare the store with the server, end those who wait for it, and return the error, if there is one."""
         self._jobs.drop("reconcile")

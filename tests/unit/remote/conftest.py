@@ -32,7 +32,7 @@ def two(tmp_path):
     def deliver(number):
         world, stream = (first, second)[number], streams[number]
         while stream:
-            world.sync.apply(stream.pop(0))
+            world.hear(stream.pop(0))
 
     yield first, second, deliver
     first.store.close()

@@ -73,7 +73,7 @@ def test_a_session_whose_end_cannot_be_recorded_has_not_ended(world, monkeypatch
 def test_the_servers_word_that_a_session_has_ended_erases_what_was_recorded_of_it_meanwhile(world):
     session = world.create()
     world.mirror.ended(session.id)
-    world.sync.apply(Change("deleted", session.id, None))
+    world.hear(Change("deleted", session.id, None))
     assert world.store.info(session.id) is None
 
 
@@ -82,9 +82,9 @@ def test_what_is_heard_of_a_deleted_session_does_not_bring_it_back(world):
     session = world.create()
     world.hold_back()
     world.server.put(session.id, title="Late")
-    world.server.tell, late = world.sync.apply, world.held_back[0]
+    world.server.tell, late = world.hear, world.held_back[0]
     world.do(lambda on: on.sessions.delete(session.id), session.id)
-    world.sync.apply(late)
+    world.hear(late)
     assert world.jobs() == [] and world.store.read(session.id) is None
 
 
@@ -92,7 +92,7 @@ def test_an_update_of_an_unknown_session_is_asked_for_before_it_is_believed(worl
     world.hold_back()
     session_id = world.elsewhere()
     world.held_back.clear()
-    world.server.tell = world.sync.apply
+    world.server.tell = world.hear
     world.server.put(session_id, title="Late")
     assert world.store.read(session_id) is None and world.jobs() == ["reread"]
     assert world.info(session_id)["title"] == "Late"

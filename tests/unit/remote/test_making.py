@@ -123,7 +123,7 @@ def give_key(world, made):
     def give(transaction):
         session = transaction.store.load(made.id) or world.mirror.adopted(transaction, made)
         if not transaction.store.load(made.id):
-            world.mirror.insert(transaction, session)
+            transaction.insert(session)
         session.key, session.imported, session.token = "key", False, made.token
         transaction.save(session, "session.updated", {"id": made.id})
 
