@@ -137,7 +137,7 @@ class Runtime:
                     self.log.close()
 
     def app_info(self):
-        """Describe the running library as JSON text (c-api.md, plue_get_app_info)."""
+        """Describe the running library as JSON text, for plue_get_app_info()."""
         import sys
 
         return dumps(
