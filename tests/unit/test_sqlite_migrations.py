@@ -14,7 +14,7 @@ from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Operation, Query, Session
 from tests import support
-from tests.stores import Forked, add, folder, opened  # noqa: F401
+from tests.stores import Forked, add, execute, folder, opened  # noqa: F401
 
 #: The columns that a library of before names when it inserts a session.
 INSERT = """INSERT INTO session (scope, number, id, updated, rev, info, key, parent_id, title, tags, metadata, created,
@@ -166,7 +166,7 @@ def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder
     old_store(folder, version)
     new = SqliteStore(str(tmp_path / "new"), "embedded")
     schemas = [
-        store._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
+        execute(store, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
         for store in (opened(), new)
     ]
     new.close()
