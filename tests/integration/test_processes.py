@@ -201,8 +201,8 @@ def test_locked_store_makes_writers_busy_and_readers_none(plain, folder):
                 peer.start("session_create", None),
                 peer.start("session_delete", session),
             ]
-            while any(answer._reply is None for answer in blocked):
-                # Reading needs no turn: not even when queues are behind and want their refill.
+            while not all(answer.is_there for answer in blocked):
+                # Reading needs no lock: not even when queues are behind and want their refill.
                 at = time.monotonic()
                 assert (
                     len(peer.list()) == 1

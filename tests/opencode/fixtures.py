@@ -186,6 +186,11 @@ def turns(client, heard):
     return Turns(client, heard)
 
 
+def permissions(client, directory=None):
+    """Return what tools wait for leave to do. The library never asks that, so there is no public call."""
+    return client._call("GET", "/permission", directory, soon(), None)
+
+
 def soon(seconds=10.0):
     """Return a deadline."""
     return time.monotonic() + seconds

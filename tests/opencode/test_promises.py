@@ -16,7 +16,7 @@ from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
 from plue_session.runtime import Runtime
-from tests.opencode.fixtures import soon
+from tests.opencode.fixtures import permissions, soon
 from tests.recording import RecordingPublisher
 from tests.remote_world import On, Waited
 
@@ -150,7 +150,7 @@ def test_what_an_aborted_turn_had_asked_for_is_asked_no_more(library, client):
     session = library.do(lambda on: on.sessions.create()).id
 
     def asked():
-        return [each["sessionID"] for each in client._call("GET", "/permission", None, soon(), None)]
+        return [each["sessionID"] for each in permissions(client)]
 
     prompt(client, session, "[bash=touch asked]")
     eventually(lambda: session in asked(), 30)

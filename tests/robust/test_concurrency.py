@@ -223,7 +223,7 @@ def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemo
         assert eventually(lambda: story.extend(host.heard()) or any(marked(host, event, mark) for event in story))
         check_story(story, final | known(host))
         host.shutdown()
-        host._process.stdin.close()
+        host.close_input()
         assert host.wait(20) == 0
 
 

@@ -153,7 +153,7 @@ def abort(host):
 
 def close_input(host):
     """Return from main() without a shutdown."""
-    host._process.stdin.close()
+    host.close_input()
 
 
 ENDS = {kill: -signal.SIGKILL, terminate: -signal.SIGTERM, leave: 7, abort: -signal.SIGABRT, close_input: 0}

@@ -46,7 +46,7 @@ def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiti
         late.result()
     assert outcome(late) == "TIMEOUT" and late.took < 10
     assert host.session_sync(0) == 0 and json.loads(host.session_sync_status())["connected"]
-    assert not any(answer._arrived.is_set() for answer in waiting)
+    assert not any(answer.is_there for answer in waiting)
     assert host.library_threads() == threads
     gate.clear()
     assert {outcome(answer) for answer in waiting} == {"OK"}

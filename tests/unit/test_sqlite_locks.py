@@ -79,7 +79,7 @@ def test_the_rows_kept_in_mind_are_bounded(opened, monkeypatch):
     store.begin()
     for number in range(1000, 1008):
         assert store.load(f"session_{number}").number == number
-    assert len(store._rows) <= 3
+    assert len(store._rows) <= 3  # memory that nothing else shows
     store.rollback()
 
 
