@@ -116,7 +116,7 @@ def test_doctor_tells_old_from_new(shell, kept, tmp_path):
     )
 
 
-def test_doctor_without_a_file_to_look_at(shell, tmp_path):
+def test_doctor_without_a_file_to_check(shell, tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text('{"store": "memory"}')
     assert "store" not in findings(shell, 0, env={"PLUE_SESSION_CONFIG": str(settings)})

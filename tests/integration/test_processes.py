@@ -19,7 +19,7 @@ HOSTS = Path(__file__).parent / "hosts"
 
 @contextlib.contextmanager
 def locked(folder):
-    """Somebody has the turn to write and does not give it back, as a stopped process would."""
+    """Somebody holds the write lock and does not let go of it, as a stopped process would."""
     with open(folder / "sessions.lock", "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield lambda: fcntl.flock(file, fcntl.LOCK_UN)
@@ -326,7 +326,7 @@ def test_shutdown_frees_blocked_calls_and_all_works_again(plain, folder):
             for answer in blocked:
                 assert answer.failure().code == "CLOSED" and answer.at - begun < 7
             assert stopping.at - begun < 7.5
-            # Opening needs no turn when there is a store already.
+            # Opening needs no lock when there is a store already.
             peer.init(peer.config)
             assert len(peer.list()) == 1
             late = peer.start("session_create", None)

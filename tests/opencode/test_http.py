@@ -524,7 +524,7 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
     before, _ = open_sockets(stub), gc.disable()
     try:
         get(transport)
-        assert len(open_sockets(stub) - before) == 2  # with the twin that cuts it
+        assert len(open_sockets(stub) - before) == 2  # with its copy, which cuts it
         transport.close()
         assert not open_sockets(stub) - before
     finally:

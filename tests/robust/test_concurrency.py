@@ -123,7 +123,7 @@ def meddle(other, pool, lock, stop):
 
 
 def known(host):
-    """Return what the store knows, without a look at the server: {id: (title, archived, metadata)}."""
+    """Return what the store knows, without asking the server: {id: (title, archived, metadata)}."""
     sessions, cursor = [], {}
     while True:
         page = json.loads(host.session_query(json.dumps({"limit": 500, **cursor})))

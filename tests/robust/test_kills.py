@@ -55,10 +55,10 @@ class Storm:
         return answer.result()
 
     def _work(self, number):
-        turn = 0
+        step = 0
         while not self._stop.is_set():
-            turn += 1
-            title = f"{number}.{turn}"
+            step += 1
+            title = f"{number}.{step}"
             handle = self._try("session_create_with", json.dumps({"title": title}))
             if handle is None:
                 self._stop.wait(0.05)
@@ -70,8 +70,8 @@ class Storm:
                 self.titles[session_id] = (
                     {title + again} if done is not None else self.titles[session_id] | {title + again}
                 )
-            self._try("session_list" if turn % 4 else "session_get_info", *([] if turn % 4 else [handle]))
-            if turn % 3 == 0:
+            self._try("session_list" if step % 4 else "session_get_info", *([] if step % 4 else [handle]))
+            if step % 3 == 0:
                 self.doomed.add(session_id)
                 if self._try("session_delete", handle) is not None:
                     self.deleted.add(session_id)

@@ -134,7 +134,7 @@ def plain():
 
 @contextlib.contextmanager
 def locked(folder):
-    """Another process, this one, has the turn to write."""
+    """Another process, this one, holds the write lock."""
     with open(folder / "sessions.lock", "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -169,7 +169,7 @@ def test_a_bad_configuration_whoever_holds_the_store(plain, folder):
         with locked(folder):
             for bad in BAD["Configuration"]:
                 assert host.fails("init", bad).code in REFUSALS, bad
-            host.call("init", host.config)  # opening needs no turn when there is a store
+            host.call("init", host.config)  # opening needs no lock when there is a store
 
 
 @pytest.mark.requirement("X-025")

@@ -14,7 +14,7 @@ CALLERS, MANY = 40, 1000
 
 @pytest.fixture
 def behind(daemon, folder):
-    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it looks by itself only when
+    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it compares by itself only when
     asked."""
     config = {"dataDir": str(folder), "requestTimeoutMs": 20_000, "syncIntervalMs": 600_000, "cacheTtlMs": 600_000}
     with Gate(daemon.url) as gate, Host(folder, {**config, "backend": gate.backend(daemon)}) as host:
@@ -24,7 +24,7 @@ def behind(daemon, folder):
 
 
 def hold_up(gate):
-    """Let looks wait until the gate is cleared, and no other request."""
+    """Let comparisons wait until the gate is cleared, and no other request."""
     gate.rules.append((lambda method, path: (method, path) == ("GET", "/session"), gates.delay(60)))
 
 

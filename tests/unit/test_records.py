@@ -33,9 +33,9 @@ for store in (SqliteStore(folder, "embedded"), MemoryStore("embedded")):
     found.colour, found.shades, found.is_loud = "blue", ["navy"], True
     store.save(found)
     store.commit()
-    twin = store.read("session_3").copy()
-    assert twin.shades is not store.read("session_3").shades
-    print(*values(store.read("session_2")), *values(twin), *values(Session()))
+    copied = store.read("session_3").copy()
+    assert copied.shades is not store.read("session_3").shades
+    print(*values(store.read("session_2")), *values(copied), *values(Session()))
     store.close()
 again = SqliteStore(folder, "embedded")
 print(*values(again.read("session_2")), *values(again.read("session_3")), again.check())

@@ -300,7 +300,7 @@ assert store.check() == []
     assert process.returncode == 0
 
 
-def test_a_reason_is_looked_for_where_sqlite_gives_none(tmp_path, monkeypatch):
+def test_a_reason_is_found_where_sqlite_gives_none(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 

@@ -118,7 +118,7 @@ def test_a_creation_that_the_system_refuses_is_an_io_error_and_can_be_repeated(o
     add(opened())
 
 
-def test_a_store_that_cannot_be_looked_at_is_an_io_error(opened, monkeypatch):
+def test_a_store_that_cannot_be_read_is_an_io_error(opened, monkeypatch):
     store = opened()
     store.close()
     real = os.stat

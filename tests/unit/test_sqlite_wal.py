@@ -35,10 +35,10 @@ def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opene
     assert other.count(Query()) == 131
 
 
-def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, monkeypatch):
+def test_how_often_the_wal_is_measured_follows_from_how_fast_it_fills(opened, monkeypatch):
     monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
     store = opened()
-    looks = []
+    commits = []
     for _ in range(5):
         count = 1
         add(store, description="x" * 2_000)
@@ -46,12 +46,12 @@ def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, m
             add(store, description="x" * 2_000)
             count += 1
         store.maintain()
-        looks.append(count)
-    assert all(connections.MEASURE_OFTEN <= count <= 2 * connections.MEASURE_OFTEN for count in looks)
+        commits.append(count)
+    assert all(connections.MEASURE_OFTEN <= count <= 2 * connections.MEASURE_OFTEN for count in commits)
 
 
-def test_few_commits_of_much_text_are_looked_at_as_well(opened, monkeypatch):
-    """After many small ones the next look would come thousands of commits later, whatever they weigh."""
+def test_few_commits_of_much_text_are_measured_as_well(opened, monkeypatch):
+    """After many small ones the next measurement would come thousands of commits later, whatever they weigh."""
     monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
     store = opened()
     for _ in range(300):
