@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sqlite3
+from functools import partial
 
 from plue_session.rules import parameters
 from plue_session.runtime import Runtime
@@ -36,22 +37,18 @@ def fill(folder, count):
     time = [EPOCH]
     runtime.writer.clock = lambda: time[0]
 
-    def make(number):
+    def make(transaction, number):
         time[0] += 1 + number % 7 * 1000
-        session = runtime.sessions.create_with(
-            parameters.options(
-                json.dumps(
-                    {
-                        "title": f"{VERBS[number % 5]} the {number * 7919 % count}th finding",
-                        "tags": ["benchmark", f"team-{number % 13}"],
-                        "metadata": {"ticket": number, "branch": f"work/{number}"},
-                    }
-                ),
-                "options",
-            )
-        )
+        title = f"{VERBS[number % 5]} the {number * 7919 % count}th finding"
+        options = {
+            "title": title,
+            "tags": ["benchmark", f"team-{number % 13}"],
+            "metadata": {"ticket": number, "branch": f"work/{number}"},
+        }
+        given = parameters.options(json.dumps(options), "options")
+        session = runtime.sessions.create_with(given).preview(transaction)
         if number % 2:
-            runtime.sessions.update_title(session.id, session.title + ", again")
+            runtime.sessions.update_title(session.id, session.title + ", again").preview(transaction)
 
     _in_groups(runtime, make, range(count))
     runtime.close()
@@ -62,24 +59,31 @@ def shuffle(folder):
     runtime = opened(folder)
     sessions = json.loads(b"[%b]" % runtime.sessions.list())
     random.Random(1).shuffle(sessions)
-    _in_groups(runtime, lambda session: runtime.sessions.update_title(session["id"], session["title"] + "!"), sessions)
+
+    def rename(transaction, session):
+        runtime.sessions.update_title(session["id"], session["title"] + "!").preview(transaction)
+
+    _in_groups(runtime, rename, sessions)
     runtime.close()
 
 
 def _in_groups(runtime, work, of):
     """Do some work for each of many, a thousand in a commit."""
     for first in range(0, len(of), GROUP):
-        for outcome in runtime.writer.batch(
-            [lambda transaction, each=each: work(each) for each in of[first : first + GROUP]]
-        ):
+        changes = [partial(work_on, work, each) for each in of[first : first + GROUP]]
+        for outcome in runtime.writer.run_all(changes):
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+def work_on(work, each, transaction):
+    return work(transaction, each)
 
 
 def fill_keyed(folder, keys):
     """Make a store with one session per key and return their numbers."""
     runtime = opened(folder)
-    numbers = [runtime.sessions.get_or_create(key).number for key in keys]
+    numbers = [runtime.writer.run(runtime.sessions.get_or_create(key).preview).number for key in keys]
     runtime.close()
     return numbers
 
@@ -112,12 +116,12 @@ def record(folder, path):
     sqlite3.connect = lambda *values, **options: original(*values, factory=Recorder, **options)
     try:
         runtime = opened(folder)
-        runtime.writer.batch([lambda transaction: runtime.sessions.create() for _ in range(GROUP)])
+        runtime.writer.run_all([runtime.sessions.create().preview for _ in range(GROUP)])
 
         def change(action):
             place = runtime.store.log_state()[1] + 1
             Recorder.tape = tape = []
-            runtime.writer.batch([lambda transaction: action(place)])
+            runtime.writer.run(action(place).preview)
             Recorder.tape = None
             return tape, place
 
@@ -128,7 +132,8 @@ def record(folder, path):
         )["sessions"][0]
         number = int(session["id"].partition("_")[2])
         taped["create"] = create, {number: "a", place: "b", session["time"]["created"]: "c"}
-        runtime.sessions.update_title(session["id"], "once, so that the writer has the row in mind")
+        once = runtime.sessions.update_title(session["id"], "once, so that the writer has the row in mind")
+        runtime.writer.run(once.preview)
         update, place = change(lambda place: runtime.sessions.update_title(session["id"], f"renamed {place}"))
         session = json.loads(
             runtime.sessions.query(parameters.query('{"sort":"created","order":"desc","limit":1}', "query"))

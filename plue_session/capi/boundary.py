@@ -197,31 +197,37 @@ class Boundary:
                 )
             lib.core__finish_text(request, data, len(data), export.kind == "array")
         elif export.kind == "session":
-            lib.core__finish_handle(request, self.open_handle(outcome if type(outcome) is str else outcome.id))
+            lib.core__finish_handle(request, self.open_handle(request, outcome))
         elif type(export.kind) is int:
             lib.core__finish_handle(request, self.held.handle(export.kind, outcome))
         else:
             lib.core__finish_number(request, outcome if export.kind == "count" else 0)
 
-    def open_handle(self, session_id):
-        """Return a new handle of the session, and show what it is. It is read once the handle exists: what changes
-        from then on is published to it, what changed before would be missed."""
-        lib, runtime, name = self.lib, self.runtime, session_id.encode()
-        handle = lib.core__session_acquire(name)
+    def open_handle(self, request, outcome):
+        """Return a new handle of a session, a record or the id of one, and show what that is. It is read once the handle
+        exists: what changes from then on is published to it, what changed before would be missed. One that was made by
+        the call has its handle in any case: the call has not failed."""
+        lib, runtime, made = self.lib, self.runtime, None if type(outcome) is str else outcome
+        session_id = made.id if made else outcome
+        handle = lib.core__session_acquire(request, session_id.encode())
         if not handle:
-            raise errors.StoreIo("no memory, or no handle, is left", "Destroy handles that are not needed.")
+            raise errors.Closed("the library shut down during the call", "Call plue_init() again.")
         try:
             found = runtime.store.info(session_id)
             if not found:
                 raise errors.NotFound(
                     "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id
                 )
-        except BaseException:
-            lib.core__handle_release(handle)
-            raise
+        except BaseException as error:
+            if not made:
+                lib.core__handle_release(handle)
+                raise
+            if isinstance(error, errors.NotFound):
+                self.publisher.gone(session_id)
+            found = made.rev, made.info
         self.guarded(lambda: self.publisher.snapshot(session_id, *found), "show")
         if runtime.remote:
-            self.guarded(lambda: lib.core__session_fresh(name, runtime.refreshed(session_id)), "show")
+            self.guarded(lambda: lib.core__session_fresh(session_id.encode(), runtime.refreshed(session_id)), "show")
         return handle
 
     def refuse(self, request, name, error):

@@ -54,6 +54,10 @@ static request *make_request(const core_call *call)
     }
     if (!made)
         return NULL;
+    if (call->operation >= 0 && core_operations[call->operation].opens && core_room_take(&made->room)) {
+        core_request_free(made);
+        return NULL;
+    }
     made->view.operation = call->operation;
     made->view.session = call->session;
     made->view.number = call->number;

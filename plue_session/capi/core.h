@@ -181,6 +181,15 @@ int core_spawn_python(const char *name, int executor, int number, void (*ended)(
 int core__start_cffi(void);
 
 /* ---- handles.c ---- */
+/* What one more handle to a session takes. It is got before the call that opens or makes the session begins: none may
+ * be lacking afterwards. */
+typedef struct core_room {
+    struct session *session; /* NULL: there is none, or it is used up */
+    uint32_t slot;
+} core_room;
+int core_room_take(core_room *room); /* -1: memory, or slots, are used up */
+void core_room_leave(core_room *room);
+uintptr_t core_room_handle(core_room *room, const char *id); /* uses it up; 0 after the end of this library */
 char *core_session_id_of(plue_session_t handle, const char *operation); /* malloc'ed id, or NULL with the error set */
 /* The number of the object behind a handle of that kind (core_kinds); -1 with the error set. */
 int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *number);
@@ -261,7 +270,7 @@ void core__near(int executor);
 void core__set_timeout(int milliseconds);
 
 /* handles.c, snapshots.c */
-uintptr_t core__session_acquire(const char *id);
+uintptr_t core__session_acquire(core_request *request, const char *id);
 uintptr_t core__handle_make(int kind, uint64_t number);
 void core__handle_release(uintptr_t handle);
 int core__handle_released(uint64_t *number);

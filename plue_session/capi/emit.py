@@ -292,7 +292,7 @@ def tables():
     for f in ops:
         places = f"CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}"
         late = f'"{f.late}"' if f.late else "NULL"
-        out.append(f'    {{"{f.name}", {places}, {int(f.exclusive)}, {late}}},')
+        out.append(f'    {{"{f.name}", {places}, {int(f.exclusive)}, {int(f.result.kind == "session")}, {late}}},')
     out += ["};"]
     out += ["static const char *const core_kinds[] = {", *(f'    "{kind}",' for kind in KINDS), "};"]
     out.append("static const struct { int number; const char *name; int retryable; } core_errors[] = {")
@@ -304,7 +304,7 @@ _OPERATIONS = """static const struct {
     const char *name;
     int executor, away;
     enum core_checked checked;
-    int exclusive;
+    int exclusive, opens;
     const char *late;
 } core_operations[] = {"""
 

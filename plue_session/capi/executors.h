@@ -22,6 +22,7 @@ struct request {
     int64_t deadline, leave_at; /* monotonic ns */
     int code;                   /* 0 or the error */
     char *message, *details, *text;
+    core_room room; /* for the handle that it returns, if it does */
     uintptr_t handle;
     uint64_t number; /* the result; of text or bytes their length */
     int nothing;     /* the result is NULL, and no failure */

@@ -79,11 +79,10 @@ static void put_slot_locked(int kind, uint32_t index)
     }
 }
 
-/* A handle to the object; 0 when memory or slots are used up. */
-static uintptr_t make_handle(int kind, uintptr_t object)
+/* A slot for one handle; NO_SLOT when memory or slots are used up. */
+static uint32_t take_slot(int kind)
 {
     slot *chunk = NULL;
-    uintptr_t handle = 0;
     pthread_mutex_lock(&slots_lock);
     while (wants_chunk_locked(kind)) {
         if (chunk) {
@@ -97,33 +96,70 @@ static uintptr_t make_handle(int kind, uintptr_t object)
         if (!chunk)
             break;
     }
-    uint32_t index = core_outdated() ? NO_SLOT : take_slot_locked(kind);
-    if (index != NO_SLOT) {
-        slot *at = slot_at(index);
+    uint32_t index = take_slot_locked(kind);
+    pthread_mutex_unlock(&slots_lock);
+    free(chunk);
+    return index;
+}
+
+/* A handle to the object, in a slot that was taken for it; 0 after the end of the library that it would be of. */
+static uintptr_t make_handle(int kind, uint32_t index, uintptr_t object)
+{
+    slot *at = slot_at(index);
+    uintptr_t handle = 0;
+    pthread_mutex_lock(&slots_lock);
+    if (core_outdated()) {
+        put_slot_locked(kind, index);
+    } else {
         handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | (uint64_t)(TAG + kind));
         atomic_store_explicit(&at->object, object, memory_order_release); /* who sees it sees the old handle gone */
         atomic_store_explicit(&at->handle, handle, memory_order_release);
     }
     pthread_mutex_unlock(&slots_lock);
-    free(chunk);
     return handle;
 }
 
-/* ---- for Python ---- */
-/* Make a handle to the session. It has no snapshot before the first publish; 0 when memory or slots are used up. */
-uintptr_t core__session_acquire(const char *id)
+int core_room_take(core_room *room)
 {
-    session *of = core_outdated() ? NULL : core_session_hold_or_make(id);
-    uintptr_t handle = of ? make_handle(SESSION, (uintptr_t)of) : 0;
+    room->slot = take_slot(SESSION);
+    room->session = room->slot == NO_SLOT ? NULL : core_session_blank();
+    if (room->session)
+        return 0;
+    if (room->slot != NO_SLOT) {
+        pthread_mutex_lock(&slots_lock);
+        put_slot_locked(SESSION, room->slot);
+        pthread_mutex_unlock(&slots_lock);
+    }
+    return -1;
+}
+
+void core_room_leave(core_room *room)
+{
+    if (!room->session)
+        return;
+    pthread_mutex_lock(&slots_lock);
+    put_slot_locked(SESSION, room->slot);
+    pthread_mutex_unlock(&slots_lock);
+    core_session_unused(room->session);
+    room->session = NULL;
+}
+
+uintptr_t core_room_handle(core_room *room, const char *id)
+{
+    session *of = core_session_hold_or_name(id, room->session);
+    uintptr_t handle = of ? make_handle(SESSION, room->slot, (uintptr_t)of) : 0;
+    room->session = NULL;
     if (of && !handle)
         core_session_let_go(of);
     return handle;
 }
 
+/* ---- for Python ---- */
 /* Make a handle to the object that Python knows by the number; 0 when memory or slots are used up. */
 uintptr_t core__handle_make(int kind, uint64_t number)
 {
-    return make_handle(kind, number);
+    uint32_t index = take_slot(kind);
+    return index == NO_SLOT ? 0 : make_handle(kind, index, number);
 }
 
 /* Any value is accepted; what is no live handle is ignored. */

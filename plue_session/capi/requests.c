@@ -45,6 +45,7 @@ void core_request_free(request *old)
     free(old->message);
     free(old->details);
     plue_free(old->text);
+    core_room_leave(&old->room);
     free(old);
 }
 
@@ -245,6 +246,13 @@ int core__finish_number(core_request *view, uint64_t number)
     request *done = (request *)view;
     done->number = number;
     return finish(done);
+}
+
+/* Return a new handle to the session that the call opens or has made: there is room for it. 0 after the end of this
+ * library. */
+uintptr_t core__session_acquire(core_request *view, const char *id)
+{
+    return core_room_handle(&((request *)view)->room, id);
 }
 
 int core__finish_handle(core_request *view, uintptr_t handle)

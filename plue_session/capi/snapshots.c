@@ -179,33 +179,54 @@ session *core_session_hold(const char *id)
     return of;
 }
 
-session *core_session_hold_or_make(const char *id)
+session *core_session_blank(void)
 {
-    session *of = core_session_hold(id), *made = NULL;
-    if (of || strlen(id) > CORE_LONGEST_ID || !(made = take_from_pool()))
-        return of;
-    char *copy = strdup(id);
-    if (!copy) {
-        put_into_pool(made);
+    session *made = take_from_pool();
+    char *id = made ? calloc(1, CORE_LONGEST_ID + 1) : NULL;
+    if (made && !id) {
+        core_session_unused(made);
         return NULL;
     }
-    pthread_mutex_lock(&made->lock);
-    made->id = copy;
-    pthread_mutex_unlock(&made->lock);
+    if (made) {
+        pthread_mutex_lock(&made->lock);
+        made->id = id;
+        pthread_mutex_unlock(&made->lock);
+    }
+    return made;
+}
+
+void core_session_unused(session *blank)
+{
+    put_into_pool(blank);
+}
+
+session *core_session_hold_or_name(const char *id, session *blank)
+{
+    session *of = core_session_hold(id);
+    if (of || strlen(id) > CORE_LONGEST_ID) {
+        put_into_pool(blank);
+        return of;
+    }
+    char *fitting = strdup(id), *roomy = blank->id; /* without memory it keeps the room for the longest */
+    pthread_mutex_lock(&blank->lock);
+    blank->id = fitting ? fitting : strcpy(roomy, id);
+    pthread_mutex_unlock(&blank->lock);
+    if (fitting)
+        free(roomy);
 
     uint64_t hash = hash_of(id);
     int grows = 1;
     pthread_mutex_lock(&table_lock);
     of = find_locked(id, hash); /* somebody may have been faster */
     if (!of) {
-        of = made;
+        of = blank;
         of->references = 0;
         grows = insert_locked(of, hash);
     }
     of->references++;
     pthread_mutex_unlock(&table_lock);
-    if (of != made)
-        put_into_pool(made);
+    if (of != blank)
+        put_into_pool(blank);
     if (!grows)
         add_segment();
     return of;

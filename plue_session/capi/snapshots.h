@@ -20,7 +20,7 @@ struct session {
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
-    char *id;       /* NULL: it stands for no session at present. Changed when it is in no bucket alone */
+    char *id;       /* NULL or empty: it stands for no session at present. Changed when it is in no bucket alone */
     session *older; /* of all that were ever made; for good */
     /* under the table's lock */
     uint64_t hash;
@@ -37,8 +37,12 @@ extern struct core_fresh_for {
 void core_snapshot_drop(snapshot *old);
 /* With a reference more, to be let go: the session that somebody has a handle to, or NULL. */
 session *core_session_hold(const char *id);
-/* The same, or a new one; NULL when memory is short. */
-session *core_session_hold_or_make(const char *id);
+/* One that stands for no session yet, and has room for any id; NULL when memory is short. */
+session *core_session_blank(void);
+void core_session_unused(session *blank);
+/* As core_session_hold, or the blank one, which then stands for the session. It is used up; no memory is asked for.
+ * NULL: the id is too long. */
+session *core_session_hold_or_name(const char *id, session *blank);
 /* Without references it is forgotten. */
 void core_session_let_go(session *of);
 

@@ -49,6 +49,7 @@ ROWS += [
 ROWS += [
     "update_title until another process's peek_info shows it",
     "idle process, switches and processor time per second",
+    "8 subscriptions that are behind until each has 1,500 events",
 ]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
@@ -56,6 +57,7 @@ ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable
     "overhead over HTTP itself"
 ]
 ROWS += [f"{call}, stub" for call in CALLS] + ["get_info, stub, connection kept"]
+ROWS += ["burst of 40 events of a server, until the last is shown"]
 ROWS += [f"a rename by another client until {what}" for what in ("it is told here", "peek_info shows it")] + [
     "abort of a turn that streams"
 ]

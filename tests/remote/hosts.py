@@ -44,6 +44,10 @@ class Answer:
         self._arrived.set()
 
     @property
+    def is_there(self):
+        return self._arrived.is_set()
+
+    @property
     def at(self):
         self.result()
         return self._said["at"]
