@@ -204,9 +204,9 @@ class Boundary:
             lib.core__finish_number(request, outcome if export.kind == "count" else 0)
 
     def open_handle(self, request, outcome):
-        """Return a new handle of a session, a record or the id of one, and show what that is. It is read once the handle
-        exists: what changes from then on is published to it, what changed before would be missed. One that was made by
-        the call has its handle in any case: the call has not failed."""
+        """Return a new handle of a session, a record or the id of one, and show what that is. It is read once the
+        handle exists: what changes from then on is published to it, what changed before would be missed. One that was
+        made by the call has its handle in any case: the call has not failed."""
         lib, runtime, made = self.lib, self.runtime, None if type(outcome) is str else outcome
         session_id = made.id if made else outcome
         handle = lib.core__session_acquire(request, session_id.encode())

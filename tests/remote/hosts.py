@@ -242,7 +242,7 @@ class Host:
                     return event["data"]
             assert time.monotonic() < until, f"no {kind} {data} was told, but {self._events[mark:]}"
             with self._heard:
-                self._heard.wait_for(lambda: self._rung != rung, 0.5)
+                self._heard.wait_for(lambda rung=rung: self._rung != rung, 0.5)
 
     def fence(self, client):
         """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our
