@@ -11,7 +11,7 @@ ALONE := env -u PLUE_OPENCODE_URL -u PLUE_SESSION_CONFIG
 
 export PYTHON
 .DELETE_ON_ERROR:
-.PHONY: help run library test torture bench header check-header requirements clean FORCE
+.PHONY: help run library lint test torture bench header check-header requirements clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -28,7 +28,10 @@ run: build/first ## build the library, run the C example and the demo
 
 library: build/.library ## build the library into plue_session/
 
-test: build/.library .venv/.test .tools/.zig ## run every test, then coverage and the requirements
+lint: .venv/.lint ## check form and types
+	@scripts/lint.sh
+
+test: build/.library .venv/.test .venv/.lint .tools/.zig ## run lint and every test, then coverage and the requirements
 	@scripts/tools.sh
 	@sh scripts/test.sh
 
@@ -49,7 +52,7 @@ requirements: .venv/.test ## say which requirements are proven by tests
 	@$(PY) scripts/requirements.py
 
 clean: ## remove what was built, .venv and .tools
-	rm -rf build dist .venv .tools .coverage* .pytest_cache .hypothesis *.egg-info plue_session/lib plue_session/include
+	rm -rf build dist .venv .tools .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info plue_session/lib plue_session/include
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- what the targets stand on ----------------------------------------------------------------------------------------
@@ -63,6 +66,10 @@ clean: ## remove what was built, .venv and .tools
 .venv/.test: .venv/.runtime requirements/test.txt scripts/coverage.pth
 	@$(PIP) -r requirements/test.txt
 	@cp scripts/coverage.pth "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/plue_coverage.pth"
+	@touch $@
+
+.venv/.lint: .venv/.runtime requirements/lint.txt
+	@$(PIP) -r requirements/lint.txt
 	@touch $@
 
 .tools/.zig: .venv/.base requirements/zig.txt

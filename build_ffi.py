@@ -87,13 +87,14 @@ def compiler():
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
-def build(out, sanitize=None, debug=False, python=sys.executable, site=sysconfig.get_path("platlib"), work=None):
+def build(out, sanitize=None, debug=False, python=sys.executable, site=None, work=None):
     """Build into `out` and return the library's path.
 
     `python` is the interpreter whose environment the library uses when there is none around it, `site` the folder that
     holds cffi should a host's own Python lack it. Objects are made in `work`. `CannotBuild` says what is missing.
     """
     libdir = libpython_folder()
+    site = site or sysconfig.get_path("platlib")
     import cffi
 
     work = work or os.path.join(ROOT, "build", sanitize or "release")

@@ -1,5 +1,4 @@
-/* What the benchmark programs share: the clock, order statistics, rows of numbers as JSON, threads that start together.
- */
+/* What the benchmark programs share: the clock, order statistics, rows as JSON, threads that start together. */
 #ifndef BENCH_H
 #define BENCH_H
 

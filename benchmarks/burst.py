@@ -3,8 +3,8 @@
     burst.py FOLDER EVENTS ROUNDS
 
 The server is a stub that tells of a rename of another session with each event, all at once. Prints a line of JSON for
-each round: {"events_ms", "commits", "flushes_ms"}. The peer is what one flush for each event takes: append as many bytes
-as a commit has and fdatasync, as often as there are events.
+each round: {"events_ms", "commits", "flushes_ms"}. The peer is what one flush for each event takes: append as many
+bytes as a commit has and fdatasync, as often as there are events.
 """
 
 import json
@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plue_session.adapters.sqlite.store import SqliteStore  # noqa: E402
-from plue_session.prototypes import load, take  # noqa: E402
-from tests.opencode.stub import Stub, reply  # noqa: E402
+from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.prototypes import load, take
+from tests.opencode.stub import Stub, reply
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 #: Bytes that a commit of one change appends to the WAL: some pages of 2 KiB.
@@ -71,9 +71,9 @@ def main(folder, events, rounds):
 
     def stream(connection):
         connection.sendall(HEAD + (event("server.connected")))
-        for turn in range(rounds):
+        for step in range(rounds):
             go.acquire()
-            new = [session(number, f"round {turn}", folder, 2000 + turn) for number in range(events)]
+            new = [session(number, f"round {step}", folder, 2000 + step) for number in range(events)]
             connection.sendall(b"".join((event("session.updated", sessionID=each["id"], info=each)) for each in new))
         go.acquire()
 
@@ -88,8 +88,8 @@ def main(folder, events, rounds):
         if plue.plue_init(json.dumps(config).encode()) or plue.plue_session_sync(20_000):
             raise SystemExit(plue.plue_get_last_error().decode())
         last = plue.plue_session_open(b"ses_%d" % (events - 1))
-        for turn in range(rounds):
-            title, began, before = f'"title":"round {turn}"', time.monotonic(), len(commits)
+        for step in range(rounds):
+            title, began, before = f'"title":"round {step}"', time.monotonic(), len(commits)
             go.release()
             while title not in take(plue, plue.plue_session_peek_info(last)):
                 if time.monotonic() - began > 20:

@@ -39,7 +39,7 @@ static void do_raw(void)
         run_replay(raw, raw_session, raw_place, raw_number + raw_place);
 }
 
-static void do_ours(int caller, long turn)
+static void do_ours(int caller, long step)
 {
     if (creating) {
         plue_session_t made = plue_session_create(NULL);
@@ -48,7 +48,7 @@ static void do_ours(int caller, long turn)
         plue_session_destroy(made);
     } else {
         char title[32];
-        snprintf(title, sizeof title, "renamed %ld", turn);
+        snprintf(title, sizeof title, "renamed %ld", step);
         if (plue_session_update_title(handles[caller], title))
             die("plue_session_update_title", plue_get_last_error());
     }
@@ -58,7 +58,7 @@ typedef struct worker {
     pthread_t thread;
     int side, index;
     int64_t until;
-    long turn;
+    long step;
     samples took; /* microseconds per call */
 } worker;
 
@@ -74,9 +74,9 @@ static void work(worker *mine, int64_t from)
         else if (mine->side == RAW)
             do_raw();
         else
-            do_ours(mine->index, mine->turn);
+            do_ours(mine->index, mine->step);
         int64_t after = now_ns();
-        mine->turn++;
+        mine->step++;
         add_sample(&mine->took, (double)(after - before) / 1000);
         before = after;
     }
@@ -99,7 +99,7 @@ static double slice(int side)
     long before = 0, after = 0;
     int64_t to = 0;
     for (int i = 0; i < count; i++)
-        before += workers[side][i].turn;
+        before += workers[side][i].step;
     if (side == MANY) {
         pthread_barrier_init(&start, NULL, CALLERS + 1);
         for (int i = 0; i < CALLERS; i++)
@@ -114,7 +114,7 @@ static double slice(int side)
         work(&workers[side][0], started);
     }
     for (int i = 0; i < count; i++) {
-        after += workers[side][i].turn;
+        after += workers[side][i].step;
         to = workers[side][i].until > to ? workers[side][i].until : to;
     }
     return (double)(after - before) * 1e9 / (double)(to - started);

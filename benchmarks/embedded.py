@@ -285,13 +285,13 @@ def _list(bench, folder, row):
     ours, copies, objects = [], [], []
     connection = sqlite3.connect(os.path.join(folder, "sessions.db"))
     with reading(bench, folder) as (process,):
-        for turn in range(-2, bench.size["lists"]):
+        for step in range(-2, bench.size["lists"]):
             took, length = process.ask("list")
             (copied,) = process.ask("copy")
             start = time.perf_counter()
             text = list_of_objects(connection)
             peer = (time.perf_counter() - start) * 1000
-            if turn >= 0:
+            if step >= 0:
                 ours.append(took)
                 copies.append(copied)
                 objects.append(peer)
@@ -361,7 +361,8 @@ def four_processes(bench):
         rate(median(rates(turns))),
         median(ratios),
         span(ratios),
-        note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, least / most {shown(median(share(turns)))}",
+        note=f"behind a flock SQLite alone waits {shown(worst(turns))} ms at worst, "
+        f"least / most {shown(median(share(turns)))}",
     )
     ratios = both([max(one["worst_ms"]) for one in ours], [max(one["worst_ms"]) for one in plain])
     bench.row(

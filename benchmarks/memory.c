@@ -2,8 +2,9 @@
  * Row 6: what handles and sessions take, and what texts leave when they are freed.
  *
  *     memory ours DATA_DIR COUNT     handles to COUNT sessions, then COUNT handles to one
- *     memory peer COUNT LENGTH       a C table of COUNT entries with a mutex and LENGTH bytes of text, and pointers to
- * them memory threads WHOSE COUNT     COUNT threads each take texts of all lengths and free them: what stays then
+ *     memory peer COUNT LENGTH       a C table of COUNT entries with a mutex and LENGTH bytes of text,
+ *                                    and pointers to them
+ *     memory threads WHOSE COUNT     COUNT threads each take texts of all lengths and free them: what stays then
  *     memory texts WHOSE COUNT       COUNT texts that nobody frees: the processor's time of the longest call
  *     memory lists WHOSE COUNT       a list of 40 MB, taken and freed COUNT times: the addresses that it has taken then
  *

@@ -2,21 +2,27 @@
  * The rows of a backend that is an OpenCode server: ours, and a program with libcurl that sends the same requests to
  * the same server.
  *
- *     opencode LIBCURL URL AUTHORIZATION DIRECTORY OTHER CONFIG      then lines on stdin, each answered with one line
- * of numbers:
+ *     opencode LIBCURL URL AUTHORIZATION DIRECTORY OTHER CONFIG
+ *
+ * Then lines on stdin, each answered with one line of numbers:
  *
  *     start               milliseconds that plue_init took
  *     ours WHAT COUNT     microseconds of each of so many calls of the library
  *     peer WHAT COUNT     the same of what those calls send, through libcurl: get, list, update, create, delete, child
- *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY: it is
- * one of its requests record PATH         open the file into which `kept` writes kept WHAT COUNT     the same as
- * `peer`, and what was answered is recorded: 300 bytes appended, fdatasync anew WHAT COUNT     the same on a new
- * connection each time settle SECONDS      wait: what a call leaves to be done, is done renames COUNT       of so many
- * renames by another client: three lines, microseconds from the request until its event was read by a C program, and
- * from that until the callback, and peek_info, had it here turn NUMBER         the id of a session in which a turn has
- * begun that goes on until it is aborted abort ours|peer ID  milliseconds until it has ended fill COUNT sessions in
- * DIRECTORY, by 8 connections; milliseconds converge COUNT      milliseconds since plue_init began until the library
- * has so many sessions touch               rename one of them by HTTP resident            bytes
+ *     follow              the peer reads the events of OTHER from now on, as the library does those of DIRECTORY:
+ *                         it is one of its requests
+ *     record PATH         open the file into which `kept` writes
+ *     kept WHAT COUNT     the same as `peer`, and what was answered is recorded: 300 bytes appended, fdatasync
+ *     anew WHAT COUNT     the same on a new connection each time
+ *     settle SECONDS      wait: what a call leaves to be done, is done
+ *     renames COUNT       of so many renames by another client: three lines, microseconds from the request until its
+ *                         event was read by a C program, and from that until the callback, and peek_info, had it here
+ *     turn NUMBER         the id of a session in which a turn has begun that goes on until it is aborted
+ *     abort ours|peer ID  milliseconds until it has ended
+ *     fill COUNT          sessions in DIRECTORY, by 8 connections; milliseconds
+ *     converge COUNT      milliseconds since plue_init began until the library has so many sessions
+ *     touch               rename one of them by HTTP
+ *     resident            bytes
  *
  * URL is "-" for an embedded backend. DIRECTORY and OTHER are encoded as in a URL. What the peer changes is in OTHER:
  * the library need not hear of it.

@@ -350,13 +350,13 @@ def opencode_seen(bench):
         wire, callback, peek = process.ask(f"renames {bench.size['renames']}"), process.more(), process.more()
     for what, ours in (("it is told here", callback), ("peek_info shows it", peek)):
         late = [max(each, 0) for each in ours]
-        whole = [a + b for a, b in zip(wire, late)]
+        whole = [a + b for a, b in zip(wire, late, strict=True)]
         bench.row(
             f"a rename by another client until {what}",
             "a C program reads its event",
             f"p50 {shown(median(whole))}, p99 {shown(quantile(whole, 0.99))}",
             f"p50 {shown(median(wire))}, p99 {shown(quantile(wire, 0.99))}",
-            median([a / b for a, b in zip(whole, wire)]),
+            median([a / b for a, b in zip(whole, wire, strict=True)]),
             f"after the event: p50 {shown(median(late))}, p99 {shown(quantile(late, 0.99))}",
             "p99 < 100 ms",
             quantile(late, 0.99) < 100_000,
@@ -379,7 +379,7 @@ def opencode_turns(bench):
             if number >= 0:
                 found[side].append(took * 1000)
             process.ask("settle 0.1")
-    ratios = [a / b for a, b in zip(found["ours"], found["peer"])]
+    ratios = [a / b for a, b in zip(found["ours"], found["peer"], strict=True)]
     bench.row(
         "abort of a turn that streams",
         "libcurl: POST abort, then GET its message each 2 ms",
@@ -426,7 +426,7 @@ def opencode_many(bench):
             (memory,) = process.ask("resident")
     peer = lists["peer"]
     lists["converged"] = [each * 1000 for each in lists["converged"]]
-    for row, what in zip(MANY, ("converged", "first", "same", "changed")):
+    for row, what in zip(MANY, ("converged", "first", "same", "changed"), strict=True):
         ratios = [each / median(peer) for each in lists[what]]
         bench.row(
             row.format(name),

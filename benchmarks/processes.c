@@ -45,24 +45,24 @@ static void prepare(int mine, char **argument)
                           "PRAGMA busy_timeout = 60000; PRAGMA synchronous = full;"
                           "PRAGMA wal_autocheckpoint = 4096; PRAGMA cache_size = -8192; PRAGMA temp_store = memory");
         char path[4096];
-        snprintf(path, sizeof path, "%s.turn", argument[2]);
+        snprintf(path, sizeof path, "%s.lock", argument[2]);
         if (!strcmp(argument[1], "turns") && (turn_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
             die(path, "cannot be opened");
     }
 }
 
-static void change(int64_t number, long turn)
+static void change(int64_t number, long step)
 {
     char title[32];
     if (raw) {
         if (turn_fd >= 0)
             flock(turn_fd, LOCK_EX);
-        run_replay(raw, number, 0, 1800000000000 + turn);
+        run_replay(raw, number, 0, 1800000000000 + step);
         if (turn_fd >= 0)
             flock(turn_fd, LOCK_UN);
         return;
     }
-    snprintf(title, sizeof title, "renamed %ld", turn);
+    snprintf(title, sizeof title, "renamed %ld", step);
     if (plue_session_update_title(handle, title))
         die("plue_session_update_title", plue_get_last_error());
 }
@@ -70,17 +70,17 @@ static void change(int64_t number, long turn)
 static void run(int mine, double seconds, int64_t number)
 {
     int64_t worst = 0;
-    long turn = 0;
-    change(number, turn++);
+    long step = 0;
+    change(number, step++);
     pthread_barrier_wait(&shared->start);
     int64_t before = now_ns(), until = before + (int64_t)(seconds * 1e9);
     while (before < until) {
-        change(number, turn++);
+        change(number, step++);
         int64_t after = now_ns();
         worst = after - before > worst ? after - before : worst;
         before = after;
     }
-    shared->commits[mine] = (double)(turn - 1);
+    shared->commits[mine] = (double)(step - 1);
     shared->worst_ms[mine] = (double)worst / 1e6;
 }
 

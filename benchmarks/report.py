@@ -48,7 +48,7 @@ def span(values):
 
 
 def both(one, other):
-    return [a / b for a, b in zip(one, other)]
+    return [a / b for a, b in zip(one, other, strict=True)]
 
 
 def machine(bench, before):
@@ -63,7 +63,8 @@ def machine(bench, before):
         ),
         (
             "machine",
-            f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, load {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
+            f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release()}, "
+            f"load {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
         ),
         ("Python, SQLite", f"{platform.python_version()}, {sqlite3.sqlite_version}"),
         (
@@ -112,7 +113,9 @@ def table(rows):
         for row in rows
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)
 

@@ -13,6 +13,7 @@ from plue_session.runtime import Runtime
 GROUP = 1000
 #: 2025-11-20: when the sessions of a filled store begin.
 EPOCH = 1_763_640_000_000
+VERBS = ("Fix", "Add", "Review", "Explain", "Port")
 
 
 class Nobody:
@@ -38,7 +39,7 @@ def fill(folder, count):
 
     def make(transaction, number):
         time[0] += 1 + number % 7 * 1000
-        title = f"{'Fix Add Review Explain Port'.split()[number % 5]} the {number * 7919 % count}th finding"
+        title = f"{VERBS[number % 5]} the {number * 7919 % count}th finding"
         options = {
             "title": title,
             "tags": ["benchmark", f"team-{number % 13}"],

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plue_session.prototypes import load  # noqa: E402
-from tests.opencode.stub import Stub, reply  # noqa: E402
+from plue_session.prototypes import load
+from tests.opencode.stub import Stub, reply
 
 SESSION = {"id": "ses_1", "title": "One", "version": "1", "time": {"created": 1000, "updated": 2000}}
 

@@ -35,8 +35,7 @@ static inline void check_failed(const char *file, int line, const char *expressi
     _exit(1);
 }
 
-/* The runner gives each program a folder of its own, and a slow tool (valgrind, TSan) a part of the work: CHECK_PART.
- */
+/* The runner gives each program its own folder, and a slow tool (valgrind, TSan) a part of the work: CHECK_PART. */
 static inline int part(int count)
 {
     const char *percent = getenv("CHECK_PART");

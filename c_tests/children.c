@@ -18,12 +18,12 @@ static void on_child(int number)
 
 static void *busy(void *unused)
 {
-    for (unsigned turn = 0; !atomic_load(&ending); turn++) {
+    for (unsigned step = 0; !atomic_load(&ending); step++) {
         int descriptors[2];
         CHECK(pipe(descriptors) == 0); /* one that a keeper held open would be in the way */
         CHECK(write(descriptors[1], "x", 1) == 1);
         close(descriptors[1]);
-        char *memory = calloc(1, 100 + turn % 100000), byte;
+        char *memory = calloc(1, 100 + step % 100000), byte;
         CHECK(read(descriptors[0], &byte, 1) == 1 && memory);
         free(memory);
         errno = ENOTTY;
@@ -52,7 +52,7 @@ int main(int count, char **words)
     pthread_t threads[2];
     for (int each = 0; each < 2; each++)
         CHECK(pthread_create(&threads[each], NULL, busy, NULL) == 0);
-    for (int turn = 0; turn < part(8); turn++) {
+    for (int step = 0; step < part(8); step++) {
         CHECK_ERROR(try_start(failing) == -1, PLUE_ERROR_IO);
         CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
         start(listening);
@@ -64,7 +64,7 @@ int main(int count, char **words)
         CHECK(waitpid(-1, &status, 0) == own && WIFEXITED(status) && WEXITSTATUS(status) == 7);
         plue_shutdown();
         CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
-        CHECK(told == turn + 1);
+        CHECK(told == step + 1);
     }
     atomic_store(&ending, 1);
     for (int each = 0; each < 2; each++)

@@ -1,5 +1,5 @@
-# Appended to plue_session/runtime.py by tests/integration/test_disturbed.py: defects in all that an executor does beside
-# a request.
+# Appended to plue_session/runtime.py by tests/integration/test_disturbed.py: defects in all that an executor does
+# beside a request.
 def _fail(*_):
     raise ZeroDivisionError("a defect")
 

@@ -1,4 +1,4 @@
-/* The mission's example: create, info, title, share, delete. */
+/* The smallest useful program: create, info, title, share, delete. */
 #include <stdio.h>
 #include <stdlib.h>
 

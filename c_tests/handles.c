@@ -174,9 +174,9 @@ static void freeing_what_is_not_ours_is_ignored(void)
 {
     plue_session_t session = plue_session_create(NULL);
     char local[32] = "on the stack", *foreign = malloc(32), *mine = plue_session_get_info(session),
-         *twin = strdup(mine);
+         *copied = strdup(mine);
     void *unmapped = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(foreign && mine && twin && unmapped != MAP_FAILED && munmap(unmapped, 4096) == 0);
+    CHECK(foreign && mine && copied && unmapped != MAP_FAILED && munmap(unmapped, 4096) == 0);
     plue_free(NULL);
     plue_free_json(NULL);
     plue_free_string(NULL);
@@ -190,7 +190,7 @@ static void freeing_what_is_not_ours_is_ignored(void)
     plue_free((void *)(uintptr_t)&free_it);
     plue_free((void *)plue_get_version());
     plue_free((void *)plue_get_last_error());
-    CHECK(!strcmp(mine, twin) && !strcmp(local, "on the stack"));
+    CHECK(!strcmp(mine, copied) && !strcmp(local, "on the stack"));
     plue_free_json(mine);
     plue_free_json(mine);
     plue_free_string(mine);
@@ -206,7 +206,7 @@ static void freeing_what_is_not_ours_is_ignored(void)
     }
     for (int i = 0; i < part(200); i++)
         end(run(free_it, plue_session_get_info(session)));
-    free(twin);
+    free(copied);
     plue_session_destroy(session);
 }
 

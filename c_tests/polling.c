@@ -1,5 +1,4 @@
-/* The default queue: it loses nothing, however late it is read, and says so where the log does not reach back so far.
- */
+/* The default queue: it loses nothing, however late it is read, and says so where the log does not reach back. */
 #include "listener.h"
 
 /* More than a queue's MiB: it is behind after the first, and each comes all the same. */

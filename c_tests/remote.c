@@ -159,7 +159,7 @@ static void what_never_began_says_so_and_aborts_and_reads_do_not_wait(void)
     free(late.error);
 }
 
-/* Whoever waits for its session's turn takes up no thread, and all have their turn. */
+/* Whoever waits for its session's lock takes up no thread, and all get it. */
 static void calls_of_one_session_are_made_one_after_the_other_and_leave_the_threads_to_others(void)
 {
     enum { MANY = CALLS + 3 };

@@ -86,6 +86,7 @@ class Call:
                 raise errors.Timeout("the stand-in was asked to wait for longer", "Ask for less.")
         else:
             return command
+        return None
 
 
 class Calls:
@@ -206,6 +207,7 @@ class Runtime:
         if timeout_ms:
             self.waiting.append(Later(time.monotonic() + timeout_ms / 1000))
             return self.waiting[-1]
+        return None
 
     def status(self):
         return "{}"

@@ -1,4 +1,4 @@
-/* The header alone, in the strictest C99 and in C++11: every function has the type that c-api.md gives it. */
+/* The header alone, in the strictest C99 and in C++11: every function has the type that hosts rely on. */
 #include <plue_session.h>
 #include <plue_session.h> /* twice is once */
 

@@ -10,8 +10,9 @@ shipped, which also does, when a title says so, what otherwise happens when it l
 
 import time
 
-from plue_session import errors, shipped_runtime
 from plue_session.shipped_runtime import *  # noqa: F403  what else the package takes from there
+
+from plue_session import errors, shipped_runtime
 
 
 class Runtime(shipped_runtime.Runtime):

@@ -1,4 +1,4 @@
-/* The mission's example: a session is made, shown, named, shared, and its handle given back. */
+/* A first program: a session is made, shown, named, shared, and its handle given back. */
 #include <plue_session.h>
 #include <stdio.h>
 

@@ -11,7 +11,7 @@ if plue.plue_init(None):
 session = plue.plue_session_create(None)
 if not session:
     raise SystemExit(plue.plue_get_last_error().decode())
-plue.plue_session_update_title(session, "My Coding Session".encode())
+plue.plue_session_update_title(session, b"My Coding Session")
 info = json.loads(take(plue, plue.plue_session_get_info(session)))
 print(info["id"], info["title"])
 

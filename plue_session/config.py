@@ -1,4 +1,4 @@
-"""The configuration of `plue_init` (c-api.md, section 2): read, merged, checked against one table.
+"""The configuration of `plue_init` (docs/guide.md): read, merged, checked against one table.
 
 Messages name keys, never a URL, a password or an environment: what the host sets may be secret.
 """

@@ -48,7 +48,8 @@ def main(arguments=None):
         parser.error("nothing was asked; --help lists what can be")
     if not os.path.exists(os.path.join(LIBRARY, "libplue_session.so")):
         print(
-            f"plue-session-config: there is no library in {LIBRARY}. Build it (make library) or install the package (pip install .).",
+            f"plue-session-config: there is no library in {LIBRARY}. "
+            "Build it (make library) or install the package (pip install .).",
             file=sys.stderr,
         )
         return 1

@@ -71,8 +71,7 @@ class Runtime:
         self.remote = self.settings.backend.kind == "opencode"
         #: how old a snapshot may be to be shown without asking the server, ns; -1: any
         self.cache_ttl_ns = self.settings.cache_ttl_ms * 1_000_000 if self.remote else -1
-        self.sync, self._server, self._closing = NoServer(), None, False
-        self.log = None
+        self.sync, self._half, self._server, self.log, self._closing = NoServer(), None, None, None, False
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
@@ -119,7 +118,7 @@ class Runtime:
             return
         self._closing = True
         self.calls.close()
-        self.sync.end()
+        self._half.sync.end()
         self._server.end()
 
     def close(self):
@@ -129,7 +128,7 @@ class Runtime:
             self.hang_up()
             if self._closing:
                 self._server.close(CLOSING)
-                self.sync.join(0.1)
+                self._half.sync.join(0.1)
         finally:  # whatever the server's end met
             try:
                 self.store.close()
@@ -138,7 +137,7 @@ class Runtime:
                     self.log.close()
 
     def app_info(self):
-        """Describe the running library as JSON text (c-api.md, plue_get_app_info)."""
+        """Describe the running library as JSON text, for plue_get_app_info()."""
         import sys
 
         return dumps(
@@ -167,7 +166,7 @@ class Runtime:
         self._server = server = Server(
             self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
         )
-        half = RemoteHalf(
+        self._half = half = RemoteHalf(
             server,
             self.writer,
             self.store,
@@ -179,7 +178,8 @@ class Runtime:
             now_ms,
             __version__,
         )
-        self.sync, self.refreshed = half.sync, half.mirror.last_refreshed
+        self.sync = half.sync  # type: ignore[assignment]
+        self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)
         self.executor = Executor(self.writer, half.link)
         self.sessions = RemoteSessions(half.backend(self.sharing))
@@ -222,7 +222,7 @@ class Runtime:
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
         if self.remote:
-            self.sync.begin(self._away)
+            self._half.sync.begin(self._away)
 
     def _tell_state(self, connected, reason):
         self._tell(
@@ -237,7 +237,8 @@ class Runtime:
         store_id = self.store.store_id
         return (
             f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
-            f'"requestedCursor":"{cursors.render(store_id, after, None)}","latestCursor":"{cursors.render(store_id, last, None)}",'
+            f'"requestedCursor":"{cursors.render(store_id, after, None)}",'
+            f'"latestCursor":"{cursors.render(store_id, last, None)}",'
             f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}'
         )
 

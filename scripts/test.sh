@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run every test with coverage, also inside the interpreters that C hosts embed; then say what is proven.
+# Check form and types. Run every test with coverage, also inside the interpreters that C hosts embed; then say what is proven.
 #     scripts/test.sh [pytest arguments]
 set -u
 
@@ -12,6 +12,8 @@ export PLUE_TREE
 rm -rf build/coverage build/proven.json build/proven-after.json
 mkdir -p build/coverage
 
+scripts/lint.sh || failed="lint"
+
 # One worker per processor, up to four: more would wait for the disk. A worker that dies, or that is stuck in a test for five
 # minutes and then ended, ends the run.
 workers=$(nproc)
@@ -21,7 +23,7 @@ fi
 set -- -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true "$@"
 
 PLUE_COVERAGE_HOOK="$PLUE_COVERAGE_HOOK" COVERAGE_PROCESS_START="$COVERAGE_PROCESS_START" PLUE_PROVEN="$PLUE_PROVEN" \
-    "$python" -m pytest "$@" || failed="the tests"
+    "$python" -m pytest "$@" || failed="${failed:+$failed, }the tests"
 # Whoever was killed has left half a file, or none: combine says so and takes the others.
 "$python" -m coverage combine --quiet --rcfile=tests/coverage.ini build/coverage
 "$python" -m coverage report --rcfile=tests/coverage.ini

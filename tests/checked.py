@@ -33,7 +33,9 @@ class Checked:
         def call(*given, **more):
             texts = list(given[session:])
             texts += [None] * (len(taken) - len(texts))
-            checked = [crossing.check(text, parameter) for text, (parameter, crossing) in zip(texts, taken)]
+            checked = [
+                crossing.check(text, parameter) for text, (parameter, crossing) in zip(texts, taken, strict=False)
+            ]
             return self._perform(method(*given[:session], *checked, *texts[len(taken) :], **more))
 
         return call

@@ -76,7 +76,7 @@ class FakeServer:
         self.asked.append(("follow",))
 
     def where(self):
-        return {"url": "http://twin"}
+        return {"url": "http://fake"}
 
     def begin(self):
         self.asked.append(("begin",))

@@ -316,7 +316,7 @@ class Model(RuleBasedStateMachine):
             peer.session_destroy(handle[0])
             handle[2] = False
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
     def same(self, info, session_id):
         model = self.sessions[session_id]
         shown = {
@@ -339,7 +339,7 @@ class Model(RuleBasedStateMachine):
         assert info["time"]["created"] <= info["time"]["updated"]
 
     @rule(pick=picks)
-    def look(self, pick):
+    def show(self, pick):
         peer, handle = self.pick(pick)
         if not handle:
             return
@@ -425,9 +425,8 @@ class Model(RuleBasedStateMachine):
 
     @staticmethod
     def next_event(peer):
-        answer = peer.start("event_poll", wait=False)
-        answer.at
-        return json.loads(answer._reply["value"]) if answer._reply["value"] else None
+        event = peer.event_poll()
+        return json.loads(event) if event else None
 
     @rule(pick=picks)
     def restart(self, pick):

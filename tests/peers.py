@@ -36,6 +36,10 @@ class Answer:
         self._arrived.set()
 
     @property
+    def is_there(self):
+        return self._arrived.is_set()
+
+    @property
     def at(self):
         assert self._arrived.wait(PATIENCE), "no answer"
         assert self._reply is not None, "the process died"

@@ -1,4 +1,4 @@
-"""A Publisher twin that remembers what it was told, for tests."""
+"""A Publisher that remembers what it was told, for tests."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The services with a server, as the runtime builds them, over twins: what their unit tests act in."""
+"""The services with a server, as the runtime builds them, over a fake server: what their unit tests act in."""
 
 import json
 import queue
@@ -66,12 +66,12 @@ class Waited:
 
 
 class RemoteWorld:
-    """The services over a server twin whose events come at once, or by hand (`deliver`) after `hold_back`."""
+    """The services over a fake server whose events come at once, or by hand (`deliver`) after `hold_back`."""
 
     def __init__(self, settings=None, store=None, server=None):
         self.settings = config.load(
             json.dumps(
-                {"backend": {"kind": "opencode", "url": "http://twin", "directory": "/tmp"}, **(settings or {})}
+                {"backend": {"kind": "opencode", "url": "http://fake", "directory": "/tmp"}, **(settings or {})}
             ),
             {},
         )

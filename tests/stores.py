@@ -1,12 +1,15 @@
 """Helpers of the tests of the SQLite store: an open one, sessions to put into it, and other processes."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Session
 
@@ -30,6 +33,46 @@ def opened(folder):
     yield open_store
     for each in stores:
         each.close()
+
+
+class Tapped:
+    """A connection to a store. A test may have `answer(sql, values)` carry out statements instead."""
+
+    def __init__(self, connection, others=()):
+        self._connection, self._others, self.answer = connection, others, connection.execute
+
+    def close(self):
+        if self in self._others:
+            self._others.remove(self)
+        self._connection.close()
+
+    def execute(self, sql, values=()):
+        return self.answer(sql, values)
+
+    def cursor(self):
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """The open connections of the stores that are opened from now on, as a list."""
+    made, connect = [], files.connect
+
+    def tapped(*given, **more):
+        made.append(Tapped(connect(*given, **more), made))
+        return made[-1]
+
+    monkeypatch.setattr(files, "connect", tapped)
+    return made
+
+
+def execute(store, sql, values=()):
+    """Return the rows that a statement gives on a connection of its own."""
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        return connection.execute(sql, values).fetchall()
 
 
 def session(number, **fields):

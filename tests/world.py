@@ -1,4 +1,4 @@
-"""The services as the runtime builds them, over twins: what their tests act in."""
+"""The services as the runtime builds them, over stores and keys in memory: what their tests act in."""
 
 import json
 
@@ -28,7 +28,8 @@ class World:
         self.store = store or MemoryStore("embedded")
         self.told = RecordingPublisher()
         self.writer = Writer(self.store, self.told, lambda: self.now)
-        sharing = Sharing(self.store, keys or ShareKeyMemory(), lambda: self.now, self.settings)
+        self.keys = keys or ShareKeyMemory()
+        sharing = Sharing(self.store, self.keys, lambda: self.now, self.settings)
         sessions = Sessions(Backend(self.store, self.writer, sharing, self.settings, "0.1.0"))
         self.sessions, self.sharing = Checked(sessions, self.perform), Checked(sharing, self.perform)
 

@@ -117,7 +117,7 @@ class Boundary:
         self.held = Held(ffi, lib, self.guarded)
         self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
         self.exports = [Export(body, ffi, self.held) for body, attributes in TABLE.values() if attributes["executor"]]
-        threads.make = self.start_thread
+        threads.make = self.start_thread  # type: ignore[assignment]
         self.serve = executors.table(lib)
 
     def run(self, executor, generation):

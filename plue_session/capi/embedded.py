@@ -20,14 +20,14 @@ def begin():
 
             spec = PathFinder.find_spec("plue_session", [root])
             if spec is None:
-                raise ImportError("there is no package plue_session in %s" % root)
+                raise ImportError(f"there is no package plue_session in {root}")
             _load(spec)
         from plue_session.capi import boundary as module
 
         place = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(module.__file__))))
         if os.path.realpath(place) != os.path.realpath(root):
             raise RuntimeError(
-                "this process has loaded plue_session from %s, the library belongs to the one in %s" % (place, root)
+                f"this process has loaded plue_session from {place}, the library belongs to the one in {root}"
             )
         return module.Boundary(ffi, lib)
 
@@ -41,8 +41,8 @@ def begin():
         except BaseException as error:
             lib.core__boot_failed(
                 (
-                    "the library's Python half cannot be loaded: %s: %s. Install the package again (pip install plue-session)."
-                    % (type(error).__name__, error)
+                    f"the library's Python half cannot be loaded: {type(error).__name__}: {error}. "
+                    "Install the package again (pip install plue-session)."
                 ).encode("utf-8", "replace")
             )
             return -1

@@ -43,7 +43,7 @@ class Function:
         if self.result.room:
             self.parameters.append(("data", self.result.room))
         self.prose, self.fields = _split(inspect.getdoc(function))
-        self.takes = self.fields.pop("takes", TIMES[self.time])
+        self.takes = self.fields.pop("takes", TIMES[attributes["time"]])
         documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
         documented.difference_update(re.findall(r"\w+", self.prototype()))
         if documented:
@@ -99,8 +99,8 @@ def header():
     )
     for error in ERRORS:
         retry = " Retryable." if error.retryable else ""
-        name, number = f"PLUE_ERROR_{error.name}", f"({error.number})"
-        out.append(f"#define {name:<32} {number:<5} /* {error.about}{retry} */")
+        name, value = f"PLUE_ERROR_{error.name}", f"({error.number})"
+        out.append(f"#define {name:<32} {value:<5} /* {error.about}{retry} */")
     out.append("\n/* Events, by number; see the section Events. Append-only. */")
     for number, name in enumerate(EVENTS):
         out.append(f"#define PLUE_EVENT_{name.upper().replace('.', '_')} {number}")

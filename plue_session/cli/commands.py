@@ -22,7 +22,8 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     if sys.stdout is None:  # it was closed
         sys.stdout = open(os.devnull, "w")
-    sys.stdout.reconfigure(errors="backslashreplace")  # titles may hold what the terminal's encoding does not
+    # Titles may hold what the terminal's encoding does not.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = options.run(options)
         sys.stdout.flush()

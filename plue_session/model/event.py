@@ -15,7 +15,7 @@ class LogRow(Record):
     tail: str  # what follows the `sequence` value, beginning with a comma: `,"timestamp":…,"data":{…}}`
 
 
-#: Event kinds by number (c-api.md, section 4). Append only.
+#: Event kinds by number: they are part of the ABI. Append only.
 EVENTS = (
     "session.created",
     "session.updated",

@@ -53,7 +53,7 @@ class Record(metaclass=Table):
         parameters = [f"{each.name}={each.default!r}" for each in self.FIELDS]
         statements = [f"self.{each.name} = {_TAKEN.get(each.kind, '{}').format(each.name)}" for each in self.FIELDS]
         exec(f"def __init__(self, {', '.join(parameters)}): {'; '.join(statements)}", {}, scope)
-        made.__init__ = scope["__init__"]
+        made.__init__ = scope["__init__"]  # type: ignore[method-assign]
         made.__init__(self, *values, **given)
 
     def copy(self):

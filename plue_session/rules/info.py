@@ -1,4 +1,4 @@
-"""The info JSON of a session (c-api.md, section 3): what handles, lists, queries and events' readers see."""
+"""The info JSON of a session, as plue_session_get_info() describes it: what handles, lists, queries and events show."""
 
 from plue_session.rules.jsontext import quote
 

@@ -1,6 +1,6 @@
 """JSON at the edge: parsed once, with exact errors, and written once."""
 
-from _json import encode_basestring as quote  # noqa: F401  (quote is part of this module)
+from _json import encode_basestring as quote
 from _json import make_encoder, make_scanner
 
 from plue_session.errors import InvalidParam, JsonParse
@@ -43,7 +43,7 @@ class _Reading:
     parse_float, parse_int, parse_constant = staticmethod(_float), int, staticmethod(_constant)
 
 
-_scan = make_scanner(_Reading())
+_scan = make_scanner(_Reading())  # type: ignore[arg-type]
 
 
 def loads(text):
@@ -79,7 +79,7 @@ def parse(text, what):
             raise InvalidParam(
                 f"{what} holds a number of too many digits", "Use a number that fits a double, or a string."
             ) from None
-        raise JsonParse(f"{what} is not JSON: {error.msg} at character {error.pos}", remedy) from None
+        raise JsonParse(f"{what} is not JSON: {error.msg} at character {error.pos}", remedy) from None  # type: ignore[attr-defined]
     except RecursionError:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.") from None
     if text[end:].strip(_BLANK):

@@ -45,7 +45,7 @@ class Parser:
         return self._bulk(chunk)
 
     def _bulk(self, chunk):
-        """Cut many one-line events with one split: twice as fast as line by line (facts-storage.md, section 4)."""
+        """Cut many one-line events with one split: twice as fast as line by line."""
         events, start = [], 0
         if self._line or self._data or self._skipping:  # finish the event that the last chunk began
             if not self._line and chunk.startswith(b"\n"):

@@ -59,8 +59,8 @@ class Calls:
         with self._changed:
             self._closed = True
             running = list(self._running)
-        for call in running:
-            call.cancel.set(_closed())
+        for each in running:
+            each.cancel.set(_closed())
 
     # -- aborts --------------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
@@ -94,11 +94,12 @@ class Calls:
         return session_id in self._aborting
 
     def _interrupt(self, session_id, blocked):
-        for call in blocked:
-            if call in self._running:
-                call.cancel.set(
+        for each in blocked:
+            if each in self._running:
+                each.cancel.set(
                     errors.Aborted(
-                        "plue_session_abort() interrupted it; whether it took effect will be seen in the session's state",
+                        "plue_session_abort() interrupted it; whether it took effect will be seen in the "
+                        "session's state",
                         "Make the call again if it is still wanted.",
                         session=session_id,
                     )

@@ -12,6 +12,10 @@ from plue_session.services.operations.end import Abort, Delete
 from plue_session.services.operations.share import Share, Unshare
 from plue_session.services.operations.update import Initialize, Update
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.services.backend import Backend
+
 #: More sessions than a store has.
 EVERYTHING = 1 << 40
 
@@ -19,7 +23,7 @@ EVERYTHING = 1 << 40
 class Sessions:
     """The sessions of one backend. Thread-safe."""
 
-    def __init__(self, on):
+    def __init__(self, on: "Backend"):
         self._on, self._store = on, on.store
 
     # -- changing ------------------------------------------------------------------------------------------------------
@@ -40,7 +44,8 @@ class Sessions:
         return Update(self._on, session_id, {"title": title})
 
     def update(self, session_id, patch):
-        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes nothing."""
+        """Apply a patch (rules/patches.py); `CONFLICT` when its `base` no longer holds. An empty one changes
+        nothing."""
         return Update(self._on, session_id, patch)
 
     def initialize(self, session_id, provider_id, model_id):
@@ -110,9 +115,9 @@ class Sessions:
         """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as
         for `list`."""
         infos, after = self._store.page(query)
-        infos = infos if shown is None else map(shown, infos)
+        texts = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
-        return f'{{"sessions":[{",".join(infos)}]{following}}}'
+        return f'{{"sessions":[{",".join(texts)}]{following}}}'
 
     def count(self, query):
         """Return how many sessions match; takes what `query` takes, of which sort, limit and cursor do not matter."""

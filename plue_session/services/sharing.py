@@ -7,6 +7,10 @@ from plue_session.model import Share
 from plue_session.rules import shares
 from plue_session.rules.jsontext import dumps
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import ShareKey, Store
+
 #: Stands in for a share that does not exist, so that a refusal costs the same work.
 _NO_SHARE = "A" * 22
 
@@ -14,7 +18,7 @@ _NO_SHARE = "A" * 22
 class Sharing:
     """Shares of one store's sessions. `keys` is the share key port: `load()` returns its 32 bytes. Thread-safe."""
 
-    def __init__(self, store, keys, clock, settings):
+    def __init__(self, store: "Store", keys: "ShareKey", clock, settings):
         self._store = store
         self._keys = keys
         self._clock = clock

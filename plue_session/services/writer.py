@@ -15,6 +15,10 @@ from plue_session.primitives import allocate_lock
 from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Publisher, Store
+
 #: Changes that one group has at most.
 GROUP = 256
 #: Rows read from the log at a time when another process has written, and characters of them after which no more is.
@@ -66,7 +70,9 @@ class Writer:
     of its own then leaves to that one what others have queued meanwhile.
     """
 
-    def __init__(self, store, publisher, clock, replay_limit=2048, replay_age_ms=120_000, wake=None):
+    def __init__(
+        self, store: "Store", publisher: "Publisher", clock, replay_limit=2048, replay_age_ms=120_000, wake=None
+    ):
         self.store = store
         self.publisher = publisher
         self.clock = clock
@@ -287,7 +293,7 @@ class Writer:
 class Transaction:
     """What a change works with: the store's writer side, the time, and the events that tell of it."""
 
-    def __init__(self, writer, effects, log_id):
+    def __init__(self, writer: Writer, effects, log_id):
         self.store = writer.store
         self.effects = effects
         self.log_id = log_id

@@ -151,7 +151,7 @@ def test_rows_of_a_clock_that_was_ahead_keep_no_others(store):
 
 
 @pytest.mark.requirement("L-172")
-def test_rows_that_are_young_stay_however_often_it_is_looked(store):
+def test_rows_that_are_young_stay_however_often_the_log_is_trimmed(store):
     with transaction(store):
         for number in range(1, 41):
             store.append(LogRow(number, "a", 1, 150, ","))

@@ -195,7 +195,7 @@ def test_what_was_written_is_counted_and_what_was_read_is_not(store):
 
 
 @pytest.mark.requirement("A-015")
-def test_text_is_looked_for_in_the_title_and_in_the_description_but_not_across_them(store):
+def test_text_is_searched_in_the_title_and_in_the_description_but_not_across_them(store):
     store.begin()
     number = store.next_number(10)
     store.insert(session(number, title="a", description="b"))

@@ -26,7 +26,8 @@ class Shell:
         if before:
             start = [
                 "-c",
-                f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, server, show\n{before}\n"
+                f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, server, show\n"
+                f"{before}\n"
                 "sys.exit(commands.main())",
             ]
         return [sys.executable, *start, *arguments, *(["--data-dir", self.store] if arguments[0][0] != "-" else [])]

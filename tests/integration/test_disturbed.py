@@ -66,13 +66,13 @@ def test_changes_that_are_refused_together_name_each_its_own_session(disturbed, 
 
 
 # -- a executor's housekeeping -----------------------------------------------------------------------------------------
-def test_a_folder_that_can_no_longer_be_looked_at_ends_no_writer(disturbed, tmp_path):
+def test_a_folder_that_can_no_longer_be_read_ends_no_writer(disturbed, tmp_path):
     (tmp_path / "above").mkdir(mode=0o700)
     (tmp_path / "above" / "store").mkdir(mode=0o700)
     host(disturbed, "shut-out", tmp_path / "above" / "store", tmp_path / "above")
 
 
-def test_no_defect_in_what_is_done_beside_a_change_ends_a_lane(plain, tmp_path, folder):
+def test_no_defect_in_what_is_done_beside_a_change_ends_an_executor(plain, tmp_path, folder):
     faulty = copy.copy(plain)
     faulty.root = tmp_path / "faulty"
     shutil.copytree(plain.root / "plue_session", faulty.root / "plue_session")

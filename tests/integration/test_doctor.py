@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 
 import pytest
 
@@ -119,7 +118,7 @@ def test_doctor_tells_old_from_new(shell, kept, folder):
     )
 
 
-def test_doctor_without_a_file_to_look_at(shell, tmp_path):
+def test_doctor_without_a_file_to_check(shell, tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text('{"store": "memory"}')
     assert "store" not in findings(shell, 0, env={"PLUE_SESSION_CONFIG": str(settings)})
@@ -127,7 +126,8 @@ def test_doctor_without_a_file_to_look_at(shell, tmp_path):
 
 
 def test_doctor_says_why_the_library_does_not_start(shell):
-    before = "def refuse(**config): raise host.Failure('plue_init: no Python 3.9 runtime. Install it.')\ndoctor.Host = refuse"
+    before = "def refuse(**config): raise host.Failure('plue_init: no Python 3.9 runtime. Install it.')\n"
+    before += "doctor.Host = refuse"
     assert findings(shell, 1, before=before)["start"]["text"].startswith("plue_init: no Python")
 
 

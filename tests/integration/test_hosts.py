@@ -14,7 +14,7 @@ HOSTS = Path(__file__).parent / "hosts"
 OTHERS = [
     path
     for path in (Path.home() / ".pyenv" / "versions").glob("3.1*/bin/python3")
-    if not path.parts[-3].startswith("%d.%d." % sys.version_info[:2])
+    if not path.parts[-3].startswith("{}.{}.".format(*sys.version_info))
 ]
 
 
@@ -95,7 +95,8 @@ def test_another_python_gets_a_clean_error(plain, folder, python):
     said = json.loads(done.out)
     assert said["code"] == -26 and said["alive"] == 45 and said["interruptible"]
     assert (
-        "%d.%d" % sys.version_info[:2] in said["error"] and ".".join(python.parts[-3].split(".")[:2]) in said["error"]
+        "{}.{}".format(*sys.version_info) in said["error"]
+        and ".".join(python.parts[-3].split(".")[:2]) in said["error"]
     )
     assert done.err == ""
 
@@ -144,7 +145,8 @@ from plue_session.prototypes import ERRORS, load
 first, second = load(), load(os.path.join(os.path.dirname(sys.argv[1]), "libplue_session.so"))
 assert first.plue_init(b'{"store":"memory"}') == 0, first.plue_get_last_error()
 assert second.plue_init(b'{"store":"memory"}') == -1
-assert ERRORS[second.plue_get_last_error_code()] == "RUNTIME" and b"libplue_session.so.0" in second.plue_get_last_error()
+assert ERRORS[second.plue_get_last_error_code()] == "RUNTIME"
+assert b"libplue_session.so.0" in second.plue_get_last_error()
 first.plue_shutdown()
 assert second.plue_init(b'{"store":"memory"}') == 0, second.plue_get_last_error()
 second.plue_shutdown()

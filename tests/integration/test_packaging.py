@@ -120,7 +120,7 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
 
 @pytest.fixture(scope="session")
 def links(installed, tmp_path_factory):
-    """The mission's example, linked in each of the three ways; in a folder of its own."""
+    """The smallest useful program, linked in each of the three ways; in a folder of its own."""
     folder = tmp_path_factory.mktemp("links")
     shutil.copy(support.ROOT / "examples" / "first.c", folder)
     env = clean(PATH=f"{installed}:{os.environ['PATH']}")

@@ -19,7 +19,7 @@ HOSTS = Path(__file__).parent / "hosts"
 
 @contextlib.contextmanager
 def locked(folder):
-    """Somebody has the turn to write and does not give it back, as a stopped process would."""
+    """Somebody holds the write lock and does not let go of it, as a stopped process would."""
     with open(folder / "sessions.lock", "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield lambda: fcntl.flock(file, fcntl.LOCK_UN)
@@ -61,14 +61,15 @@ def test_changes_reach_snapshots_and_callbacks_of_the_other_process(plain, folde
             assert other.info(theirs)["title"] == title  # a callback never hears of what the snapshot does not show
             delays.append(at - done.at)
         for number in range(20):
-            done = one.start("session_update", mine, '{"description":"%d"}' % number, wait=False)
+            done = one.start("session_update", mine, f'{{"description":"{number}"}}', wait=False)
             done.result()
-            eventually(lambda: other.info(theirs).get("description") == str(number))
+            eventually(lambda number=number: other.info(theirs).get("description") == str(number))
             snapshots.append(time.monotonic() - done.at)
         delay, worst, snapshot = statistics.median(delays), max(delays), statistics.median(snapshots)
         record_property(
             "To the other process",
-            f"callback median {delay * 1000:.1f} ms, worst {worst * 1000:.1f} ms; snapshot median {snapshot * 1000:.1f} ms",
+            f"callback median {delay * 1000:.1f} ms, worst {worst * 1000:.1f} ms; "
+            f"snapshot median {snapshot * 1000:.1f} ms",
         )
         assert delay < 0.05 and snapshot < 0.05 and worst < 2
 
@@ -105,7 +106,8 @@ def test_an_info_that_is_not_utf8_is_never_handed_out(plain, folder):
             one.session_create(None)
         with sqlite3.connect(folder / "sessions.db") as connection:
             connection.execute(
-                "UPDATE session SET info = CAST(replace(CAST(info AS BLOB), CAST('Untitled' AS BLOB), x'556e74ff746c6564') AS TEXT) "
+                "UPDATE session SET info = CAST(replace(CAST(info AS BLOB), CAST('Untitled' AS BLOB), "
+                "x'556e74ff746c6564') AS TEXT) "
                 "WHERE number = (SELECT max(number) FROM session)"
             )
         connection.close()
@@ -122,7 +124,7 @@ def test_delete_reaches_the_other_process(plain, folder):
         other.subscribe()
         one.session_delete(parent)
         for handle in handles:
-            eventually(lambda: not_found(lambda: other.session_peek_info(handle)), seconds=2)
+            eventually(lambda handle=handle: not_found(lambda: other.session_peek_info(handle)), seconds=2)
         heard = [event for event in (other.event()[0] for _ in range(2)) if event["type"] != "session.created"]
         heard += [other.event()[0] for _ in range(2 - len(heard))]
         assert [event["type"] for event in heard] == ["session.deleted"] * 2
@@ -181,7 +183,7 @@ def test_processes_that_share_a_session_at_once_make_one_share(plain, folder):
         peers = [stack.enter_context(Peer(plain, folder)) for _ in range(3)]
         session_id = peers[0].session_get_id(peers[0].session_create(None))
         handles = [peer.session_open(session_id) for peer in peers]
-        answers = [peer.start("session_create_share", handle) for peer, handle in zip(peers, handles)]
+        answers = [peer.start("session_create_share", handle) for peer, handle in zip(peers, handles, strict=True)]
         shares = [json.loads(answer.result()) for answer in answers]
         assert shares == [shares[0]] * 3
         for peer in peers:
@@ -199,8 +201,8 @@ def test_locked_store_makes_writers_busy_and_readers_none(plain, folder):
                 peer.start("session_create", None),
                 peer.start("session_delete", session),
             ]
-            while any(answer._reply is None for answer in blocked):
-                # Reading needs no turn: not even when queues are behind and want their refill.
+            while not all(answer.is_there for answer in blocked):
+                # Reading needs no lock: not even when queues are behind and want their refill.
                 at = time.monotonic()
                 assert (
                     len(peer.list()) == 1
@@ -241,9 +243,8 @@ def test_overflown_queue_is_refilled_while_the_store_is_locked(plain, folder):
 
 
 def poll(peer):
-    answer = peer.start("event_poll", wait=False)
-    answer.at
-    return json.loads(answer._reply["value"]) if answer._reply["value"] else None
+    event = peer.event_poll()
+    return json.loads(event) if event else None
 
 
 def test_bad_json_is_refused_at_once_whoever_holds_the_store(plain, folder):
@@ -325,7 +326,7 @@ def test_shutdown_frees_blocked_calls_and_all_works_again(plain, folder):
             for answer in blocked:
                 assert answer.failure().code == "CLOSED" and answer.at - begun < 7
             assert stopping.at - begun < 7.5
-            # Opening needs no turn when there is a store already.
+            # Opening needs no lock when there is a store already.
             peer.init(peer.config)
             assert len(peer.list()) == 1
             late = peer.start("session_create", None)

@@ -27,7 +27,7 @@ def host(plain, name, folder, *arguments, timeout=60):
 
 
 @pytest.mark.requirement("X-023")
-def test_a_host_may_look_at_capsules(plain, folder):
+def test_a_host_may_inspect_capsules(plain, folder):
     assert host(plain, "capsule_host", folder) == "started\n"
 
 

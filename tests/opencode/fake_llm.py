@@ -46,12 +46,13 @@ class _Handler(BaseHTTPRequestHandler):
         text = next((text for role, text in reversed(said) if role == "user"), "")
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
         if is_title:
-            return self.stream(["A ", "title"], {}, None)
-        if "status" in order:
-            return self.refuse(int(order["status"]))
-        if "bash" in order and request["messages"][-1]["role"] == "user":
-            return self.call("bash", {"command": order["bash"], "description": "As told"})
-        self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
+            self.stream(["A ", "title"], {}, None)
+        elif "status" in order:
+            self.refuse(int(order["status"]))
+        elif "bash" in order and request["messages"][-1]["role"] == "user":
+            self.call("bash", {"command": order["bash"], "description": "As told"})
+        else:
+            self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
 
     def call(self, name, arguments):
         self.send_response(200)

@@ -26,9 +26,8 @@ FOLDER = ROOT / ".tools" / "opencode"
 GUARD = ROOT / "plue_session" / "adapters" / "child" / "guard.c"
 
 #: What keeps a server from doing what no test is about: downloads, other tools' configuration, language servers.
-QUIET = {
-    name: "1"
-    for name in (
+QUIET = dict.fromkeys(
+    (
         "OPENCODE_DISABLE_SHARE",
         "OPENCODE_DISABLE_LSP_DOWNLOAD",
         "OPENCODE_DISABLE_DEFAULT_PLUGINS",
@@ -37,8 +36,9 @@ QUIET = {
         "OPENCODE_DISABLE_PROJECT_CONFIG",
         "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
         "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER",
-    )
-}
+    ),
+    "1",
+)
 
 
 def install():
@@ -184,6 +184,11 @@ def client(server, repository, heard):
 @pytest.fixture(scope="session")
 def turns(client, heard):
     return Turns(client, heard)
+
+
+def permissions(client, directory=None):
+    """Return what tools wait for leave to do. The library never asks that, so there is no public call."""
+    return client._call("GET", "/permission", directory, soon(), None)
 
 
 def soon(seconds=10.0):

@@ -55,6 +55,12 @@ class Stub:
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
+    def refuse(self):
+        """Take no connection from now on."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
     def _listen(self):
         while True:
             try:

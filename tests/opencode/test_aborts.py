@@ -9,7 +9,7 @@ from plue_session import errors
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.turns import Turns
-from tests.opencode.fixtures import soon
+from tests.opencode.fixtures import permissions, soon
 from tests.opencode.stub import Stub, reply
 from tests.opencode.test_turns import answers, finished, prompt
 
@@ -120,11 +120,7 @@ def test_a_permission_that_a_later_turn_asks_for_is_left_to_be_answered(client, 
 
 
 def asked(client, session):
-    return [
-        each["id"]
-        for each in client._call("GET", "/permission", session.directory, soon(), None)
-        if each["sessionID"] == session.id
-    ]
+    return [each["id"] for each in permissions(client, session.directory) if each["sessionID"] == session.id]
 
 
 class Faulty:

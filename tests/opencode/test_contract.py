@@ -1,4 +1,4 @@
-"""The Server port: the real one and the twin that the services' tests use do the same."""
+"""The Server port: the real one and the fake one that the services' tests use do the same."""
 
 import queue
 import uuid
@@ -42,13 +42,13 @@ def real(server, repository, told):
     made.close()
 
 
-@pytest.fixture(params=["real", "twin"])
+@pytest.fixture(params=["real", "fake"])
 def either(request, real, told):
     if request.param == "real":
         return real
-    twin = FakeServer()
-    twin.tell = told.put
-    return twin
+    fake = FakeServer()
+    fake.tell = told.put
+    return fake
 
 
 def create(server, **fields):

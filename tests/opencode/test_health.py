@@ -77,7 +77,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
     ],
     ids=["103", "gzip"],
 )
-def test_what_calls_understand_is_understood_where_a_server_is_looked_for(stub, answer):
+def test_what_calls_understand_is_understood_by_the_probe(stub, answer):
     stub.well, stub.default = False, lambda method, target: answer
     assert health.probe(stub.url, {}, 5) == ""
 
@@ -98,7 +98,8 @@ try:
         taken.append(os.open("/dev/null", os.O_RDONLY))
 except OSError:
     pass
-for ask in (lambda: transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)), lambda: health.probe({url!r}, {{}}, 10),
+for ask in (lambda: transport.send("GET", "/x", {{}}, None, Call(time.monotonic() + 10)),
+            lambda: health.probe({url!r}, {{}}, 10),
             lambda: health.Waiting({{}}).wait({url!r}, time.monotonic() + 10)):
     try:
         ask()

@@ -59,8 +59,7 @@ def test_of_a_session_that_was_deleted_or_never_was_there_is_nothing(client, his
 def test_sessions_of_other_directories_are_told_if_they_are_named_and_left_out_if_not(client, history, tmp_path):
     there, unnamed = make(client, directory=str(tmp_path), title="There"), make(client, directory=str(tmp_path))
     assert told(history.read({there.id: -1}, soon())[there.id]) == [(0, "created", "There")]
-    reply = client._exchange("POST", "/sync/history", None, {}, {unnamed.id: module.NOTHING}, soon(), None, True)
-    assert unnamed.id.encode() not in reply.body[:]
+    assert unnamed.id.encode() not in ask(client, {unnamed.id: module.NOTHING}).body[:]
 
 
 @pytest.mark.requirement("O-078")
@@ -80,7 +79,12 @@ def test_a_turn_is_numbered_without_a_hole(client, history, turns, model):
 @pytest.mark.requirement("O-078")
 def test_a_server_takes_as_many_names_as_are_asked_for(client):
     names = {f"ses_{number:026d}": module.NOTHING for number in range(module.NAMES)}
-    assert client._exchange("POST", "/sync/history", None, {}, names, soon(30), None, True).status == 200
+    assert ask(client, names).status == 200
+
+
+def ask(client, known):
+    """Return what the server answers to the question that `History` asks, whole, which it does not give away."""
+    return client._exchange("POST", "/sync/history", None, {}, known, soon(30), None, True)
 
 
 # -- others ------------------------------------------------------------------------------------------------------------

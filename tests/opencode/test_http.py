@@ -99,7 +99,7 @@ def test_a_request_that_waits_for_a_connection_gets_the_one_that_another_caller_
     stub.asked.get(timeout=5)
     threads[1].start()
     until = time.monotonic() + 5
-    while not transport._waiting:
+    while not transport._waiting:  # a call that waits for a connection has nothing else to show
         assert time.monotonic() < until
         time.sleep(0.001)
     arrived.set()
@@ -250,9 +250,8 @@ def test_a_change_that_may_be_sent_twice_is_not_when_its_time_is_up_and_says_tha
 
 @pytest.mark.requirement("O-065")
 def test_a_change_whose_second_attempt_is_refused_was_sent_all_the_same(stub, transport):
-    stub.answers += [reply(200), lambda connection: (stub._listener.close(), stub.hang_up()(connection))]
+    stub.answers += [reply(200), lambda connection: (stub.refuse(), stub.hang_up()(connection))]
     get(transport)
-    stub._listener.shutdown(socket.SHUT_RDWR)
     with pytest.raises(errors.Connection, match="cannot be reached .*; whether it took effect is not known") as caught:
         transport.send("PATCH", "/x", {}, b"{}", within(5), resend=True)
     assert caught.value.details == {"sent": True}
@@ -525,7 +524,7 @@ def test_a_closed_transport_has_closed_its_connections_without_the_collectors_he
     before, _ = open_sockets(stub), gc.disable()
     try:
         get(transport)
-        assert len(open_sockets(stub) - before) == 2  # with the twin that cuts it
+        assert len(open_sockets(stub) - before) == 2  # with its copy, which cuts it
         transport.close()
         assert not open_sockets(stub) - before
     finally:

@@ -53,7 +53,7 @@ def test_a_create_that_did_not_happen_fails_and_is_not_sent_again(stub, client):
 
 @pytest.mark.requirement("P-176")
 @pytest.mark.parametrize("answer", [reply(500), PAGE, reply(200, b"[")], ids=["bare 500", "page", "cut"])
-def test_a_lost_create_stays_lost_whatever_looking_for_it_meets(stub, client, answer):
+def test_a_lost_create_stays_lost_whatever_its_search_meets(stub, client, answer):
     stub.answers.append(stub.hang_up())
     stub.default = lambda method, target: answer
     with pytest.raises(errors.Connection) as caught:
@@ -69,7 +69,7 @@ def test_a_delete_while_the_server_is_being_restarted_says_so():
         Client(locate, "/").delete("ses_a", soon(1))
 
 
-def test_a_lost_create_is_looked_for_until_the_server_is_back(stub, client):
+def test_a_lost_create_is_searched_for_until_the_server_is_back(stub, client):
     stub.answers += [stub.hang_up(), stub.hang_up(), stub.hang_up(), reply(200, [made("tok")])]
     assert client.create("tok", soon()).id == "ses_a"
 
@@ -222,7 +222,7 @@ def test_a_create_whose_answer_is_of_no_use_is_found_by_its_token(stub, client, 
 
 @pytest.mark.requirement("O-012")
 @pytest.mark.parametrize("answer", GARBLED)
-def test_a_change_whose_answer_is_of_no_use_is_looked_for(stub, client, answer):
+def test_a_change_whose_answer_is_of_no_use_is_searched_for(stub, client, answer):
     stub.answers += [answer, reply(200, {**SESSION, "title": "x"})]
     assert client.update("ses_a", soon(), title="x").title == "x"
     stub.answers += [answer, reply(200, SESSION)]

@@ -196,9 +196,8 @@ def test_who_ignores_term_is_killed_within_seven_seconds(guard, tmp_path):
 @pytest.mark.requirement("O-005")
 def test_a_wrapper_takes_what_it_started_with_it_also_from_other_groups(guard, tmp_path):
     script = (
-        "sleep 61 & echo $! >> pids; setsid sleep 62 & setsid sh -c 'echo $$ >> pids; exec sleep 63' & sh -c 'sleep 64 & echo $! >> pids' ; "
-        + LISTENS
-        + "wait"
+        "sleep 61 & echo $! >> pids; setsid sleep 62 & setsid sh -c 'echo $$ >> pids; exec sleep 63' & "
+        "sh -c 'sleep 64 & echo $! >> pids' ; " + LISTENS + "wait"
     )
     owned = fake(script, guard, tmp_path)
     owned.start(soon())
@@ -309,7 +308,7 @@ def test_after_each_kill_of_the_server_calls_work_again_and_nothing_acknowledged
         made.append(client.create(f"kill-{number}", soon(), title="Kept").id)
         pid = server.pid
         os.killpg(pid, signal.SIGKILL)
-        session = eventually(lambda: client.create(f"after-{number}", soon(30)))
+        session = eventually(lambda number=number: client.create(f"after-{number}", soon(30)))
         assert server.pid != pid and not alive(pid)
         assert client.get(made[-1], soon()).title == "Kept"
         made.append(session.id)
@@ -408,7 +407,8 @@ def check(url):
     checks.append(url)
     if len(checks) > 5:
         enough.set()
-owned = process.OwnServer(["sh", "-c", {script!r}, "sh"], {folder!r}, dict(os.environ), {{}}, program={guard!r}, check=check)
+command = ["sh", "-c", {script!r}, "sh"]
+owned = process.OwnServer(command, {folder!r}, dict(os.environ), {{}}, program={guard!r}, check=check)
 owned.start(time.monotonic() + 10)
 pid = owned.pid
 checks.clear()

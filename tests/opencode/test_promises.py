@@ -16,7 +16,7 @@ from plue_session.adapters.opencode.http import Transport
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
 from plue_session.runtime import Runtime
-from tests.opencode.fixtures import soon
+from tests.opencode.fixtures import permissions, soon
 from tests.recording import RecordingPublisher
 from tests.remote_world import On, Waited
 
@@ -132,7 +132,7 @@ def test_after_many_renames_at_once_there_is_one_title_here_and_there(library, c
     threads = [
         threading.Thread(
             target=lambda n=n: [
-                library.do(lambda on: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)
+                library.do(lambda on, i=i: on.sessions.update_title(session, f"{n}-{i}"), session) for i in range(8)
             ]
         )
         for n in range(4)
@@ -150,7 +150,7 @@ def test_what_an_aborted_turn_had_asked_for_is_asked_no_more(library, client):
     session = library.do(lambda on: on.sessions.create()).id
 
     def asked():
-        return [each["sessionID"] for each in client._call("GET", "/permission", None, soon(), None)]
+        return [each["sessionID"] for each in permissions(client)]
 
     prompt(client, session, "[bash=touch asked]")
     eventually(lambda: session in asked(), 30)

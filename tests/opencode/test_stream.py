@@ -41,15 +41,15 @@ CONNECTED = event("server.connected")
 class Follower:
     """What a stream's user sees, in order, as one queue of texts."""
 
-    def __init__(self, url, directory="/d", headers=None, snapshot=None, **more):
+    def __init__(self, url, directory="/d", headers=None, snapshot=None, apply=None, state=None, **more):
         self.seen = queue.Queue()
         self.stream = Stream(
             lambda until, cancel: url() if callable(url) else url,
             directory,
             headers or {},
             snapshot or self.snapshot,
-            self.apply,
-            self.state,
+            apply or self.apply,
+            state or self.state,
             **{"back_off": (0.02, 0.1), **more},
         )
 
@@ -241,9 +241,7 @@ def test_a_defect_of_who_is_called_is_told_and_does_not_end_the_following(stub, 
         follower.seen.put(where)
 
     stub.default = lambda method, target: stub.stall(HEAD + chunk(CONNECTED + idle(1)))
-    follower = Follower(stub.url, **({"snapshot": broken} if where == "snapshot" else {}))
-    if where == "apply":
-        follower.stream._apply = broken
+    follower = Follower(stub.url, **{where: broken})
     with follower:
         follower.until("down UNKNOWN")
         follower.until(where)
@@ -262,8 +260,7 @@ def test_a_defect_in_either_thread_is_no_print_and_does_not_end_the_following(st
             raise defects.pop()
         return stub.url if where == "locate" else follower.state(*told)
 
-    follower = Follower(stub.url)
-    setattr(follower.stream, f"_{where}", broken)
+    follower = Follower(broken) if where == "locate" else Follower(stub.url, state=broken)
     with follower:
         if where == "locate":
             assert follower.next() == "down UNKNOWN"
@@ -420,8 +417,7 @@ def test_what_waits_is_handed_on_together(stub):
         stub.stall()(connection)
 
     stub.answers.append(flood)
-    follower = Follower(stub.url, snapshot=snapshot)
-    follower.stream._apply = groups.put
+    follower = Follower(stub.url, snapshot=snapshot, apply=groups.put)
     with follower:
         told = [groups.get(timeout=5) for _ in range(3)]
     assert [len(group) for group in told] == [128, 128, 44]
@@ -430,9 +426,8 @@ def test_what_waits_is_handed_on_together(stub):
 
 def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):
     heard = queue.Queue()
-    follower = Follower(server.url(soon()), repository, headers(server.username, server.password))
-    follower.stream._apply = lambda changes: [heard.put(change) for change in changes]
-    with follower:
+    given = headers(server.username, server.password)
+    with Follower(server.url(soon()), repository, given, apply=lambda each: list(map(heard.put, each))) as follower:
         assert [follower.next(), follower.next()] == ["snapshot", "up"]
         session = client.create(uuid.uuid4().hex, soon(), title="Heard")
         # `session.created` may come before the reply or after it (O-029).
@@ -460,8 +455,13 @@ def test_after_a_kill_of_the_real_server_the_stream_comes_back(server, client, r
 @pytest.mark.requirement("O-078", "P-123")
 def test_the_real_servers_numbers_have_no_hole_and_the_last_is_what_it_answered(server, client, repository):
     heard, given = queue.Queue(), headers(server.username, server.password)
-    follower = Follower(server.url(soon()), repository, given, sequences=History(client).is_there)
-    follower.stream._apply = lambda changes: [heard.put(change) for change in changes]
+    follower = Follower(
+        server.url(soon()),
+        repository,
+        given,
+        apply=lambda changes: list(map(heard.put, changes)),
+        sequences=History(client).is_there,
+    )
     with follower:
         assert [follower.next(), follower.next()] == ["snapshot", "up"]
         session = client.create(uuid.uuid4().hex, soon(), title="Numbered")

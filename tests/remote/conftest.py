@@ -145,7 +145,7 @@ def title():
 
 
 @pytest.fixture(scope="session")
-def raw(server, repository):  # noqa: F811
+def raw(server, repository):
     """`raw("PATCH", "/session/…", {…})`: another client, that says what it likes; returns `(status, parsed body)`."""
     place = urlsplit(server.url(soon()))
     credentials = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()

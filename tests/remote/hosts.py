@@ -44,6 +44,10 @@ class Answer:
         self._arrived.set()
 
     @property
+    def is_there(self):
+        return self._arrived.is_set()
+
+    @property
     def at(self):
         self.result()
         return self._said["at"]
@@ -238,7 +242,7 @@ class Host:
                     return event["data"]
             assert time.monotonic() < until, f"no {kind} {data} was told, but {self._events[mark:]}"
             with self._heard:
-                self._heard.wait_for(lambda: self._rung != rung, 0.5)
+                self._heard.wait_for(lambda rung=rung: self._rung != rung, 0.5)
 
     def fence(self, client):
         """Wait until everything that the server has told by now is told here: its stream comes in order, and so do our

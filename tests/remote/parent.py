@@ -74,7 +74,8 @@ def until(condition):
 orphan = (
     ""
     if kind == "plain"
-    else f"setsid sh -c 'echo $$ > {folder}/orphan; exec sleep 601' & while [ ! -s {folder}/orphan ]; do sleep 0.01; done; "
+    else f"setsid sh -c 'echo $$ > {folder}/orphan; exec sleep 601' & "
+    f"while [ ! -s {folder}/orphan ]; do sleep 0.01; done; "
 )
 listening = f"rm -f {folder}/orphan; {orphan}echo opencode server listening on {url}; exec sleep 602"
 for round in range(2):
@@ -89,7 +90,7 @@ for round in range(2):
     for victim in ("server", "guard"):
         pid, left = server_pid(), None if kind == "plain" else int(open(f"{folder}/orphan").read())
         os.kill(pid if victim == "server" else parent_of(pid), signal.SIGKILL)
-        until(lambda: server_pid() not in (pid, None) and not os.path.exists(f"/proc/{left}"))
+        until(lambda pid=pid, left=left: server_pid() not in (pid, None) and not os.path.exists(f"/proc/{left}"))
         meet(f"after the {victim} was killed")
         said["sets"].append(len(children()))
     if round == 1 and "stay" in os.environ:

@@ -183,7 +183,8 @@ class Proxy:
             server.request("GET", request.target, headers=request.headers)
             answer = server.getresponse()
             connection.sendall(
-                f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\nConnection: close\r\n\r\n".encode()
+                f"HTTP/1.1 {answer.status} X\r\nContent-Type: {answer.headers.get('content-type')}\r\n".encode()
+                + b"Connection: close\r\n\r\n"
             )
             rest = b""
             while data := answer.read1(65536):

@@ -96,7 +96,7 @@ def test_titles_that_only_a_server_can_hold_leave_our_json_valid(quiet, client, 
     session, mark = quiet.create_with(title=title), quiet.mark()
     odd = ["nul \0 inside", "x" * 2_000_000 + "é😀", "\ud83d\ude00", "\uffff", ""]
     shown = ["nul \0 inside", "x" * 2_000_000 + "é😀", "😀", "\uffff", ""]
-    for sent, expected in zip(odd, shown):
+    for sent, expected in zip(odd, shown, strict=True):
         assert raw("PATCH", f"/session/{session.id}", {"title": sent})[0] == 200
         quiet.wait_for("session.updated", session.id, mark, title=expected)
         assert session.info()["title"] == expected == quiet.list()[session.id]["title"]
@@ -185,18 +185,20 @@ def test_two_processes_on_one_store_and_one_server_each_tell_of_each_change_once
         else:
             (mine, other)[which].update_title(f"{title} {number}")
         expected.append(("session.updated", {"id": mine.id, "title": f"{title} {number}"}))
-        for host, session in zip(pair, (mine, other)):
+        for host, session in zip(pair, (mine, other), strict=True):
             host.wait_for("session.updated", mine.id, title=f"{title} {number}")
             host.fence(client)
             assert session.info()["title"] == f"{title} {number}"
     other.update('{"description":"Ours alone"}')
     expected.append(("session.updated", {"id": mine.id}))
-    for host, mark in zip(pair, marks):  # a delete takes along what of the session's events is not read yet
-        until(lambda: host.since(mark) == expected, seconds=20)
+    for host, mark in zip(
+        pair, marks, strict=True
+    ):  # a delete takes along what of the session's events is not read yet
+        until(lambda host=host, mark=mark: host.since(mark) == expected, seconds=20)
     session_id = mine.id
     other.delete()
     expected.append(("session.deleted", {"id": session_id}))
-    for host, mark, session in zip(pair, marks, (mine, other)):
+    for host, mark, session in zip(pair, marks, (mine, other), strict=True):
         host.wait_for("session.deleted", session_id, mark)
         host.fence(client)
         assert host.since(mark) == expected
@@ -210,7 +212,7 @@ def test_two_processes_see_one_fork_and_its_parent(pair, client, title):
     two.wait_for("session.created", source.id)
     marks = [host.mark() for host in pair]
     fork = Session(one, source.fork(None))
-    for host, mark in zip(pair, marks):
+    for host, mark in zip(pair, marks, strict=True):
         host.wait_for("session.created", fork.id, mark)
         host.fence(client)
         assert host.list()[fork.id]["parentId"] == source.id

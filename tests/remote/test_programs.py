@@ -1,4 +1,4 @@
-"""The mission's programs, unchanged, with their sessions on a real server: attached by URL, and spawned."""
+"""The example programs, unchanged, with their sessions on a real server: attached by URL, and spawned."""
 
 import json
 import os

@@ -132,7 +132,8 @@ PATCHES = {
 #: Eight threads of the system's that make the library's own wait for each other.
 CROWD = """
 if "gevent.monkey" in sys.modules:
-    start, lock = (sys.modules["gevent.monkey"].get_original("_thread", name) for name in ("start_new_thread", "allocate_lock"))
+    names = "start_new_thread", "allocate_lock"
+    start, lock = (sys.modules["gevent.monkey"].get_original("_thread", name) for name in names)
 else:
     thread = sys.modules["eventlet.patcher"].original("_thread")
     start, lock = thread.start_new_thread, thread.allocate_lock
@@ -141,7 +142,8 @@ ends, said["failed"] = [], []
 def work(end):
     for _ in range(60):
         session = plue.plue_session_create(None)
-        if not (session and plue.plue_session_update_title(session, b"x") == 0 and texts["query"](b"{}") and texts["create_share"](session)):
+        titled = session and plue.plue_session_update_title(session, b"x") == 0
+        if not (titled and texts["query"](b"{}") and texts["create_share"](session)):
             said["failed"].append(plue.plue_get_last_error().decode())
     end.release()
 for _ in range(8):

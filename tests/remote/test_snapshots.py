@@ -238,7 +238,7 @@ def test_processes_that_race_for_a_key_get_one_session_and_the_server_keeps_one(
         for host in pair:
             host.fence(client)
         assert {each.id for each in client.list(soon())} - before - FENCES == {session_id}
-        for host, mark in zip(pair, marks):
+        for host, mark in zip(pair, marks, strict=True):
             told = host.since(mark)
             assert told.count(("session.created", {"id": session_id})) == 1
             # Should both have asked the server, the other may hear of the one that is taken back.

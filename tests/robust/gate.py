@@ -8,6 +8,7 @@ server's answer as bytes. It may raise `OSError`: then the connection is closed.
 """
 
 import contextlib
+import functools
 import http.client
 import json
 import queue
@@ -97,8 +98,7 @@ class Gate:
                 try:
                     action = next((action for matches, action in list(self.rules) if matches(method, path)), None)
 
-                    def forward():
-                        return self._forward(method, target, headers, body)
+                    forward = functools.partial(self._forward, method, target, headers, body)
 
                     if action is None:
                         connection.sendall(forward())

@@ -124,6 +124,10 @@ class Host:
         self.kill()
         return code
 
+    def close_input(self):
+        """Have its main() return."""
+        self._process.stdin.close()
+
     def kill(self):
         self._process.kill()
         self._process.wait()

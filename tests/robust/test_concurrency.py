@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import uuid
+from itertools import pairwise
 
 import pytest
 
@@ -122,7 +123,7 @@ def meddle(other, pool, lock, stop):
 
 
 def known(host):
-    """Return what the store knows, without a look at the server: {id: (title, archived, metadata)}."""
+    """Return what the store knows, without asking the server: {id: (title, archived, metadata)}."""
     sessions, cursor = [], {}
     while True:
         page = json.loads(host.session_query(json.dumps({"limit": 500, **cursor})))
@@ -166,7 +167,7 @@ def check_story(events, final):
             assert titles[session_id][-1] == title
         # One event per change: nothing is told twice in a row.
         told = titles.get(session_id, [])
-        assert all(first != second for first, second in zip(told, told[1:])), told
+        assert all(first != second for first, second in pairwise(told)), told
     assert not {session_id for session_id, state in lives.items() if state == "alive"} - final.keys()
 
 
@@ -222,7 +223,7 @@ def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemo
         assert eventually(lambda: story.extend(host.heard()) or any(marked(host, event, mark) for event in story))
         check_story(story, final | known(host))
         host.shutdown()
-        host._process.stdin.close()
+        host.close_input()
         assert host.wait(20) == 0
 
 

@@ -182,7 +182,7 @@ def test_a_stalled_session_does_not_hold_up_another(daemon, other, tmp_path):
         gate.rules.append((gates.of("PATCH", host.session_get_id(first)), gates.stall))
         stuck = host.start("session_update_title", first, "never")
         gate.asked.get(timeout=5)
-        # More than there are threads that talk to the server: who waits for its session's turn takes up none.
+        # More than there are threads that talk to the server: who waits for its session's lock takes up none.
         waiting = [host.start("session_update_title", first, f"nor {number}") for number in range(8)]
         for number in range(4):
             answer = host.start("session_update_title", second, f"number {number}")

@@ -55,10 +55,10 @@ class Storm:
         return answer.result()
 
     def _work(self, number):
-        turn = 0
+        step = 0
         while not self._stop.is_set():
-            turn += 1
-            title = f"{number}.{turn}"
+            step += 1
+            title = f"{number}.{step}"
             handle = self._try("session_create_with", json.dumps({"title": title}))
             if handle is None:
                 self._stop.wait(0.05)
@@ -70,8 +70,8 @@ class Storm:
                 self.titles[session_id] = (
                     {title + again} if done is not None else self.titles[session_id] | {title + again}
                 )
-            self._try("session_list" if turn % 4 else "session_get_info", *([] if turn % 4 else [handle]))
-            if turn % 3 == 0:
+            self._try("session_list" if step % 4 else "session_get_info", *([] if step % 4 else [handle]))
+            if step % 3 == 0:
                 self.doomed.add(session_id)
                 if self._try("session_delete", handle) is not None:
                     self.deleted.add(session_id)
@@ -105,7 +105,9 @@ def test_an_attached_server_killed_under_eight_threads_loses_nothing_acknowledge
             threading.Event().wait(0.2)
             daemon.start()
             back = storm.acknowledged
-            assert eventually(lambda: storm.acknowledged > back + 16, 20), f"calls do not work again: {storm.outcomes}"
+            assert eventually(lambda back=back: storm.acknowledged > back + 16, 20), (
+                f"calls do not work again: {storm.outcomes}"
+            )
             storm.stop()
         assert in_step(attached, other.titles)
         storm.check(other.titles())
@@ -121,7 +123,7 @@ def test_a_spawned_server_killed_under_eight_threads_comes_back_and_nothing_is_l
                 pid = host.status()["server"]["pid"]
                 os.killpg(pid, signal.SIGKILL)
                 back = storm.acknowledged
-                assert eventually(lambda: storm.acknowledged > back + 16, 40), (
+                assert eventually(lambda back=back: storm.acknowledged > back + 16, 40), (
                     f"calls do not work again: {storm.outcomes}"
                 )
                 storm.stop()
@@ -151,7 +153,7 @@ def abort(host):
 
 def close_input(host):
     """Return from main() without a shutdown."""
-    host._process.stdin.close()
+    host.close_input()
 
 
 ENDS = {kill: -signal.SIGKILL, terminate: -signal.SIGTERM, leave: 7, abort: -signal.SIGABRT, close_input: 0}

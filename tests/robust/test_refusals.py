@@ -134,7 +134,7 @@ def plain():
 
 @contextlib.contextmanager
 def locked(folder):
-    """Another process, this one, has the turn to write."""
+    """Another process, this one, holds the write lock."""
     with open(folder / "sessions.lock", "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -155,7 +155,7 @@ def test_whoever_holds_the_store(plain, folder, store_is_waited_for):
                 else []
             )
             assert refuse_all(host, handles) > 150
-            assert not any(answer._arrived.is_set() for answer in waiting)
+            assert not any(answer.is_there for answer in waiting)
         for answer in waiting:
             answer.result()
         titles = [info["title"] for info in host.list().values()]
@@ -169,7 +169,7 @@ def test_a_bad_configuration_whoever_holds_the_store(plain, folder):
         with locked(folder):
             for bad in BAD["Configuration"]:
                 assert host.fails("init", bad).code in REFUSALS, bad
-            host.call("init", host.config)  # opening needs no turn when there is a store
+            host.call("init", host.config)  # opening needs no lock when there is a store
 
 
 @pytest.mark.requirement("X-025")
@@ -194,6 +194,6 @@ def test_whatever_a_mute_server_holds_up(plain, daemon, folder):
         waiting += [host.start("session_abort_turn", handles["live"], "msg_1") for _ in range(18)]
         assert eventually(lambda: gate.asked.qsize() >= 8, 20)  # so many connections there are
         assert refuse_all(host, handles) > 150
-        assert not any(answer._arrived.is_set() for answer in waiting)
+        assert not any(answer.is_there for answer in waiting)
         json.loads(host.call("session_sync_status"))
         gate.clear()

@@ -103,7 +103,7 @@ def test_a_shutdown_during_the_first_synchronisation_cuts_it(daemon, folder):
 def test_twenty_lives_leave_no_thread_and_no_descriptor(daemon, folder, tmp_path):
     quiet = (
         tmp_path / "quiet"
-        # what other tests have made, thousands of sessions, is listed by each life, and the allocator keeps room for that
+        # each life lists what other tests have made, thousands of sessions, and the allocator keeps room for that
     )
     quiet.mkdir()
     config = json.dumps({"dataDir": str(folder), "backend": {**daemon.backend, "directory": str(quiet)}})

@@ -14,7 +14,7 @@ CALLERS, MANY = 40, 1000
 
 @pytest.fixture
 def behind(daemon, folder):
-    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it looks by itself only when
+    """`(gate, host)`: a host in step with the server, which it reaches through a gate; it compares by itself only when
     asked."""
     config = {"dataDir": str(folder), "requestTimeoutMs": 20_000, "syncIntervalMs": 600_000, "cacheTtlMs": 600_000}
     with Gate(daemon.url) as gate, Host(folder, {**config, "backend": gate.backend(daemon)}) as host:
@@ -24,7 +24,7 @@ def behind(daemon, folder):
 
 
 def hold_up(gate):
-    """Let looks wait until the gate is cleared, and no other request."""
+    """Let comparisons wait until the gate is cleared, and no other request."""
     gate.rules.append((lambda method, path: (method, path) == ("GET", "/session"), gates.delay(60)))
 
 
@@ -40,12 +40,13 @@ def test_any_number_of_callers_wait_for_a_synchronisation_and_keep_no_call_waiti
     late = host.start("session_sync", 300)
     with pytest.raises(
         Exception,
-        match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. See plue_session_sync_status\(\)\.",
+        match=r"plue_session_sync: the synchronisation is not done in time; it goes on\. "
+        r"See plue_session_sync_status\(\)\.",
     ):
         late.result()
     assert outcome(late) == "TIMEOUT" and late.took < 10
     assert host.session_sync(0) == 0 and json.loads(host.session_sync_status())["connected"]
-    assert not any(answer._arrived.is_set() for answer in waiting)
+    assert not any(answer.is_there for answer in waiting)
     assert host.library_threads() == threads
     gate.clear()
     assert {outcome(answer) for answer in waiting} == {"OK"}

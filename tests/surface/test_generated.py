@@ -105,7 +105,7 @@ def test_every_function_is_documented_with_time_and_in_the_reference_and_the_cha
 
 
 def test_a_documented_parameter_must_exist():
-    def plue_wrong(runtime, title: "Text") -> "Status":
+    def plue_wrong(runtime, title: "Text") -> "Status":  # noqa: F821 (names of capi/types.py)
         """Do it.
 
         :param heading: it is called title.
@@ -120,9 +120,10 @@ def test_a_documented_parameter_must_exist():
 
 
 def test_emit_needs_the_standard_library_alone():
-    code = "import sys; sys.modules.update(cffi=None, requests=None, _cffi_backend=None); import plue_session.capi.emit as e; e.shims()"
+    code = "import sys; sys.modules.update(cffi=None, requests=None, _cffi_backend=None)\n"
+    code += "import plue_session.capi.emit as e; e.shims()"
     support.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(support.ROOT)!r}); {code}"], env={}
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(support.ROOT)!r})\n{code}"], env={}
     )
 
 

@@ -61,7 +61,8 @@ def test_a_head_is_read_as_http_client_reads_it(data):
 
 def test_interim_answers_are_passed_over_and_a_change_of_protocol_ends_the_connection():
     answer = read(
-        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
     )
     assert (answer.status, answer.headers, answer.body) == (200, {"content-length": "2"}, b"{}")
     answer = read(b"HTTP/1.1 101 Switching Protocols\r\n\r\nbytes of it")

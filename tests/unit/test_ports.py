@@ -1,4 +1,4 @@
-"""Adapters, and the twins of tests, have the methods that their ports name, called in the same way."""
+"""Adapters, and the stand-ins of tests, have the methods that their ports name, called in the same way."""
 
 import inspect
 

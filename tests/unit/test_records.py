@@ -33,9 +33,9 @@ for store in (SqliteStore(folder, "embedded"), MemoryStore("embedded")):
     found.colour, found.shades, found.is_loud = "blue", ["navy"], True
     store.save(found)
     store.commit()
-    twin = store.read("session_3").copy()
-    assert twin.shades is not store.read("session_3").shades
-    print(*values(store.read("session_2")), *values(twin), *values(Session()))
+    copied = store.read("session_3").copy()
+    assert copied.shades is not store.read("session_3").shades
+    print(*values(store.read("session_2")), *values(copied), *values(Session()))
     store.close()
 again = SqliteStore(folder, "embedded")
 print(*values(again.read("session_2")), *values(again.read("session_3")), again.check())
@@ -49,7 +49,8 @@ def test_a_new_column_is_one_line_in_the_table_and_a_migration(tmp_path):
     before = (
         "import sys; from plue_session.adapters.sqlite.store import SqliteStore, rows\n"
         "store = SqliteStore(sys.argv[1], 'embedded'); store.begin()\n"
-        "store.insert(rows.Session(number=1, id='session_1', created=1, updated=1, version='1', info='{}')); store.commit()"
+        "store.insert(rows.Session(number=1, id='session_1', created=1, updated=1, version='1', info='{}'))\n"
+        "store.commit()"
     )
     support.run([*run, before, folder], cwd=support.ROOT, env={})
     shutil.copytree(support.ROOT / "plue_session", package, ignore=shutil.ignore_patterns("lib", "__pycache__"))

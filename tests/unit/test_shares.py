@@ -178,6 +178,6 @@ def test_a_disk_that_fails_leaves_no_draft(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_memory_twin_keeps_its_key():
+def test_the_share_key_in_memory_stays_the_same():
     keys = ShareKeyMemory()
     assert len(keys.load()) == 32 and keys.load() == keys.load() != ShareKeyMemory().load()

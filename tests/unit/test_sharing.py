@@ -8,7 +8,6 @@ from plue_session.adapters.share_key import ShareKeyFile
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import AccessDenied, InvalidParam, NotFound, StoreIo
 from plue_session.rules import shares
-from plue_session.services.sharing import Sharing
 from tests.world import START, World
 
 DAY = 86_400_000
@@ -121,7 +120,7 @@ def test_a_refusal_does_the_same_work_for_an_unknown_session(world, session, mon
 
 
 def test_nobody_opens_the_share_that_does_not_exist(world):
-    stand_in = shares.secret(world.sharing._keys.load(), "A" * 22)
+    stand_in = shares.secret(world.keys.load(), "A" * 22)
     refused(world, "session_1", stand_in)
 
 

@@ -3,11 +3,11 @@ on."""
 
 import pytest
 
-from tests.stores import add, folder, opened, session  # noqa: F401
+from tests.stores import add, connected, execute, folder, opened, session  # noqa: F401
 
 
 def rows_of(store):
-    return store._read("SELECT name, active FROM counted")
+    return execute(store, "SELECT name, active FROM counted")
 
 
 def asked(store):
@@ -74,7 +74,7 @@ def test_each_scope_is_counted_when_it_is_asked_for(opened):
     assert asked(one) == 2 and one.check() == []
 
 
-def test_whoever_is_refused_has_asked_too_and_is_not_made_to_count_again(opened):
+def test_whoever_is_refused_has_asked_too_and_is_not_made_to_count_again(opened, connected):
     """As the services do it: what fails before it has written is no reason to undo the group, so the count is kept."""
     store = opened()
     add(store, 1000)
@@ -83,7 +83,9 @@ def test_whoever_is_refused_has_asked_too_and_is_not_made_to_count_again(opened)
     assert store.active_count() == 1 and store.written() == written
     store.commit()
     statements = []
-    store._connections._writer.set_trace_callback(statements.append)
+    for each in connected:
+        each.set_trace_callback(statements.append)
     assert asked(store) == 1 and asked(store) == 1
-    store._connections._writer.set_trace_callback(None)
+    for each in connected:
+        each.set_trace_callback(None)
     assert not [each for each in statements if "count(*)" in each]

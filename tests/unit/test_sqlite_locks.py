@@ -15,7 +15,7 @@ from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Query, Share
 from plue_session.services.writer import TRIM_EVERY, Writer
 from tests.recording import RecordingPublisher
-from tests.stores import Forked, add, change, folder, opened, python, session  # noqa: F401
+from tests.stores import Forked, add, change, connected, execute, folder, opened, python, session  # noqa: F401
 
 
 # -- the write lock ----------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_the_rows_kept_in_mind_are_bounded(opened, monkeypatch):
         assert store.load(f"session_{number}").number == number
     store.commit()
     store.begin()
-    assert len(store._rows) <= 3
+    assert len(store._rows) <= 3  # memory that nothing else shows
     store.rollback()
 
 
@@ -114,48 +114,56 @@ def test_a_lock_that_a_foreign_tool_never_releases_is_busy_and_the_turn_passes_o
 
 
 @pytest.mark.requirement("P-144")
-def test_a_full_disk_fails_the_change_and_leaves_the_store_whole(opened):
-    store, other = opened(), opened()
+def test_a_full_disk_fails_the_change_and_leaves_the_store_whole(opened, connected):
+    store, mine, other = opened(), connected.copy(), opened()
     number = add(store)
-    size = store._connections.write("PRAGMA page_count").fetchone()[0]
-    store._connections.write(f"PRAGMA max_page_count = {size}")
+    (size,) = execute(store, "PRAGMA page_count")[0]
+    for each in mine:
+        each.execute(f"PRAGMA max_page_count = {size}")
     store.begin()
     with pytest.raises(errors.StoreIo, match="full") as raised:
         store.append(LogRow(store.last_log_id() + 1, f"session_{number}", 1, 0, "x" * 100_000))
     assert raised.value.remedy
     store.rollback()
     add(other)
-    store._connections.write("PRAGMA max_page_count = 1000000")
+    for each in mine:
+        each.execute("PRAGMA max_page_count = 1000000")
     add(store)
     assert store.count(Query()) == 3
     assert store.check() == []
 
 
 class Sabotage:
-    """Stands in the place of the writer's execute: fails a statement, after a ROLLBACK if asked to."""
+    """Fails a statement on the connections of a store, after a ROLLBACK if asked to, until it is undone."""
 
-    def __init__(self, store, statement, end_transaction=False, error=None):
-        self.execute, self.statement, self.end_transaction = store._connections._execute, statement, end_transaction
-        self.error = error or sqlite3.OperationalError("disk I/O error")
-        store._connections._execute = self
+    def __init__(self, connections, statement, end_transaction=False, error=None):
+        self.real = {each: each.answer for each in connections}
+        error = error or sqlite3.OperationalError("disk I/O error")
+        for each, real in self.real.items():
 
-    def __call__(self, sql, values=()):
-        if sql.startswith(self.statement):
-            if self.end_transaction:
-                self.execute("ROLLBACK")
-            raise self.error
-        return self.execute(sql, values)
+            def answer(sql, values=(), execute=real):
+                if sql.startswith(statement):
+                    if end_transaction:
+                        execute("ROLLBACK")
+                    raise error
+                return execute(sql, values)
+
+            each.answer = answer
+
+    def undo(self):
+        for each, real in self.real.items():
+            each.answer = real
 
 
 @pytest.mark.requirement("P-144")
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_commit_that_fails_is_rolled_back_and_the_turn_passes_on(opened, ended):
-    store, other = opened(), opened()
+def test_a_commit_that_fails_is_rolled_back_and_the_lock_passes_on(opened, connected, ended):
+    store, mine, other = opened(), connected.copy(), opened()
     number = add(store, title="Before")
-    sabotage = Sabotage(store, "COMMIT", ended)
+    sabotage = Sabotage(mine, "COMMIT", ended)
     with pytest.raises(errors.StoreIo):
         change(store, number, title="After")
-    store._connections._execute = sabotage.execute
+    sabotage.undo()
     change(other, number, description="Theirs")
     store.begin()
     found = store.load(f"session_{number}")
@@ -163,15 +171,15 @@ def test_a_commit_that_fails_is_rolled_back_and_the_turn_passes_on(opened, ended
     store.rollback()
 
 
-def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened):
+def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened, connected):
     store = opened()
     add(store)
-    sabotage = Sabotage(store, "INSERT INTO log", True, MemoryError())
+    sabotage = Sabotage(connected, "INSERT INTO log", True, MemoryError())
     store.begin()
     store.savepoint()
     with pytest.raises(errors.StoreIo, match="memory"):
         store.append(LogRow(store.last_log_id() + 1, None, 0, 0, ",}"))
-    store._connections._execute = sabotage.execute
+    sabotage.undo()
     with pytest.raises(errors.StoreIo, match="memory"):
         store.undo()
     with pytest.raises(errors.StoreIo, match="memory"):
@@ -181,11 +189,11 @@ def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened)
 
 
 @pytest.mark.requirement("P-144")
-def test_nothing_of_a_group_is_kept_when_sqlite_drops_its_transaction_before_it_has_written(opened):
-    store = opened()
+def test_nothing_of_a_group_is_kept_when_sqlite_drops_its_transaction_before_it_has_written(opened, connected):
+    store, mine = opened(), connected.copy()
     number = add(store)
     writer = Writer(store, RecordingPublisher(), lambda: 1)
-    sabotage = Sabotage(store, "INSERT INTO log", True)
+    sabotage = Sabotage(mine, "INSERT INTO log", True)
 
     def lost(transaction):
         transaction.emit("log", None, {})
@@ -194,29 +202,29 @@ def test_nothing_of_a_group_is_kept_when_sqlite_drops_its_transaction_before_it_
         transaction.store.put_share(Share(f"session_{number}", "share", "url", 1, None))
 
     assert all(isinstance(outcome, errors.StoreIo) for outcome in writer.run_all([lost, neighbour]))
-    store._connections._execute = sabotage.execute
+    sabotage.undo()
     assert store.share(f"session_{number}") is None
     writer.run(neighbour)
     assert store.share(f"session_{number}").share_id == "share"
 
 
-def test_a_rollback_that_sqlite_complains_of_still_releases_the_lock(opened):
-    store, other = opened(), opened()
+def test_a_rollback_that_sqlite_complains_of_still_releases_the_lock(opened, connected):
+    store, mine, other = opened(), connected.copy(), opened()
     store.begin()
-    sabotage = Sabotage(store, "ROLLBACK", True)
+    sabotage = Sabotage(mine, "ROLLBACK", True)
     store.rollback()
-    store._connections._execute = sabotage.execute
+    sabotage.undo()
     add(other)
     add(store)
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA data_version", "BEGIN"])
-def test_a_transaction_that_cannot_begin_gives_the_turn_back(opened, statement):
-    store, other = opened(), opened()
-    sabotage = Sabotage(store, statement)
+def test_a_transaction_that_cannot_begin_gives_the_lock_back(opened, connected, statement):
+    store, mine, other = opened(), connected.copy(), opened()
+    sabotage = Sabotage(mine, statement)
     with pytest.raises(errors.StoreIo):
         store.begin()
-    store._connections._execute = sabotage.execute
+    sabotage.undo()
     add(other)
     add(store)
 
@@ -352,7 +360,7 @@ def test_what_was_acknowledged_survives_sigkill_in_the_middle_of_commits(opened,
         acknowledged.update(map(int, rest))
         assert status == -9
     store = opened()
-    stored = [number for (number,) in store._read("SELECT number FROM session ORDER BY number")]
+    stored = [number for (number,) in execute(store, "SELECT number FROM session ORDER BY number")]
     assert stored == list(range(1000, 1000 + len(stored)))
     assert len(stored) % 2 == 0
     assert acknowledged <= set(stored[::2])

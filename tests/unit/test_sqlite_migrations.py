@@ -14,11 +14,12 @@ from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import LogRow, Operation, Query, Session
 from tests import support
-from tests.stores import Forked, add, folder, opened  # noqa: F401
+from tests.stores import Forked, add, execute, folder, opened  # noqa: F401
 
 #: The columns that a library of before names when it inserts a session.
-INSERT = """INSERT INTO session (scope, number, id, updated, rev, info, key, parent_id, title, tags, metadata, created, version, status, aborted,
-            backend, role, relay_state, relay_messages, relay_active, message_count, artifact_count, title_fold, search)
+INSERT = """INSERT INTO session (scope, number, id, updated, rev, info, key, parent_id, title, tags, metadata, created,
+                                 version, status, aborted, backend, role, relay_state, relay_messages, relay_active,
+                                 message_count, artifact_count, title_fold, search)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{"a":1}', 5, '0.1.0', ?, 0, 'embedded', ?, ?, 0, 7, 0, 0, ?, '')"""
 TAIL = ',"timestamp":1,"data":{}}'
 
@@ -165,7 +166,7 @@ def test_an_old_store_has_the_same_schema_afterwards_as_a_new_one(opened, folder
     old_store(folder, version)
     new = SqliteStore(str(tmp_path / "new"), "embedded")
     schemas = [
-        store._read("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
+        execute(store, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")
         for store in (opened(), new)
     ]
     new.close()
@@ -214,7 +215,8 @@ def test_what_the_columns_held_before_they_were_renamed_is_there_under_the_new_n
 
 
 # -- cut short ---------------------------------------------------------------------------------------------------------
-OPEN = "import sys; from plue_session.adapters.sqlite.store import SqliteStore; SqliteStore(sys.argv[1], 'embedded').close()"
+OPEN = "import sys; from plue_session.adapters.sqlite.store import SqliteStore\n"
+OPEN += "SqliteStore(sys.argv[1], 'embedded').close()"
 
 
 @pytest.mark.requirement("P-144")
@@ -278,12 +280,12 @@ def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_ne
     for number in range(1, 200):
         said = []
 
-        def watched(path, mode="rw"):
-            connection = real(path, mode)
+        def refuse(*_, number=number, said=said):
+            said.append(1)
+            return sqlite3.SQLITE_DENY if len(said) == number else sqlite3.SQLITE_OK
 
-            def refuse(*_):
-                said.append(1)
-                return sqlite3.SQLITE_DENY if len(said) == number else sqlite3.SQLITE_OK
+        def watched(path, mode="rw", refuse=refuse):
+            connection = real(path, mode)
 
             connection.set_authorizer(refuse)
             return connection
@@ -345,7 +347,8 @@ def test_a_process_with_the_library_of_before_goes_on_but_can_neither_create_nor
     assert old.execute("SELECT count(*) FROM session").fetchone() == (60,)
     store = opened()
     hold_nothing_lost(store, store_id)
-    gained = "INSERT INTO scope (name, active) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET active = active + excluded.active"
+    gained = "INSERT INTO scope (name, active) VALUES (?, ?) "
+    gained += "ON CONFLICT (name) DO UPDATE SET active = active + excluded.active"
     for statement, values_of, gain in (
         (INSERT, old_row(record(3000, "of before", 0)), 1),
         ("DELETE FROM session WHERE number = ?", (1000,), -1),

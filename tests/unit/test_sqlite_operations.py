@@ -8,7 +8,7 @@ import time
 import pytest
 
 from plue_session.model import Operation
-from tests.stores import Forked, add, change, folder, opened  # noqa: F401
+from tests.stores import Forked, add, change, connected, folder, opened  # noqa: F401
 
 
 def operation(kind="update", session_id="session_1", **fields):
@@ -58,12 +58,13 @@ def test_no_id_comes_twice_also_when_all_are_gone_and_the_store_is_opened_anew(o
     assert put(opened(), operation())[0] > max(ids)
 
 
-def test_a_store_without_any_writes_no_more_than_one_without_the_table(opened, folder):
+def test_a_store_without_any_writes_no_more_than_one_without_the_table(opened, folder, connected):
     """What ends operations is called in each change that has to do with a server; the log grows by nothing."""
     store = opened()
     store.begin()
     seen = []
-    store._connections._writer.set_trace_callback(seen.append)
+    for each in connected:
+        each.set_trace_callback(seen.append)
     store.commit()
     number = add(store)
     change(store, number, title="other")
@@ -71,7 +72,8 @@ def test_a_store_without_any_writes_no_more_than_one_without_the_table(opened, f
     store.erase(f"session_{number}")
     store.commit()
     assert len(seen) > 10 and not [statement for statement in seen if "operation" in statement]
-    store._connections._writer.set_trace_callback(None)
+    for each in connected:
+        each.set_trace_callback(None)
     before = os.stat(os.path.join(folder, "sessions.db-wal")).st_size
     store.begin()
     store.operation("update", "session_1")

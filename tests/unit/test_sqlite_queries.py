@@ -2,21 +2,20 @@
 
 import errno
 import os
-import resource
 import sqlite3
 
 import pytest
 
 from plue_session import errors
 from plue_session.adapters.sql import pages
-from plue_session.adapters.sqlite import failures
+from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.store import _PAGES, SqliteStore
 from plue_session.model import Query
-from tests.stores import add, folder, opened, python  # noqa: F401
+from tests.stores import add, execute, folder, opened, python  # noqa: F401
 
 
 def plan(store, sql, values=()):
-    return [row[3] for row in store._read("EXPLAIN QUERY PLAN " + sql, values)]
+    return [row[3] for row in execute(store, "EXPLAIN QUERY PLAN " + sql, values)]
 
 
 FILTERS = {
@@ -91,15 +90,14 @@ def session_of(number):
 
 def steps(store, sql, values):
     """Return how many tens of virtual machine steps a query takes."""
-    connection, count = store._connections._connect(), [0]
+    connection, count = files.connect(store.path), [0]
 
     def tick():
         count[0] += 1
 
     connection.set_progress_handler(tick, 10)
     connection.execute(sql, values).fetchall()
-    connection.set_progress_handler(None, 0)
-    store._connections._disconnect(connection)
+    connection.close()
     return count[0]
 
 
@@ -139,7 +137,7 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
     ):
         numbered = [n for n in "1234" if f"?{n}" in _SQL[name]]
         values = (0,) * (len(numbered) or _SQL[name].count("?"))
-        steps_of = [row[3] for row in store._connections._writer.execute("EXPLAIN QUERY PLAN " + _SQL[name], values)]
+        steps_of = plan(store, _SQL[name], values)
         assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
 
 
@@ -302,7 +300,7 @@ assert store.check() == []
     assert process.returncode == 0
 
 
-def test_a_reason_is_looked_for_where_sqlite_gives_none(tmp_path, monkeypatch):
+def test_a_reason_is_found_where_sqlite_gives_none(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 

@@ -12,7 +12,7 @@ from plue_session import errors
 from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.files import hold_exclusively, move_aside
 from plue_session.model import Query
-from tests.stores import add, contents, folder, opened, session, write  # noqa: F401
+from tests.stores import add, connected, contents, folder, opened, session, write  # noqa: F401
 
 
 # -- the doctor --------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_creation_that_the_system_refuses_is_an_io_error_and_can_be_repeated(o
     add(opened())
 
 
-def test_a_store_that_cannot_be_looked_at_is_an_io_error(opened, monkeypatch):
+def test_a_store_that_cannot_be_read_is_an_io_error(opened, monkeypatch):
     store = opened()
     store.close()
     real = os.stat
@@ -157,13 +157,12 @@ def test_a_store_that_lost_what_it_knows_of_itself_is_refused_and_closed(opened,
     hold_exclusively(folder).close()
 
 
-def test_a_list_that_sqlite_cannot_put_together_says_what_to_do(opened):
+def test_a_list_that_sqlite_cannot_put_together_says_what_to_do(opened, connected):
     store = opened()
     for number in range(3):
         add(store, number + 1000, info='{"a":"%s"}' % ("x" * 1000))
-    reader = store._connections._reader()
-    reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2000)
-    store._connections._leave_reader(reader)
+    for each in connected:
+        each.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2000)
     with pytest.raises(errors.LimitExceeded, match="the list has more than") as caught:
         store.infos()
     assert "plue_session_query" in caught.value.remedy

@@ -26,7 +26,7 @@ def replace(path):
 
 
 @pytest.mark.requirement("X-026")
-def test_a_file_that_is_replaced_is_missed_however_soon_after_a_look(place):
+def test_a_file_that_is_replaced_is_missed_however_soon_after_a_check(place):
     """The folder's time may be the same before and after: the clock of many systems and file systems ticks but now and
     then."""
     for _ in range(300):
@@ -37,11 +37,11 @@ def test_a_file_that_is_replaced_is_missed_however_soon_after_a_look(place):
 
 
 @pytest.mark.requirement("X-026")
-def test_a_folder_in_which_nothing_happens_is_looked_at_and_no_file_is(place, monkeypatch):
-    known, looked, real = Files(str(place), ["db"]), [], os.stat
+def test_a_folder_in_which_nothing_happens_is_checked_and_no_file_is(place, monkeypatch):
+    known, asked, real = Files(str(place), ["db"]), [], os.stat
 
     def stat(path):
-        looked.append(path)
+        asked.append(path)
         return real(path)
 
     monkeypatch.setattr(standing, "TICK", -1)
@@ -49,10 +49,10 @@ def test_a_folder_in_which_nothing_happens_is_looked_at_and_no_file_is(place, mo
     assert known.missing() is None
     monkeypatch.setattr(os, "stat", stat)
     assert known.missing() is None
-    assert looked == [str(place)]
+    assert asked == [str(place)]
     (place / "other").touch()
     assert known.missing() is None
-    assert looked.count(str(place / "db")) == 1
+    assert asked.count(str(place / "db")) == 1
 
 
 @pytest.mark.requirement("X-026")

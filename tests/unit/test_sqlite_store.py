@@ -13,7 +13,7 @@ from plue_session.adapters.sql import queries
 from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.model import Query, Session, Share
-from tests.stores import add, contents, folder, opened, write  # noqa: F401
+from tests.stores import add, contents, execute, folder, opened, write  # noqa: F401
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_store_of_a_newer_library_is_refused_untouched(opened, folder):
 def test_damage_that_shows_later_is_reported_by_the_call_and_by_check(opened):
     store = opened()
     add(store)
-    store._connections._writer.execute("DROP TABLE share")
+    execute(store, "DROP TABLE share")
     with pytest.raises(errors.Integrity, match="no such table"):
         store.share("session_1000")
     assert "no such table" in store.check()[0]
@@ -236,7 +236,7 @@ def test_a_store_that_lacks_a_table_or_an_index_is_refused_when_it_is_opened(ope
     store = opened()
     add(store)
     assert {
-        name for (name,) in store._read("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")
+        name for (name,) in execute(store, "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")
     } == files.SCHEMA
     store.close()
     with sqlite3.connect(store.path) as connection:
@@ -255,8 +255,8 @@ def test_check_finds_what_does_not_fit_together(opened):
     store.put_share(Share("session_7", "s", "u", 1, None))
     assert store.active_count() == 1
     store.commit()
-    store._connections._writer.execute("INSERT INTO session_tag (tag, number) VALUES ('x', 5)")
-    store._connections._writer.execute("UPDATE counted SET active = 9")
+    execute(store, "INSERT INTO session_tag (tag, number) VALUES ('x', 5)")
+    execute(store, "UPDATE counted SET active = 9")
     assert store.check() == [
         "tag without session 5",
         "share without session session_7",
@@ -278,8 +278,8 @@ def test_an_older_store_is_brought_up_to_date_with_its_sessions(opened, monkeypa
     monkeypatch.setattr(queries, "read", lambda folder, name, read=queries.read: text.get(name) or read(folder, name))
     monkeypatch.setattr(files, "MIGRATIONS", (*files.MIGRATIONS, "9999_more.sql"))
     store = opened()
-    assert store._read("PRAGMA user_version") == [(len(files.MIGRATIONS),)]
-    assert store._read("SELECT * FROM more") == []
+    assert execute(store, "PRAGMA user_version") == [(len(files.MIGRATIONS),)]
+    assert execute(store, "SELECT * FROM more") == []
     assert store.count(Query()) == 1
 
 
@@ -294,7 +294,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(opened, folder, monke
         with pytest.raises(errors.Integrity, match="nowhere"):
             opened()
     again = opened()
-    assert again._read("SELECT name FROM sqlite_schema WHERE name = 'more'") == []
+    assert execute(again, "SELECT name FROM sqlite_schema WHERE name = 'more'") == []
     assert again.count(Query()) == 1
 
 

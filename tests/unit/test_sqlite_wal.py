@@ -10,7 +10,7 @@ from plue_session import errors
 from plue_session.adapters.sqlite import connections, files
 from plue_session.adapters.sqlite.files import hold_exclusively
 from plue_session.model import Query
-from tests.stores import add, folder, opened, session  # noqa: F401
+from tests.stores import Tapped, add, connected, folder, opened, session  # noqa: F401
 
 
 def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opened, monkeypatch):
@@ -35,22 +35,23 @@ def test_a_long_wal_is_copied_back_while_others_write_and_then_begins_anew(opene
     assert other.count(Query()) == 131
 
 
-def test_how_often_the_wal_is_looked_at_follows_from_how_fast_it_fills(opened, monkeypatch):
+def test_how_often_the_wal_is_measured_follows_from_how_fast_it_fills(opened, monkeypatch):
     monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
     store = opened()
-    looks = []
+    commits = []
     for _ in range(5):
-        for count in range(1, 5000):
+        count = 1
+        add(store, description="x" * 2_000)
+        while not store.wants_maintenance():
             add(store, description="x" * 2_000)
-            if store.wants_maintenance():
-                break
+            count += 1
         store.maintain()
-        looks.append(count)
-    assert all(connections.MEASURE_OFTEN <= count <= 2 * connections.MEASURE_OFTEN for count in looks)
+        commits.append(count)
+    assert all(connections.MEASURE_OFTEN <= count <= 2 * connections.MEASURE_OFTEN for count in commits)
 
 
-def test_few_commits_of_much_text_are_looked_at_as_well(opened, monkeypatch):
-    """After many small ones the next look would come thousands of commits later, whatever they weigh."""
+def test_few_commits_of_much_text_are_measured_as_well(opened, monkeypatch):
+    """After many small ones the next measurement would come thousands of commits later, whatever they weigh."""
     monkeypatch.setattr(connections, "LONG_WAL", 1_000_000)
     store = opened()
     for _ in range(300):
@@ -113,20 +114,16 @@ def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(
         store._connections._disconnect(connection)
 
 
-def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, folder):
+def test_a_read_that_is_under_way_while_the_store_closes_still_answers(opened, folder, connected):
     store = opened()
     add(store)
-    reader = store._connections._warm[-1]
+    for each in connected:
 
-    class Slow:
-        def execute(self, sql, values):
+        def closing(sql, values=(), execute=each.answer):
             store.close()
-            return reader.execute(sql, values)
+            return execute(sql, values)
 
-        def close(self):
-            reader.close()
-
-    store._connections._warm[-1] = Slow()
+        each.answer = closing
     assert store.count(Query()) == 1
     assert store.lock_fds() == []
     hold_exclusively(folder).close()
@@ -164,18 +161,20 @@ def test_a_checkpoint_does_not_wait_for_whoever_writes(opened):
     assert store.count(Query()) == 1
 
 
-def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folder):
-    store = opened()
-    real = store._connections._connect
+def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folder, monkeypatch):
+    store, connect = opened(), files.connect
 
-    class Failing:
-        def __init__(self, connection):
-            self.close = connection.close
+    def failing(path):
+        connection = Tapped(connect(path))
+        connection.answer = fail
+        return connection
 
-        def execute(self, sql):
+    def fail(sql, values=()):
+        if "checkpoint" in sql:
             raise sqlite3.OperationalError("disk I/O error")
+        return []
 
-    store._connections._connect = lambda *pragmas: Failing(real(*pragmas))
+    monkeypatch.setattr(files, "connect", failing)
     with pytest.raises(errors.StoreIo):
         store.maintain()
     store.close()

@@ -2,6 +2,7 @@
 
 import re
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from plue_session.rules import sse
 #: A turn as OpenCode 1.18.33 streams it, shortened; texts hold what other parsers stumble over.
 RECORDED = [
     b'{"id":"evt_1","type":"server.connected","properties":{}}',
-    '{"id":"evt_2","type":"session.updated","properties":{"info":{"title":"caf\u00e9 \u2028 \u0085 \U0001f600"}}}'.encode(),
+    b'{"id":"evt_2","type":"session.updated",'
+    + '"properties":{"info":{"title":"caf\u00e9 \u2028 \u0085 \U0001f600"}}}'.encode(),
     b'{"id":"evt_3","type":"session.status","properties":{"sessionID":"ses_1","status":{"type":"busy"}}}',
     b'{"id":"evt_4","type":"message.part.delta","properties":{"delta":"data: not a field\\n\\n"}}',
     b'{"id":"evt_5","type":"session.idle","properties":{"sessionID":"ses_1","nul":"\0"}}',
@@ -133,7 +135,7 @@ def test_wherever_one_is_cut_the_events_around_a_skipped_one_are_told(pieces, cu
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sse, "MAX_EVENT", 20)
-        found = parse(*(stream[start:end] for start, end in zip(places, places[1:])))
+        found = parse(*(stream[start:end] for start, end in pairwise(places)))
     short = [block for block in re.sub(b"\r\n|\r", b"\n", stream).split(b"\n\n") if len(block) <= 20]
     whole = [event for block in short for event in reference(block + b"\n\n")]
     assert found[0] == b"a" and found[-1] == b"b" and not [event for event in whole if event not in found]
@@ -171,4 +173,4 @@ def test_any_bytes_give_what_a_naive_reading_gives(pieces, cuts):
     stream = b"".join(pieces)
     # At the very end a CR may be half of a CRLF: both readings see a line end there.
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    assert parse(*(stream[start:end] for start, end in zip(places, places[1:]))) == reference(stream)
+    assert parse(*(stream[start:end] for start, end in pairwise(places))) == reference(stream)

@@ -13,19 +13,18 @@ from plue_session.errors import Server
 class Change:
     """Something that happened on the server. `session_id` is None where it concerns none; `value` depends on `kind`:
 
-    | kind | value |
-    |---|---|
-    | "connected", "heartbeat", "disposed" | None: the stream begins; the server lives; its state of the directory is
-      gone (O-058) |
-    | "created", "session" | a `RemoteSession` that is new, or has changed (`session.created` may come late: O-029) |
-    | "deleted", "idle" | None |
-    | "status" | `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}` |
-    | "failed" | a `Failure`; session_id may be None |
-    | "message" | a `RemoteMessage` |
-    | "message.removed" | the message's id |
-    | "part", "part.delta", "part.removed" | the server's properties, cleaned |
-    | "permission.asked", "permission.replied" | the server's properties, cleaned |
-    | "other" | None: a number of the sequence whose event is of no known type, or cannot be read |
+    "connected"           None: the stream begins
+    "heartbeat"           None: the server lives
+    "disposed"            None: its state of the directory is gone (O-058)
+    "created", "session"  a `RemoteSession` that is new, or has changed (`session.created` may come late: O-029)
+    "deleted", "idle"     None
+    "status"              `{"type":"idle"|"busy"|"retry","attempt"?,"message"?,"next"?}`
+    "failed"              a `Failure`; session_id may be None
+    "message"             a `RemoteMessage`
+    "message.removed"     the message's id
+    "part", "part.delta", "part.removed", "permission.asked", "permission.replied"
+                          the server's properties, cleaned
+    "other"               None: a number of the sequence whose event is of no known type, or cannot be read
 
     `seq` is its number in the session's sequence, or None; `directory` the one that it happened in, where the stream is
     of all directories.

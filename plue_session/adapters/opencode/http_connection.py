@@ -236,7 +236,7 @@ def _look_up(host, port, found):
     try:
         outcome = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except Exception as error:  # for those who wait for it
-        outcome = error
+        outcome = error  # type: ignore[assignment]
     with _looking:
         found.append(outcome)
         del _lookups[host, port]

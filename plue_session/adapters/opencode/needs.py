@@ -43,7 +43,8 @@ def check_primitives():
     ):
         if is_patched:
             raise errors.Runtime(
-                f"{name} has replaced Python's locks and sockets in this process, and the OpenCode backend cannot work with its own",
+                f"{name} has replaced Python's locks and sockets in this process, and the "
+                "OpenCode backend cannot work with its own",
                 f"Use a process without {name}'s monkey patching for it, or the embedded backend.",
             )
 

@@ -59,16 +59,16 @@ class _Output:
         # Other lines may come before it: a warning about the password (O-003).
         *lines, _ = self._text.split(b"\n")
         for line in lines:
-            _, found, url = line.partition(b"server listening on ")
-            if found and url.startswith((b"http://", b"https://")):
-                url = url.strip().decode("ascii", "backslashreplace")
+            _, found, said = line.partition(b"server listening on ")
+            if found and said.startswith((b"http://", b"https://")):
+                url = said.strip().decode("ascii", "backslashreplace")
                 place = _PLACE.fullmatch(url)
                 if place and 0 < int(place.group(1) or 80) < 65536:
                     return url
-                said = "".join(char if char.isprintable() else " " for char in url[:200])
+                shown = "".join(char if char.isprintable() else " " for char in url[:200])
                 raise errors.Server(
-                    f"the command says that it listens on {said}, which is no URL of a server",
+                    f"the command says that it listens on {shown}, which is no URL of a server",
                     "See that backend.spawn.command starts OpenCode.",
-                    details={"stdout": said},
+                    details={"stdout": shown},
                 )
         return None

@@ -22,12 +22,12 @@ class Server:
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
     each takes `deadline` and `cancel`, and fails with the library's errors:
 
-    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created` changing
-    `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first) `abort` (returns after the
-    end)
+    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created`
+    changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first)
+              `abort` (returns after the end)
 
-    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to
-    be no child of the host's.
+    `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child
+    of the host's.
     """
 
     def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None):
@@ -41,7 +41,7 @@ class Server:
                 spawn.env,
                 on_change=self._moved,
                 on_lifeline=on_lifeline,
-                check=lambda url: health.probe(url, self._headers, CHECK),
+                check=lambda url: health.probe(url, self._headers, CHECK),  # type: ignore[has-type]
                 program=guard,
                 children=children,
             )

@@ -38,6 +38,7 @@ class RemoteSession:
         "metadata",
         "token",
     )
+    title: str
 
     def __init__(self, **values):
         for name in self.__slots__:
@@ -90,7 +91,7 @@ def _constant(text):
 
 _decoder = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
 #: The decoder's scanner: `(text, place)` to `(value, end)`; `StopIteration` when there is no value.
-scan = _decoder.scan_once
+scan = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def parse(data):
@@ -294,7 +295,10 @@ _REMEDIES = {
 #: takes too long:
 #: gateways, and tunnels, which have numbers of their own.
 _HELD_UP, _GATEWAY = (407, 408, 421, 425, 429, 511), (502, 503, 504, *range(520, 531), 598, 599)
-_WALL = "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, then try again."
+_WALL = (
+    "See whether something between here and the server (a tunnel, a proxy, a login page) lets requests through, "
+    "then try again."
+)
 _CODES = {
     400: errors.InvalidParam,
     401: errors.AccessDenied,

@@ -19,7 +19,7 @@ _TABLES = {
 
 def read(folder, name):
     """Return the text of a file of the package, also when that is in a zip archive."""
-    return __spec__.loader.get_data(os.path.join(folder, name)).decode()
+    return __loader__.get_data(os.path.join(folder, name)).decode()  # type: ignore[name-defined]
 
 
 def load(folder):

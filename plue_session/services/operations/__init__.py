@@ -4,6 +4,10 @@ import contextlib
 
 from plue_session import errors
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.services.backend import Backend
+
 
 class Operation:
     """One change of a session: the session's id (None: it makes one), and arguments.
@@ -12,7 +16,7 @@ class Operation:
     out; each may run again, also in another process.
     """
 
-    def __init__(self, on, session=None):
+    def __init__(self, on: "Backend", session=None):
         self.on, self.session = on, session
 
     def check(self, call):

@@ -9,6 +9,10 @@ from plue_session.rules import turns
 from plue_session.services.calls import Call
 from plue_session.services.sync.mirror import remember
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Server, Store
+
 #: Newest messages that are read to learn when turns ran.
 NEWEST = 16
 #: So many are enough as a rule to find the model's newest.
@@ -20,7 +24,7 @@ MARKING = 1.0
 class FollowUps:
     """Works on one server and the store that mirrors it. The work of a job is `(session_id, deadline, cancel)`."""
 
-    def __init__(self, server, writer, store, mirror, session_locks, link, calls):
+    def __init__(self, server: "Server", writer, store: "Store", mirror, session_locks, link, calls):
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
         self._session_locks, self._link, self._calls = session_locks, link, calls
         self._put = {}  # session id: since when the title is defended that was put back

@@ -44,8 +44,8 @@ class Inbox:
             if outcome is True:
                 self._mirror.refreshed(session_id)
             elif outcome and not isinstance(outcome, errors.NotFound):  # which is heard of a session that has ended
-                error = errors.known(outcome)
-                self._log.write("error" if isinstance(error, errors.Unknown) else "warning", error.message("sync"))
+                known = errors.known(outcome)
+                self._log.write("error" if isinstance(known, errors.Unknown) else "warning", known.message("sync"))
                 self._mirror.differs(session_id)
 
     def _is_news(self, change):

@@ -6,6 +6,10 @@ from plue_session import errors
 from plue_session.primitives import allocate_lock
 from plue_session.rules.jsontext import dumps
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Publisher, Server, Store
+
 #: Seconds between two comparisons with a server that is away, for those who are answered stale.
 SOON = 1.0
 #: While the store is being compared; see `_listed_at`.
@@ -28,7 +32,9 @@ class Link:
     """Thread-safe. `trust` (rules/reconcile.py) says whether the server is the right one; `tell(connected, reason)` is
     told when it goes away or comes back."""
 
-    def __init__(self, server, store, publisher, jobs, trust, interval, log, tell, clock):
+    def __init__(
+        self, server: "Server", store: "Store", publisher: "Publisher", jobs, trust, interval, log, tell, clock
+    ):
         self._server, self._store, self._publisher, self._jobs, self._trust = server, store, publisher, jobs, trust
         self._log, self._tell, self._clock = log, tell, clock
         #: seconds between two comparisons
@@ -36,7 +42,7 @@ class Link:
         self._lock = allocate_lock()
         self.connected, self._error = True, None
         #: whether events come; None: not known yet
-        self.streaming = None
+        self.streaming: bool = None
         #: when the store was last compared with the server, in ms; None: not since the start
         self.last_sync = None
         self._listed_at = 0.0  # when that was last tried, in monotonic seconds

@@ -7,7 +7,7 @@ import sys
 
 hasattr(datetime.datetime_CAPI, "x")
 plue = ctypes.CDLL(sys.argv[1])
-assert plue.plue_init(('{"dataDir":"%s"}' % sys.argv[2]).encode()) == 0
+assert plue.plue_init(f'{{"dataDir":"{sys.argv[2]}"}}'.encode()) == 0
 assert plue.plue_session_count(None) == 0
 assert not hasattr(datetime.datetime_CAPI, "x") and type(datetime.datetime_CAPI).__name__ == "PyCapsule"
 plue.plue_shutdown()

@@ -9,7 +9,7 @@ import time
 plue = ctypes.CDLL(sys.argv[1])
 plue.plue_get_last_error.restype = ctypes.c_char_p
 plue.plue_session_create.restype = ctypes.c_void_p
-assert plue.plue_init(('{"dataDir":"%s"}' % sys.argv[2]).encode()) == 0
+assert plue.plue_init(f'{{"dataDir":"{sys.argv[2]}"}}'.encode()) == 0
 
 
 class Late:

@@ -6,13 +6,14 @@ import json
 import sys
 import threading
 import time
+from functools import partial
 
 path, folder, who = sys.argv[1:4]
 plue, holding = ctypes.CDLL(path), ctypes.PyDLL(path)
 libc = ctypes.PyDLL(None)  # keeps the lock during calls
 for library in (plue, holding):
     library.plue_get_last_error.restype = ctypes.c_char_p
-config = ('{"dataDir":"%s","requestTimeoutMs":1500}' % folder).encode()
+config = f'{{"dataDir":"{folder}","requestTimeoutMs":1500}}'.encode()
 
 
 def timed(call):
@@ -25,13 +26,13 @@ if who == "other":
     seconds, when = float(sys.argv[4]), sys.argv[5]
     if when == "call":
         assert plue.plue_init(config) == 0
-        call = lambda: plue.plue_session_count(None)
+        call = partial(plue.plue_session_count, None)
     else:
-        call = lambda: plue.plue_init(config)
-    for attempt in range(20):  # the call may be over before the other thread has the lock
+        call = partial(plue.plue_init, config)
+    for _ in range(20):  # the call may be over before the other thread has the lock
         begin = threading.Event()
 
-        def hold():
+        def hold(begin=begin):
             begin.wait()
             libc.usleep(int(seconds * 1e6))
 

@@ -1,9 +1,7 @@
 """A host that is Python itself, and so can have the library fail once to tell of a commit, as when memory is short."""
 
-import ctypes
 import gc
 import json
-import os
 import sys
 import time
 
@@ -25,7 +23,7 @@ assert plue.plue_init(json.dumps({"dataDir": folder}).encode()) == 0, plue.plue_
 session = plue.plue_session_create(None)
 assert plue.plue_event_subscribe(callback, None)
 (writer,) = (each for each in gc.get_objects() if type(each).__name__ == "Writer")
-publish = writer._publish
+publish = writer._publish  # no host can have memory end at this very place
 
 
 def miss(effects):

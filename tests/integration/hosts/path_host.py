@@ -21,7 +21,7 @@ thread = threading.Thread(target=add)
 thread.start()
 plue = ctypes.CDLL(sys.argv[1])
 plue.plue_get_last_error.restype = ctypes.c_char_p
-started = plue.plue_init(('{"dataDir":"%s"}' % sys.argv[2]).encode())
+started = plue.plue_init(f'{{"dataDir":"{sys.argv[2]}"}}'.encode())
 over.set()
 thread.join()
 assert started == 0, plue.plue_get_last_error()

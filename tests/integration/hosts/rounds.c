@@ -44,8 +44,7 @@ int main(int count, char **arguments)
     for (int i = 0; i < THREADS; i++)
         end(others[i]);
     long grown = resident_kib() - kib;
-    /* The kernel lists a thread for a moment after its end, and a reader more may have been needed than at half time.
-     */
+    /* The kernel lists a thread for a moment after its end, and one reader more may be needed than at half time. */
     for (double until = seconds() + 5;
          seconds() < until && (descriptors() > fds + READERS || threads() != tasks - THREADS);)
         usleep(1000);

@@ -15,7 +15,7 @@ other = interpreters.create()
 interpreters.run_string(other, "x = 1")
 plue.plue_init.argtypes = [ctypes.c_char_p]
 plue.plue_session_create.restype = ctypes.c_void_p
-assert plue.plue_init(('{"dataDir":"%s"}' % folder).encode()) == 0
+assert plue.plue_init(f'{{"dataDir":"{folder}"}}'.encode()) == 0
 assert plue.plue_session_create(None)
 assert plue.plue_session_count(None) == 1
 interpreters.destroy(other)

@@ -80,4 +80,4 @@ def test_open_asks_for_what_is_not_known_and_for_nothing_else(world):
     assert world.do(lambda on: on.sessions.open(unknown)).directory == "/other" and asked(world) == ["get"]
     for missing in ("ses_missing", "no-such-key"):
         with pytest.raises(errors.NotFound):
-            world.do(lambda on: on.sessions.open(missing))
+            world.do(lambda on, missing=missing: on.sessions.open(missing))

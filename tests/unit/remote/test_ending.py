@@ -266,7 +266,7 @@ def test_a_turn_is_not_named_by_anything(world):
     world.server.asked.clear()
     for turn in ("", "a/b", "x" * 101, "é"):
         with pytest.raises(errors.InvalidParam):
-            world.do(lambda on: on.sessions.abort_turn(session.id, turn), session.id)
+            world.do(lambda on, turn=turn: on.sessions.abort_turn(session.id, turn), session.id)
     assert asked(world) == []
     world.do(lambda on: on.sessions.abort_turn(session.id, "msg_1"), session.id)
     assert asked(world) == ["abort"] and not world.info(session)["aborted"]

@@ -39,7 +39,7 @@ def test_the_streams_own_snapshot_is_the_first_comparison(world):
         "pending": 0,
         "conflicts": [],
         "lastSync": world.now,
-        "server": {"url": "http://twin", "events": True},
+        "server": {"url": "http://fake", "events": True},
     }
     threading.Event().wait(1.2)
     assert [each[0] for each in world.server.asked].count("survey") == 1
