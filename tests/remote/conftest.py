@@ -81,10 +81,10 @@ HOSTS = {
     "strict": dict(cacheTtlMs=0, offline="fail"),  # its reads fail when the server cannot be asked
     "hurried": dict(cacheTtlMs=0, requestTimeoutMs=2_000),  # its calls have no time to lose
     "deaf": dict(
-        cacheTtlMs=0, rules=[answering("GET", "/event", reply(404, b""))]
+        cacheTtlMs=0, rules=[answering("GET", "(/global)?/event", reply(404, b""))]
     ),  # it hears nothing of what happens on the server
     "polling": dict(
-        cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "/event", reply(404, b""))]
+        cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "(/global)?/event", reply(404, b""))]
     ),  # nor this one, which looks often
 }
 
