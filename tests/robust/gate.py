@@ -87,7 +87,7 @@ class Gate:
                     headers[name.lower()] = value.strip()
                 body = file.read(int(headers.get("content-length", 0)))
                 path = target.partition("?")[0]
-                if path == "/event":
+                if path in ("/event", "/global/event"):
                     self._stream(connection, target, headers)
                     break
                 self.requests.append((method, path))
