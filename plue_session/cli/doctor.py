@@ -204,10 +204,7 @@ def new_store(options):
                 "Name the folder: --data-dir.",
             )
         data_dir = os.path.realpath(settings.data_dir)
-        path = os.path.join(data_dir, files.DATABASE)
-        if not os.path.isdir(data_dir):
-            raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
-        damage = damage_of(path)
+        damage = damage_of(os.path.join(data_dir, files.DATABASE))
         target = files.move_aside(data_dir)
     except errors.PlueError as error:
         raise Failure(f"{error.cause.rstrip('.')}. {error.remedy}", error.name) from None

@@ -159,16 +159,15 @@ def find(spawn, environ):
     """Return `(path, where)`: the program of the command as execvp finds it, or None, and where was looked."""
     name = spawn.command[0]
     if "/" in name:
-        places = [""]
+        places, looked = [""], os.path.dirname(os.path.join(spawn.directory, name))
     else:
         places = {**environ, **spawn.env}.get("PATH", NO_PATH).split(os.pathsep)
+        looked = f"PATH ({os.pathsep.join(places)})"
     for place in places:
         path = os.path.join(spawn.directory, place, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path, place
-    return None, os.path.dirname(
-        os.path.join(spawn.directory, name)
-    ) if "/" in name else f"PATH ({os.pathsep.join(places)})"
+    return None, looked
 
 
 # -- through the library -----------------------------------------------------------------------------------------------

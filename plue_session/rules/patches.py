@@ -11,20 +11,7 @@ from plue_session.rules.jsontext import dumps, parse
 
 MAX_TAG = 64
 
-PATCH_KEYS = ("title", "description", "tags", "addTags", "removeTags", "metadata", "archived", "base")
 BASE_KEYS = ("title", "description", "tags", "metadata", "archived")
-OPTION_KEYS = (
-    "title",
-    "parentId",
-    "key",
-    "tags",
-    "metadata",
-    "description",
-    "role",
-    "template",
-    "provider",
-    "directory",
-)
 
 
 def parse_patch(json):
@@ -33,7 +20,7 @@ def parse_patch(json):
     `tags` and `metadata` replace, `addTags` and then `removeTags` change what is there (or what `tags` put there).
     null removes the description and is refused for every other key.
     """
-    patch = fields.parse_object(json, "the patch", PATCH_KEYS)
+    patch = fields.parse_object(json, "the patch", _PATCH)
     for key, value in patch.items():
         if key != "description" or value is not None:
             patch[key] = _PATCH[key](value, key)
@@ -71,7 +58,7 @@ def parse_options(json):
     Metadata becomes compact JSON text, `parentId` "" means none as it does in `create`. The directory is only known
     to be a string: rules/directories.py asks the disk.
     """
-    options = fields.parse_object(json, "the options", OPTION_KEYS)
+    options = fields.parse_object(json, "the options", _OPTIONS)
     return {key: _OPTIONS[key](value, key) for key, value in options.items()}
 
 

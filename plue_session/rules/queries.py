@@ -28,7 +28,7 @@ def parse_query(json):
     `…After` is inclusive and `…Before` exclusive, in ms, so that adjoining spans neither overlap nor leave a gap;
     `text` is sought in title and description, whatever the case. Default: by `updated`, ascending, 100 at a time.
     """
-    given = fields.parse_object(json, "the query", tuple(_KEYS))
+    given = fields.parse_object(json, "the query", _KEYS)
     query = Query(limit=DEFAULT_LIMIT)
     for key, value in given.items():
         if check := _KEYS[key]:

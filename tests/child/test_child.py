@@ -89,8 +89,7 @@ def test_a_command_that_gets_not_ready_says_why_in_its_own_words(guard, tmp_path
 
 
 def test_a_command_that_is_not_there_is_named_with_its_key(guard, tmp_path):
-    missing = command("", tmp_path)
-    missing.words = ["/nonexistent/agent"]
+    missing = command("", tmp_path)._replace(words=["/nonexistent/agent"])
     child = Child(missing, Lines, program=guard)
     with pytest.raises(errors.StoreIo, match="command /nonexistent/agent cannot be run") as caught:
         child.start(soon())

@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 import subprocess
+from collections import namedtuple
 
 from plue_session.errors import InvalidParam, StoreIo
 
@@ -15,16 +16,12 @@ PROGRAM = os.path.join(
 FIRST, SECOND = 1500, 3000
 
 
-class Command:
+class Command(namedtuple("Command", "words directory environment name does key install")):
     """What is run: `words`, without a shell, in `directory`, with `environment` (a dict of text). For messages: `name`
     of what it is and what it `does` when it is ready ("the server", "listen"), `key` of the configuration that it comes
     from, how to `install` it."""
 
-    __slots__ = ("words", "directory", "environment", "name", "does", "key", "install")
-
-    def __init__(self, words, directory, environment, *, name, does, key, install):
-        self.words, self.directory, self.environment = words, directory, environment
-        self.name, self.does, self.key, self.install = name, does, key, install
+    __slots__ = ()
 
 
 class Guarded:

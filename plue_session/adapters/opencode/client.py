@@ -20,7 +20,6 @@ EVERYTHING = 1_000_000
 LOOK_AGAIN = 0.25
 #: Seconds kept for that, of those that a create may take.
 FINDING = 2.0
-KEEP = object()  # "do not change this"
 
 
 class Client(ApiCall):
@@ -190,22 +189,18 @@ class Client(ApiCall):
             None,
         )
 
-    def update(
-        self, session_id, deadline, cancel=None, directory=None, title=KEEP, metadata=KEEP, archived=KEEP, token=None
-    ):
+    def update(self, session_id, deadline, cancel=None, directory=None, token=None, **changes):
         """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not
-        of the final value (O-025). `archived` is a time in ms, or None to take it back. `metadata` replaces all of it,
-        but for the session's `token`, which the caller passes along.
+        of the final value (O-025). What can be changed: `title`; `archived`, a time in ms, or None to take it back;
+        `metadata`, which replaces all of it, but for the session's `token`, which the caller passes along.
 
         OpenCode: PATCH /session/{id}. Null means nothing there: un-archiving is 0 (O-019).
         """
-        body = {}
-        if title is not KEEP:
-            body["title"] = title
-        if metadata is not KEEP:
-            body["metadata"] = metadata if token is None else {**metadata, shapes.TOKEN: token}
-        if archived is not KEEP:
-            body["time"] = {"archived": archived or 0}
+        body = dict(changes)
+        if token is not None and "metadata" in body:
+            body["metadata"] = {**body["metadata"], shapes.TOKEN: token}
+        if "archived" in body:
+            body["time"] = {"archived": body.pop("archived") or 0}
         if not body:
             return self.get(session_id, deadline, cancel, directory)
         try:
@@ -215,11 +210,7 @@ class Client(ApiCall):
                 raise
             with contextlib.suppress(errors.PlueError):
                 found = self.get(session_id, deadline, cancel, directory)
-                if (
-                    title in (KEEP, found.title)
-                    and metadata in (KEEP, found.metadata)
-                    and (archived is KEEP or (found.archived or 0) == (archived or 0))
-                ):
+                if all((getattr(found, name) or None) == (value or None) for name, value in changes.items()):
                     return found
             raise
 

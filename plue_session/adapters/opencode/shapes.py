@@ -7,6 +7,7 @@ surrogate, which no UTF-8 text can hold, becomes the six characters of its escap
 import json
 import math
 import re
+from collections import namedtuple
 
 from plue_session import errors
 from plue_session.rules import ids
@@ -20,8 +21,22 @@ _FORK = re.compile(r" \(fork #\d+\)\Z")
 EXCERPT = 500
 
 
-class RemoteSession:
-    """A session as the server has it. Times in ms; compare by value: a rename does not raise `updated` (O-024)."""
+class _Record:
+    """Values by name, compared by value."""
+
+    __slots__ = ()
+
+    def __init__(self, **values):
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+    def __eq__(self, other):
+        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+
+class RemoteSession(_Record):
+    """A session as the server has it. Times in ms. Only its values tell whether it has changed: a rename does not raise
+    `updated` (O-024)."""
 
     __slots__ = (
         "id",
@@ -40,17 +55,6 @@ class RemoteSession:
     )
     title: str
 
-    def __init__(self, **values):
-        for name in self.__slots__:
-            setattr(self, name, values[name])
-
-    def __eq__(self, other):
-        return isinstance(other, RemoteSession) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None
-
     @property
     def is_fork(self):
         """Whether its title is one that the server gives to forks, which have their source's metadata, `token` included
@@ -58,23 +62,16 @@ class RemoteSession:
         return _FORK.search(self.title) is not None
 
 
-class RemoteMessage:
+class RemoteMessage(_Record):
     """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's."""
 
     __slots__ = ("id", "session_id", "role", "parent_id", "created", "completed", "finish", "failure", "ended")
 
-    def __init__(self, **values):
-        for name in self.__slots__:
-            setattr(self, name, values[name])
 
-
-class Failure:
+class Failure(namedtuple("Failure", "name text status")):
     """Why a turn failed: OpenCode's name for it ("MessageAbortedError"), its text, the model's HTTP status or None."""
 
-    __slots__ = ("name", "text", "status")
-
-    def __init__(self, name, text, status):
-        self.name, self.text, self.status = name, text, status
+    __slots__ = ()
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

@@ -64,13 +64,11 @@ class Connections:
             )
         self._locks = files.Locks(data_dir)
         try:
-            files.prepare(self.path, self._locks)
-            self._writer, self._files = self._open_writer(data_dir)
-            self._cursor = self._writer.cursor()  # one for all statements: what one returns is read before the next
-            self._execute = self._cursor.execute
-        except OSError as error:
-            self.close()
-            raise failures.system(error, self.path, "open") from error
+            with failures.translated(self.path, "open"):
+                files.prepare(self.path, self._locks)
+                self._writer, self._files = self._open_writer(data_dir)
+                self._cursor = self._writer.cursor()  # one for all statements: what one returns is read before the next
+                self._execute = self._cursor.execute
         except BaseException:
             self.close()
             raise
@@ -85,9 +83,9 @@ class Connections:
             )
             try:
                 writer.execute(_VERSION).fetchall()  # SQLite opens the WAL with the first read
-            except failures.RAISED as error:
+            except failures.RAISED:
                 self._disconnect(writer)
-                raise failures.translate(error, self.path) from error
+                raise
             if not before.missing():
                 return writer, Files(data_dir, files.NAMES)
             # It was replaced meanwhile; or it was on an overlay, and is another file from its first writer on.
