@@ -4,6 +4,7 @@ Messages name keys, never a URL, a password or an environment: what the host set
 """
 
 import os
+from functools import partial
 
 from plue_session.errors import InvalidParam, StoreIo
 from plue_session.rules import directories, fields
@@ -39,11 +40,12 @@ def load(config_json, environ):
             cause = error.cause if what in error.cause else f"{what}: {error.cause}"
             raise InvalidParam(cause, error.remedy) from None
     backend = _backend(given, environ)
-    values = {_snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()}
-    values.update(backend=Settings(backend), data_dir=_data_dir(given, environ))
-    _check_model(values["default_model"])
-    _check_lease(values["lease"], given)
-    return Settings(values)
+    settings = Settings({fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()})
+    settings.backend = Settings(backend)
+    settings.data_dir = _data_dir(given, environ)
+    _check_model(settings.default_model)
+    _check_lease(settings.lease, given)
+    return settings
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
@@ -53,7 +55,7 @@ def _check(given, what):
         if key == "dataDir":
             _path(value, key)
         elif key == "backend":
-            _check_backend(value)
+            _object(_BACKEND)(value, key)
         else:
             _value(_RULES[key], given, key, key)
     return given
@@ -88,7 +90,7 @@ def _merge(upper, lower):
 def _merge_backend(upper, lower):
     if upper.get("kind") == "embedded" or "kind" in upper and "kind" in lower and upper["kind"] != lower["kind"]:
         return upper
-    alternatives = {"spawn": ("url", "directory", "username", "password"), "url": ("spawn",)}
+    alternatives = {"spawn": _ATTACHED, "url": ("spawn",)}
     hidden = [key for choice, others in alternatives.items() if choice in upper for key in others]
     return {**{key: value for key, value in lower.items() if key not in hidden}, **upper}
 
@@ -113,22 +115,15 @@ def _data_dir(given, environ):
 
 
 # -- backend -----------------------------------------------------------------------------------------------------------
-_OPENCODE_KEYS = ("kind", "url", "directory", "username", "password", "spawn")
-_SPAWN_KEYS = ("command", "directory", "env")
-
-
-def _check_backend(backend):
-    """Check types and keys of what one source says; what belongs together is seen after merging."""
-    fields.members(backend, "backend", _OPENCODE_KEYS, "backend.")
-    for key, value in backend.items():
-        _BACKEND[key](value, f"backend.{key}")
+#: What is said of a server that somebody else has started.
+_ATTACHED = ("url", "directory", "username", "password")
 
 
 def _backend(given, environ):
     backend = dict(given.get("backend", {}))
     url = environ.get("PLUE_OPENCODE_URL")
     kind = backend.get("kind") or ("opencode" if url else "embedded")
-    values = dict.fromkeys(("url", "directory", "username", "password", "spawn"))
+    values = dict.fromkeys((*_ATTACHED, "spawn"))
     if kind == "embedded":
         if backend.keys() - {"kind"}:
             raise InvalidParam(
@@ -137,7 +132,7 @@ def _backend(given, environ):
             )
         return {"kind": kind, **values}
     if "spawn" in backend:
-        outside = [key for key in ("url", "directory", "username", "password") if key in backend]
+        outside = [key for key in _ATTACHED if key in backend]
         if outside:
             raise InvalidParam(
                 f"backend.{outside[0]} and backend.spawn exclude each other",
@@ -152,57 +147,54 @@ def _backend(given, environ):
             backend.setdefault(key, environ[variable])
     values.update(backend, kind=kind)
     if "spawn" in backend:
-        values["spawn"] = Settings(_spawn(backend["spawn"]))
+        spawn = {"command": ["opencode"], "env": {}, **backend["spawn"]}
+        values["spawn"] = Settings({**spawn, "directory": _directory(spawn, "backend.spawn")})
     else:
-        values["directory"] = directories.canonical(
-            backend["directory"] if "directory" in backend else _here(), "backend.directory"
-        )
+        values["directory"] = _directory(backend, "backend")
         values["url"] = values["url"].rstrip("/")
     return values
 
 
-def _here():
+def _directory(given, path):
     try:
-        return os.getcwd()
+        named = given["directory"] if "directory" in given else os.getcwd()
     except OSError as error:
         raise InvalidParam(
             f"no directory is named, and the working directory cannot be used: {error.strerror}",
             "Name one, or start elsewhere.",
         ) from None
+    return directories.canonical(named, f"{path}.directory")
 
 
-def _spawn(spawn):
-    return {
-        "command": spawn.get("command", ["opencode"]),
-        "env": spawn.get("env", {}),
-        "directory": directories.canonical(
-            spawn["directory"] if "directory" in spawn else _here(), "backend.spawn.directory"
-        ),
-    }
+def _object(checks):
+    """Return what checks an object by a table; what belongs together is seen after merging."""
+
+    def check(value, path):
+        for key, part in fields.members(value, path, checks, f"{path}.").items():
+            checks[key](part, f"{path}.{key}")
+        return value
+
+    return check
 
 
-def _check_spawn(value, path):
-    fields.members(value, path, _SPAWN_KEYS, f"{path}.")
-    if "command" in value:
-        command = value["command"]
-        if type(command) is not list or not command:
+def _command(value, path):
+    if type(value) is not list or not value:
+        raise InvalidParam(
+            f"{path} must be a non-empty array of strings",
+            'Pass the program and its arguments, such as ["opencode"].',
+        )
+    for place, word in enumerate(value):
+        _word(word, f"{path}[{place}]", least=0 if place else 1)
+
+
+def _environment(value, path):
+    for name, text in fields.members(value, path, None).items():
+        if not name or "=" in name or "\0" in name:
             raise InvalidParam(
-                f"{path}.command must be a non-empty array of strings",
-                'Pass the program and its arguments, such as ["opencode"].',
+                f"{path} has a name that no environment variable can have",
+                'Names are not empty and hold no "=".',
             )
-        for place, word in enumerate(command):
-            _word(word, f"{path}.command[{place}]", least=0 if place else 1)
-    if "directory" in value:
-        fields.text(value["directory"], f"{path}.directory", 1)
-    if "env" in value:
-        for name, text in fields.members(value["env"], f"{path}.env", None).items():
-            if not name or "=" in name or "\0" in name:
-                raise InvalidParam(
-                    f"{path}.env has a name that no environment variable can have",
-                    'Names are not empty and hold no "=".',
-                )
-            _word(text, f"{path}.env.{fields.printable(name)}")
-    return value
+        _word(text, f"{path}.{fields.printable(name)}")
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -210,15 +202,13 @@ def _value(rule, given, key, path):
     """Check and return `given[key]`, or the default of its rule; objects recursively."""
     if type(rule) is dict:
         inner = fields.members(given.get(key, {}), path, rule, f"{path}.")
-        return Settings({_snake(name): _value(part, inner, name, f"{path}.{name}") for name, part in rule.items()})
+        return Settings(
+            {fields.snake(name): _value(part, inner, name, f"{path}.{name}") for name, part in rule.items()}
+        )
     check, default = rule
     if key not in given or given[key] is None and default is None:
         return default
     return check(given[key], path)
-
-
-def _snake(key):
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
 
 
 def _word(value, path, least=0):
@@ -232,7 +222,7 @@ def _path(value, path):
 
 
 def _number(least, most=fields.MAX_INTEGER):
-    return lambda value, path: fields.integer(value, path, least, most)
+    return partial(fields.integer, least=least, most=most)
 
 
 def _or_none(check):
@@ -240,7 +230,7 @@ def _or_none(check):
 
 
 def _choice(*choices):
-    return lambda value, path: fields.choice(value, path, choices)
+    return partial(fields.choice, choices=choices)
 
 
 def _url(value, path, schemes=None):
@@ -303,12 +293,12 @@ def _store(value, path):
 
 def _model(value, path):
     pair = fields.members(value, path, ("providerId", "modelId"), f"{path}.")
-    return Settings({_snake(key): fields.text(text, f"{path}.{key}", 1) for key, text in pair.items()})
+    return Settings({fields.snake(key): fields.text(text, f"{path}.{key}", 1) for key, text in pair.items()})
 
 
 def _check_model(model):
     for key in ("providerId", "modelId"):
-        if model and not hasattr(model, _snake(key)):
+        if model and not hasattr(model, fields.snake(key)):
             raise InvalidParam(f"defaultModel.{key} is missing", "A model has both providerId and modelId.")
 
 
@@ -325,10 +315,12 @@ def _check_lease(lease, given):
 _BACKEND = {
     "kind": _choice("embedded", "opencode"),
     "url": _http_url,
-    "directory": lambda value, path: fields.text(value, path, 1),
+    "directory": partial(fields.text, least=1),
     "username": _word,
     "password": _word,
-    "spawn": _check_spawn,
+    "spawn": _object(
+        {"command": _command, "directory": partial(fields.text, least=1), "env": _environment},
+    ),
 }
 
 #: Each key's check and default; None as default means "none", and null says so. `dataDir` and `backend` are read apart.

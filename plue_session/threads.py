@@ -1,6 +1,5 @@
-"""Threads of the Python half. In the library they are made by C (capi/spawn.c): with a stack of their own size, no
-signals, and the scheduling that the process began with, whatever thread of the host's is behind the call that needs
-them."""
+"""Threads of the Python half. In the library C makes them (capi/spawn.c): with a stack of their own size, no signals,
+and the scheduling that the process began with, whichever thread of the host's makes the call that needs them."""
 
 from plue_session.errors import StoreIo
 from plue_session.primitives import allocate_lock
@@ -29,7 +28,7 @@ def start(work, name):
     """Start a thread that calls `work`, and return it; it does not keep the process from ending. The name has 15 bytes
     at most.
 
-    Nothing that `work` raises is told to anybody: it has to do that itself. `IO` when no thread can be started.
+    What `work` raises is lost, so it has to report its failures itself. `IO` when no thread can be started.
     """
     thread = Thread()
 

@@ -5,6 +5,7 @@ import os
 import time
 
 from plue_session.adapters import private
+from plue_session.adapters.descriptor import Descriptor
 from plue_session.errors import StoreIo
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -16,11 +17,10 @@ class Log:
     def __init__(self, level, path, tell):
         self._least = LEVELS.index(level)
         self._tell = tell
-        self._fd = self._file = None
+        self._file = None
         if path:
             try:
-                self._fd = private.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
-                self._file = os.fstat(self._fd)
+                self._file = Descriptor(private.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
             except OSError as error:
                 raise StoreIo(
                     f"the log file {path} cannot be opened: {error.strerror}", "Correct log.file, or leave it out."
@@ -31,12 +31,13 @@ class Log:
         caller's work: many threads call this when something else has failed, and none of them may end by it."""
         if LEVELS.index(level) < self._least:
             return
-        if self._fd is not None:
+        file = self._file
+        if file is not None:
             try:
-                if self._is_ours():
-                    os.write(self._fd, _line(level, message))
+                if file.is_ours():
+                    os.write(file.fd, _line(level, message))
                 else:
-                    self._fd = None
+                    self._file = None
             except OSError:  # a full disk must not turn a warning into a failure
                 self.close()
             except (MemoryError, OverflowError, ValueError) as error:  # no room for the line, or no text for the time
@@ -48,18 +49,9 @@ class Log:
 
     def close(self):
         """Close the file. Twice is harmless."""
-        if self._fd is not None:
-            ours, fd, self._fd = self._is_ours(), self._fd, None
-            if ours:
-                os.close(fd)
-
-    def _is_ours(self):
-        """Return whether the descriptor is still that of the file: a host may have closed it and opened something else
-        under its number."""
-        try:
-            return os.path.samestat(os.fstat(self._fd), self._file)
-        except OSError:
-            return False
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def _line(level, message):

@@ -54,6 +54,15 @@ def make_file(path, flags):
     return fd
 
 
+def sync(path):
+    """Have what is in a file, or in a folder, written to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _recover(path, rights):
     """Give the owner, if that is us, these rights; returns whether that changed anything."""
     about = os.lstat(path)

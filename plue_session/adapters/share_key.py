@@ -84,15 +84,8 @@ class ShareKeyFile:
                 raise
         finally:
             os.close(fd)
-        self._sync_folder()
+        private.sync(self._folder)
         return key
-
-    def _sync_folder(self):
-        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _names(path, fd):

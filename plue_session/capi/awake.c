@@ -1,17 +1,17 @@
 /*
- * A caller that waits for the writer alone, and the writer that waits for it, without waking each other.
+ * How a caller that waits for the writer alone, and the writer, avoid waking each other.
  *
- * To wake a thread takes the kernel about as long as all that the library does around a commit, and it is needed on
- * both sides. So the writer is awake for LINGER after each commit: a caller that makes one change after the other posts
- * the next a few microseconds after the last was finished. And the caller sleeps for NAP, less than a commit takes, and
- * is then awake for at most AWAKE, as it is when the writer says that the end is near; after that it sleeps like
- * everybody. Both yield to whoever else wants the processor.
+ * Waking a thread takes the kernel about as long as all that the library does around a commit, and both sides need it.
+ * So the writer stays awake for LINGER after each commit: a caller that makes one change after another posts the next a
+ * few microseconds later. The caller sleeps for NAP, less than a commit takes. Then it is awake for at most AWAKE, as
+ * it is when the writer says that the end is near; after that it sleeps like everybody. Both yield to whoever else
+ * wants the processor.
  *
  * Measured with benchmarks/commits.c on 2 processors, each variant 10 times in turns: create of one caller, in units of
- * append + fdatasync of the same seconds, median (quartiles): 0.50 (0.44-0.55) so; 0.46 (0.42-0.46) when the caller
- * sleeps; 0.44 (0.41-0.46) when the writer does; 0.42 (0.37-0.46) when both do. On a busy machine, whose processors are
- * seldom idle, switched within one process each 15 ms: the fastest twentieth took 242, 256, 247 and 272 us;
- * update_title gained nothing.
+ * append + fdatasync of the same seconds, median (quartiles): 0.50 (0.44-0.55) as it is; 0.46 (0.42-0.46) when the
+ * caller sleeps; 0.44 (0.41-0.46) when the writer does; 0.42 (0.37-0.46) when both do. On a busy machine, whose
+ * processors are seldom idle, switched within one process each 15 ms, the fastest twentieth took 242, 256, 247 and 272
+ * us; update_title gained nothing.
  */
 #include "executors.h"
 
@@ -22,11 +22,7 @@
 #define LINGER_NS INT64_C(60000)
 #define NAP_NS INT64_C(120000)
 #define AWAKE_NS INT64_C(300000)
-enum {
-    FAR,
-    NEAR,
-    OVER
-}; /* a request's end: far, near and awaited by a thread that does not sleep, not awaited in this way */
+enum { FAR, NEAR, OVER }; /* of a request's caller: asleep; awake, or called to be; done with waiting in this way */
 
 atomic_int core_commits;
 
@@ -38,8 +34,8 @@ void core_awake_linger(executor *in)
         sched_yield();
 }
 
-/* What was taken from the executor is about to end: a caller that waits alone, and sleeps, is woken while the library
- * tells what is new. */
+/* The group is committed, so what has begun is about to end: wake a lone caller that sleeps, while the library tells
+ * what is new. */
 void core__near(int index)
 {
     executor *in = &core_executors[index];
@@ -64,7 +60,7 @@ int core_awake_called_locked(const request *of)
     return atomic_load_explicit(&of->near, memory_order_relaxed) == NEAR;
 }
 
-/* A thread with real-time priority would yield to nobody, and with one processor the writer would wait for it: neither
+/* A thread with real-time priority yields to nobody, and on one processor the writer would wait for its caller: neither
  * stays awake. */
 static int may_stay_awake(void)
 {

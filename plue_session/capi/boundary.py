@@ -16,15 +16,15 @@ from plue_session.rules.jsontext import dumps
 from plue_session.rules.parameters import plain
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
-from plue_session.services.writer import Queued
+from plue_session.services.writer import NOT_WRITTEN, Queued
 
 #: What a caller is told when there is no room to put together what the matter is.
 OUT_OF_MEMORY = b"out of memory. Free some and try again."
 
 
 class Export:
-    """One exported function: its name, its body, what kind of result it has. `read(request)` returns the arguments of a
-    request, and fails as the first that is bad."""
+    """One exported function: its name, its body, the kind of its result. `read(request)` returns the checked arguments
+    of a request, or fails as the first bad one does."""
 
     __slots__ = ("name", "body", "kind", "read")
 
@@ -51,8 +51,8 @@ _SLOTS = {
 
 
 def reader(parameters, ffi, held):
-    """Return a function that reads these parameters, `(name, type)` each, from a request: spelled out, for it runs in
-    each call. It is compiled for the first one: a start has no time for it."""
+    """Return a function that reads these parameters, `(name, type)` each, from a request. It runs in each call, so its
+    code is spelled out; it is compiled by the first call, because a start has no time for it."""
     scope, values, place = {"string": ffi.string, "unpack": ffi.unpack, "held": held}, [], 0
     for name, note in parameters:
         crossing = TYPES[note]
@@ -72,7 +72,7 @@ class Posted(Queued):
     __slots__ = ("boundary", "request")
 
     def __init__(self, change, boundary, request):
-        self.change, self.outcome, self.boundary, self.request = change, None, boundary, request
+        self.change, self.outcome, self.boundary, self.request = change, NOT_WRITTEN, boundary, request
 
     def start(self):
         return not self.boundary.lib.core__begin(self.request)
@@ -121,7 +121,7 @@ class Boundary:
         self.serve = executors.table(lib)
 
     def run(self, executor, generation):
-        """Serve an executor until it is closed, and return 0; -1 when that failed: it is to be called again."""
+        """Serve an executor until it is closed, and return 0. -1: that failed, and this is to be called again."""
         if executor == self.lib.CORE_EXECUTOR_NONE:
             return 0
         is_work = executor == self.lib.CORE_EXECUTOR_WORK
@@ -153,13 +153,14 @@ class Boundary:
         return self.exports[request.operation]
 
     def prepare(self, request):
-        """Return what the body of the request's function makes of its parameters: its result, a `Later` one, an
-        operation, or a function of the call that it is for. What is bad by itself is refused here."""
+        """Read and check the arguments of a request, and return what the function's body makes of them: a result, a
+        `Later`, an operation, or a function of the call. What is bad by itself is refused here."""
         export = self.exports[request.operation]
         return export.body(self.runtime, *export.read(request))
 
     def queue(self, request):
-        """Prepare what a request asks for. A change is queued: the caller of this leads the writer next."""
+        """Prepare what a request asks for. A change is queued with the writer, and the caller of this calls `lead`
+        afterwards; anything else is finished here."""
         try:
             work = self.prepare(request)
             if isinstance(work, Operation):
@@ -171,14 +172,14 @@ class Boundary:
 
     # -- how it ends ---------------------------------------------------------------------------------------------------
     def finish(self, request, outcome):
-        """End a request with its result, or with the error that `outcome` is. What is `Later` is told when it is known:
-        the call takes up no thread until then. Never raises: what cannot be delivered is an error of the request."""
+        """End a request with its result, or with the error that `outcome` is; with a `Later`, when that is known. Never
+        raises: what cannot be delivered becomes an error of the request."""
         try:
             if type(outcome) is Later:
                 outcome.then(lambda known: self.finish(request, known))
             else:
                 self.deliver(request, self.exports[request.operation], outcome)
-        except BaseException as error:  # so C has not got it yet: with that, what is below would end it a second time
+        except BaseException as error:  # C has not got the outcome, so the request is still to be ended
             self.refuse(request, self.exports[request.operation].name, error)
 
     def deliver(self, request, export, outcome):
@@ -204,9 +205,9 @@ class Boundary:
             lib.core__finish_number(request, outcome if export.kind == "count" else 0)
 
     def open_handle(self, request, outcome):
-        """Return a new handle of a session, a record or the id of one, and show what that is. It is read once the
-        handle exists: what changes from then on is published to it, what changed before would be missed. One that was
-        made by the call has its handle in any case: the call has not failed."""
+        """Return a new handle of a session, given as a record or by its id, and publish its snapshot. The session is
+        read after the handle exists: later changes are published to it, and what was read has the earlier ones. One
+        that the call has made gets its handle in any case: the call has not failed."""
         lib, runtime, made = self.lib, self.runtime, None if type(outcome) is str else outcome
         session_id = made.id if made else outcome
         handle = lib.core__session_acquire(request, session_id.encode())
@@ -234,7 +235,7 @@ class Boundary:
         """End a request with an error. Never raises."""
         try:
             error = translate(error)
-            # It may be the error of others too, that were to be committed together: it is left as it is.
+            # It may be the error of other calls of the same group, too: it is left as it is.
             session = error.session or (self.ffi.string(request.session).decode() if request.session else None)
             message = errors.PlueError(error.cause, error.remedy, session=session).message(name)
             if error.number == errors.Unknown.number:

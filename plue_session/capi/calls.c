@@ -10,13 +10,13 @@
 
 #include "core_tables.h"
 
-/* LONG_TEXT: what takes longer to check than to hand over, and would keep the writer from others. */
+/* LONG_TEXT: longer texts take longer to check than to hand over, and would hold up the writer. */
 enum { LONG_TEXT = 4096, CAPACITY = 4096, ABORT_GRACE_MS = 500 };
 
 #define PING_NS INT64_C(100000000)
 
 static atomic_int timeout_ms = 30000;
-static request *spare; /* made by plue_init: the store is closed also when there is no memory to ask for it */
+static request *spare; /* made by plue_init, so that the store can be closed when no memory is left to ask for it */
 
 static const char *name_of(int operation)
 {
@@ -76,7 +76,7 @@ static request *make_request(const core_call *call)
     return made;
 }
 
-/* Why a caller leaves before the end of its call, and what it can do: before it has begun, and after. */
+/* What a caller hears that leaves early: why, and what it can do. `pending`: its call has not begun. */
 typedef struct reason {
     const char *pending, *begun;
 } reason;
@@ -113,14 +113,13 @@ static const reason reasons[CORE_EXECUTOR_COUNT][REASONS] = {
     [CORE_EXECUTOR_URGENT] = {[LATE] = NO_SERVER, [ABORTED] = INTERRUPTED, [SHUT] = STOPPED},
 };
 
-/* Does no thread of ours get to run Python, for one of the host's keeps the interpreter lock? To answer this takes them
- * nothing else. */
+/* Does a thread of the host's keep the interpreter lock from ours? A ping needs nothing else to be answered. */
 static int is_locked_out(void)
 {
     return core_python_is_hosts() && core_control(CORE_CONTROL_PING, NULL, 0, core_monotonic_ns() + PING_NS);
 }
 
-/* Tell the caller of `subject` why it goes home: with `code`, or because its time is up (0). */
+/* Set the error of a caller that leaves: `code`, or 0: its time is up. */
 static void leave(const char *subject, int operation, int code, int executor, int begun)
 {
     if (code == PLUE_ERROR_RUNTIME) {
@@ -145,7 +144,7 @@ static void leave(const char *subject, int operation, int code, int executor, in
     core_fail(code, subject, "%s", text);
 }
 
-/* Have a reader take what is overdue. Locks are leaves: the executor's is let go of meanwhile. */
+/* Have a reader take what is overdue. The lock is let go of meanwhile: locks are leaves. */
 static void ask_reader_locked(executor *in)
 {
     pthread_mutex_unlock(&in->lock);
@@ -153,7 +152,7 @@ static void ask_reader_locked(executor *in)
     pthread_mutex_lock(&in->lock);
 }
 
-/* What is known before anybody takes the request: how long it may wait unchecked, and who is to take it. */
+/* Decide who takes the request, and return when it is overdue for a check. */
 static int64_t overdue_at(request *made, const core_call *call, int64_t now, int64_t deadline)
 {
     const executor_kind *kind = &core_executor_kinds[made->executor];
@@ -175,14 +174,14 @@ static int64_t overdue_at(request *made, const core_call *call, int64_t now, int
 /*
  * Post the request to an executor and wait for its end; NULL with the error set. The result is in the request.
  *
- * The thread that carries a call out checks its texts, which costs it little. But a caller is not to be kept waiting
- * with a bad parameter while the writer waits for another process, or all threads for a mute server: a reader checks
- * what has been pending for the executor's patience. And what takes long to check is not left to the writer at all.
+ * As a rule the thread that carries a call out checks its texts, which costs it little. But while the writer waits for
+ * another process, or all threads for a mute server, a bad parameter must not wait with them: a reader checks what has
+ * been pending for the executor's patience. What takes long to check is the reader's from the start.
  */
 static request *pass(request *made, const core_call *call, int to, int64_t deadline)
 {
     char room[CORE_SUBJECT];
-    const char *subject = core_call_subject(call, room); /* now: the session's id goes with the request */
+    const char *subject = core_call_subject(call, room); /* now, because the id is freed with the request */
     executor *in = &core_executors[to];
     const executor_kind *kind = &core_executor_kinds[to];
     int64_t now = core_monotonic_ns();
@@ -192,7 +191,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     made->view.span = deadline - now;
     int64_t check_at = overdue_at(made, call, now, deadline);
     pthread_mutex_lock(&in->lock);
-    /* A call that is older than the library's last start fails, too: its handle and executor were of another one. */
+    /* A call from before the library's last start fails, too: its handle was of another one. */
     int open = in->open && (!call->generation || call->generation == in->generation);
     if (!open || in->pending.count + in->taken.count >= CAPACITY) {
         pthread_mutex_unlock(&in->lock);
@@ -242,7 +241,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
         int is_mine = made->state == PENDING; /* nobody else knows it */
         core_list_detach_locked(is_mine ? &in->pending : begun ? &in->started : &in->taken, made);
         if (made->exclusive)
-            pthread_cond_signal(&in->arrived); /* who waited for its lock may have a thread of its own */
+            pthread_cond_signal(&in->arrived); /* a request that waited for its lock may go on */
         made->state = ABANDONED;
         pthread_mutex_unlock(&in->lock);
         if (is_mine)
@@ -320,7 +319,7 @@ void core_interrupt(core_call *call)
 {
     if (call->failed)
         return;
-    /* What is about to end anyway may: only a call that is really blocked is sent home. */
+    /* Calls that are about to end get the time to do so: only those that are really blocked are sent home. */
     core_executors_interrupt(call->session, call->operation, core_monotonic_ns() + ABORT_GRACE_MS * MS);
 }
 

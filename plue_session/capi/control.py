@@ -1,4 +1,4 @@
-"""The one thread that opens and closes the runtime, for ever."""
+"""The thread that opens and closes the runtime. It lives as long as the process."""
 
 import gc
 
@@ -77,7 +77,7 @@ def open_runtime(boundary, request):
         children=Children(boundary.ffi, lib),
         lead=lead,
     )
-    boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # not the one that a thread left behind may be at
+    boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # a new one: a thread left behind may still use the last
     try:
         lib.core__set_timeout(runtime.settings.request_timeout_ms)
         lib.core__set_ttl(runtime.cache_ttl_ns)

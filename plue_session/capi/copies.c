@@ -1,10 +1,10 @@
 /*
- * Other copies of the library in this process: a package holds it under two names, as two files, and a program that has
+ * Other copies of the library in this process. A package holds it under two names, as two files, and a program that has
  * loaded both would have two of everything, on one Python. One may run.
  *
  * Copies cannot see each other's symbols, but the loader lists what it has loaded, and each copy carries an ELF note
- * that says where its claim is. Who wants to run claims first and looks at the others then. Two that claim at the same
- * moment see each other: the one at the higher address gives way.
+ * that says where its claim is. A copy that wants to run makes its claim first, and then reads the others'. Two that
+ * claim at the same moment see each other: the one at the higher address gives way.
  */
 #include "core.h"
 

@@ -1,15 +1,14 @@
 /*
  * The C side of the boundary, seen from inside. What stands between the cdef marks is also declared to Python.
  *
- * The way of a call: a shim collects the arguments (core_call), posts a request to an executor, and waits for its end
- * with a deadline. Library threads, which alone run Python, take requests from the executors and finish them. So a host
- * thread never holds the interpreter lock, never runs Python on its stack, and can always be sent home: by its
- * deadline, an abort or a shutdown. Instant functions do not come here at all: they are answered from C memory.
+ * A call: a shim collects the arguments (core_call), posts a request to an executor, and waits for its end with a
+ * deadline. Library threads, which alone run Python, take requests from the executors and finish them. So a host thread
+ * never holds the interpreter lock, never has Python on its stack, and can always be sent home: by its deadline, an
+ * abort or a shutdown. Instant functions do not come here: they are answered from C memory.
  *
- * Locks are leaves: who holds one takes no other, and waits for neither Python, a callback nor the disk. The one
- * exception lets plue_init and plue_shutdown run one at a time. And under a lock that an instant function takes nothing
- * is done that may take long: no memory is got or given back, no thread started, nothing walked over that grows with
- * use (c_tests/instant.c).
+ * Locks are leaves: who holds one takes no other, and waits for neither Python, a callback nor the disk. One exception
+ * lets plue_init and plue_shutdown run one at a time. Under a lock that an instant function takes, nothing may take
+ * long: no memory is got or given back, no thread started, no list walked that grows with use (c_tests/instant.c).
  */
 #ifndef CORE_H
 #define CORE_H

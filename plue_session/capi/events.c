@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 enum { SUBSCRIPTIONS = CORE_BELLS, AGAIN_MS = 50 };
-#define GAP_NS                                                                                                         \
-    INT64_C(1000000000) /* so long before its deadline plue_shutdown gives up to hand out one event after the other */
+#define GAP_NS INT64_C(1000000000) /* so long before its deadline plue_shutdown stops handing out single events */
 
 typedef struct subscription subscription;
 struct subscription {
@@ -170,7 +169,7 @@ uint32_t plue_event_subscribe(plue_event_callback callback, void *user_data)
     return id;
 }
 
-/* Would `from`'s callback, were it to wait for `to`, wait for itself? */
+/* Would `from`'s callback wait for itself if it waited for `to`? */
 static int in_circle_locked(const subscription *from, const subscription *to)
 {
     while (to && to != from)

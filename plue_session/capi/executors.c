@@ -1,5 +1,5 @@
 /*
- * Executors: bounded queues of requests, and the library's threads that serve them. The requests' own way is in
+ * Executors: bounded queues of requests, and the library's threads that serve them. What a request goes through is in
  * requests.c.
  */
 #include "executors.h"
@@ -8,17 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HANG_UP_MS = 300 }; /* a call to the server ends so soon after Python has hung up */
+enum { HANG_UP_MS = 300 }; /* by then a call to the server has ended, once Python has hung up */
 
 executor core_executors[CORE_EXECUTOR_COUNT];
 atomic_int core_away;
-static int64_t leave_start_at; /* of the control executor: when a start goes home, 0: at its own time */
+static int64_t leave_start_at; /* CONTROL: when the caller of a start leaves; 0: at its own deadline */
 static pthread_once_t executors_once = PTHREAD_ONCE_INIT;
 
 /*
- * One thread writes. A commit that has begun is not interrupted, and how it ended is worth a wait: the disk is slow. A
- * server's answer is waited for: several at a time. An abort that waits for one has set its flag and sent others home
- * by then: so many can.
+ * COMMIT has one thread, which as a rule leads the writer. A commit that has begun is not interrupted, and as the disk
+ * may be slow, its end is worth a wait. REMOTE has several threads, because each waits for an answer of the server's.
+ * URGENT has many: an abort that waits for the server has set its flag and sent other callers home by then, and must
+ * not keep back the next abort.
  */
 const executor_kind core_executor_kinds[CORE_EXECUTOR_COUNT] = {
     [CORE_EXECUTOR_CONTROL] = {.name = "plue-control", .threads = 1, .lasting = 1, .late = PLUE_ERROR_BUSY},
@@ -69,7 +70,7 @@ static void executor_ended(int index, int generation)
     pthread_mutex_unlock(&in->lock);
 }
 
-/* Does the library talk to a server? To be said before the executors are opened. */
+/* Say whether sessions live on a server. To be called before core_executors_open(). */
 void core__remote(int remote)
 {
     atomic_store(&core_away, remote);

@@ -5,7 +5,7 @@ from plue_session.services.operations import Operation
 
 #: Requests that are taken at a time.
 BATCH = 256
-#: What a call to the server ends before its caller goes home, ns: so the caller hears what the matter was.
+#: ns by which a call to the server ends before its caller leaves, so that the caller hears what went wrong.
 HEAD_START = 100_000_000
 
 
@@ -31,9 +31,9 @@ def taker(boundary, executor, generation, size=BATCH, take=None):
 
 
 def attend(boundary, executor, generation, duties):
-    """Do what the executor is for until it is closed: `duties` are pairs of a signal and of what is then to be done.
-    None of that ends the thread, which all depend on: a request that fails is refused, what else fails is logged and
-    tried again the next time."""
+    """Serve the executor until it is closed: `duties` are pairs of a signal and what it asks for. No failure ends the
+    thread, which all depend on: a request that fails is refused; anything else is logged, and tried again the next
+    time."""
     wait = boundary.lib.core__wait
     while signal := wait(executor, generation):
         for meant, work in duties:
@@ -60,8 +60,8 @@ def write(boundary, executor, generation):
             lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
 
     def show():
-        """Publish every snapshot that somebody may read again: for one there was no memory. An older one than is shown
-        is ignored."""
+        """Publish all snapshots again: for one of them there was no memory. Those that are not newer than what is shown
+        are ignored."""
         for session_id in boundary.publisher.known_ids():
             found = runtime.store.info(session_id)
             if found:
@@ -78,8 +78,8 @@ def write(boundary, executor, generation):
 
 
 def read(boundary, executor, generation):
-    """Serve readers: lists, pages, opening. Also what no caller waits for (refilling queues, checkpoints), and the
-    check of what others are kept waiting with."""
+    """Serve readers: lists, pages, opening. Also do what no caller waits for (refills, checkpoints), and check what has
+    waited too long for other executors."""
     lib, runtime = boundary.lib, boundary.runtime
     take = taker(boundary, executor, generation, 1)
     overdue = {
@@ -100,7 +100,8 @@ def read(boundary, executor, generation):
             while requests := take_overdue():
                 if other == lib.CORE_EXECUTOR_COMMIT:
                     boundary.queue(requests[0])
-                    runtime.writer.lead()
+                    if lib.core__wake(other, lib.CORE_SIGNAL_LEAD):  # nobody is left there
+                        runtime.writer.lead()
                 else:
                     sound(requests[0])
 

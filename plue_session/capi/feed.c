@@ -1,13 +1,12 @@
 /*
  * How the queues of events are fed: live, as the log goes on, and from the log itself when they are behind.
  *
- * One lock guards all queues, so that what is pushed live and what is refilled cannot pass each other. To be refilled a
- * queue needs no name: it says after which id it wants to go on, and what was read from the log after an id goes to
- * whoever has got everything up to there. So all queues at one place share one reading of the log, and those that are
- * further along join when it gets to them. When a refill has reached the newest published event, the queue is live
- * again.
+ * One lock guards all queues, so what is pushed live and what is refilled cannot pass each other. A refill names no
+ * queue. A queue says after which id it wants to go on, and what was read from the log after an id goes to every queue
+ * that has all up to there. So queues at one place share a reading, and those further along join when it gets to them.
+ * A queue whose refill has reached the newest published event is live again.
  *
- * plue_event_poll takes the lock, and is instant: memory, bells and everything that may wait is for before or after.
+ * plue_event_poll takes the lock, and is instant: memory, bells and all that may wait come before or after.
  */
 #include "queues.h"
 
@@ -40,7 +39,7 @@ int64_t core_published(void)
     return id;
 }
 
-/* The bell of the queue's reader if that waits, to be rung after the lock is let go. */
+/* The bell to ring after the lock is let go, if the queue's reader waits. */
 static uint64_t bell_locked(core_queue *of)
 {
     int waits = of->waits;
@@ -92,8 +91,7 @@ void core__event_publish(int64_t id, int kind, const char *session, const char *
     core_bells_ring(rung);
 }
 
-/* Let the log go on to `id` with an event that no queue waits for: nobody reads, or whoever does is behind. 0: a queue
- * does. */
+/* Note an event that no queue is to get, because nobody reads or all readers are behind; 0: a queue is to get it. */
 int core__event_pass(int64_t id)
 {
     pthread_mutex_lock(&core_queues_lock);
@@ -106,7 +104,7 @@ int core__event_pass(int64_t id)
     return !waits;
 }
 
-/* The log went on to `id` with what is not for this library's queues: who has got all before it need not read that. */
+/* The log went on to `id` with rows of other scopes: queues that are not behind need not read those. */
 void core__event_skip(int64_t id)
 {
     if (core_outdated())
@@ -161,12 +159,12 @@ static const core_queue *hindmost_locked(void)
 }
 
 /*
- * Say after which id the log is to be read next, the lowest that a queue waits for; 0: none does.
+ * Say after which id the log is to be read next, the lowest that a queue waits for; 0: no queue does.
  *
- * In each round every queue that is behind and empty may have as much as it holds. So one that is far behind, with a
- * reader that is fast, does not keep the others waiting until it is live.
+ * In each round a queue that is behind and empty gets as much as it holds. So one that is far behind, with a fast
+ * reader, does not keep the others waiting.
  *
- * Whoever sleeps and has been given something is woken now, once for all that was read together.
+ * Readers that sleep and were given something are woken here, once for all that was read together.
  */
 int core__event_behind(int64_t *after)
 {
@@ -195,16 +193,16 @@ static void go_live_locked(core_queue *of)
     of->portion = 0;
 }
 
-/* Does the queue get what comes in the log after `after`, up to `id`? A gap is only for those that are just there. */
+/* Is what the log holds from `after` to `id` what the queue needs next? A gap is for queues that are just there. */
 static int is_at_locked(const core_queue *of, int64_t after, int64_t id, int kind)
 {
     return of->behind && (kind == PLUE_EVENT_GAP ? of->last == after : of->last >= after && of->last < id);
 }
 
 /*
- * Put the event that comes in the log after the id `after`, or a gap, into every queue that is behind and has got all
- * up to there, if it has room. Returns how many of them are to have more in this round; -1: nobody got it, for want of
- * memory or because the library has shut down.
+ * Put the event that follows `after` in the log, or a gap, into every queue that is behind, has all up to there, and
+ * has room. Returns how many of them want more in this round; -1: nobody got it, for lack of memory or because the
+ * library has stopped.
  */
 int core__event_refill(int64_t after, int64_t id, int kind, const char *session, const char *head, size_t head_length,
                        const char *tail, size_t tail_length)
@@ -233,8 +231,8 @@ int core__event_refill(int64_t after, int64_t id, int kind, const char *session,
     return waiting;
 }
 
-/* In the log nothing comes after `after` up to `last`: whoever is there is live again, unless more was published
- * meanwhile. */
+/* The log has nothing from `after` to `last`: a queue that is there is live again, unless more was published meanwhile.
+ * */
 void core__event_refilled(int64_t after, int64_t last)
 {
     uint64_t rung = 0;

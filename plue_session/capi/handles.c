@@ -5,13 +5,14 @@
  * is ever used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that
  * are never moved or freed, so a lookup needs no lock.
  *
- * A handle of the first kind stands for a session, one of another kind for an object of the Python half, by the number
- * that this gave it. Python is told when such a handle goes: its slot waits in a list until Python has fetched the
- * number, so that the release, which is instant, needs no memory. A slot is a session's or an object's for good: who
- * lost a race against plue_session_destroy may lock the session that it refers to.
+ * A handle of the first kind stands for a session. Python keeps nothing for it, and is not told when it goes. A handle
+ * of another kind stands for an object of the Python half, by the number that Python gave it. There Python is told: the
+ * slot waits in a list until Python has fetched the number, so the release is instant and needs no memory. A slot is a
+ * session's or an object's for good, because a reader that lost a race against plue_session_destroy may still lock the
+ * session that it refers to.
  *
  * What a session's handle shows is its snapshot (snapshots.c). Readers copy a short one at once, into a block that they
- * have already; otherwise they count themselves as users, and get memory and copy outside of any lock.
+ * have already; for a long one they count themselves as users, and get memory and copy outside of any lock.
  */
 #include "snapshots.h"
 
@@ -22,7 +23,7 @@
 
 enum { SESSION, KINDS = sizeof core_kinds / sizeof *core_kinds };
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
-/* Bytes of a snapshot up to which a copy takes no longer than to count its users. */
+/* Up to so many bytes, copying a snapshot takes no longer than counting its users. */
 enum { SHORT = 4096 };
 #define NO_SLOT UINT32_MAX
 #define LAST_SERIAL (UINT64_MAX >> (SLOT_BITS + 4))

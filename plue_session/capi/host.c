@@ -85,9 +85,9 @@ void core_import_threading_here(void)
 }
 
 /*
- * A thread that is cancelled (pthread_cancel) ends where it waits, and would take the lock that it waits with along:
- * while it is here, it is not. And a host that is Python itself may call us with its interpreter lock held: waiting for
- * a library thread would never end.
+ * A thread that is cancelled (pthread_cancel) ends where it waits, and would leave the lock that it waits with locked:
+ * so it cannot be cancelled while it is here. And a host that is Python itself may call us with its interpreter lock
+ * held: waiting for a library thread would never end.
  */
 static PyThreadState *let_go_of_lock(PyThreadState *holder)
 {

@@ -13,8 +13,8 @@
 #include <dlfcn.h>
 #include <signal.h>
 
-/* A handler of the host's that found this in its place may call it, as the one from before: that one was the default,
- * and is not called. */
+/* A handler of the host's that found this one in its place may call it, as its predecessor. That was the default: there
+ * is nothing to call. */
 static void stand_in(int number)
 {
     struct sigaction now;
@@ -40,7 +40,7 @@ static int is_ours(const struct sigaction *action)
            dladdr((void *)(uintptr_t)&Py_GetVersion, &python) && handler.dli_fbase == python.dli_fbase;
 }
 
-/* Replace an action that is `expected`; what the host has installed since it was looked at is put back. */
+/* Replace an action that is `expected`; what the host has installed since it was read is put back. */
 static void replace(int (*expected)(const struct sigaction *), const struct sigaction *by)
 {
     struct sigaction found, last = *by;

@@ -1,8 +1,8 @@
 /*
  * One library state per process: start and stop.
  *
- * Whoever finds another thread at it waits for what that does, with a deadline: a start for the end of a start or stop,
- * a stop for the end of the start, or stop, that it found. What was begun after that is none of its business.
+ * A start or stop that finds another one under way waits for it, with a deadline. A start waits for whatever it finds;
+ * a stop waits for the end of the start, or stop, that it found, and not for what was begun after that.
  */
 #include "core.h"
 
@@ -63,7 +63,7 @@ int core_ready(const char *operation)
     return 0;
 }
 
-/* Does somebody wait for plue_init to end, to shut down? Then it need not wait for a server to start. */
+/* Does a plue_shutdown wait for the plue_init that runs? Then that need not wait for a server to start. */
 int core__leaving(void)
 {
     return atomic_load(&leaving) > 0;
@@ -79,7 +79,7 @@ const char *plue_get_version(void)
     return CORE_VERSION;
 }
 
-/* Python and SQLite open files at every step, and neither always survives that it cannot: better not to begin. */
+/* Python and SQLite open files at every step, and may not survive it when they cannot: better not to begin. */
 static int enough_descriptors(const char *operation)
 {
     int fds[NEEDED_FDS], count = 0, enough;
@@ -188,14 +188,14 @@ int plue_init(const char *config_json)
     return result;
 }
 
-/* Each step may take until a part of what is left. */
+/* Each step may use a part of the time that is left. */
 static void stop(int64_t deadline)
 {
     int64_t begun = core_monotonic_ns(), part = (deadline - begun) / 28;
     core__watch_stop();
-    /* Whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is waited
-       for at the end. What is committing ends, callers in flight go home; then the subscribers hear of it; then the
-       store closes. */
+    /* First whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is
+     * waited for at the end. Then what is committing ends and callers go home; then the subscribers hear of it; then
+     * the store closes. */
     core_executors_shut();
     if (!core_python_gone()) {
         if (atomic_load(&core_away))

@@ -10,6 +10,9 @@
  * is kept aside for a while: short blocks by their thread, and by the process when the thread ends, long ones by the
  * process. The oldest that is kept may be used again: a caller that reads and frees in turn costs neither allocator nor
  * kernel anything. What is too long to be kept is mapped where nothing was before.
+ *
+ * Whoever makes a text asks here for the room (core_new_text), so that nothing can fail after the work was done. A
+ * table under mutexes would be shorter, and cost get_info two more pairs of lock and unlock.
  */
 #include "core.h"
 
@@ -42,7 +45,7 @@ static struct core_kept_block oldest_of(core_kept *in)
     return oldest;
 }
 
-/* NULL: it is kept. Else what has to go before, to be freed with no lock held; then it is to be tried again. */
+/* NULL: it is kept. Else what has to go first: free it with no lock held, and try again. */
 static inline void *keep(core_kept *in, size_t most, struct core_kept_block added)
 {
     if (in->count && (in->count == in->room || in->bytes + added.size > most))
@@ -63,7 +66,7 @@ enum {
 };
 static _Atomic(void *) nodes[1 << NODE_BITS];
 
-/* What the link leads to; if it is nothing, that many new bytes (0: none). */
+/* What the link leads to; if that is nothing, so many new bytes (0: none). */
 static inline void *follow(_Atomic(void *) *link, size_t bytes)
 {
     void *found = atomic_load_explicit(link, memory_order_acquire);
@@ -89,7 +92,7 @@ static inline _Atomic(uint16_t) *place_of(const void *block, int make)
     return leaf ? &leaf[at % (1 << LEAF_BITS)] : NULL;
 }
 
-/* Note whose it is now; NULL, and it is freed, when there is no memory for that. */
+/* Note that it is a caller's. NULL: there was no memory for the note, and it is freed. */
 static inline char *note_short(void *block, size_t units)
 {
     _Atomic(uint16_t) *place = place_of(block, 1);
@@ -120,7 +123,7 @@ static char *new_short(size_t size)
     return block ? note_short(block, units) : spare;
 }
 
-/* Its size, when it was one of ours, which it is no more; else 0. */
+/* Take it out of the tables, and return its size; 0: it is none of ours. */
 static inline size_t disown_short(const void *block)
 {
     _Atomic(uint16_t) *place = place_of(block, 0);
@@ -184,8 +187,8 @@ static long_block **shelf_of(const void *block)
     return &shelves[((uintptr_t)block / PAGE * UINT64_C(0x9E3779B97F4A7C15) >> 32) % SHELVES];
 }
 
-/* The kernel would give the same place again. Each is asked for where none was, until that was done with a part of all
- * addresses. */
+/* The kernel would give the same place again. So each is asked for at a place that was not used before, until a part of
+ * all addresses is used up. */
 static void *map_elsewhere(size_t bytes)
 {
     static _Atomic(uintptr_t) top, used;

@@ -47,13 +47,10 @@ class Publisher:
 
     def snapshot(self, session_id, rev, info):
         with self._showing:
-            self._show(session_id, rev, info)
-
-    def _show(self, session_id, rev, info):
-        if self._away:
-            info = stale(info)
-        data = info.encode("utf-8", "replace")
-        self._lib.core__session_publish(session_id.encode(), rev, data, len(data))
+            if self._away:
+                info = stale(info)
+            data = info.encode("utf-8", "replace")
+            self._lib.core__session_publish(session_id.encode(), rev, data, len(data))
 
     def follow(self, store):
         """Sessions live on a server, of which the store holds what was last known."""
@@ -65,10 +62,9 @@ class Publisher:
             changed, self._away = self._away != flag, flag
         if changed and self._store:
             for session_id in self.known_ids():
-                with self._showing:  # whoever has read the session before us has shown it before us
-                    found = self._store.info(session_id)
-                    if found:
-                        self._show(session_id, *found)
+                found = self._store.info(session_id)
+                if found:  # newer than what was shown before the change, or the same; the C side refuses an older one
+                    self.snapshot(session_id, *found)
 
     def fresh(self, session_id):
         """The server was asked about the session just now."""
@@ -80,13 +76,11 @@ class Publisher:
     def event(self, row, store_id):
         if self._lib.core__event_pass(row.id):  # nobody waits for it: it is not even put together
             return
-        self._publish(row.id, row.kind, row.session_id, render(store_id, row.id, row.session_id), row.tail)
+        cursor = render(store_id, row.id, row.session_id)
+        self._lib.core__event_publish(row.id, *crossing(self._ffi, row.kind, row.session_id, cursor, row.tail))
 
     def transient(self, kind, session_id, tail, cursor):
-        self._publish(0, kind, session_id, cursor, tail)
-
-    def _publish(self, log_id, *event):
-        self._lib.core__event_publish(log_id, *crossing(self._ffi, *event))
+        self._lib.core__event_publish(0, *crossing(self._ffi, kind, session_id, cursor, tail))
 
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)

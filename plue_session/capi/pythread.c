@@ -1,8 +1,8 @@
 /*
  * Threads of the library that run Python.
  *
- * Each makes its thread state itself, where the lack of memory for it can be told: left to PyGILState_Ensure(), one
- * failed calloc ends the process. Whoever starts the thread waits until it has it.
+ * Each makes its thread state itself, where a lack of memory can be reported: left to PyGILState_Ensure(), one failed
+ * calloc ends the process. Whoever starts the thread waits until it has its state.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -55,8 +55,7 @@ void core_python_part(void)
     PyThreadState_DeleteCurrent();
 }
 
-/* Python fails to serve when memory is short as it begins: what all depend on, or was asked for, is not given up for
- * that. */
+/* Python may fail to begin when memory is short. Others depend on this thread, or asked for it, so it tries again. */
 void core_serve(int executor, int number)
 {
     while (core_python_serve(executor, number) < 0 && (executor < 0 || core_executor_is_open(executor, number)) &&
@@ -69,7 +68,7 @@ static void *serve(void *argument)
     struct serving mine = *(struct serving *)argument;
     int result = core_python_join() ? -1 : 1;
     pthread_mutex_lock(&begun_lock);
-    ((struct serving *)argument)->result = result; /* it is the starter's, who goes on now */
+    ((struct serving *)argument)->result = result; /* it belongs to the starter, which goes on now */
     pthread_cond_broadcast(&begun);
     pthread_mutex_unlock(&begun_lock);
     if (result < 0)

@@ -4,10 +4,9 @@
  * A queue that is full is "behind": live events go past it, and once its reader has emptied it, it is refilled from the
  * log (feed.c).
  *
- * Events that are not in the log ("passing") cannot be refilled. They have a small room of their own in each queue,
- * also while it is behind, and come after the log's event that was the newest when they were told. When that room is
- * full the oldest goes of which there is a newer one of the same kind, and the next one that is handed out says how
- * many went.
+ * Events that are not in the log ("passing") cannot be refilled. Each queue has a small room of its own for them, also
+ * while it is behind. They come after the log's event that was the newest when they were told. When the room is full,
+ * the oldest goes that has a newer one of its kind, and the next one handed out says how many went.
  */
 #include "queues.h"
 
@@ -45,7 +44,7 @@ void core_event_drop(core_event *old)
         free(old);
 }
 
-/* With the lock: what nobody refers to any more is freed after it. */
+/* What nobody refers to any more is freed after the lock is let go. */
 static void drop_event_locked(core_event *old, core_event **dead)
 {
     if (atomic_fetch_sub(&old->references, 1) == 1) {
@@ -106,8 +105,8 @@ static core_event *pull_passing_locked(core_queue *from, unsigned place)
     return pulled;
 }
 
-/* The place of the oldest passing event of which there is a newer one of its kind; -1: of none. `newer`: kinds of which
- * one comes (bits). */
+/* The place of the oldest passing event that has a newer one of its kind; -1: there is none. `newer`: kinds (bits) that
+ * are about to come. */
 static int stale_passing_locked(const core_queue *of, uint64_t newer)
 {
     int oldest = -1;
@@ -128,7 +127,7 @@ void core_queue_push_passing_locked(core_queue *to, core_event *added, core_even
         drop_event_locked(pull_passing_locked(to, (unsigned)old), dead);
         to->dropped++;
     }
-    if (to->passing_count == CORE_PASSING_CAPACITY) { /* as many kinds as that there are not */
+    if (to->passing_count == CORE_PASSING_CAPACITY) { /* never: there are fewer kinds */
         to->dropped++;
         return;
     }

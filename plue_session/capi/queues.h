@@ -1,11 +1,10 @@
-/* Event queues, for those who own one, the default queue and the subscriptions (events.c), and for what fills them
- * (feed.c). */
+/* Event queues, for their owners (events.c: the default queue, subscriptions) and for what fills them (feed.c). */
 #ifndef CORE_QUEUES_H
 #define CORE_QUEUES_H
 
 #include "core.h"
 
-/* Of stored events it holds at least one, of any size; of passing ones at least the newest of each kind. */
+/* A queue holds at least one stored event, of any size, and the newest passing one of each kind. */
 enum {
     CORE_QUEUE_CAPACITY = 1024,
     CORE_QUEUE_BYTES = 1 << 20,
@@ -18,7 +17,7 @@ typedef struct core_event core_event;
 struct core_event {
     atomic_int references;
     int kind;
-    int64_t id;          /* of its row in the log; of a passing one: of the newest row that was told before it */
+    int64_t id;          /* its row in the log; of a passing one the newest row that was told before it */
     size_t head, length; /* the sequence number goes between head and tail */
     const char *session; /* whose event it is, or NULL */
     core_event *dead;    /* the next of those that nobody refers to any more */
@@ -33,7 +32,7 @@ struct core_queue {
     core_event *passing[CORE_PASSING_CAPACITY]; /* not stored, the oldest first */
     unsigned passing_count;
     size_t passing_bytes;
-    uint64_t dropped;  /* passing events that were let go since one was last handed out */
+    uint64_t dropped;  /* passing events dropped since one was last handed out */
     uint64_t sequence; /* of the next event */
     int64_t last;      /* log id of the last stored event it got */
     int64_t handed;    /* log id of the last one that was taken out */

@@ -1,9 +1,12 @@
 /*
  * Requests on their way through an executor.
  *
- * A request is PENDING until a library thread takes it, then STARTED, then DONE. One that is only prepared by then, and
- * queued again, is TAKEN in between. Its caller may leave at any time: before it is started it is withdrawn as if it
- * had never been made; a started one is left behind (ABANDONED), and whoever finishes it throws the result away.
+ * A request is PENDING until a library thread takes it, then STARTED, then DONE. One that changes the store is TAKEN in
+ * between: it is prepared and waits in the writer's queue, and so is one that a reader checks.
+ *
+ * Its caller may leave at any time. What is not STARTED has then changed nothing: a PENDING request is freed at once, a
+ * TAKEN one by the thread that has it. A STARTED one is left behind (ABANDONED), and whoever finishes it throws the
+ * result away.
  */
 #include "executors.h"
 
@@ -88,7 +91,7 @@ int core__wait(int index, int generation)
     executor *in = &core_executors[index];
     core_executors_prepare();
     if (index == CORE_EXECUTOR_CONTROL)
-        core_drop_claim(CORE_CLAIM_CONTROL); /* what was left behind is done, too */
+        core_drop_claim(CORE_CLAIM_CONTROL); /* what an earlier caller left behind is done, too */
     if (core_executor_kinds[index].lingers)
         core_awake_linger(in);
     pthread_mutex_lock(&in->lock);
@@ -109,7 +112,7 @@ static void begin_locked(executor *in, request *next)
     core_list_append_locked(&in->started, next);
     next->state = STARTED;
     if (!core_executor_kinds[next->executor].remote) {
-        next->leave_code = 0; /* an abort that came while it was pending came too late */
+        next->leave_code = 0; /* an abort that came before came too late */
         next->leave_at = next->deadline;
     }
 }
@@ -142,13 +145,13 @@ int core__take(int index, int generation, core_request **requests, int room)
     return take(index, generation, requests, room, 0);
 }
 
-/* Take what has been pending for too long, to check it. */
+/* Take, to check it, what has been pending for too long. */
 int core__take_overdue(int index, int generation, core_request **requests, int room)
 {
     return take(index, generation, requests, room, 1);
 }
 
-/* Begin a request that was taken and queued; -1: its caller has left, and the request is gone. */
+/* Begin a request that was taken and queued; -1: its caller has left, and the request is freed. */
 int core__begin(core_request *view)
 {
     request *next = (request *)view;
@@ -165,7 +168,7 @@ int core__begin(core_request *view)
     return left ? -1 : 0;
 }
 
-/* Leave a request that was taken to be checked, and is sound, to the threads that it waits for. */
+/* Give a request that was checked, and is sound, back to the threads that it waits for. */
 void core__put_back(core_request *view)
 {
     request *next = (request *)view;
@@ -184,7 +187,7 @@ void core__put_back(core_request *view)
         core_request_free(next);
 }
 
-/* Have a thread of the executor told; -1 when it is closed, and perhaps none is left. */
+/* Signal a thread of the executor; -1: it is closed, and may have no thread left. */
 int core__wake(int index, int signal)
 {
     executor *in = &core_executors[index];
@@ -204,8 +207,8 @@ static int finish(request *done)
     int abandoned = done->state == ABANDONED;
     if (!abandoned) {
         if (done->executor == CORE_EXECUTOR_CONTROL)
-            core_drop_claim(CORE_CLAIM_CONTROL); /* before its caller goes on: what it then lets go of, another copy may
-                                                    take at once */
+            core_drop_claim(
+                CORE_CLAIM_CONTROL); /* before its caller goes on, and lets go of what another copy may take at once */
         core_list_detach_locked(done->state == TAKEN ? &in->taken : &in->started, done);
         done->state = DONE;
         core_awake_over_locked(done);
@@ -221,8 +224,8 @@ static int finish(request *done)
     return abandoned ? -1 : 0;
 }
 
-/* NULL: there is none, which is no failure. `array`: the text is what stands between the brackets of one; they are set
- * here, which copies it once less. */
+/* Finish with a text; NULL: there is none, which is no error. `array`: the text is what stands between the brackets of
+ * an array; they are set here, which saves a copy. */
 void core__finish_text(core_request *view, const char *text, size_t length, int array)
 {
     request *done = (request *)view;

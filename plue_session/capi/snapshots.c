@@ -6,6 +6,9 @@
  * plue_session_destroy locks a session that may have become another one's, sees that its handle is gone, and leaves. So
  * does who walks over all of them.
  *
+ * When its last handle goes, so does the snapshot. Python is not told, because it keeps nothing per handle; what it
+ * publishes of a session that nobody holds is dropped.
+ *
  * They are found by id in a table that grows by one bucket with each session (linear hashing): plue_session_destroy,
  * which is instant, takes the table's lock, and would wait for a whole table that is made anew.
  */

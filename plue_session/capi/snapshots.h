@@ -20,7 +20,7 @@ struct session {
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
-    char *id;       /* NULL or empty: it stands for no session at present. Changed when it is in no bucket alone */
+    char *id;       /* NULL or empty: it stands for no session at present. Changed only while it is in no bucket */
     session *older; /* of all that were ever made; for good */
     /* under the table's lock */
     uint64_t hash;
@@ -35,7 +35,7 @@ extern struct core_fresh_for {
 } core_fresh_for;
 
 void core_snapshot_drop(snapshot *old);
-/* With a reference more, to be let go: the session that somebody has a handle to, or NULL. */
+/* The session that somebody has a handle to, with a reference to be let go; or NULL. */
 session *core_session_hold(const char *id);
 /* One that stands for no session yet, and has room for any id; NULL when memory is short. */
 session *core_session_blank(void);

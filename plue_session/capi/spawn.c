@@ -1,9 +1,9 @@
 /*
  * Threads of the library: how they are made, and for which start of the library they work.
  *
- * A new thread inherits from whoever makes it: blocked signals, scheduling, processors, priority of its I/O, rounding,
- * name. That may be a host's thread with real-time priority or one that runs when nobody else wants to, and it calls at
- * random. So each thread of ours has what the process had when the library was loaded, and a stack of its own size: the
+ * A new thread inherits from its maker: blocked signals, scheduling, processors, priority of its I/O, rounding, name.
+ * The maker may be any thread of the host's, one with real-time priority or one that runs only when nobody else wants
+ * to. So each thread of ours has what the process had when the library was loaded, and a stack of its own size: the
  * default is the host's to choose.
  */
 #include "core.h"
@@ -52,7 +52,7 @@ struct spawned {
     char name[NAME];
 };
 
-/* What the maker cannot set before a thread runs. A process that may not raise a priority keeps the maker's. */
+/* What a thread has to set for itself. A process without the right to raise a priority keeps the maker's. */
 static void settle(const char *name)
 {
     pid_t self = (pid_t)syscall(SYS_gettid);
@@ -116,7 +116,7 @@ int core_spawn(const char *name, void *(*run)(void *), void *argument)
                  pthread_sigmask(SIG_SETMASK, &all, &before);
         if (!failed) {
             failed = schedule(&attributes) ? EINVAL : pthread_create(&thread, &attributes, spawned_main, made);
-            /* A process may not always give back what its thread was given, and may have lost processors. */
+            /* A process may lack the right to what its first thread had, and may have lost processors. */
             if ((failed == EPERM || failed == EINVAL) && inherit(&attributes) == 0)
                 failed = pthread_create(&thread, &attributes, spawned_main, made);
             pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -148,9 +148,9 @@ static int start_cffi(void)
 }
 
 /*
- * A host that is Python itself and has not imported threading: whichever thread does is its main thread, for which its
- * exit waits. That must not be one of ours, so whoever called plue_init() does. Not before this thread has had the
- * lock: then it is to be had.
+ * A host that is Python itself and has not imported threading: the thread that does becomes its main thread, for which
+ * its exit waits. That must not be one of ours, so the caller of plue_init() imports it; not before this thread has had
+ * the interpreter lock, which shows that it can be had.
  */
 static void have_threading(void)
 {

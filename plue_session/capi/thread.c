@@ -17,8 +17,8 @@ static _Atomic(int64_t) thread_end = -1; /* the key whose destructor ends a thre
 static char no_memory[] = "out of memory";
 
 /*
- * In a forked child another thread may have held the allocator's lock: nothing is allocated there. It has one error,
- * which the only thread that it begins with reads; others that it makes may read each other's operation in it.
+ * A forked child allocates nothing, because another thread may have held the allocator's lock. It has one error for all
+ * its threads: the one that it begins with reads its own, others may read each other's operation in it.
  */
 static char forked_text[256], forked_json[512];
 
@@ -51,8 +51,8 @@ static int notice_end(core_thread *of)
     return pthread_setspecific((pthread_key_t)key, of);
 }
 
-/* The host may have taken every key: then nobody says when a thread has ended. So each holds a lock as long as it
-   lives, and what a dead one had, the next one takes over: there is never more than for the threads of one time. */
+/* If the host has taken every key, nobody says when a thread has ended. So each holds a lock as long as it lives, and a
+ * new thread takes over what a dead one had: there are never more than threads at one time. */
 static _Atomic(core_thread *) unnoticed;
 
 static void live_unnoticed(core_thread *of)

@@ -4,6 +4,9 @@
  * Whoever commits writes the id of the newest log row into a file. The kernel tells of that (inotify), so an idle
  * process sleeps; what this process wrote itself is known by the id and wakes nobody. Where the kernel cannot tell, for
  * want of descriptors or on another system, the file is read every 20 ms instead.
+ *
+ * The WAL would be the wrong file: SQLite publishes a commit in shared memory after its bytes were written, so whoever
+ * is woken by the bytes reads too early, and is not told again.
  */
 #include "core.h"
 
@@ -127,12 +130,12 @@ static void *watch_main(void *argument)
         if ((stop->revents && !is_ours(stop->fd, "[eventfd]")) ||
             (changes->revents && !is_ours(changes->fd, "inotify"))) {
             stop->fd = changes->fd = -1;
-            taken = 1; /* and so is the file, and the writer's: nothing is left to be heard of but the end */
+            taken = 1; /* the file and the writer's descriptors are gone as well: only the end is still to come */
         }
         if (taken)
             continue;
         if (!heard && changes->fd >= 0) {
-            /* A process that is killed between its commit and its word of it leaves others to find out alone. */
+            /* A process killed between its commit and its write to the file tells nobody: others find out here. */
             core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_WAKE);
             continue;
         }

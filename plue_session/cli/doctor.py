@@ -208,11 +208,7 @@ def new_store(options):
         if not os.path.isdir(data_dir):
             raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
         damage = damage_of(path)
-        held = files.hold_exclusively(data_dir)
-        try:
-            target = files.move_aside(data_dir)
-        finally:
-            held.close()
+        target = files.move_aside(data_dir)
     except errors.PlueError as error:
         raise Failure(f"{error.cause.rstrip('.')}. {error.remedy}", error.name) from None
     if options.json:

@@ -36,10 +36,7 @@ class Host:
 
     def text(self, function, *arguments):
         """Call a function that returns text."""
-        text = take(self.library, getattr(self.library, function)(*_encoded(arguments)))
-        if text is None:
-            raise self._failure()
-        return text
+        return take(self.library, self._call(function, arguments, lambda text: not text))
 
     def json(self, function, *arguments):
         """Call a function that returns JSON."""
@@ -47,17 +44,19 @@ class Host:
 
     def number(self, function, *arguments):
         """Call a function that returns 0, or a count."""
-        number = getattr(self.library, function)(*_encoded(arguments))
-        if number < 0:
-            raise self._failure()
-        return number
+        return self._call(function, arguments, lambda number: number < 0)
 
     def session(self, function, *arguments):
         """Call a function that returns a handle."""
-        handle = getattr(self.library, function)(*_encoded(arguments))
-        if not handle:
+        return self._call(function, arguments, lambda handle: not handle)
+
+    def _call(self, function, arguments, has_failed):
+        result = getattr(self.library, function)(
+            *[each.encode("utf-8", "surrogateescape") if isinstance(each, str) else each for each in arguments]
+        )
+        if has_failed(result):
             raise self._failure()
-        return handle
+        return result
 
     def events(self):
         """Subscribe; returns a queue of JSON texts."""
@@ -97,9 +96,3 @@ def open_library():
 def library_path():
     """Return where the library that belongs to this package lies."""
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib", "libplue_session.so")
-
-
-def _encoded(arguments):
-    return [
-        argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument for argument in arguments
-    ]

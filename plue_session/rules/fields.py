@@ -74,6 +74,16 @@ def flag(value, key):
     return value
 
 
+def checked(check):
+    """Return what checks for a string that passes `check(text, key)`."""
+    return lambda value, key: check(text(value, key), key)
+
+
+def snake(key):
+    """Return a key as a record names it: `createdAfter` is `created_after`."""
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
+
+
 def choice(value, key, choices):
     """Check for one of a few strings."""
     if type(value) is not str:

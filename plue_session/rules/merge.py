@@ -3,7 +3,7 @@
 from plue_session.model import Session
 from plue_session.rules.jsontext import dumps, loads
 
-#: Ms for which a title set here over an automatic one is defended: that long after it, no first turn still makes titles
+#: Ms for which a title set here over an automatic one is defended; after that no first turn makes titles any more
 #: (O-027).
 DEFENDED_MS = 120_000
 
@@ -38,10 +38,10 @@ def merge(session, remote, share, keep_title=False, heard=False):
     """Bring `session` to what `remote` says and return the events that tell of it, as `(kind, data)`; none if nobody
     can see a change.
 
-    What is `heard`, and older than what was merged last, is ignored; one of the same age counts: a rename does not make
-    a session younger (P-122, O-024). The answer to a question counts whatever its age: a server's clock may be set
-    back. What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the
-    session's local `Share` or None; the server's link comes first.
+    An event (`heard`) that is older than what was merged last is ignored. One of the same age counts, because a rename
+    does not make a session younger (P-122, O-024). An answer counts whatever its age: a server's clock may be set back.
+    What the server does not know stays: key, tags, description, binding, the parent of a fork. `share` is the session's
+    local `Share` or None; the server's link comes first.
     """
     if heard and session.remote_updated is not None and remote.updated < session.remote_updated:
         return []
@@ -57,7 +57,7 @@ def merge(session, remote, share, keep_title=False, heard=False):
         session.metadata = dumps(remote.metadata)
     session.updated = max(session.updated, remote.updated)
     if remote.share_url is None:
-        session.unshare_pending = False  # the server has heard of it
+        session.unshare_pending = False  # the server knows
     if remote.share_url is not None and not session.unshare_pending:
         session.share_url, session.share_expires = remote.share_url, None
     elif share is not None:

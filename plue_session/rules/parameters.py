@@ -1,8 +1,7 @@
-"""What the functions of the C surface are passed, one rule for each kind: text comes in, what the services work with
-goes out.
+"""Parameters of the C surface, one rule for each kind: it takes the text and returns what the services work with.
 
-A rule needs neither store nor server, so that a bad parameter is refused whoever holds the one or stalls the other;
-only `options` asks the disk, for a directory. `name` is the parameter's, for the message. Text that may be absent is
+A rule needs neither store nor server, so a bad parameter is refused also while the one is held, or the other stalls.
+Only `options` asks the disk, about a directory. `name` is the parameter's, for the message. Text that may be absent is
 None then.
 """
 

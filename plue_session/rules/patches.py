@@ -3,6 +3,8 @@
 Parsing checks everything that can be checked without the session, so that a bad call never begins a transaction.
 """
 
+from functools import partial
+
 from plue_session.errors import Conflict, InvalidParam
 from plue_session.rules import fields, ids
 from plue_session.rules.jsontext import dumps, parse
@@ -126,14 +128,14 @@ _PATCH = {
 _OPTIONS = {
     "title": fields.text,
     "parentId": _parent,
-    "key": lambda value, key: ids.key(fields.text(value, key), key),
+    "key": fields.checked(ids.key),
     "tags": _tags,
     "metadata": _metadata,
     "description": fields.text,
-    "role": lambda value, key: ids.role(fields.text(value, key), key),
-    "template": lambda value, key: fields.text(value, key, 1),
+    "role": fields.checked(ids.role),
+    "template": partial(fields.text, least=1),
     "provider": _provider,
-    "directory": lambda value, key: fields.text(value, key, 1),
+    "directory": partial(fields.text, least=1),
 }
 
 

@@ -1,5 +1,7 @@
 """The queries of `query` and `count`, and the cursors of their pages."""
 
+from functools import partial
+
 from plue_session.errors import BadCursor, InvalidParam
 from plue_session.model import Query
 from plue_session.rules import fields, ids
@@ -29,9 +31,8 @@ def parse_query(json):
     given = fields.parse_object(json, "the query", tuple(_KEYS))
     query = Query(limit=DEFAULT_LIMIT)
     for key, value in given.items():
-        name, check = _KEYS[key]
-        if name:
-            setattr(query, name, check(value, key))
+        if check := _KEYS[key]:
+            setattr(query, fields.snake(key), check(value, key))
     query.descending = fields.choice(given.get("order", "asc"), "order", ("asc", "desc")) == "desc"
     if "cursor" in given:
         query.after = _parse_cursor(fields.text(given["cursor"], "cursor"), query)
@@ -118,23 +119,23 @@ def _text(value, key):
     return fields.text(value, key).casefold() or None
 
 
-#: Key of the JSON: field of the Query (None: read apart) and what checks it.
+#: What checks each key of the JSON; None: it is read apart.
 _KEYS = {
-    "status": ("status", _one_or_more(STATUS)),
-    "relayState": ("relay_state", _one_or_more(RELAY_STATE)),
-    "residency": ("residency", _one_or_more(RESIDENCY)),
-    "role": ("role", lambda value, key: ids.role(fields.text(value, key), key)),
-    "key": ("key", lambda value, key: ids.key(fields.text(value, key), key)),
-    "parentId": ("parent_id", lambda value, key: ids.session_id(fields.text(value, key), key)),
-    "tags": ("tags", _tags),
-    "createdAfter": ("created_after", fields.integer),
-    "createdBefore": ("created_before", fields.integer),
-    "updatedAfter": ("updated_after", fields.integer),
-    "updatedBefore": ("updated_before", fields.integer),
-    "archived": ("archived", fields.flag),
-    "text": ("text", _text),
-    "sort": ("sort", lambda value, key: fields.choice(value, key, SORT)),
-    "order": (None, None),
-    "limit": ("limit", lambda value, key: fields.integer(value, key, 1, MAX_LIMIT)),
-    "cursor": (None, None),
+    "status": _one_or_more(STATUS),
+    "relayState": _one_or_more(RELAY_STATE),
+    "residency": _one_or_more(RESIDENCY),
+    "role": fields.checked(ids.role),
+    "key": fields.checked(ids.key),
+    "parentId": fields.checked(ids.session_id),
+    "tags": _tags,
+    "createdAfter": fields.integer,
+    "createdBefore": fields.integer,
+    "updatedAfter": fields.integer,
+    "updatedBefore": fields.integer,
+    "archived": fields.flag,
+    "text": _text,
+    "sort": partial(fields.choice, choices=SORT),
+    "order": None,
+    "limit": partial(fields.integer, least=1, most=MAX_LIMIT),
+    "cursor": None,
 }

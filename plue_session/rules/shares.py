@@ -41,7 +41,7 @@ def is_open(share, expires, given, key, now):
 
 
 def is_live(expires, now):
-    """Return whether a share that ends at `expires` (ms; None: never) still holds: at that very moment no more."""
+    """Return whether a share that ends at `expires` (ms; None: never) still holds. At that very moment it does not."""
     return expires is None or now < expires
 
 

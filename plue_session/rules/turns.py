@@ -4,7 +4,7 @@
 SKEW_MS = 2_000
 #: Milliseconds from the beginning of a turn in which a title that comes may be the server's, whatever came before it.
 NAMING_MS = 10_000
-#: Milliseconds by which a title of the server's making may come after the turn that it was made in.
+#: Milliseconds after the end of a turn in which a title that the server made in it may still come.
 TRAILING_MS = 10_000
 
 
@@ -31,10 +31,10 @@ def began_since(mark, newest, ahead=0):
 
 
 def may_have_made_title(messages, title_defended_at, now):
-    """Return whether the server can have made a title after ours was set at `title_defended_at`, to be heard of by
-    `now` (all ms, by its clock).
+    """Return whether a title that is known of by `now` can be one that the server made after ours was set at
+    `title_defended_at` (all ms, by its clock).
 
-    It makes one during the first turn of a session whose title is automatic then: ours must have come in between.
+    It makes one during the first turn of a session whose title is automatic then, so ours must have come in between.
     `messages` are the session's, oldest first.
     """
     answers = _answers(messages)
@@ -45,7 +45,8 @@ def may_have_made_title(messages, title_defended_at, now):
 
 
 def may_be_making_title(messages, now):
-    """Return whether the first turn is so young `now`, by the server's clock, that it may still be making its title."""
+    """Return whether the first turn is so young `now`, by the server's clock, that its title may still be in the
+    making."""
     answers = _answers(messages)
     return bool(answers) and now <= answers[0].created + NAMING_MS
 

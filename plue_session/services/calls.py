@@ -79,7 +79,7 @@ class Calls:
 
             try:
                 threads.start(interrupt, "plue-abort")
-            except errors.StoreIo:  # to end them needs no thread, to have patience does
+            except errors.StoreIo:  # ending them needs no thread, waiting does
                 self._interrupt(session_id, blocked)
 
     def end_abort(self, session_id):

@@ -1,11 +1,11 @@
-"""Outcomes that nobody's thread waits for."""
+"""Outcomes that no thread waits for."""
 
 from plue_session.primitives import allocate_lock
 
 
 class Later:
-    """What a call will have come to. Thread-safe; known once. `deadline` (monotonic seconds): its caller leaves
-    then."""
+    """The outcome of a call, to be known later, and once. Thread-safe. Its caller leaves at `deadline` (monotonic
+    seconds)."""
 
     __slots__ = ("deadline", "_lock", "_tell", "_outcomes")
 
@@ -21,7 +21,7 @@ class Later:
             tell(outcome)
 
     def end(self, outcome):
-        """Say the outcome, an exception if the call has failed. Only the first one counts."""
+        """Set the outcome, an exception if the call has failed. Only the first one counts."""
         with self._lock:
             if self._outcomes:
                 return

@@ -1,15 +1,15 @@
 """One writer that any thread may join: changes are queued, run in groups, committed once, and only then told.
 
-A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours; all of
-a group become durable with one commit. Nobody hears of a change before that. Whoever finds the writer idle leads:
-writes what is queued, its own and the others'. A change may run twice (see `_run_all`): what it does beyond the
-transaction must bear that.
+A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours. All of a
+group become durable with one commit, and nobody hears of a change before that. Whoever finds the writer idle leads: it
+writes what is queued, its own and the others'. A change may run twice (see `_run_all`), so it touches nothing but its
+transaction, or bears doing so twice.
 """
 
 import os
 from collections import deque
 
-from plue_session.errors import gone
+from plue_session.errors import Unknown, gone
 from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.primitives import allocate_lock
 from plue_session.rules import info
@@ -23,28 +23,30 @@ if TYPE_CHECKING:
 GROUP = 256
 #: Rows read from the log at a time when another process has written, and characters of them after which no more is.
 TAIL_PAGE, TAIL_SIZE = 512, 4 << 20
-#: Own events between two looks at what may be trimmed.
+#: Own events between two trims of the log.
 TRIM_EVERY = 256
 #: Sessions whose events are counted between trims.
 TRIM_SESSIONS = 4096
 #: What has become of a session that was erased.
 GONE = object()
+#: The outcome of a change as long as there is no other.
+NOT_WRITTEN = Unknown("the writer has failed", "Please report it.")
 
 
 class Queued:
-    """One change that waits to be written; its `outcome` is what it returned, or the exception that it ended with."""
+    """One change that waits to be written. Its `outcome` is what it returned, or the exception that ended it."""
 
     __slots__ = ("change", "outcome")
 
     def __init__(self, change):
-        self.change, self.outcome = change, None
+        self.change, self.outcome = change, NOT_WRITTEN
 
     def start(self):
-        """Return whether it is still wanted: its group begins, and then it takes effect."""
+        """Begin it, as its group does, and return whether it is still wanted."""
         return True
 
     def end(self):
-        """Take note of the outcome: it is durable, and was told. Called once, by whoever led; must not fail."""
+        """Hear that the outcome is durable and told. Called once, by whoever led; must not fail."""
 
 
 class Awaited(Queued):
@@ -64,8 +66,8 @@ class Awaited(Queued):
 class Writer:
     """The writer of one store. Thread-safe.
 
-    `wake()`, when given, has another thread call `lead`, and returns whether it will: a thread that came with a change
-    of its own leaves there what others have queued meanwhile.
+    `wake()`, when given, has another thread call `lead`, and returns whether it will. A thread that came with a change
+    of its own then leaves to that one what others have queued meanwhile.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Writer:
         self._operations = 0
         self._process = os.urandom(5).hex()
         self._since_trim = 0
-        self._missed = False  # something of the others' could not be read: compare everything when it can be
+        self._missed = False  # what others wrote could not be read: compare every snapshot when it can be
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
 
     @property
@@ -101,7 +103,7 @@ class Writer:
         return outcome
 
     def run_all(self, changes):
-        """Have changes written, in their order and as few groups as can be; return a result or an exception for
+        """Have changes written, in their order and in as few groups as possible; return a result or an exception for
         each."""
         queued = [Awaited(change) for change in changes]
         self._queue.extend(queued)
@@ -111,11 +113,11 @@ class Writer:
         return [each.outcome for each in queued]
 
     def lead(self, more=None, durable=None, until=None):
-        """Write what is queued, group by group, unless another thread is at it, which then writes that, too.
+        """Write what is queued, group by group. Does nothing while another thread leads: that one writes it, too.
 
-        `more()`, when given, is called once the store is ours: what arrived while we waited joins the group.
-        `durable()` is called once a group is, before anybody hears of it; it must only take a note. With `until`, a
-        `Queued` of the caller's, the rest is left to others once that has been written.
+        `more()`, when given, is called once the store is ours, so that what arrived while we waited joins the group.
+        `durable()` is called after each commit, before anybody hears of it; it must only take a note. With `until`, a
+        `Queued` of the caller's, the rest is left to another thread once that is written.
         """
         while self._queue and self._lock.acquire(False):
             group = []
@@ -123,8 +125,8 @@ class Writer:
                 self._write(group, more, durable)
             finally:
                 self._lock.release()
-            for each in group:
-                each.end()
+                for each in group:
+                    each.end()
             if until in group and self._queue and self._wake and self._wake():
                 return
 
@@ -144,7 +146,7 @@ class Writer:
             if more:
                 more()
             self._take(group)
-            if not self._run_all(group, effects, False):  # one has failed half-way: all again, each to be undone alone
+            if not self._run_all(group, effects, False):  # all again, each in a savepoint
                 effects.clear()
                 store.rollback()
                 store.begin()
@@ -158,7 +160,7 @@ class Writer:
             if not group:
                 self._take(group)
             for each in group:
-                if not isinstance(each.outcome, Exception):
+                if each.outcome is NOT_WRITTEN or not isinstance(each.outcome, Exception):
                     each.outcome = error
             return
         if durable:
@@ -181,15 +183,16 @@ class Writer:
                 group.append(queued)
 
     def _miss(self, last):
-        """Note that not all up to log id `last` could be told: it is made up for when everything is next compared."""
+        """Note that something up to log id `last` could not be told; `_resynchronise` makes up for it."""
         self._missed = True
         self._published = last
         self.publisher.lost(last)
 
     def _run_all(self, group, effects, parts):
-        """Run the changes and set their outcomes. Without `parts` return False when one fails after it has written.
+        """Run the changes and set their outcomes. With `parts` each is in a savepoint and undone alone. Without, return
+        False when one fails after it has written.
 
-        Savepoints cost SQLite a copy of each page that a change touches; most changes that fail do so before they
+        Savepoints cost SQLite a copy of each page that a change touches, and most changes that fail do so before they
         write.
         """
         store = self.store
@@ -219,8 +222,7 @@ class Writer:
         return True
 
     def _trim(self, count):
-        """Trim now and then: by age always, by number those sessions alone that can have passed the limit
-        noticeably."""
+        """Trim now and then: by age all events, by number those of sessions that may be well over the limit."""
         self._since_trim += count
         if self._since_trim < TRIM_EVERY:
             return
@@ -313,7 +315,7 @@ class Transaction:
         self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):
-        """Store a changed session and tell so; raises `updated` to now, if it is to `touch`."""
+        """Store a changed session and tell so; with `touch`, raise `updated` to now."""
         if touch:
             session.updated = max(session.updated, self.now)
         self._put(self.store.save, session, kind, data)

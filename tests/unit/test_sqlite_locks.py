@@ -12,7 +12,7 @@ from plue_session import errors
 from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite import store as store_module
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.model import LogRow, Query
+from plue_session.model import LogRow, Query, Share
 from plue_session.services.writer import TRIM_EVERY, Writer
 from tests.recording import RecordingPublisher
 from tests.stores import Forked, add, change, connected, execute, folder, opened, python, session  # noqa: F401
@@ -79,6 +79,8 @@ def test_the_rows_kept_in_mind_are_bounded(opened, monkeypatch):
     store.begin()
     for number in range(1000, 1008):
         assert store.load(f"session_{number}").number == number
+    store.commit()
+    store.begin()
     assert len(store._rows) <= 3  # memory that nothing else shows
     store.rollback()
 
@@ -184,6 +186,26 @@ def test_when_sqlite_drops_the_whole_transaction_nothing_more_of_it_runs(opened,
         store.commit()
     add(store)
     assert store.count(Query()) == 2
+
+
+@pytest.mark.requirement("P-144")
+def test_nothing_of_a_group_is_kept_when_sqlite_drops_its_transaction_before_it_has_written(opened, connected):
+    store, mine = opened(), connected.copy()
+    number = add(store)
+    writer = Writer(store, RecordingPublisher(), lambda: 1)
+    sabotage = Sabotage(mine, "INSERT INTO log", True)
+
+    def lost(transaction):
+        transaction.emit("log", None, {})
+
+    def neighbour(transaction):
+        transaction.store.put_share(Share(f"session_{number}", "share", "url", 1, None))
+
+    assert all(isinstance(outcome, errors.StoreIo) for outcome in writer.run_all([lost, neighbour]))
+    sabotage.undo()
+    assert store.share(f"session_{number}") is None
+    writer.run(neighbour)
+    assert store.share(f"session_{number}").share_id == "share"
 
 
 def test_a_rollback_that_sqlite_complains_of_still_releases_the_lock(opened, connected):

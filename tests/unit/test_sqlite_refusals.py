@@ -20,21 +20,17 @@ from tests.stores import add, connected, contents, folder, opened, session, writ
 def test_an_open_store_cannot_be_moved_aside_and_a_closed_one_can(opened, folder):
     store = opened()
     add(store)
-    with pytest.raises(errors.InUse):
-        hold_exclusively(folder)
+    for use in (hold_exclusively, move_aside):
+        with pytest.raises(errors.InUse):
+            use(folder)
     store.close()
-    with pytest.raises(errors.InUse):
-        move_aside(folder)
     write(store.path + "-wal", b"wal")
     before = contents(folder)
-    held = hold_exclusively(folder)
     moved, second = move_aside(folder), None
     write(store.path, b"again")
     second = move_aside(folder)
     with pytest.raises(errors.NotFound):
         move_aside(folder)
-    held.close()
-    held.close()
     assert (
         moved.startswith(store.path + ".corrupt-") and second.startswith(store.path + ".corrupt-") and second != moved
     )
@@ -100,12 +96,11 @@ def test_a_lock_that_the_system_refuses_is_an_io_error_to_opener_and_doctor(open
 @pytest.mark.parametrize("call", ["rename", "fsync"])
 def test_a_move_aside_that_the_system_refuses_is_an_io_error(opened, folder, monkeypatch, call):
     opened().close()
-    held = hold_exclusively(folder)
     with monkeypatch.context() as patched:
         patched.setattr(os, call, refuse(errno.EIO))
         with pytest.raises(errors.StoreIo, match="move aside"):
             move_aside(folder)
-    held.close()
+    hold_exclusively(folder).close()
 
 
 @pytest.mark.parametrize("call", ["rename", "fsync"])

@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.descriptor import Descriptor
 from plue_session.adapters.sqlite import standing
 from plue_session.adapters.sqlite.connections import Connections
-from plue_session.adapters.sqlite.standing import Descriptor, Files
+from plue_session.adapters.sqlite.standing import Files
 from tests.stores import add, change, folder, opened  # noqa: F401
 
 

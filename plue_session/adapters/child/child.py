@@ -6,6 +6,7 @@ command is well.
 """
 
 import os
+import queue
 import random
 import select
 import threading
@@ -13,6 +14,7 @@ import time
 
 from plue_session import errors, threads
 from plue_session.adapters.child.guard import PROGRAM, Guarded
+from plue_session.call import Call
 
 #: Seconds between two questions whether somebody still waits for the command to be ready.
 GLANCE = 0.1
@@ -106,31 +108,19 @@ class Child:
         before it was ever ready."""
         name = self._command.name
 
-        def wake():
-            with self._state:
-                self._state.notify_all()
+        def ready():
+            if self._value is None and self._failure is not None and (self._ended or not self.starts):
+                raise self._failure
+            if self._value is None and (self._stopping or self._ended):
+                raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
+            return self._value
 
-        if cancel is not None:
-            cancel.watch(wake)
-        try:
-            with self._state:
-                while self._value is None:
-                    if cancel is not None:
-                        cancel.check()
-                    if self._failure is not None and (self._ended or not self.starts):
-                        raise self._failure
-                    if self._stopping or self._ended:
-                        raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        if not self.starts:
-                            raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
-                        raise errors.Connection(f"{name} is being restarted", "Try again.")
-                    self._state.wait(left)
-                return self._value
-        finally:
-            if cancel is not None:
-                cancel.unwatch(wake)
+        value = (cancel or Call()).wait(self._state, ready, deadline)
+        if value is None and not self.starts:
+            raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
+        if value is None:
+            raise errors.Connection(f"{name} is being restarted", "Try again.")
+        return value
 
     @property
     def pid(self):
@@ -306,33 +296,23 @@ class _Checker:
 
     def __init__(self, check, done):
         self._check, self._done = check, done
-        self._changed = threading.Condition()
-        self._watch, self._ended = None, False
+        self._asked, self._busy = queue.SimpleQueue(), False
         threads.start(self._run, "plue-health")
 
     def examine(self, watch):
         """Have the command of a watch checked. Does nothing while a check is under way."""
-        with self._changed:
-            if self._watch is None:
-                self._watch = watch
-                self._changed.notify_all()
+        if not self._busy:
+            self._busy = True
+            self._asked.put(watch)
 
     def end(self):
         """End the thread, after its check; returns at once."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._asked.put(None)
 
     def _run(self):
-        while True:
-            with self._changed:
-                while self._watch is None and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-            self._examine(self._watch)
-            with self._changed:
-                self._watch = None
+        while (watch := self._asked.get()) is not None:
+            self._examine(watch)
+            self._busy = False
             self._done()
 
     def _examine(self, watch):

@@ -128,15 +128,8 @@ class ApiCall:
 
     @staticmethod
     def _pause(seconds, deadline, cancel):
-        woken = threading.Event()
-        if cancel is not None:
-            cancel.watch(woken.set)
-        try:
-            woken.wait(max(min(seconds, deadline - time.monotonic()), 0))
-        finally:
-            if cancel is not None:
-                cancel.unwatch(woken.set)
-                cancel.check()
+        call = cancel or Call()
+        call.wait(threading.Condition(), lambda: None, min(deadline, time.monotonic() + seconds))
 
 
 def headers(username, password):

@@ -33,13 +33,12 @@ class Client(ApiCall):
         OpenCode: GET /session/{id}; where that route is missing (an old server), the list (P-116).
         """
         path = _path(session_id)
-        call = f"GET {path}"
-        reply = self._exchange("GET", path, directory, {}, None, deadline, cancel, True)
+        reply = self._get(path, directory, deadline, cancel)
         # A missing route is a web page, or an error that is not JSON; a missing session is a 404 in JSON.
         if reply.type != "application/json" and (
             reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body
         ):
-            survey = self._everything(deadline, cancel, directory)
+            survey = self.survey(None, deadline, cancel, directory)
             for session in survey.changed:
                 if session.id == session_id:
                     return session
@@ -51,7 +50,7 @@ class Client(ApiCall):
                 session=session_id,
                 details={"status": 404},
             )
-        return _the(session_id, shapes.session(self._read(call, reply, session_id)))
+        return _the(session_id, self._read(f"GET {path}", reply, session_id))
 
     def list(self, deadline, cancel=None, directory=None, roots=False):
         """Return every session of the directory that can be read, children and archived ones included, in no order that
@@ -59,26 +58,21 @@ class Client(ApiCall):
 
         OpenCode: GET /session. It has no cursor, and neither its search nor `start` is of use (O-022, O-024).
         """
-        return self._everything(deadline, cancel, directory, roots).changed
+        return self.survey(None, deadline, cancel, directory, roots).changed
 
-    def _everything(self, deadline, cancel, directory, roots=False):
-        query = {"limit": EVERYTHING, "roots": "true" if roots else None}
-        reply = self._exchange("GET", "/session", directory, query, None, deadline, cancel, True)
-        return Survey(self._accept("GET /session", reply, None))
-
-    def survey(self, before, deadline, cancel=None, directory=None):
+    def survey(self, before, deadline, cancel=None, directory=None, roots=False):
         """Return a `Survey` of every session of the directory, told apart from the one `before` (None: the first).
 
         As `list`, for those who list again and again: only what has changed is mapped, and an answer that is the same
         to the byte is not even parsed.
         """
-        reply = self._exchange("GET", "/session", directory, {"limit": EVERYTHING}, None, deadline, cancel, True)
+        reply = self._get("/session", directory, deadline, cancel, limit=EVERYTHING, roots="true" if roots else None)
         return Survey(self._accept("GET /session", reply, None), before)
 
     def children(self, session_id, deadline, cancel=None, directory=None):
         """Return a `Survey` of the direct children. OpenCode: GET /session/{id}/children."""
         path = _path(session_id, "/children")
-        reply = self._exchange("GET", path, directory, {}, None, deadline, cancel, True)
+        reply = self._get(path, directory, deadline, cancel)
         return Survey(self._accept(f"GET {path}", reply, session_id))
 
     def status(self, deadline, cancel=None, directory=None):
@@ -101,16 +95,15 @@ class Client(ApiCall):
 
         Page: `[(RemoteMessage, parts), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
         """
-        path, query = _path(session_id, "/message"), {"limit": max(limit, 1), "before": before}
-        reply = self._exchange("GET", path, directory, query, None, deadline, cancel, True)
+        path = _path(session_id, "/message")
+        reply = self._get(path, directory, deadline, cancel, limit=max(limit, 1), before=before)
         page = shapes.messages(self._read(f"GET {path}", reply, session_id))
         return page, reply.headers.get("x-next-cursor") or None
 
     def message(self, session_id, message_id, deadline, cancel=None, directory=None):
         """Return one `RemoteMessage`. OpenCode: GET /session/{id}/message/{messageID}."""
-        path = _path(session_id, "/message/" + ids.message_id(message_id))
-        data = self._call("GET", path, directory, deadline, cancel, session=session_id)
-        return shapes.message(data.get("info") if type(data) is dict else None)
+        path = "/message/" + ids.message_id(message_id)
+        return shapes.message(shapes.inner(self._about("GET", session_id, path, directory, deadline, cancel), "info"))
 
     def check_provider(self, provider_id, model_id, deadline, cancel=None):
         """Fail with `PROVIDER_INIT` unless the server can run this model of this provider.
@@ -216,12 +209,7 @@ class Client(ApiCall):
         if not body:
             return self.get(session_id, deadline, cancel, directory)
         try:
-            return _the(
-                session_id,
-                shapes.session(
-                    self._call("PATCH", _path(session_id), directory, deadline, cancel, body=body, session=session_id)
-                ),
-            )
+            return _the(session_id, self._about("PATCH", session_id, "", directory, deadline, cancel, body=body))
         except errors.Server as error:
             if not _is_garbled(error):
                 raise
@@ -245,16 +233,7 @@ class Client(ApiCall):
             self.message(session_id, message_id, deadline, cancel, directory)
             body["messageID"] = message_id
         return shapes.session(
-            self._call(
-                "POST",
-                _path(session_id, "/fork"),
-                directory,
-                deadline,
-                cancel,
-                body=body,
-                session=session_id,
-                resend=False,
-            )
+            self._about("POST", session_id, "/fork", directory, deadline, cancel, body=body, resend=False)
         )
 
     def share(self, session_id, deadline, cancel=None, directory=None):
@@ -264,7 +243,7 @@ class Client(ApiCall):
         OpenCode: POST /session/{id}/share.
         """
         try:
-            data = self._call("POST", _path(session_id, "/share"), directory, deadline, cancel, session=session_id)
+            data = self._about("POST", session_id, "/share", directory, deadline, cancel)
         except errors.Server as error:
             raise errors.Unsupported(
                 f"the server does not share sessions: {error.cause}",
@@ -272,7 +251,7 @@ class Client(ApiCall):
                 session=session_id,
                 details=error.details,
             ) from None
-        session = _the(session_id, shapes.session(data))
+        session = _the(session_id, data)
         if session.share_url is None:
             raise errors.Unsupported(
                 "the server gave no link for its share",
@@ -283,22 +262,17 @@ class Client(ApiCall):
 
     def unshare(self, session_id, deadline, cancel=None, directory=None):
         """Withdraw the server's share; none there is success. OpenCode: DELETE /session/{id}/share."""
-        return _the(
-            session_id,
-            shapes.session(
-                self._call("DELETE", _path(session_id, "/share"), directory, deadline, cancel, session=session_id)
-            ),
-        )
+        return _the(session_id, self._about("DELETE", session_id, "/share", directory, deadline, cancel))
 
     def delete(self, session_id, deadline, cancel=None, directory=None):
         """Delete the session and its descendants. What runs in them must have been ended (`Turns.delete`).
 
         A 404 is `NOT_FOUND`, and success if the request was sent before (O-031). OpenCode: DELETE /session/{id}.
         """
-        path, sent = _path(session_id), False
+        sent = False
         while True:
             try:
-                self._call("DELETE", path, directory, deadline, cancel, session=session_id, resend=False, empty=True)
+                self._about("DELETE", session_id, "", directory, deadline, cancel, resend=False, empty=True)
                 return
             except errors.NotFound:
                 if not sent:
@@ -332,32 +306,14 @@ class Client(ApiCall):
         if not parts:  # the server would run the model on nothing (O-042)
             raise errors.InvalidParam("a prompt has no parts", "Pass at least one.", session=session_id)
         body = {"messageID": message_id, "parts": parts, "model": {"providerID": model[0], "modelID": model[1]}}
-        self._call(
-            "POST",
-            _path(session_id, "/prompt_async"),
-            directory,
-            deadline,
-            cancel,
-            body=body,
-            session=session_id,
-            empty=True,
-        )
+        self._about("POST", session_id, "/prompt_async", directory, deadline, cancel, body=body, empty=True)
 
     def stop_turn(self, session_id, deadline, cancel=None, directory=None):
         """Tell the server to abort what the session runs. Its answer proves nothing (O-016, O-033): see `Turns.abort`.
 
         OpenCode: POST /session/{id}/abort.
         """
-        self._call(
-            "POST",
-            _path(session_id, "/abort"),
-            directory,
-            deadline,
-            cancel,
-            session=session_id,
-            resend=False,
-            empty=True,
-        )
+        self._about("POST", session_id, "/abort", directory, deadline, cancel, resend=False, empty=True)
 
     def refuse_permissions(self, session_id, is_over, deadline, cancel=None, directory=None):
         """Refuse what a turn that was ended has asked for: it asks no more, but the server keeps its question (O-037).
@@ -377,24 +333,22 @@ class Client(ApiCall):
             return
         for each in asked:
             if shapes.is_permission(each.get("id")):
-                try:
-                    self._call(
-                        "POST",
-                        f"/permission/{each['id']}/reply",
-                        directory,
-                        deadline,
-                        cancel,
-                        body={"reply": "reject"},
-                        resend=False,
-                        empty=True,
-                    )
-                except errors.NotFound:
-                    pass  # answered meanwhile, by the refusal of another one, or ended with its turn after all
+                path, refusal = f"/permission/{each['id']}/reply", {"reply": "reject"}
+                # NOT_FOUND: answered meanwhile, by the refusal of another one, or ended with its turn after all
+                with contextlib.suppress(errors.NotFound):
+                    self._call("POST", path, directory, deadline, cancel, body=refusal, resend=False, empty=True)
+
+    def _about(self, method, session_id, rest, directory, deadline, cancel, **more):
+        """Make a call about one session."""
+        return self._call(method, _path(session_id, rest), directory, deadline, cancel, session=session_id, **more)
+
+    def _get(self, path, directory, deadline, cancel, **query):
+        return self._exchange("GET", path, directory, query, None, deadline, cancel, True)
 
 
 def _asking(permission):
     """Return the id of the message that asks for a permission; "" where it does not say."""
-    message_id = permission["tool"].get("messageID") if type(permission.get("tool")) is dict else None
+    message_id = shapes.inner(permission, "tool").get("messageID")
     return message_id if type(message_id) is str else ""
 
 
@@ -414,8 +368,9 @@ def _is_garbled(error):
     return 200 <= (error.details or {}).get("status", 200) < 300
 
 
-def _the(session_id, session):
-    """Return the session if it is the one that was asked for."""
+def _the(session_id, data):
+    """Return the session that the server has answered with, if it is the one that was asked for."""
+    session = shapes.session(data)
     if session.id != session_id:
         raise shapes.malformed("a session", f"it is {session.id}, not the one that was asked for")
     return session

@@ -3,6 +3,8 @@
 import threading
 import time
 
+from plue_session.call import Call
+
 #: Sessions and messages remembered, the oldest forgotten first.
 MOST = 1024
 
@@ -49,21 +51,10 @@ class EventSignal:
         """A number that grows with everything heard: for `wait`."""
         return self._count
 
-    def wait(self, count, deadline):
+    def wait(self, count, deadline, cancel=None):
         """Wait until more than `count` things were heard; False when `deadline` (monotonic) comes first."""
-        with self._changed:
-            while self._count == count:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-            return True
-
-    def wake(self):
-        """End every `wait`, for instance because a call was cancelled."""
-        with self._changed:
-            self._count += 1
-            self._changed.notify_all()
+        heard = (cancel or Call()).wait(self._changed, lambda: self._count != count or None, deadline)
+        return heard is not None
 
     def _remember(self, memory, key, value):
         with self._changed:

@@ -4,8 +4,8 @@ import os
 import re
 
 from plue_session import errors
-from plue_session.adapters.child.child import BACK_OFF, Child
-from plue_session.adapters.child.guard import PROGRAM, Command
+from plue_session.adapters.child.child import Child
+from plue_session.adapters.child.guard import Command
 
 #: A URL that a server may listen on, with its port.
 _PLACE = re.compile(r"https?://(?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?(?:/\S*)?", re.ASCII)
@@ -19,25 +19,13 @@ class OwnServer(Child):
 
     `command` is the program with what precedes "serve"; `environment` is the host's, `overrides` (`spawn.env`) wins
     over everything. Without a password in them a random one is set: a port of 127.0.0.1 is open to every user of the
-    machine, and OpenCode runs commands for whoever asks. `username` and `password` are what the server takes.
+    machine, and OpenCode runs commands for whoever asks. `username` and `password` are what the server takes. The
+    `options` are a `Child`'s.
     """
 
     url = Child.wait
 
-    def __init__(
-        self,
-        command,
-        directory,
-        environment,
-        overrides,
-        *,
-        on_change=None,
-        on_lifeline=None,
-        check=None,
-        program=PROGRAM,
-        back_off=BACK_OFF,
-        children=None,
-    ):
+    def __init__(self, command, directory, environment, overrides, **options):
         environment = {**environment, **ENVIRONMENT, **overrides}
         self.username = environment.get("OPENCODE_SERVER_USERNAME") or "opencode"
         self.password = environment.get("OPENCODE_SERVER_PASSWORD")
@@ -55,12 +43,7 @@ class OwnServer(Child):
                 install="Install OpenCode (npm install -g opencode-ai)",
             ),
             _Output,
-            on_change=on_change,
-            on_lifeline=on_lifeline,
-            check=check,
-            program=program,
-            back_off=back_off,
-            children=children,
+            **options,
         )
 
 

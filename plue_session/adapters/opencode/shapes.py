@@ -134,6 +134,12 @@ def _object(value, what):
     return value
 
 
+def inner(data, name):
+    """Return the object that an object has under a name; an empty one where there is none."""
+    found = data.get(name) if type(data) is dict else None
+    return found if type(found) is dict else {}
+
+
 def _text(value):
     return clean(value) if type(value) is str else None
 
@@ -164,9 +170,7 @@ def session(data):
     session_id = data.get("id")
     if type(session_id) is not str or not nameable(session_id):
         raise malformed(what, "its id is not one")
-    model = data.get("model") if type(data.get("model")) is dict else {}
-    share = data.get("share") if type(data.get("share")) is dict else {}
-    metadata = data["metadata"] if type(data.get("metadata")) is dict else {}
+    model, metadata = inner(data, "model"), inner(data, "metadata")
     if is_deep(metadata):
         raise malformed(what, f"its metadata is nested deeper than {MAX_DEPTH}")
     metadata = clean(metadata)
@@ -181,7 +185,7 @@ def session(data):
         created=_time(times, "created", what),
         updated=_time(times, "updated", what),
         archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
-        share_url=_text(share.get("url")),
+        share_url=_text(inner(data, "share").get("url")),
         provider_id=_text(model.get("providerID")),
         model_id=_text(model.get("id")),
         metadata=metadata,
@@ -268,12 +272,11 @@ def messages(data):
 
 def failure(data):
     """Map the error object of a turn, `{"name","data":{"message","statusCode"?}}`."""
-    data = data if type(data) is dict else {}
-    inner = data.get("data") if type(data.get("data")) is dict else {}
-    status = inner.get("statusCode")
+    more = inner(data, "data")
+    status = more.get("statusCode")
     return Failure(
-        _text(data.get("name")) or "UnknownError",
-        _text(inner.get("message")) or "",
+        type(data) is dict and _text(data.get("name")) or "UnknownError",
+        _text(more.get("message")) or "",
         status if type(status) is int else None,
     )
 
@@ -326,10 +329,10 @@ def refusal(call, status, content_type, body, headers):
         except ValueError:
             data = None
         if type(data) is dict:
-            inner = data.get("data") if type(data.get("data")) is dict else {}
+            more = inner(data, "data")
             name = _text(data.get("name")) or _text(data.get("_tag"))
-            text = _text(inner.get("message")) or _text(data.get("message")) or name or text
-            reference = _text(inner.get("ref")) or _text(data.get("ref"))
+            text = _text(more.get("message")) or _text(data.get("message")) or name or text
+            reference = _text(more.get("ref")) or _text(data.get("ref"))
             if reference:
                 details["ref"] = reference
     if name:

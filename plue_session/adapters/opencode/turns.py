@@ -289,20 +289,12 @@ class _TurnState:
         """Look again and again, at once when something is heard; returns whether `condition` came true by
         `deadline`."""
         pause, longest = LOOKS
-        if self.cancel is not None:
-            self.cancel.watch(self.heard.wake)
-        try:
-            while True:
-                count = self.heard.count
-                if condition():
-                    return True
-                now = time.monotonic()
-                if now >= deadline:
-                    return False
-                self.heard.wait(count, min(deadline, now + pause))
-                if self.cancel is not None:
-                    self.cancel.check()
-                pause = min(pause * 2, longest)
-        finally:
-            if self.cancel is not None:
-                self.cancel.unwatch(self.heard.wake)
+        while True:
+            count = self.heard.count
+            if condition():
+                return True
+            now = time.monotonic()
+            if now >= deadline:
+                return False
+            self.heard.wait(count, min(deadline, now + pause), self.cancel)
+            pause = min(pause * 2, longest)

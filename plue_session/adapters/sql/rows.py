@@ -4,7 +4,8 @@ Python's sqlite3 spends its time per column read and per value bound, most of al
 index of which a column is named. So an insert leaves out what is NULL and an update names what has changed.
 """
 
-from operator import itemgetter
+from itertools import compress, repeat
+from operator import is_not, itemgetter, ne
 
 from plue_session.model import Session
 from plue_session.rules.jsontext import dumps, loads
@@ -16,15 +17,12 @@ NUMBER, TAGS, STATUS, IMPORTED, INFO, _TITLE, _DESCRIPTION = (
 )
 #: What an id of the store's own begins with; its number follows.
 _MADE = "session_"
-#: Places of the columns that may be NULL, and of those that never are.
-_OPTIONAL = tuple([place for place, field in enumerate(Session.FIELDS) if field.optional or field.kind == "Flag"])
-_REQUIRED = tuple([place for place in range(len(COLUMNS)) if place not in _OPTIONAL])
 _inserts: dict = {}
 _updates: dict = {}
 
 #: How the types of fields whose columns hold something else are written and read.
 _WRITTEN = {"Flag": "1 if s.{} else None", "Bit": "1 if s.{} else 0", "Texts": 'dumps(s.{0}) if s.{0} else "[]"'}
-_READ = {"Flag": "{} == 1", "Bit": "{} == 1", "Texts": "tags_of({})"}
+_READ = {"Flag": "{} == 1", "Bit": "{} == 1", "Texts": '[] if {0} == "[]" else loads({0})'}
 
 
 def row(session, old=None):
@@ -42,35 +40,30 @@ def number_in(session_id):
     return int(number) if session_id.startswith(_MADE) and number.isdecimal() and len(number) <= 18 else None
 
 
-def tags_of(text):
-    """Return the list that the column `tags` holds."""
-    return [] if text == "[]" else loads(text)
-
-
 def insert(new, scope):
     """Return `(sql, values)` that insert a row."""
-    given = tuple([place for place in _OPTIONAL if new[place] is not None])
+    given = tuple(map(is_not, new, repeat(None)))
     known = _inserts.get(given)
     if known is None:
-        places = *_REQUIRED, *given
-        names = ", ".join(COLUMNS[place] for place in places)
-        sql = f"INSERT INTO session (scope, {names}) VALUES (?{', ?' * len(places)})"
-        known = _inserts[given] = sql, itemgetter(*places)
+        names = ["scope", *compress(COLUMNS, given)]
+        sql = f"INSERT INTO session ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+        known = _inserts[given] = sql, itemgetter(*compress(range(len(COLUMNS)), given))
     sql, values = known
     return sql, (scope, *values(new))
 
 
 def update(old, new):
     """Return `(sql, values)` that make row `new` of row `old`, or None when they are the same."""
-    changed = tuple([place for place, value in enumerate(new) if value != old[place]])
-    if not changed:
+    changed = tuple(map(ne, new, old))
+    if not any(changed):
         return None
-    sql = _updates.get(changed)
-    if sql is None:
-        sql = _updates[changed] = (
-            f"UPDATE session SET {', '.join(COLUMNS[place] + ' = ?' for place in changed)} WHERE number = ?"
-        )
-    return sql, [*[new[place] for place in changed], old[NUMBER]]
+    known = _updates.get(changed)
+    if known is None:
+        names = ", ".join([f"{name} = ?" for name in compress(COLUMNS, changed)])
+        places = *compress(range(len(COLUMNS)), changed), NUMBER
+        known = _updates[changed] = f"UPDATE session SET {names} WHERE number = ?", itemgetter(*places)
+    sql, values = known
+    return sql, values(new)
 
 
 def _conversions():
@@ -84,7 +77,7 @@ def _conversions():
             read.append(f"s.{field.name} = {_READ[field.kind].format(field.name)}")
         else:
             targets.append(f"s.{field.name}")
-    made = {"Session": Session, "new": Session.__new__, "dumps": dumps, "tags_of": tags_of}
+    made = {"Session": Session, "new": Session.__new__, "dumps": dumps, "loads": loads}
     exec(
         f"def row(s, fold, search): return {', '.join(written)}, fold, search\n"
         f"def session(row):\n s = new(Session); {', '.join(targets)}, _, _ = row; {'; '.join(read)}; return s",

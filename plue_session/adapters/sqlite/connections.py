@@ -1,6 +1,5 @@
 """The connections of one open store: one that writes, a pool of readers, and an orderly end whoever is inside."""
 
-import contextlib
 import os
 from sqlite3 import Error
 from time import monotonic
@@ -24,6 +23,7 @@ WARM_READERS, COOL_READERS = 2, 6
 _PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on", "trusted_schema = off")
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 _VERSION = "PRAGMA user_version"
+_DATA_VERSION = "PRAGMA data_version"  # another one after each commit of another connection's
 
 #: Connections whose descriptors a host has taken, with the path of their store: to close one would close, and write to,
 #: what is the host's.
@@ -33,7 +33,7 @@ _abandoned: list[tuple] = []
 class Connections:
     """Everything that is open on the store in `data_dir`.
 
-    The writer is one connection, used between `enter` and `leave`. A reader takes a connection from the pool for each
+    The writer is one connection, used from `begin` to `commit` or `leave`. A reader takes one from the pool for each
     read: threads that come from C may be new ones to Python at each call, so nothing is kept per thread.
 
     When the store's files are no longer those that were opened, nothing more is written or read: what was written would
@@ -53,6 +53,8 @@ class Connections:
         self._writer = self._cursor = self._files = None
         self._check_at = 0.0
         self._lost, self._taken = None, False  # why all must fail from now on; whether our descriptors are a host's
+        self._data_version = None
+        self.failed = None  # why SQLite has ended the transaction by itself
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
         if os.path.realpath(self.path) in [path for path, _ in _abandoned]:
@@ -107,14 +109,8 @@ class Connections:
                 self._lost = failures.gone, gone
                 if committed:
                     raise failures.gone(gone, "the change may be in what was removed")
-        self._refuse_lost()
-
-    def verify_version(self):
-        """Raise `UNSUPPORTED` when a newer library has changed the store while it was open."""
-        (version,) = self.write(_VERSION).fetchone()
-        if version > len(files.MIGRATIONS):
-            self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
-        self._refuse_lost()
+        if self._lost:
+            self._refuse_lost()
 
     def _refuse_lost(self):
         if self._lost:
@@ -122,28 +118,63 @@ class Connections:
             raise make(*what)
 
     # -- the writer ----------------------------------------------------------------------------------------------------
-    def enter(self):
-        """Wait for the write lock; `CLOSED` also when the store was closed meanwhile."""
+    def begin(self):
+        """Wait for the write lock and begin a transaction; returns whether others may have written since the last one.
+        `CLOSED` also when the store was closed meanwhile, `UNSUPPORTED` when a newer library has changed it."""
         with self._gate:
             if self._closed:
                 raise self._gone()
-            self._writing = True
+            self._writing, self.failed = True, None
         try:
-            self._refuse_lost()
+            if self._lost:
+                self._refuse_lost()
             self._locks.lock_writing()
             if monotonic() > self._check_at:
                 self.verify()
-        except errors.PlueError:
-            self.leave()
-            raise
+            if self._closed:
+                raise self._gone()
+            self._execute("BEGIN IMMEDIATE")
+            (version,) = self._execute(_DATA_VERSION).fetchone()
+            others = version != self._data_version
+            if others:
+                self._know_version(*self._execute(_VERSION).fetchone())
+                self._refuse_lost()
+                self._data_version = version
+            return others
         except OSError as error:
             self._check_descriptors()
             self.leave()
             self._refuse_lost()
             raise failures.system(error, self.path, "lock") from error
-        if self._closed:
+        except failures.RAISED as error:
+            found = self._translate(error)
             self.leave()
-            raise self._gone()
+            raise found from error
+        except errors.PlueError:
+            self.leave()
+            raise
+
+    def commit(self, log_id):
+        """Commit, tell other processes of the newest log row, if there is one, and let them write. After a failure the
+        caller must `leave`."""
+        if self.failed:
+            raise self.failed
+        try:
+            self._execute("COMMIT")
+        except failures.RAISED as error:
+            raise self._translate(error) from error
+        self.verify(committed=True)
+        if log_id is not None:
+            self._commits += 1
+            try:
+                self._locks.ring(log_id)
+                if self._unfinished:  # now nobody writes, and little of a checkpoint is left
+                    self._unfinished = False
+                    # A row that is not read would keep the files open when all is closed.
+                    self.write(_CHECKPOINT).fetchall()
+            except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so
+                self._commits += MEASURE_SELDOM  # the next checkpoint does it all
+        self.leave()
 
     def leave(self):
         """Roll back what is not committed, release the write lock, and close all if `close` was called meanwhile."""
@@ -162,52 +193,37 @@ class Connections:
             if self._closed:
                 self._retire()
 
-    def in_transaction(self):
-        """Return whether the writer's transaction is still there: SQLite ends it by itself when the disk is full."""
-        return self._writer.in_transaction
-
-    def total_changes(self):
-        """Return how many rows the writer's connection has changed in its life."""
-        return self._writer.total_changes
+    def written(self):
+        """Return a number that changes with each row that is written, and with the loss of the transaction."""
+        return -1 if self.failed else self._writer.total_changes
 
     def write(self, sql, values=()):
         """Run a statement on the writer's connection and return its cursor."""
         try:
             return self._execute(sql, values)
         except failures.RAISED as error:
-            raise self._translate(error) from error
+            found = self._translate(error)
+            if not self._writer.in_transaction:  # SQLite has ended it by itself: the disk is full, or fails
+                self.failed = found
+            raise found from error
 
     # -- readers -------------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str, room=None):
         """Run a query on what is committed and return its rows; `text=bytes` leaves text as UTF-8. With `room`, up to
         the first row after which there is no `room(row)`, that one included."""
+        return self._use(text, fetch, sql, values, room)
+
+    def snapshot(self, use):
+        """Return `use(read)`; `read(sql, values)` tells, text as UTF-8, what was committed at one moment."""
+        return self._use(bytes, _at_one_moment, use)
+
+    def _use(self, text, use, *given):
         self._check_descriptors()
         self.verify()
         reader = self._reader()
         try:
             reader.text_factory = text
-            cursor = reader.execute(sql, values)
-            return cursor.fetchall() if room is None else _up_to(cursor, room)
-        except failures.RAISED as error:
-            raise self._translate(error) from error
-        finally:
-            self._leave_reader(reader)
-            if self._closed:
-                self._retire()
-
-    @contextlib.contextmanager
-    def snapshot(self):
-        """Give a function that reads, text as UTF-8, what was committed at one moment, however often it is called."""
-        self._check_descriptors()
-        self.verify()
-        reader = self._reader()
-        try:
-            reader.text_factory = bytes
-            reader.execute("BEGIN")
-            try:
-                yield lambda sql, values: reader.execute(sql, values).fetchall()
-            finally:
-                reader.execute("ROLLBACK")
+            return use(reader, *given)
         except failures.RAISED as error:
             raise self._translate(error) from error
         finally:
@@ -241,21 +257,6 @@ class Connections:
         self._disconnect(reader)
 
     # -- housekeeping --------------------------------------------------------------------------------------------------
-    def committed(self, log_id):
-        """Count a commit, tell other processes of its newest log row, and end a checkpoint that was made beside us.
-
-        The commit is made: what fails here is no failure of it.
-        """
-        self._commits += 1
-        try:
-            self._locks.ring(log_id)
-            if self._unfinished:  # now nobody writes, and little is left
-                self._unfinished = False
-                # A row that is not read would keep the files open when all is closed.
-                self.write(_CHECKPOINT).fetchall()
-        except (OSError, errors.PlueError):  # a disk that is full, or fails: the next change says so
-            self._commits += MEASURE_SELDOM  # the next checkpoint does it all
-
     def wal_is_long(self):
         """Return whether a `checkpoint` is due. Cheap."""
         if self._commits < self._measure_after and self.unmeasured < LONG_WAL:
@@ -377,19 +378,25 @@ class Connections:
             self.verify()
             found = failures.translate(error, self.path)
             if isinstance(found, errors.Integrity):
-                version = files.version_of(self.path)
-                if version > len(files.MIGRATIONS):
-                    self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
+                self._know_version(files.version_of(self.path))
             self._refuse_lost()
         except errors.PlueError as better:
             return better
         return found
 
+    def _know_version(self, version):
+        if version > len(files.MIGRATIONS):
+            self._lost = failures.newer, self.path, version, len(files.MIGRATIONS)
+
     def _gone(self):
         return errors.Closed(f"the store {self.path} is closed", "Open it again.")
 
 
-def _up_to(cursor, room):
+def fetch(reader, sql, values, room=None):
+    """Return the rows of a query; with `room`, up to the first after which there is no `room(row)`."""
+    cursor = reader.execute(sql, values)
+    if room is None:
+        return cursor.fetchall()
     found = []
     for row in cursor:
         found.append(row)
@@ -397,3 +404,11 @@ def _up_to(cursor, room):
             break
     cursor.close()  # a statement that is not at its end would keep the log from beginning anew
     return found
+
+
+def _at_one_moment(reader, use):
+    reader.execute("BEGIN")
+    try:
+        return use(lambda sql, values: fetch(reader, sql, values))
+    finally:
+        reader.execute("ROLLBACK")

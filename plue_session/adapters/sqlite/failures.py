@@ -1,5 +1,6 @@
 """Translate what SQLite and the system report into the library's errors, in one place."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -101,6 +102,17 @@ def translate(error, path):
     )  # what exactly of SQLite's input and output has failed; from Python 3.11 on
     what = reason or (f"{error}, {name}" if name.count("_") > 1 else str(error))
     return errors.StoreIo(f"the store {path} cannot be read or written: {what}", remedy)
+
+
+@contextlib.contextmanager
+def translated(path, doing="use"):
+    """Translate what SQLite and the system report while `doing` something to the store at `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise system(error, path, doing) from error
+    except RAISED as error:
+        raise translate(error, path) from error
 
 
 def damaged(path, why):

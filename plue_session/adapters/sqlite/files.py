@@ -10,6 +10,7 @@ could be taken for a store. No raw descriptor of an existing sessions.db is ever
 locks that SQLite holds on the file anywhere in this process.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -18,9 +19,9 @@ import time
 
 from plue_session import errors
 from plue_session.adapters import private
+from plue_session.adapters.descriptor import Descriptor
 from plue_session.adapters.sql import queries
 from plue_session.adapters.sqlite import failures
-from plue_session.adapters.sqlite.standing import Descriptor
 from plue_session.primitives import sleep
 
 #: Where our SQL is.
@@ -74,7 +75,7 @@ class Locks:
 
     def are_ours(self):
         """Return whether the descriptors are still those of our files."""
-        return all(each.is_ours() for each in self._files)
+        return self._writing.is_ours() and self._hold.is_ours()
 
     def lock_writing(self):
         """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` if it refuses."""
@@ -110,68 +111,51 @@ class Locks:
             self._files.pop().close()
 
 
-class Exclusive:
-    """The right to move a store aside; nobody can open it meanwhile."""
-
-    def __init__(self, data_dir, fd):
-        self._data_dir, self._fd = data_dir, fd
-
-    def close(self):
-        """Give the right back. Twice is harmless."""
-        if self._fd is not None:
-            _exclusive.discard(self._data_dir)
-            os.close(self._fd)
-            self._fd = None
-
-
-_exclusive: set[str] = set()
-
-
 def hold_exclusively(data_dir):
-    """Return an `Exclusive` (close it) on the store in `data_dir`; `IN_USE` when anybody has it open."""
-    data_dir = os.path.realpath(data_dir)
-    fd = _open_lock(data_dir, HOLD)
+    """Return what keeps everybody from opening the store in `data_dir` until it is closed; `IN_USE` when anybody has it
+    open."""
+    held = Descriptor(_open_lock(data_dir, HOLD))
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(fd)
+        held.close()
         if not isinstance(error, BlockingIOError):
             raise failures.system(error, os.path.join(data_dir, HOLD), "lock") from error
         raise errors.InUse(
             f"the store in {data_dir} is open", "End every process that uses it, then try again."
         ) from None
-    _exclusive.add(data_dir)
-    return Exclusive(data_dir, fd)
+    return held
 
 
 def move_aside(data_dir):
-    """Rename the store's files and return the database's new path. `IN_USE` without `hold_exclusively`;
-    `NOT_FOUND` when there is no store."""
+    """Rename the store's files and return the database's new path. `IN_USE` when anybody has it open, `NOT_FOUND` when
+    there is none."""
     data_dir = os.path.realpath(data_dir)
-    if data_dir not in _exclusive:
-        raise errors.InUse(f"the store in {data_dir} is not held exclusively", "Call hold_exclusively() first.")
     path = os.path.join(data_dir, DATABASE)
-    # The database first: if only that move happens, what is left behind is refused instead of taken for a whole store.
-    names = [name for name in ("", "-wal", "-shm", "-journal") if os.path.lexists(path + name)]
-    if not names:
-        raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target, attempt = f"{path}.corrupt-{stamp}", 1
-    while any(os.path.lexists(target + name) for name in ("", "-wal", "-shm", "-journal")):
-        attempt += 1
-        target = f"{path}.corrupt-{stamp}-{attempt}"
-    try:
+    with contextlib.closing(hold_exclusively(data_dir)), failures.translated(path, "move aside"):
+        # The database first: if only that move happens, what is left is refused instead of taken for a whole store.
+        names = _parts(path)
+        if not names:
+            raise errors.NotFound(f"there is no store in {data_dir}", "Nothing needs to be done.")
+        while _parts(target):
+            attempt += 1
+            target = f"{path}.corrupt-{stamp}-{attempt}"
         for name in names:
             os.rename(path + name, target + name)
-        _sync(data_dir)
-    except OSError as error:
-        raise failures.system(error, path, "move aside") from error
+        private.sync(data_dir)
     return target
+
+
+def _parts(path):
+    """Return how the names of the database's files end that are there."""
+    return [end for end in ("", "-wal", "-shm", "-journal") if os.path.lexists(path + end)]
 
 
 def make_folder(path):
     """Create a folder, and those above it that are missing, for the owner alone (0700)."""
-    try:
+    with failures.translated(path, "create the folder"):
         if os.path.isdir(path):
             private.enter(path)
             return
@@ -179,13 +163,11 @@ def make_folder(path):
         make_folder(above)
         try:
             private.make_folder(path)
-            _sync(above)
+            private.sync(above)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise errors.StoreIo(f"{path} is a file, not a folder", "Set dataDir to a folder.") from None
             private.enter(path)
-    except OSError as error:
-        raise failures.system(error, path, "create the folder") from error
 
 
 def prepare(path, locks):
@@ -227,61 +209,46 @@ def connect(path, mode="rw"):
 
 def inspect(path):
     """Return the schema version of the store at `path` without writing to it; `INTEGRITY` when it is no sound store."""
-    try:
-        connection = connect(path, "ro")
-        try:
-            return _inspect(connection, path)
-        finally:
-            connection.close()
-    except failures.RAISED as error:
-        raise failures.translate(error, path) from error
+    with failures.translated(path), contextlib.closing(connect(path, "ro")) as connection:
+        connection.execute("PRAGMA cell_size_check = on")
+        mark = connection.execute("PRAGMA application_id").fetchone()[0]
+        if mark != APPLICATION_ID:
+            raise errors.Integrity(
+                f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
+                failures.NEW_STORE,
+            )
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise failures.newer(path, version, len(MIGRATIONS))
+        if version < 1:
+            raise errors.Integrity(
+                f"the store {path} has schema version {version}, which none has; nothing was overwritten",
+                failures.NEW_STORE,
+            )
+        if version == len(MIGRATIONS):
+            lacking = SCHEMA.difference(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
+            if lacking:
+                raise errors.Integrity(
+                    f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
+                    failures.NEW_STORE,
+                )
+        if _size(path) <= FULL_CHECK:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise errors.Integrity(
+                    f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE
+                )
+        else:  # both ends of the largest table, and the tables' definitions
+            connection.execute("SELECT min(id), max(id) FROM log").fetchone()
+            connection.execute("SELECT min(number), max(number) FROM session").fetchone()
+        return version
 
 
 def version_of(path):
     """Return the schema version of the store at `path`, whatever else is in it; 0 when that cannot be read."""
-    try:
-        connection = connect(path, "ro")
-        try:
-            return connection.execute("PRAGMA user_version").fetchone()[0]
-        finally:
-            connection.close()
-    except failures.RAISED:
-        return 0
-
-
-def _inspect(connection, path):
-    connection.execute("PRAGMA cell_size_check = on")
-    mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    if mark != APPLICATION_ID:
-        raise errors.Integrity(
-            f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
-            failures.NEW_STORE,
-        )
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise failures.newer(path, version, len(MIGRATIONS))
-    if version < 1:
-        raise errors.Integrity(
-            f"the store {path} has schema version {version}, which none has; nothing was overwritten",
-            failures.NEW_STORE,
-        )
-    if version == len(MIGRATIONS):
-        lacking = SCHEMA.difference(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
-        if lacking:
-            raise errors.Integrity(
-                f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
-                failures.NEW_STORE,
-            )
-    if _size(path) <= FULL_CHECK:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise errors.Integrity(
-                f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE
-            )
-    else:  # both ends of the largest table, and the tables' definitions
-        connection.execute("SELECT min(id), max(id) FROM log").fetchone()
-        connection.execute("SELECT min(number), max(number) FROM session").fetchone()
-    return version
+    with contextlib.suppress(*failures.RAISED), contextlib.closing(connect(path, "ro")) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+    return 0
 
 
 def _create(path):
@@ -292,13 +259,11 @@ def _create(path):
                 "Put the file back if you have it. " + failures.NEW_STORE,
             )
     unfinished = path + ".new"
-    try:
-        for name in ("", "-journal", "-wal", "-shm"):
-            if os.path.lexists(unfinished + name):
-                os.unlink(unfinished + name)
+    with failures.translated(path, "create"):
+        for end in _parts(unfinished):
+            os.unlink(unfinished + end)
         os.close(private.make_file(unfinished, os.O_RDWR))
-        connection = connect(unfinished)
-        try:
+        with contextlib.closing(connect(unfinished)) as connection:
             # Nobody else sees this file before it is complete, so it is synced once, at the end.
             for pragma in (
                 f"page_size = {PAGE_SIZE}",
@@ -307,36 +272,20 @@ def _create(path):
                 f"application_id = {APPLICATION_ID}",
             ):
                 connection.execute("PRAGMA " + pragma)
-            _apply(connection, 0)
+            apply(connection, 0)
             connection.execute("PRAGMA journal_mode = wal")
-        finally:
-            connection.close()
-        fd = os.open(unfinished, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        private.sync(unfinished)
         os.rename(unfinished, path)
-        _sync(os.path.dirname(path))
-    except OSError as error:
-        raise failures.system(error, path, "create") from error
-    except failures.RAISED as error:
-        raise failures.translate(error, path) from error
+        private.sync(os.path.dirname(path))
 
 
 def _migrate(path, version):
-    try:
-        connection = connect(path)
-        try:
-            connection.execute("PRAGMA synchronous = full")
-            _apply(connection, version)
-        finally:
-            connection.close()
-    except failures.RAISED as error:
-        raise failures.translate(error, path) from error
+    with failures.translated(path), contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA synchronous = full")
+        apply(connection, version)
 
 
-def _apply(connection, version):
+def apply(connection, version):
     """Run the migrations after `version`, all or none."""
     scripts = "\n".join(queries.read(FOLDER, "migrations/" + name) for name in MIGRATIONS[version:])
     try:
@@ -348,10 +297,8 @@ def _apply(connection, version):
 
 def _open_lock(data_dir, name):
     path = os.path.join(data_dir, name)
-    try:
+    with failures.translated(path, "open"):
         return private.open_own_file(path, os.O_RDWR)
-    except OSError as error:
-        raise failures.system(error, path, "open") from error
 
 
 def _hold(fd, path):
@@ -385,11 +332,3 @@ def _size(path):
         return 0
     except OSError as error:
         raise failures.system(error, path, "look at") from error
-
-
-def _sync(folder):
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

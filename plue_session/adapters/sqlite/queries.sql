@@ -1,23 +1,5 @@
 -- SQLite's own statements, beside those in adapters/sql.
 
--- name: begin
-BEGIN IMMEDIATE;
-
--- name: commit
-COMMIT;
-
--- name: data_version
-PRAGMA data_version;
-
--- name: savepoint
-SAVEPOINT part;
-
--- name: release
-RELEASE part;
-
--- name: undo
-ROLLBACK TO part;
-
 -- name: largest_number
 SELECT max(ifnull((SELECT max(number) FROM session), 0), (SELECT value FROM meta WHERE name = 'retired'));
 

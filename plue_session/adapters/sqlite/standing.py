@@ -7,7 +7,6 @@ the next write, which then is one more to wait for.
 """
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -16,37 +15,6 @@ import time
 #: file systems count in.
 TICK, COARSE = 20_000_000, 3_000_000_000
 _COARSE_UNIT = 10_000_000
-_MARK = 64  # the last real-time signal
-
-
-class Descriptor:
-    """A descriptor of ours: a host may have closed it, and opened something else under its number.
-
-    It is told by the signal that it would send if it were asked to: nobody asks it, and no other file has one.
-    """
-
-    def __init__(self, fd):
-        self.fd = fd
-        self._status = os.fstat(fd)
-        try:
-            fcntl.fcntl(fd, fcntl.F_SETSIG, _MARK)
-            self._marked = True
-        except (AttributeError, OSError):  # another system
-            self._marked = False
-
-    def is_ours(self):
-        """Return whether it is still that of the file that it was opened for."""
-        try:
-            if self._marked:
-                return fcntl.fcntl(self.fd, fcntl.F_GETSIG) == _MARK
-            return os.path.samestat(os.fstat(self.fd), self._status)
-        except OSError:
-            return False
-
-    def close(self):
-        """Close it, if it is still ours to be closed."""
-        if self.is_ours():
-            os.close(self.fd)
 
 
 class Files:
@@ -63,23 +31,19 @@ class Files:
         """Return the path of one that was removed or replaced, or None. Who is not let in to look is told of
         nothing."""
         try:
-            if _changed(os.stat(self._folder)) == self._settled:
-                return None
             begun = time.clock_gettime(time.CLOCK_REALTIME) * 1e9
             folder = os.stat(self._folder)
+            state = folder.st_ctime_ns, folder.st_ino, folder.st_dev  # another one after each change of what is in it
+            if state == self._settled:
+                return None
             for path, known in self._known.items():
                 if _identity(os.stat(path)) != known:
                     return path
         except OSError as error:
             return (error.filename or self._folder) if error.errno in (errno.ENOENT, errno.ENOTDIR) else None
         margin = TICK if folder.st_ctime_ns % _COARSE_UNIT else COARSE
-        self._settled = _changed(folder) if abs(begun - folder.st_ctime_ns) > margin else None
+        self._settled = state if abs(begun - folder.st_ctime_ns) > margin else None
         return None
-
-
-def _changed(folder):
-    """Return what is another after each change of what is in the folder."""
-    return folder.st_ctime_ns, folder.st_ino, folder.st_dev
 
 
 def _identity(status):

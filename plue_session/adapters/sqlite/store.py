@@ -21,7 +21,7 @@ TRIM_ROWS, FIRST_ROWS = 1000, 8
 PART = 32
 #: Later than any time.
 FAR = 1 << 62
-#: Session rows that the writer keeps in mind from one transaction to the next.
+#: Session rows that the writer keeps in mind from one transaction to the next, at the most.
 KNOWN_ROWS = 1024
 #: How often a title is written: in two columns, in the info, and in an index.
 COPIES = 4
@@ -30,34 +30,34 @@ ACTIVE = ("active", "suspended")
 
 _SQL = queries.load(files.FOLDER)
 _PAGES = Pages("session INDEXED BY {}", "likelihood({}, 1.0)", "instr({}, ?) > 0")
-_BEGIN, _COMMIT, _SAVEPOINT, _RELEASE, _UNDO, _DATA_VERSION, _FIND, _APPEND = (
-    _SQL[name] for name in ("begin", "commit", "savepoint", "release", "undo", "data_version", "find", "append")
-)
+_FIND, _APPEND = _SQL["find"], _SQL["append"]
 
 
 class SqliteStore:
     """A `ports.Store` in `data_dir`/sessions.db for the sessions of one `scope`; the ids of the log span all scopes.
 
     What the writer has read or written it keeps in mind (`_rows`, `_last`, `_number`, `_counted`, `_active`) for as
-    long as SQLite's data_version says that nobody else has written; what is undone it forgets.
+    long as nobody else has written; what is undone it forgets.
     """
 
     name = "sqlite"
 
-    def __init__(self, data_dir, scope):
+    def __init__(self, data_dir, scope, connect=Connections):
         self._scope = scope
-        self._connections = connections = Connections(data_dir)
-        self.path = connections.path
-        self.lock_fds = connections.lock_fds
-        self._write, self._read, self._snapshot = connections.write, connections.read, connections.snapshot
+        self._connections = connections = connect(data_dir)
+        self.path, self.lock_fds, self.close = connections.path, connections.lock_fds, connections.close
+        self.written, self.wants_maintenance, self.maintain = (
+            connections.written,
+            connections.wal_is_long,
+            connections.checkpoint,
+        )
+        self._change, self._read, self._snapshot = connections.write, connections.read, connections.snapshot
         operations = Operations(_SQL, scope, self._change, self._read)
         self.put_operation, self.operation = operations.put_operation, operations.operation
         self.retry_operation, self.drop_operation = operations.retry_operation, operations.drop_operation
         self.drop_operations_of = operations.drop_operations_of
         self.operations, self.count_operations = operations.operations, operations.count_operations
         self._owner = None  # the thread that is between begin and commit or rollback
-        self._failed = None  # why SQLite ended the transaction by itself
-        self._data_version = None
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
         self._gained, self._asked = 0, False
@@ -69,85 +69,64 @@ class SqliteStore:
 
     # -- writer side ---------------------------------------------------------------------------------------------------
     def begin(self):
-        self._connections.enter()
+        others = self._connections.begin()
         self._owner = get_ident()
-        try:
-            self._write(_BEGIN)
-            version = self._write(_DATA_VERSION).fetchone()[0]
-            if version != self._data_version:
-                self._connections.verify_version()
-        except errors.PlueError:
-            self.rollback()
-            raise
-        if version != self._data_version:
-            self._data_version = version
+        if others or len(self._rows) > KNOWN_ROWS:
             self._rows.clear()
-            self._last = self._number = self._counted = self._active = None
+        if others:
+            self._forget_counts()
 
     def commit(self):
         try:
-            if self._failed:
-                raise self._failed
             if self._asked and not self._is_counted():
-                self._write(_SQL["begin_counting"], (self._scope, self.active_count()))
+                self._change(_SQL["begin_counting"], (self._scope, self.active_count()))
             elif self._gained and self._is_counted():
-                self._write(_SQL["gain_active"], (self._gained, self._scope))
-            self._write(_COMMIT)
-            self._connections.verify(committed=True)
+                self._change(_SQL["gain_active"], (self._gained, self._scope))
+            self._connections.commit(self._last)
         except errors.PlueError:
             self.rollback()
             raise
-        if self._last is not None:
-            self._connections.committed(self._last)
         self._counted = self._asked or self._counted
         self._gained, self._asked = 0, False
         self._touched.clear()
         self._owner = None
-        self._connections.leave()
 
     def rollback(self):
         if self._owner is None:
             return
         self._forget(0)
-        self._last = self._number = self._counted = self._active = self._failed = self._owner = None
-        self._gained, self._asked = 0, False
+        self._forget_counts()
+        self._gained, self._asked, self._owner = 0, False, None
         self._connections.leave()
 
     def savepoint(self):
-        self._change(_SAVEPOINT)
+        self._change("SAVEPOINT part")
         self._mark = len(self._touched), self._gained
 
     def release(self):
-        self._change(_RELEASE)
+        self._change("RELEASE part")
 
     def undo(self):
-        if self._failed:  # the whole transaction is gone: what follows must not run outside of one
-            raise self._failed
-        self._change(_UNDO)
-        self._change(_RELEASE)
-        touched, gained = self._mark
+        if self._connections.failed:  # the whole transaction is gone: what follows must not run outside of one
+            raise self._connections.failed
+        self._change("ROLLBACK TO part")
+        self.release()
+        touched, self._gained = self._mark
         self._forget(touched)
-        self._gained = gained
-        self._last = self._number = self._counted = self._active = None
-
-    def written(self):
-        return self._connections.total_changes()
+        self._forget_counts()
 
     def load(self, session_id):
-        row = self._row(session_id)
+        row = self._rows.get(session_id) or self._find(session_id)
         return row and rows.session(row)
 
     def load_by_key(self, key):
-        found = self._change(_SQL["id_of_key"], (self._scope, key)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_key", key)
 
     def load_by_role(self, role):
-        found = self._change(_SQL["id_of_role"], (self._scope, role)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_role", role)
 
     def load_by_token(self, token):
-        found = self._change(_SQL["id_of_token"], (self._scope, token)).fetchone()
-        return found and self.load(found[0])
+        return self._load_by("id_of_token", token)
 
     def children(self, session_id):
         return [row[0] for row in self._change(_SQL["children"], (self._scope, session_id)).fetchall()]
@@ -169,8 +148,7 @@ class SqliteStore:
         if rows.number_in(session.id) not in (None, session.number):  # another's, now or later: no index would tell
             raise failures.is_taken("id", session.id)
         new = rows.row(session)
-        self._put(session, rows.insert(new, self._scope))
-        self._keep(session.id, new)
+        self._put(session, rows.insert(new, self._scope), new)
         if self._number is not None and session.number > self._number:
             self._number = session.number
         self._gain(_counts(new))
@@ -178,24 +156,23 @@ class SqliteStore:
             self._put_tags(session.number, (), session.tags)
 
     def save(self, session):
-        old = self._row(session.id)
+        old = self._rows.get(session.id) or self._find(session.id)
         if old is None:
             raise errors.NotFound("the session does not exist, or was deleted", session=session.id)
         new = rows.row(session, old)
         change = rows.update(old, new)
         if change is None:
             return
-        self._put(session, change)
-        self._keep(session.id, new)
+        self._put(session, change, new)
         if old[rows.STATUS] != new[rows.STATUS] or old[rows.IMPORTED] != new[rows.IMPORTED]:
             self._gain(_counts(new) - _counts(old))
         if old[rows.TAGS] != new[rows.TAGS]:
-            self._put_tags(old[rows.NUMBER], rows.tags_of(old[rows.TAGS]), session.tags)
+            self._put_tags(old[rows.NUMBER], loads(old[rows.TAGS]), session.tags)
 
     def erase(self, session_id):
-        row = self._row(session_id)
+        row = self._rows.get(session_id) or self._find(session_id)
         if row is not None:
-            self._put_tags(row[rows.NUMBER], rows.tags_of(row[rows.TAGS]), ())
+            self._put_tags(row[rows.NUMBER], loads(row[rows.TAGS]), ())
             self._change(_SQL["erase_session"], (row[rows.NUMBER],))
             self._change(_SQL["retire_number"], (row[rows.NUMBER],))
             self._gain(-_counts(row))
@@ -240,19 +217,23 @@ class SqliteStore:
 
     # -- reader side ---------------------------------------------------------------------------------------------------
     def info(self, session_id):
-        found = self._read(_SQL["info"], (self._scope, session_id, rows.number_in(session_id)))
-        return found[0] if found else None
+        return self._first(_SQL["info"], session_id, rows.number_in(session_id))
 
     def read(self, session_id):
-        found = self._read(_FIND, (self._scope, session_id, rows.number_in(session_id)))
-        return rows.session(found[0]) if found else None
+        found = self._first(_FIND, session_id, rows.number_in(session_id))
+        return found and rows.session(found)
 
     def read_children(self, session_id):
         return [row[0] for row in self._read(_SQL["children"], (self._scope, session_id))]
 
     def id_of_key(self, key):
-        found = self._read(_SQL["id_of_key"], (self._scope, key))
-        return found[0][0] if found else None
+        found = self._first(_SQL["id_of_key"], key)
+        return found and found[0]
+
+    def _first(self, sql, *values):
+        """Return the first row of a query, None if there is none."""
+        found = self._read(sql, (self._scope, *values))
+        return found[0] if found else None
 
     def ids(self):
         return self._read(_SQL["ids"], (self._scope,))
@@ -267,15 +248,15 @@ class SqliteStore:
             ) from None
 
     def infos_apart(self):
-        parts, begun = [], (-1, -1)
-        with self._snapshot() as read:
-            while True:
+        def parts(read):
+            found, begun = [], (-1, -1)
+            while begun[0] != FAR:
                 end = (read(_SQL["list_mark"], (self._scope, *begun, PART - 1)) or [(FAR, FAR)])[0]
-                if (part := read(_SQL["list_part"], (self._scope, *begun, *end))[0][0]) is not None:
-                    parts.append(part)
-                if end[0] == FAR:
-                    return apart(parts)
+                found += read(_SQL["list_part"], (self._scope, *begun, *end))[0]
                 begun = end
+            return found
+
+        return apart(list(filter(None, self._snapshot(parts))))
 
     def page(self, query):
         found = self._read(*_PAGES.page(query, self._scope))
@@ -315,57 +296,38 @@ class SqliteStore:
         """Return how many sessions of all scopes the file holds: for the doctor."""
         return self._read(_SQL["total"])[0][0]
 
-    def wants_maintenance(self):
-        return self._connections.wal_is_long()
-
-    def maintain(self):
-        self._connections.checkpoint()
-
-    def close(self):
-        self._connections.close()
-
     # -- inside --------------------------------------------------------------------------------------------------------
-    def _change(self, sql, values=()):
-        """Run a statement of the writer side."""
-        try:
-            return self._write(sql, values)
-        except errors.PlueError as error:
-            if not self._connections.in_transaction():
-                self._failed = error
-            raise
-
-    def _put(self, session, statement):
-        """Run an insert or update and say what of the session is taken, if so."""
+    def _put(self, session, statement, row):
+        """Write a row and keep it in mind, to be forgotten if that is undone; say what of the session is taken, if
+        so."""
         try:
             self._change(*statement)
         except errors.AlreadyExists as error:
             cause = error.__cause__
             raise (failures.taken(cause, session) if isinstance(cause, IntegrityError) else error) from cause
-
-    def _row(self, session_id):
-        row = self._rows.get(session_id)
-        if row is None:
-            row = self._change(_FIND, (self._scope, session_id, rows.number_in(session_id))).fetchone()
-            if row is not None:
-                self._know(session_id, row)
-        return row
-
-    def _know(self, session_id, row):
-        if len(self._rows) >= KNOWN_ROWS:
-            self._rows.clear()
-        self._rows[session_id] = row
-
-    def _keep(self, session_id, row):
-        """Note a row that was written, until it is committed also as one to forget if that is undone."""
         self._connections.unmeasured += COPIES * len(row[rows.INFO])
-        self._know(session_id, row)
-        self._touched.append(session_id)
+        self._rows[session.id] = row
+        self._touched.append(session.id)
+
+    def _load_by(self, query, value):
+        found = self._change(_SQL[query], (self._scope, value)).fetchone()
+        return found and self.load(found[0])
+
+    def _find(self, session_id):
+        """Read the session's row, and keep it in mind."""
+        row = self._change(_FIND, (self._scope, session_id, rows.number_in(session_id))).fetchone()
+        if row is not None:
+            self._rows[session_id] = row
+        return row
 
     def _forget(self, mark):
         """Forget the rows that were changed since `_touched` had the length `mark`."""
         for session_id in self._touched[mark:]:
             self._rows.pop(session_id, None)
         del self._touched[mark:]
+
+    def _forget_counts(self):
+        self._last = self._number = self._counted = self._active = None
 
     def _is_counted(self):
         """Return whether the scope's active sessions are counted: only if somebody has asked how many there are."""

@@ -26,14 +26,13 @@ def fingerprint():
 def export(time, executor=None, away=None, shim=True, exclusive=False, interrupts=False, late=None):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
-    `executor` names the library threads that run the body: "commit" (the one writer: the call's change joins a group
-    commit) or "read". `away` names those that run it when sessions live on a server: "remote" by default for what may
-    ask it, "urgent" for what must not wait behind such calls. A function without an executor is answered in C
-    (capi/*.c); it has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it.
-    With a server, calls that are `exclusive` are made one at a time for each session, or key: the next is not given to
-    a thread before, which it would keep from calls on others. A call that `interrupts` sends home the callers that wait
-    for its session. `late` is what a caller hears who leaves when its time is up and the call has begun, if that is not
-    what all hear.
+    `executor` names the library threads that run the body: "commit" for a change, which joins a group commit, or
+    "read". `away` names those that run it when sessions live on a server: "remote" by default for what may ask it,
+    "urgent" for what must not wait behind such calls. A function without an executor is answered in C (capi/*.c); it
+    has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. With a server,
+    calls that are `exclusive` are made one at a time for each session, or key; the next one gets a thread only then, so
+    that it keeps none from other sessions. A call that `interrupts` sends home the callers that wait for its session.
+    `late` is what a caller hears whose time is up after the call has begun, if not what all hear.
     """
 
     def register(function):

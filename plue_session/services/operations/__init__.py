@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class Operation:
-    """One change of a session: a name, the session's id (None: it makes one) and arguments.
+    """One change of a session: the session's id (None: it makes one), and arguments.
 
-    `on` are the `services.Services` that it works with, `call` is whose it is (`services.calls.Call`). Four parts carry
-    it out; each may run again, also in another process.
+    `on` is the `Backend` that it works with, `call` the `services.calls.Call` that it runs for. Four parts carry it
+    out; each may run again, also in another process.
     """
 
     def __init__(self, on: "Backend", session=None):
         self.on, self.session = on, session
 
     def check(self, call):
-        """Return whether the server is to be asked. Reads alone; fails if the operation cannot be done."""
+        """Return whether the server is to be asked; fails if the operation cannot be done. As a rule it only reads."""
         return True
 
     def send(self, call):
-        """Make the request, and return what the server answers; that it may be made twice is seen to here."""
+        """Make the request and return the server's answer. If it runs twice, it must not do the thing twice."""
         raise NotImplementedError
 
     def record(self, transaction, answer):
@@ -32,8 +32,7 @@ class Operation:
         return self.preview(transaction)
 
     def preview(self, transaction):
-        """Make the change that the operation means by itself, and return its result: all there is to do without a
-        server."""
+        """Make the change that the operation means by itself, and return its result. Without a server this is all."""
         raise NotImplementedError
 
     # -- around them ---------------------------------------------------------------------------------------------------
@@ -42,14 +41,14 @@ class Operation:
         return self.on.session_locks.hold(self.session, call)
 
     def refused(self, error):
-        """Raise what the call fails with, or return: then there is no answer, and that is recorded."""
+        """Raise what the call fails with; or return, to record that there is no answer."""
         raise error
 
     def undo(self, answer):
         """Have the server take back what could not be recorded here."""
 
     def recorded(self, answer, result):
-        """Take note that what the server answered is in the store."""
+        """Note that the server's answer is in the store."""
         self.on.mirror.recorded(answer, result)
 
     def done(self, call, result):

@@ -53,8 +53,8 @@ class Create(Operation):
     # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
-        """Have what is heard of the new session wait: it is found by its token (O-029)."""
-        if self.token is None:  # whose it is, see `Inbox`
+        """Have events of the new session wait: its token tells which they are (O-029)."""
+        if self.token is None:  # its beginning tells other processes on the store, see `Inbox`
             self.token = f"{self.on.store.store_id}-{os.urandom(12).hex()}"
         with self.on.session_locks.expect(self.token):
             yield
@@ -103,11 +103,11 @@ class Create(Operation):
             raise
 
     def _lose(self):
-        """Take note that the server may have made the session: nobody asks for it again, so it is taken back."""
+        """Note that the server may have made the session. Nobody will ask for it, so it is taken back."""
         self.on.mirror.lose(self.token, self.fields.get("title"))
 
     def undo(self, answer):
-        """Delete what was made and cannot be recorded. If that fails, too, it is done once the server tells of it."""
+        """Delete what was made and cannot be recorded; if that fails, too, as soon as the server tells of it."""
         if self._is_found:  # it may be of a process that is about to record it
             return
         on = self.on
@@ -120,7 +120,7 @@ class Create(Operation):
         session = store.load(answer.id)  # another process on the store may have heard of it first (O-029)
         is_new = session is None
         self._is_ours = is_new or session.key is None or session.key != self.key
-        if not self._is_ours:  # or it has found it by its token, and was faster
+        if not self._is_ours:  # another process has found it by its token and recorded it
             return session
         check_room(store, on.limit, self.key, fields.get("role"))
         if is_new:
@@ -152,7 +152,8 @@ class Create(Operation):
 
 
 class GetOrCreate(Create):
-    """Returns the session with a key, created if there is none; raced, also between processes, all get the same one."""
+    """Returns the session with a key, created if there is none. Callers that race, also in other processes, get the
+    same one."""
 
     def __init__(self, on, key):
         super().__init__(on, {"key": key})
@@ -162,7 +163,7 @@ class GetOrCreate(Create):
 
     @contextlib.contextmanager
     def locks(self, call):
-        """Be alone with the key."""
+        """Lock the key as well."""
         self.token = token_of(self.on.store.store_id, self.key)
         with self.on.session_locks.hold(("key", self.key), call), super().locks(call):
             yield
@@ -176,8 +177,8 @@ class GetOrCreate(Create):
             return False
 
     def _load(self, transaction):
-        """Return the session with the key. One that was created for it when a process died before it could be recorded
-        is given it."""
+        """Return the session with the key, or None. One that a process made for it, and died before it could record it,
+        is given the key."""
         session = transaction.store.load_by_key(self.key)
         if session is None:
             session = transaction.store.load_by_token(self.token)
@@ -194,7 +195,7 @@ class GetOrCreate(Create):
         return None
 
     def _lose(self):
-        """Take note of it for the next call with this key, of whatever process: the session is that one's."""
+        """Note it for the next call with this key, in whatever process: that call finds the session."""
         self.on.mirror.tried(self.token)
 
     def record(self, transaction, answer):

@@ -44,12 +44,12 @@ class Delete(Operation):
         self.on.mirror.erase(transaction, self.session)
 
     def undo(self, answer):
-        """Ask for what has become of them: it is not to be guessed."""
+        """Ask what has become of the sessions, instead of guessing."""
         for member in self.family:
             self.on.jobs.add("reread", member)
 
     def recorded(self, answer, result):
-        """The echo of it tells nothing new: they have ended for ever."""
+        """Expect no echo: what has ended has ended for ever."""
 
 
 class Abort(Operation):
@@ -68,7 +68,7 @@ class Abort(Operation):
     # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
-        """Nobody is kept away, others are sent home."""
+        """Lock nothing: an abort sends other calls home instead."""
         on = self.on
         self.directory = on.read(self.session).directory
         on.calls.begin_abort(self.session)
@@ -78,7 +78,7 @@ class Abort(Operation):
             on.calls.end_abort(self.session)
 
     def check(self, call):
-        """The flag comes first. Nothing is asked before the abort is sent: whatever that met, the turn would run on."""
+        """Set the flag first. Nothing is asked before the abort is sent: should that fail, the turn would run on."""
         self.on.writer.run(self.preview)
         return True
 
@@ -87,13 +87,13 @@ class Abort(Operation):
         on, newest = self.on, []
         try:
             on.server.abort(self.session, call.deadline, call.cancel, directory=self.directory, seen=newest.append)
-        finally:  # a turn that may run on is no new one
+        finally:  # if the turn runs on, it is not taken for a new one
             on.follow_ups.mark_abort(
                 self.session, call.deadline, call.cancel, directory=self.directory, mark=newest[0] if newest else None
             )
 
     def record(self, transaction, answer):
-        """The mark says it all."""
+        """Record nothing more: `send` has noted the mark."""
 
 
 class AbortTurn(Operation):
@@ -112,8 +112,8 @@ class AbortTurn(Operation):
         self.on.server.abort(self.session, call.deadline, call.cancel, directory=directory, turn_id=self.turn_id)
 
     def record(self, transaction, answer):
-        """None of it is kept here."""
+        """Record nothing: turns are not kept here."""
 
     def preview(self, transaction):
-        """None runs without a server: whichever it was, it is over."""
+        """Without a server no turn runs: the one that is named is over."""
         transaction.load(self.session)

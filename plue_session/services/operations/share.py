@@ -7,7 +7,7 @@ from plue_session.rules.jsontext import dumps
 from plue_session.services.operations import Operation
 from plue_session.services.sync.jobs import postpone
 
-#: Part of a call's time that the server may take to share; then there is time left for a link of ours.
+#: Part of a call's time that the server may take to share, so that time is left for a link of ours.
 SHARE = 0.5
 #: Seconds that a call waits for the server to withdraw a share; it is withdrawn here already.
 WITHDRAW = 5.0
@@ -15,7 +15,7 @@ WITHDRAW = 5.0
 
 class Share(Operation):
     """Shares a session; its result is `{"url","secret","link","expiresAt"?}` as JSON, or `{"url","link"}` with the
-    server's link. Shared before, it is the same again."""
+    server's link. A session that is shared keeps its link."""
 
     def __init__(self, on, session):
         super().__init__(on, session)

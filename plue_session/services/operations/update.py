@@ -10,8 +10,7 @@ SHARED_FIELDS = ("title", "metadata", "archived")
 
 
 class Update(Operation):
-    """Applies a patch, as `rules.patches.parse_patch` gives it; of it the server gets what it keeps, that alone
-    (P-121)."""
+    """Applies a patch, as `rules.patches.parse_patch` gives it. The server gets of it only what it keeps (P-121)."""
 
     def __init__(self, on, session, patch):
         self.on, self.session, self.patch = on, session, patch
@@ -56,7 +55,8 @@ class Update(Operation):
         if not patch:
             return session
         told, before = session.title, shown(session) if session.rev != self.known.rev else None
-        # Over one that is being defended: since then, for a turn that began meanwhile found no automatic title.
+        # A title over one that is defended is defended since that one: a turn that began in between found no automatic
+        # title.
         defended = session.title_defended_at
         if not merge.is_defended(session, transaction.now):
             defended = transaction.now if self.was_automatic else None
@@ -74,7 +74,7 @@ class Update(Operation):
             session.title_defended_at = defended
         if "title" in patch or session.title != told:  # the answer may hold another client's
             data["title"] = session.title
-        if before == shown(session):  # another process on the store has heard of it meanwhile, and told
+        if before == shown(session):  # another process on the store has recorded it meanwhile, and told
             transaction.store.save(session)
         else:
             transaction.save(session, "session.updated", data)
@@ -106,7 +106,7 @@ class Initialize(Operation):
         self.on.server.check_provider(*self.pair, call.deadline, call.cancel)
 
     def _is_free(self, session):
-        """Return whether the session is bound to no pair yet, False if to this one."""
+        """Return whether the session is bound to no pair yet; False if to this one, `CONFLICT` if to another."""
         bound = session.provider_id, session.model_id
         if session.provider_id is not None and bound != self.pair:
             raise Conflict(
