@@ -40,12 +40,10 @@ def load(config_json, environ):
             cause = error.cause if what in error.cause else f"{what}: {error.cause}"
             raise InvalidParam(cause, error.remedy) from None
     backend = _backend(given, environ)
-    settings = Settings({fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()})
-    settings.backend = Settings(backend)
-    settings.data_dir = _data_dir(given, environ)
-    _check_model(settings.default_model)
-    _check_lease(settings.lease, given)
-    return settings
+    values = {fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()}
+    _check_model(values["default_model"])
+    _check_lease(values["lease"], given)
+    return Settings(values | {"backend": Settings(backend), "data_dir": _data_dir(given, environ)})
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
