@@ -41,9 +41,10 @@ def load(config_json, environ):
             raise InvalidParam(cause, error.remedy) from None
     backend = _backend(given, environ)
     values = {fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()}
+    values.update(backend=Settings(backend), data_dir=_data_dir(given, environ))
     _check_model(values["default_model"])
     _check_lease(values["lease"], given)
-    return Settings(values | {"backend": Settings(backend), "data_dir": _data_dir(given, environ)})
+    return Settings(values)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Survey:
 
 class FakeServer:
     directory = "/work"
+    numbered, most_asked = False, 900
 
     def __init__(self):
         self.sessions, self.said, self.busy, self.shares = {}, {}, {}, False
@@ -102,6 +103,10 @@ class FakeServer:
             self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)
         ]
         return self._end("survey", Survey(there, before))
+
+    def history(self, known, deadline, cancel=None):
+        self._begin("history", deadline, cancel)
+        return self._end("history", None)
 
     def status(self, deadline, cancel=None, directory=None):
         self._begin("status", deadline, cancel)

@@ -38,6 +38,7 @@ class Session(Record):
     share_expires: int | None
     # Of use with a server only, and never shown:
     remote_updated: int | None  # the server's time of the update that was last applied here
+    remote_seq: int | None  # how far the server's sequence was applied here: a mark (rules/sequences.py)
     token: str | None  # what a create carried to the server; finds the session there when the answer was lost
     title_defended_at: int | None  # when a title was set here over an automatic one
     unshare_pending: Flag  # the share was withdrawn here, and the server is yet to be told

@@ -18,6 +18,9 @@ class Listener(Protocol):
     def apply_all(self, changes: list) -> None:
         """Take in what was heard since, in this order; each change has `kind`, `session_id`, `value`."""
 
+    def knows(self, session_id: str) -> bool:
+        """Return whether what happens in this session is to be told, though it is in another directory."""
+
     def on_state(self, error: Exception | None) -> None:
         """Hear that the connection is lost (once), or back (None)."""
 
@@ -35,6 +38,10 @@ class Server(Protocol):
 
     #: the directory that its lists are of
     directory: str
+    #: whether what is heard comes with numbers, `seq`, of its session's sequence
+    numbered: bool
+    #: sessions whose history may be asked for together
+    most_asked: int
 
     def begin(self) -> None:
         """Begin to start one of our own; returns at once."""
@@ -69,6 +76,10 @@ class Server(Protocol):
     def survey(self, before: Any, deadline, cancel=None, directory=None) -> Any:
         """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first),
         `changed`, `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
+
+    def history(self, known: dict, deadline, cancel=None) -> dict | None:
+        """Return `{session id: [change, …]}`: what came after the number that `known` has for each session (-1: all
+        there is), in order, with numbers. None when that cannot be had."""
 
     def status(self, deadline, cancel=None, directory=None) -> dict:
         """Return `{id: …}` of the sessions that run a turn."""

@@ -105,6 +105,11 @@ class Sequence:
             self._held.setdefault(event.seq, event)
         return self._settle(mark, shown, now, _NO_MORE if len(self._held) > MOST else _SOME)
 
+    def hold(self, events):
+        """Keep events that were to be applied, and could not be yet."""
+        for event in events:
+            self._held[event.seq] = event
+
     def wake(self, mark, shown, now):
         """Go on at the time of `Step.wake`; return a `Step`."""
         return self._settle(mark, shown, now, _SOME)

@@ -13,7 +13,7 @@ from tests import support
 from tests.opencode.fixtures import soon
 from tests.opencode.stub import reply
 from tests.remote.hosts import Host
-from tests.remote.proxy import Proxy, answering
+from tests.remote.proxy import Proxy, answering, without_sequences
 
 _numbers = itertools.count(1)
 
@@ -80,13 +80,16 @@ HOSTS = {
     "eager": dict(cacheTtlMs=0),  # everything that was known a moment ago is stale
     "strict": dict(cacheTtlMs=0, offline="fail"),  # its reads fail when the server cannot be asked
     "hurried": dict(cacheTtlMs=0, requestTimeoutMs=2_000),  # its calls have no time to lose
+    "older": dict(cacheTtlMs=600_000, rules=[without_sequences]),  # its server has no sequences
     "deaf": dict(
-        cacheTtlMs=0, rules=[answering("GET", "/(global/)?event", reply(404, b""))]
+        cacheTtlMs=0, rules=[answering("GET", "(/global)?/event", reply(404, b""))]
     ),  # it hears nothing of what happens on the server
     "polling": dict(
-        cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "/(global/)?event", reply(404, b""))]
+        cacheTtlMs=600_000, syncIntervalMs=300, rules=[answering("GET", "(/global)?/event", reply(404, b""))]
     ),  # nor this one, which looks often
 }
+#: Those that hear nothing.
+DEAF = ("deaf", "polling")
 
 
 def shared(name):
@@ -94,7 +97,7 @@ def shared(name):
     @pytest.fixture(scope="function" if "syncIntervalMs" in HOSTS[name] else "session", name=name)
     def host(begin):
         made = begin(**{"syncIntervalMs": 600_000, "requestTimeoutMs": 10_000, **HOSTS[name]})
-        if "rules" not in HOSTS[name]:
+        if name not in DEAF:
             made.await_stream()
         made.call("session_sync", 10_000)
         yield made
@@ -103,7 +106,7 @@ def shared(name):
     return host
 
 
-quiet, eager, strict, hurried, deaf, polling = map(shared, HOSTS)
+quiet, eager, strict, hurried, older, deaf, polling = map(shared, HOSTS)
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +126,7 @@ def from_here_on(request):
     for name in {*HOSTS, "pair"} & set(request.fixturenames):
         found = request.getfixturevalue(name)
         for host in found if name == "pair" else [found]:
-            if "rules" not in HOSTS.get(name, ()):  # it hears
+            if name not in DEAF:
                 host.fence(request.getfixturevalue("client"))
             host.leave_behind()
 

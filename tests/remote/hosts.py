@@ -250,6 +250,7 @@ class Host:
         from tests.opencode.fixtures import soon
 
         if self._fence is None:
+            self.await_stream()
             self._fence = client.create(f"fence-{self.pid}-{id(self)}", soon(), title="fence")
             FENCES.add(self._fence.id)
         title, mark = f"fence {next(self._numbers)}", self.mark()

@@ -45,7 +45,7 @@ def test_sessions_live_on_a_server_behind_https_and_its_events_are_heard(begin, 
         session_id = session.id
         session.delete()
         assert session_id not in {each.id for each in client.list(soon())}
-        assert {request.path for request in secured.requests} > {"/event", "/session"} and all(
+        assert {request.path for request in secured.requests} > {"/global/event", "/session"} and all(
             "authorization" in request.headers for request in secured.requests
         )
 

@@ -74,18 +74,18 @@ def test_a_family_that_another_client_makes_and_deletes_is_followed(quiet, clien
 
 
 @pytest.mark.requirement("P-050", "P-102", "P-130")
-def test_a_share_of_another_clients_is_shown_and_told_of_and_so_is_its_end(quiet, client, proxy, raw, title):
-    session = quiet.create_with(title=title)
+def test_a_share_of_another_clients_is_shown_and_told_of_and_so_is_its_end(older, client, proxy, raw, title):
+    session = older.create_with(title=title)
     _, info = raw("GET", f"/session/{session.id}")
-    quiet.fence(client)
-    mark, url = quiet.mark(), "https://share.example/abc"
+    older.fence(client)
+    mark, url = older.mark(), "https://share.example/abc"
     proxy.tell("session.updated", sessionID=session.id, info={**info, "share": {"url": url}})
-    quiet.fence(client)
+    older.fence(client)
     assert session.info()["share"] == {"url": url} and json.loads(session.create_share()) == {"url": url, "link": url}
     proxy.tell("session.updated", sessionID=session.id, info=info)
-    quiet.fence(client)
+    older.fence(client)
     assert "share" not in session.info()
-    assert quiet.since(mark) == [
+    assert older.since(mark) == [
         ("session.shared", {"id": session.id, "url": url}),
         ("session.unshared", {"id": session.id}),
     ]

@@ -105,22 +105,22 @@ def test_a_link_of_ours_that_expires_is_replaced_and_one_that_does_not_has_no_en
 # -- the server's ------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-099", "P-091", "P-098", "P-102", "P-050")
 @pytest.mark.parametrize("tells", [("after",), ("before", "after"), ()], ids=["told of", "told of late", "not told of"])
-def test_the_servers_link_is_used_and_has_no_secret(quiet, client, proxy, title, tells):
+def test_the_servers_link_is_used_and_has_no_secret(older, client, proxy, title, tells):
     proxy.rules.append(sharing := Sharing(tells))
-    session, mark = quiet.create_with(title=title), quiet.mark()
-    quiet.fence(client)
+    session, mark = older.create_with(title=title), older.mark()
+    older.fence(client)
     share = shared(session)
     url = sharing.links[session.id]
     assert share == {"url": url, "link": url} == shared(session) and session.info()["share"] == {"url": url}
-    assert quiet.fails("session_validate_share", session.id, "x").code == "ACCESS_DENIED"
-    quiet.fence(client)
-    quiet.call("session_sync", 10_000)
+    assert older.fails("session_validate_share", session.id, "x").code == "ACCESS_DENIED"
+    older.fence(client)
+    older.call("session_sync", 10_000)
     assert session.info()["share"] == {"url": url}
     assert session.unshare() == 0 and sharing.links == {} and "share" not in session.info()
-    quiet.fence(client)
-    quiet.call("session_sync", 10_000)
+    older.fence(client)
+    older.call("session_sync", 10_000)
     assert "share" not in session.info()
-    assert quiet.since(mark, session.id) == [
+    assert older.since(mark, session.id) == [
         ("session.shared", {"id": session.id, "url": url}),
         ("session.unshared", {"id": session.id}),
     ]

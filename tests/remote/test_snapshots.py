@@ -25,7 +25,7 @@ def theirs(raw, session_id):
 @pytest.mark.requirement("P-061", "P-062", "P-063", "P-118")
 def test_a_snapshot_is_asked_for_once_it_is_older_than_its_time_and_not_before(connected, client, title):
     host = connected(
-        [answering("GET", "/(global/)?event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000
+        [answering("GET", "(/global)?/event", reply(404, b""))], cacheTtlMs=TTL_MS, syncIntervalMs=600_000
     )  # nothing is heard
     proxy = host.proxy
     while (
@@ -73,10 +73,10 @@ def test_what_is_heard_is_shown_by_every_handle_and_costs_no_request(quiet, clie
 
 
 @pytest.mark.requirement("P-122")
-def test_an_older_state_is_ignored_and_one_of_the_same_age_counts(quiet, client, proxy, raw, title):
-    session = quiet.create_with(title=title)
+def test_an_older_state_is_ignored_and_one_of_the_same_age_counts(older, client, proxy, raw, title):
+    session = older.create_with(title=title)
     info = theirs(raw, session.id)
-    mark = quiet.mark()
+    mark = older.mark()
 
     def tell(title, older_by):
         proxy.tell(
@@ -86,30 +86,30 @@ def test_an_older_state_is_ignored_and_one_of_the_same_age_counts(quiet, client,
         )
 
     tell("from the past", 1)
-    quiet.fence(client)
-    assert session.peek()["title"] == title and quiet.since(mark) == []
+    older.fence(client)
+    assert session.peek()["title"] == title and older.since(mark) == []
     tell("of the same time", 0)
     tell("of the same time, later", 0)
-    quiet.fence(client)
+    older.fence(client)
     assert session.peek()["title"] == "of the same time, later"
-    assert [data.get("title") for _, data in quiet.since(mark)] == ["of the same time", "of the same time, later"]
+    assert [data.get("title") for _, data in older.since(mark)] == ["of the same time", "of the same time, later"]
 
 
 @pytest.mark.requirement("O-032", "O-063")
-def test_what_comes_late_of_a_deleted_session_does_not_bring_it_back(quiet, client, proxy, raw, title):
-    session = quiet.create_with(title=title)
+def test_what_comes_late_of_a_deleted_session_does_not_bring_it_back(older, client, proxy, raw, title):
+    session = older.create_with(title=title)
     session_id, info = session.id, theirs(raw, session.id)
     session.delete()
-    mark, asked = quiet.mark(), proxy.mark()
+    mark, asked = older.mark(), proxy.mark()
     proxy.tell("session.updated", sessionID=session_id, info=info)
     proxy.tell("session.created", sessionID=session_id, info=info)
     proxy.tell("session.status", sessionID=session_id, status={"type": "busy"})
     proxy.tell("session.idle", sessionID=session_id)
     proxy.tell("session.something.new", sessionID=session_id)
-    quiet.fence(client)
-    assert quiet.since(mark) == [] and proxy.since(asked) == []
-    assert session.fails("get_info").code == "NOT_FOUND" and quiet.fails("session_open", session_id).code == "NOT_FOUND"
-    assert session_id not in quiet.list()
+    older.fence(client)
+    assert older.since(mark) == [] and proxy.since(asked) == []
+    assert session.fails("get_info").code == "NOT_FOUND" and older.fails("session_open", session_id).code == "NOT_FOUND"
+    assert session_id not in older.list()
 
 
 # -- order -------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
-from plue_session.adapters.opencode.history import History
+from plue_session.adapters.opencode.history import NAMES, History
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
@@ -81,8 +81,17 @@ class Server:
         self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
         self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
         history = History(client)
-        self.history = history.read
-        self._stream = Stream(locate, self.directory, self._headers, self._snapshot, self._hear, self._connected)
+        self.history, self.most_asked = history.read, NAMES
+        self._stream = Stream(
+            locate,
+            self.directory,
+            self._headers,
+            self._snapshot,
+            self._hear,
+            self._connected,
+            sequences=history.is_there,
+            knows=lambda session_id: self._listener.knows(session_id),
+        )
 
     def begin(self):
         """Begin to spawn the server, if it is to be one of our own. Returns at once."""

@@ -39,6 +39,7 @@ MIGRATIONS = (
     "0004_leaner_index.sql",
     "0005_names.sql",
     "0006_operations.sql",
+    "0007_sequences.sql",
 )
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(

@@ -46,6 +46,7 @@ class Share(Operation):
         transaction.store.drop_share(session.id)  # one of ours that has expired
         transaction.store.drop_operation("unshare", session.id)
         session.share_url, session.share_expires, session.unshare_pending = answer.share_url, None, False
+        self.on.mirror.answered(session)
         transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url})
         self.shared = session
         return servers_link(session.share_url)

@@ -7,7 +7,7 @@ import time
 from plue_session import errors
 from plue_session.rules import turns
 from plue_session.services.calls import Call
-from plue_session.services.sync.mirror import remember
+from plue_session.services.sync.memory import remember
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,42 +1,68 @@
-"""What the server tells by itself. It waits while its session is locked, is dropped if it is an echo, is left to
-whoever makes the session, or is recorded."""
+"""What the server tells by itself. It waits while its session is locked, is left to whoever makes the session, or is
+recorded, if it is news."""
 
+import itertools
+import time
 from functools import partial
 
 from plue_session import errors
-from plue_session.services.sync.mirror import remember
+from plue_session.rules.sequences import WHOLE, last
+from plue_session.services.sync.memory import remember
 
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard
 #: of it.
 SIBLING = 0.5
-#: The kinds of changes that are of interest.
+#: The kinds of changes without a number that are of interest.
 HEARD = frozenset(("created", "session", "deleted", "message"))
+#: Numbers by which a record's mark may lag behind: so many events of messages are asked for again after a restart.
+LAG = 256
+
+
+class Told:
+    """What concerns a session's sequence and is no event: its "history" (a list of changes, or None when it could not
+    be had; "missing": the same, and it is listed anyway), or the time to "wake"."""
+
+    __slots__ = ("kind", "session_id", "value")
+
+    def __init__(self, kind, session_id, value=None):
+        self.kind, self.session_id, self.value = kind, session_id, value
 
 
 class Inbox:
     """Thread-safe. First comes what can be decided without the store. The rest is one change of the writer for each
-    session; the changes of all that was told together share commits."""
+    session; the changes of all that was told together share commits. `ask(session_id, number)` has a history asked
+    for."""
 
-    def __init__(self, store, mirror, session_locks, jobs, log):
+    def __init__(self, store, mirror, session_locks, jobs, numbers, unnumbered, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
-        self._jobs, self._log = jobs, log
+        self._jobs, self._numbers, self._unnumbered, self._log = jobs, numbers, unnumbered, log
+        self.asked = {}  # session id: the number from which on its history is to be asked for
         self._begun = {}  # messages that were heard to begin: each counts once
 
     def apply_all(self, changes):
         """Take in what the server has told, in this order."""
-        self._record([change for change in changes if change.kind in HEARD and not self._waits(change)])
+        self._record([change for change in changes if self._is_of_interest(change) and not self._waits(change)])
+
+    def wake(self, session_id, *_):
+        """Go on with a session whose events have waited."""
+        self.apply_all([Told("wake", session_id)])
+
+    def _is_of_interest(self, change):
+        return change.kind in HEARD or is_numbered(change)
 
     def _waits(self, change):
-        return change.kind != "message" and self._session_locks.defer(change, self._record)
+        return (change.kind != "message" or is_numbered(change)) and self._session_locks.defer(change, self._record)
 
     def _record(self, changes):
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
-        sessions = {}
+        sessions, before = {}, {}
         try:
             for change in changes:
                 if self._is_news(change):
                     sessions.setdefault(change.session_id, []).append(change)
-            outcomes = self._mirror.run_all([partial(self._change, each) for each in sessions.values()])
+            outcomes = self._mirror.run_all(
+                [partial(self._change, session_id, each, before) for session_id, each in sessions.items()]
+            )
         except Exception as error:
             sessions = dict.fromkeys(change.session_id for change in changes)
             outcomes = [error] * len(sessions)
@@ -50,40 +76,110 @@ class Inbox:
 
     def _is_news(self, change):
         """Return whether the store may have to be changed."""
-        if change.kind == "message":
-            if change.value.role == "assistant" and not change.value.ended:
-                self._message_began(change.session_id, change.value.id)
-            return False
-        if change.kind == "deleted":
+        if is_numbered(change) or change.kind == "deleted":
             return not self._mirror.has_ended(change.session_id)
-        return not self._mirror.is_echo(change.value)
+        if change.kind == "message":
+            if self._begins(change.value):
+                self._message_began(self._store.read(change.session_id))
+            return False
+        return not self._unnumbered.is_echo(change.value)
 
-    def _message_began(self, session_id, message_id):
-        if message_id in self._begun:
-            return
-        remember(self._begun, message_id, True)
-        session = self._store.read(session_id)
+    def _begins(self, message):
+        """Return whether a message of the model's has begun, which was not heard of before."""
+        if message.role != "assistant" or message.ended or message.id in self._begun:
+            return False
+        remember(self._begun, message.id, True)
+        return True
+
+    def _message_began(self, session):
         if session is not None and session.aborted:
-            self._jobs.add("turn", session_id)
+            self._jobs.add("turn", session.id)
 
-    def _change(self, changes, transaction):
-        """Bring one session to what its events say; return whether it is still there."""
-        for change in changes:
-            if change.kind == "deleted":
-                self._mirror.erase(transaction, change.session_id)
-            else:
-                self._mirror.merge(transaction, change.value, heard=True, unknown=self._unknown(change))
-        return changes[-1].kind != "deleted"
+    def _change(self, session_id, changes, before, transaction):
+        """Bring one session to what was told of it; return whether that is what the server has."""
+        told = False
+        for numbered, group in itertools.groupby(changes, is_numbered):
+            if numbered:
+                told = self._take_numbered(session_id, list(group), before, transaction)
+                continue
+            for change in group:
+                told = change.kind != "deleted"
+                if told:
+                    self._mirror.merge(transaction, change.value, heard=True, unknown=self._unknown(change))
+                else:
+                    self._mirror.erase(transaction, session_id)
+        return told
 
     def _unknown(self, change):
         """Return after how many seconds to ask for the session if it has no record; None: it gets one at once.
 
         What another process on the store, or a fork under way here, is about to record is left to them: they know its
-        key, tags or source. An update may come after its session was deleted (O-032).
+        key, tags or source. An update without a number may come after its session was deleted (O-032).
         """
         token = change.value.token
         if token is not None and token.startswith(f"{self._store.store_id}-"):
             return SIBLING
         if change.kind == "created":
             return SIBLING if self._session_locks.unnamed else None
-        return 0.0
+        return None if is_numbered(change) else 0.0
+
+    # -- by number -----------------------------------------------------------------------------------------------------
+    def _take_numbered(self, session_id, changes, before, transaction):
+        """Apply what the sequence says; `before` is what was held of each session when the change was first run."""
+        numbers, session = self._numbers, transaction.store.load(session_id)
+        held = before.setdefault(session_id, numbers.sequence(session_id))
+        sequence, mark, told = held.copy(), numbers.mark(session, session_id), False
+
+        def shown(change):
+            return session is not None and not self._mirror.would_change(session, change.value)
+
+        for of, group in itertools.groupby(changes, lambda change: change.kind if type(change) is Told else None):
+            now, group = time.monotonic(), list(group)
+            if of is None:
+                step = sequence.hear(mark, group, shown, now)
+            elif of == "wake":
+                step = sequence.wake(mark, shown, now)
+            else:
+                step = sequence.history(mark, group[0].value, shown, now)
+            for change in step.apply:
+                if change.kind == "deleted":
+                    self._mirror.erase(transaction, session_id)
+                    numbers.forget(session_id)
+                    return False
+                if change.kind == "message" and self._begins(change.value):
+                    self._message_began(session)
+                elif change.kind in WHOLE and session is not None:
+                    told = True
+                    self._mirror.keep(transaction, session, change.value, change.seq)
+                elif change.kind in WHOLE:
+                    told = True
+                    session = self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
+                    if session is None:  # somebody else's, who records it
+                        sequence.hold(step.apply)
+                        numbers.keep(None, session_id, sequence, mark)
+                        return False
+            mark = step.mark
+            if step.ask is not None:
+                self.asked[session_id] = step.ask
+                self._jobs.add("history")
+            if step.wake is not None:
+                self._jobs.add("wake", session_id, step.wake - now)
+            if step.read and of != "missing":
+                self._jobs.add("reread", session_id)
+        if session is not None and _lags(session.remote_seq, mark):
+            session.remote_seq = mark
+            transaction.store.save(session)
+        numbers.keep(session, session_id, sequence, mark)
+        return told
+
+
+def is_numbered(change):
+    """Return whether what was told concerns a session's sequence."""
+    return type(change) is Told or change.seq is not None
+
+
+def _lags(recorded, mark):
+    """Return whether a record is to be stored for its mark alone."""
+    if recorded is None or mark is None:
+        return recorded != mark
+    return last(mark) - last(recorded) > LAG

@@ -11,6 +11,8 @@ from plue_session.rules import ids
 #: kind: (seconds that it may take, how often it is tried; None: until it succeeds)
 KINDS = {
     "reconcile": (30.0, 1),  # compare the store with the server; `Sync` sees to it that this is done again
+    "history": (10.0, None),  # ask for events that were missed
+    "wake": (3.0, 1),  # go on with events that waited for the one of an answer
     "reread": (3.0, 5),  # ask for a session: what was said of it may have been overtaken
     "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
     "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)

@@ -5,20 +5,20 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, merge
+from plue_session.rules import ids, merge, sequences
 from plue_session.rules.jsontext import dumps
 from plue_session.services import descendants
 from plue_session.services.sync.jobs import KINDS, postpone
+from plue_session.services.sync.memory import remember
 
-#: Sessions of which something is remembered beside the store: when they were refreshed, what was heard, that they
-#: ended.
-MOST = 16_384
-#: Seconds that the events of a change of ours may take to come.
-ECHO = 2.0
+#: Seconds that a failed call has to take back what it has made.
+FIRST = 2.0
 #: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
 LOST, DAY = ("take back", "tried"), 86_400_000
 #: A `since` that nothing overtakes.
 NEVER = float("inf")
+#: The mark of a record that a GET has changed.
+AHEAD = object()
 #: Sessions merged in one commit, so that others' changes come in between.
 CHUNK = 128
 
@@ -32,16 +32,13 @@ class Mirror:
     server runs again.
     """
 
-    def __init__(self, writer, store, publisher, jobs, version):
+    def __init__(self, writer, store, publisher, jobs, numbers, unnumbered, version):
         self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
+        self._numbers, self._unnumbered = numbers, unnumbered
         self._lock = allocate_lock()
-        # session id: log ids of the two last changes that brought the record to what the server told us
-        self._merged_at = {}
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._differing = set()
-        # session id: (what the server answered to our last change, when its event can no longer come)
-        self._echoes = {}
 
     def take(self, remote, since=NEVER):
         """Bring one session up to date and return its record, which is made if there is none.
@@ -50,12 +47,12 @@ class Mirror:
         meanwhile is `NOT_FOUND`. What changes nothing, as most answers do not, needs no writer.
         """
         session = self._store.read(remote.id)
-        if session is None or self._would_change(session, remote):
+        if session is None or self.would_change(session, remote):
             session = self._writer.run(lambda transaction: self.merge(transaction, remote, since))
             if session is None:
                 raise errors.gone(remote.id)
         else:
-            self._merged(session)
+            self._unnumbered.merged(session)
         self.refreshed(remote.id)
         return session
 
@@ -68,7 +65,7 @@ class Mirror:
                     del self._ended[remote.id]
         failed, reason = [], None
         outcomes = self.run_all(
-            [lambda transaction, each=each: self.merge(transaction, each, since) for each in remotes]
+            [lambda transaction, each=each: self.merge(transaction, each, since, mark=None) for each in remotes]
         )
         for remote, outcome in zip(remotes, outcomes, strict=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
@@ -83,58 +80,65 @@ class Mirror:
             outcomes += self._writer.run_all(changes[start : start + CHUNK])
         return outcomes
 
-    def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None):
+    def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None, mark=AHEAD):
         """Bring one session up to date within a change, and return its record; see `take`.
 
-        `heard`: nobody asked, this is an event. `unknown`: one that has no record is asked for in so many seconds
-        instead of being recorded. None: it has no record, and gets none.
+        `heard`: nobody asked, this is an event without a number. `unknown`: one that has no record is asked for in so
+        many seconds instead of being recorded. None: it has no record, and gets none. `mark`: see `keep`.
         """
         session = transaction.store.load(remote.id)
         if session is None:
-            if remote.id in self._ended:
-                raise errors.gone(remote.id)
-            if self._is_lost(transaction, remote):
-                return None
-            if unknown is not None:
-                self._jobs.add("reread", remote.id, unknown)
-                return None
-            session = self.adopted(transaction, remote)
-            transaction.insert(session)
-            if session.share_url is not None:
-                transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
-            self._merged(session)
-            return session
-        overtaken = session.rev not in self._merged_at.get(session.id, ()) if heard else session.rev > since
+            return self.found(transaction, remote, None, unknown)
+        overtaken = self._unnumbered.is_overtaken(session) if heard else session.rev > since
         if overtaken:
-            if self._would_change(session, remote, heard):
+            if self.would_change(session, remote, heard):
                 self._jobs.add("reread", session.id)
             return session
-        before = _unseen(session)
-        events = self.bring(transaction, session, remote, heard)
-        for kind, data in events:
-            transaction.save(session, kind, data, touch=False)
-        if not events and before != _unseen(session):
-            transaction.store.save(session)
-        self._merged(session)
+        self.keep(transaction, session, remote, mark, heard)
+        self._unnumbered.merged(session)
         return session
 
-    def _merged(self, session):
-        """Note that the record, as of its last change, is what the server told us. The change noted before counts too:
-        should this one not be committed, the record is back at that."""
-        with self._lock:
-            before = self._merged_at.get(session.id, (None,))[-1]
-            if before != session.rev:
-                remember(self._merged_at, session.id, (before, session.rev))
+    def found(self, transaction, remote, mark, unknown=None):
+        """Record a session that has no record, with this mark (rules/sequences.py); see `merge`."""
+        if remote.id in self._ended:
+            raise errors.gone(remote.id)
+        if self._is_lost(transaction, remote):
+            return None
+        if unknown is not None:
+            self._jobs.add("reread", remote.id, unknown)
+            return None
+        session = self.adopted(transaction, remote)
+        session.remote_seq = mark
+        transaction.insert(session)
+        if session.share_url is not None:
+            transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
+        self._unnumbered.merged(session)
+        return session
+
+    def keep(self, transaction, session, remote, mark, heard=False):
+        """Bring a record up to date and store it, with this mark; what changes nothing leaves it as it was."""
+        before = _unseen(session)
+        events = self.bring(transaction, session, remote, heard)
+        if not events and before == _unseen(session):
+            return
+        if mark is not AHEAD:
+            session.remote_seq = mark
+        for kind, data in events:
+            transaction.save(session, kind, data, touch=False)
+        if not events:
+            transaction.store.save(session)
 
     def bring(self, transaction, session, remote, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it."""
         contested = self._is_contested(transaction, session, remote)
-        unshare = session.unshare_pending
+        before, unshare = _unseen(session), session.unshare_pending
         if unshare and remote.share_url is not None:
             self._jobs.add("unshare", remote.id)
         if session.aborted and remote.updated != session.remote_updated:
             self._jobs.add("turn", remote.id)
         events = merge.merge(session, remote, _share(transaction.store, session), contested, heard)
+        if events or before != _unseen(session):
+            self.answered(session)
         if unshare and not session.unshare_pending:
             transaction.store.drop_operation("unshare", session.id)
         return events
@@ -160,40 +164,25 @@ class Mirror:
             session.token = None  # a fork has its source's, who may have ended
         if session.token is not None:
             transaction.store.drop_operation("tried", session.token)
+        session.remote_seq = self._numbers.created
         return session
 
-    def _would_change(self, session, remote, heard=False):
+    def would_change(self, session, remote, heard=False):
         """Return whether merging may have an effect."""
         copy = session.copy()
         events = merge.merge(copy, remote, _share(self._store, session), heard=heard)
         return bool(events) or _unseen(copy) != _unseen(session)
 
+    def answered(self, session):
+        """Note, in a change, that the record shows what the server has answered: its event is yet to come."""
+        session.remote_seq = sequences.ahead(self._numbers.mark(session))
+
     def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
-        (P-123).
-
-        The server tells of a change of several fields field by field, with states that were never asked for.
-        """
-        with self._lock:
-            remember(self._echoes, answer.id, (answer, time.monotonic() + ECHO))
-        self._merged(session)
+        (P-123)."""
+        self._numbers.answered(answer.id)
+        self._unnumbered.recorded(answer, session)
         self.refreshed(answer.id)
-
-    def is_echo(self, remote):
-        """Return whether what the event stream has told of a session is the echo of a change of ours, and tells nothing
-        new."""
-        with self._lock:
-            answer, deadline = self._echoes.get(remote.id, (None, 0))
-            echo = time.monotonic() < deadline
-            if not echo or remote == answer:
-                self._echoes.pop(remote.id, None)
-        if echo and remote == answer:
-            self._jobs.drop("reread", remote.id)
-        elif echo:
-            # Before the answer's own event come the states on the way there. One of them may be another client's
-            # change.
-            self._jobs.add("reread", remote.id, ECHO)
-        return echo
 
     # -- the end of sessions -------------------------------------------------------------------------------------------
     def end(self, session_id, missing=False):
@@ -242,7 +231,7 @@ class Mirror:
         the call has already."""
         self._note("take back", name, dumps(title))
         if ids.is_id(name):
-            self._jobs.add("take back", name, ECHO)  # the call itself may do so first
+            self._jobs.add("take back", name, FIRST)  # the call itself may do so first
 
     def tried(self, token):
         """Note that a create with a token that others may use, too, has failed in this way; until it is recorded."""
@@ -307,11 +296,3 @@ def _unseen(session):
 def _share(store, session):
     """Return the session's share of ours, or None: the record of one that has a share has a link."""
     return None if session.share_url is None else store.share(session.id)
-
-
-def remember(memory, key, value):
-    """Note the newest thing about a session; the oldest notes are forgotten."""
-    memory.pop(key, None)
-    memory[key] = value
-    if len(memory) > MOST:
-        del memory[next(iter(memory))]

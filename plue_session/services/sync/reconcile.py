@@ -27,10 +27,12 @@ class Sync:
     but "reconcile" and "reread".
     """
 
-    def __init__(self, server, store, publisher, mirror, session_locks, listing, inbox, link, trust, jobs, works, log):
+    def __init__(
+        self, server, store, publisher, mirror, session_locks, listing, inbox, histories, link, trust, jobs, works, log
+    ):
         self._server, self._store, self._publisher, self._mirror = server, store, publisher, mirror
         self._session_locks, self._listing, self._link, self._trust = session_locks, listing, link, trust
-        self._jobs, self._log = jobs, log
+        self._jobs, self._histories, self._log = jobs, histories, log
         self.list, self.status, self.server = listing.refresh, link.status, link.server
         self.apply_all, self.on_state = inbox.apply_all, link.stream
         self.worker = Worker(jobs, {**works, "reconcile": self.compare, "reread": self._reread}, link, publisher, log)
@@ -100,9 +102,16 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
-        error = self.compare(None, time.monotonic() + KINDS["reconcile"][0], self.worker.cancel)
+        deadline, cancel = time.monotonic() + KINDS["reconcile"][0], self.worker.cancel
+        if self._server.numbered:
+            self._histories.catch_up(deadline, cancel)
+        error = self.compare(None, deadline, cancel)
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
+
+    def knows(self, session_id):
+        """Return whether a session, in whichever directory, has a record here."""
+        return self._store.info(session_id) is not None
 
     # -- comparing -------------------------------------------------------------------------------------------------
     def compare(self, _, deadline, cancel):

@@ -13,9 +13,9 @@ class SessionListing:
     `mirror` records what has changed, but for what `session_locks` holds.
     """
 
-    def __init__(self, server, store, publisher, mirror, session_locks, log):
+    def __init__(self, server, store, publisher, mirror, session_locks, histories, log):
         self._server, self._store, self._publisher, self._log = server, store, publisher, log
-        self._mirror, self._session_locks = mirror, session_locks
+        self._mirror, self._session_locks, self._histories = mirror, session_locks, histories
         self._changed = threading.Condition()
         self._busy, self._queue = False, deque()
         self._directories = {}
@@ -73,7 +73,8 @@ class SessionListing:
         if directory is not None:
             changed = [each for each in changed if self._store.read(each.id)]
         held = [each.id for each in changed if self._session_locks.is_held(each.id, each.token)]
-        failed, reason = mirror.take_all([each for each in changed if each.id not in held], since, asked)
+        changed = [each for each in changed if each.id not in held]
+        failed, reason = mirror.take_all(self._histories.listed(changed, deadline, cancel), since, asked)
         if held or failed:
             survey.forget(held + failed)
         known.survey = survey

@@ -8,6 +8,7 @@ import pytest
 from plue_session import errors
 from plue_session.rules import reconcile as rule
 from plue_session.services.sync import reconcile
+from plue_session.services.sync.unnumbered import Unnumbered
 from tests.fake_server import FakeServer
 from tests.remote_world import AWAY, RemoteWorld, until
 
@@ -158,11 +159,11 @@ def test_a_defect_in_a_job_is_logged_and_does_not_end_the_thread(running):
 def test_a_defect_in_what_is_heard_does_not_hold_its_session_for_ever(world, monkeypatch):
     session = world.create(title="a")
 
-    def defect(remote):
+    def defect(_, remote):
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as patched:
-        patched.setattr(world.mirror, "is_echo", defect)
+        patched.setattr(Unnumbered, "is_echo", defect)
         world.do(lambda on: on.sessions.update_title(session.id, "b"))
     world.do(lambda on: on.sessions.update_title(session.id, "c"), seconds=1)
     assert world.info(session)["title"] == "c" and any("a defect" in line for _, line in world.log.lines)
