@@ -96,7 +96,7 @@ class Server:
             self._hear,
             self._connected,
             sequences=history.is_there,
-            knows=lambda session_id: self._listener.knows(session_id),
+            knows=self._knows,
         )
 
     def begin(self):
@@ -152,6 +152,9 @@ class Server:
     def _moved(self, url):
         if url:
             self._stream.hurry()
+
+    def _knows(self, session_id):
+        return self._listener.knows(session_id)
 
     def _snapshot(self):
         self._listener.snapshot()

@@ -102,11 +102,11 @@ class Inbox:
     def _change(self, session_id, changes, before, transaction):
         """Bring one session to what was told of it; return whether that is what the server has."""
         told = False
-        for numbered, group in itertools.groupby(changes, is_numbered):
+        for numbered, alike in itertools.groupby(changes, is_numbered):
             if numbered:
-                told = self._take_numbered(session_id, list(group), before, transaction)
+                told = self._take_numbered(session_id, list(alike), before, transaction)
                 continue
-            for change in group:
+            for change in alike:
                 told = change.kind != "deleted"
                 if told:
                     self._mirror.merge(transaction, change.value, heard=True, unknown=self._unknown(change))
@@ -137,8 +137,8 @@ class Inbox:
         def shown(change):
             return session is not None and not self._mirror.would_change(session, change.value)
 
-        for of, grouped in itertools.groupby(changes, lambda change: change.kind if type(change) is Told else None):
-            now, group = time.monotonic(), list(grouped)
+        for of, alike in itertools.groupby(changes, lambda change: change.kind if type(change) is Told else None):
+            now, group = time.monotonic(), list(alike)
             if of is None:
                 step = sequence.hear(mark, group, shown, now)
             elif of == "wake":
