@@ -426,7 +426,7 @@ def opencode_many(bench):
             (memory,) = process.ask("resident")
     peer = lists["peer"]
     lists["converged"] = [each * 1000 for each in lists["converged"]]
-    for row, what in zip(MANY, ("converged", "first", "same", "changed"), strict=True):
+    for row, what in zip(MANY, ("converged", "first", "same", "changed"), strict=False):
         ratios = [each / median(peer) for each in lists[what]]
         bench.row(
             row.format(name),

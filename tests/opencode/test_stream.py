@@ -314,7 +314,7 @@ def test_stopping_takes_at_most_100_ms(stub, when, monkeypatch):
             lambda *asked: look_up(*asked) if asked[-1] == socket.AI_NUMERICHOST else hang(),
         )
     elif when == "paused":
-        monkeypatch.setattr(
+        monkeypatch.setattr(  # nothing outside tells that the stream waits before it tries again
             Stream, "_pause", lambda self, seconds, real=Stream._pause: (reached.set(), real(self, seconds))
         )
         stub.default = lambda method, target: reply(500)
@@ -411,7 +411,7 @@ def test_what_waits_is_handed_on_together(stub):
         connection.sendall(HEAD + chunk(CONNECTED))
         begun.wait(10)
         connection.sendall(chunk(b"".join(map(idle, range(300)))) + chunk(CONNECTED))
-        while follower.stream._bytes < 300:
+        while follower.stream._bytes < 300:  # what is read and not handed on yet has nothing else to show
             time.sleep(0.01)
         sent.set()
         stub.stall()(connection)

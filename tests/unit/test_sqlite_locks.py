@@ -236,7 +236,7 @@ def test_a_lock_that_the_system_refuses_is_an_io_error(opened, monkeypatch):
         raise OSError(37, "No locks available")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store._connections._locks, "lock_writing", refuse)
+        patched.setattr(files.Locks, "lock_writing", refuse)
         with pytest.raises(errors.StoreIo, match="No locks available"):
             store.begin()
     add(store)

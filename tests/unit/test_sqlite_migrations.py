@@ -293,7 +293,7 @@ def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_ne
         try:
             with monkeypatch.context() as patched:
                 patched.setattr(files, "connect", watched)
-                files._migrate(os.path.join(folder, "sessions.db"), 1)
+                files.migrate(os.path.join(folder, "sessions.db"), 1)
             break
         except errors.PlueError:
             failures += 1
@@ -306,14 +306,14 @@ def test_a_migration_that_fails_at_any_statement_leaves_the_old_store_and_the_ne
 
 # -- others at the same time -------------------------------------------------------------------------------------------
 def test_of_processes_that_open_an_old_store_at_the_same_moment_one_brings_it_up_to_date(folder, store_id):
-    real, (start_read, start_write) = files._migrate, os.pipe()
+    real, (start_read, start_write) = files.migrate, os.pipe()
 
     def race(say):
         def tell(path, version):
             say(f"migrates from {version}")
             real(path, version)
 
-        files._migrate = tell  # in this process only
+        files.migrate = tell  # in this process only
         os.close(start_write)
         say("ready")
         os.read(start_read, 1)  # returns for all when the parent closes its end

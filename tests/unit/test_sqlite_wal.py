@@ -58,6 +58,7 @@ def test_few_commits_of_much_text_are_measured_as_well(opened, monkeypatch):
         add(store)
         if store.wants_maintenance():
             store.maintain()
+    # What thousands of such commits would have led to.
     store._connections._measure_after = connections.MEASURE_SELDOM
     for _ in range(60):
         add(store, description="x" * 200_000, info='{"description":"%s"}' % ("x" * 200_000))
@@ -87,6 +88,7 @@ def test_a_store_without_a_wal_wants_no_maintenance(opened):
 
 
 def test_reading_opens_no_more_connections_than_there_are_readers_and_keeps_few(opened, monkeypatch):
+    """How many connections are kept is seen in the lists of them alone."""
     monkeypatch.setattr(connections, "WARM_READERS", 1)
     monkeypatch.setattr(connections, "COOL_READERS", 1)
     store = opened()
@@ -183,7 +185,7 @@ def test_a_checkpoint_that_fails_says_so_and_closes_its_connection(opened, folde
 
 def test_a_connection_that_cannot_be_opened_fails_the_read_alone(opened, monkeypatch):
     store = opened()
-    held = store._connections._warm.pop()
+    held = store._connections._warm.pop()  # so that the next read has to open one
     with monkeypatch.context() as patched:
         patched.setattr(files, "connect", lambda path: sqlite3.connect("/nowhere/at/all"))
         with pytest.raises(errors.StoreIo, match="unable to open"):
@@ -201,7 +203,7 @@ def test_a_checkpoint_that_fails_after_a_commit_is_no_failure_of_it(opened, monk
         assert "checkpoint" in sql
         raise errors.StoreIo("database or disk is full")
 
-    connections._unfinished = True
+    connections._unfinished = True  # as a checkpoint beside the writer leaves it
     monkeypatch.setattr(connections, "write", full)
     monkeypatch.setattr(connections._locks, "ring", told.append)
     number = add(store)

@@ -10,6 +10,10 @@ from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports.server import Listener
+
 #: Seconds that a health check of our own server may take: long lists alone take a quarter of one.
 CHECK = 5.0
 
@@ -30,8 +34,10 @@ class Server:
     of the host's.
     """
 
+    _listener: "Listener" = None  # until `follow`
+
     def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None):
-        self._owned = self._listener = None
+        self._owned = None
         if backend.spawn:
             spawn = backend.spawn
             self._owned = OwnServer(

@@ -185,7 +185,7 @@ def prepare(path, locks):
         if _size(path):
             version = inspect(path)
             if version < len(MIGRATIONS):
-                _migrate(path, version)
+                migrate(path, version)
         else:
             _create(path)
     finally:
@@ -280,7 +280,7 @@ def _create(path):
         private.sync(os.path.dirname(path))
 
 
-def _migrate(path, version):
+def migrate(path, version):
     with failures.translated(path), contextlib.closing(connect(path)) as connection:
         connection.execute("PRAGMA synchronous = full")
         apply(connection, version)

@@ -4,11 +4,15 @@ from plue_session import errors
 from plue_session.services.sync.inbox import Told
 from plue_session.services.sync.link import AWAY
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Server, Store
+
 
 class Histories:
     """Thread-safe. What cannot be had is not asked for again: then sessions are listed, or read."""
 
-    def __init__(self, server, writer, store, mirror, inbox, numbers, jobs, log):
+    def __init__(self, server: "Server", writer, store: "Store", mirror, inbox, numbers, jobs, log):
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
         self._inbox, self._numbers, self._jobs, self._log = inbox, numbers, jobs, log
 

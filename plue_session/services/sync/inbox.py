@@ -9,6 +9,10 @@ from plue_session import errors
 from plue_session.rules.sequences import WHOLE, last
 from plue_session.services.sync.memory import remember
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Store
+
 #: Seconds that whoever makes a session, here or in another process on the store, has to record it after we have heard
 #: of it.
 SIBLING = 0.5
@@ -33,7 +37,7 @@ class Inbox:
     session; the changes of all that was told together share commits. `ask(session_id, number)` has a history asked
     for."""
 
-    def __init__(self, store, mirror, session_locks, jobs, numbers, unnumbered, log):
+    def __init__(self, store: "Store", mirror, session_locks, jobs, numbers, unnumbered, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
         self._jobs, self._numbers, self._unnumbered, self._log = jobs, numbers, unnumbered, log
         self.asked = {}  # session id: the number from which on its history is to be asked for

@@ -11,6 +11,10 @@ from plue_session.services import descendants
 from plue_session.services.sync.jobs import KINDS, postpone
 from plue_session.services.sync.memory import remember
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Publisher, Store
+
 #: Seconds that a failed call has to take back what it has made.
 FIRST = 2.0
 #: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
@@ -32,7 +36,7 @@ class Mirror:
     server runs again.
     """
 
-    def __init__(self, writer, store, publisher, jobs, numbers, unnumbered, version):
+    def __init__(self, writer, store: "Store", publisher: "Publisher", jobs, numbers, unnumbered, version):
         self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
         self._numbers, self._unnumbered = numbers, unnumbered
         self._lock = allocate_lock()

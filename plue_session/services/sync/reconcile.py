@@ -10,6 +10,10 @@ from plue_session.services.later import Later
 from plue_session.services.sync.jobs import KINDS, Worker
 from plue_session.services.sync.link import Crowded, Doubtful
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Publisher, Server, Store
+
 #: Seconds that the first comparison waits for the event stream's own, which then is the first.
 STREAM_FIRST = 1.0
 #: Seconds from a failed comparison to the next: from the first to the longest. syncIntervalMs is the upper bound.
@@ -28,7 +32,20 @@ class Sync:
     """
 
     def __init__(
-        self, server, store, publisher, mirror, session_locks, listing, inbox, histories, link, trust, jobs, works, log
+        self,
+        server: "Server",
+        store: "Store",
+        publisher: "Publisher",
+        mirror,
+        session_locks,
+        listing,
+        inbox,
+        histories,
+        link,
+        trust,
+        jobs,
+        works,
+        log,
     ):
         self._server, self._store, self._publisher, self._mirror = server, store, publisher, mirror
         self._session_locks, self._listing, self._link, self._trust = session_locks, listing, link, trust

@@ -6,6 +6,10 @@ from collections import deque
 
 from plue_session.services.sync.link import Crowded
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Publisher, Server, Store
+
 
 class SessionListing:
     """Thread-safe; in order, so that who lists again and again keeps nobody from another directory's list.
@@ -13,7 +17,7 @@ class SessionListing:
     `mirror` records what has changed, but for what `session_locks` holds.
     """
 
-    def __init__(self, server, store, publisher, mirror, session_locks, histories, log):
+    def __init__(self, server: "Server", store: "Store", publisher: "Publisher", mirror, session_locks, histories, log):
         self._server, self._store, self._publisher, self._log = server, store, publisher, log
         self._mirror, self._session_locks, self._histories = mirror, session_locks, histories
         self._changed = threading.Condition()

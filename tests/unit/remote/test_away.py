@@ -56,15 +56,15 @@ def test_a_read_that_is_answered_stale_has_the_server_asked_at_most_once_a_secon
     monkeypatch.setattr(reconcile, "BACK_OFF", (60.0, 60.0))
     with pytest.raises(errors.Connection):
         running.do(lambda on: on.sync.run(5000))
-    running.link._listed_at -= link.SOON
     before = len(running.server.asked)
-    for _ in range(5):
+    for number in range(5):  # the first finds that it is time, the others that it is not
+        monkeypatch.setattr(link, "SOON", 60.0 if number else 0.0)
         running.do(lambda on: read(on, session.id), session.id)
         threading.Event().wait(0.05)
     assert running.server.asked[before:] == [("survey",)]
     assert len([line for level, line in running.log.lines if line.startswith("sync:")]) == 1
     running.server.fail.clear()
-    running.link._listed_at -= link.SOON
+    monkeypatch.setattr(link, "SOON", 0.0)
     running.do(lambda on: read(on, session.id), session.id)
     until(lambda: running.link.connected)
 

@@ -266,7 +266,7 @@ def test_lists_that_come_during_another_share_the_next_one(world):
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
     entered.wait(5)
     rest = [in_thread(lambda: world.do(lambda on: on.sessions.list())) for _ in range(6)]
-    until(lambda: len(world.calls._running) == 7)
+    until(lambda: len(world.calls._running) == 7)  # a call that waits for a list has nothing else to show
     threading.Event().wait(0.05)  # for the last to wait
     world.elsewhere(title="Meanwhile")
     go.set()
