@@ -15,8 +15,8 @@ class Listener(Protocol):
     def snapshot(self) -> None:
         """Read again what is known, for it is out of date. Raises when it cannot."""
 
-    def apply(self, change: Any) -> None:
-        """Take in a change that was heard since: `kind`, `session_id`, `value`."""
+    def apply_all(self, changes: list) -> None:
+        """Take in what was heard since, in this order: each has `kind`, `session_id`, `value` and `seq`."""
 
     def knows(self, session_id: str) -> bool:
         """Return whether what happens in this session is to be told, though it is in another directory."""

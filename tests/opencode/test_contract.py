@@ -30,7 +30,14 @@ def real(server, repository, told):
     connected = queue.Queue()
     made = Server(Settings(values), {})
     made.open(soon())
-    made.follow(SimpleNamespace(snapshot=lambda: None, apply=told.put, on_state=connected.put))
+    made.follow(
+        SimpleNamespace(
+            snapshot=lambda: None,
+            apply_all=lambda changes: [told.put(each) for each in changes],
+            knows=lambda session_id: False,
+            on_state=connected.put,
+        )
+    )
     assert connected.get(timeout=20) is None
     yield made
     made.close()

@@ -29,8 +29,12 @@ class Seen:
     def snapshot(self):
         self.told.put("snapshot")
 
-    def apply(self, change):
-        self.told.put((change.kind, change.value))
+    def apply_all(self, changes):
+        for change in changes:
+            self.told.put((change.kind, change.value))
+
+    def knows(self, session_id):
+        return False
 
     def on_state(self, error):
         self.told.put("up" if error is None else "down")
