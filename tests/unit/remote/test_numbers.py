@@ -239,3 +239,22 @@ def test_an_event_costs_one_read_and_one_merge_and_one_of_a_message_no_write(wor
     assert counted == ["load"]
     rename(world, session, "C")
     assert world.store.read(session).remote_seq == 3 and world.jobs() == []
+
+
+@pytest.mark.requirement("P-110")
+def test_a_burst_shares_a_commit_and_reads_each_session_once(world, monkeypatch):
+    sessions, counted = [world.elsewhere(title="A") for _ in range(100)], []
+    world.hold_back()
+    for number in range(4):
+        for session in sessions:
+            rename(world, session, str(number))
+    for name in ("load", "commit"):
+        function = getattr(world.store, name)
+        monkeypatch.setattr(
+            world.store, name, lambda *given, name=name, do=function: (counted.append(name), do(*given))[1]
+        )
+    world.told.take()
+    world.sync.apply_all(world.held_back)
+    assert counted.count("commit") <= 20 and counted.count("load") == 100
+    titles = [(data["id"], data["title"]) for _, data in world.told.take()]
+    assert titles == [(session, str(number)) for session in sessions for number in range(4)]
