@@ -2,7 +2,7 @@
 
 `tests/opencode/test_contract.py` holds it to what the real one does. `fail[name]` is an error, or a function that may
 raise one, for the next call of `name`; `during[name]` is called between what the call does and its return; `asked`
-lists the calls.
+lists the calls. While it is `numbered`, it keeps the sequences of its sessions.
 """
 
 import itertools
@@ -30,7 +30,6 @@ class Survey:
 
 class FakeServer:
     directory = "/work"
-    numbered, most_asked = False, 900
 
     def __init__(self):
         self.sessions, self.said, self.busy, self.shares = {}, {}, {}, False
@@ -38,6 +37,7 @@ class FakeServer:
         self.clock = itertools.count(START)
         self.numbers = itertools.count(1)
         self.tell = lambda change: None
+        self.numbered, self.most_asked, self.logged = False, 900, {}
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
 
     # -- what tests do -------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ class FakeServer:
         """Change a session as another client would, and tell."""
         for name, value in fields.items():
             setattr(self.sessions[session_id], name, value)
-        self.tell(Change("session", session_id, self._copy(session_id)))
+        self._say(Change("session", session_id, self._copy(session_id)))
 
     def message(self, session_id, message_id, ended=True, created=None, completed=None):
         """Add a message of the model's, or end it."""
@@ -63,7 +63,14 @@ class FakeServer:
             ended=ended,
         )
         self.said.setdefault(session_id, {})[message_id] = said
-        self.tell(Change("message", session_id, said))
+        self._say(Change("message", session_id, said))
+
+    def _say(self, change):
+        if self.numbered:
+            logged = self.logged.setdefault(change.session_id, [])
+            change.seq = len(logged)
+            logged.append(change)
+        self.tell(change)
 
     def _copy(self, session_id):
         of = self.sessions[session_id]
@@ -106,7 +113,9 @@ class FakeServer:
 
     def history(self, known, deadline, cancel=None):
         self._begin("history", deadline, cancel)
-        return self._end("history", None)
+        if not self.numbered:
+            return self._end("history", None)
+        return self._end("history", {name: self.logged.get(name, [])[last + 1 :] for name, last in known.items()})
 
     def status(self, deadline, cancel=None, directory=None):
         self._begin("status", deadline, cancel)
@@ -160,7 +169,7 @@ class FakeServer:
             token=token,
         )
         made = self._copy(session_id)
-        self.tell(Change("created", session_id, self._copy(session_id)))
+        self._say(Change("created", session_id, self._copy(session_id)))
         return self._end(call, made)
 
     def update(self, session_id, deadline, cancel=None, directory=None, token=None, **changes):
@@ -169,7 +178,7 @@ class FakeServer:
             setattr(self.sessions[session_id], name, value)
             if name == "metadata":
                 self.sessions[session_id].updated = next(self.clock)
-            self.tell(Change("session", session_id, self._copy(session_id)))
+            self._say(Change("session", session_id, self._copy(session_id)))
         return self._end("update", self._copy(session_id))
 
     def share(self, session_id, deadline, cancel=None, directory=None):
@@ -189,7 +198,8 @@ class FakeServer:
         for child in [each.id for each in self.sessions.values() if each.parent_id == session_id]:
             self.delete(child, deadline)
         del self.sessions[session_id]
-        self.tell(Change("deleted", session_id))
+        self._say(Change("deleted", session_id))
+        self.logged.pop(session_id, None)
         return self._end("delete", None)
 
     def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):

@@ -16,7 +16,7 @@ class Listener(Protocol):
         """Read again what is known, for it is out of date. Raises when it cannot."""
 
     def apply_all(self, changes: list) -> None:
-        """Take in what was heard since, in this order; each change has `kind`, `session_id`, `value`."""
+        """Take in what was heard since, in this order: each has `kind`, `session_id`, `value` and `seq`."""
 
     def knows(self, session_id: str) -> bool:
         """Return whether what happens in this session is to be told, though it is in another directory."""

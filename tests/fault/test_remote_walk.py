@@ -133,19 +133,20 @@ def in_step(world):
     assert len(keys) == len(set(keys))
 
 
-def make(shares):
+def make(shares, numbered):
     server = Server()
-    server.shares = shares
+    server.shares, server.numbered = shares, numbered
     inner = MemoryStore("opencode")
     world = RemoteWorld(store=Store(inner), server=server)
     return world, server
 
 
+@pytest.mark.parametrize("numbered", [False, True], ids=["plain", "numbered"])
 @pytest.mark.parametrize("row", ROWS)
-def test_whatever_the_store_fails_at_one_comparison_brings_all_in_step(row):
+def test_whatever_the_store_fails_at_one_comparison_brings_all_in_step(row, numbered):
     met = set()
     for at in itertools.count(1):
-        world, _ = make(shares=True)
+        world, _ = make(shares=True, numbered=numbered)
         world.store.arm(at, False)
         world.store.row = row
         scenario(world)
@@ -159,14 +160,15 @@ def test_whatever_the_store_fails_at_one_comparison_brings_all_in_step(row):
     assert {"read", "load", "insert", "commit", "save", "erase", "load_by_key", "children", "infos_apart"} <= met
 
 
-@pytest.mark.requirement("P-132", "P-144")
+@pytest.mark.requirement("P-132", "P-144", "O-078")
+@pytest.mark.parametrize("numbered", [False, True], ids=["plain", "numbered"])
 @pytest.mark.parametrize("lost", [False, True], ids=["unheard", "answer lost"])
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("events", ["in time", "lost"])
-def test_whatever_the_server_fails_at_one_comparison_brings_all_in_step(row, lost, events):
+def test_whatever_the_server_fails_at_one_comparison_brings_all_in_step(row, lost, events, numbered):
     met = set()
     for at in itertools.count(1):
-        world, server = make(shares=True)
+        world, server = make(shares=True, numbered=numbered)
         if events == "lost":
             world.hold_back()
         server.at, server.row, server.lost = at, row, lost

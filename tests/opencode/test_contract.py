@@ -34,6 +34,7 @@ def real(server, repository, told):
         SimpleNamespace(
             snapshot=lambda: None,
             apply_all=lambda changes: [told.put(each) for each in changes],
+            knows=lambda session_id: False,
             on_state=connected.put,
         )
     )
@@ -99,6 +100,23 @@ def test_a_change_of_several_fields_is_told_on_its_way_and_then_as_it_was_answer
     assert either.update(session.id, soon(), archived=None).archived is None
     renamed = either.update(session.id, soon(), title="V")
     assert renamed.updated == answer.updated  # a rename makes no session younger
+
+
+@pytest.mark.requirement("O-078")
+def test_what_is_told_of_a_session_is_numbered_from_0_and_repeated_in_its_history(either, told):
+    if isinstance(either, FakeServer):
+        either.numbered = True
+    session = create(either, title="T")
+    other = create(either, title="O")
+    for title in ("U", "V"):
+        either.update(session.id, soon(), title=title)
+    assert [each.title for each in heard(told, session.id, "session", 2)] == ["U", "V"] and either.numbered
+    found = either.history({session.id: 0, other.id: -1}, soon())
+    assert [(each.kind, each.seq, each.value.title) for each in found[session.id]] == [
+        ("session", 1, "U"),
+        ("session", 2, "V"),
+    ]
+    assert [(each.kind, each.seq) for each in found[other.id]] == [("created", 0)]
 
 
 def test_a_survey_lists_one_directory_and_tells_what_has_changed(either, told):

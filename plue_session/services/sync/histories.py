@@ -1,8 +1,10 @@
 """Asking for what was missed of the sessions' sequences: all that is needed together, in one question."""
 
+import time
+
 from plue_session import errors
 from plue_session.services.sync.inbox import Told
-from plue_session.services.sync.link import AWAY
+from plue_session.services.sync.jobs import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +60,10 @@ class Histories:
 
     def _ask(self, known, deadline, cancel, otherwise):
         """Ask, and have what is answered applied; return it. `otherwise` is what is told when it cannot be had."""
+        deadline = min(deadline, time.monotonic() + KINDS["history"][0])
         try:
             found = self._server.history(known, deadline, cancel)
-        except (*AWAY, errors.Aborted, errors.Closed):
+        except (errors.Connection, errors.AccessDenied, errors.Aborted, errors.Closed):
             self._inbox.asked.update(known)
             self._jobs.add("history")
             raise

@@ -23,8 +23,8 @@ LAG = 256
 
 
 class Told:
-    """What concerns a session's sequence and is no event: its "history" (a list of changes, or None when it could not
-    be had; "missing": the same, and it is listed anyway), or the time to "wake"."""
+    """What concerns a session's sequence and is no event. By `kind`: its "history" (`value` are the changes, or None
+    when it could not be had), "missing" (the same, but a list tells the rest), or that it is time to "wake"."""
 
     __slots__ = ("kind", "session_id", "value")
 
@@ -34,8 +34,7 @@ class Told:
 
 class Inbox:
     """Thread-safe. First comes what can be decided without the store. The rest is one change of the writer for each
-    session; the changes of all that was told together share commits. `ask(session_id, number)` has a history asked
-    for."""
+    session; the changes of all that was told together share commits."""
 
     def __init__(self, store: "Store", mirror, session_locks, jobs, numbers, unnumbered, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
@@ -129,22 +128,22 @@ class Inbox:
 
     # -- by number -----------------------------------------------------------------------------------------------------
     def _take_numbered(self, session_id, changes, before, transaction):
-        """Apply what the sequence says; `before` is what was held of each session when the change was first run."""
+        """Do what the sequence says; `before` is what was held of each session when the change was first run."""
         numbers, session = self._numbers, transaction.store.load(session_id)
-        held = before.setdefault(session_id, numbers.sequence(session_id))
-        sequence, mark, told = held.copy(), numbers.mark(session, session_id), False
+        sequence = before.setdefault(session_id, numbers.sequence(session_id)).copy()
+        mark, told, now = numbers.mark(session, session_id), False, time.monotonic()
 
         def shown(change):
             return session is not None and not self._mirror.would_change(session, change.value)
 
-        for of, alike in itertools.groupby(changes, lambda change: change.kind if type(change) is Told else None):
-            now, group = time.monotonic(), list(alike)
-            if of is None:
-                step = sequence.hear(mark, group, shown, now)
-            elif of == "wake":
+        for other, events in itertools.groupby(changes, lambda change: change if type(change) is Told else None):
+            now = time.monotonic()
+            if other is None:
+                step = sequence.hear(mark, events, shown, now)
+            elif other.kind == "wake":
                 step = sequence.wake(mark, shown, now)
             else:
-                step = sequence.history(mark, group[0].value, shown, now)
+                step = sequence.history(mark, other.value, shown, now)
             for change in step.apply:
                 if change.kind == "deleted":
                     self._mirror.erase(transaction, session_id)
@@ -152,29 +151,37 @@ class Inbox:
                     return False
                 if change.kind == "message" and self._begins(change.value):
                     self._message_began(session)
-                elif change.kind in WHOLE and session is not None:
-                    told = True
-                    self._mirror.keep(transaction, session, change.value, change.seq)
                 elif change.kind in WHOLE:
                     told = True
-                    session = self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
-                    if session is None:  # somebody else's, who records it
+                    session = self._bring(transaction, session, change)
+                    if session is None:
                         sequence.hold(step.apply)
                         numbers.keep(None, session_id, sequence, mark)
                         return False
             mark = step.mark
-            if step.ask is not None:
-                self.asked[session_id] = step.ask
-                self._jobs.add("history")
-            if step.wake is not None:
-                self._jobs.add("wake", session_id, step.wake - now)
-            if step.read and of != "missing":
-                self._jobs.add("reread", session_id)
+            self._follow(session_id, step, now, other is None or other.kind != "missing")
         if session is not None and _lags(session.remote_seq, mark):
             session.remote_seq = mark
             transaction.store.save(session)
         numbers.keep(session, session_id, sequence, mark)
         return told
+
+    def _bring(self, transaction, session, change):
+        """Bring a record to what an event says, and return it; None: there is none, and somebody else makes it."""
+        if session is None:
+            return self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
+        self._mirror.keep(transaction, session, change.value, change.seq)
+        return session
+
+    def _follow(self, session_id, step, now, read):
+        """Have done what a step asks for besides."""
+        if step.ask is not None:
+            self.asked[session_id] = step.ask
+            self._jobs.add("history")
+        if step.wake is not None:
+            self._jobs.add("wake", session_id, step.wake - now)
+        if step.read and read:
+            self._jobs.add("reread", session_id)
 
 
 def is_numbered(change):
