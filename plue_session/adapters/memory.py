@@ -3,7 +3,7 @@ file: one as the writer sees it, one as it is committed."""
 
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
-from plue_session.adapters.sqlite.connections import fetch
+from plue_session.adapters.sqlite.reading import fetch
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.primitives import allocate_lock
 

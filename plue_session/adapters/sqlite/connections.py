@@ -6,6 +6,7 @@ from time import monotonic
 
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
+from plue_session.adapters.sqlite.reading import at_one_moment, fetch
 from plue_session.adapters.sqlite.standing import Files
 from plue_session.primitives import allocate_lock
 
@@ -388,25 +389,3 @@ class Connections:
 
     def _gone(self):
         return errors.Closed(f"the store {self.path} is closed", "Open it again.")
-
-
-def fetch(reader, sql, values, room=None):
-    """Return the rows of a query; with `room`, up to the first after which there is no `room(row)`."""
-    cursor = reader.execute(sql, values)
-    if room is None:
-        return cursor.fetchall()
-    found = []
-    for row in cursor:
-        found.append(row)
-        if not room(row):
-            break
-    cursor.close()  # a statement that is not at its end would keep the log from beginning anew
-    return found
-
-
-def _at_one_moment(reader, use):
-    reader.execute("BEGIN")
-    try:
-        return use(lambda sql, values: fetch(reader, sql, values))
-    finally:
-        reader.execute("ROLLBACK")

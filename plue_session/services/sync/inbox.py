@@ -137,7 +137,6 @@ class Inbox:
             return session is not None and not self._mirror.would_change(session, change.value)
 
         for other, events in itertools.groupby(changes, lambda change: change if type(change) is Told else None):
-            now = time.monotonic()
             if other is None:
                 step = sequence.hear(mark, events, shown, now)
             elif other.kind == "wake":
