@@ -214,7 +214,7 @@ class Connections:
 
     def snapshot(self, use):
         """Return `use(read)`; `read(sql, values)` tells, text as UTF-8, what was committed at one moment."""
-        return self._use(bytes, _at_one_moment, use)
+        return self._use(bytes, at_one_moment, use)
 
     def _use(self, text, use, *given):
         self._check_descriptors()
