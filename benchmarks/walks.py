@@ -73,12 +73,13 @@ def print_walk(name, calls, ends=()):
             print(f"    {code.co_filename.rpartition('plue_session/')[2]}:{code.co_firstlineno} {code.co_name}")
 
 
-def event():
+def event(numbered):
     """Return what the services ask of the store, and how often they merge, for an event that brings something new."""
     from plue_session.rules import merge
     from tests.remote_world import RemoteWorld
 
     counted, world = collections.Counter(), RemoteWorld()
+    world.server.numbered = numbered
     session = world.elsewhere(title="One")
 
     def count(owner, name):
@@ -112,7 +113,9 @@ def main():
                 walk(plue, walks, f"{folder}/remote", backend=backend),
             )
     threading.setprofile(None)
-    print("a server's event (goal: 1 read, 1 merge):", dict(event()))
+    for numbered in (True, False):
+        name = "with" if numbered else "without"
+        print(f"a server's event, {name} a number (goal: 1 read, 1 merge):", dict(event(numbered)))
 
 
 if __name__ == "__main__":

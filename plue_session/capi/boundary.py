@@ -94,7 +94,7 @@ def translate(error):
     """Return the `PlueError` that a C caller gets for any exception."""
     if isinstance(error, errors.PlueError):
         return error
-    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error) == "can't allocate lock":
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error).startswith("can't allocate"):
         return errors.StoreIo("out of memory", "Free some and try again.")
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")

@@ -79,7 +79,7 @@ def test_a_create_is_answered_and_told_with_what_it_was_given(either, told):
     assert session.token and session.created <= session.updated and session.directory == either.directory
     assert heard(told, session.id, "created") == [session] == [either.get(session.id, soon())]
     assert either.is_automatic(create(either).title) and not either.is_automatic("T")
-    assert either.ahead() == 0  # it runs on this machine
+    assert abs(either.ahead()) < 5000  # it runs on this machine, which may be busy: an answer is late then
     assert create(either, parent_id=session.id).parent_id == session.id
 
 

@@ -89,6 +89,8 @@ ROUTES = (
     "GET /config/providers",
     "GET /permission",
     "POST /permission/ID/reply",
+    "POST /sync/history",
+    "GET /experimental/session",
 )
 
 

@@ -62,7 +62,7 @@ def test_what_comes_twice_or_late_is_dropped(world):
     told(world, session)
     rename(world, session, "B", "C")
     for change in world.server.logged[session]:
-        world.sync.apply(change)
+        world.sync.apply_all([change])
     assert told(world, session) == ["B", "C"] and world.jobs() == []
 
 
@@ -162,7 +162,7 @@ def test_a_server_whose_database_was_set_back_is_followed_from_there(world):
     told(world, session)
     world.reconcile()
     assert told(world, session) == ["set back"]
-    world.server.tell = world.sync.apply
+    world.server.tell = lambda change: world.sync.apply_all([change])
     rename(world, session, "E")
     world.jobs()
     assert told(world, session) == ["E"]
@@ -194,7 +194,7 @@ def test_a_late_event_of_a_deleted_session_asks_for_nothing(world):
     world.server.delete(session, time.monotonic() + 5)
     asked(world)
     for change in late:
-        world.sync.apply(change)
+        world.sync.apply_all([change])
     assert world.jobs() == [] and asked(world) == [] and world.store.read(session) is None
 
 
@@ -208,12 +208,12 @@ def test_what_another_process_creates_is_left_to_it_and_then_followed(tmp_path):
 
     def during():
         for change in changes:
-            second.sync.apply(change)
+            second.sync.apply_all([change])
 
     server.during["create"] = during
     session = first.create(title="A", tags=["mine"])
     assert second.store.read(session.id).tags == ["mine"]
-    server.tell = second.sync.apply
+    server.tell = lambda change: second.sync.apply_all([change])
     rename(first, session, "B")
     assert "history" not in second.jobs() and told(second, session) == ["B"]
     first.store.close()
