@@ -77,6 +77,9 @@ class Posted(Queued):
     def start(self):
         return not self.boundary.lib.core__begin(self.request)
 
+    def is_wanted(self):
+        return not self.boundary.lib.core__is_left(self.request)
+
     def end(self):
         self.boundary.finish(self.request, self.outcome)
 

@@ -166,9 +166,9 @@ static int64_t overdue_at(request *made, const core_call *call, int64_t now, int
                                                               : core_operations[call->operation].checked;
     if (!kind->patience_ns || checked == CORE_CHECKED_NEVER)
         return INT64_MAX;
-    made->slow = made->overdue = kind->queues && (checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT);
+    made->view.slow = made->overdue = kind->queues && (checked == CORE_CHECKED_AT_ONCE || length > LONG_TEXT);
     int64_t left = deadline - now;
-    return made->slow ? INT64_MAX : now + (left / 2 < kind->patience_ns ? left / 2 : kind->patience_ns);
+    return made->view.slow ? INT64_MAX : now + (left / 2 < kind->patience_ns ? left / 2 : kind->patience_ns);
 }
 
 /*
@@ -205,7 +205,7 @@ static request *pass(request *made, const core_call *call, int to, int64_t deadl
     }
     core_list_append_locked(&in->pending, made);
     core_leave_start_locked(made);
-    if (made->slow) {
+    if (made->view.slow) {
         ask_reader_locked(in);
     } else {
         atomic_store_explicit(&in->hint, 1, memory_order_relaxed);

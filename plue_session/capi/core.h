@@ -63,6 +63,7 @@ typedef struct core_request {
     size_t length[3];
     int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
     uint64_t value;      /* any other number of the call's; of an object's handle, the object's */
+    int slow;            /* its check takes long: only a reader takes it, and prepares it */
     int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
 /* </cdef> */
@@ -256,6 +257,7 @@ int core__take(int executor, int generation, core_request **requests, int room);
 int core__take_overdue(int executor, int generation, core_request **requests, int room);
 int core__begin(core_request *request);
 void core__put_back(core_request *request);
+int core__is_left(const core_request *request);
 int core__wake(int executor, int signal);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
 int core__finish_number(core_request *request, uint64_t number);

@@ -15,7 +15,6 @@ struct request {
     pthread_cond_t ended;
     int executor, state;
     int overdue;                /* pending for too long: a reader may take it, to check it */
-    int slow;                   /* its check takes long: only a reader takes it */
     const char *exclusive;      /* what it locks, a session's id or a key, where the executor excludes; NULL: nothing */
     atomic_int near;            /* awake.c: FAR, NEAR, OVER; written under the executor's lock */
     int leave_code;             /* why its caller leaves at leave_at; 0: its deadline */

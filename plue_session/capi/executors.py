@@ -98,7 +98,8 @@ def read(boundary, executor, generation):
     def check():
         for other, take_overdue in overdue.items():
             while requests := take_overdue():
-                if other == lib.CORE_EXECUTOR_COMMIT:
+                if requests[0].slow:
+                    runtime.writer.drop_unwanted()
                     boundary.queue(requests[0])
                     if lib.core__wake(other, lib.CORE_SIGNAL_LEAD):  # nobody is left there
                         runtime.writer.lead()

@@ -72,7 +72,7 @@ static int must_wait_locked(const executor *in, int index, const request *of)
 static request *next_of_locked(const executor *in, int index)
 {
     request *next = in->pending.first;
-    while (next && (next->slow || must_wait_locked(in, index, next)))
+    while (next && (next->view.slow || must_wait_locked(in, index, next)))
         next = next->next;
     return next;
 }
@@ -185,6 +185,17 @@ void core__put_back(core_request *view)
     pthread_mutex_unlock(&in->lock);
     if (left)
         core_request_free(next);
+}
+
+/* Has the caller of a request that was taken left? */
+int core__is_left(const core_request *view)
+{
+    const request *taken = (const request *)view;
+    executor *in = &core_executors[taken->executor];
+    pthread_mutex_lock(&in->lock);
+    int left = taken->state == ABANDONED;
+    pthread_mutex_unlock(&in->lock);
+    return left;
 }
 
 /* Signal a thread of the executor; -1: it is closed, and may have no thread left. */

@@ -45,6 +45,10 @@ class Queued:
         """Begin it, as its group does, and return whether it is still wanted."""
         return True
 
+    def is_wanted(self):
+        """Return whether it is still wanted by now."""
+        return True
+
     def end(self):
         """Hear that the outcome is durable and told. Called once, by whoever led; must not fail."""
 
@@ -130,12 +134,26 @@ class Writer:
             if until in group and self._queue and self._wake and self._wake():
                 return
 
+    def drop_unwanted(self):
+        """Drop what is queued and no longer wanted: the store may be locked for long. Call `lead` afterwards."""
+        for _ in range(len(self._queue)):
+            try:
+                queued = self._queue.popleft()
+            except IndexError:  # a group has begun
+                return
+            if queued.is_wanted():
+                self._queue.append(queued)
+            else:
+                queued.start()
+
     def catch_up(self):
         """Publish what other processes have committed since we last asked."""
-        with self._lock:
-            if self._missed or self.store.log_state()[1] > self._published:
-                self._publish_foreign()
-        self.lead()
+        try:
+            with self._lock:
+                if self._missed or self.store.log_state()[1] > self._published:
+                    self._publish_foreign()
+        finally:
+            self.lead()  # who came meanwhile has left it to this thread
 
     def _write(self, group, more, durable):
         """Write what is queued, at most `GROUP` changes; `group` gets those that were wanted, with their outcomes."""

@@ -253,19 +253,28 @@ def test_processes_that_race_for_a_key_get_one_session_and_the_server_keeps_one(
 # -- titles ------------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-044", "O-027", "P-132")
 def test_a_title_set_during_the_first_turn_beats_the_automatic_one_which_nobody_sees(quiet, client, turn, proxy, title):
-    session = quiet.create()
-    mark, asked = quiet.mark(), proxy.mark()
-    turn.prompt(session.id, f"[words=3] {title}")
-    session.update_title(title)
-    assert turn.await_end(f"[words=3] {title}") == "done"
-    deadline = time.monotonic() + 20
-    while proxy.since(asked).count(f"PATCH /session/{session.id}") < 2:  # ours, and the one that puts it back
-        assert time.monotonic() < deadline, "the server's title was never put away"
-        assert session.info()["title"] == title
-        time.sleep(0.01)
-    quiet.fence(client)
-    assert client.get(session.id, soon()).title == title == session.info()["title"] == quiet.list()[session.id]["title"]
-    assert {data["title"] for kind, data in quiet.since(mark, session.id) if "title" in data} == {title}
+    """A busy server may hear of ours before it decides to make one: then it makes none, and there is nothing to see."""
+    replaced = False
+    for attempt in range(5):
+        session, order = quiet.create(), f"[words=3] {title} {attempt}"
+        mark, asked = quiet.mark(), proxy.mark()
+        turn.prompt(session.id, order)
+        session.update_title(title)
+        assert turn.await_end(order) == "done"
+        deadline = time.monotonic() + 5
+        while not replaced and time.monotonic() < deadline:
+            replaced = (
+                proxy.since(asked).count(f"PATCH /session/{session.id}") > 1
+            )  # ours, and the one that puts it back
+            assert session.info()["title"] == title
+            time.sleep(0.01)
+        quiet.fence(client)
+        there = client.get(session.id, soon()).title
+        assert there == title == session.info()["title"] == quiet.list()[session.id]["title"]
+        assert {data["title"] for kind, data in quiet.since(mark, session.id) if "title" in data} == {title}
+        if replaced:
+            return
+    raise AssertionError("the server has made no title")
 
 
 @pytest.mark.requirement("P-044", "O-027", "O-028")

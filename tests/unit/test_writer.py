@@ -123,6 +123,9 @@ class Noted(Queued):
     def start(self):
         return self._wanted
 
+    def is_wanted(self):
+        return self._wanted
+
     def end(self):
         self._outcomes.append(self.outcome)
 
@@ -141,6 +144,41 @@ def test_a_change_that_is_no_longer_wanted_when_its_group_begins_is_not_made(wor
         world.writer.queue(Noted(create, outcomes, wanted))
     world.writer.lead()
     assert len(outcomes) == 2 and len(world.told.take()) == 2
+
+
+def test_what_is_no_longer_wanted_does_not_wait_for_a_store_that_is_locked_for_long(world):
+    outcomes = []
+    for wanted in (True, False, True, False):
+        world.writer.queue(Noted(create, outcomes, wanted))
+    world.writer.drop_unwanted()
+    assert len(world.writer._queue) == 2  # memory that nothing else shows
+    world.writer.lead()
+    assert len(outcomes) == 2
+
+
+def test_who_comes_while_catching_up_fails_is_not_left_waiting(world):
+    """Only whoever holds the writer can lead: the one that fails must do so, too."""
+    entered, go = threading.Event(), threading.Event()
+
+    def fail():
+        entered.set()
+        assert go.wait(10)
+        raise StoreIo("no descriptor is left")
+
+    state, world.store.log_state = world.store.log_state, fail
+    failing = threading.Thread(target=lambda: pytest.raises(StoreIo, world.writer.catch_up))
+    failing.start()
+    assert entered.wait(10)
+    outcomes = []
+    waiting = threading.Thread(target=lambda: outcomes.append(world.writer.run(create)))
+    waiting.start()
+    while not world.writer._queue:  # it has come, and has nothing else to say
+        threading.Event().wait(0.001)
+    world.store.log_state = state
+    go.set()
+    waiting.join(10)
+    failing.join(10)
+    assert len(outcomes) == 1
 
 
 @pytest.mark.requirement("P-144")
