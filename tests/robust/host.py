@@ -106,10 +106,11 @@ class Host:
 
     def library_threads(self):
         """Return the names of the library's own threads."""
-        names = [
-            Path(f"/proc/{self.pid}/task/{task}/comm").read_text() for task in os.listdir(f"/proc/{self.pid}/task")
-        ]
-        return sorted(name.strip() for name in names if name.startswith("plue-"))
+        names = []
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            with contextlib.suppress(FileNotFoundError):  # one that has ended meanwhile
+                names.append(Path(f"/proc/{self.pid}/task/{task}/comm").read_text().strip())
+        return sorted(name for name in names if name.startswith("plue-"))
 
     def resident_kib(self):
         with open(f"/proc/{self.pid}/statm") as file:
