@@ -256,7 +256,7 @@ class Runtime:
 
 
 def scope_of(backend, environ):
-    """Name what sessions belong to: a backend, its server and its directory. Lists and looks are of one scope."""
+    """Name what sessions belong to: a backend, its server and its directory. Lists and comparisons are of one scope."""
     if backend.kind == "embedded":
         return backend.kind
     if backend.spawn:  # its port is another one each time; which sessions it has depends on where OpenCode keeps them
