@@ -20,7 +20,11 @@ class Call:
 
     def within(self, seconds):
         """Return a part of this call that ends in so many seconds, or with it."""
-        return Call(min(self.deadline, time.monotonic() + seconds), self)
+        return self.until(time.monotonic() + seconds)
+
+    def until(self, deadline):
+        """Return a part of this call that ends at that time (monotonic seconds), or with it."""
+        return Call(min(self.deadline, deadline), self)
 
     @property
     def error(self):
@@ -53,9 +57,9 @@ class Call:
                 return
         wake()
 
-    def wait(self, changed, ready, deadline):
+    def wait(self, changed, ready):
         """Wait until `ready()`, called while the condition `changed` is held, returns something, and return that; None
-        at the deadline (monotonic seconds). Raise the error if the call is cancelled."""
+        at the deadline. Raise the error if the call is cancelled."""
 
         def wake():
             with changed:
@@ -66,7 +70,7 @@ class Call:
             with changed:
                 while (found := ready()) is None:
                     self.check()
-                    left = deadline - time.monotonic()
+                    left = self.deadline - time.monotonic()
                     if left <= 0:
                         break
                     changed.wait(left)

@@ -5,6 +5,7 @@ import time
 
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
+from plue_session.call import Call
 from plue_session.errors import Connection, Timeout, Unsupported
 from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
@@ -189,18 +190,10 @@ class Runtime:
         spawned, may_be_away = self.settings.backend.spawn, self.settings.offline == "queue"
         server.begin()  # it takes seconds to start, and what speaks with it a tenth of one to load
         self._import()
+        attach = GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)
+        seconds = SPAWN if spawned else attach
         try:
-            server.open(
-                time.monotonic()
-                + (
-                    SPAWN
-                    if spawned
-                    else GLANCE
-                    if may_be_away
-                    else min(ATTACH, self.settings.request_timeout_ms / 1000)
-                ),
-                self._given_up,
-            )
+            server.open(Call(time.monotonic() + seconds), self._given_up)
         except (Connection, Timeout, ServerError) as error:
             if spawned:
                 raise

@@ -77,8 +77,8 @@ class FakeServer:
         return shapes.RemoteSession(**{name: getattr(of, name) for name in of.__slots__})
 
     # -- the port ------------------------------------------------------------------------------------------------------
-    def open(self, deadline, given_up=None):
-        self._begin("open", deadline)
+    def open(self, call, given_up=None):
+        self._begin("open", call)
 
     def follow(self, listener):
         self.asked.append(("follow",))
@@ -101,43 +101,43 @@ class FakeServer:
     def ahead(self):
         return self.clock_ahead
 
-    def get(self, session_id, deadline, cancel=None, directory=None):
-        return self._end("get", self._begin("get", deadline, cancel, session_id) or self._copy(session_id))
+    def get(self, session_id, call, directory=None):
+        return self._end("get", self._begin("get", call, session_id) or self._copy(session_id))
 
-    def survey(self, before, deadline, cancel=None, directory=None):
-        self._begin("survey", deadline, cancel)
+    def survey(self, before, call, directory=None):
+        self._begin("survey", call)
         there = [
             self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)
         ]
         return self._end("survey", Survey(there, before))
 
-    def history(self, known, deadline, cancel=None):
-        self._begin("history", deadline, cancel)
+    def history(self, known, call):
+        self._begin("history", call)
         if not self.numbered:
             return self._end("history", None)
         return self._end("history", {name: self.logged.get(name, [])[last + 1 :] for name, last in known.items()})
 
-    def status(self, deadline, cancel=None, directory=None):
-        self._begin("status", deadline, cancel)
+    def status(self, call, directory=None):
+        self._begin("status", call)
         return self._end("status", dict(self.busy))
 
-    def messages(self, session_id, deadline, cancel=None, directory=None, limit=100, before=None):
-        self._begin("messages", deadline, cancel, session_id)
+    def messages(self, session_id, call, directory=None, limit=100, before=None):
+        self._begin("messages", call, session_id)
         return self._end(
             "messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None)
         )
 
-    def check_provider(self, provider_id, model_id, deadline, cancel=None):
-        self._begin("check_provider", deadline, cancel)
+    def check_provider(self, provider_id, model_id, call):
+        self._begin("check_provider", call)
         if (provider_id, model_id) not in self.models:
             raise errors.ProviderInit(f"the server has no provider {provider_id}")
 
-    def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
-        self._begin("create", deadline, cancel, parent_id)
+    def create(self, token, call, directory=None, title=None, parent_id=None, metadata=None):
+        self._begin("create", call, parent_id)
         return self._make("create", title, directory, parent_id, metadata or {}, token)
 
-    def find_created(self, token, deadline, cancel=None, directory=None, title=None):
-        self._begin("find_created", deadline, cancel)
+    def find_created(self, token, call, directory=None, title=None):
+        self._begin("find_created", call)
         there = (
             self._copy(name)
             for name, each in self.sessions.items()
@@ -145,8 +145,8 @@ class FakeServer:
         )
         return self._end("find_created", next(there, None))
 
-    def fork(self, session_id, deadline, cancel=None, directory=None, message_id=None):
-        self._begin("fork", deadline, cancel, session_id)
+    def fork(self, session_id, call, directory=None, message_id=None):
+        self._begin("fork", call, session_id)
         of = self.sessions[session_id]
         return self._make("fork", f"{of.title} (fork #1)", of.directory, None, of.metadata, of.token)
 
@@ -172,8 +172,8 @@ class FakeServer:
         self._say(Change("created", session_id, self._copy(session_id)))
         return self._end(call, made)
 
-    def update(self, session_id, deadline, cancel=None, directory=None, token=None, **changes):
-        self._begin("update", deadline, cancel, session_id)
+    def update(self, session_id, call, directory=None, token=None, **changes):
+        self._begin("update", call, session_id)
         for name, value in changes.items():  # told field by field, as the real one does
             setattr(self.sessions[session_id], name, value)
             if name == "metadata":
@@ -181,38 +181,37 @@ class FakeServer:
             self._say(Change("session", session_id, self._copy(session_id)))
         return self._end("update", self._copy(session_id))
 
-    def share(self, session_id, deadline, cancel=None, directory=None):
-        self._begin("share", deadline, cancel, session_id)
+    def share(self, session_id, call, directory=None):
+        self._begin("share", call, session_id)
         if not self.shares:
             raise errors.Unsupported("the server does not share sessions")
         self.put(session_id, share_url=f"https://share.example/{session_id}")
         return self._end("share", self._copy(session_id))
 
-    def unshare(self, session_id, deadline, cancel=None, directory=None):
-        self._begin("unshare", deadline, cancel, session_id)
+    def unshare(self, session_id, call, directory=None):
+        self._begin("unshare", call, session_id)
         self.put(session_id, share_url=None)
         return self._end("unshare", self._copy(session_id))
 
-    def delete(self, session_id, deadline, cancel=None, directory=None, elsewhere=()):
-        self._begin("delete", deadline, cancel, session_id)
+    def delete(self, session_id, call, directory=None, elsewhere=()):
+        self._begin("delete", call, session_id)
         for child in [each.id for each in self.sessions.values() if each.parent_id == session_id]:
-            self.delete(child, deadline)
+            self.delete(child, call)
         del self.sessions[session_id]
         self._say(Change("deleted", session_id))
         self.logged.pop(session_id, None)
         return self._end("delete", None)
 
-    def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):
-        self._begin("abort", deadline, cancel, session_id)
+    def abort(self, session_id, call, directory=None, turn_id=None, seen=None):
+        self._begin("abort", call, session_id)
         if seen:
             seen(next(reversed(self.said.get(session_id, {})), ""))
         return self._end("abort", self.busy.pop(session_id, None) is not None)
 
-    def _begin(self, name, deadline, cancel=None, session_id=None):
+    def _begin(self, name, call, session_id=None):
         self.asked.append((name, session_id) if session_id else (name,))
-        if cancel is not None:
-            cancel.check()
-        if deadline <= time.monotonic():
+        call.check()
+        if call.deadline <= time.monotonic():
             raise errors.Timeout("the server did not answer in time")
         failure = self.fail.pop(name, None)
         if callable(failure):

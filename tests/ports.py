@@ -23,4 +23,4 @@ def signature(method):
 #: The calls into a store that may fail.
 FALLIBLE = methods(ports.Store).keys() - INFALLIBLE
 #: Those to a server that carry a question or a change to it.
-REQUESTS = {name for name, parameters in methods(ports.Server).items() if "cancel" in [each for each, *_ in parameters]}
+REQUESTS = {name for name, parameters in methods(ports.Server).items() if "call" in [each for each, *_ in parameters]}

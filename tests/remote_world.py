@@ -10,6 +10,7 @@ import pytest
 from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
+from plue_session.call import Call
 from plue_session.services.calls import Calls
 from plue_session.services.operations import Executor, Operation
 from plue_session.services.remote_sessions import RemoteSessions
@@ -137,7 +138,7 @@ class RemoteWorld:
 
     def reconcile(self, seconds=5):
         """Compare all once; fail as that does."""
-        error = self.sync.compare(None, time.monotonic() + seconds, self.sync.worker.cancel)
+        error = self.sync.compare(None, self.sync.worker.call.within(seconds))
         if error is not None:
             raise error
 
@@ -147,7 +148,7 @@ class RemoteWorld:
 
     def elsewhere(self, **fields):
         """Have another client create a session; return its id."""
-        return self.server.create(None, time.monotonic() + 5, **fields).id
+        return self.server.create(None, Call(), **fields).id
 
 
 def in_thread(work):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from plue_session.call import Call
+
 #: A session as the server tells it, see below.
 RemoteSession = Any
 
@@ -28,12 +30,12 @@ class Listener(Protocol):
 class Server(Protocol):
     """A server that sessions live on: for one server and one directory, called and listened to. Thread-safe.
 
-    Each call takes `deadline` (seconds of the monotonic clock) and `cancel` (a `cancel.Cancel` or None) and ends by
-    then: with `errors.Timeout`, `errors.Connection` (away, or gone meanwhile; the details' `sent` says whether it may
-    have been heard), the error of `cancel`, `errors.Closed`, or what the refusal means; its status and text are in the
-    details. `directory` is a session's own when it is not the server's. A session comes as an object with `id`,
-    `title`, `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and
-    `token`; times in ms, None for what is absent; equal by value.
+    Each takes the `Call` that it is for and ends with it: with `errors.Timeout`, `errors.Connection` (away, or gone
+    meanwhile; the details' `sent` says whether it may have been heard), the error that the call is cancelled with,
+    `errors.Closed`, or what the refusal means; its status and text are in the details.
+    `directory` is a session's own when it is not the server's. A session comes as an object with `id`, `title`,
+    `parent_id`, `directory`, `version`, `created`, `updated`, `archived`, `share_url`, `metadata` (a dict) and `token`;
+    times in ms, None for what is absent; equal by value.
     """
 
     #: the directory that its lists are of
@@ -46,7 +48,7 @@ class Server(Protocol):
     def begin(self) -> None:
         """Begin to start one of our own; returns at once."""
 
-    def open(self, deadline: float, given_up: Callable[[], bool] | None = None) -> None:
+    def open(self, call: Call, given_up: Callable[[], bool] | None = None) -> None:
         """See that it is there, or wait for one of our own."""
 
     def follow(self, listener: Listener) -> None:
@@ -70,35 +72,34 @@ class Server(Protocol):
         none."""
 
     # -- reading -------------------------------------------------------------------------------------------------------
-    def get(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+    def get(self, session_id: str, call: Call, directory=None) -> RemoteSession:
         """Return the session. `NOT_FOUND` only if the server says so of this id."""
 
-    def survey(self, before: Any, deadline, cancel=None, directory=None) -> Any:
+    def survey(self, before: Any, call: Call, directory=None) -> Any:
         """Return what a list of all sessions says: `ids` and, compared with the survey `before` (None: the first),
         `changed`, `unreadable` are ids that cannot be used; `forget(ids)` makes the next one tell those anew."""
 
-    def history(self, known: dict, deadline, cancel=None) -> dict | None:
+    def history(self, known: dict, call: Call) -> dict | None:
         """Return `{session id: [change, …]}`: what came after the number that `known` has for each session (-1: all
         there is), in order, with numbers. None when that cannot be had."""
 
-    def status(self, deadline, cancel=None, directory=None) -> dict:
+    def status(self, call: Call, directory=None) -> dict:
         """Return `{id: …}` of the sessions that run a turn."""
 
     def messages(
-        self, session_id: str, deadline, cancel=None, directory=None, limit: int = 100, before: str | None = None
+        self, session_id: str, call: Call, directory=None, limit: int = 100, before: str | None = None
     ) -> tuple[list, str | None]:
         """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
         `created`, `completed`, `ended`."""
 
-    def check_provider(self, provider_id: str, model_id: str, deadline, cancel=None) -> None:
+    def check_provider(self, provider_id: str, model_id: str, call: Call) -> None:
         """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
 
     # -- changing ------------------------------------------------------------------------------------------------------
     def create(
         self,
         token: str,
-        deadline,
-        cancel=None,
+        call: Call,
         directory=None,
         title: str | None = None,
         parent_id: str | None = None,
@@ -106,36 +107,31 @@ class Server(Protocol):
     ) -> RemoteSession:
         """Create a session and return it; made once, also when the answer is lost: `token` finds it again."""
 
-    def find_created(
-        self, token: str, deadline, cancel=None, directory=None, title: str | None = None
-    ) -> RemoteSession | None:
+    def find_created(self, token: str, call: Call, directory=None, title: str | None = None) -> RemoteSession | None:
         """Return the session that was created with this token, or None. A fork has its source's token: it counts only
         if it has this `title`."""
 
-    def update(self, session_id: str, deadline, cancel=None, directory=None, **changes: Any) -> RemoteSession:
+    def update(self, session_id: str, call: Call, directory=None, **changes: Any) -> RemoteSession:
         """Change `title`, `metadata` (a dict; with it `token`) or `archived` (ms or None), and return the session as it
         then is."""
 
-    def fork(
-        self, session_id: str, deadline, cancel=None, directory=None, message_id: str | None = None
-    ) -> RemoteSession:
+    def fork(self, session_id: str, call: Call, directory=None, message_id: str | None = None) -> RemoteSession:
         """Copy the session up to a message, all of it when None, and return the copy."""
 
-    def share(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+    def share(self, session_id: str, call: Call, directory=None) -> RemoteSession:
         """Share the session and return it with its `share_url`; `UNSUPPORTED` when the server gives no link."""
 
-    def unshare(self, session_id: str, deadline, cancel=None, directory=None) -> RemoteSession:
+    def unshare(self, session_id: str, call: Call, directory=None) -> RemoteSession:
         """Withdraw the server's share, if there is one, and return the session."""
 
-    def delete(self, session_id: str, deadline, cancel=None, directory=None, elsewhere: Iterable[str] = ()) -> None:
+    def delete(self, session_id: str, call: Call, directory=None, elsewhere: Iterable[str] = ()) -> None:
         """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete
         them."""
 
     def abort(
         self,
         session_id: str,
-        deadline,
-        cancel=None,
+        call: Call,
         directory=None,
         turn_id: str | None = None,
         seen: Callable[[str], None] | None = None,

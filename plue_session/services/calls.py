@@ -18,11 +18,6 @@ class Call(call.Call):
         super().__init__(deadline, whole)
         self.name, self.session, self._calls = name, session, calls
 
-    @property
-    def cancel(self):
-        """The call itself, as what it may be cancelled by."""
-        return self
-
     def __enter__(self):
         return self
 
@@ -60,7 +55,7 @@ class Calls:
             self._closed = True
             running = list(self._running)
         for each in running:
-            each.cancel.set(_closed())
+            each.set(_closed())
 
     # -- aborts --------------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
@@ -96,7 +91,7 @@ class Calls:
     def _interrupt(self, session_id, blocked):
         for each in blocked:
             if each in self._running:
-                each.cancel.set(
+                each.set(
                     errors.Aborted(
                         "plue_session_abort() interrupted it; whether it took effect will be seen in the "
                         "session's state",

@@ -42,7 +42,7 @@ class RemoteSessions(Sessions):
         on = self._on
         since = on.mirror.now()
         with on.link.asking():
-            found = on.server.get(session_id, call.deadline, call.cancel)
+            found = on.server.get(session_id, call)
         return on.mirror.take(found, since)
 
     def get_info(self, session_id):
@@ -58,7 +58,7 @@ class RemoteSessions(Sessions):
         since = on.mirror.now()
         try:
             with on.link.asking():
-                found = on.server.get(session_id, call.deadline, call.cancel, directory=known.directory)
+                found = on.server.get(session_id, call, directory=known.directory)
         except errors.NotFound:
             on.sync.missing(session_id)
             raise errors.gone(session_id) from None
@@ -83,7 +83,7 @@ class RemoteSessions(Sessions):
         if on.link.connected or not on.answers_stale:
             try:
                 with on.link.asking():
-                    on.sync.list(call.deadline, call.cancel)
+                    on.sync.list(call)
                 is_fresh = True
             except (errors.Connection, errors.Timeout):
                 if not on.answers_stale:

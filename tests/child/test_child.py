@@ -40,7 +40,7 @@ class Lines:
 
 def test_the_guard_can_be_used_alone(guard, tmp_path):
     running = Guarded(command("echo out; echo err >&2; exit 7", tmp_path), guard)
-    until = soon()
+    until = time.monotonic() + 10
     while not running.gone and time.monotonic() < until:
         running.listen()
         threading.Event().wait(0.01)

@@ -17,6 +17,7 @@ from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.turns import Turns
+from plue_session.call import Call
 from tests.opencode.fake_llm import FakeModel
 from tests.support import alone
 
@@ -188,9 +189,9 @@ def turns(client, heard):
 
 def permissions(client, directory=None):
     """Return what tools wait for leave to do. The library never asks that, so there is no public call."""
-    return client._call("GET", "/permission", directory, soon(), None)
+    return client._call("GET", "/permission", directory, soon())
 
 
 def soon(seconds=10.0):
-    """Return a deadline."""
-    return time.monotonic() + seconds
+    """Return a call that ends in so many seconds."""
+    return Call(time.monotonic() + seconds)

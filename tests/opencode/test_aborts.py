@@ -30,7 +30,7 @@ def session(client, model):
 
 
 def await_that(condition):
-    until = soon()
+    until = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < until
         threading.Event().wait(0.05)
@@ -149,7 +149,7 @@ def faulty():
 
         def make(**ways):
             heard = EventSignal()
-            clients.append(Client(lambda until, cancel: stub.url, "/", heard=heard))
+            clients.append(Client(lambda call: stub.url, "/", heard=heard))
             return Faulty(stub, **ways), Turns(clients[-1], heard)
 
         make.stub = stub
@@ -193,7 +193,7 @@ def test_what_goes_on_unseen_is_not_aborted_twice(faulty):
 def test_a_server_that_cannot_be_reached_is_told_of_at_once():
     with Stub() as stub:
         url = stub.url
-    client = Client(lambda until, cancel: url, "/")
+    client = Client(lambda call: url, "/")
     began = time.monotonic()
     with pytest.raises(errors.Connection):
         Turns(client, EventSignal()).abort(SESSION, soon(30), directory="/")

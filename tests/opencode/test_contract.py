@@ -1,6 +1,7 @@
 """The Server port: the real one and the fake one that the services' tests use do the same."""
 
 import queue
+import time
 import uuid
 from types import SimpleNamespace
 
@@ -59,9 +60,9 @@ def create(server, **fields):
 def heard(told, session_id, kind, count=1):
     """Return the values of the next `count` changes of this kind of the session."""
     values = []
-    until = soon()
+    until = time.monotonic() + 10
     while len(values) < count:
-        change = told.get(timeout=until - soon(0))
+        change = told.get(timeout=until - time.monotonic())
         if (change.session_id, change.kind) == (session_id, kind):
             values.append(change.value)
     return values

@@ -4,6 +4,7 @@ import gzip
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -26,19 +27,19 @@ def stub():
 def test_readiness_is_asked_for_on_new_connections_the_second_after_a_quarter_of_a_second(stub):
     stub.well, healthy = False, reply(200, {"healthy": True, "version": "1.18.33"})
     stub.answers += [stub.stall(), stub.stall(), reply(500), healthy]
-    began = soon(0)
-    assert health.Waiting({}).wait(stub.url, soon()) == "1.18.33"
-    assert soon(0) - began < 3 and len(stub.connections) == 4
+    began = time.monotonic()
+    assert health.Waiting({}).wait(stub.url, soon().deadline) == "1.18.33"
+    assert time.monotonic() - began < 3 and len(stub.connections) == 4
     assert [target for _, target, _, _ in stub.requests] == ["/global/health"] * 4
 
 
 def test_a_server_that_never_gets_well_is_what_its_last_answer_was(stub):
     stub.well, stub.default = False, lambda method, target: PAGE
     with pytest.raises(errors.Server, match="text/html"):
-        health.Waiting({}).wait(stub.url, soon(1))
+        health.Waiting({}).wait(stub.url, soon(1).deadline)
     stub.default = lambda method, target: reply(401, b"", None)
     with pytest.raises(errors.AccessDenied):
-        health.Waiting({}).wait(stub.url, soon(60))
+        health.Waiting({}).wait(stub.url, soon(60).deadline)
 
 
 def test_closing_ends_the_wait_for_a_server_and_cuts_what_was_asked(stub):
@@ -47,7 +48,7 @@ def test_closing_ends_the_wait_for_a_server_and_cuts_what_was_asked(stub):
     closing = threading.Thread(target=lambda: (stub.asked.get(timeout=10), waiting.close()))
     closing.start()
     with pytest.raises(errors.Closed):
-        waiting.wait(stub.url, soon(60))
+        waiting.wait(stub.url, soon(60).deadline)
     closing.join()
     assert stub.ended.get(timeout=10) is not None  # the client has ended its connection
 
@@ -63,7 +64,7 @@ def test_a_slow_server_is_found_by_who_waits_for_it_no_later_than_it_answers(stu
         connection.sendall(reply(200, {"healthy": True, "version": "1.18.33"}))
 
     stub.default = lambda method, target: answer
-    assert health.Waiting({}).wait(stub.url, soon(2.5)) == "1.18.33"
+    assert health.Waiting({}).wait(stub.url, soon(2.5).deadline) == "1.18.33"
 
 
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"

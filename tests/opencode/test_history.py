@@ -84,7 +84,7 @@ def test_a_server_takes_as_many_names_as_are_asked_for(client):
 
 def ask(client, known):
     """Return what the server answers to the question that `History` asks, whole, which it does not give away."""
-    return client._exchange("POST", "/sync/history", None, {}, known, soon(30), None, True)
+    return client._exchange("POST", "/sync/history", None, {}, known, soon(30), True)
 
 
 # -- others ------------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def stub():
 
 @pytest.fixture
 def asking(stub, tmp_path):
-    client = Client(lambda until, cancel: stub.url, str(tmp_path))
+    client = Client(lambda call: stub.url, str(tmp_path))
     yield History(client)
     client.close()
 

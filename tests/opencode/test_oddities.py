@@ -26,7 +26,7 @@ def stub():
 
 @pytest.fixture
 def client(stub):
-    made = Client(lambda until, cancel: stub.url, "/", heard=EventSignal())
+    made = Client(lambda call: stub.url, "/", heard=EventSignal())
     yield made
     made.close()
 
@@ -62,7 +62,7 @@ def test_a_lost_create_stays_lost_whatever_its_search_meets(stub, client, answer
 
 
 def test_a_delete_while_the_server_is_being_restarted_says_so():
-    def locate(until, cancel=None):
+    def locate(call):
         raise errors.Connection("the server is being restarted", "Try again.")
 
     with pytest.raises(errors.Connection, match="restarted"):
@@ -243,7 +243,7 @@ def test_a_change_whose_answer_is_of_no_use_is_searched_for(stub, client, answer
 )
 def test_a_directory_is_the_same_one_after_the_server_has_decoded_its_name_twice(stub, tmp_path, name, sent):
     (tmp_path / name).mkdir()
-    client = Client(lambda until, cancel: stub.url, str(tmp_path / name), heard=EventSignal())
+    client = Client(lambda call: stub.url, str(tmp_path / name), heard=EventSignal())
     stub.answers.append(reply(200, []))
     client.list(soon())
     client.close()
@@ -389,7 +389,7 @@ def test_metadata_that_is_too_deep_is_the_servers_fault_and_named(stub, client):
 def test_a_password_of_any_bytes_is_sent_as_it_is(stub):
     """As the environment may hold it: what is not UTF-8 stands there as lone surrogates."""
     client = Client(
-        lambda until, cancel: stub.url, "/", None, b"\xff\xfe".decode("utf-8", "surrogateescape"), heard=EventSignal()
+        lambda call: stub.url, "/", None, b"\xff\xfe".decode("utf-8", "surrogateescape"), heard=EventSignal()
     )
     stub.answers.append(reply(200, []))
     client.list(soon())

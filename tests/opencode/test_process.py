@@ -201,7 +201,7 @@ def test_a_wrapper_takes_what_it_started_with_it_also_from_other_groups(guard, t
     )
     owned = fake(script, guard, tmp_path)
     owned.start(soon())
-    until = soon()
+    until = time.monotonic() + 10
     while len((tmp_path / "pids").read_text().split()) < 3 and time.monotonic() < until:
         threading.Event().wait(0.02)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
@@ -241,7 +241,7 @@ def test_a_guard_that_is_killed_takes_the_server_with_it_and_another_one_is_star
     pid = owned.pid
     os.kill(_parent(Path(f"/proc/{pid}")), signal.SIGKILL)
     assert gone_within(5, pid)
-    until = soon()
+    until = time.monotonic() + 10
     while owned.starts < 2 and time.monotonic() < until:
         threading.Event().wait(0.02)
     assert owned.url(soon()) and owned.pid != pid
@@ -297,7 +297,7 @@ def test_after_each_kill_of_the_server_calls_work_again_and_nothing_acknowledged
 
     def eventually(call):
         """A call that meets the dying server says so, and may be made again; none hangs."""
-        until = soon(30)
+        until = time.monotonic() + 30
         while True:
             try:
                 return call()
@@ -320,11 +320,12 @@ HOST = """
 import json, os, sys, threading, time
 sys.path.insert(0, {root!r})
 from plue_session.adapters.opencode.process import OwnServer
+from plue_session.call import Call
 owned = OwnServer(json.loads({command!r}), {folder!r}, dict(os.environ), json.loads({overrides!r}), program={guard!r})
 if {listening}:
-    owned.start(time.monotonic() + 60)
+    owned.start(Call(time.monotonic() + 60))
 else:
-    threading.Thread(target=lambda: owned.start(time.monotonic() + 60), daemon=True).start()
+    threading.Thread(target=lambda: owned.start(Call(time.monotonic() + 60)), daemon=True).start()
 while not owned.pid:
     time.sleep(0.001)
 print(owned.pid, flush=True)
@@ -401,6 +402,7 @@ import ctypes, json, os, sys, threading, time
 sys.path.insert(0, {root!r})
 from plue_session.adapters.child import child
 from plue_session.adapters.opencode import process
+from plue_session.call import Call
 child.CHECK = 0.05
 enough, checks = threading.Event(), []
 def check(url):
@@ -409,7 +411,7 @@ def check(url):
         enough.set()
 command = ["sh", "-c", {script!r}, "sh"]
 owned = process.OwnServer(command, {folder!r}, dict(os.environ), {{}}, program={guard!r}, check=check)
-owned.start(time.monotonic() + 10)
+owned.start(Call(time.monotonic() + 10))
 pid = owned.pid
 checks.clear()
 ctypes.CDLL(None).threads_left(0)

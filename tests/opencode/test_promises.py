@@ -40,7 +40,7 @@ class Library:
 
     def do(self, work, session=None, seconds=15.0):
         name = "plue_session_abort" if session is None else "test"
-        with self.runtime.calls.begin(name, session, soon(seconds)) as call:
+        with self.runtime.calls.begin(name, session, soon(seconds).deadline) as call:
             return work(On(self.runtime, call))
 
 
@@ -52,7 +52,7 @@ def library(server, repository, tmp_path):
 
 
 def eventually(condition, seconds=10):
-    until = soon(seconds)
+    until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
         threading.Event().wait(0.02)

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import time
 import uuid
 
 import pytest
@@ -40,8 +41,8 @@ class Seen:
         self.told.put("up" if error is None else "down")
 
     def until(self, what, seconds=30):
-        until = soon(seconds)
-        while self.told.get(timeout=until - soon(0)) != what:
+        until = time.monotonic() + seconds
+        while self.told.get(timeout=until - time.monotonic()) != what:
             pass
 
 

@@ -44,7 +44,7 @@ class Follower:
     def __init__(self, url, directory="/d", headers=None, snapshot=None, apply=None, state=None, **more):
         self.seen = queue.Queue()
         self.stream = Stream(
-            lambda until, cancel: url() if callable(url) else url,
+            lambda call: url() if callable(url) else url,
             directory,
             headers or {},
             snapshot or self.snapshot,

@@ -69,7 +69,7 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing_and_the_error_says_why
         probe(url, {}, 5)
     told, heard = threading.Event(), []
     stream = Stream(
-        lambda until, cancel: url,
+        lambda call: url,
         "/x",
         {},
         lambda: None,

@@ -10,7 +10,6 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.stream import Stream
-from plue_session.cancel import Cancel
 from tests.opencode.fixtures import soon
 
 #: How often the deciding scenario is run with events; without them a quarter of it. `make torture` asks for more.
@@ -48,7 +47,7 @@ def listening(request, server, client, heard):
         return
     connected = threading.Event()
     stream = Stream(
-        lambda until, cancel: server.url(until),
+        lambda call: server.url(call),
         client.directory,
         authorization(server),
         lambda: None,
@@ -79,7 +78,7 @@ def answers(client, session, message_id):
 
 def finished(client, session, turns, message_id):
     """Wait until the prompt is answered; returns the answer."""
-    until = soon(20)
+    until = time.monotonic() + 20
     while time.monotonic() < until:
         found = answers(client, session, message_id)
         if found and found[-1].ended and session.id not in client.status(soon()):
@@ -139,7 +138,7 @@ def test_two_aborts_at_once_both_end(client, turns, session, model):
 @pytest.mark.requirement("O-035")
 def test_an_abort_during_a_retry_ends_it(client, turns, session, listening):
     prompt(client, session, "refuse [status=500]")
-    until = soon(10)
+    until = time.monotonic() + 10
     while client.status(soon()).get(session.id, {}).get("type") != "retry":
         assert time.monotonic() < until
         threading.Event().wait(0.05)
@@ -214,11 +213,11 @@ def test_what_runs_in_another_directory_is_aborted_before_its_parent_is_deleted(
 def test_an_abort_that_waits_can_be_cancelled(client, turns, session, model, monkeypatch):
     prompt(client, session, "stubborn [wait]")
     model.started.get(timeout=10)
-    cancel = Cancel()
-    monkeypatch.setattr(client, "stop_turn", lambda *_: cancel.set(errors.Closed("closed")))
+    call = soon(30)
+    monkeypatch.setattr(client, "stop_turn", lambda *_: call.set(errors.Closed("closed")))
     began = time.monotonic()
     with pytest.raises(errors.Closed):
-        turns.abort(session.id, soon(30), cancel)
+        turns.abort(session.id, call)
     assert time.monotonic() - began < 2
     monkeypatch.undo()
     assert turns.abort(session.id, soon()) is True

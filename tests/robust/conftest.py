@@ -44,7 +44,7 @@ class Other:
 
     @classmethod
     def of(cls, daemon, directory):
-        return cls(Client(lambda until, cancel: daemon.url, directory, daemon.username, daemon.password))
+        return cls(Client(lambda call: daemon.url, directory, daemon.username, daemon.password))
 
     def close(self):
         self._client.close()

@@ -14,7 +14,6 @@ import time
 
 from plue_session import errors, threads
 from plue_session.adapters.child.guard import PROGRAM, Guarded
-from plue_session.call import Call
 
 #: Seconds between two questions whether somebody still waits for the command to be ready.
 GLANCE = 0.1
@@ -73,9 +72,8 @@ class Child:
             self.end()
             raise
 
-    def start(self, deadline, given_up=None):
-        """Start the command, if that has not begun, and return what it is ready with; `deadline` is in seconds of the
-        monotonic clock.
+    def start(self, call, given_up=None):
+        """Start the command, if that has not begun, and return what it is ready with.
 
         Fails with `IO` (it cannot be run), `SERVER` (it ended before it was ready: the end of its stderr is in the
         message), `TIMEOUT`, or `CLOSED` once `given_up()`, which is asked every now and then; then nothing is left of
@@ -86,10 +84,10 @@ class Child:
             self.begin()
         while True:
             try:
-                return self.wait(min(deadline, time.monotonic() + GLANCE) if given_up else deadline)
+                return self.wait(call.within(GLANCE) if given_up else call)
             except (errors.Timeout, errors.Connection):
                 given = given_up is not None and given_up()
-                if given or time.monotonic() >= deadline:
+                if given or time.monotonic() >= call.deadline:
                     self.stop()
                     raise (
                         errors.Closed(f"the library was shut down before {name} {does}ed", "Call plue_init again.")
@@ -103,7 +101,7 @@ class Child:
                 self._thread.join(10)
                 raise
 
-    def wait(self, deadline, cancel=None):
+    def wait(self, call):
         """Return what the running command is ready with, waiting for a new start: `CONNECTION` at the end, `TIMEOUT`
         before it was ever ready."""
         name = self._command.name
@@ -115,7 +113,7 @@ class Child:
                 raise errors.Closed(f"{name} was stopped meanwhile", "Call plue_init again.")
             return self._value
 
-        value = (cancel or Call()).wait(self._state, ready, deadline)
+        value = call.wait(self._state, ready)
         if value is None and not self.starts:
             raise errors.Timeout(f"{name} does not {self._command.does} in time", "Try again.")
         if value is None:

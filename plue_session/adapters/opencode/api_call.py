@@ -6,7 +6,6 @@ import time
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.call import Call
 from plue_session.rules import directories
 from plue_session.rules.jsontext import dumps
 
@@ -17,7 +16,7 @@ EXPLANATION = 0.1
 class ApiCall:
     """One server and one directory. Thread-safe.
 
-    `locate(deadline, cancel)` returns the server's URL, waiting for one that is being restarted. `directory` is
+    `locate(call)` returns the server's URL, waiting for one that is being restarted. `directory` is
     canonical; every request names it, or the session's own (O-011). `heard` is what the event stream says
     (`EventSignal`).
     """
@@ -36,8 +35,8 @@ class ApiCall:
         if transport:
             transport.close()
 
-    def _exchange(self, method, path, directory, query, body, deadline, cancel, resend, *most):
-        url = self._locate(deadline, cancel)
+    def _exchange(self, method, path, directory, query, body, call, resend, *most):
+        url = self._locate(call)
         with self._lock:
             if self._closed:
                 raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
@@ -55,7 +54,7 @@ class ApiCall:
             path,
             {"directory": directories.for_query(directory or self.directory), **query},
             data,
-            Call(deadline, cancel),
+            call,
             resend,
             *most,
         )
@@ -74,14 +73,12 @@ class ApiCall:
             return 0
         return ms if abs(ms) > 1000 else 0
 
-    def _call(
-        self, method, path, directory, deadline, cancel, query=None, body=None, session=None, resend=True, empty=False
-    ):
+    def _call(self, method, path, directory, call, query=None, body=None, session=None, resend=True, empty=False):
         """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty`
         (O-012)."""
         began = time.monotonic()
         try:
-            reply = self._exchange(method, path, directory, query or {}, body, deadline, cancel, resend)
+            reply = self._exchange(method, path, directory, query or {}, body, call, resend)
             return (
                 None
                 if empty and 200 <= reply.status < 300 and not reply.body
@@ -127,9 +124,8 @@ class ApiCall:
                 error.cause = f"{error.cause} ({text[: shapes.EXCERPT]})"
 
     @staticmethod
-    def _pause(seconds, deadline, cancel):
-        call = cancel or Call()
-        call.wait(threading.Condition(), lambda: None, min(deadline, time.monotonic() + seconds))
+    def _pause(seconds, call):
+        call.within(seconds).wait(threading.Condition(), lambda: None)
 
 
 def headers(username, password):

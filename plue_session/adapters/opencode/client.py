@@ -1,7 +1,7 @@
 """The calls to OpenCode, in our words: sessions in, `RemoteSession`s out, every failure one of ours.
 
-Each call takes `deadline` (seconds of the monotonic clock) and `cancel` (a `Cancel` or None), and ends by then:
-`TIMEOUT`, `CONNECTION` or the error of `cancel`. Whatever the server refuses keeps its status and text
+Each takes the `call.Call` that it is for, and ends with it: `TIMEOUT`, `CONNECTION` or the error that it is cancelled
+with. Whatever the server refuses keeps its status and text
 (`shapes.refusal`). Only the `/session` family is used: `/api/session` can neither rename nor delete (O-010).
 """
 
@@ -26,18 +26,18 @@ class Client(ApiCall):
     """What one server can be asked and told, of one directory. Thread-safe."""
 
     # -- reading -------------------------------------------------------------------------------------------------------
-    def get(self, session_id, deadline, cancel=None, directory=None):
+    def get(self, session_id, call, directory=None):
         """Return the session, wherever its directory is (O-023). `NOT_FOUND` only if the server says so of this id.
 
         OpenCode: GET /session/{id}; where that route is missing (an old server), the list (P-116).
         """
         path = _path(session_id)
-        reply = self._get(path, directory, deadline, cancel)
+        reply = self._get(path, directory, call)
         # A missing route is a web page, or an error that is not JSON; a missing session is a 404 in JSON.
         if reply.type != "application/json" and (
             reply.status in (200, 404, 405, 501) or reply.status == 500 and not reply.body
         ):
-            survey = self.survey(None, deadline, cancel, directory)
+            survey = self.survey(None, call, directory)
             for session in survey.changed:
                 if session.id == session_id:
                     return session
@@ -51,35 +51,35 @@ class Client(ApiCall):
             )
         return _the(session_id, self._read(f"GET {path}", reply, session_id))
 
-    def list(self, deadline, cancel=None, directory=None, roots=False):
+    def list(self, call, directory=None, roots=False):
         """Return every session of the directory that can be read, children and archived ones included, in no order that
         means anything.
 
         OpenCode: GET /session. It has no cursor, and neither its search nor `start` is of use (O-022, O-024).
         """
-        return self.survey(None, deadline, cancel, directory, roots).changed
+        return self.survey(None, call, directory, roots).changed
 
-    def survey(self, before, deadline, cancel=None, directory=None, roots=False):
+    def survey(self, before, call, directory=None, roots=False):
         """Return a `Survey` of every session of the directory, told apart from the one `before` (None: the first).
 
         As `list`, for those who list again and again: only what has changed is mapped, and an answer that is the same
         to the byte is not even parsed.
         """
-        reply = self._get("/session", directory, deadline, cancel, limit=EVERYTHING, roots="true" if roots else None)
+        reply = self._get("/session", directory, call, limit=EVERYTHING, roots="true" if roots else None)
         return Survey(self._accept("GET /session", reply, None), before)
 
-    def children(self, session_id, deadline, cancel=None, directory=None):
+    def children(self, session_id, call, directory=None):
         """Return a `Survey` of the direct children. OpenCode: GET /session/{id}/children."""
         path = _path(session_id, "/children")
-        reply = self._get(path, directory, deadline, cancel)
+        reply = self._get(path, directory, call)
         return Survey(self._accept(f"GET {path}", reply, session_id))
 
-    def status(self, deadline, cancel=None, directory=None):
+    def status(self, call, directory=None):
         """Return `{id: {"type": "busy"|"retry", …}}` of one directory's sessions; idle ones are absent (O-057).
 
         OpenCode: GET /session/status.
         """
-        data = self._call("GET", "/session/status", directory, deadline, cancel)
+        data = self._call("GET", "/session/status", directory, call)
         if type(data) is not dict:
             raise shapes.malformed("a status", "it is not an object")
         return {
@@ -88,28 +88,28 @@ class Client(ApiCall):
             if type(value) is dict and value.get("type") in ("busy", "retry") and shapes.nameable(name)
         }
 
-    def messages(self, session_id, deadline, cancel=None, directory=None, limit=100, before=None):
+    def messages(self, session_id, call, directory=None, limit=100, before=None):
         """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last
         page.
 
         Page: `[(RemoteMessage, parts), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
         """
         path = _path(session_id, "/message")
-        reply = self._get(path, directory, deadline, cancel, limit=max(limit, 1), before=before)
+        reply = self._get(path, directory, call, limit=max(limit, 1), before=before)
         page = shapes.messages(self._read(f"GET {path}", reply, session_id))
         return page, reply.headers.get("x-next-cursor") or None
 
-    def message(self, session_id, message_id, deadline, cancel=None, directory=None):
+    def message(self, session_id, message_id, call, directory=None):
         """Return one `RemoteMessage`. OpenCode: GET /session/{id}/message/{messageID}."""
         path = "/message/" + ids.message_id(message_id)
-        return shapes.message(shapes.inner(self._about("GET", session_id, path, directory, deadline, cancel), "info"))
+        return shapes.message(shapes.inner(self._about("GET", session_id, path, directory, call), "info"))
 
-    def check_provider(self, provider_id, model_id, deadline, cancel=None):
+    def check_provider(self, provider_id, model_id, call):
         """Fail with `PROVIDER_INIT` unless the server can run this model of this provider.
 
         OpenCode: GET /config/providers, the configured ones; `/provider` lists thousands and takes seconds (O-008).
         """
-        data = self._call("GET", "/config/providers", None, deadline, cancel)
+        data = self._call("GET", "/config/providers", None, call)
         providers = data.get("providers") if type(data) is dict else None
         if type(providers) is not list:
             raise shapes.malformed("a list of providers", "it is not an array")
@@ -128,7 +128,7 @@ class Client(ApiCall):
             )
 
     # -- changing ------------------------------------------------------------------------------------------------------
-    def create(self, token, deadline, cancel=None, directory=None, title=None, parent_id=None, metadata=None):
+    def create(self, token, call, directory=None, title=None, parent_id=None, metadata=None):
         """Create a session and return it. `token` is the caller's, unique: it lies in the session's metadata beside the
         caller's own, and if the reply is lost the session is found by it instead of being made twice (P-176).
 
@@ -143,7 +143,7 @@ class Client(ApiCall):
         if parent_id is not None:
             body["parentID"] = ids.session_id(parent_id, "the parent's id")
             try:
-                self.get(parent_id, deadline, cancel, directory)
+                self.get(parent_id, call, directory)
             except errors.NotFound as error:
                 raise errors.NotFound(
                     f"the parent session {parent_id} does not exist",
@@ -151,10 +151,10 @@ class Client(ApiCall):
                     details=error.details,
                 ) from None
         # So much of the time is kept for finding it if the answer does not come.
-        reserve = min(FINDING, (deadline - time.monotonic()) / 4)
+        reserve = min(FINDING, (call.deadline - time.monotonic()) / 4)
         try:
             return shapes.session(
-                self._call("POST", "/session", directory, deadline - reserve, cancel, body=body, resend=False)
+                self._call("POST", "/session", directory, call.until(call.deadline - reserve), body=body, resend=False)
             )
         except (errors.Connection, errors.Timeout) as error:
             if not (error.details or {}).get("sent"):
@@ -165,31 +165,31 @@ class Client(ApiCall):
         if (
             type(lost) is errors.Server or "status" in lost.details
         ):  # or something on the way answers for it: it may be away for long
-            deadline = min(deadline, time.monotonic() + FINDING)
-        while time.monotonic() < deadline:
+            call = call.within(FINDING)
+        while time.monotonic() < call.deadline:
             try:
-                found = self.find_created(token, deadline, cancel, directory, title)
+                found = self.find_created(token, call, directory, title)
             except (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded, errors.AccessDenied):
-                self._pause(LOOK_AGAIN, deadline, cancel)
+                self._pause(LOOK_AGAIN, call)
             else:
                 if found:
                     return found
                 break
         raise lost
 
-    def find_created(self, token, deadline, cancel=None, directory=None, title=None):
+    def find_created(self, token, call, directory=None, title=None):
         """Return the session that was created with `token`, or None. A fork has its source's, and is none; by its title
         it is known, unless that is the very `title` that was asked for."""
         return next(
             (
                 session
-                for session in self.list(deadline, cancel, directory)
+                for session in self.list(call, directory)
                 if session.token == token and (session.title == title or not session.is_fork)
             ),
             None,
         )
 
-    def update(self, session_id, deadline, cancel=None, directory=None, token=None, **changes):
+    def update(self, session_id, call, directory=None, token=None, **changes):
         """Change what is given, and only that (P-121); return the session as the server answers: proof of receipt, not
         of the final value (O-025). What can be changed: `title`; `archived`, a time in ms, or None to take it back;
         `metadata`, which replaces all of it, but for the session's `token`, which the caller passes along.
@@ -202,39 +202,37 @@ class Client(ApiCall):
         if "archived" in body:
             body["time"] = {"archived": body.pop("archived") or 0}
         if not body:
-            return self.get(session_id, deadline, cancel, directory)
+            return self.get(session_id, call, directory)
         try:
-            return _the(session_id, self._about("PATCH", session_id, "", directory, deadline, cancel, body=body))
+            return _the(session_id, self._about("PATCH", session_id, "", directory, call, body=body))
         except errors.Server as error:
             if not _is_garbled(error):
                 raise
             with contextlib.suppress(errors.PlueError):
-                found = self.get(session_id, deadline, cancel, directory)
+                found = self.get(session_id, call, directory)
                 if all((getattr(found, name) or None) == (value or None) for name, value in changes.items()):
                     return found
             raise
 
-    def fork(self, session_id, deadline, cancel=None, directory=None, message_id=None):
+    def fork(self, session_id, call, directory=None, message_id=None):
         """Copy the session up to `message_id` (all of it when None) and return the copy, which is a root (O-054).
 
         An unknown message is `NOT_FOUND`: the server would copy everything. OpenCode: POST /session/{id}/fork.
         """
         body = {}
         if message_id is not None:
-            self.message(session_id, message_id, deadline, cancel, directory)
+            self.message(session_id, message_id, call, directory)
             body["messageID"] = message_id
-        return shapes.session(
-            self._about("POST", session_id, "/fork", directory, deadline, cancel, body=body, resend=False)
-        )
+        return shapes.session(self._about("POST", session_id, "/fork", directory, call, body=body, resend=False))
 
-    def share(self, session_id, deadline, cancel=None, directory=None):
+    def share(self, session_id, call, directory=None):
         """Share the session on the server and return it, with its `share_url`.
 
         `UNSUPPORTED` when the server will not or cannot: a caller with links of its own makes one (O-055).
         OpenCode: POST /session/{id}/share.
         """
         try:
-            data = self._about("POST", session_id, "/share", directory, deadline, cancel)
+            data = self._about("POST", session_id, "/share", directory, call)
         except errors.Server as error:
             raise errors.Unsupported(
                 f"the server does not share sessions: {error.cause}",
@@ -251,11 +249,11 @@ class Client(ApiCall):
             )
         return session
 
-    def unshare(self, session_id, deadline, cancel=None, directory=None):
+    def unshare(self, session_id, call, directory=None):
         """Withdraw the server's share; none there is success. OpenCode: DELETE /session/{id}/share."""
-        return _the(session_id, self._about("DELETE", session_id, "/share", directory, deadline, cancel))
+        return _the(session_id, self._about("DELETE", session_id, "/share", directory, call))
 
-    def delete(self, session_id, deadline, cancel=None, directory=None):
+    def delete(self, session_id, call, directory=None):
         """Delete the session and its descendants. What runs in them must have been ended (`Turns.delete`).
 
         A 404 is `NOT_FOUND`, and success if the request was sent before (O-031). OpenCode: DELETE /session/{id}.
@@ -263,7 +261,7 @@ class Client(ApiCall):
         sent = False
         while True:
             try:
-                self._about("DELETE", session_id, "", directory, deadline, cancel, resend=False, empty=True)
+                self._about("DELETE", session_id, "", directory, call, resend=False, empty=True)
                 return
             except errors.NotFound:
                 if not sent:
@@ -274,21 +272,21 @@ class Client(ApiCall):
                     raise
                 sent = True
             except errors.Server as error:
-                if _is_garbled(error) and self._is_gone(session_id, deadline, cancel, directory):
+                if _is_garbled(error) and self._is_gone(session_id, call, directory):
                     return
                 raise
 
-    def _is_gone(self, session_id, deadline, cancel, directory):
+    def _is_gone(self, session_id, call, directory):
         """Return whether the server says that it does not have the session; no word of it says nothing."""
         try:
-            self.get(session_id, deadline, cancel, directory)
+            self.get(session_id, call, directory)
         except errors.NotFound:
             return True
         except errors.PlueError:
             return False
         return False
 
-    def prompt(self, session_id, message_id, parts, model, deadline, cancel=None, directory=None):
+    def prompt(self, session_id, message_id, parts, model, call, directory=None):
         """Have the server run a turn. `message_id` ("msg…") is chosen by the caller: sending again runs no second turn
         (O-038). `model` is `(provider id, model id)`, always named (O-040).
 
@@ -297,16 +295,16 @@ class Client(ApiCall):
         if not parts:  # the server would run the model on nothing (O-042)
             raise errors.InvalidParam("a prompt has no parts", "Pass at least one.", session=session_id)
         body = {"messageID": message_id, "parts": parts, "model": {"providerID": model[0], "modelID": model[1]}}
-        self._about("POST", session_id, "/prompt_async", directory, deadline, cancel, body=body, empty=True)
+        self._about("POST", session_id, "/prompt_async", directory, call, body=body, empty=True)
 
-    def stop_turn(self, session_id, deadline, cancel=None, directory=None):
+    def stop_turn(self, session_id, call, directory=None):
         """Tell the server to abort what the session runs. Its answer proves nothing (O-016, O-033): see `Turns.abort`.
 
         OpenCode: POST /session/{id}/abort.
         """
-        self._about("POST", session_id, "/abort", directory, deadline, cancel, resend=False, empty=True)
+        self._about("POST", session_id, "/abort", directory, call, resend=False, empty=True)
 
-    def refuse_permissions(self, session_id, is_over, deadline, cancel=None, directory=None):
+    def refuse_permissions(self, session_id, is_over, call, directory=None):
         """Refuse what a turn that was ended has asked for: it asks no more, but the server keeps its question (O-037).
         `is_over(message_id)` tells the messages of turns that have ended from those of one that runs by now. While that
         one asks, nothing is refused: the server takes a refusal for all that the session asks (measured), and a
@@ -314,7 +312,7 @@ class Client(ApiCall):
 
         OpenCode: GET /permission, POST /permission/{id}/reply.
         """
-        asked = self._call("GET", "/permission", directory, deadline, cancel)
+        asked = self._call("GET", "/permission", directory, call)
         asked = (
             [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
             if type(asked) is list
@@ -327,14 +325,14 @@ class Client(ApiCall):
                 path, refusal = f"/permission/{each['id']}/reply", {"reply": "reject"}
                 # NOT_FOUND: answered meanwhile, by the refusal of another one, or ended with its turn after all
                 with contextlib.suppress(errors.NotFound):
-                    self._call("POST", path, directory, deadline, cancel, body=refusal, resend=False, empty=True)
+                    self._call("POST", path, directory, call, body=refusal, resend=False, empty=True)
 
-    def _about(self, method, session_id, rest, directory, deadline, cancel, **more):
+    def _about(self, method, session_id, rest, directory, call, **more):
         """Make a call about one session."""
-        return self._call(method, _path(session_id, rest), directory, deadline, cancel, session=session_id, **more)
+        return self._call(method, _path(session_id, rest), directory, call, session=session_id, **more)
 
-    def _get(self, path, directory, deadline, cancel, **query):
-        return self._exchange("GET", path, directory, query, None, deadline, cancel, True)
+    def _get(self, path, directory, call, **query):
+        return self._exchange("GET", path, directory, query, None, call, True)
 
 
 def _asking(permission):

@@ -37,13 +37,13 @@ class EventSignal:
 
         Behind "Unexpected server error" it alone says what happened (O-014).
         """
-        deadline = time.monotonic() + seconds
+        call = Call(time.monotonic() + seconds)
         while True:
             count = self._count
             when, text = self._failures.get(session_id, (0, None))
             if text is not None and when >= since:
                 return text
-            if not self.connected or not self.wait(count, deadline):
+            if not self.connected or not self.wait(count, call):
                 return None
 
     @property
@@ -51,9 +51,9 @@ class EventSignal:
         """A number that grows with everything heard: for `wait`."""
         return self._count
 
-    def wait(self, count, deadline, cancel=None):
-        """Wait until more than `count` things were heard; False when `deadline` (monotonic) comes first."""
-        heard = (cancel or Call()).wait(self._changed, lambda: self._count != count or None, deadline)
+    def wait(self, count, call):
+        """Wait until more than `count` things were heard; False when the call's time is up first."""
+        heard = call.wait(self._changed, lambda: self._count != count or None)
         return heard is not None
 
     def _remember(self, memory, key, value):

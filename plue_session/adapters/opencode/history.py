@@ -24,18 +24,18 @@ class History:
         self._client = client
         self._crowded_until = 0.0
 
-    def is_there(self, deadline, cancel=None):
+    def is_there(self, call):
         """Return whether the server numbers what happens to a session.
 
         OpenCode: POST /sync/history. One that has it refuses a list with 400, in JSON and within 1 ms; others have no
         such route.
         """
-        reply = self._client._exchange("POST", "/sync/history", None, {}, [], deadline, cancel, True)
+        reply = self._client._exchange("POST", "/sync/history", None, {}, [], call, True)
         if reply.status not in (200, 400, *_MISSING):
             self._client._accept("POST /sync/history", reply, None)
         return reply.status in (200, 400) and reply.type == "application/json"
 
-    def read(self, known, deadline, cancel=None):
+    def read(self, known, call):
         """Return `{session id: [Change, …]}`: all that came after the number that `known` has for each session (-1:
         all there is), in order. None when that cannot be had, and the sessions are to be read instead.
 
@@ -46,7 +46,7 @@ class History:
         if len(known) > NAMES or time.monotonic() < self._crowded_until:
             return None
         query = {"directory": None, "archived": "true", "limit": NAMES + 1}
-        sessions = self._ask("GET", "/experimental/session", query, None, deadline, cancel)
+        sessions = self._ask("GET", "/experimental/session", query, None, call)
         if sessions is None:
             return None
         numbers = {each.get("id"): NOTHING for each in sessions if type(each) is dict} | known
@@ -54,7 +54,7 @@ class History:
             self._crowded_until = time.monotonic() + CROWDED
             return None
         body = {session_id: number for session_id, number in numbers.items() if number >= 0}
-        rows = self._ask("POST", "/sync/history", {}, body, deadline, cancel)
+        rows = self._ask("POST", "/sync/history", {}, body, call)
         if rows is None:
             return None
         found = {session_id: [] for session_id in known}
@@ -66,10 +66,10 @@ class History:
             changes.sort(key=lambda change: change.seq)
         return found
 
-    def _ask(self, method, path, query, body, deadline, cancel):
+    def _ask(self, method, path, query, body, call):
         """Return the list that is answered; None where there is none, or one that is too long."""
         try:
-            reply = self._client._exchange(method, path, None, query, body, deadline, cancel, True, MOST)
+            reply = self._client._exchange(method, path, None, query, body, call, True, MOST)
         except errors.LimitExceeded:  # cut, without being read to its end
             return None
         if reply.status in _MISSING:

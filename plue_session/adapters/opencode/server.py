@@ -9,6 +9,7 @@ from plue_session.adapters.opencode.history import NAMES, History
 from plue_session.adapters.opencode.process import OwnServer
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
+from plue_session.call import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Server:
 
     `backend` has the keys of the configuration: `url`, `directory`, `username`, `password`, or `spawn` with `command`,
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
-    each takes `deadline` and `cancel`, and fails with the library's errors:
+    each takes its `call.Call`, and fails with the library's errors:
 
     reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created`
     changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first)
@@ -60,7 +61,7 @@ class Server:
         else:
             directory, username, password, url = backend.directory, backend.username, backend.password, backend.url
 
-            def locate(deadline, cancel=None):
+            def locate(call):
                 return url
 
         self._headers, self._locate = headers(username, password), locate
@@ -104,17 +105,17 @@ class Server:
         if self._owned:
             self._owned.begin()
 
-    def open(self, deadline, given_up=None):
-        """Wait for the server that is spawned, or see that one is there; returns at `deadline` (monotonic seconds) at
-        the latest. One that is spawned is stopped again, and `CLOSED`, as soon as `given_up()`.
+    def open(self, call, given_up=None):
+        """Wait for the server that is spawned, or see that one is there. One that is spawned is stopped again, and
+        `CLOSED`, as soon as `given_up()`.
 
         Attached: `CONNECTION`, `TIMEOUT` and `SERVER` say that it is away, and it may be followed all the same;
         `ACCESS_DENIED` will not go away. Spawned: any failure is final, and nothing is left of it.
         """
         if self._owned:
-            self._owned.start(deadline, given_up)
+            self._owned.start(call, given_up)
         else:
-            self._waiting.wait(self._locate(deadline), deadline)
+            self._waiting.wait(self._locate(call), call.deadline)
 
     def follow(self, listener):
         """Begin to listen; returns at once (ports.Server)."""
@@ -130,7 +131,7 @@ class Server:
         """Return `{"url"?, "pid"?}`: where the server is, and the process of one of our own; nothing while that is
         started anew."""
         if not self._owned:
-            return {"url": self._locate(0)}
+            return {"url": self._locate(Call(0))}
         url, pid = self._owned.place
         return {"url": url, "pid": pid} if url and pid else {}
 

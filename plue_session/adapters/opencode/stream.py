@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from plue_session import errors, threads
 from plue_session.adapters.opencode import events, shapes
+from plue_session.call import Call
 from plue_session.rules import directories, sse
 
 #: Seconds without a byte after which the stream is dead: the server's heart beats every 10 (O-059).
@@ -45,9 +46,9 @@ class Stream:
     Called on the applying thread, one at a time: `snapshot()` reads the server's state by GET and raises when it
     cannot, which costs the connection; `apply(changes)` takes `events.Change`s as they came; `on_state(error)` hears
     None when the stream is connected and its snapshot applied, and the error when it is lost, once each.
-    `locate(deadline, cancel)` returns the server's URL.
+    `locate(call)` returns the server's URL.
 
-    With `sequences(deadline)`, which tells whether the server has them, changes carry their numbers where it does. Of
+    With `sequences(call)`, which tells whether the server has them, changes carry their numbers where it does. Of
     sessions in other directories those are told that `knows(session_id)`.
     """
 
@@ -137,7 +138,7 @@ class Stream:
         """Read one connection to its end. OpenCode: GET /global/event, GET /event."""
         from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
-        url = self._locate(time.monotonic() + CONNECT, None)
+        url = self._locate(Call(time.monotonic() + CONNECT))
         connection = HttpConnection(Endpoint(url, self._headers))
         with self._changed:
             if self._stopping:
@@ -231,7 +232,7 @@ class Stream:
         if self._everywhere:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, SUBSCRIBING)
-            numbered = self._sequences(time.monotonic() + CONNECT)
+            numbered = self._sequences(Call(time.monotonic() + CONNECT))
         self.numbered = numbered
 
     def _hand_on(self, changes):

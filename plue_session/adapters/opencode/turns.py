@@ -33,7 +33,7 @@ class Turns:
     def __init__(self, client, heard):
         self._client, self._heard = client, heard
 
-    def abort(self, session_id, deadline, cancel=None, directory=None, turn_id=None, seen=None):
+    def abort(self, session_id, call, directory=None, turn_id=None, seen=None):
         """End the turn that the session runs now, and return whether there was one. Returns only after its end. With a
         `turn_id`, which is the id of the user's message that began it, only if it is that one. `seen(message_id)` is
         called with the model's newest message as of then ("": there is none) if that is known: by now there may be one
@@ -51,9 +51,8 @@ class Turns:
             self._client,
             self._heard,
             session_id,
-            deadline,
-            cancel,
-            directory or self._directory(session_id, deadline, cancel),
+            call,
+            directory or self._directory(session_id, call),
             patient=turn_id is not None,
         )
         try:
@@ -82,7 +81,7 @@ class Turns:
                 # The model's message is about to begin.
                 state.until_true(
                     lambda: state.find() or not state.busy(state.soon()),
-                    min(state.deadline, time.monotonic() + BEGINNING),
+                    state.call.within(BEGINNING),
                 )
                 state.is_over = state.turn is None and not state.busy(state.soon())
         except UNREADABLE:
@@ -101,22 +100,20 @@ class Turns:
     def _end(self, state):
         """Send the abort and await the end of the turn."""
         while True:
-            now = time.monotonic()
             if (
                 state.prompt is not None or not state.begun
             ):  # a second one could meet a later turn where nobody knows which one runs
                 state.begun = True
                 try:
-                    self._client.stop_turn(
-                        state.session_id, now + (state.deadline - now) / 2, state.cancel, state.directory
-                    )
+                    half = state.call.within((state.call.deadline - time.monotonic()) / 2)
+                    self._client.stop_turn(state.session_id, half, state.directory)
                 except (errors.Connection, errors.Timeout) as error:
                     # Whether it arrived shows below; a server that died has ended the turn.
                     if state.prompt is None and not (error.details or {}).get("sent", True):
                         raise
-            if state.until_true(state.over, min(state.deadline, time.monotonic() + AGAIN)):
+            if state.until_true(state.over, state.call.within(AGAIN)):
                 return
-            is_late = time.monotonic() >= state.deadline
+            is_late = time.monotonic() >= state.call.deadline
             if state.failure is not None and (is_late or state.prompt is None and not state.answered):
                 raise state.failure
             if is_late:
@@ -129,36 +126,35 @@ class Turns:
     def _refuse_permissions(self, state):
         """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its
         questions."""
-        deadline = min(state.deadline, time.monotonic() + REFUSING)
+        call = state.call.within(REFUSING)
         try:
             self._client.refuse_permissions(
                 state.session_id,
-                lambda message_id: state.asks_no_more(message_id, deadline),
-                deadline,
-                state.cancel,
+                lambda message_id: state.asks_no_more(message_id, call),
+                call,
                 state.directory,
             )
         except (errors.NotFound, *UNREADABLE):
             return  # who answers such a question later changes nothing
 
-    def delete(self, session_id, deadline, cancel=None, directory=None, elsewhere=()):
+    def delete(self, session_id, call, directory=None, elsewhere=()):
         """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run
         on and fail in the database (O-030). `elsewhere`: in which other directories descendants are. `NOT_FOUND` means
         the session itself. OpenCode: DELETE /session/{id}."""
-        directory, busy = directory or self._directory(session_id, deadline, cancel), set()
+        directory, busy = directory or self._directory(session_id, call), set()
         for each in dict.fromkeys((directory, *elsewhere)):  # each directory knows what runs in it, and no more (O-057)
-            busy.update(self._client.status(deadline, cancel, each))
+            busy.update(self._client.status(call, each))
         if busy:
-            for each, where in self._family(session_id, deadline, cancel, directory).items():
+            for each, where in self._family(session_id, call, directory).items():
                 if each in busy:
                     try:
-                        self.abort(each, deadline, cancel, where)
+                        self.abort(each, call, where)
                     except errors.NotFound:  # another client was faster
                         if each == session_id:
                             raise
-        self._client.delete(session_id, deadline, cancel, directory)
+        self._client.delete(session_id, call, directory)
 
-    def _family(self, session_id, deadline, cancel, directory):
+    def _family(self, session_id, call, directory):
         """Return `{id: directory}` of the session and its descendants."""
         family, left = {}, [(session_id, directory)]
         while left:
@@ -167,7 +163,7 @@ class Turns:
                 continue
             family[each] = where
             try:
-                children = self._client.children(each, deadline, cancel, where)
+                children = self._client.children(each, call, where)
                 left += [(child.id, child.directory) for child in children.changed] + [
                     (child, where) for child in children.unreadable
                 ]
@@ -177,36 +173,29 @@ class Turns:
                 del family[each]
         return family
 
-    def _directory(self, session_id, deadline, cancel):
+    def _directory(self, session_id, call):
         """Ask where the session is: its state (busy or not) is known there only."""
-        return self._client.get(session_id, deadline, cancel).directory
+        return self._client.get(session_id, call).directory
 
 
 class _TurnState:
     """One abort's view of one session: `turn` is the model's open message, `prompt` the id of the user's that it
     answers, or None where the transcript cannot be read."""
 
-    def __init__(self, client, heard, session_id, deadline, cancel, directory, patient):
-        self.client, self.heard, self.session_id, self.deadline, self.cancel, self.directory = (
-            client,
-            heard,
-            session_id,
-            deadline,
-            cancel,
-            directory,
-        )
+    def __init__(self, client, heard, session_id, call, directory, patient):
+        self.client, self.heard, self.session_id, self.call, self.directory = client, heard, session_id, call, directory
         self.patient = patient
         self.turn = self.prompt = self.newest = self.failure = self.idle_since = None
         self.begun = self.is_over = self.answered = False
 
     def soon(self):
-        """Return until when a look may take before the abort is sent; who must know whose turn it is has all the
-        time."""
-        now = time.monotonic()
-        return self.deadline if self.patient else now + min(BEFORE, (self.deadline - now) / 4)
+        """Return the part of the call that a question may take before the abort is sent; who must know whose turn it is
+        has all the time."""
+        left = self.call.deadline - time.monotonic()
+        return self.call if self.patient else self.call.within(min(BEFORE, left / 4))
 
-    def busy(self, deadline=None):
-        is_busy = self.session_id in self.client.status(deadline or self.deadline, self.cancel, self.directory)
+    def busy(self, call=None):
+        is_busy = self.session_id in self.client.status(call or self.call, self.directory)
         if is_busy:
             self.idle_since = None
         return is_busy
@@ -219,14 +208,12 @@ class _TurnState:
         self.prompt = asked if self.turn is None else self.turn.parent_id
         return self.turn is not None
 
-    def _newest(self, deadline):
+    def _newest(self, call):
         """Return the newest assistant message, or None, and the id of the newest message of the user's."""
         asked = before = None
         limit = NEWEST
         while True:
-            page, before = self.client.messages(
-                self.session_id, deadline, self.cancel, self.directory, limit=limit, before=before
-            )
+            page, before = self.client.messages(self.session_id, call, self.directory, limit=limit, before=before)
             for message, _ in reversed(page):
                 if message.role == "assistant":
                     return message, asked or message.parent_id
@@ -236,10 +223,10 @@ class _TurnState:
                 return None, asked
             limit = FURTHER
 
-    def asks_no_more(self, message_id, deadline):
+    def asks_no_more(self, message_id, call):
         """Return whether the message is of the turn that was ended, or has ended itself."""
         try:
-            message = self.client.message(self.session_id, message_id, deadline, self.cancel, self.directory)
+            message = self.client.message(self.session_id, message_id, call, self.directory)
         except errors.NotFound:
             return True
         except errors.InvalidParam:
@@ -251,7 +238,7 @@ class _TurnState:
         try:
             is_over = self._over()
         except UNREADABLE as error:
-            if time.monotonic() < self.deadline:  # else it had no time to learn anything
+            if time.monotonic() < self.call.deadline:  # else it had no time to learn anything
                 self.failure = error
             return False
         self.answered, self.failure = True, None
@@ -263,7 +250,7 @@ class _TurnState:
         if not self.busy():
             return True
         # Busy with what? With a prompt that came later, and that we must neither wait for nor touch?
-        newest, asked = self._newest(self.deadline)
+        newest, asked = self._newest(self.call)
         if newest is None or newest.ended:
             return asked != self.prompt
         if newest.parent_id == self.prompt:
@@ -273,7 +260,7 @@ class _TurnState:
     def _ended(self):
         """Return whether the message has ended, or was removed; one that cannot be read has not."""
         try:
-            return self.client.message(self.session_id, self.turn.id, self.deadline, self.cancel, self.directory).ended
+            return self.client.message(self.session_id, self.turn.id, self.call, self.directory).ended
         except errors.NotFound:
             return True
         except (errors.Server, errors.LimitExceeded):
@@ -285,16 +272,15 @@ class _TurnState:
         self.idle_since = self.idle_since or time.monotonic()
         return time.monotonic() - self.idle_since > TRAILING
 
-    def until_true(self, condition, deadline):
-        """Look again and again, at once when something is heard; returns whether `condition` came true by
-        `deadline`."""
+    def until_true(self, condition, call):
+        """Look again and again, at once when something is heard; returns whether `condition` came true
+        within the call."""
         pause, longest = LOOKS
         while True:
             count = self.heard.count
             if condition():
                 return True
-            now = time.monotonic()
-            if now >= deadline:
+            if time.monotonic() >= call.deadline:
                 return False
-            self.heard.wait(count, min(deadline, now + pause), self.cancel)
+            self.heard.wait(count, call.within(pause))
             pause = min(pause * 2, longest)

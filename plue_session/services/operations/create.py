@@ -5,6 +5,7 @@ import os
 import time
 
 from plue_session import errors
+from plue_session.call import Call
 from plue_session.errors import AlreadyExists, LimitExceeded, NotFound
 from plue_session.model import Session
 from plue_session.rules.jsontext import loads, quote
@@ -69,7 +70,7 @@ class Create(Operation):
         """OpenCode: POST /session, and what the options ask for besides."""
         on, fields, server = self.on, self.fields, self.on.server
         if "provider_id" in fields:
-            server.check_provider(fields["provider_id"], fields["model_id"], call.deadline, call.cancel)
+            server.check_provider(fields["provider_id"], fields["model_id"], call)
         made = self._find(call)
         self._is_found = made is not None
         if made is None:
@@ -90,8 +91,7 @@ class Create(Operation):
         try:
             return self.on.server.create(
                 self.token,
-                call.deadline,
-                call.cancel,
+                call,
                 directory=fields.get("directory"),
                 title=fields.get("title"),
                 parent_id=fields.get("parent_id"),
@@ -113,7 +113,7 @@ class Create(Operation):
         on = self.on
         on.mirror.lose(answer.id)
         with contextlib.suppress(errors.PlueError):
-            on.follow_ups.take_back(answer.id, time.monotonic() + TAKE_BACK, directory=answer.directory)
+            on.follow_ups.take_back(answer.id, Call(time.monotonic() + TAKE_BACK), directory=answer.directory)
 
     def record(self, transaction, answer):
         on, fields, store = self.on, self.fields, transaction.store
@@ -191,7 +191,7 @@ class GetOrCreate(Create):
     def _find(self, call):
         on = self.on
         if on.mirror.was_tried(self.token) or not on.sync.has_listed:
-            return on.server.find_created(self.token, call.deadline, call.cancel)
+            return on.server.find_created(self.token, call)
         return None
 
     def _lose(self):
@@ -231,9 +231,7 @@ class Fork(Operation):
 
     def send(self, call):
         """OpenCode: POST /session/{id}/fork."""
-        return self.on.server.fork(
-            self.session, call.deadline, call.cancel, directory=self.source.directory, message_id=self.message_id
-        )
+        return self.on.server.fork(self.session, call, directory=self.source.directory, message_id=self.message_id)
 
     def record(self, transaction, answer):
         session = transaction.store.load(answer.id)

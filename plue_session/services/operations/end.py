@@ -28,9 +28,7 @@ class Delete(Operation):
         on = self.on
         elsewhere = {member.directory for each in self.family[1:] if (member := on.store.read(each))}
         elsewhere -= {self.directory, None}
-        on.server.delete(
-            self.session, call.deadline, call.cancel, directory=self.directory, elsewhere=sorted(elsewhere)
-        )
+        on.server.delete(self.session, call, directory=self.directory, elsewhere=sorted(elsewhere))
         return True
 
     def refused(self, error):
@@ -86,11 +84,9 @@ class Abort(Operation):
         """OpenCode: POST /session/{id}/abort."""
         on, newest = self.on, []
         try:
-            on.server.abort(self.session, call.deadline, call.cancel, directory=self.directory, seen=newest.append)
+            on.server.abort(self.session, call, directory=self.directory, seen=newest.append)
         finally:  # if the turn runs on, it is not taken for a new one
-            on.follow_ups.mark_abort(
-                self.session, call.deadline, call.cancel, directory=self.directory, mark=newest[0] if newest else None
-            )
+            on.follow_ups.mark_abort(self.session, call, directory=self.directory, mark=newest[0] if newest else None)
 
     def record(self, transaction, answer):
         """Record nothing more: `send` has noted the mark."""
@@ -109,7 +105,7 @@ class AbortTurn(Operation):
     def send(self, call):
         """OpenCode: POST /session/{id}/abort."""
         directory = self.on.read(self.session).directory
-        self.on.server.abort(self.session, call.deadline, call.cancel, directory=directory, turn_id=self.turn_id)
+        self.on.server.abort(self.session, call, directory=directory, turn_id=self.turn_id)
 
     def record(self, transaction, answer):
         """Record nothing: turns are not kept here."""

@@ -33,7 +33,7 @@ class Share(Operation):
 
     def send(self, call):
         """OpenCode: POST /session/{id}/share."""
-        return self.on.server.share(self.session, part_of(call), call.cancel, self.known.directory)
+        return self.on.server.share(self.session, part_of(call), self.known.directory)
 
     def refused(self, error):
         if not isinstance(error, (errors.Unsupported, errors.Connection, errors.Timeout)):
@@ -76,8 +76,7 @@ class Unshare(Operation):
         on = self.on
         if result and on.link.connected:
             try:
-                deadline = min(call.deadline, time.monotonic() + WITHDRAW)
-                on.follow_ups.withdraw_share(self.session, deadline, call.cancel)
+                on.follow_ups.withdraw_share(self.session, call.within(WITHDRAW))
                 return
             except errors.PlueError as error:
                 on.log.write("warning", error.message("plue_session_unshare"))
@@ -88,7 +87,7 @@ class Unshare(Operation):
 def ask_for_link(on, session, call):
     """Return a new session with the server's link, or None if it gives none, for whatever reason: then ours does."""
     try:
-        return on.server.share(session.id, part_of(call), call.cancel, directory=session.directory)
+        return on.server.share(session.id, part_of(call), directory=session.directory)
     except (errors.Aborted, errors.Closed):
         raise
     except errors.PlueError:
@@ -96,9 +95,8 @@ def ask_for_link(on, session, call):
 
 
 def part_of(call):
-    """Return until when the server may take to share."""
-    now = time.monotonic()
-    return now + SHARE * (call.deadline - now)
+    """Return the part of a call that the server may take to share."""
+    return call.within(SHARE * (call.deadline - time.monotonic()))
 
 
 def is_servers(session, share):

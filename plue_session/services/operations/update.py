@@ -32,7 +32,7 @@ class Update(Operation):
         self.was_automatic = on.server.is_automatic(session.title)
         if "base" in patch:
             with on.link.asking(session.id):
-                found = on.server.get(session.id, call.deadline, call.cancel, directory=session.directory)
+                found = on.server.get(session.id, call, directory=session.directory)
             self.known = session = on.mirror.take(found)
             if not patches.apply_patch(session.copy(), patch, 0):
                 self.patch = {}
@@ -46,9 +46,7 @@ class Update(Operation):
 
     def send(self, call):
         """OpenCode: PATCH /session/{id}."""
-        return self.on.server.update(
-            self.session, call.deadline, call.cancel, directory=self.known.directory, **self.sent
-        )
+        return self.on.server.update(self.session, call, directory=self.known.directory, **self.sent)
 
     def record(self, transaction, answer):
         session, patch = transaction.load(self.session), self.patch
@@ -103,7 +101,7 @@ class Initialize(Operation):
 
     def send(self, call):
         """OpenCode: GET /config/providers."""
-        self.on.server.check_provider(*self.pair, call.deadline, call.cancel)
+        self.on.server.check_provider(*self.pair, call)
 
     def _is_free(self, session):
         """Return whether the session is bound to no pair yet; False if to this one, `CONFLICT` if to another."""

@@ -2,11 +2,9 @@
 abort flags that a new turn has made void."""
 
 import contextlib
-import time
 
 from plue_session import errors
 from plue_session.rules import turns
-from plue_session.services.calls import Call
 from plue_session.services.sync.memory import remember
 
 TYPE_CHECKING = False
@@ -22,14 +20,14 @@ MARKING = 1.0
 
 
 class FollowUps:
-    """Works on one server and the store that mirrors it. The work of a job is `(session_id, deadline, cancel)`."""
+    """Works on one server and the store that mirrors it. The work of a job is `(session_id, call)`."""
 
     def __init__(self, server: "Server", writer, store: "Store", mirror, session_locks, link, calls):
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
         self._session_locks, self._link, self._calls = session_locks, link, calls
         self._put = {}  # session id: since when the title is defended that was put back
 
-    def settle_title(self, session_id, deadline, cancel):
+    def settle_title(self, session_id, call):
         """Put a title back that was set here and that the server has replaced by its automatic one; accept another
         client's (O-027).
 
@@ -39,33 +37,33 @@ class FollowUps:
         Later one is, unless one was before.
         """
         since = self._mirror.now()
-        remote = self._server.get(session_id, deadline, cancel)
+        remote = self._server.get(session_id, call)
         contest = self._writer.run(lambda transaction: transaction.store.operation("title", session_id))
         session = self._store.read(session_id)
         if contest is None or session is None or session.title_defended_at is None or remote.title == session.title:
             self._writer.run(lambda transaction: self._settled(transaction, session_id))
             self._mirror.take(remote, since)
             return
-        page, further = self._server.messages(session_id, deadline, cancel, session.directory, limit=NEWEST)
+        page, further = self._server.messages(session_id, call, session.directory, limit=NEWEST)
         ahead, defended = self._server.ahead(), session.title_defended_at  # messages have the server's times
         heard, messages = contest.created + ahead - self._link.lag(), [message for message, _ in page]
         young = turns.may_be_making_title(messages, heard)
         first = young or self._put.get(session_id) != defended
         if further is None and first and turns.may_have_made_title(messages, defended + ahead, heard):
-            self._put_back(session_id, defended, young, deadline, cancel)
+            self._put_back(session_id, defended, young, call)
         else:
             self._writer.run(lambda transaction: self._settled(transaction, session_id, defended))
             self._mirror.take(remote, since)
 
-    def _put_back(self, session_id, defended, young, deadline, cancel):
+    def _put_back(self, session_id, defended, young, call):
         """Set the title that was set here at `defended` once more, as a change of ours like any other: what comes late
         of the one that it replaces is not shown. `young`: it is defended against a further one, too."""
-        with self._session_locks.hold(session_id, Call("update_title", session_id, deadline, cancel)):
+        with self._session_locks.hold(session_id, call):
             session = self._store.read(session_id)
             if session is None or session.title_defended_at != defended:  # another one was set meanwhile
                 self._writer.run(lambda transaction: self._settled(transaction, session_id))
                 return
-            answer = self._server.update(session_id, deadline, cancel, session.directory, title=session.title)
+            answer = self._server.update(session_id, call, session.directory, title=session.title)
             if young:
                 remember(self._put, session_id, defended)
 
@@ -84,15 +82,15 @@ class FollowUps:
             session.title_defended_at = None
             transaction.store.save(session)
 
-    def withdraw_share(self, session_id, deadline, cancel):
+    def withdraw_share(self, session_id, call):
         """Tell the server that a share was withdrawn here (P-100)."""
-        with self._session_locks.hold(session_id, Call("unshare", session_id, deadline, cancel)):
+        with self._session_locks.hold(session_id, call):
             session = self._store.read(session_id)
             if session is not None and session.unshare_pending:
-                answer = self._server.unshare(session_id, deadline, cancel, session.directory)
+                answer = self._server.unshare(session_id, call, session.directory)
                 self._mirror.recorded(answer, self._mirror.take(answer))
 
-    def take_back(self, session_id, deadline, cancel=None, directory=None):
+    def take_back(self, session_id, call, directory=None):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.
 
         Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
@@ -100,7 +98,7 @@ class FollowUps:
         """
         if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id)):
             with contextlib.suppress(errors.NotFound):
-                self._server.delete(session_id, deadline, cancel, directory)
+                self._server.delete(session_id, call, directory)
             self._mirror.end(session_id)
 
     @staticmethod
@@ -112,14 +110,12 @@ class FollowUps:
         return True
 
     # -- aborts --------------------------------------------------------------------------------------------------------
-    def mark_abort(self, session_id, deadline, cancel, directory, mark=None):
+    def mark_abort(self, session_id, call, directory, mark=None):
         """Note where the transcript stands once the session is aborted: what comes later is a new turn (P-065). `mark`:
         the model's newest message is known. Where it is not, and cannot be read, the time of the abort must do."""
         if mark is None:
             try:
-                mark = turns.message_mark(
-                    self._newest(session_id, min(deadline, time.monotonic() + MARKING), cancel, directory)
-                )
+                mark = turns.message_mark(self._newest(session_id, call.within(MARKING), directory))
             except (errors.Server, errors.LimitExceeded, errors.Connection, errors.Timeout):
                 return
 
@@ -131,20 +127,20 @@ class FollowUps:
 
         self._writer.run(change)
 
-    def clear_aborted(self, session_id, deadline, cancel):
+    def clear_aborted(self, session_id, call):
         """Clear the abort flag if a turn has begun since (P-065)."""
         session = self._store.read(session_id)
         if session is None or not session.aborted:
             return
-        newest = self._newest(session_id, deadline, cancel, session.directory)
+        newest = self._newest(session_id, call, session.directory)
         self._writer.run(lambda transaction: self._clear(transaction, session_id, newest))
 
-    def _newest(self, session_id, deadline, cancel, directory):
+    def _newest(self, session_id, call, directory):
         """Return the newest message of the model's, or None. Many prompts may have come after it, and each may be
         long."""
         limit, before = NEWEST_FIRST, None
         while True:
-            page, before = self._server.messages(session_id, deadline, cancel, directory, limit=limit, before=before)
+            page, before = self._server.messages(session_id, call, directory, limit=limit, before=before)
             found = next((message for message, _ in reversed(page) if message.role == "assistant"), None)
             if found is not None or before is None:
                 return found

@@ -1,7 +1,5 @@
 """Asking for what was missed of the sessions' sequences: all that is needed together, in one question."""
 
-import time
-
 from plue_session import errors
 from plue_session.services.sync.inbox import Told
 from plue_session.services.sync.jobs import KINDS
@@ -18,18 +16,18 @@ class Histories:
         self._server, self._writer, self._store, self._mirror = server, writer, store, mirror
         self._inbox, self._numbers, self._jobs, self._log = inbox, numbers, jobs, log
 
-    def run(self, _, deadline, cancel):
+    def run(self, _, call):
         """Ask for what events have shown to be missing."""
         asked = self._inbox.asked
         known = {session_id: asked.pop(session_id) for session_id in list(asked)}
         if known:
-            self._ask(known, deadline, cancel, "history")
+            self._ask(known, call, "history")
 
-    def catch_up(self, deadline, cancel):
+    def catch_up(self, call):
         """Ask for what was missed of all sessions: the stream begins. Where they are too many, a list must do."""
-        self._ask_all([session_id for session_id, _ in self._store.ids()], deadline, cancel)
+        self._ask_all([session_id for session_id, _ in self._store.ids()], call)
 
-    def listed(self, remotes, deadline, cancel):
+    def listed(self, remotes, call):
         """Ask for what the records of these sessions lack, as a list shows them; return those that are to be recorded
         as they were listed. A history is newer than the list."""
         rest, behind = [], {}
@@ -39,10 +37,10 @@ class Histories:
                 rest.append(remote)
             elif self._mirror.would_change(session, remote):
                 behind[remote.id] = remote
-        found = self._ask_all(behind, deadline, cancel)
+        found = self._ask_all(behind, call)
         return rest + [remote for session_id, remote in behind.items() if not found.get(session_id)]
 
-    def _ask_all(self, session_ids, deadline, cancel):
+    def _ask_all(self, session_ids, call):
         if not 0 < len(session_ids) <= self._server.most_asked:
             return {}
 
@@ -56,13 +54,12 @@ class Histories:
             return known
 
         known = self._writer.run(begin)
-        return self._ask(known, deadline, cancel, "missing") if known else {}
+        return self._ask(known, call, "missing") if known else {}
 
-    def _ask(self, known, deadline, cancel, otherwise):
+    def _ask(self, known, call, otherwise):
         """Ask, and have what is answered applied; return it. `otherwise` is what is told when it cannot be had."""
-        deadline = min(deadline, time.monotonic() + KINDS["history"][0])
         try:
-            found = self._server.history(known, deadline, cancel)
+            found = self._server.history(known, call.within(KINDS["history"][0]))
         except (errors.Connection, errors.AccessDenied, errors.Aborted, errors.Closed):
             self._inbox.asked.update(known)
             self._jobs.add("history")

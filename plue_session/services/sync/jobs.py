@@ -4,7 +4,7 @@ import threading
 import time
 
 from plue_session import errors, threads
-from plue_session.cancel import Cancel
+from plue_session.call import Call
 from plue_session.model import Operation
 from plue_session.rules import ids
 
@@ -115,13 +115,13 @@ class Jobs:
 
 
 class Worker:
-    """The thread. `works[kind](session_id, deadline, cancel)` does what is due; it tells `publisher` of what changes,
+    """The thread. `works[kind](session_id, call)` does what is due; it tells `publisher` of what changes,
     and `link` how the server took it."""
 
     def __init__(self, jobs, works, link, publisher, log):
         self._jobs, self.works, self._link, self._publisher, self._log = jobs, works, link, publisher, log
         #: ends what is under way
-        self.cancel = Cancel()
+        self.call = Call()
         self._thread = None
 
     def start(self):
@@ -131,7 +131,7 @@ class Worker:
     def stop(self, error):
         """End what is under way with `error`, and the thread. Returns at once."""
         self._jobs.close()
-        self.cancel.set(error)
+        self.call.set(error)
 
     def join(self, seconds):
         """Wait for the thread's end, at most so long."""
@@ -146,7 +146,7 @@ class Worker:
     def do(self, job):
         """Do a job that was taken."""
         try:
-            self.works[job.kind](job.session_id, time.monotonic() + KINDS[job.kind][0], self.cancel)
+            self.works[job.kind](job.session_id, self.call.within(KINDS[job.kind][0]))
         except errors.NotFound:  # there is nothing left to be put right
             pass
         except errors.PlueError as error:

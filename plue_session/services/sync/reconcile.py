@@ -119,10 +119,10 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
-        deadline, cancel = time.monotonic() + KINDS["reconcile"][0], self.worker.cancel
+        call = self.worker.call.within(KINDS["reconcile"][0])
         if self._server.numbered:
-            self._histories.catch_up(deadline, cancel)
-        error = self.compare(None, deadline, cancel)
+            self._histories.catch_up(call)
+        error = self.compare(None, call)
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
@@ -131,7 +131,7 @@ class Sync:
         return self._store.info(session_id) is not None
 
     # -- comparing -------------------------------------------------------------------------------------------------
-    def compare(self, _, deadline, cancel):
+    def compare(self, _, call):
         """Compare the store with the server, end those who wait for it, and return the error, if there is one."""
         self._jobs.drop("reconcile")
         with self._lock:
@@ -139,7 +139,7 @@ class Sync:
         self._link.listing()
         error, further = None, False
         try:
-            further = self._compare(deadline, cancel)
+            further = self._compare(call)
         except Exception as failure:
             error = errors.known(failure)
         try:
@@ -158,14 +158,14 @@ class Sync:
             self._store.maintain()
         return error
 
-    def _compare(self, deadline, cancel):
+    def _compare(self, call):
         """Return whether some of those missing are yet to be asked for: by the next one."""
         directories = dict(self._store.ids())
         known = set(directories)
         try:
-            found = self._listing.refresh(deadline, cancel)
+            found = self._listing.refresh(call)
             for directory in sorted({*directories.values()} - {None, self._server.directory}):
-                found = found | self._listing.refresh(deadline, cancel, directory)
+                found = found | self._listing.refresh(call, directory)
         except Crowded:
             raise
         except (errors.Connection, errors.Timeout):
@@ -179,7 +179,7 @@ class Sync:
         there, gone, error = False, [], None
         for session_id in missing[place : place + MISSING]:
             try:
-                self._ask(session_id, time.monotonic() + ASK, cancel)
+                self._ask(session_id, self.worker.call.within(ASK))
                 there = True
             except errors.NotFound:
                 gone.append(session_id)
@@ -198,16 +198,16 @@ class Sync:
         self._trust.done({each for each, _ in self._store.ids() if each in found})
         return further
 
-    def _ask(self, session_id, deadline, cancel):
+    def _ask(self, session_id, call):
         """Ask for one session, and record what the server says."""
         since = self._mirror.now()
-        remote = self._server.get(session_id, deadline, cancel)
+        remote = self._server.get(session_id, call)
         if not self._session_locks.is_held(session_id, remote.token):
             self._mirror.take(remote, since)
 
-    def _reread(self, session_id, deadline, cancel):
+    def _reread(self, session_id, call):
         try:
-            self._ask(session_id, deadline, cancel)
+            self._ask(session_id, call)
         except errors.NotFound:
             self.missing(session_id)
 

@@ -24,7 +24,7 @@ class SessionListing:
         self._busy, self._queue = False, deque()
         self._directories = {}
 
-    def refresh(self, deadline, cancel, directory=None):
+    def refresh(self, call, directory=None):
         """List all sessions of one directory and record what has changed; return their ids.
 
         The library's own directory (None) is mirrored whole; of another one only the sessions that we know. What is
@@ -48,7 +48,7 @@ class SessionListing:
             return known
 
         try:
-            found = cancel.wait(self._changed, ready, deadline)
+            found = call.wait(self._changed, ready)
         finally:
             with self._changed:
                 self._queue.remove(ticket)
@@ -58,7 +58,7 @@ class SessionListing:
         if found is not known:
             return found
         try:
-            self._refresh(known, deadline, cancel, directory)
+            self._refresh(known, call, directory)
             known.done = known.begun
             return known.survey.ids
         finally:
@@ -66,19 +66,19 @@ class SessionListing:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _refresh(self, known, deadline, cancel, directory):
+    def _refresh(self, known, call, directory):
         mirror, since, asked = self._mirror, self._mirror.now(), time.monotonic()
         differing = mirror.take_differing()
         for each in self._directories.values():
             if each.survey is not None:
                 each.survey.forget(differing)
-        survey = self._server.survey(known.survey, deadline, cancel, directory)
+        survey = self._server.survey(known.survey, call, directory)
         changed, survey.changed = survey.changed, []  # of thousands: they are not kept until the next list
         if directory is not None:
             changed = [each for each in changed if self._store.read(each.id)]
         held = [each.id for each in changed if self._session_locks.is_held(each.id, each.token)]
         changed = [each for each in changed if each.id not in held]
-        failed, reason = mirror.take_all(self._histories.listed(changed, deadline, cancel), since, asked)
+        failed, reason = mirror.take_all(self._histories.listed(changed, call), since, asked)
         if held or failed:
             survey.forget(held + failed)
         known.survey = survey

@@ -25,7 +25,7 @@ class SessionLocks:
         with self._lock:
             taken = self._take(names)
         if taken is None:
-            taken = call.cancel.wait(self._changed, lambda: self._take(names), call.deadline)
+            taken = call.wait(self._changed, lambda: self._take(names))
         if taken is None:
             raise errors.Timeout(
                 "other calls were busy with the session all the time; nothing was changed",

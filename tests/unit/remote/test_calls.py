@@ -22,5 +22,5 @@ def test_an_abort_ends_every_other_call_on_its_session_but_other_aborts():
         calls.begin("plue_session_list", None, end),
     ]
     calls.begin_abort("ses_a")
-    until(lambda: all(isinstance(call.cancel.error, errors.Aborted) for call in blocked), 2)
-    assert all(call.cancel.error is None for call in left)
+    until(lambda: all(isinstance(call.error, errors.Aborted) for call in blocked), 2)
+    assert all(call.error is None for call in left)

@@ -119,7 +119,7 @@ def test_who_waits_for_a_session_goes_home_at_its_deadline_and_when_cancelled(wo
         assert isinstance(results[0](), errors.Timeout)
         call = world.calls.begin("test", session.id, time.monotonic() + 10)
         waiting = in_thread(lambda: world.session_locks.hold(session.id, call).__enter__())
-        call.cancel.set(errors.Aborted("x"))
+        call.set(errors.Aborted("x"))
         results.append(waiting())
 
     world.server.during["update"] = slow

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from plue_session import errors
+from plue_session.call import Call
 from plue_session.rules import reconcile as rule
 from plue_session.services.sync import reconcile
 from plue_session.services.sync.unnumbered import Unnumbered
@@ -24,7 +25,7 @@ def wrong(world, count=0):
     """Put another server, with sessions of its own, in the place of the right one."""
     other = FakeServer()
     for _ in range(count):
-        other.create(None, 1e12)
+        other.create(None, Call())
     for session in other.sessions.values():
         session.id, session.directory = session.id.replace("ses_", "ses_w"), world.server.directory
     world.server.sessions = {session.id: session for session in other.sessions.values()}

@@ -10,6 +10,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.call import Call
 from plue_session.services import calls
 from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
@@ -30,7 +31,7 @@ def test_delete_erases_the_family_in_one_go_and_tells_once_each(world, events):
 @pytest.mark.requirement("O-032")
 def test_what_waits_for_the_writer_while_a_session_ends_does_not_bring_it_back(world):
     session = world.create()
-    remote = world.server.get(session.id, time.monotonic() + 5)
+    remote = world.server.get(session.id, Call())
     ended, late = world.writer.run_all(  # in one commit
         [
             lambda transaction: world.mirror.erase(transaction, session.id),
@@ -121,7 +122,7 @@ def test_a_delete_that_the_server_refuses_leaves_all_as_it_was(world):
 def test_a_delete_after_another_clients_says_that_the_session_is_gone(world):
     session = world.create()
     world.hold_back()
-    world.server.delete(session.id, time.monotonic() + 5)
+    world.server.delete(session.id, Call())
     with pytest.raises(errors.NotFound):
         world.do(lambda on: on.sessions.delete(session.id), session.id)
     assert world.store.read(session.id) is None
@@ -151,11 +152,11 @@ def test_an_abort_ends_the_calls_that_are_blocked_on_the_session_and_no_others(w
     def blocked(session_id):
         call = world.calls.begin("plue_session_update_title", session_id, time.monotonic() + 10)
         woken = threading.Event()
-        call.cancel.watch(woken.set)
+        call.watch(woken.set)
         inside.wait()
         woken.wait(1)
         world.calls.end(call)
-        return call.cancel.error
+        return call.error
 
     ended, untouched = in_thread(lambda: blocked(session.id)), in_thread(lambda: blocked(other.id))
     inside.wait()
@@ -220,8 +221,8 @@ def test_prompts_behind_the_aborted_turn_do_not_hide_its_message(world, monkeypa
     world.server.message(session.id, "msg_1")
     said, whole = world.server.said[session.id]["msg_1"], world.server.messages
 
-    def paged(session_id, until, cancel=None, directory=None, limit=100, before=None):
-        whole(session_id, until, cancel, directory)
+    def paged(session_id, call, directory=None, limit=100, before=None):
+        whole(session_id, call, directory)
         prompts = [SimpleNamespace(id=f"msg_q{number}", role="user") for number in range(20)]
         end = 21 if before is None else int(before)
         start = max(end - limit, 0)

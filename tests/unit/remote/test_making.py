@@ -3,12 +3,12 @@ recorded."""
 
 import json
 import threading
-import time
 
 import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.call import Call
 from plue_session.services.operations.create import token_of
 from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
@@ -113,7 +113,7 @@ def test_one_session_per_key_also_for_threads_that_race(world):
 
 def take_key(world, token):
     """Have another process create a session and give it the key."""
-    give_key(world, world.server.create(token, time.monotonic() + 5))
+    give_key(world, world.server.create(token, Call()))
 
 
 def give_key(world, made):
@@ -147,7 +147,7 @@ def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_th
     token = token_of(world.store.store_id, "key")
     if found == "before it would be made":
         world.server.during["find_created"] = lambda: give_key(world, theirs)
-        theirs = world.server.create(token, time.monotonic() + 5)
+        theirs = world.server.create(token, Call())
     else:
         world.reconcile()
         world.server.during["create"] = lambda: give_key(world, next(iter(world.server.sessions.values())))
@@ -160,7 +160,7 @@ def test_a_session_with_the_key_that_another_process_has_made_and_recorded_is_th
 
 def test_what_was_found_and_not_made_is_not_taken_back_whatever_fails(world):
     """It is of a process that is about to record it."""
-    theirs = world.server.create(token_of(world.store.store_id, "key"), time.monotonic() + 5)
+    theirs = world.server.create(token_of(world.store.store_id, "key"), Call())
     world.store.save = world.store.insert = lambda session: (_ for _ in ()).throw(errors.StoreIo("the disk is full"))
     with pytest.raises(errors.StoreIo):
         world.do(lambda on: on.sessions.get_or_create("key"))
@@ -199,7 +199,7 @@ def test_what_another_process_has_given_the_key_meanwhile_is_not_taken_back(worl
 def test_the_key_of_a_create_that_died_before_it_was_recorded_is_given_to_its_session(world):
     # The process died after the server had answered.
     world.hold_back()
-    world.server.create(token_of(world.store.store_id, "key"), time.monotonic() + 5)
+    world.server.create(token_of(world.store.store_id, "key"), Call())
     world.reconcile()
     (orphan,) = world.server.sessions
     assert world.do(lambda on: on.sessions.get_or_create("key")).id == orphan
@@ -277,7 +277,7 @@ def test_the_next_call_with_the_key_finds_what_the_lost_one_made(world):
 def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a_key(tmp_path):
     first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
     token = token_of(first.store.store_id, "key")
-    orphan = first.server.create(token, time.monotonic() + 5)  # and the process dies
+    orphan = first.server.create(token, Call())  # and the process dies
     first.store.close()
     second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
     assert second.do(lambda on: on.sessions.get_or_create("key")).id == orphan.id and len(first.server.sessions) == 1
@@ -288,9 +288,9 @@ def test_a_process_that_starts_after_one_has_died_finds_what_that_one_made_for_a
 def test_a_fork_is_not_taken_for_what_a_create_with_the_sources_key_made(world):
     source = world.do(lambda on: on.sessions.get_or_create("main"))
     ours = world.do(lambda on: on.sessions.fork(source.id), source.id)
-    theirs = world.server.fork(source.id, time.monotonic() + 5)
+    theirs = world.server.fork(source.id, Call())
     world.do(lambda on: on.sessions.delete(source.id), source.id)
-    world.server.fork(theirs.id, time.monotonic() + 5)
+    world.server.fork(theirs.id, Call())
     world.jobs()
     found = world.do(lambda on: on.sessions.get_or_create("main"))
     assert (

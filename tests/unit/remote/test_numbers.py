@@ -8,6 +8,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.call import Call
 from plue_session.rules import sequences
 from plue_session.services.sync import mirror
 from tests.fake_server import FakeServer
@@ -191,7 +192,7 @@ def test_a_late_event_of_a_deleted_session_asks_for_nothing(world):
     rename(world, session, "B")
     late = world.held_back[:]
     world.deliver()
-    world.server.delete(session, time.monotonic() + 5)
+    world.server.delete(session, Call())
     asked(world)
     for change in late:
         world.sync.apply_all([change])

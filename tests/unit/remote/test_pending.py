@@ -6,6 +6,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.call import Call
 from tests.remote_world import AWAY, RemoteWorld, until
 
 
@@ -150,7 +151,7 @@ def test_the_next_process_finds_what_a_lost_create_with_a_key_makes_after_its_fi
     second = next_life()
     second.reconcile()
     (noted,) = second.store.operations()
-    made = second.server.create(noted.subject, float("inf"))  # only now, and no event tells of it
+    made = second.server.create(noted.subject, Call())  # only now, and no event tells of it
     assert second.do(lambda on: on.sessions.get_or_create("key")).id == made.id
     assert second.store.count_operations() == 0
 

@@ -1,10 +1,10 @@
 """Two processes on one store and one server."""
 
 import json
-import time
 
 import pytest
 
+from plue_session.call import Call
 from plue_session.model import EVENTS
 
 
@@ -54,7 +54,7 @@ def test_what_one_process_makes_the_other_leaves_to_it(two):
 
 def test_what_one_process_died_over_the_other_records(two):
     first, second, deliver = two
-    made = first.server.create(f"{first.store.store_id}-x", time.monotonic() + 5)
+    made = first.server.create(f"{first.store.store_id}-x", Call())
     deliver(1)
     assert second.store.read(made.id) is None and second.jobs() == ["reread"]
     assert second.info(made.id)["title"] == made.title

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plue_session import errors
-from plue_session.cancel import Cancel
+from plue_session.call import Call
 from plue_session.rules import reconcile as rule
 from plue_session.services.sync.reconcile import MISSING
 from tests.remote_world import AWAY, in_thread, titles, until
@@ -280,10 +280,10 @@ def test_who_waits_for_anothers_list_can_be_cancelled_and_has_a_deadline(world):
     first = in_thread(lambda: world.do(lambda on: on.sessions.list()))
     entered.wait(5)
     with pytest.raises(errors.Timeout, match="listed"):
-        world.sync.list(time.monotonic() + 0.05, Cancel())
-    cancel = Cancel()
-    waiting = in_thread(lambda: world.sync.list(time.monotonic() + 5, cancel))
-    cancel.set(errors.Aborted("aborted"))
+        world.sync.list(Call(time.monotonic() + 0.05))
+    call = Call(time.monotonic() + 5)
+    waiting = in_thread(lambda: world.sync.list(call))
+    call.set(errors.Aborted("aborted"))
     assert isinstance(waiting(1), errors.Aborted)
     go.set()
     assert isinstance(first(), bytes) and lists_made(world) == 1
@@ -324,10 +324,10 @@ def test_a_list_that_was_never_made_says_nothing_of_the_server(world):
 
 def test_of_those_who_wait_for_a_list_that_fails_the_next_one_makes_it(world):
     entered, go = hold_survey(world)
-    first = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
+    first = in_thread(lambda: world.sync.list(Call(time.monotonic() + 5)))
     entered.wait(5)
-    second = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
-    third = in_thread(lambda: world.sync.list(time.monotonic() + 5, Cancel()))
+    second = in_thread(lambda: world.sync.list(Call(time.monotonic() + 5)))
+    third = in_thread(lambda: world.sync.list(Call(time.monotonic() + 5)))
     threading.Event().wait(0.05)
     world.server.fail["survey"] = AWAY
     go.set()

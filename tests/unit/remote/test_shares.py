@@ -141,7 +141,7 @@ def test_a_create_that_ends_while_it_shares_has_made_nothing():
 
 def test_share_auto_leaves_a_call_time_for_a_share_of_ours():
     world, given = RemoteWorld({"share": {"auto": True}}), []
-    world.server.share = lambda session_id, until, *more, **way: given.append(until - time.monotonic())
+    world.server.share = lambda session_id, call, *more, **way: given.append(call.deadline - time.monotonic())
     world.do(lambda on: on.sessions.create())
     assert 2 < given[0] < 3
 
