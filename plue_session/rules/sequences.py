@@ -83,8 +83,7 @@ class Sequence:
         return not self._held and self._asked is None and now >= self._until
 
     def answered(self, mark, now):
-        """Note that an answer to a change of ours was recorded, and return the new mark. For one that was only read,
-        `ahead` alone is right: its event may be long past."""
+        """Note that the record shows an answer without a number, and return the new mark."""
         self._until = now + HOLD
         if self._asked is not None:
             self._asked = "another one", self._asked[1]

@@ -3,7 +3,9 @@
 Each host looks at the server once, when it starts: what it knows later it was told, or has asked for by number.
 """
 
+import json
 import os
+import random
 import signal
 import threading
 
@@ -13,7 +15,7 @@ from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.history import History
 from tests.opencode.fixtures import isolate, serve, soon
 from tests.remote.hosts import Host
-from tests.remote.proxy import Disturbance, Proxy, without_sequences
+from tests.remote.proxy import Disturbance, Gate, Proxy, without_sequences
 from tests.remote_world import until
 
 #: Seconds in which everything must have been told.
@@ -47,16 +49,16 @@ def client(places):
 
 @pytest.fixture
 def begin(places, plain, repository, tmp_path):
-    """`begin(place)` starts a host in step with one of the servers, reached through `host.proxy`. Another one on the
-    same proxy has the same store."""
+    """`begin(place)` starts a host in step with one of the servers, reached through `host.proxy`, or `direct`.
+    Another one on the same proxy has the same store."""
     hosts, proxies = [], []
 
-    def start(place=places[0], proxy=None, rules=()):
+    def start(place=places[0], proxy=None, rules=(), direct=False):
         if proxy is None:
             proxy = Proxy(lambda: place.owned.url(soon(30)))
             proxies.append(proxy)
             proxy.rules.extend(rules)
-        backend = {"kind": "opencode", "url": proxy.url, "directory": repository}
+        backend = {"kind": "opencode", "url": place.owned.url(soon()) if direct else proxy.url, "directory": repository}
         backend |= {"username": place.owned.username, "password": place.owned.password}
         folder = tmp_path / str(proxies.index(proxy))
         host = Host(plain, folder, dataDir=str(folder), backend=backend, cacheTtlMs=600_000, syncIntervalMs=600_000)
@@ -196,6 +198,62 @@ def test_creates_and_deletes_are_told_once_and_nobody_returns(host, client, seed
         assert len(ids) == len({*ids})
     assert {*kept} <= {data["id"] for kind, data in said if kind == "session.created"}
     assert all(host.list()[session_id]["title"].endswith("renamed") for session_id in kept)
+
+
+# -- several who change one session ------------------------------------------------------------------------------------
+@pytest.mark.requirement("O-078", "P-123")
+@pytest.mark.parametrize("seed", range(2))
+def test_two_threads_and_another_client_rename_one_session_and_no_older_change_is_told_after_a_newer(
+    begin, client, places, seed
+):
+    """It was, in some of hundreds. Not through the proxy, which delays events."""
+    host = begin(direct=True)
+    session, mark = host.create_with(title="S"), host.mark()
+    ways = [session.update_title] * 2 + [lambda title: client.update(session.id, soon(), title=title)]
+
+    def rename(number, change):
+        pause = random.Random(10 * seed + number)
+        for each in range(60):
+            change(f"{number} {each}")
+            threading.Event().wait(pause.random() * 0.02)
+
+    threads = [threading.Thread(target=rename, args=each) for each in enumerate(ways)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = title_list(places, session.id)[1:]
+    assert len(expected) == 180
+    until(lambda: told(host, mark, session.id)[-1] == expected[-1], QUIET)
+    assert is_part(told(host, mark, session.id), expected) and session.info()["title"] == expected[-1]
+
+
+@pytest.mark.requirement("O-078", "P-123")
+@pytest.mark.parametrize("who", ["another client", "the other process"])
+def test_an_answer_that_comes_late_replaces_nothing_newer_that_another_process_has_recorded(begin, client, places, who):
+    host = begin()
+    other = begin(proxy=host.proxy)
+    session, gate = host.create_with(title="S"), Gate("PATCH", "/session/ses_[^/]*", after=True)
+    theirs = other.open(session.id)
+    client.update(session.id, soon(), title="both heard of it")
+    for each in (host, other):
+        each.wait_for("session.updated", session.id, title="both heard of it")
+    marks = [host.mark(), other.mark()]
+    host.proxy.rules.append(gate)
+    call = session.start("update", json.dumps({"title": "ours", "tags": ["ours"]}))
+    assert gate.arrived.wait(QUIET)
+    host.proxy.rules.remove(gate)
+    if who == "another client":
+        client.update(session.id, soon(), title="theirs")
+    else:
+        theirs.update_title("theirs")
+    until(lambda: theirs.peek()["title"] == "theirs", QUIET)
+    gate.open()
+    assert call.result() == 0 and session.peek()["title"] == "theirs" and session.peek()["tags"] == ["ours"]
+    client.update(session.id, soon(), title="last")
+    for each, mark in zip((host, other), marks, strict=True):
+        until(lambda each=each, mark=mark: told(each, mark, session.id)[-1:] == ["last"], QUIET)
+        assert is_part(told(each, mark, session.id), ["ours", "theirs", "last"])
 
 
 # -- other servers -----------------------------------------------------------------------------------------------------

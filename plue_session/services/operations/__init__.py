@@ -1,11 +1,15 @@
 """Changes that may reach a server, as data: what `Executor` runs."""
 
+from __future__ import annotations
+
 import contextlib
 
 from plue_session import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from plue_session.services.backend import Backend
 
 
@@ -16,7 +20,11 @@ class Operation:
     out; each may run again, also in another process.
     """
 
-    def __init__(self, on: "Backend", session=None):
+    #: the record as `check` found it
+    known: Any = None
+    _overtaken = False
+
+    def __init__(self, on: Backend, session=None):
         self.on, self.session = on, session
 
     def check(self, call):
@@ -51,8 +59,21 @@ class Operation:
         """Note that the server's answer is in the store."""
         self.on.mirror.recorded(answer, result)
 
+    def is_overtaken(self, session, answer):
+        """Return whether another process on the store has recorded something else since `check`, which may be newer
+        than the answer: then neither is replaced by the other, and `done` asks for the session."""
+        self._overtaken = session.rev != self.known.rev and self.on.mirror.would_change(session, answer)
+        return self._overtaken
+
     def done(self, call, result):
         """Return the call's result, once all else has been done."""
+        if self._overtaken:
+            on = self.on
+            try:
+                since = on.mirror.now()
+                on.mirror.take(on.server.get(self.session, call, directory=self.known.directory), since)
+            except errors.PlueError:
+                on.jobs.add("reread", self.session)
         return result
 
 

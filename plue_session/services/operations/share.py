@@ -45,11 +45,11 @@ class Share(Operation):
         session = transaction.load(self.session)
         transaction.store.drop_share(session.id)  # one of ours that has expired
         transaction.store.drop_operation("unshare", session.id)
-        session.share_url, session.share_expires, session.unshare_pending = answer.share_url, None, False
-        self.on.mirror.answered(session)
-        transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url})
+        session.unshare_pending = False
+        if not self.is_overtaken(session, answer):
+            self.on.mirror.keep(transaction, session, answer)
         self.shared = session
-        return servers_link(session.share_url)
+        return servers_link(answer.share_url)
 
     def recorded(self, answer, result):
         super().recorded(answer, self.shared)

@@ -32,8 +32,8 @@ class Update(Operation):
         self.was_automatic = on.server.is_automatic(session.title)
         if "base" in patch:
             with on.link.asking(session.id):
-                found = on.server.get(session.id, call, directory=session.directory)
-            self.known = session = on.mirror.take(found)
+                since, found = on.mirror.now(), on.server.get(session.id, call, directory=session.directory)
+            self.known = session = on.mirror.take(found, since)
             if not patches.apply_patch(session.copy(), patch, 0):
                 self.patch = {}
         self.now = on.writer.clock()
@@ -50,7 +50,9 @@ class Update(Operation):
 
     def record(self, transaction, answer):
         session, patch = transaction.load(self.session), self.patch
-        if not patch:
+        if answer is not None and self.is_overtaken(session, answer):
+            answer, patch = None, {name: value for name, value in patch.items() if name not in SHARED_FIELDS}
+        if not patch.keys() - {"base"}:
             return session
         told, before = session.title, shown(session) if session.rev != self.known.rev else None
         # A title over one that is defended is defended since that one: a turn that began in between found no automatic
@@ -61,11 +63,11 @@ class Update(Operation):
         if "title" in patch:
             session.title_defended_at = None
         if answer is not None:
-            for kind, data in self.on.mirror.bring(transaction, session, answer):
+            for kind, data in self.on.mirror.bring(transaction, session, answer) or ():
                 if kind != "session.updated":  # ours tells of the rest
                     transaction.save(session, kind, data)
         patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, self.now)
-        if "archived" in self.sent:
+        if "archived" in patch:
             session.archived = self.sent["archived"]
         data = {"id": session.id}
         if "title" in patch:

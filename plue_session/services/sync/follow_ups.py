@@ -69,7 +69,7 @@ class FollowUps:
 
             def record(transaction):
                 self._settled(transaction, session_id, None if young else defended)
-                return self._mirror.merge(transaction, answer)
+                return self._mirror.merge(transaction, answer, session.rev)
 
             self._mirror.recorded(answer, self._writer.run(record))
 
@@ -88,7 +88,7 @@ class FollowUps:
             session = self._store.read(session_id)
             if session is not None and session.unshare_pending:
                 answer = self._server.unshare(session_id, call, session.directory)
-                self._mirror.recorded(answer, self._mirror.take(answer))
+                self._mirror.recorded(answer, self._mirror.take(answer, session.rev))
 
     def take_back(self, session_id, call, directory=None):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.

@@ -5,7 +5,7 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, merge, sequences
+from plue_session.rules import ids, merge
 from plue_session.rules.jsontext import dumps
 from plue_session.services import descendants
 from plue_session.services.sync.jobs import KINDS, postpone
@@ -119,32 +119,32 @@ class Mirror:
         self._unnumbered.merged(session)
         return session
 
-    def keep(self, transaction, session, remote, mark, heard=False):
+    def keep(self, transaction, session, remote, mark=AHEAD, heard=False):
         """Bring a record up to date and store it, with this mark; what changes nothing leaves it as it was."""
-        before = _unseen(session)
-        events = self.bring(transaction, session, remote, heard)
-        if not events and before == _unseen(session):
-            return
-        if mark is not AHEAD:
-            session.remote_seq = mark
-        for kind, data in events:
+        events = self.bring(transaction, session, remote, mark, heard)
+        for kind, data in events or ():
             transaction.save(session, kind, data, touch=False)
-        if not events:
+        if events == []:
             transaction.store.save(session)
 
-    def bring(self, transaction, session, remote, heard=False):
-        """Bring a record up to date, for its caller to save; return the events that would tell of it."""
+    def bring(self, transaction, session, remote, mark=AHEAD, heard=False):
+        """Bring a record up to date, for its caller to save; return the events that would tell of it, None if it was up
+        to date."""
         contested = self._is_contested(transaction, session, remote)
-        before, unshare = _unseen(session), session.unshare_pending
+        before, known, unshare = _unseen(session), self._numbers.mark(session), session.unshare_pending
         if unshare and remote.share_url is not None:
             self._jobs.add("unshare", remote.id)
         if session.aborted and remote.updated != session.remote_updated:
             self._jobs.add("turn", remote.id)
         events = merge.merge(session, remote, _share(transaction.store, session), contested, heard)
-        if events or before != _unseen(session):
-            self.answered(session)
         if unshare and not session.unshare_pending:
             transaction.store.drop_operation("unshare", session.id)
+        if not events and before == _unseen(session):
+            return None
+        if mark is AHEAD:
+            self._numbers.answered(session, known)
+        else:
+            session.remote_seq = mark
         return events
 
     def _is_contested(self, transaction, session, remote):
@@ -177,14 +177,9 @@ class Mirror:
         events = merge.merge(copy, remote, _share(self._store, session), heard=heard)
         return bool(events) or _unseen(copy) != _unseen(session)
 
-    def answered(self, session):
-        """Note, in a change, that the record shows what the server has answered: its event is yet to come."""
-        session.remote_seq = sequences.ahead(self._numbers.mark(session))
-
     def recorded(self, answer, session):
         """Note that a change of ours, which the server answered so, is in the store: its events tell nothing new
         (P-123)."""
-        self._numbers.answered(answer.id)
         self._unnumbered.recorded(answer, session)
         self.refreshed(answer.id)
 

@@ -13,7 +13,7 @@ class Numbers:
 
     def __init__(self, server):
         self._server = server
-        self._known = {}  # session id: (its `Sequence`, the record's mark, the mark now)
+        self._known = {}  # session id: (its `Sequence`, what the record showed then, the mark)
 
     @property
     def created(self):
@@ -21,10 +21,10 @@ class Numbers:
         return CREATED if self._server.numbered else None
 
     def mark(self, session, session_id=None):
-        """Return the mark of a session; it may have no record."""
-        recorded = ABSENT if session is None else session.remote_seq
+        """Return the mark of a session; it may have no record. Another process on the store may have changed it."""
         _, base, mark = self._known.get(session_id or session.id, (None, None, None))
-        return mark if base == recorded else recorded
+        shown = _shown(session)
+        return mark if base == shown else shown[0]
 
     def sequence(self, session_id):
         """Return what is held of a session."""
@@ -32,7 +32,7 @@ class Numbers:
 
     def keep(self, session, session_id, sequence, mark):
         """Note what is held of a session, and its mark."""
-        remember(self._known, session_id, (sequence, ABSENT if session is None else session.remote_seq, mark))
+        remember(self._known, session_id, (sequence, _shown(session), mark))
 
     def forget(self, session_id):
         """Forget a session that has ended."""
@@ -45,9 +45,13 @@ class Numbers:
         self.keep(session, session.id, sequence, mark)
         return number
 
-    def answered(self, session_id):
-        """Note that an answer to a change of ours was recorded."""
-        if self._server.numbered:
-            sequence, base, mark = self._known.get(session_id) or (Sequence(), None, None)
-            sequence.answered(mark, time.monotonic())
-            remember(self._known, session_id, (sequence, base, mark))
+    def answered(self, session, mark):
+        """Note that the record, whose mark was this one, shows what the server has answered."""
+        sequence = self.sequence(session.id)
+        session.remote_seq = mark = sequence.answered(mark, time.monotonic())
+        self.keep(session, session.id, sequence, mark)
+
+
+def _shown(session):
+    """Return the mark of a record, and what its next change by the server will change."""
+    return (ABSENT,) if session is None else (session.remote_seq, session.remote_updated, session.title)

@@ -259,3 +259,19 @@ def test_a_burst_shares_a_commit_and_reads_each_session_once(world, monkeypatch)
     assert counted.count("commit") <= 20 and counted.count("load") == 100
     titles = [(data["id"], data["title"]) for _, data in world.told.take()]
     assert titles == [(session, str(number)) for session in sessions for number in range(4)]
+
+
+def test_what_another_process_was_answered_is_newer_than_the_event_before_it(two):
+    first, second, deliver = two
+    first.server.numbered = True
+    session = first.create(title="A")
+    first.do(lambda on: on.sessions.update_title(session.id, "B"), session.id)
+    deliver(0)  # the other one has heard nothing, and records the same number
+    heard, first.server.tell = [], lambda change: heard.append(change)
+    rename(first, session, "theirs")
+    second.do(lambda on: on.sessions.update_title(session.id, "ours"), session.id)
+    told(first, session)
+    first.hear(heard[0])
+    assert first.info(session)["title"] == "ours" and told(first, session) == ["ours"]
+    first.hear(heard[1])
+    assert first.info(session)["title"] == "ours" and told(first, session) == []
