@@ -40,6 +40,9 @@ class _Databases:
         self._writer.execute("BEGIN")
         return False
 
+    def is_locked(self):
+        return False
+
     def commit(self, log_id):
         if self.failed:
             raise self.failed

@@ -11,6 +11,9 @@ class Transactions(Protocol):
     def begin(self) -> None:
         """Wait for the write lock (fair between processes) and begin a transaction."""
 
+    def is_locked(self) -> bool:
+        """Return whether `begin` would wait for another process. Never fails."""
+
     def commit(self) -> None:
         """Make everything since `begin` durable, then let other processes in. One that fails leaves the transaction
         rolled back."""

@@ -43,7 +43,7 @@ class RemoteSessions(Sessions):
         since = on.mirror.now()
         with on.link.asking():
             found = on.server.get(session_id, call)
-        return on.mirror.take(found, since)
+        return on.mirror.take(found, since, call)
 
     def get_info(self, session_id):
         """Ask the server for the session, record what it says, and return the info. Away: what was last known,
@@ -68,7 +68,7 @@ class RemoteSessions(Sessions):
             return self._stale(known)
         if on.session_locks.is_held(session_id):  # a change of ours is on its way: its answer is the newer one
             return on.read(session_id).info
-        return on.mirror.take(found, since).info
+        return on.mirror.take(found, since, call).info
 
     def _stale(self, known):
         self._on.link.answered_stale()

@@ -8,8 +8,10 @@ transaction, or bears doing so twice.
 
 import os
 from collections import deque
+from threading import TIMEOUT_MAX
+from time import monotonic
 
-from plue_session.errors import Unknown, gone
+from plue_session.errors import Busy, Unknown, gone
 from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.primitives import allocate_lock
 from plue_session.rules import info
@@ -56,15 +58,43 @@ class Queued:
 class Awaited(Queued):
     """A change whose thread waits for the end."""
 
-    __slots__ = ("ended",)
+    __slots__ = ("_begun", "_ended")
 
     def __init__(self, change):
         super().__init__(change)
-        self.ended = allocate_lock()
-        self.ended.acquire()
+        self._begun, self._ended = allocate_lock(), allocate_lock()
+        self._ended.acquire()
+
+    def start(self):
+        return self._begun.acquire(False)
+
+    def is_wanted(self):
+        return not self._begun.locked()
 
     def end(self):
-        self.ended.release()
+        self._ended.release()
+
+    def wait(self, call=None):
+        """Return at the end. One that has not begun when its call ends never will."""
+        if call is None:
+            self._ended.acquire()
+        elif not self._ended.acquire(False):
+            call.watch(self._leave)
+            if not self._ended.acquire(timeout=min(max(call.deadline - monotonic(), 0), TIMEOUT_MAX)):
+                if self.start():
+                    self.outcome = Busy(
+                        "another process kept the store locked all the time",
+                        "See which process writes to it, and try again. What the server did is recorded later.",
+                    )
+                else:
+                    self._ended.acquire()
+            call.unwatch(self._leave)
+            if self.outcome is NOT_WRITTEN:
+                self.outcome = call.error
+
+    def _leave(self):
+        if self.start():
+            self.end()
 
 
 class Writer:
@@ -99,40 +129,51 @@ class Writer:
         return self._published
 
     # -- joining -------------------------------------------------------------------------------------------------------
-    def run(self, change):
-        """Have one change written, and return its result once it is durable and told."""
-        (outcome,) = self.run_all([change])
+    def run(self, change, call=None):
+        """Have one change written, and return its result once it is durable and told. With a `call`, it waits no longer
+        than that for others to unlock the store."""
+        (outcome,) = self.run_all([change], call)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def run_all(self, changes):
+    def run_later(self, change):
+        """Have one change written, and do not wait where others have locked the store."""
+        self._queue.append(Queued(change))
+        self.lead(patient=False)
+
+    def run_all(self, changes, call=None):
         """Have changes written, in their order and in as few groups as possible; return a result or an exception for
-        each."""
+        each. `call`: see `run`."""
         queued = [Awaited(change) for change in changes]
         self._queue.extend(queued)
         if queued:
-            self.lead(until=queued[-1])
-            queued[-1].ended.acquire()  # in order: the others have ended before
+            self.lead(until=queued[-1], patient=call is None)
+            for each in queued:
+                each.wait(call)
         return [each.outcome for each in queued]
 
-    def lead(self, more=None, durable=None, until=None):
+    def lead(self, more=None, durable=None, until=None, patient=True):
         """Write what is queued, group by group. Does nothing while another thread leads: that one writes it, too.
 
         `more()`, when given, is called once the store is ours, so that what arrived while we waited joins the group.
         `durable()` is called after each commit, before anybody hears of it; it must only take a note. With `until`, a
-        `Queued` of the caller's, the rest is left to another thread once that is written.
+        `Queued` of the caller's, the rest is left to another thread once that is written; unless `patient`, all is
+        where other processes have locked the store.
         """
         while self._queue and self._lock.acquire(False):
             group = []
             try:
-                self._write(group, more, durable)
+                if patient or not self.store.is_locked():
+                    self._write(group, more, durable)
             finally:
                 self._lock.release()
                 for each in group:
                     each.end()
-            if until in group and self._queue and self._wake and self._wake():
-                return
+            if self._queue and (until in group or not group):
+                if self._wake and self._wake():
+                    return
+                patient = True
 
     def drop_unwanted(self):
         """Drop what is queued and no longer wanted: the store may be locked for long. Call `lead` afterwards."""

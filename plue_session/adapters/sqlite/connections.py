@@ -153,6 +153,10 @@ class Connections:
             self.leave()
             raise
 
+    def is_locked(self):
+        """Return whether `begin` would wait for another process."""
+        return self._locks.is_locked()
+
     def commit(self, log_id):
         """Commit, tell other processes of the newest log row, if there is one, and let them write. After a failure the
         caller must `leave`."""

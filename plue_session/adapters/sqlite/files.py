@@ -78,12 +78,22 @@ class Locks:
         """Return whether the descriptors are still those of our files."""
         return self._writing.is_ours() and self._hold.is_ours()
 
-    def lock_writing(self):
-        """Wait until no other process writes. The kernel queues the waiters: none starves. `OSError` if it refuses."""
+    def lock_writing(self, how=0):
+        """Wait until no other process writes (`how`: `LOCK_NB`, fail instead). The kernel queues the waiters: none
+        starves. `OSError` if it refuses."""
         if not self._writing.is_ours():
             raise OSError(errno.EBADF, failures.TAKEN)
-        fcntl.flock(self._writing.fd, fcntl.LOCK_EX)
+        fcntl.flock(self._writing.fd, fcntl.LOCK_EX | how)
         self._taken = True
+
+    def is_locked(self):
+        """Return whether another process writes now."""
+        try:
+            self.lock_writing(fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno == errno.EWOULDBLOCK  # `lock_writing` will meet any other
+        self.unlock_writing()
+        return False
 
     def lock_writing_soon(self, path):
         """Take the write lock, or fail with `BUSY` when somebody keeps it for longer than is sane: no start waits for

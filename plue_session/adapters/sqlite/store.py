@@ -46,6 +46,7 @@ class SqliteStore:
         self._scope = scope
         self._connections = connections = connect(data_dir)
         self.path, self.lock_fds, self.close = connections.path, connections.lock_fds, connections.close
+        self.is_locked = connections.is_locked
         self.written, self.wants_maintenance, self.maintain = (
             connections.written,
             connections.wal_is_long,

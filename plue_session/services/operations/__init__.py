@@ -71,7 +71,7 @@ class Operation:
             on = self.on
             try:
                 since = on.mirror.now()
-                on.mirror.take(on.server.get(self.session, call, directory=self.known.directory), since)
+                on.mirror.take(on.server.get(self.session, call, directory=self.known.directory), since, call)
             except errors.PlueError:
                 on.jobs.add("reread", self.session)
         return result
@@ -94,7 +94,7 @@ class Executor:
                 except errors.PlueError as error:
                     operation.refused(error)
             try:
-                result = self._writer.run(lambda transaction: operation.record(transaction, answer))
+                result = self._writer.run(lambda transaction: operation.record(transaction, answer), call)
             except BaseException:
                 if answer is not None:
                     operation.undo(answer)

@@ -63,7 +63,7 @@ class Create(Operation):
     def check(self, call):
         on, role = self.on, self.fields.get("role")
         if on.limit is not None or self.key is not None or role is not None:
-            on.writer.run(lambda transaction: check_room(transaction.store, on.limit, self.key, role))
+            on.writer.run(lambda transaction: check_room(transaction.store, on.limit, self.key, role), call)
         return True
 
     def send(self, call):
@@ -169,7 +169,7 @@ class GetOrCreate(Create):
             yield
 
     def check(self, call):
-        self._known = self.on.writer.run(self._load)
+        self._known = self.on.writer.run(self._load, call)
         try:
             return self._known is None and super().check(call)
         except AlreadyExists as error:  # another process was faster
@@ -190,7 +190,7 @@ class GetOrCreate(Create):
 
     def _find(self, call):
         on = self.on
-        if on.mirror.was_tried(self.token) or not on.sync.has_listed:
+        if on.mirror.was_tried(self.token, call) or not on.sync.has_listed:
             return on.server.find_created(self.token, call)
         return None
 
@@ -226,7 +226,7 @@ class Fork(Operation):
     def check(self, call):
         on = self.on
         if on.limit is not None:
-            on.writer.run(lambda transaction: check_room(transaction.store, on.limit))
+            on.writer.run(lambda transaction: check_room(transaction.store, on.limit), call)
         return True
 
     def send(self, call):

@@ -7,6 +7,9 @@ from plue_session.rules import turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
 
+#: Seconds that an abort waits for the store before it is sent.
+FLAGGING = 1.0
+
 
 class Delete(Operation):
     """Ends what runs in a session, then erases it and its descendants in one commit, children before parents, with one
@@ -76,8 +79,13 @@ class Abort(Operation):
             on.calls.end_abort(self.session)
 
     def check(self, call):
-        """Set the flag first. Nothing is asked before the abort is sent: should that fail, the turn would run on."""
-        self.on.writer.run(self.preview)
+        """Set the flag first, if others let us write. Nothing is asked before the abort is sent: should that fail, the
+        turn would run on."""
+        try:
+            self.on.writer.run(self.preview, call.within(FLAGGING))
+            self._is_flagged = True
+        except errors.Busy:
+            self._is_flagged = False
         return True
 
     def send(self, call):
@@ -90,6 +98,8 @@ class Abort(Operation):
 
     def record(self, transaction, answer):
         """Record nothing more: `send` has noted the mark."""
+        if not self._is_flagged:
+            self.preview(transaction)
 
 
 class AbortTurn(Operation):

@@ -33,7 +33,7 @@ class Update(Operation):
         if "base" in patch:
             with on.link.asking(session.id):
                 since, found = on.mirror.now(), on.server.get(session.id, call, directory=session.directory)
-            self.known = session = on.mirror.take(found, since)
+            self.known = session = on.mirror.take(found, since, call)
             if not patches.apply_patch(session.copy(), patch, 0):
                 self.patch = {}
         self.now = on.writer.clock()

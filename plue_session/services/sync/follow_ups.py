@@ -38,11 +38,11 @@ class FollowUps:
         """
         since = self._mirror.now()
         remote = self._server.get(session_id, call)
-        contest = self._writer.run(lambda transaction: transaction.store.operation("title", session_id))
+        contest = self._writer.run(lambda transaction: transaction.store.operation("title", session_id), call)
         session = self._store.read(session_id)
         if contest is None or session is None or session.title_defended_at is None or remote.title == session.title:
-            self._writer.run(lambda transaction: self._settled(transaction, session_id))
-            self._mirror.take(remote, since)
+            self._writer.run(lambda transaction: self._settled(transaction, session_id), call)
+            self._mirror.take(remote, since, call)
             return
         page, further = self._server.messages(session_id, call, session.directory, limit=NEWEST)
         ahead, defended = self._server.ahead(), session.title_defended_at  # messages have the server's times
@@ -52,8 +52,8 @@ class FollowUps:
         if further is None and first and turns.may_have_made_title(messages, defended + ahead, heard):
             self._put_back(session_id, defended, young, call)
         else:
-            self._writer.run(lambda transaction: self._settled(transaction, session_id, defended))
-            self._mirror.take(remote, since)
+            self._writer.run(lambda transaction: self._settled(transaction, session_id, defended), call)
+            self._mirror.take(remote, since, call)
 
     def _put_back(self, session_id, defended, young, call):
         """Set the title that was set here at `defended` once more, as a change of ours like any other: what comes late
@@ -61,7 +61,7 @@ class FollowUps:
         with self._session_locks.hold(session_id, call):
             session = self._store.read(session_id)
             if session is None or session.title_defended_at != defended:  # another one was set meanwhile
-                self._writer.run(lambda transaction: self._settled(transaction, session_id))
+                self._writer.run(lambda transaction: self._settled(transaction, session_id), call)
                 return
             answer = self._server.update(session_id, call, session.directory, title=session.title)
             if young:
@@ -71,7 +71,7 @@ class FollowUps:
                 self._settled(transaction, session_id, None if young else defended)
                 return self._mirror.merge(transaction, answer, session.rev)
 
-            self._mirror.recorded(answer, self._writer.run(record))
+            self._mirror.recorded(answer, self._writer.run(record, call))
 
     @staticmethod
     def _settled(transaction, session_id, defended=None):
@@ -88,7 +88,7 @@ class FollowUps:
             session = self._store.read(session_id)
             if session is not None and session.unshare_pending:
                 answer = self._server.unshare(session_id, call, session.directory)
-                self._mirror.recorded(answer, self._mirror.take(answer, session.rev))
+                self._mirror.recorded(answer, self._mirror.take(answer, session.rev, call))
 
     def take_back(self, session_id, call, directory=None):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.
@@ -96,7 +96,7 @@ class FollowUps:
         Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
         (P-176).
         """
-        if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id)):
+        if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id), call):
             with contextlib.suppress(errors.NotFound):
                 self._server.delete(session_id, call, directory)
             self._mirror.end(session_id)
@@ -125,7 +125,7 @@ class FollowUps:
                 session.abort_mark = mark
                 transaction.store.save(session)
 
-        self._writer.run(change)
+        self._writer.run(change, call)
 
     def clear_aborted(self, session_id, call):
         """Clear the abort flag if a turn has begun since (P-065)."""
@@ -133,7 +133,7 @@ class FollowUps:
         if session is None or not session.aborted:
             return
         newest = self._newest(session_id, call, session.directory)
-        self._writer.run(lambda transaction: self._clear(transaction, session_id, newest))
+        self._writer.run(lambda transaction: self._clear(transaction, session_id, newest), call)
 
     def _newest(self, session_id, call, directory):
         """Return the newest message of the model's, or None. Many prompts may have come after it, and each may be

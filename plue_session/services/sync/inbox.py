@@ -56,7 +56,7 @@ class Inbox:
     def _waits(self, change):
         return (change.kind != "message" or is_numbered(change)) and self._session_locks.defer(change, self._record)
 
-    def _record(self, changes):
+    def _record(self, changes, call=None):
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
         sessions, before = {}, {}
         try:
@@ -64,7 +64,7 @@ class Inbox:
                 if self._is_news(change):
                     sessions.setdefault(change.session_id, []).append(change)
             outcomes = self._mirror.run_all(
-                [partial(self._change, session_id, each, before) for session_id, each in sessions.items()]
+                [partial(self._change, session_id, each, before) for session_id, each in sessions.items()], call
             )
         except Exception as error:
             sessions = dict.fromkeys(change.session_id for change in changes)
@@ -76,6 +76,8 @@ class Inbox:
                 known = errors.known(outcome)
                 self._log.write("error" if isinstance(known, errors.Unknown) else "warning", known.message("sync"))
                 self._mirror.differs(session_id)
+                if isinstance(known, errors.Busy):  # the store was locked by another process
+                    self._jobs.add("reread", session_id)
 
     def _is_news(self, change):
         """Return whether the store may have to be changed."""
@@ -132,6 +134,8 @@ class Inbox:
         numbers, session = self._numbers, transaction.store.load(session_id)
         sequence = before.setdefault(session_id, numbers.sequence(session_id)).copy()
         mark, told, now = numbers.mark(session, session_id), False, time.monotonic()
+        if numbers.is_overtaken(session, session_id):  # perhaps by an answer, whose event is to come here, too
+            sequence.answered(mark, now)
 
         def shown(change):
             return session is not None and not self._mirror.would_change(session, change.value)

@@ -1,6 +1,5 @@
 """The store as a mirror of the server: everything that is learned of its sessions comes through here."""
 
-import contextlib
 import time
 
 from plue_session import errors
@@ -44,7 +43,7 @@ class Mirror:
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._differing = set()
 
-    def take(self, remote, since=NEVER):
+    def take(self, remote, since=NEVER, call=None):
         """Bring one session up to date and return its record, which is made if there is none.
 
         `since` is the `now()` of when the server was asked, if anything may have overtaken it. A session that ended
@@ -52,7 +51,7 @@ class Mirror:
         """
         session = self._store.read(remote.id)
         if session is None or self.would_change(session, remote):
-            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since))
+            session = self._writer.run(lambda transaction: self.merge(transaction, remote, since), call)
             if session is None:
                 raise errors.gone(remote.id)
         else:
@@ -77,11 +76,11 @@ class Mirror:
                 reason = reason or outcome
         return failed, reason
 
-    def run_all(self, changes):
+    def run_all(self, changes, call=None):
         """Run changes in groups, so that others' come in between; return a result or an exception for each."""
         outcomes = []
         for start in range(0, len(changes), CHUNK):
-            outcomes += self._writer.run_all(changes[start : start + CHUNK])
+            outcomes += self._writer.run_all(changes[start : start + CHUNK], call)
         return outcomes
 
     def merge(self, transaction, remote, since=NEVER, heard=False, unknown=None, mark=AHEAD):
@@ -168,7 +167,7 @@ class Mirror:
             session.token = None  # a fork has its source's, who may have ended
         if session.token is not None:
             transaction.store.drop_operation("tried", session.token)
-        session.remote_seq = self._numbers.created
+        self._numbers.created(session)
         return session
 
     def would_change(self, session, remote, heard=False):
@@ -237,12 +236,11 @@ class Mirror:
         self._note("tried", token)
 
     def _note(self, *operation):
-        with contextlib.suppress(errors.PlueError):
-            self._writer.run(lambda transaction: postpone(transaction, *operation))
+        self._writer.run_later(lambda transaction: postpone(transaction, *operation))
 
-    def was_tried(self, token):
+    def was_tried(self, token, call):
         """Return whether that was noted."""
-        return self._writer.run(lambda transaction: transaction.store.operation("tried", token)) is not None
+        return self._writer.run(lambda transaction: transaction.store.operation("tried", token), call) is not None
 
     def _is_lost(self, transaction, remote):
         store = transaction.store

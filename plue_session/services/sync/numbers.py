@@ -2,7 +2,7 @@
 
 import time
 
-from plue_session.rules.sequences import ABSENT, CREATED, Sequence
+from plue_session.rules.sequences import ABSENT, Sequence
 from plue_session.services.sync.memory import remember
 
 
@@ -15,11 +15,6 @@ class Numbers:
         self._server = server
         self._known = {}  # session id: (its `Sequence`, what the record showed then, the mark)
 
-    @property
-    def created(self):
-        """The mark of a record that an answer to its create has made."""
-        return CREATED if self._server.numbered else None
-
     def mark(self, session, session_id=None):
         """Return the mark of a session; it may have no record. Another process on the store may have changed it."""
         _, base, mark = self._known.get(session_id or session.id, (None, None, None))
@@ -29,6 +24,10 @@ class Numbers:
     def sequence(self, session_id):
         """Return what is held of a session."""
         return self._known[session_id][0] if session_id in self._known else Sequence()
+
+    def is_overtaken(self, session, session_id):
+        """Return whether another process has changed the record since this was noted."""
+        return session_id in self._known and self._known[session_id][1] != _shown(session)
 
     def keep(self, session, session_id, sequence, mark):
         """Note what is held of a session, and its mark."""
@@ -51,7 +50,14 @@ class Numbers:
         session.remote_seq = mark = sequence.answered(mark, time.monotonic())
         self.keep(session, session.id, sequence, mark)
 
+    def created(self, session):
+        """Note that an answer to its create has made a record."""
+        self.answered(session, ABSENT if self._server.numbered else None)
+
 
 def _shown(session):
-    """Return the mark of a record, and what its next change by the server will change."""
-    return (ABSENT,) if session is None else (session.remote_seq, session.remote_updated, session.title)
+    """Return the mark of a record, and what tells it from its other states."""
+    if session is None:
+        return (ABSENT,)
+    seen = session.remote_updated, session.title, session.archived, session.metadata, session.share_url
+    return session.remote_seq, hash(seen)

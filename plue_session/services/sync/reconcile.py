@@ -203,7 +203,7 @@ class Sync:
         since = self._mirror.now()
         remote = self._server.get(session_id, call)
         if not self._session_locks.is_held(session_id, remote.token):
-            self._mirror.take(remote, since)
+            self._mirror.take(remote, since, call)
 
     def _reread(self, session_id, call):
         try:

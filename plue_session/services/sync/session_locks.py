@@ -5,9 +5,14 @@ recorded, and told, before the change itself.
 """
 
 import threading
+import time
 
 from plue_session import errors
+from plue_session.call import Call
 from plue_session.primitives import allocate_lock
+
+#: Seconds that the end of a change waits for the store, to record what was heard meanwhile.
+SETTLING = 1.0
 
 
 class SessionLocks:
@@ -43,7 +48,7 @@ class SessionLocks:
         return _Held(self, names, token is None)
 
     def defer(self, change, apply):
-        """Keep a change for `apply(changes)` if its session is locked; return whether it is. `apply`
+        """Keep a change for `apply(changes, call)` if its session is locked; return whether it is. `apply`
         must not fail, and is the same for all."""
         with self._lock:
             name = self._name(change.session_id, getattr(change.value, "token", None))
@@ -88,7 +93,7 @@ class SessionLocks:
                     self._changed.notify_all()
                     return
             apply = deferred[0][1]
-            apply([change for change, _ in deferred])
+            apply([change for change, _ in deferred], Call(time.monotonic() + SETTLING))
 
 
 class _Held:

@@ -275,3 +275,26 @@ def test_what_another_process_was_answered_is_newer_than_the_event_before_it(two
     assert first.info(session)["title"] == "ours" and told(first, session) == ["ours"]
     first.hear(heard[1])
     assert first.info(session)["title"] == "ours" and told(first, session) == []
+
+
+def test_a_history_is_not_newer_than_what_another_process_was_answered_meanwhile(two):
+    first, second, _ = two
+    first.server.numbered = True
+    session, heard = first.create(title="A"), []
+    first.server.tell = lambda change: heard.append(change)
+
+    def ours(title):
+        rename(first, session, "theirs before " + title)
+        second.do(lambda on: on.sessions.update_title(session.id, title), session.id)
+
+    ours("B")
+    first.hear(heard[0])
+    history = first.server.history
+    first.server.history = lambda *asked: (history(*asked), ours("C"))[0]
+    told(first, session)
+    assert first.jobs() == ["history"] and first.info(session)["title"] == "C"
+    first.server.history = history
+    for change in heard[1:]:
+        first.hear(change)
+    first.jobs()
+    assert first.info(session)["title"] == "C" and told(first, session) == ["C"]
