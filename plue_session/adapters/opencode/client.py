@@ -16,7 +16,7 @@ from plue_session.rules import directories, ids
 
 #: More than any server has: a list without a limit ends after 100, with 0 it is empty (O-021).
 EVERYTHING = 1_000_000
-#: Seconds between two looks for a session whose creation was not answered.
+#: Seconds between two searches for a session whose creation was not answered.
 LOOK_AGAIN = 0.25
 #: Seconds kept for that, of those that a create may take.
 FINDING = 2.0

@@ -1,4 +1,4 @@
-"""A list of all sessions, told apart from the list before: of thousands, few change between two looks.
+"""A list of all sessions, told apart from the list before: of thousands, few change between two of them.
 
 It is read piece by piece: neither the whole text nor all that it says is ever in memory beside the answer itself.
 """

@@ -25,15 +25,6 @@ _WRITTEN = {"Flag": "1 if s.{} else None", "Bit": "1 if s.{} else 0", "Texts": '
 _READ = {"Flag": "{} == 1", "Bit": "{} == 1", "Texts": '[] if {0} == "[]" else loads({0})'}
 
 
-def row(session, old=None):
-    """Return the session as a tuple in the order of COLUMNS; `old` is its row before, whose folded texts may still
-    fit."""
-    title, description = session.title, session.description
-    if old is not None and old[_TITLE] == title and old[_DESCRIPTION] == description:
-        return _row(session, old[-2], old[-1])
-    return _row(session, title.casefold(), description.casefold() if description else "")
-
-
 def number_in(session_id):
     """Return the number that an id is made of, None if there is none."""
     number = session_id[len(_MADE) :]
@@ -67,8 +58,9 @@ def update(old, new):
 
 
 def _conversions():
-    """Make `_row(session, fold, search)` and `session(row)` of the table of fields: spelled out, for they run in each
-    change and each read."""
+    """Make `row(session, old=None)`, a session as a tuple in the order of COLUMNS (`old` is its row before, whose
+    folded texts may still fit), and `session(row)`, of the table of fields: spelled out, for they run in each change
+    and each read."""
     written, targets, read = [], [], []
     for field in Session.FIELDS:
         written.append(_WRITTEN.get(field.kind, "s.{}").format(field.name))
@@ -79,11 +71,14 @@ def _conversions():
             targets.append(f"s.{field.name}")
     made = {"Session": Session, "new": Session.__new__, "dumps": dumps, "loads": loads}
     exec(
-        f"def row(s, fold, search): return {', '.join(written)}, fold, search\n"
+        "def row(s, old=None):\n"
+        f" kept = old and old[{_TITLE}] == s.title and old[{_DESCRIPTION}] == s.description\n"
+        " folded = old[-2:] if kept else (s.title.casefold(), (s.description or '').casefold())\n"
+        f" return {', '.join(written)}, *folded\n"
         f"def session(row):\n s = new(Session); {', '.join(targets)}, _, _ = row; {'; '.join(read)}; return s",
         made,
     )
     return made["row"], made["session"]
 
 
-_row, session = _conversions()
+row, session = _conversions()
