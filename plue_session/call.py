@@ -27,6 +27,11 @@ class Call:
         return Call(min(self.deadline, deadline), self)
 
     @property
+    def left(self):
+        """How many seconds are left, at least 0, as a lock takes them."""
+        return min(max(self.deadline - time.monotonic(), 0), threading.TIMEOUT_MAX)
+
+    @property
     def error(self):
         """The error that the call fails with because it was cancelled, or None."""
         return self._errors[0] if self._errors else None
@@ -70,10 +75,9 @@ class Call:
             with changed:
                 while (found := ready()) is None:
                     self.check()
-                    left = self.deadline - time.monotonic()
-                    if left <= 0:
+                    if not self.left:
                         break
-                    changed.wait(left)
+                    changed.wait(self.left)
                 return found
         finally:
             self.unwatch(wake)

@@ -8,8 +8,6 @@ transaction, or bears doing so twice.
 
 import os
 from collections import deque
-from threading import TIMEOUT_MAX
-from time import monotonic
 
 from plue_session.errors import Busy, Unknown, gone
 from plue_session.model import EVENT_NUMBER, LogRow
@@ -80,7 +78,7 @@ class Awaited(Queued):
             self._ended.acquire()
         elif not self._ended.acquire(False):
             call.watch(self._leave)
-            if not self._ended.acquire(timeout=min(max(call.deadline - monotonic(), 0), TIMEOUT_MAX)):
+            if not self._ended.acquire(timeout=call.left):
                 if self.start():
                     self.outcome = Busy(
                         "another process kept the store locked all the time",

@@ -1,5 +1,6 @@
 """A call ends in time, and cancelling it ends what waits in it, once."""
 
+import threading
 import time
 
 import pytest
@@ -44,6 +45,23 @@ def test_a_part_of_a_call_ends_no_later_and_is_cancelled_with_it():
     assert woken == [1] and part.error is call.error
     with pytest.raises(Closed):
         part.within(1).check()
+
+
+def test_a_call_without_a_deadline_can_be_waited_in():
+    call, changed, asked, found, got = Call(), threading.Condition(), threading.Event(), [], []
+
+    def ready():
+        asked.set()
+        return found or None
+
+    thread = threading.Thread(target=lambda: got.append(call.wait(changed, ready)))
+    thread.start()
+    assert asked.wait(10)
+    with changed:
+        found.append(1)
+        changed.notify_all()
+    thread.join(10)
+    assert got == [[1]]
 
 
 def test_who_cancels_a_part_cancels_the_call():

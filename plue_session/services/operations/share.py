@@ -1,7 +1,5 @@
 """Sharing sessions by public links: the server's own if it gives one, else ours (P-099)."""
 
-import time
-
 from plue_session import errors
 from plue_session.rules.jsontext import dumps
 from plue_session.services.operations import Operation
@@ -96,7 +94,7 @@ def ask_for_link(on, session, call):
 
 def part_of(call):
     """Return the part of a call that the server may take to share."""
-    return call.within(SHARE * (call.deadline - time.monotonic()))
+    return call.within(SHARE * call.left)
 
 
 def is_servers(session, share):
