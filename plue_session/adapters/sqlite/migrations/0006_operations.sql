@@ -12,3 +12,5 @@ CREATE TABLE operation (
 ) STRICT;
 CREATE UNIQUE INDEX operation_name ON operation (scope, coalesce(session_id, subject), kind);
 CREATE INDEX operation_due ON operation (scope, due);
+INSERT INTO operation (scope, kind, session_id, arguments, created, due, tries)
+  SELECT scope, 'unshare', id, '{}', updated, updated, 0 FROM session WHERE unshare_pending = 1;
