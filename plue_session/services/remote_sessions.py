@@ -60,7 +60,7 @@ class RemoteSessions(Sessions):
             with on.link.asking():
                 found = on.server.get(session_id, call, directory=known.directory)
         except errors.NotFound:
-            on.sync.missing(session_id)
+            on.sync.missing(session_id, call)
             raise errors.gone(session_id) from None
         except (errors.Connection, errors.Timeout):
             if not on.answers_stale:

@@ -80,9 +80,10 @@ class Awaited(Queued):
             call.watch(self._leave)
             if not self._ended.acquire(timeout=call.left):
                 if self.start():
+                    self.change = None  # it stays queued until the store is unlocked
                     self.outcome = Busy(
-                        "another process kept the store locked all the time",
-                        "See which process writes to it, and try again. What the server did is recorded later.",
+                        "another process kept the store locked; what the server has done is recorded later",
+                        "See which process writes to it, and try again.",
                     )
                 else:
                     self._ended.acquire()
@@ -156,8 +157,8 @@ class Writer:
 
         `more()`, when given, is called once the store is ours, so that what arrived while we waited joins the group.
         `durable()` is called after each commit, before anybody hears of it; it must only take a note. With `until`, a
-        `Queued` of the caller's, the rest is left to another thread once that is written; unless `patient`, all is
-        where other processes have locked the store.
+        `Queued` of the caller's, the rest is left to another thread once that is written. Unless `patient`, all is left
+        to it, or (no `until`) to whoever comes next, where other processes have locked the store.
         """
         while self._queue and self._lock.acquire(False):
             group = []
@@ -168,10 +169,12 @@ class Writer:
                 self._lock.release()
                 for each in group:
                     each.end()
-            if self._queue and (until in group or not group):
-                if self._wake and self._wake():
+            if not (group or patient):
+                if self._wake and self._wake() or until is None:
                     return
                 patient = True
+            elif until in group and self._queue and self._wake and self._wake():
+                return
 
     def drop_unwanted(self):
         """Drop what is queued and no longer wanted: the store may be locked for long. Call `lead` afterwards."""

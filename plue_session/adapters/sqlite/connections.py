@@ -155,7 +155,7 @@ class Connections:
 
     def is_locked(self):
         """Return whether `begin` would wait for another process."""
-        return self._locks.is_locked()
+        return self._locks is not None and self._locks.is_locked()
 
     def commit(self, log_id):
         """Commit, tell other processes of the newest log row, if there is one, and let them write. After a failure the

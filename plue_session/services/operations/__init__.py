@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 
 from plue_session import errors
+from plue_session.services.sync.numbers import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from plue_session.services.backend import Backend
+
+#: How often a session is asked for at most that other processes change meanwhile, and seconds that this may take.
+TIMES, ASKING = 5, 2.0
 
 
 class Operation:
@@ -22,6 +26,8 @@ class Operation:
 
     #: the record as `check` found it
     known: Any = None
+    #: seconds that it waits for others to unlock the store; None: as long as the call may take
+    patience: float | None = None
     _overtaken = False
 
     def __init__(self, on: Backend, session=None):
@@ -60,21 +66,30 @@ class Operation:
         self.on.mirror.recorded(answer, result)
 
     def is_overtaken(self, session, answer):
-        """Return whether another process on the store has recorded something else since `check`, which may be newer
-        than the answer: then neither is replaced by the other, and `done` asks for the session."""
-        self._overtaken = session.rev != self.known.rev and self.on.mirror.would_change(session, answer)
+        """Return whether something else that the server keeps was recorded since `check`, as another process on the
+        store does, which may be newer than the answer: then neither is replaced by the other, and `done` asks for the
+        session."""
+        self._overtaken = shown(session) != shown(self.known) and self.on.mirror.would_change(session, answer)
         return self._overtaken
 
     def done(self, call, result):
         """Return the call's result, once all else has been done."""
         if self._overtaken:
-            on = self.on
-            try:
-                since = on.mirror.now()
-                on.mirror.take(on.server.get(self.session, call, directory=self.known.directory), since, call)
-            except errors.PlueError:
-                on.jobs.add("reread", self.session)
+            with contextlib.suppress(errors.PlueError):
+                self._ask_again(call)
         return result
+
+    def _ask_again(self, call):
+        """Ask for the session until nothing overtakes the answer; should that fail, a job does."""
+        on = self.on
+        on.jobs.add("reread", self.session, ASKING)
+        for _ in range(TIMES):
+            since = on.mirror.now()
+            found = on.server.get(self.session, call, directory=self.known.directory)
+            if not on.mirror.would_change(on.mirror.take(found, since, call), found):
+                on.jobs.drop("reread", self.session)
+                break
+        on.writer.run(lambda transaction: None, call)  # another process may have recorded it: have that told
 
 
 class Executor:
@@ -93,8 +108,9 @@ class Executor:
                         answer = operation.send(call)
                 except errors.PlueError as error:
                     operation.refused(error)
+            part = call if operation.patience is None else call.within(operation.patience)
             try:
-                result = self._writer.run(lambda transaction: operation.record(transaction, answer), call)
+                result = self._writer.run(lambda transaction: operation.record(transaction, answer), part)
             except BaseException:
                 if answer is not None:
                     operation.undo(answer)

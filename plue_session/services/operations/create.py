@@ -29,6 +29,9 @@ _LOST = (
 class Create(Operation):
     """Creates a session with `fields`, as `rules.parameters.options` gives them; its result is the session."""
 
+    #: nobody else knows the token
+    is_alone = True
+
     def __init__(self, on, fields, token=None):
         super().__init__(on)
         self.fields, self.key, self.token = fields, fields.get("key"), token
@@ -57,7 +60,7 @@ class Create(Operation):
         """Have events of the new session wait: its token tells which they are (O-029)."""
         if self.token is None:  # its beginning tells other processes on the store, see `Inbox`
             self.token = f"{self.on.store.store_id}-{os.urandom(12).hex()}"
-        with self.on.session_locks.expect(self.token):
+        with self.on.session_locks.expect(self.token, call):
             yield
 
     def check(self, call):
@@ -107,13 +110,8 @@ class Create(Operation):
         self.on.mirror.lose(self.token, self.fields.get("title"))
 
     def undo(self, answer):
-        """Delete what was made and cannot be recorded; if that fails, too, as soon as the server tells of it."""
-        if self._is_found:  # it may be of a process that is about to record it
-            return
-        on = self.on
-        on.mirror.lose(answer.id)
-        with contextlib.suppress(errors.PlueError):
-            on.follow_ups.take_back(answer.id, Call(time.monotonic() + TAKE_BACK), directory=answer.directory)
+        if not self._is_found:  # else it may be of a process that is about to record it
+            take_back(self.on, answer, self.is_alone)
 
     def record(self, transaction, answer):
         on, fields, store = self.on, self.fields, transaction.store
@@ -154,6 +152,8 @@ class Create(Operation):
 class GetOrCreate(Create):
     """Returns the session with a key, created if there is none. Callers that race, also in other processes, get the
     same one."""
+
+    is_alone = False
 
     def __init__(self, on, key):
         super().__init__(on, {"key": key})
@@ -221,7 +221,7 @@ class Fork(Operation):
 
     def locks(self, call):
         self.source = self.on.read(self.session)
-        return self.on.session_locks.expect(self.source.token)
+        return self.on.session_locks.expect(self.source.token, call)
 
     def check(self, call):
         on = self.on
@@ -232,6 +232,9 @@ class Fork(Operation):
     def send(self, call):
         """OpenCode: POST /session/{id}/fork."""
         return self.on.server.fork(self.session, call, directory=self.source.directory, message_id=self.message_id)
+
+    def undo(self, answer):
+        take_back(self.on, answer, True)
 
     def record(self, transaction, answer):
         session = transaction.store.load(answer.id)
@@ -247,6 +250,13 @@ class Fork(Operation):
 
     def recorded(self, answer, result):
         self.on.mirror.refreshed(result.id)
+
+
+def take_back(on, answer, is_alone):
+    """Delete what was made and cannot be recorded; if that fails, too, as soon as the server tells of it."""
+    on.mirror.lose(answer.id)
+    with contextlib.suppress(errors.PlueError):
+        on.follow_ups.take_back(answer.id, Call(time.monotonic() + TAKE_BACK), answer.directory, is_alone)
 
 
 def token_of(store_id, key):

@@ -7,9 +7,6 @@ from plue_session.rules import turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
 
-#: Seconds that an abort waits for the store before it is sent.
-FLAGGING = 1.0
-
 
 class Delete(Operation):
     """Ends what runs in a session, then erases it and its descendants in one commit, children before parents, with one
@@ -21,7 +18,7 @@ class Delete(Operation):
 
     # -- with a server -------------------------------------------------------------------------------------------------
     def locks(self, call):
-        on = self.on
+        on, self._call = self.on, call
         self.directory = on.read(self.session).directory
         self.family = descendants.members(on.store.read_children, self.session)
         return on.session_locks.hold(self.session, call, self.family)
@@ -36,7 +33,7 @@ class Delete(Operation):
 
     def refused(self, error):
         if isinstance(error, errors.NotFound):  # another client was faster: here too it is no more
-            self.on.sync.missing(self.session)
+            self.on.sync.missing(self.session, self._call)
             raise errors.gone(self.session) from None
         self.undo(None)
         raise error
@@ -55,7 +52,10 @@ class Delete(Operation):
 
 class Abort(Operation):
     """Sets the session's abort flag, ends the calls that are blocked on it, and its turn; returns after the turn's own
-    end (T-01). The flag clears when the next turn starts; set already, nothing happens."""
+    end (T-01). The flag clears when the next turn starts; set already, nothing happens. Where the store is locked, it
+    follows."""
+
+    patience = 0.5
 
     def preview(self, transaction):
         session = transaction.load(self.session)
@@ -79,13 +79,9 @@ class Abort(Operation):
             on.calls.end_abort(self.session)
 
     def check(self, call):
-        """Set the flag first, if others let us write. Nothing is asked before the abort is sent: should that fail, the
-        turn would run on."""
-        try:
-            self.on.writer.run(self.preview, call.within(FLAGGING))
-            self._is_flagged = True
-        except errors.Busy:
-            self._is_flagged = False
+        """Set the flag first. Nothing is asked or waited for before the abort is sent: should that fail, the turn would
+        run on."""
+        self.on.writer.run_later(self.preview)
         return True
 
     def send(self, call):
@@ -97,9 +93,7 @@ class Abort(Operation):
             on.follow_ups.mark_abort(self.session, call, directory=self.directory, mark=newest[0] if newest else None)
 
     def record(self, transaction, answer):
-        """Record nothing more: `send` has noted the mark."""
-        if not self._is_flagged:
-            self.preview(transaction)
+        """Record nothing more: the flag and the mark were queued before this."""
 
 
 class AbortTurn(Operation):

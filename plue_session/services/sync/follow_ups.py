@@ -90,16 +90,16 @@ class FollowUps:
                 answer = self._server.unshare(session_id, call, session.directory)
                 self._mirror.recorded(answer, self._mirror.take(answer, session.rev, call))
 
-    def take_back(self, session_id, call, directory=None):
+    def take_back(self, session_id, call, directory=None, is_alone=False):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.
 
         Not if it has been recorded as somebody's meanwhile: what is made for a key another process finds by its token
-        (P-176).
+        (P-176), unless we are `is_alone` with it.
         """
-        if not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id), call):
+        if is_alone or not self._writer.run(lambda transaction: self._is_somebodys(transaction, session_id), call):
             with contextlib.suppress(errors.NotFound):
                 self._server.delete(session_id, call, directory)
-            self._mirror.end(session_id)
+            self._writer.run_later(lambda transaction: self._mirror.erase(transaction, session_id))
 
     @staticmethod
     def _is_somebodys(transaction, session_id):
@@ -125,7 +125,7 @@ class FollowUps:
                 session.abort_mark = mark
                 transaction.store.save(session)
 
-        self._writer.run(change, call)
+        self._writer.run_later(change)
 
     def clear_aborted(self, session_id, call):
         """Clear the abort flag if a turn has begun since (P-065)."""

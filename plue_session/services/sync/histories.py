@@ -53,7 +53,7 @@ class Histories:
                     known[session_id] = number
             return known
 
-        known = self._writer.run(begin)
+        known = self._writer.run(begin, call)
         return self._ask(known, call, "missing") if known else {}
 
     def _ask(self, known, call, otherwise):

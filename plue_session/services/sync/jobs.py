@@ -99,11 +99,12 @@ class Jobs:
                 self._changed.wait(left)
             return None
 
-    def retry(self, job):
-        """Have what was taken, and has failed, done again, each time later, unless it was tried often enough."""
-        job.tries += 1
+    def retry(self, job, error):
+        """Have what was taken, and has failed, done again, each time later, unless it was tried often enough. A locked
+        store does not count."""
+        job.tries += not isinstance(error, errors.Busy)
         if job.tries != KINDS[job.kind][1]:
-            job.due = time.monotonic() + min(BACK_OFF[0] * 2 ** min(job.tries - 1, 16), BACK_OFF[1])
+            job.due = time.monotonic() + min(BACK_OFF[0] * 2 ** min(max(job.tries - 1, 0), 16), BACK_OFF[1])
             with self._changed:
                 self._jobs[job.kind, job.session_id] = job
 
@@ -151,7 +152,7 @@ class Worker:
             pass
         except errors.PlueError as error:
             self._log.write("warning", error.message(f"sync {job.kind}"))
-            self._jobs.retry(job)
+            self._jobs.retry(job, error)
             self._link.refused(error)
         except Exception as error:  # a defect of ours: it must be noticed, and not end the thread
             self._log.write("error", errors.known(error).message(f"sync {job.kind}"))

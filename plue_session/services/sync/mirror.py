@@ -59,7 +59,7 @@ class Mirror:
         self.refreshed(remote.id)
         return session
 
-    def take_all(self, remotes, since, asked=0.0):
+    def take_all(self, remotes, since, call, asked=0.0):
         """Bring many up to date, of a list that was asked for at `asked` (monotonic seconds); return the ids of those
         that could not be, and why the first could not (None: all were)."""
         with self._lock:
@@ -68,7 +68,8 @@ class Mirror:
                     del self._ended[remote.id]
         failed, reason = [], None
         outcomes = self.run_all(
-            [lambda transaction, each=each: self.merge(transaction, each, since, mark=None) for each in remotes]
+            [lambda transaction, each=each: self.merge(transaction, each, since, mark=None) for each in remotes],
+            call,
         )
         for remote, outcome in zip(remotes, outcomes, strict=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, errors.NotFound):
@@ -183,14 +184,14 @@ class Mirror:
         self.refreshed(answer.id)
 
     # -- the end of sessions -------------------------------------------------------------------------------------------
-    def end(self, session_id, missing=False):
-        """Erase a session that the server has deleted (`missing`: does not have), and its descendants. Unknown or
-        erased before: nothing happens."""
-        self._writer.run(lambda transaction: self.erase(transaction, session_id, missing))
+    def end(self, session_id, call):
+        """Erase a session that the server does not have, and its descendants. Unknown or erased before: nothing
+        happens."""
+        self._writer.run(lambda transaction: self.erase(transaction, session_id, True), call)
 
-    def end_all(self, session_ids):
+    def end_all(self, session_ids, call):
         """Erase many that the server does not have; those that cannot be are left for the next comparison."""
-        self.run_all([lambda transaction, each=each: self.erase(transaction, each, True) for each in session_ids])
+        self.run_all([lambda transaction, each=each: self.erase(transaction, each, True) for each in session_ids], call)
 
     def erase(self, transaction, session_id, missing=False):
         """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
@@ -220,7 +221,9 @@ class Mirror:
             if each.kind in KINDS and each.session_id is not None:
                 self._jobs.add(each.kind, each.session_id)
             elif each.kind in LOST and each.created < old:
-                self._writer.run(lambda transaction, each=each: transaction.store.drop_operation(each.kind, each.name))
+                self._writer.run_later(
+                    lambda transaction, each=each: transaction.store.drop_operation(each.kind, each.name)
+                )
 
     # -- creates that failed -------------------------------------------------------------------------------------------
     def lose(self, name, title=None):

@@ -56,8 +56,10 @@ class Numbers:
 
 
 def _shown(session):
-    """Return the mark of a record, and what tells it from its other states."""
-    if session is None:
-        return (ABSENT,)
-    seen = session.remote_updated, session.title, session.archived, session.metadata, session.share_url
-    return session.remote_seq, hash(seen)
+    """Return the mark of a record, and what it shows."""
+    return (ABSENT, None) if session is None else (session.remote_seq, shown(session))
+
+
+def shown(session):
+    """Return what tells what the server keeps of a record from its other states."""
+    return hash((session.remote_updated, session.title, session.archived, session.metadata, session.share_url))

@@ -105,7 +105,7 @@ class Sync:
         for each in waiting:  # an error of its own for each who waits
             each.end(error and type(error)(error.cause, error.remedy, session=error.session, details=error.details))
 
-    def missing(self, session_id):
+    def missing(self, session_id, call):
         """Erase a session that the server says it does not have; while it may be the wrong server, have all compared.
         Without an event stream nothing tells that one was replaced by another."""
         if self._link.streaming is False:
@@ -113,7 +113,7 @@ class Sync:
         if self._trust.in_doubt:
             self._link.compare_soon()
         else:
-            self._mirror.end(session_id, missing=True)
+            self._mirror.end(session_id, call)
 
     # -- what the event stream calls -------------------------------------------------------------------------------
     def snapshot(self):
@@ -190,7 +190,7 @@ class Sync:
             if error is None:
                 self._trust.none_found(time.monotonic())
             raise error or self._doubtful()
-        self._mirror.end_all(gone)
+        self._mirror.end_all(gone, call)
         if error is not None:
             raise error
         further = place + MISSING < len(missing)
@@ -209,7 +209,7 @@ class Sync:
         try:
             self._ask(session_id, call)
         except errors.NotFound:
-            self.missing(session_id)
+            self.missing(session_id, call)
 
     def _doubtful(self):
         return Doubtful(

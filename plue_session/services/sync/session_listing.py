@@ -78,7 +78,7 @@ class SessionListing:
             changed = [each for each in changed if self._store.read(each.id)]
         held = [each.id for each in changed if self._session_locks.is_held(each.id, each.token)]
         changed = [each for each in changed if each.id not in held]
-        failed, reason = mirror.take_all(self._histories.listed(changed, call), since, asked)
+        failed, reason = mirror.take_all(self._histories.listed(changed, call), since, call, asked)
         if held or failed:
             survey.forget(held + failed)
         known.survey = survey

@@ -5,10 +5,8 @@ recorded, and told, before the change itself.
 """
 
 import threading
-import time
 
 from plue_session import errors
-from plue_session.call import Call
 from plue_session.primitives import allocate_lock
 
 #: Seconds that the end of a change waits for the store, to record what was heard meanwhile.
@@ -37,15 +35,15 @@ class SessionLocks:
                 "Try again.",
                 session=session_id if isinstance(session_id, str) else None,
             )
-        return _Held(self, taken)
+        return _Held(self, taken, call)
 
-    def expect(self, token):
+    def expect(self, token, call):
         """Have what is heard of a session that carries `token` wait, for `with`: its creation is under way here
         (O-029). None: see `unnamed`."""
         with self._lock:
             self.unnamed += token is None
             names = [] if token is None else self._take([("token", token)]) or []
-        return _Held(self, names, token is None)
+        return _Held(self, names, call, token is None)
 
     def defer(self, change, apply):
         """Keep a change for `apply(changes, call)` if its session is locked; return whether it is. `apply`
@@ -77,7 +75,7 @@ class SessionLocks:
                 taken.append(name)
         return taken
 
-    def let_go(self, names, unnamed):
+    def let_go(self, names, call, unnamed):
         """Apply what was deferred, also what comes while doing so, and let the next one in."""
         with self._lock:
             self.unnamed -= unnamed
@@ -93,19 +91,19 @@ class SessionLocks:
                     self._changed.notify_all()
                     return
             apply = deferred[0][1]
-            apply([change for change, _ in deferred], Call(time.monotonic() + SETTLING))
+            apply([change for change, _ in deferred], call.within(SETTLING))
 
 
 class _Held:
     """Names that are locked, until the end of a `with`."""
 
-    __slots__ = ("_locks", "_names", "_unnamed")
+    __slots__ = ("_locks", "_names", "_call", "_unnamed")
 
-    def __init__(self, locks, names, unnamed=False):
-        self._locks, self._names, self._unnamed = locks, names, unnamed
+    def __init__(self, locks, names, call, unnamed=False):
+        self._locks, self._names, self._call, self._unnamed = locks, names, call, unnamed
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._locks.let_go(self._names, self._unnamed)
+        self._locks.let_go(self._names, self._call, self._unnamed)

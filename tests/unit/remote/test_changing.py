@@ -307,3 +307,39 @@ def test_a_title_over_one_of_somebodys_is_not_defended(world):
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="Theirs")
     assert world.info(session)["title"] == "Theirs" and world.jobs() == []
+
+
+# -- what others change meanwhile --------------------------------------------------------------------------------------
+@pytest.mark.requirement("O-027")
+def test_a_title_is_defended_though_what_only_we_keep_has_changed_meanwhile(two, world):
+    first, second, _ = two
+    session = first.create()
+    first.server.during["update"] = lambda: second.do(
+        lambda on: on.sessions.update(session.id, '{"tags":["t"]}'), session.id
+    )
+    first.do(lambda on: on.sessions.update_title(session.id, "ours"), session.id)
+    session = world.create()
+    world.server.during["update"] = lambda: world.do(lambda on: on.sessions.abort(session.id), session.id)
+    world.do(lambda on: on.sessions.update_title(session.id, "ours"), session.id)
+    for each in (first, world):
+        ((session_id, _),) = each.store.ids()
+        shown = each.store.read(session_id)
+        assert shown.title == "ours" and shown.title_defended_at is not None
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_answer_is_shown_at_the_calls_end_though_another_process_changes_the_session_all_the_time(two, numbered):
+    first, second, deliver = two
+    server = first.server
+    server.numbered = numbered
+    session = first.create(title="A")
+    deliver(1)
+
+    def theirs():
+        server.put(session.id, title="theirs")
+        deliver(1)
+
+    server.fail["update"] = theirs
+    server.during["get"] = lambda: second.do(lambda on: on.sessions.update(session.id, '{"tags":["t"]}'), session.id)
+    first.do(lambda on: on.sessions.update_title(session.id, "ours"), session.id)
+    assert server.sessions[session.id].title == "ours" == first.info(session)["title"]

@@ -42,7 +42,7 @@ def test_what_waits_for_the_writer_while_a_session_ends_does_not_bring_it_back(w
     world.told.take()
     with pytest.raises(errors.NotFound):
         world.writer.run(lambda transaction: world.mirror.merge(transaction, remote))
-    assert world.mirror.take_all([remote], None) == ([], None)
+    assert world.mirror.take_all([remote], None, Call()) == ([], None)
     assert world.store.info(session.id) is None and world.told.take() == []
 
 

@@ -210,7 +210,7 @@ def test_a_list_that_was_asked_for_before_its_end_brings_no_session_back(world, 
         if how == "deleted":
             world.do(lambda on: on.sessions.delete(session.id), session.id)
         else:
-            world.mirror.end(session.id, missing=True)
+            world.mirror.end(session.id, Call())
 
     world.server.during["survey"] = meanwhile
     world.server.put(session.id, title="U")
