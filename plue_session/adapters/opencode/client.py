@@ -157,7 +157,7 @@ class Client(ApiCall):
                 self._call("POST", "/session", directory, call.until(call.deadline - reserve), body=body, resend=False)
             )
         except (errors.Connection, errors.Timeout) as error:
-            if not (error.details or {}).get("sent"):
+            if not error.details.get("sent"):
                 raise
             lost = error
         except errors.Server as error:  # it has heard of it, and what it answers is of no use
@@ -268,7 +268,7 @@ class Client(ApiCall):
                     raise
                 return
             except errors.Connection as error:
-                if sent or not (error.details or {}).get("sent"):
+                if sent or not error.details.get("sent"):
                     raise
                 sent = True
             except errors.Server as error:
@@ -354,7 +354,7 @@ def _path(session_id, rest=""):
 
 def _is_garbled(error):
     """Return whether the server has said yes, in a way that cannot be read."""
-    return 200 <= (error.details or {}).get("status", 200) < 300
+    return 200 <= error.details.get("status", 200) < 300
 
 
 def _the(session_id, data):

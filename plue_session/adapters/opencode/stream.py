@@ -114,7 +114,7 @@ class Stream:
                     continue
                 error = failure
             except Exception as failure:  # a defect is told like any other loss, and does not end the following
-                error = _internal(failure)
+                error = errors.known(failure)
             self._put(error)
             self._everywhere = self._sequences is not None
             if time.monotonic() - began > self._silence:
@@ -200,13 +200,11 @@ class Stream:
                 self._bytes -= sum(len(item) for item in items if isinstance(item, bytes))
             try:
                 if isinstance(items[0], errors.PlueError):
-                    self._tell(False, items[0])
+                    self._tell(items[0])
                 else:
                     self._take(items)
-            except errors.PlueError as error:
-                self._lose(error)
             except Exception as error:  # a defect above must not end the following for ever: begin anew
-                self._lose(_internal(error))
+                self._lose(errors.known(error))
 
     def _take(self, items):
         """Hand on what was heard, in order and together, with a snapshot where it has a gap."""
@@ -221,7 +219,7 @@ class Stream:
                 if change and change.kind == "connected":
                     self._begin()
                 self._snapshot()
-                self._tell(True, None)
+                self._tell(None)
             if change and change.kind not in ("connected", "heartbeat"):
                 changes.append(change)
         self._hand_on(changes)
@@ -250,17 +248,13 @@ class Stream:
         """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
         self._cut()
         try:
-            self._tell(False, error)
+            self._tell(error)
         except Exception:  # the defect is in who is told, and there is nobody else: it is told again next time
             return
 
-    def _tell(self, connected, error):
+    def _tell(self, error):
         """Tell of a change of state; a server that stays away is told of once."""
-        if connected != self.connected or not self._told:
-            self.connected, self._told = connected, False
+        if (error is None) != self.connected or not self._told:
+            self.connected, self._told = error is None, False
             self._on_state(error)
             self._told = True
-
-
-def _internal(error):
-    return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")

@@ -109,7 +109,7 @@ class Turns:
                     self._client.stop_turn(state.session_id, half, state.directory)
                 except (errors.Connection, errors.Timeout) as error:
                     # Whether it arrived shows below; a server that died has ended the turn.
-                    if state.prompt is None and not (error.details or {}).get("sent", True):
+                    if state.prompt is None and not error.details.get("sent", True):
                         raise
             if state.until_true(state.over, state.call.within(AGAIN)):
                 return
