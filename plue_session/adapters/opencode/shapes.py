@@ -21,39 +21,16 @@ _FORK = re.compile(r" \(fork #\d+\)\Z")
 EXCERPT = 500
 
 
-class _Record:
-    """Values by name, compared by value."""
-
-    __slots__ = ()
-
-    def __init__(self, **values):
-        for name in self.__slots__:
-            setattr(self, name, values[name])
-
-    def __eq__(self, other):
-        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-
-class RemoteSession(_Record):
+class RemoteSession(
+    namedtuple(
+        "RemoteSession",
+        "id title parent_id directory version created updated archived share_url metadata token",
+    )
+):
     """A session as the server has it. Times in ms. Only its values tell whether it has changed: a rename does not raise
     `updated` (O-024)."""
 
-    __slots__ = (
-        "id",
-        "title",
-        "parent_id",
-        "directory",
-        "version",
-        "created",
-        "updated",
-        "archived",
-        "share_url",
-        "provider_id",
-        "model_id",
-        "metadata",
-        "token",
-    )
-    title: str
+    __slots__ = ()
 
     @property
     def is_fork(self):
@@ -62,10 +39,10 @@ class RemoteSession(_Record):
         return _FORK.search(self.title) is not None
 
 
-class RemoteMessage(_Record):
+class RemoteMessage(namedtuple("RemoteMessage", "id session_id role parent_id created completed failure ended")):
     """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's."""
 
-    __slots__ = ("id", "session_id", "role", "parent_id", "created", "completed", "finish", "failure", "ended")
+    __slots__ = ()
 
 
 class Failure(namedtuple("Failure", "name text status")):
@@ -167,7 +144,7 @@ def session(data):
     session_id = data.get("id")
     if type(session_id) is not str or not nameable(session_id):
         raise malformed(what, "its id is not one")
-    model, metadata = inner(data, "model"), inner(data, "metadata")
+    metadata = inner(data, "metadata")
     if is_deep(metadata):
         raise malformed(what, f"its metadata is nested deeper than {MAX_DEPTH}")
     metadata = clean(metadata)
@@ -183,8 +160,6 @@ def session(data):
         updated=_time(times, "updated", what),
         archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
         share_url=_text(inner(data, "share").get("url")),
-        provider_id=_text(model.get("providerID")),
-        model_id=_text(model.get("id")),
         metadata=metadata,
         token=token if type(token) is str else None,
     )
@@ -224,17 +199,6 @@ def is_permission(request_id):
     )
 
 
-def sessions(data):
-    """Map a list of sessions. Those with an id that no call could name are left out; any other flaw is `SERVER`."""
-    if type(data) is not list:
-        raise malformed("a list of sessions", "it is not an array")
-    return [
-        session(each)
-        for each in data
-        if not (type(each) is dict and type(each.get("id")) is str and not nameable(each["id"]))
-    ]
-
-
 def message(info):
     """Map a message's `info`."""
     what = "a message"
@@ -250,7 +214,6 @@ def message(info):
         parent_id=_text(info.get("parentID")),
         created=_time(times, "created", what),
         completed=completed,
-        finish=_text(info.get("finish")),
         failure=failure(failed) if failed else None,
         ended=completed is not None or bool(failed),
     )
