@@ -141,8 +141,8 @@ def session(data):
     """Map a session of the server; `SERVER` when it lacks an id that we can name, or its times."""
     what = "a session"
     times = _object(_object(data, what).get("time"), what)
-    session_id = data.get("id")
-    if type(session_id) is not str or not nameable(session_id):
+    session_id, parent_id = data.get("id"), data.get("parentID")
+    if not nameable(session_id):
         raise malformed(what, "its id is not one")
     metadata = inner(data, "metadata")
     if is_deep(metadata):
@@ -153,7 +153,7 @@ def session(data):
     return RemoteSession(
         id=session_id,
         title="Untitled" if title is None else title,
-        parent_id=_parent(data),
+        parent_id=parent_id if nameable(parent_id) else None,
         directory=_text(data.get("directory")),
         version=_text(data.get("version")),
         created=_time(times, "created", what),
@@ -163,11 +163,6 @@ def session(data):
         metadata=metadata,
         token=token if type(token) is str else None,
     )
-
-
-def _parent(data):
-    parent = data.get("parentID")
-    return parent if type(parent) is str and nameable(parent) else None
 
 
 #: The titles that the server gives a session that got none, and replaces by one of its own making during the first turn
@@ -181,9 +176,10 @@ def is_automatic(title):
 
 
 def nameable(session_id):
-    """Return whether an id can stand in a path: odd ones get 500 or a web page, an empty one the list (O-015)."""
+    """Return whether this is an id that can stand in a path: odd ones get 500 or a web page, an empty one the list
+    (O-015)."""
     try:
-        return session_id.startswith("ses_") and bool(ids.session_id(session_id))
+        return type(session_id) is str and session_id.startswith("ses_") and bool(ids.session_id(session_id))
     except errors.InvalidParam:
         return False
 
