@@ -149,10 +149,15 @@ def _holds(session, name, seen):
     return seen == getattr(session, name)
 
 
-def same(one, other):
-    """Return whether two parsed JSON values are equal: unlike Python's ==, true is not 1 (but 1 is 1.0)."""
-    if type(one) is dict and type(other) is dict:
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if type(one) is list and type(other) is list:
-        return len(one) == len(other) and all(map(same, one, other))
+def _equal(one, other):
+    """Unlike Python's ==: true is not 1 (but 1 is 1.0)."""
     return one == other and (type(one) is bool) == (type(other) is bool)
+
+
+def same(one, other, equal=_equal):
+    """Return whether two parsed JSON values are the same; `equal` compares those that are no arrays and no objects."""
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(same(value, other[key], equal) for key, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(same(*pair, equal) for pair in zip(one, other, strict=True))
+    return equal(one, other)
