@@ -17,7 +17,7 @@ from plue_session.rules import directories, ids
 #: More than any server has: a list without a limit ends after 100, with 0 it is empty (O-021).
 EVERYTHING = 1_000_000
 #: Seconds between two searches for a session whose creation was not answered.
-LOOK_AGAIN = 0.25
+SEARCH_AGAIN = 0.25
 #: Seconds kept for that, of those that a create may take.
 FINDING = 2.0
 
@@ -170,7 +170,7 @@ class Client(ApiCall):
             try:
                 found = self.find_created(token, call, directory, title)
             except (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded, errors.AccessDenied):
-                self._pause(LOOK_AGAIN, call)
+                self._pause(SEARCH_AGAIN, call)
             else:
                 if found:
                     return found

@@ -129,11 +129,6 @@ class Stream:
                 self._changed.wait(left)
             self._hurry = False
 
-    def _target(self):
-        if self._everywhere:
-            return "/global/event"
-        return f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
-
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /global/event, GET /event."""
         from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
@@ -144,7 +139,8 @@ class Stream:
             if self._stopping:
                 return
             self._cut = connection.cut
-        target = self._target()
+        here = f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
+        target = "/global/event" if self._everywhere else here
         try:
             connection.open(time.monotonic() + CONNECT)
             self._listen(connection, connection.ask("GET", target, None, time.monotonic() + min(ANSWER, self._silence)))
