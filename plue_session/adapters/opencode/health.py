@@ -75,10 +75,9 @@ class Waiting:
         try:
             while True:
                 with self._changed:
+                    seconds = min(due, deadline) - time.monotonic()
+                    self._changed.wait_for(lambda: self._closed or self._outcomes, seconds)
                     now = time.monotonic()
-                    while not self._closed and not self._outcomes and now < min(due, deadline):
-                        self._changed.wait(min(due, deadline) - now)
-                        now = time.monotonic()
                     if self._closed:
                         raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
                     outcomes, self._outcomes = self._outcomes, []

@@ -123,10 +123,8 @@ class Stream:
             delay = min(delay * 2, longest)
 
     def _pause(self, seconds):
-        deadline = time.monotonic() + seconds
         with self._changed:
-            while not (self._stopping or self._hurry) and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: self._stopping or self._hurry, seconds)
             self._hurry = False
 
     def _follow(self):
@@ -184,8 +182,7 @@ class Stream:
     def _work(self):
         while True:
             with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return
                 items = [self._waiting.popleft()]
