@@ -192,15 +192,11 @@ class Runtime:
         try:
             server.open(Call(time.monotonic() + seconds), self._given_up)
         except (Connection, Timeout, ServerError) as error:
-            if spawned:
+            if may_be_away and not spawned:
+                return error
+            if spawned or not isinstance(error, Timeout):
                 raise
-            if not may_be_away:
-                raise (
-                    error
-                    if isinstance(error, ServerError)
-                    else Connection(error.cause, error.remedy, details=error.details)
-                ) from None
-            return error
+            raise Connection(error.cause, error.remedy, details=error.details) from None
         return None
 
     def begin(self):
