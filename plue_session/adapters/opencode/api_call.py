@@ -86,7 +86,7 @@ class ApiCall:
             )
         except errors.PlueError as error:
             error.session = error.session or session
-            if type(error) is errors.Server and method != "GET" and 200 <= error.details.get("status", 200) < 300:
+            if method != "GET" and is_garbled(error):
                 error.cause += "; whether it took effect is not known yet"
             self._explain(error, session, began)
             raise
@@ -122,6 +122,11 @@ class ApiCall:
     @staticmethod
     def _pause(seconds, call):
         call.within(seconds).wait(threading.Condition(), lambda: None)
+
+
+def is_garbled(error):
+    """Return whether the server has said yes, in a way that cannot be read."""
+    return type(error) is errors.Server and 200 <= error.details.get("status", 200) < 300
 
 
 def headers(username, password):

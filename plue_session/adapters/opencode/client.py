@@ -10,7 +10,7 @@ import time
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.api_call import ApiCall
+from plue_session.adapters.opencode.api_call import ApiCall, is_garbled
 from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
 
@@ -79,9 +79,7 @@ class Client(ApiCall):
 
         OpenCode: GET /session/status.
         """
-        data = self._call("GET", "/session/status", directory, call)
-        if type(data) is not dict:
-            raise shapes.malformed("a status", "it is not an object")
+        data = shapes.expect(dict, self._call("GET", "/session/status", directory, call), "a status")
         return {
             name: shapes.clean(value)
             for name, value in data.items()
@@ -111,17 +109,17 @@ class Client(ApiCall):
         """
         data = self._call("GET", "/config/providers", None, call)
         providers = data.get("providers") if type(data) is dict else None
-        if type(providers) is not list:
-            raise shapes.malformed("a list of providers", "it is not an array")
         known = {
-            each["id"]: each.get("models") for each in providers if type(each) is dict and type(each.get("id")) is str
+            each["id"]: each.get("models")
+            for each in shapes.expect(list, providers, "a list of providers")
+            if type(each) is dict and type(each.get("id")) is str
         }
         if provider_id not in known:
             raise errors.ProviderInit(
                 f"the server has no provider {provider_id}",
                 f"It has {_names(known)}. Add the provider to OpenCode's configuration, or log in to it.",
             )
-        models = known[provider_id] if type(known[provider_id]) is dict else {}
+        models = shapes.inner(known, provider_id)
         if model_id not in models:
             raise errors.ProviderInit(
                 f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}."
@@ -156,15 +154,12 @@ class Client(ApiCall):
             return shapes.session(
                 self._call("POST", "/session", directory, call.until(call.deadline - reserve), body=body, resend=False)
             )
-        except (errors.Connection, errors.Timeout) as error:
-            if not error.details.get("sent"):
+        except (errors.Connection, errors.Timeout, errors.Server) as error:
+            answered = type(error) is errors.Server  # so it has heard of it; what it answers is of no use
+            if not answered and not error.details.get("sent"):
                 raise
             lost = error
-        except errors.Server as error:  # it has heard of it, and what it answers is of no use
-            lost = error
-        if (
-            type(lost) is errors.Server or "status" in lost.details
-        ):  # or something on the way answers for it: it may be away for long
+        if answered or "status" in lost.details:  # or something on the way answers for it: it may be away for long
             call = call.within(FINDING)
         while time.monotonic() < call.deadline:
             try:
@@ -206,7 +201,7 @@ class Client(ApiCall):
         try:
             return _the(session_id, self._about("PATCH", session_id, "", directory, call, body=body))
         except errors.Server as error:
-            if not _is_garbled(error):
+            if not is_garbled(error):
                 raise
             with contextlib.suppress(errors.PlueError):
                 found = self.get(session_id, call, directory)
@@ -272,7 +267,7 @@ class Client(ApiCall):
                     raise
                 sent = True
             except errors.Server as error:
-                if _is_garbled(error) and self._is_gone(session_id, call, directory):
+                if is_garbled(error) and self._is_gone(session_id, call, directory):
                     return
                 raise
 
@@ -350,11 +345,6 @@ def _path(session_id, rest=""):
             session=session_id,
         )
     return f"/session/{session_id}{rest}"
-
-
-def _is_garbled(error):
-    """Return whether the server has said yes, in a way that cannot be read."""
-    return 200 <= error.details.get("status", 200) < 300
 
 
 def _the(session_id, data):

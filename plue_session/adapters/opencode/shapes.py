@@ -102,9 +102,10 @@ def is_deep(value):
     return True
 
 
-def _object(value, what):
-    if type(value) is not dict:
-        raise malformed(what, "it is not an object")
+def expect(kind, value, what):
+    """Return a `dict` or a `list` of the server's if it is one; `what` names it in the error."""
+    if type(value) is not kind:
+        raise malformed(what, f"it is not an {'object' if kind is dict else 'array'}")
     return value
 
 
@@ -140,7 +141,7 @@ def malformed(what, why):
 def session(data):
     """Map a session of the server; `SERVER` when it lacks an id that we can name, or its times."""
     what = "a session"
-    times = _object(_object(data, what).get("time"), what)
+    times = expect(dict, expect(dict, data, what).get("time"), what)
     session_id, parent_id = data.get("id"), data.get("parentID")
     if not nameable(session_id):
         raise malformed(what, "its id is not one")
@@ -198,7 +199,7 @@ def is_permission(request_id):
 def message(info):
     """Map a message's `info`."""
     what = "a message"
-    times = _object(_object(info, what).get("time"), what)
+    times = expect(dict, expect(dict, info, what).get("time"), what)
     for name in ("id", "sessionID", "role"):
         if type(info.get(name)) is not str:
             raise malformed(what, f"it has no {name}")
@@ -217,11 +218,9 @@ def message(info):
 
 def messages(data):
     """Map a page of messages to `[(RemoteMessage, [part, …]), …]`; parts are the server's objects, cleaned."""
-    if type(data) is not list:
-        raise malformed("a list of messages", "it is not an array")
     page = []
-    for each in data:
-        parts = _object(each, "a message").get("parts")
+    for each in expect(list, data, "a list of messages"):
+        parts = expect(dict, each, "a message").get("parts")
         page.append((message(each.get("info")), clean(parts) if type(parts) is list else []))
     return page
 
