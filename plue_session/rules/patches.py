@@ -35,18 +35,16 @@ def apply_patch(session, patch, now):
     """
     if "base" in patch:
         _check_base(session, patch["base"])
-    if "title" in patch:
-        session.title = patch["title"]
-    if "description" in patch:
-        session.description = patch["description"]
+    for name in ("title", "description", "metadata"):
+        if name in patch:
+            setattr(session, name, patch[name])
     if "tags" in patch:
         session.tags = list(patch["tags"])
     if "addTags" in patch:
         session.tags = list(dict.fromkeys(session.tags + patch["addTags"]))
     if "removeTags" in patch:
         session.tags = [tag for tag in session.tags if tag not in patch["removeTags"]]
-    if "metadata" in patch:
-        session.metadata = patch["metadata"]
+
     if "archived" in patch:
         session.archived = now if patch["archived"] else None
     return bool(patch.keys() - {"base"})

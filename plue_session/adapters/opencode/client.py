@@ -275,10 +275,8 @@ class Client(ApiCall):
         """Return whether the server says that it does not have the session; no word of it says nothing."""
         try:
             self.get(session_id, call, directory)
-        except errors.NotFound:
-            return True
-        except errors.PlueError:
-            return False
+        except errors.PlueError as error:
+            return isinstance(error, errors.NotFound)
         return False
 
     def prompt(self, session_id, message_id, parts, model, call, directory=None):
