@@ -116,8 +116,8 @@ class ApiCall:
         if self.heard and session and type(error) is errors.Server and error.details.get("status") == 500:
             text = self.heard.failure(session, began, EXPLANATION)
             if text:
-                error.details["reason"] = text[: shapes.EXCERPT]
-                error.cause = f"{error.cause} ({text[: shapes.EXCERPT]})"
+                error.details["reason"] = text = text[: shapes.EXCERPT]
+                error.cause = f"{error.cause} ({text})"
 
     @staticmethod
     def _pause(seconds, call):

@@ -305,12 +305,8 @@ class Client(ApiCall):
 
         OpenCode: GET /permission, POST /permission/{id}/reply.
         """
-        asked = self._call("GET", "/permission", directory, call)
-        asked = (
-            [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
-            if type(asked) is list
-            else []
-        )
+        asked = shapes.expect(list, self._call("GET", "/permission", directory, call), "a list of permissions")
+        asked = [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
         if not all(is_over(_asking(each)) for each in asked):
             return
         for each in asked:

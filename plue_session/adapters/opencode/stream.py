@@ -37,7 +37,7 @@ GROUP = 128
 #: Seconds that `stop` waits for the threads.
 STOPPING = 0.1
 
-_AGAIN = object()  # what was heard is incomplete: snapshot
+_AGAIN = events.Change("again")  # what was heard is incomplete: snapshot
 
 
 class Stream:
@@ -203,17 +203,17 @@ class Stream:
         """Hand on what was heard, in order and together, with a snapshot where it has a gap."""
         changes = []
         for item in items:
-            change = None if item is _AGAIN else events.read(item, self.numbered)
-            if change is not None and not self._is_covered(change):
+            change = item if item is _AGAIN else events.read(item, self.numbered)
+            if change is None or not self._is_covered(change):
                 continue
-            if item is _AGAIN or change and change.kind in ("connected", "disposed"):
+            if change.kind in ("again", "connected", "disposed"):
                 self._hand_on(changes)
                 changes = []
-                if change and change.kind == "connected":
+                if change.kind == "connected":
                     self._begin()
                 self._snapshot()
                 self._tell(None)
-            if change and change.kind not in ("connected", "heartbeat"):
+            if change.kind not in ("again", "connected", "heartbeat"):
                 changes.append(change)
         self._hand_on(changes)
 
