@@ -48,13 +48,12 @@ def read(data, numbered=False):
     except ValueError:
         return None
     directory = None
-    if type(event) is dict and type(event.get("payload")) is dict:
-        event, directory = event["payload"], event.get("directory")
+    if payload := shapes.inner(event, "payload"):
+        event, directory = payload, event.get("directory")
     if type(event) is not dict or type(event.get("type")) is not str:
         return None
     if event["type"] == "sync":
-        event = event.get("syncEvent")
-        change = read_numbered(event, "aggregateID") if numbered and type(event) is dict else None
+        change = read_numbered(shapes.inner(event, "syncEvent"), "aggregateID") if numbered else None
     elif numbered and event["type"] in _LOGGED:
         return None
     else:

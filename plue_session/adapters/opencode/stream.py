@@ -207,7 +207,8 @@ class Stream:
             if change is None or not self._is_covered(change):
                 continue
             if change.kind in ("again", "connected", "disposed"):
-                self._hand_on(changes)
+                if changes:
+                    self._apply(changes)
                 changes = []
                 if change.kind == "connected":
                     self._begin()
@@ -215,7 +216,8 @@ class Stream:
                 self._tell(None)
             if change.kind not in ("again", "connected", "heartbeat"):
                 changes.append(change)
-        self._hand_on(changes)
+        if changes:
+            self._apply(changes)
 
     def _begin(self):
         """See what this connection has to tell. Until then, what the last one had is the best guess."""
@@ -225,10 +227,6 @@ class Stream:
                 self._changed.wait_for(lambda: self._stopping, SUBSCRIBING)
             numbered = self._sequences(Call(time.monotonic() + CONNECT))
         self.numbered = numbered
-
-    def _hand_on(self, changes):
-        if changes:
-            self._apply(changes)
 
     def _is_covered(self, change):
         """Return whether a change is of our directory, or of one of our sessions. The server names a session's own
