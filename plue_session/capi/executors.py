@@ -1,5 +1,7 @@
 """What the library's threads do, one kind of them each: take requests, and what must be done beside them."""
 
+from functools import partial
+
 from plue_session.capi.control import control
 from plue_session.services.operations import Operation
 
@@ -58,7 +60,7 @@ def write(boundary, executor, generation):
 
     def change():
         gather()
-        writer.lead(gather, lambda: lib.core__near(executor))
+        writer.lead(gather, partial(lib.core__near, executor))
         tidy(lib, runtime.store)
 
     def show():
