@@ -50,11 +50,9 @@ def load(config_json, environ):
 # -- sources -----------------------------------------------------------------------------------------------------------
 def _check(given, what):
     """Check all of one source, so that an error names the source it is in."""
-    for key, value in fields.members(given, what, (*_RULES, "dataDir", "backend")).items():
-        if key == "dataDir":
-            _path(value, key)
-        elif key == "backend":
-            _object(_BACKEND)(value, key)
+    for key, value in fields.members(given, what, (*_RULES, *_APART)).items():
+        if key in _APART:
+            _APART[key](value, key)
         else:
             _value(_RULES[key], given, key, key)
     return given
@@ -124,9 +122,9 @@ def _backend(given, environ):
     kind = backend.get("kind") or ("opencode" if url else "embedded")
     values = dict.fromkeys((*_ATTACHED, "spawn"))
     if kind == "embedded":
-        if backend.keys() - {"kind"}:
+        if useless := backend.keys() - {"kind"}:
             raise InvalidParam(
-                f"backend.{min(backend.keys() - {'kind'})} is of no use to the embedded backend",
+                f"backend.{min(useless)} is of no use to the embedded backend",
                 'Set backend.kind to "opencode", or leave the key out.',
             )
         return {"kind": kind, **values}
@@ -251,13 +249,11 @@ def _url(value, path, schemes=None):
 def _http_url(value, path):
     authority = _url(value, path, ("http", "https")).partition("://")[2].partition("/")[0]
     host, colon, port = authority.rpartition(":")
-    if (
-        colon
-        and not authority.endswith("]")
-        and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536)
-    ):
+    if authority.endswith("]") or not colon:
+        host, port = authority, "80"
+    if not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         raise InvalidParam(f"{path} has no host, or a port that none can have", "Write it as http://127.0.0.1:4096.")
-    if not _is_host(authority if authority.endswith("]") or not colon else host):
+    if not _is_host(host):
         raise InvalidParam(
             f"{path} names a host that none can have", "Write it as http://127.0.0.1:4096 or http://[::1]:4096."
         )
@@ -311,49 +307,47 @@ def _check_lease(lease, given):
         )
 
 
-_BACKEND = {
-    "kind": _choice("embedded", "opencode"),
-    "url": _http_url,
-    "directory": partial(fields.text, least=1),
-    "username": _word,
-    "password": _word,
-    "spawn": _object(
-        {"command": _command, "directory": partial(fields.text, least=1), "env": _environment},
+_DIRECTORY = partial(fields.text, least=1)
+#: What checks the keys that are read apart.
+_APART = {
+    "dataDir": _path,
+    "backend": _object(
+        {
+            "kind": _choice("embedded", "opencode"),
+            "url": _http_url,
+            "directory": _DIRECTORY,
+            "username": _word,
+            "password": _word,
+            "spawn": _object({"command": _command, "directory": _DIRECTORY, "env": _environment}),
+        }
     ),
 }
 
-#: Each key's check and default; None as default means "none", and null says so. `dataDir` and `backend` are read apart.
+_WAIT, _WAIT_OR_NOT, _AGE, _COUNT = _number(1, MAX_WAIT), _number(0, MAX_WAIT), _number(1, MAX_AGE), _number(1)
+#: The other keys, each with its check and default; None as default means "none", and null says so.
 _RULES = {
     "store": (_store, "sqlite"),
-    "cacheTtlMs": (_number(0, MAX_WAIT), 5_000),
-    "syncIntervalMs": (_number(1, MAX_WAIT), 30_000),
-    "requestTimeoutMs": (_number(1, MAX_WAIT), 30_000),
+    "cacheTtlMs": (_WAIT_OR_NOT, 5_000),
+    "syncIntervalMs": (_WAIT, 30_000),
+    "requestTimeoutMs": (_WAIT, 30_000),
     "offline": (_choice("queue", "fail"), "queue"),
     "defaultModel": (_model, None),
-    "retry": {
-        "attempts": (_number(1, 1_000), 3),
-        "baseMs": (_number(0, MAX_WAIT), 1_000),
-        "maxMs": (_number(0, MAX_WAIT), 30_000),
-    },
+    "retry": {"attempts": (_number(1, 1_000), 3), "baseMs": (_WAIT_OR_NOT, 1_000), "maxMs": (_WAIT_OR_NOT, 30_000)},
     "share": {
         "baseUrl": (_base_url, "http://localhost:4780"),
-        "ttlMs": (_or_none(_number(1, MAX_AGE)), 86_400_000),
+        "ttlMs": (_or_none(_AGE), 86_400_000),
         "auto": (fields.flag, False),
     },
-    "replay": {"limit": (_number(1, 1_000_000), 2_048), "ageMs": (_number(1, MAX_AGE), 120_000)},
-    "lease": {"ttlMs": (_number(3, MAX_WAIT), 30_000), "renewMs": (_number(1, MAX_WAIT), 10_000)},
+    "replay": {"limit": (_number(1, 1_000_000), 2_048), "ageMs": (_AGE, 120_000)},
+    "lease": {"ttlMs": (_number(3, MAX_WAIT), 30_000), "renewMs": (_WAIT, 10_000)},
     "artifacts": {
         "compressAboveBytes": (_number(0), 10_240),
-        "maxBytes": (_number(1), 104_857_600),
-        "maxSessionBytes": (_number(1), 10_737_418_240),
+        "maxBytes": (_COUNT, 104_857_600),
+        "maxSessionBytes": (_COUNT, 10_737_418_240),
     },
-    "limits": {"activeSessions": (_number(1), None)},
-    "sessions": {
-        "timeoutMs": (_number(1, MAX_AGE), None),
-        "retentionMs": (_number(1, MAX_AGE), None),
-        "cleanupMs": (_number(1, MAX_WAIT), 3_600_000),
-    },
-    "permissions": {"default": (_choice("ask", "allow", "deny"), "ask"), "deadlineMs": (_number(1, MAX_AGE), 600_000)},
-    "hooks": {"strict": (fields.flag, False), "timeoutMs": (_number(1, MAX_WAIT), 5_000)},
+    "limits": {"activeSessions": (_COUNT, None)},
+    "sessions": {"timeoutMs": (_AGE, None), "retentionMs": (_AGE, None), "cleanupMs": (_WAIT, 3_600_000)},
+    "permissions": {"default": (_choice("ask", "allow", "deny"), "ask"), "deadlineMs": (_AGE, 600_000)},
+    "hooks": {"strict": (fields.flag, False), "timeoutMs": (_WAIT, 5_000)},
     "log": {"level": (_choice("debug", "info", "warning", "error"), "warning"), "file": (_path, None)},
 }

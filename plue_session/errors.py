@@ -19,7 +19,7 @@ class PlueError(Exception):
         self.cause = cause
         self.remedy = remedy
         self.session = session
-        self.details = details
+        self.details = details or {}
 
     def message(self, operation):
         """Say operation, session id, cause and remedy in one line of text."""
@@ -28,20 +28,15 @@ class PlueError(Exception):
         return " ".join((f"{text} {self.remedy}" if self.remedy else text).splitlines())
 
 
+#: All of them, in the order of their definition.
+ALL: list[type[PlueError]] = []
+
+
 def _error(name, number, about, retryable=False):
     title = "".join(part.capitalize() for part in name.split("_"))
-    return type(
-        title,
-        (PlueError,),
-        {
-            "__doc__": about,
-            "__module__": __name__,
-            "name": name,
-            "number": number,
-            "about": about,
-            "retryable": retryable,
-        },
-    )
+    attributes = {"__doc__": about, "name": name, "number": number, "about": about, "retryable": retryable}
+    ALL.append(made := type(title, (PlueError,), attributes))
+    return made
 
 
 InvalidParam = _error("INVALID_PARAM", -1, "A parameter is NULL, of the wrong type or value, unknown, or not UTF-8.")
@@ -86,41 +81,6 @@ def known(error):
     if isinstance(error, PlueError):
         return error
     return Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
-
-
-ALL = (
-    InvalidParam,
-    NotFound,
-    AlreadyExists,
-    ProviderAuth,
-    ProviderInit,
-    JsonParse,
-    StoreIo,
-    Timeout,
-    Aborted,
-    NotInitialized,
-    AlreadyInitialized,
-    BadHandle,
-    Connection,
-    Conflict,
-    InvalidTransition,
-    InUse,
-    Busy,
-    LeaseLost,
-    ClaimExpired,
-    BadCursor,
-    AccessDenied,
-    LimitExceeded,
-    Integrity,
-    Server,
-    Unsupported,
-    Runtime,
-    Forked,
-    Closed,
-    QueueFull,
-    HookFailed,
-    Unknown,
-)
 
 
 def gone(session_id):

@@ -7,10 +7,10 @@
 Results of type `char *` arrive as an address: read them with `take(plue, address)`, which copies and frees.
 """
 
-import ctypes
 import os
+from ctypes import CDLL, CFUNCTYPE, c_char_p, c_int, c_uint32, c_uint8, c_void_p, string_at
 
-plue_event_callback = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)
+plue_event_callback = CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)
 
 ERRORS = {
     -1: "INVALID_PARAM",
@@ -47,49 +47,49 @@ ERRORS = {
 }
 
 PROTOTYPES = {
-    "plue_init": (ctypes.c_int, [ctypes.c_char_p]),
+    "plue_init": (c_int, [c_char_p]),
     "plue_shutdown": (None, []),
-    "plue_get_version": (ctypes.c_char_p, []),
-    "plue_get_app_info": (ctypes.c_void_p, []),
-    "plue_get_last_error": (ctypes.c_char_p, []),
-    "plue_get_last_error_json": (ctypes.c_char_p, []),
-    "plue_get_last_error_code": (ctypes.c_int, []),
-    "plue_free_json": (None, [ctypes.c_void_p]),
-    "plue_free_string": (None, [ctypes.c_void_p]),
-    "plue_free": (None, [ctypes.c_void_p]),
-    "plue_json_quote": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_create": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_create_with": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_get_or_create": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_open": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_fork": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
-    "plue_session_get_info": (ctypes.c_void_p, [ctypes.c_void_p]),
-    "plue_session_peek_info": (ctypes.c_void_p, [ctypes.c_void_p]),
-    "plue_session_get_id": (ctypes.c_void_p, [ctypes.c_void_p]),
-    "plue_session_list": (ctypes.c_void_p, []),
-    "plue_session_query": (ctypes.c_void_p, [ctypes.c_char_p]),
-    "plue_session_count": (ctypes.c_int, [ctypes.c_char_p]),
-    "plue_session_update_title": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
-    "plue_session_update": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
-    "plue_session_initialize": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]),
-    "plue_session_delete": (ctypes.c_int, [ctypes.c_void_p]),
-    "plue_session_abort": (ctypes.c_int, [ctypes.c_void_p]),
-    "plue_session_abort_turn": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
-    "plue_session_create_share": (ctypes.c_void_p, [ctypes.c_void_p]),
-    "plue_session_unshare": (ctypes.c_int, [ctypes.c_void_p]),
-    "plue_session_validate_share": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p]),
-    "plue_session_sync": (ctypes.c_int, [ctypes.c_int]),
-    "plue_session_sync_status": (ctypes.c_void_p, []),
-    "plue_session_destroy": (None, [ctypes.c_void_p]),
-    "plue_event_subscribe": (ctypes.c_uint32, [plue_event_callback, ctypes.c_void_p]),
-    "plue_event_unsubscribe": (None, [ctypes.c_uint32]),
-    "plue_event_poll": (ctypes.c_void_p, []),
+    "plue_get_version": (c_char_p, []),
+    "plue_get_app_info": (c_void_p, []),
+    "plue_get_last_error": (c_char_p, []),
+    "plue_get_last_error_json": (c_char_p, []),
+    "plue_get_last_error_code": (c_int, []),
+    "plue_free_json": (None, [c_void_p]),
+    "plue_free_string": (None, [c_void_p]),
+    "plue_free": (None, [c_void_p]),
+    "plue_json_quote": (c_void_p, [c_char_p]),
+    "plue_session_create": (c_void_p, [c_char_p]),
+    "plue_session_create_with": (c_void_p, [c_char_p]),
+    "plue_session_get_or_create": (c_void_p, [c_char_p]),
+    "plue_session_open": (c_void_p, [c_char_p]),
+    "plue_session_fork": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_get_info": (c_void_p, [c_void_p]),
+    "plue_session_peek_info": (c_void_p, [c_void_p]),
+    "plue_session_get_id": (c_void_p, [c_void_p]),
+    "plue_session_list": (c_void_p, []),
+    "plue_session_query": (c_void_p, [c_char_p]),
+    "plue_session_count": (c_int, [c_char_p]),
+    "plue_session_update_title": (c_int, [c_void_p, c_char_p]),
+    "plue_session_update": (c_int, [c_void_p, c_char_p]),
+    "plue_session_initialize": (c_int, [c_void_p, c_char_p, c_char_p]),
+    "plue_session_delete": (c_int, [c_void_p]),
+    "plue_session_abort": (c_int, [c_void_p]),
+    "plue_session_abort_turn": (c_int, [c_void_p, c_char_p]),
+    "plue_session_create_share": (c_void_p, [c_void_p]),
+    "plue_session_unshare": (c_int, [c_void_p]),
+    "plue_session_validate_share": (c_int, [c_char_p, c_char_p]),
+    "plue_session_sync": (c_int, [c_int]),
+    "plue_session_sync_status": (c_void_p, []),
+    "plue_session_destroy": (None, [c_void_p]),
+    "plue_event_subscribe": (c_uint32, [plue_event_callback, c_void_p]),
+    "plue_event_unsubscribe": (None, [c_uint32]),
+    "plue_event_poll": (c_void_p, []),
 }
 
 
 def load(path=None):
     """Load the library (by default the one installed with this package) and declare every function on it."""
-    library = ctypes.CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so.0"))
+    library = CDLL(path or os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "libplue_session.so.0"))
     for name, (result, parameters) in PROTOTYPES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, parameters
@@ -101,6 +101,6 @@ def take(library, address):
     if not address:
         return None
     try:
-        return ctypes.string_at(address).decode()
+        return string_at(address).decode()
     finally:
         library.plue_free_string(address)

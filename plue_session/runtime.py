@@ -158,12 +158,8 @@ class Runtime:
     def _connect(self, lifeline):
         """Find or spawn the server, and put what mirrors it between it and the services."""
         from plue_session.adapters.opencode.server import Server
-        from plue_session.services.calls import Calls
-        from plue_session.services.operations import Executor
-        from plue_session.services.remote_sessions import RemoteSessions
         from plue_session.wiring import RemoteHalf
 
-        self.calls = calls = Calls()
         self._server = server = Server(
             self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
         )
@@ -172,45 +168,36 @@ class Runtime:
             self.writer,
             self.store,
             self.publisher,
-            calls,
+            self.sharing,
             self.settings,
             self.log,
             self._tell_state,
             now_ms,
             __version__,
         )
+        self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
         self.sync = half.sync  # type: ignore[assignment]
         self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)
-        self.executor = Executor(self.writer, half.link)
-        self.sessions = RemoteSessions(half.backend(self.sharing))
 
     def _open(self, server):
         """Return why the server is away, if it may be, or None."""
+        from plue_session.adapters.opencode import needs
+
         spawned, may_be_away = self.settings.backend.spawn, self.settings.offline == "queue"
         server.begin()  # it takes seconds to start, and what speaks with it a tenth of one to load
-        self._import()
+        needs.load(self._places)  # all that calls will need: later it may have been replaced by another version
         attach = GLANCE if may_be_away else min(ATTACH, self.settings.request_timeout_ms / 1000)
         seconds = SPAWN if spawned else attach
         try:
             server.open(Call(time.monotonic() + seconds), self._given_up)
         except (Connection, Timeout, ServerError) as error:
-            if spawned:
+            if may_be_away and not spawned:
+                return error
+            if spawned or not isinstance(error, Timeout):
                 raise
-            if not may_be_away:
-                raise (
-                    error
-                    if isinstance(error, ServerError)
-                    else Connection(error.cause, error.remedy, details=error.details)
-                ) from None
-            return error
+            raise Connection(error.cause, error.remedy, details=error.details) from None
         return None
-
-    def _import(self):
-        """Load all that calls will need: later the package may have been replaced by another version."""
-        from plue_session.adapters.opencode import needs
-
-        needs.load(self._places)
 
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""

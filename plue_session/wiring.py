@@ -2,6 +2,9 @@
 
 from plue_session.rules.reconcile import Trust
 from plue_session.services.backend import Backend
+from plue_session.services.calls import Calls
+from plue_session.services.operations import Executor
+from plue_session.services.remote_sessions import RemoteSessions
 from plue_session.services.sync.follow_ups import FollowUps
 from plue_session.services.sync.histories import Histories
 from plue_session.services.sync.inbox import Inbox
@@ -16,28 +19,26 @@ from plue_session.services.sync.unnumbered import Unnumbered
 
 
 class RemoteHalf:
-    """What keeps the store in step with `server`. `tell(connected, reason)` is told when that goes away or comes
-    back."""
+    """The sessions of `server`, and what keeps the store in step with it. `tell(connected, reason)` is told when that
+    goes away or comes back."""
 
-    def __init__(self, server, writer, store, publisher, calls, settings, log, tell, clock, version):
-        self._server, self._writer, self._store, self._calls = server, writer, store, calls
-        self._settings, self._version = settings, version
+    def __init__(self, server, writer, store, publisher, sharing, settings, log, tell, clock, version):
         trust, interval = Trust(), settings.sync_interval_ms / 1000
-        self.log, self.session_locks, self.jobs = log, SessionLocks(), Jobs()
+        self.calls, self.session_locks, self.jobs = Calls(), SessionLocks(), Jobs()
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
         numbers, unnumbered = Numbers(server), Unnumbered(self.jobs)
         self.mirror = Mirror(writer, store, publisher, self.jobs, numbers, unnumbered, version)
         inbox = Inbox(store, self.mirror, self.session_locks, self.jobs, numbers, unnumbered, log)
         histories = Histories(server, writer, store, self.mirror, inbox, numbers, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, histories, log)
-        self.follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, calls)
+        follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, self.calls)
         works = {
             "history": histories.run,
             "wake": inbox.wake,
-            "turn": self.follow_ups.clear_aborted,
-            "title": self.follow_ups.settle_title,
-            "unshare": self.follow_ups.withdraw_share,
-            "take back": self.follow_ups.take_back,
+            "turn": follow_ups.clear_aborted,
+            "title": follow_ups.settle_title,
+            "unshare": follow_ups.withdraw_share,
+            "take back": follow_ups.take_back,
         }
         self.sync = Sync(
             server,
@@ -54,22 +55,20 @@ class RemoteHalf:
             works,
             log,
         )
-
-    def backend(self, sharing):
-        """Return what the operations work with."""
-        return Backend(
-            self._store,
-            self._writer,
+        backend = Backend(
+            store,
+            writer,
             sharing,
-            self._settings,
-            self._version,
-            self.log,
-            self._server,
+            settings,
+            version,
+            log,
+            server,
             link=self.link,
             sync=self.sync,
             mirror=self.mirror,
             session_locks=self.session_locks,
             jobs=self.jobs,
-            follow_ups=self.follow_ups,
-            calls=self._calls,
+            follow_ups=follow_ups,
+            calls=self.calls,
         )
+        self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)

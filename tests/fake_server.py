@@ -43,9 +43,8 @@ class FakeServer:
     # -- what tests do -------------------------------------------------------------------------------------------------
     def put(self, session_id, **fields):
         """Change a session as another client would, and tell."""
-        for name, value in fields.items():
-            setattr(self.sessions[session_id], name, value)
-        self._say(Change("session", session_id, self._copy(session_id)))
+        self.sessions[session_id] = changed = self.sessions[session_id]._replace(**fields)
+        self._say(Change("session", session_id, changed))
 
     def message(self, session_id, message_id, ended=True, created=None, completed=None):
         """Add a message of the model's, or end it."""
@@ -58,7 +57,6 @@ class FakeServer:
             parent_id=None,
             created=created,
             completed=completed,
-            finish=None,
             failure=None,
             ended=ended,
         )
@@ -71,10 +69,6 @@ class FakeServer:
             change.seq = len(logged)
             logged.append(change)
         self.tell(change)
-
-    def _copy(self, session_id):
-        of = self.sessions[session_id]
-        return shapes.RemoteSession(**{name: getattr(of, name) for name in of.__slots__})
 
     # -- the port ------------------------------------------------------------------------------------------------------
     def open(self, call, given_up=None):
@@ -102,13 +96,11 @@ class FakeServer:
         return self.clock_ahead
 
     def get(self, session_id, call, directory=None):
-        return self._end("get", self._begin("get", call, session_id) or self._copy(session_id))
+        return self._end("get", self._begin("get", call, session_id) or self.sessions[session_id])
 
     def survey(self, before, call, directory=None):
         self._begin("survey", call)
-        there = [
-            self._copy(name) for name, each in self.sessions.items() if each.directory == (directory or self.directory)
-        ]
+        there = [each for each in self.sessions.values() if each.directory == (directory or self.directory)]
         return self._end("survey", Survey(there, before))
 
     def history(self, known, call):
@@ -139,9 +131,7 @@ class FakeServer:
     def find_created(self, token, call, directory=None, title=None):
         self._begin("find_created", call)
         there = (
-            self._copy(name)
-            for name, each in self.sessions.items()
-            if each.token == token and (each.title == title or not each.is_fork)
+            each for each in self.sessions.values() if each.token == token and (each.title == title or not each.is_fork)
         )
         return self._end("find_created", next(there, None))
 
@@ -153,7 +143,7 @@ class FakeServer:
     def _make(self, call, title, directory, parent_id, metadata, token):
         now, session_id = next(self.clock), f"ses_{next(self.numbers):04d}"
         title = f"New session - 2026-01-01T00:00:00.{next(self.numbers) % 1000:03d}Z" if title is None else title
-        self.sessions[session_id] = shapes.RemoteSession(
+        self.sessions[session_id] = made = shapes.RemoteSession(
             id=session_id,
             title=title,
             parent_id=parent_id,
@@ -163,35 +153,30 @@ class FakeServer:
             updated=now,
             archived=None,
             share_url=None,
-            provider_id=None,
-            model_id=None,
             metadata=dict(metadata),
             token=token,
         )
-        made = self._copy(session_id)
-        self._say(Change("created", session_id, self._copy(session_id)))
+        self._say(Change("created", session_id, made))
         return self._end(call, made)
 
     def update(self, session_id, call, directory=None, token=None, **changes):
         self._begin("update", call, session_id)
         for name, value in changes.items():  # told field by field, as the real one does
-            setattr(self.sessions[session_id], name, value)
-            if name == "metadata":
-                self.sessions[session_id].updated = next(self.clock)
-            self._say(Change("session", session_id, self._copy(session_id)))
-        return self._end("update", self._copy(session_id))
+            later = {"updated": next(self.clock)} if name == "metadata" else {}
+            self.put(session_id, **{name: value}, **later)
+        return self._end("update", self.sessions[session_id])
 
     def share(self, session_id, call, directory=None):
         self._begin("share", call, session_id)
         if not self.shares:
             raise errors.Unsupported("the server does not share sessions")
         self.put(session_id, share_url=f"https://share.example/{session_id}")
-        return self._end("share", self._copy(session_id))
+        return self._end("share", self.sessions[session_id])
 
     def unshare(self, session_id, call, directory=None):
         self._begin("unshare", call, session_id)
         self.put(session_id, share_url=None)
-        return self._end("unshare", self._copy(session_id))
+        return self._end("unshare", self.sessions[session_id])
 
     def delete(self, session_id, call, directory=None, elsewhere=()):
         self._begin("delete", call, session_id)

@@ -11,9 +11,7 @@ from plue_session import config, errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
 from plue_session.call import Call
-from plue_session.services.calls import Calls
-from plue_session.services.operations import Executor, Operation
-from plue_session.services.remote_sessions import RemoteSessions
+from plue_session.services.operations import Operation
 from plue_session.services.sharing import Sharing
 from plue_session.services.writer import Writer
 from plue_session.wiring import RemoteHalf
@@ -81,13 +79,12 @@ class RemoteWorld:
         self.told, self.log, self.states = RecordingPublisher(), Quiet(), []
         self.writer = Writer(self.store, self.told, lambda: self.now)
         self.sharing = Sharing(self.store, ShareKeyMemory(), lambda: self.now, self.settings)
-        self.calls = Calls()
         half = RemoteHalf(
             self.server,
             self.writer,
             self.store,
             self.told,
-            self.calls,
+            self.sharing,
             self.settings,
             self.log,
             lambda connected, reason: self.states.append((connected, reason)),
@@ -95,9 +92,8 @@ class RemoteWorld:
             "0.1.0",
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
-        self.session_locks = half.session_locks
-        self.executor = Executor(self.writer, half.link)
-        self.sessions = RemoteSessions(half.backend(self.sharing))
+        self.calls, self.session_locks = half.calls, half.session_locks
+        self.executor, self.sessions = half.executor, half.sessions
         self.server.tell = self.hear
         self.held_back = []
 

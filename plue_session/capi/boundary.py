@@ -99,8 +99,6 @@ def translate(error):
         return error
     if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error).startswith("can't allocate"):
         return errors.StoreIo("out of memory", "Free some and try again.")
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
-        return errors.StoreIo("no thread can be started", "Raise the limit on threads (ulimit -u) or free memory.")
     if isinstance(error, OSError):
         return errors.StoreIo(
             f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
@@ -174,6 +172,14 @@ class Boundary:
         self.finish(request, work)
 
     # -- how it ends ---------------------------------------------------------------------------------------------------
+    def answer(self, request, work):
+        """End a request with what `work(request)` returns, or the error that it raises."""
+        try:
+            outcome = work(request)
+        except BaseException as error:
+            outcome = error
+        self.finish(request, outcome)
+
     def finish(self, request, outcome):
         """End a request with its result, or with the error that `outcome` is; with a `Later`, when that is known. Never
         raises: what cannot be delivered becomes an error of the request."""

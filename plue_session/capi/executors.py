@@ -1,5 +1,7 @@
 """What the library's threads do, one kind of them each: take requests, and what must be done beside them."""
 
+from functools import partial
+
 from plue_session.capi.control import control
 from plue_session.services.operations import Operation
 
@@ -41,6 +43,12 @@ def attend(boundary, executor, generation, duties):
                 boundary.guarded(work)
 
 
+def tidy(lib, store):
+    """Have a reader do the store's housekeeping if that is due."""
+    if store.wants_maintenance():
+        lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
+
+
 def write(boundary, executor, generation):
     """Serve those who change the embedded backend's sessions: as a rule this thread leads the writer."""
     lib, runtime = boundary.lib, boundary.runtime
@@ -50,14 +58,10 @@ def write(boundary, executor, generation):
         for request in take():
             boundary.queue(request)
 
-    def near():
-        lib.core__near(executor)
-
     def change():
         gather()
-        writer.lead(gather, near)
-        if runtime.store.wants_maintenance():
-            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
+        writer.lead(gather, partial(lib.core__near, executor))
+        tidy(lib, runtime.store)
 
     def show():
         """Publish all snapshots again: for one of them there was no memory. Those that are not newer than what is shown
@@ -89,11 +93,7 @@ def read(boundary, executor, generation):
 
     def answer():
         for request in take():
-            try:
-                outcome = boundary.prepare(request)
-            except BaseException as error:
-                outcome = error
-            boundary.finish(request, outcome)
+            boundary.answer(request, boundary.prepare)
 
     def check():
         for other, take_overdue in overdue.items():
@@ -114,9 +114,6 @@ def read(boundary, executor, generation):
         else:
             lib.core__put_back(request)
 
-    def maintain():
-        runtime.store.maintain()
-
     attend(
         boundary,
         executor,
@@ -125,7 +122,7 @@ def read(boundary, executor, generation):
             (lib.CORE_SIGNAL_CHECK, check),
             (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
             (lib.CORE_SIGNAL_REQUESTS, answer),
-            (lib.CORE_SIGNAL_MAINTAIN, maintain),
+            (lib.CORE_SIGNAL_MAINTAIN, runtime.store.maintain),
             (lib.CORE_SIGNAL_RELEASED, boundary.held.collect),
         ),
     )
@@ -138,20 +135,16 @@ def ask(boundary, executor, generation):
 
     def answer():
         for request in take():
-            try:
-                session = ffi.string(request.session).decode() if request.session else None
-                deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
-                with runtime.calls.begin(boundary.export(request).name, session, deadline) as call:
-                    outcome = perform(boundary.prepare(request), call)
-            except BaseException as error:
-                outcome = error
-            boundary.finish(request, outcome)
-        if runtime.store.wants_maintenance():
-            lib.core__wake(lib.CORE_EXECUTOR_READ, lib.CORE_SIGNAL_MAINTAIN)
+            boundary.answer(request, perform)
+        tidy(lib, runtime.store)
 
-    def perform(work, call):
-        if isinstance(work, Operation):
-            return runtime.executor.run(work, call)
-        return work(call) if callable(work) else work
+    def perform(request):
+        session = ffi.string(request.session).decode() if request.session else None
+        deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
+        with runtime.calls.begin(boundary.export(request).name, session, deadline) as call:
+            work = boundary.prepare(request)
+            if isinstance(work, Operation):
+                return runtime.executor.run(work, call)
+            return work(call) if callable(work) else work
 
     attend(boundary, executor, generation, ((~0, answer),))

@@ -24,7 +24,7 @@ typedef struct plue_session *plue_session_t;
 /* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 """,
-        "ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_char_p, ctypes.c_void_p)",
+        "CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)",
     ),
 }
 #: What handles stand for, in the order that both sides number it by. Of the first kind the C side knows the id; the
@@ -57,7 +57,7 @@ class Crossing:
 def text(check, slow=False, required=1):
     """Return the crossing of text."""
     take = f'core_take_text(&call, "{{name}}", {{name}}, {required});'
-    return Crossing("const char *", "ctypes.c_char_p", take=take, slot="text", check=check, slow=slow)
+    return Crossing("const char *", "c_char_p", take=take, slot="text", check=check, slow=slow)
 
 
 def optional(check, slow=False):
@@ -68,26 +68,24 @@ def optional(check, slow=False):
 def number(c):
     """Return the crossing of a number that is 0 when a call fails."""
     take = "call.value = {name};"
-    return Crossing(c, "ctypes.c_" + c[:-2], take=take, slot="value", run="core_run_number", kind="count")
+    return Crossing(c, "c_" + c[:-2], take=take, slot="value", run="core_run_number", kind="count")
 
 
 def held(kind, c):
     """Return the crossing of a handle to an object of the Python half, or of a new one to the object returned."""
     place = KINDS.index(kind)
     take = f"core_take_handle(&call, {place}, (uintptr_t){{name}});"
-    return Crossing(c, "ctypes.c_void_p", take=take, slot="held", run="core_run_handle", kind=place)
+    return Crossing(c, "c_void_p", take=take, slot="held", run="core_run_handle", kind=place)
 
 
 def owned(kind, run="core_run_text"):
     """Return the crossing of text that is the caller's to free."""
-    return Crossing("char *", "ctypes.c_void_p", run=run, kind=kind)
+    return Crossing("char *", "c_void_p", run=run, kind=kind)
 
 
 TYPES = {
     # parameters
-    "SessionHandle": Crossing(
-        "plue_session_t", "ctypes.c_void_p", take="core_take_session(&call, {name});", slot="session"
-    ),
+    "SessionHandle": Crossing("plue_session_t", "c_void_p", take="core_take_session(&call, {name});", slot="session"),
     "Text": text(parameters.plain),
     "Configuration": optional(parameters.plain),  # `config.load` checks it
     "ParentId": optional(parameters.parent),
@@ -102,38 +100,38 @@ TYPES = {
     "Patch": text(parameters.patch),
     "Bytes": Crossing(
         "const void *{name}, size_t length",
-        "ctypes.c_void_p, ctypes.c_size_t",
+        "c_void_p, c_size_t",
         take='core_take_bytes(&call, "{name}", {name}, length);',
         slot="bytes",
         check=parameters.plain,
     ),
-    "Milliseconds": Crossing("int", "ctypes.c_int", take='core_take_timeout(&call, "{name}", {name});', slot="number"),
-    "Owned": Crossing("char *", "ctypes.c_void_p"),
-    "Memory": Crossing("void *", "ctypes.c_void_p"),
+    "Milliseconds": Crossing("int", "c_int", take='core_take_timeout(&call, "{name}", {name});', slot="number"),
+    "Owned": Crossing("char *", "c_void_p"),
+    "Memory": Crossing("void *", "c_void_p"),
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
-    "UserData": Crossing("void *", "ctypes.c_void_p"),
+    "UserData": Crossing("void *", "c_void_p"),
     # parameters and results
     "Identifier": number("uint32_t"),
     "Number": number("uint64_t"),
     # results
-    "NewSession": Crossing("plue_session_t", "ctypes.c_void_p", run="core_run_handle", kind="session"),
+    "NewSession": Crossing("plue_session_t", "c_void_p", run="core_run_handle", kind="session"),
     "OwnedText": owned("text"),
     "OwnedArray": owned("array"),  # of its elements with commas
     "MaybeText": owned("maybe", "core_run_maybe_text"),  # None: NULL, and no error
     "OwnedBytes": Crossing(
         "int",
-        "ctypes.c_int",
+        "c_int",
         run="core_run_bytes",
         kind="bytes",
         room=Crossing(
             "void **{name}, size_t *length",
-            "ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t)",
+            "POINTER(c_void_p), POINTER(c_size_t)",
             take="core_take_room(&call, {name}, length);",
         ),
     ),
-    "StaticText": Crossing("const char *", "ctypes.c_char_p"),
-    "Status": Crossing("int", "ctypes.c_int", run="core_run_count", kind="status"),
-    "Count": Crossing("int", "ctypes.c_int", run="core_run_count", kind="count"),
-    "Code": Crossing("int", "ctypes.c_int"),
+    "StaticText": Crossing("const char *", "c_char_p"),
+    "Status": Crossing("int", "c_int", run="core_run_count", kind="status"),
+    "Count": Crossing("int", "c_int", run="core_run_count", kind="count"),
+    "Code": Crossing("int", "c_int"),
     "Nothing": Crossing("void", "None"),
 }

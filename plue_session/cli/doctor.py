@@ -1,7 +1,7 @@
 """doctor: what is found of library, Python, server, store, locks and share key; what is wrong with it, and how to mend
 it.
 
-It looks at a store that does not open too, so it knows the store's files; it changes nothing unless told to.
+It examines a store that does not open too, so it knows the store's files; it changes nothing unless told to.
 """
 
 import json
@@ -15,7 +15,7 @@ from plue_session.adapters.share_key import ShareKeyFile
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli import locks, server
-from plue_session.cli.findings import Finding, problem
+from plue_session.cli.findings import Finding, package, problem
 from plue_session.cli.host import Failure, Host, library_path, open_library
 
 #: Bytes of free space below which a store is about to fail.
@@ -46,7 +46,7 @@ def run(options):
 def examine(data_dir):
     """Yield the findings, from the library to the share key."""
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
-    yield cffi()
+    yield package("cffi", "_cffi_backend", "cffi>=2.0")
     found = library()
     yield found
     try:
@@ -70,16 +70,6 @@ def settings_of(data_dir):
 
 
 # -- the library -------------------------------------------------------------------------------------------------------
-def cffi():
-    try:
-        from _cffi_backend import __version__ as version
-    except ImportError as error:
-        return Finding(
-            "cffi", "problem", f"it cannot be imported: {error}", f"Run: {sys.executable} -m pip install 'cffi>=2.0'"
-        )
-    return Finding("cffi", "ok", version)
-
-
 def library():
     try:
         version = open_library().plue_get_version().decode()
@@ -156,7 +146,7 @@ def space(data_dir):
 def store(data_dir):
     path = os.path.join(data_dir, files.DATABASE)
     try:
-        problems, text = look_at(path)
+        problems, text = inspect(path)
     except errors.PlueError as error:
         return problem("store", error)
     if problems:
@@ -165,7 +155,7 @@ def store(data_dir):
     return Finding("store", "ok", text)
 
 
-def look_at(path):
+def inspect(path):
     """Return `(problems, description)` of the store; raises what keeps it from being opened."""
     if not os.path.lexists(path):
         left = [path + end for end in ("-wal", "-journal") if os.path.lexists(path + end)]
@@ -218,7 +208,7 @@ def new_store(options):
 def damage_of(path):
     """Say what is wrong with the store; `CONFLICT` when nothing is."""
     try:
-        problems, _ = look_at(path)
+        problems, _ = inspect(path)
     except errors.Integrity as error:
         return error.cause
     if problems:

@@ -1,11 +1,13 @@
-"""What the doctor finds: one thing looked at, how it is, and how to mend it."""
+"""What the doctor finds: one thing checked, how it is, and how to mend it."""
 
+import importlib
+import sys
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `state` is "ok", "note" (worth knowing) or "problem", which has a remedy."""
+    """One thing checked. `state` is "ok", "note" (worth knowing) or "problem", which has a remedy."""
 
     check: str
     state: str
@@ -16,3 +18,12 @@ class Finding:
 def problem(check, error):
     """Return what a `PlueError` says as a finding."""
     return Finding(check, "problem", error.cause, error.remedy)
+
+
+def package(check, module, requirement):
+    """Return whether a package can be imported, and its version."""
+    try:
+        return Finding(check, "ok", importlib.import_module(module).__version__)
+    except ImportError as error:
+        remedy = f"Run: {sys.executable} -m pip install '{requirement}'"
+        return Finding(check, "problem", f"it cannot be imported: {error}", remedy)

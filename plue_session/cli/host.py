@@ -30,8 +30,8 @@ class Host:
         return self
 
     def __exit__(self, *_):
-        for subscription in list(self._callbacks):
-            self.unsubscribe(subscription)
+        for subscription in self._callbacks:
+            self.library.plue_event_unsubscribe(subscription)
         self.library.plue_shutdown()
 
     def text(self, function, *arguments):
@@ -67,10 +67,6 @@ class Host:
             raise self._failure()
         self._callbacks[subscription] = callback  # must live as long as C may call it
         return heard
-
-    def unsubscribe(self, subscription):
-        self.library.plue_event_unsubscribe(subscription)
-        del self._callbacks[subscription]
 
     def _failure(self):
         return Failure(

@@ -1,9 +1,9 @@
-"""The doctor's look at the OpenCode server that is configured: is it there, does it let us in, does it tell what
+"""The doctor's check of the OpenCode server that is configured: is it there, does it let us in, does it tell what
 happens."""
 
 import os
 import shlex
-import sys
+import shutil
 import time
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ from plue_session import errors
 from plue_session.adapters.child import guard
 from plue_session.adapters.opencode import health
 from plue_session.adapters.opencode.api_call import headers
-from plue_session.cli.findings import Finding, problem
+from plue_session.cli.findings import Finding, package, problem
 from plue_session.cli.host import Failure, Host
 
 #: The versions of OpenCode that the library was made for and is tested with.
@@ -33,22 +33,8 @@ def examine(backend, environ):
     if backend.kind == "embedded":
         yield Finding("server", "ok", POINT)
         return
-    yield client()
+    yield package("requests", "requests", "requests>=2.31")
     yield from own(backend.spawn, environ) if backend.spawn else attached(backend)
-
-
-def client():
-    """Tell whether the package is there that the library talks to servers with."""
-    try:
-        from requests import __version__ as version
-    except ImportError as error:
-        return Finding(
-            "requests",
-            "problem",
-            f"it cannot be imported: {error}",
-            f"Run: {sys.executable} -m pip install 'requests>=2.31'",
-        )
-    return Finding("requests", "ok", version)
 
 
 # -- attached by URL ---------------------------------------------------------------------------------------------------
@@ -121,13 +107,13 @@ def access(backend):
 
 # -- one of our own ----------------------------------------------------------------------------------------------------
 def own(spawn, environ):
-    """Yield the findings about a server that the library spawns; it is started, looked at and stopped."""
-    program, looked = find(spawn, environ)
+    """Yield the findings about a server that the library spawns; it is started, checked and stopped."""
+    program, places = find(spawn, environ)
     if program is None:
         yield Finding(
             "command",
             "problem",
-            f"{spawn.command[0]} is not found; looked in {looked}",
+            f"{spawn.command[0]} is not found; looked in {places}",
             "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.",
         )
     else:
@@ -143,12 +129,11 @@ def own(spawn, environ):
     yield Finding("guard", "ok", guard.PROGRAM)
     if program is not None:
         # The library would choose a password and tell nobody; this one we know.
-        password = (
-            spawn.env.get("OPENCODE_SERVER_PASSWORD", environ.get("OPENCODE_SERVER_PASSWORD")) or os.urandom(24).hex()
-        )
+        given = {**environ, **spawn.env}
+        password = given.get("OPENCODE_SERVER_PASSWORD") or os.urandom(24).hex()
+        username = given.get("OPENCODE_SERVER_USERNAME")
         env = {**spawn.env, "OPENCODE_SERVER_PASSWORD": password}
-        username = env.get("OPENCODE_SERVER_USERNAME", environ.get("OPENCODE_SERVER_USERNAME"))
-        backend = {"kind": "opencode", "spawn": {"command": spawn.command, "directory": spawn.directory, "env": env}}
+        backend = {"kind": "opencode", "spawn": {**vars(spawn), "env": env}}
         by_hand = (
             f"See what it says by hand: cd {shlex.quote(spawn.directory)} && {shlex.join([*spawn.command, 'serve'])}"
         )
@@ -156,18 +141,14 @@ def own(spawn, environ):
 
 
 def find(spawn, environ):
-    """Return `(path, where)`: the program of the command as execvp finds it, or None, and where was looked."""
+    """Return `(path, places)`: the program of the command as execvp finds it, or None, and where it was sought."""
     name = spawn.command[0]
     if "/" in name:
-        places, looked = [""], os.path.dirname(os.path.join(spawn.directory, name))
-    else:
-        places = {**environ, **spawn.env}.get("PATH", NO_PATH).split(os.pathsep)
-        looked = f"PATH ({os.pathsep.join(places)})"
-    for place in places:
-        path = os.path.join(spawn.directory, place, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path, place
-    return None, looked
+        path = os.path.join(spawn.directory, name)
+        return shutil.which(path), os.path.dirname(path)
+    places = {**environ, **spawn.env}.get("PATH", NO_PATH)
+    path = os.pathsep.join(os.path.join(spawn.directory, place) for place in places.split(os.pathsep))
+    return shutil.which(name, path=path), f"PATH ({places})"
 
 
 # -- through the library -----------------------------------------------------------------------------------------------

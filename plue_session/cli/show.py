@@ -33,7 +33,7 @@ def list_sessions(options):
 
 
 def bring(host):
-    """Have the library look at its server, if it has one; away, what was last known will do."""
+    """Have the library ask its server, if it has one; away, what was last known will do."""
     try:
         host.number("plue_session_sync", PATIENCE)
     except Failure as failure:

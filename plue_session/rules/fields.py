@@ -86,9 +86,7 @@ def snake(key):
 
 def choice(value, key, choices):
     """Check for one of a few strings."""
-    if type(value) is not str:
-        raise mismatch(value, key, "a string")
-    if value not in choices:
+    if text(value, key) not in choices:
         raise InvalidParam(f"{key} cannot be {quote(value[:80])}", f"It is one of {', '.join(choices)}.")
     return value
 

@@ -56,10 +56,7 @@ def parse(text, what):
     `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can, or a number that is too large."""
     # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at
     # most.
-    if (
-        text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH
-        and _depth(text) > MAX_DEPTH
-    ):
+    if text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH and _is_deep(text):
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.")
     remedy = "Send one JSON value in UTF-8."
     start = len(text) - len(text.lstrip(_BLANK))
@@ -95,25 +92,11 @@ def parse(text, what):
     return value
 
 
-def _depth(text):
-    deepest = depth = 0
-    inside = escaped = False
-    for char in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                inside = False
-        elif char == '"':
-            inside = True
-        elif char in "[{":
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-                if depth > MAX_DEPTH:
-                    break
-        elif char in "]}":
-            depth -= 1
-    return deepest
+def _is_deep(text):
+    """Return whether the brackets outside of strings nest deeper than MAX_DEPTH."""
+    outside, depth = text.replace("\\\\", "").replace('\\"', "").split('"')[::2], 0
+    for char in "".join(outside):
+        depth += (char in "[{") - (char in "]}")
+        if depth > MAX_DEPTH:
+            return True
+    return False

@@ -2,6 +2,7 @@
 
 from plue_session.model import Session
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.rules.patches import same
 
 #: Ms for which a title set here over an automatic one is defended; after that no first turn makes titles any more
 #: (O-027).
@@ -53,7 +54,7 @@ def merge(session, remote, share, keep_title=False, heard=False):
     session.directory = remote.directory or session.directory
     session.version = remote.version or session.version
     session.archived = remote.archived
-    if not _alike(loads(session.metadata), remote.metadata):
+    if not same(loads(session.metadata), remote.metadata, _equal):
         session.metadata = dumps(remote.metadata)
     session.updated = max(session.updated, remote.updated)
     if remote.share_url is None:
@@ -81,13 +82,8 @@ def merge(session, remote, share, keep_title=False, heard=False):
     return events
 
 
-def _alike(one, other):
-    """Return whether two JSON values are the same to a server that keeps numbers as doubles and objects in an order of
-    its own."""
-    if type(one) is dict and type(other) is dict:
-        return one.keys() == other.keys() and all(_alike(value, other[name]) for name, value in one.items())
-    if type(one) is list and type(other) is list:
-        return len(one) == len(other) and all(map(_alike, one, other))
+def _equal(one, other):
+    """Compare as a server does that keeps numbers as doubles."""
     if type(one) in (int, float) and type(other) in (int, float):
         return one == other or abs(one) < 1 << 1023 and float(one) == float(other)
     return type(one) is type(other) and one == other

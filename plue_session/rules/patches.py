@@ -35,18 +35,16 @@ def apply_patch(session, patch, now):
     """
     if "base" in patch:
         _check_base(session, patch["base"])
-    if "title" in patch:
-        session.title = patch["title"]
-    if "description" in patch:
-        session.description = patch["description"]
+    for name in ("title", "description", "metadata"):
+        if name in patch:
+            setattr(session, name, patch[name])
     if "tags" in patch:
         session.tags = list(patch["tags"])
     if "addTags" in patch:
         session.tags = list(dict.fromkeys(session.tags + patch["addTags"]))
     if "removeTags" in patch:
         session.tags = [tag for tag in session.tags if tag not in patch["removeTags"]]
-    if "metadata" in patch:
-        session.metadata = patch["metadata"]
+
     if "archived" in patch:
         session.archived = now if patch["archived"] else None
     return bool(patch.keys() - {"base"})
@@ -149,10 +147,15 @@ def _holds(session, name, seen):
     return seen == getattr(session, name)
 
 
-def same(one, other):
-    """Return whether two parsed JSON values are equal: unlike Python's ==, true is not 1 (but 1 is 1.0)."""
-    if type(one) is dict and type(other) is dict:
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if type(one) is list and type(other) is list:
-        return len(one) == len(other) and all(map(same, one, other))
+def _equal(one, other):
+    """Unlike Python's ==: true is not 1 (but 1 is 1.0)."""
     return one == other and (type(one) is bool) == (type(other) is bool)
+
+
+def same(one, other, equal=_equal):
+    """Return whether two parsed JSON values are the same; `equal` compares those that are no arrays and no objects."""
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(same(value, other[key], equal) for key, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(same(*pair, equal) for pair in zip(one, other, strict=True))
+    return equal(one, other)

@@ -14,8 +14,8 @@ class Call(call.Call):
 
     __slots__ = ("name", "session", "_calls")
 
-    def __init__(self, name, session, deadline, whole=None, calls=None):
-        super().__init__(deadline, whole)
+    def __init__(self, name, session, deadline, calls):
+        super().__init__(deadline)
         self.name, self.session, self._calls = name, session, calls
 
     def __enter__(self):
@@ -37,7 +37,7 @@ class Calls:
     def begin(self, name, session, deadline):
         """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
         is shutting down."""
-        made = Call(name, session, deadline, calls=self)
+        made = Call(name, session, deadline, self)
         with self._changed:
             if self._closed:
                 raise _closed()

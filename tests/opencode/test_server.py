@@ -62,7 +62,7 @@ def test_attached_by_url_the_changes_of_another_client_are_told(server, client, 
     assert seen.server.where() == {"url": server.url(soon())}
     seen.server.close()
     with pytest.raises(errors.Closed):
-        seen.server.list(soon())
+        seen.server.survey(None, soon())
     seen.server.close()
 
 
@@ -73,7 +73,7 @@ def test_a_server_that_is_away_is_a_connection_error_in_time(repository):
     with pytest.raises(errors.Connection):
         seen.server.open(soon(0.3))
     with pytest.raises(errors.Connection):
-        seen.server.list(soon())
+        seen.server.survey(None, soon())
     seen.server.close()
 
 

@@ -110,7 +110,7 @@ def test_a_store_that_is_closed_while_it_is_read_says_that_it_is_closed(opened, 
     """SQLite removes its log with the last connection: that is not somebody else's doing."""
     store = opened()
     add(store)
-    monkeypatch.setattr(Connections, "_reader", lambda self: (self.close(), self.verify()))
+    monkeypatch.setattr(Connections, "_take_idle", lambda self: (monkeypatch.undo(), self.close(), self.verify()))
     with pytest.raises(errors.Closed):
         store.infos()
     assert not os.path.exists(store.path + "-wal")

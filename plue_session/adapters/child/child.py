@@ -169,12 +169,8 @@ class Child:
             began = time.monotonic()
             try:
                 failure = self._once()
-            except errors.PlueError as error:
-                failure = error
-            except (
-                Exception
-            ) as error:  # a defect must be seen by who asks for the command, and not by Python on the host's stderr
-                failure = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+            except Exception as error:  # a defect, too: who asks for the command must see it
+                failure = errors.known(error)
             if self._stopping or not self.starts:
                 break
             if time.monotonic() - began > STEADY:

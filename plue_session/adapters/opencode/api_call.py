@@ -86,11 +86,7 @@ class ApiCall:
             )
         except errors.PlueError as error:
             error.session = error.session or session
-            if (
-                type(error) is errors.Server
-                and method != "GET"
-                and 200 <= (error.details or {}).get("status", 200) < 300
-            ):
+            if method != "GET" and is_garbled(error):
                 error.cause += "; whether it took effect is not known yet"
             self._explain(error, session, began)
             raise
@@ -117,15 +113,20 @@ class ApiCall:
 
     def _explain(self, error, session, began):
         """Put the text of `session.error` where the server said no more than 500 (O-014)."""
-        if self.heard and session and type(error) is errors.Server and (error.details or {}).get("status") == 500:
+        if self.heard and session and type(error) is errors.Server and error.details.get("status") == 500:
             text = self.heard.failure(session, began, EXPLANATION)
             if text:
-                error.details["reason"] = text[: shapes.EXCERPT]
-                error.cause = f"{error.cause} ({text[: shapes.EXCERPT]})"
+                error.details["reason"] = text = text[: shapes.EXCERPT]
+                error.cause = f"{error.cause} ({text})"
 
     @staticmethod
     def _pause(seconds, call):
         call.within(seconds).wait(threading.Condition(), lambda: None)
+
+
+def is_garbled(error):
+    """Return whether the server has said yes, in a way that cannot be read."""
+    return type(error) is errors.Server and 200 <= error.details.get("status", 200) < 300
 
 
 def headers(username, password):

@@ -10,14 +10,14 @@ import time
 
 from plue_session import errors
 from plue_session.adapters.opencode import shapes
-from plue_session.adapters.opencode.api_call import ApiCall
+from plue_session.adapters.opencode.api_call import ApiCall, is_garbled
 from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
 
 #: More than any server has: a list without a limit ends after 100, with 0 it is empty (O-021).
 EVERYTHING = 1_000_000
 #: Seconds between two searches for a session whose creation was not answered.
-LOOK_AGAIN = 0.25
+SEARCH_AGAIN = 0.25
 #: Seconds kept for that, of those that a create may take.
 FINDING = 2.0
 
@@ -79,9 +79,7 @@ class Client(ApiCall):
 
         OpenCode: GET /session/status.
         """
-        data = self._call("GET", "/session/status", directory, call)
-        if type(data) is not dict:
-            raise shapes.malformed("a status", "it is not an object")
+        data = shapes.expect(dict, self._call("GET", "/session/status", directory, call), "a status")
         return {
             name: shapes.clean(value)
             for name, value in data.items()
@@ -111,17 +109,17 @@ class Client(ApiCall):
         """
         data = self._call("GET", "/config/providers", None, call)
         providers = data.get("providers") if type(data) is dict else None
-        if type(providers) is not list:
-            raise shapes.malformed("a list of providers", "it is not an array")
         known = {
-            each["id"]: each.get("models") for each in providers if type(each) is dict and type(each.get("id")) is str
+            each["id"]: each.get("models")
+            for each in shapes.expect(list, providers, "a list of providers")
+            if type(each) is dict and type(each.get("id")) is str
         }
         if provider_id not in known:
             raise errors.ProviderInit(
                 f"the server has no provider {provider_id}",
                 f"It has {_names(known)}. Add the provider to OpenCode's configuration, or log in to it.",
             )
-        models = known[provider_id] if type(known[provider_id]) is dict else {}
+        models = shapes.inner(known, provider_id)
         if model_id not in models:
             raise errors.ProviderInit(
                 f"the server's provider {provider_id} has no model {model_id}", f"It has {_names(models)}."
@@ -156,21 +154,18 @@ class Client(ApiCall):
             return shapes.session(
                 self._call("POST", "/session", directory, call.until(call.deadline - reserve), body=body, resend=False)
             )
-        except (errors.Connection, errors.Timeout) as error:
-            if not (error.details or {}).get("sent"):
+        except (errors.Connection, errors.Timeout, errors.Server) as error:
+            answered = type(error) is errors.Server  # so it has heard of it; what it answers is of no use
+            if not answered and not error.details.get("sent"):
                 raise
             lost = error
-        except errors.Server as error:  # it has heard of it, and what it answers is of no use
-            lost = error
-        if (
-            type(lost) is errors.Server or "status" in lost.details
-        ):  # or something on the way answers for it: it may be away for long
+        if answered or "status" in lost.details:  # or something on the way answers for it: it may be away for long
             call = call.within(FINDING)
         while time.monotonic() < call.deadline:
             try:
                 found = self.find_created(token, call, directory, title)
             except (errors.Connection, errors.Timeout, errors.Server, errors.LimitExceeded, errors.AccessDenied):
-                self._pause(LOOK_AGAIN, call)
+                self._pause(SEARCH_AGAIN, call)
             else:
                 if found:
                     return found
@@ -206,7 +201,7 @@ class Client(ApiCall):
         try:
             return _the(session_id, self._about("PATCH", session_id, "", directory, call, body=body))
         except errors.Server as error:
-            if not _is_garbled(error):
+            if not is_garbled(error):
                 raise
             with contextlib.suppress(errors.PlueError):
                 found = self.get(session_id, call, directory)
@@ -268,11 +263,11 @@ class Client(ApiCall):
                     raise
                 return
             except errors.Connection as error:
-                if sent or not (error.details or {}).get("sent"):
+                if sent or not error.details.get("sent"):
                     raise
                 sent = True
             except errors.Server as error:
-                if _is_garbled(error) and self._is_gone(session_id, call, directory):
+                if is_garbled(error) and self._is_gone(session_id, call, directory):
                     return
                 raise
 
@@ -280,10 +275,8 @@ class Client(ApiCall):
         """Return whether the server says that it does not have the session; no word of it says nothing."""
         try:
             self.get(session_id, call, directory)
-        except errors.NotFound:
-            return True
-        except errors.PlueError:
-            return False
+        except errors.PlueError as error:
+            return isinstance(error, errors.NotFound)
         return False
 
     def prompt(self, session_id, message_id, parts, model, call, directory=None):
@@ -312,12 +305,8 @@ class Client(ApiCall):
 
         OpenCode: GET /permission, POST /permission/{id}/reply.
         """
-        asked = self._call("GET", "/permission", directory, call)
-        asked = (
-            [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
-            if type(asked) is list
-            else []
-        )
+        asked = shapes.expect(list, self._call("GET", "/permission", directory, call), "a list of permissions")
+        asked = [each for each in asked if type(each) is dict and each.get("sessionID") == session_id]
         if not all(is_over(_asking(each)) for each in asked):
             return
         for each in asked:
@@ -350,11 +339,6 @@ def _path(session_id, rest=""):
             session=session_id,
         )
     return f"/session/{session_id}{rest}"
-
-
-def _is_garbled(error):
-    """Return whether the server has said yes, in a way that cannot be read."""
-    return 200 <= (error.details or {}).get("status", 200) < 300
 
 
 def _the(session_id, data):

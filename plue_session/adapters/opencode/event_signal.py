@@ -5,7 +5,7 @@ import time
 
 from plue_session.call import Call
 
-#: Sessions and messages remembered, the oldest forgotten first.
+#: Failures remembered, the oldest forgotten first.
 MOST = 1024
 
 
@@ -21,13 +21,14 @@ class EventSignal:
 
     def hear(self, change):
         """Take a `Change`; harmless for those of no interest."""
-        if change.kind == "failed":
-            self._remember(
-                self._failures, change.session_id, (time.monotonic(), change.value.text or change.value.name)
-            )
-        elif change.kind not in ("idle", "status", "deleted", "message"):
+        if change.kind not in ("failed", "idle", "status", "deleted", "message"):
             return
         with self._changed:
+            if change.kind == "failed":
+                self._failures.pop(change.session_id, None)  # the newest is last
+                self._failures[change.session_id] = time.monotonic(), change.value.text or change.value.name
+                if len(self._failures) > MOST:
+                    del self._failures[next(iter(self._failures))]
             self._count += 1
             self._changed.notify_all()
 
@@ -53,12 +54,4 @@ class EventSignal:
 
     def wait(self, count, call):
         """Wait until more than `count` things were heard; False when the call's time is up first."""
-        heard = call.wait(self._changed, lambda: self._count != count or None)
-        return heard is not None
-
-    def _remember(self, memory, key, value):
-        with self._changed:
-            memory.pop(key, None)
-            memory[key] = value
-            if len(memory) > MOST:
-                del memory[next(iter(memory))]
+        return call.wait(self._changed, lambda: self._count != count or None) is not None

@@ -48,13 +48,12 @@ def read(data, numbered=False):
     except ValueError:
         return None
     directory = None
-    if type(event) is dict and type(event.get("payload")) is dict:
-        event, directory = event["payload"], event.get("directory")
+    if payload := shapes.inner(event, "payload"):
+        event, directory = payload, event.get("directory")
     if type(event) is not dict or type(event.get("type")) is not str:
         return None
     if event["type"] == "sync":
-        event = event.get("syncEvent")
-        change = read_numbered(event, "aggregateID") if numbered and type(event) is dict else None
+        change = read_numbered(shapes.inner(event, "syncEvent"), "aggregateID") if numbered else None
     elif numbered and event["type"] in _LOGGED:
         return None
     else:
@@ -68,7 +67,7 @@ def read_numbered(event, name):
     """Return the `Change` of a numbered event; `name` is that of the field with the session's id, which the stream and
     the history call differently. None for one without a number, or of something that is no session."""
     session_id, seq = event.get(name), event.get("seq")
-    if type(session_id) is not str or not shapes.nameable(session_id) or type(seq) is not int or seq < 0:
+    if not shapes.nameable(session_id) or type(seq) is not int or seq < 0:
         return None
     kind, _, version = str(event.get("type")).rpartition(".")
     change = _change(kind, event.get("data")) if version == "1" else None
@@ -92,16 +91,13 @@ def _plain(kind):
     return lambda properties: Change(kind)
 
 
-def _of_session(kind, value=None):
-    """Return a reader for events that name their session; without one they tell nothing."""
+def _about(kind, session_id, value=None):
+    """Return the change of a session; what names none tells nothing."""
+    return Change(kind, session_id, value) if shapes.nameable(session_id) else None
 
-    def reader(properties):
-        session_id = properties.get("sessionID")
-        if type(session_id) is not str or not shapes.nameable(session_id):
-            return None
-        return Change(kind, session_id, value(properties) if value else None)
 
-    return reader
+def _of_session(kind, value=lambda properties: None):
+    return lambda properties: _about(kind, properties.get("sessionID"), value(properties))
 
 
 def _session(kind):
@@ -113,30 +109,22 @@ def _session(kind):
 
 
 def _deleted(properties):
-    info = properties.get("info")
-    session_id = properties.get("sessionID") or (info.get("id") if type(info) is dict else None)
-    return Change("deleted", session_id) if type(session_id) is str and shapes.nameable(session_id) else None
+    return _about("deleted", properties.get("sessionID") or shapes.inner(properties, "info").get("id"))
 
 
 def _message(properties):
     message = shapes.message(properties.get("info"))
-    return Change("message", message.session_id, message) if shapes.nameable(message.session_id) else None
+    return _about("message", message.session_id, message)
 
 
 def _failed(properties):
     session_id = properties.get("sessionID")
-    known = type(session_id) is str and shapes.nameable(session_id)
-    return Change("failed", session_id if known else None, shapes.failure(properties.get("error")))
+    known = session_id if shapes.nameable(session_id) else None
+    return Change("failed", known, shapes.failure(properties.get("error")))
 
 
 def _part(properties):
-    part = properties.get("part")
-    session_id = part.get("sessionID") if type(part) is dict else None
-    return (
-        Change("part", session_id, shapes.clean(properties))
-        if type(session_id) is str and shapes.nameable(session_id)
-        else None
-    )
+    return _about("part", shapes.inner(properties, "part").get("sessionID"), shapes.clean(properties))
 
 
 def _status(properties):

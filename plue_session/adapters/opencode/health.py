@@ -75,10 +75,9 @@ class Waiting:
         try:
             while True:
                 with self._changed:
+                    seconds = min(due, deadline) - time.monotonic()
+                    self._changed.wait_for(lambda: self._closed or self._outcomes, seconds)
                     now = time.monotonic()
-                    while not self._closed and not self._outcomes and now < min(due, deadline):
-                        self._changed.wait(min(due, deadline) - now)
-                        now = time.monotonic()
                     if self._closed:
                         raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
                     outcomes, self._outcomes = self._outcomes, []
@@ -93,7 +92,7 @@ class Waiting:
                         outcome, errors.Timeout
                     ):  # the last one may have had no time to learn anything
                         failure = outcome
-                    gap, due = TRY, min(due, now + (ANSWERED if (outcome.details or {}).get("status") else PAUSE))
+                    gap, due = TRY, min(due, now + (ANSWERED if outcome.details.get("status") else PAUSE))
                 if now >= deadline:
                     raise failure or errors.Timeout(
                         "the server does not answer", "See that it runs and that backend.url names it."
@@ -116,12 +115,8 @@ class Waiting:
         def ask():
             try:
                 outcome = _ask(connection, seconds)
-            except errors.PlueError as error:
-                outcome = error
-            except (
-                Exception
-            ) as error:  # else Python would print it on the host's stderr, and the server be taken for mute
-                outcome = errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
+            except Exception as error:  # a defect, too: else the server would be taken for mute
+                outcome = errors.known(error)
             with self._changed:
                 self._outcomes.append(outcome)
                 self._asked.discard(connection)

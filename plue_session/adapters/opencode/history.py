@@ -75,6 +75,4 @@ class History:
         if reply.status in _MISSING:
             return None
         answer = self._client._read(f"{method} {path}", reply, None)
-        if type(answer) is not list:
-            raise shapes.malformed(f"an answer to {method} {path}", "it is not an array")
-        return answer
+        return shapes.expect(list, answer, f"an answer to {method} {path}")

@@ -187,8 +187,7 @@ class HttpConnection:
                 found = []
                 threads.start(functools.partial(_look_up, host, port, found), "plue-lookup")
                 _lookups[host, port] = found
-            while not (found or self._is_cut) and (left := deadline - time.monotonic()) > 0:
-                _looking.wait(left)
+            _looking.wait_for(lambda: found or self._is_cut, deadline - time.monotonic())
         self._check()
         if not found:
             raise TimeoutError("timed out")

@@ -27,9 +27,9 @@ class Server:
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
     each takes its `call.Call`, and fails with the library's errors:
 
-    reading   `get` `list` `survey` `children` `status` `messages` `message` `check_provider` `find_created`
-    changing  `create` `update` `fork` `share` `unshare` `prompt` `delete` (what runs is ended first)
-              `abort` (returns after the end)
+    reading   `get` `survey` `history` `status` `messages` `check_provider` `find_created`
+    changing  `create` `update` `fork` `share` `unshare` `delete` (what runs is ended first), `abort` (returns after the
+              end)
 
     `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child
     of the host's.
@@ -38,9 +38,8 @@ class Server:
     _listener: "Listener" = None  # until `follow`
 
     def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None):
-        self._owned = None
-        if backend.spawn:
-            spawn = backend.spawn
+        self._owned, spawn = None, backend.spawn
+        if spawn:
             self._owned = OwnServer(
                 spawn.command,
                 spawn.directory,
@@ -52,42 +51,20 @@ class Server:
                 program=guard,
                 children=children,
             )
-            directory, username, password, locate = (
-                spawn.directory,
-                self._owned.username,
-                self._owned.password,
-                self._owned.url,
-            )
-        else:
-            directory, username, password, url = backend.directory, backend.username, backend.password, backend.url
-
-            def locate(call):
-                return url
-
-        self._headers, self._locate = headers(username, password), locate
+        self._locate = locate = self._owned.url if self._owned else lambda call: backend.url
+        user = self._owned or backend
+        self._headers = headers(user.username, user.password)
         self._waiting = health.Waiting(self._headers)
-        heard = EventSignal()
-        client = Client(locate, directory, username, password, heard)
-        turns = Turns(client, heard)
-        self._client, self._heard = client, heard
+        self._heard = heard = EventSignal()
+        directory = (spawn or backend).directory
+        self._client = client = Client(locate, directory, user.username, user.password, heard)
+        turns, history = Turns(client, heard), History(client)
         self.directory, self.is_automatic = client.directory, shapes.is_automatic
-        self.get, self.list, self.survey, self.children, self.status = (
-            client.get,
-            client.list,
-            client.survey,
-            client.children,
-            client.status,
-        )
-        self.ahead, self.messages, self.message, self.check_provider, self.find_created = (
-            client.ahead,
-            client.messages,
-            client.message,
-            client.check_provider,
-            client.find_created,
-        )
-        self.create, self.update, self.fork, self.prompt = client.create, client.update, client.fork, client.prompt
-        self.share, self.unshare, self.delete, self.abort = client.share, client.unshare, turns.delete, turns.abort
-        history = History(client)
+        self.get, self.survey, self.status, self.ahead = client.get, client.survey, client.status, client.ahead
+        self.messages, self.check_provider = client.messages, client.check_provider
+        self.create, self.find_created, self.update = client.create, client.find_created, client.update
+        self.fork, self.share, self.unshare = client.fork, client.share, client.unshare
+        self.abort, self.delete = turns.abort, turns.delete
         self.history, self.most_asked = history.read, NAMES
         self._stream = Stream(
             locate,

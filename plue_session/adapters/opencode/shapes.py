@@ -21,39 +21,16 @@ _FORK = re.compile(r" \(fork #\d+\)\Z")
 EXCERPT = 500
 
 
-class _Record:
-    """Values by name, compared by value."""
-
-    __slots__ = ()
-
-    def __init__(self, **values):
-        for name in self.__slots__:
-            setattr(self, name, values[name])
-
-    def __eq__(self, other):
-        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-
-class RemoteSession(_Record):
+class RemoteSession(
+    namedtuple(
+        "RemoteSession",
+        "id title parent_id directory version created updated archived share_url metadata token",
+    )
+):
     """A session as the server has it. Times in ms. Only its values tell whether it has changed: a rename does not raise
     `updated` (O-024)."""
 
-    __slots__ = (
-        "id",
-        "title",
-        "parent_id",
-        "directory",
-        "version",
-        "created",
-        "updated",
-        "archived",
-        "share_url",
-        "provider_id",
-        "model_id",
-        "metadata",
-        "token",
-    )
-    title: str
+    __slots__ = ()
 
     @property
     def is_fork(self):
@@ -62,10 +39,10 @@ class RemoteSession(_Record):
         return _FORK.search(self.title) is not None
 
 
-class RemoteMessage(_Record):
+class RemoteMessage(namedtuple("RemoteMessage", "id session_id role parent_id created completed failure ended")):
     """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's."""
 
-    __slots__ = ("id", "session_id", "role", "parent_id", "created", "completed", "finish", "failure", "ended")
+    __slots__ = ()
 
 
 class Failure(namedtuple("Failure", "name text status")):
@@ -125,9 +102,10 @@ def is_deep(value):
     return True
 
 
-def _object(value, what):
-    if type(value) is not dict:
-        raise malformed(what, "it is not an object")
+def expect(kind, value, what):
+    """Return a `dict` or a `list` of the server's if it is one; `what` names it in the error."""
+    if type(value) is not kind:
+        raise malformed(what, f"it is not an {'object' if kind is dict else 'array'}")
     return value
 
 
@@ -163,11 +141,11 @@ def malformed(what, why):
 def session(data):
     """Map a session of the server; `SERVER` when it lacks an id that we can name, or its times."""
     what = "a session"
-    times = _object(_object(data, what).get("time"), what)
-    session_id = data.get("id")
-    if type(session_id) is not str or not nameable(session_id):
+    times = expect(dict, expect(dict, data, what).get("time"), what)
+    session_id, parent_id = data.get("id"), data.get("parentID")
+    if not nameable(session_id):
         raise malformed(what, "its id is not one")
-    model, metadata = inner(data, "model"), inner(data, "metadata")
+    metadata = inner(data, "metadata")
     if is_deep(metadata):
         raise malformed(what, f"its metadata is nested deeper than {MAX_DEPTH}")
     metadata = clean(metadata)
@@ -176,23 +154,16 @@ def session(data):
     return RemoteSession(
         id=session_id,
         title="Untitled" if title is None else title,
-        parent_id=_parent(data),
+        parent_id=parent_id if nameable(parent_id) else None,
         directory=_text(data.get("directory")),
         version=_text(data.get("version")),
         created=_time(times, "created", what),
         updated=_time(times, "updated", what),
         archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
         share_url=_text(inner(data, "share").get("url")),
-        provider_id=_text(model.get("providerID")),
-        model_id=_text(model.get("id")),
         metadata=metadata,
         token=token if type(token) is str else None,
     )
-
-
-def _parent(data):
-    parent = data.get("parentID")
-    return parent if type(parent) is str and nameable(parent) else None
 
 
 #: The titles that the server gives a session that got none, and replaces by one of its own making during the first turn
@@ -206,9 +177,10 @@ def is_automatic(title):
 
 
 def nameable(session_id):
-    """Return whether an id can stand in a path: odd ones get 500 or a web page, an empty one the list (O-015)."""
+    """Return whether this is an id that can stand in a path: odd ones get 500 or a web page, an empty one the list
+    (O-015)."""
     try:
-        return session_id.startswith("ses_") and bool(ids.session_id(session_id))
+        return type(session_id) is str and session_id.startswith("ses_") and bool(ids.session_id(session_id))
     except errors.InvalidParam:
         return False
 
@@ -224,21 +196,10 @@ def is_permission(request_id):
     )
 
 
-def sessions(data):
-    """Map a list of sessions. Those with an id that no call could name are left out; any other flaw is `SERVER`."""
-    if type(data) is not list:
-        raise malformed("a list of sessions", "it is not an array")
-    return [
-        session(each)
-        for each in data
-        if not (type(each) is dict and type(each.get("id")) is str and not nameable(each["id"]))
-    ]
-
-
 def message(info):
     """Map a message's `info`."""
     what = "a message"
-    times = _object(_object(info, what).get("time"), what)
+    times = expect(dict, expect(dict, info, what).get("time"), what)
     for name in ("id", "sessionID", "role"):
         if type(info.get(name)) is not str:
             raise malformed(what, f"it has no {name}")
@@ -250,7 +211,6 @@ def message(info):
         parent_id=_text(info.get("parentID")),
         created=_time(times, "created", what),
         completed=completed,
-        finish=_text(info.get("finish")),
         failure=failure(failed) if failed else None,
         ended=completed is not None or bool(failed),
     )
@@ -258,11 +218,9 @@ def message(info):
 
 def messages(data):
     """Map a page of messages to `[(RemoteMessage, [part, …]), …]`; parts are the server's objects, cleaned."""
-    if type(data) is not list:
-        raise malformed("a list of messages", "it is not an array")
     page = []
-    for each in data:
-        parts = _object(each, "a message").get("parts")
+    for each in expect(list, data, "a list of messages"):
+        parts = expect(dict, each, "a message").get("parts")
         page.append((message(each.get("info")), clean(parts) if type(parts) is list else []))
     return page
 

@@ -37,7 +37,7 @@ GROUP = 128
 #: Seconds that `stop` waits for the threads.
 STOPPING = 0.1
 
-_AGAIN = object()  # what was heard is incomplete: snapshot
+_AGAIN = events.Change("again")  # what was heard is incomplete: snapshot
 
 
 class Stream:
@@ -114,7 +114,7 @@ class Stream:
                     continue
                 error = failure
             except Exception as failure:  # a defect is told like any other loss, and does not end the following
-                error = _internal(failure)
+                error = errors.known(failure)
             self._put(error)
             self._everywhere = self._sequences is not None
             if time.monotonic() - began > self._silence:
@@ -123,16 +123,9 @@ class Stream:
             delay = min(delay * 2, longest)
 
     def _pause(self, seconds):
-        deadline = time.monotonic() + seconds
         with self._changed:
-            while not (self._stopping or self._hurry) and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: self._stopping or self._hurry, seconds)
             self._hurry = False
-
-    def _target(self):
-        if self._everywhere:
-            return "/global/event"
-        return f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
 
     def _follow(self):
         """Read one connection to its end. OpenCode: GET /global/event, GET /event."""
@@ -144,7 +137,8 @@ class Stream:
             if self._stopping:
                 return
             self._cut = connection.cut
-        target = self._target()
+        here = f"/event?directory={quote(directories.for_query(self._directory), safe='')}"
+        target = "/global/event" if self._everywhere else here
         try:
             connection.open(time.monotonic() + CONNECT)
             self._listen(connection, connection.ask("GET", target, None, time.monotonic() + min(ANSWER, self._silence)))
@@ -188,8 +182,7 @@ class Stream:
     def _work(self):
         while True:
             with self._changed:
-                while not self._waiting and not self._stopping:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return
                 items = [self._waiting.popleft()]
@@ -200,31 +193,31 @@ class Stream:
                 self._bytes -= sum(len(item) for item in items if isinstance(item, bytes))
             try:
                 if isinstance(items[0], errors.PlueError):
-                    self._tell(False, items[0])
+                    self._tell(items[0])
                 else:
                     self._take(items)
-            except errors.PlueError as error:
-                self._lose(error)
             except Exception as error:  # a defect above must not end the following for ever: begin anew
-                self._lose(_internal(error))
+                self._lose(errors.known(error))
 
     def _take(self, items):
         """Hand on what was heard, in order and together, with a snapshot where it has a gap."""
         changes = []
         for item in items:
-            change = None if item is _AGAIN else events.read(item, self.numbered)
-            if change is not None and not self._is_covered(change):
+            change = item if item is _AGAIN else events.read(item, self.numbered)
+            if change is None or not self._is_covered(change):
                 continue
-            if item is _AGAIN or change and change.kind in ("connected", "disposed"):
-                self._hand_on(changes)
+            if change.kind in ("again", "connected", "disposed"):
+                if changes:
+                    self._apply(changes)
                 changes = []
-                if change and change.kind == "connected":
+                if change.kind == "connected":
                     self._begin()
                 self._snapshot()
-                self._tell(True, None)
-            if change and change.kind not in ("connected", "heartbeat"):
+                self._tell(None)
+            if change.kind not in ("again", "connected", "heartbeat"):
                 changes.append(change)
-        self._hand_on(changes)
+        if changes:
+            self._apply(changes)
 
     def _begin(self):
         """See what this connection has to tell. Until then, what the last one had is the best guess."""
@@ -234,10 +227,6 @@ class Stream:
                 self._changed.wait_for(lambda: self._stopping, SUBSCRIBING)
             numbered = self._sequences(Call(time.monotonic() + CONNECT))
         self.numbered = numbered
-
-    def _hand_on(self, changes):
-        if changes:
-            self._apply(changes)
 
     def _is_covered(self, change):
         """Return whether a change is of our directory, or of one of our sessions. The server names a session's own
@@ -250,17 +239,13 @@ class Stream:
         """Give the connection up: without its snapshot, or after a gap, what follows has no beginning."""
         self._cut()
         try:
-            self._tell(False, error)
+            self._tell(error)
         except Exception:  # the defect is in who is told, and there is nobody else: it is told again next time
             return
 
-    def _tell(self, connected, error):
+    def _tell(self, error):
         """Tell of a change of state; a server that stays away is told of once."""
-        if connected != self.connected or not self._told:
-            self.connected, self._told = connected, False
+        if (error is None) != self.connected or not self._told:
+            self.connected, self._told = error is None, False
             self._on_state(error)
             self._told = True
-
-
-def _internal(error):
-    return errors.Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")

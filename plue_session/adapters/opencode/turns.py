@@ -7,20 +7,19 @@ from plue_session import errors
 #: Messages that are asked for at first, and then at a time, to find the model's newest: prompts may be queued behind
 #: it.
 NEWEST, FURTHER = 2, 16
-#: Seconds that each look before an abort may take, and at most a quarter of what is left: the abort is sent in any
+#: Seconds that each question before an abort may take, and at most a quarter of what is left: the abort is sent in any
 #: case.
 BEFORE = 2.0
 #: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the
-#: first
-#: turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
+#: first turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
 BEGINNING = 0.5
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
 #: server was killed in mid-turn (O-048).
 TRAILING = 1.0
 #: Seconds after which an abort that has had no effect is sent again.
 AGAIN = 1.0
-#: Seconds between two looks: from the first to the longest.
-LOOKS = 0.02, 0.2
+#: Seconds between two questions: from the first to the longest.
+PAUSES = 0.02, 0.2
 #: Seconds that refusing what an ended turn had asked may take: its end is certain without it.
 REFUSING = 1.0
 #: What can be wrong with one answer of a server that runs a turn all the same.
@@ -43,9 +42,9 @@ class Turns:
         which is not touched. Neither the server's answer nor the first `session.idle` is such an end (O-033), and no
         event tells the end of a retry but idle (O-035). A session that is deleted meanwhile has ended. Where the
         transcript cannot be read, the status alone decides, and the abort is sent once, for a second one could meet a
-        later turn; with a `turn_id` it is not sent, for whose turn runs is not known. What the looks met, or `TIMEOUT`,
-        when the end is not seen in time. OpenCode: POST /session/{id}/abort, GET /session/status, GET
-        /session/{id}/message.
+        later turn; with a `turn_id` it is not sent, for whose turn runs is not known. Fails with what the questions
+        met, or `TIMEOUT`, when the end is not seen in time. OpenCode: POST /session/{id}/abort, GET /session/status,
+        GET /session/{id}/message.
         """
         state = _TurnState(
             self._client,
@@ -73,7 +72,7 @@ class Turns:
 
     @staticmethod
     def _is_to_be_ended(state, turn_id):
-        """Find the turn that runs, for `look`; returns whether it is one to be ended."""
+        """Find the turn that runs; returns whether it is one to be ended."""
         try:
             if not state.find():
                 if not state.busy(state.soon()):
@@ -109,7 +108,7 @@ class Turns:
                     self._client.stop_turn(state.session_id, half, state.directory)
                 except (errors.Connection, errors.Timeout) as error:
                     # Whether it arrived shows below; a server that died has ended the turn.
-                    if state.prompt is None and not (error.details or {}).get("sent", True):
+                    if state.prompt is None and not error.details.get("sent", True):
                         raise
             if state.until_true(state.over, state.call.within(AGAIN)):
                 return
@@ -273,9 +272,9 @@ class _TurnState:
         return time.monotonic() - self.idle_since > TRAILING
 
     def until_true(self, condition, call):
-        """Look again and again, at once when something is heard; returns whether `condition` came true
+        """Ask again and again, at once when something is heard; returns whether `condition` came true
         within the call."""
-        pause, longest = LOOKS
+        pause, longest = PAUSES
         while True:
             count = self.heard.count
             if condition():

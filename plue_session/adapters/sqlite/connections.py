@@ -223,7 +223,7 @@ class Connections:
     def _use(self, text, use, *given):
         self._check_descriptors()
         self.verify()
-        reader = self._reader()
+        reader = self._take_idle() or self._connect("query_only = on", "cache_size = -8192")
         try:
             reader.text_factory = text
             return use(reader, *given)
@@ -234,13 +234,14 @@ class Connections:
             if self._closed:
                 self._retire()
 
-    def _reader(self):
+    def _take_idle(self):
+        """Take a reader that is kept open, or None."""
         for idle in (self._warm, self._cool):
             try:
                 return idle.pop()
             except IndexError:  # that was empty, or another thread was faster
                 continue
-        return self._connect("query_only = on", "cache_size = -8192")
+        return None
 
     def _leave_reader(self, reader):
         """Keep a connection that is not used any more, or close it. After many have read at a time, most are not needed
@@ -308,13 +309,8 @@ class Connections:
         self._retire()
 
     def _retire(self):
-        for idle in (self._warm, self._cool):
-            while idle:
-                try:
-                    reader = idle.pop()
-                except IndexError:  # another thread was faster
-                    break
-                self._disconnect(reader)
+        while reader := self._take_idle():
+            self._disconnect(reader)
         with self._gate:
             writer = None
             if not self._writing:

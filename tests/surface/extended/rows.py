@@ -6,14 +6,14 @@ DEFINED |= {
     "plue_basket_t": ("/* A handle to a basket. */\ntypedef struct plue_basket *plue_basket_t;\n", None),
     "plue_visit": (
         "/* What is called with each number. */\ntypedef int (*plue_visit)(int64_t number, void *user_data);\n",
-        "ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)",
+        "CFUNCTYPE(c_int, c_int64, c_void_p)",
     ),
 }
 TYPES |= {
     "Observer": held("observer", "plue_observer_t"),
     "Basket": held("basket", "plue_basket_t"),
-    "Place": Crossing("int", "ctypes.c_int"),
+    "Place": Crossing("int", "c_int"),
     "Visit": Crossing("int (*{name})(int64_t number, void *user_data)", "plue_visit"),
-    "Ratio": Crossing("double", "ctypes.c_double"),
-    "Whole": Crossing("int64_t", "ctypes.c_int64"),
+    "Ratio": Crossing("double", "c_double"),
+    "Whole": Crossing("int64_t", "c_int64"),
 }

@@ -26,9 +26,11 @@ def wrong(world, count=0):
     other = FakeServer()
     for _ in range(count):
         other.create(None, Call())
-    for session in other.sessions.values():
-        session.id, session.directory = session.id.replace("ses_", "ses_w"), world.server.directory
-    world.server.sessions = {session.id: session for session in other.sessions.values()}
+    theirs = [
+        session._replace(id=session.id.replace("ses_", "ses_w"), directory=world.server.directory)
+        for session in other.sessions.values()
+    ]
+    world.server.sessions = {session.id: session for session in theirs}
 
 
 def restarted(world):
