@@ -83,6 +83,11 @@ def known(error):
     return Unknown(f"internal error, {type(error).__name__}: {error}", "Please report it.")
 
 
+def closed():
+    """Return the error of a call that the shutdown cut short."""
+    return Closed("the library shut down during the call", "Call plue_init() again.")
+
+
 def gone(session_id):
     """Return the error for a session that does not exist, or no longer does."""
     return NotFound(

@@ -221,7 +221,7 @@ class Boundary:
         session_id = made.id if made else outcome
         handle = lib.core__session_acquire(request, session_id.encode())
         if not handle:
-            raise errors.Closed("the library shut down during the call", "Call plue_init() again.")
+            raise errors.closed()
         try:
             found = runtime.store.info(session_id)
             if not found:

@@ -40,7 +40,7 @@ class Calls:
         made = Call(name, session, deadline, self)
         with self._changed:
             if self._closed:
-                raise _closed()
+                raise errors.closed()
             self._running.add(made)
         return made
 
@@ -55,7 +55,7 @@ class Calls:
             self._closed = True
             running = list(self._running)
         for each in running:
-            each.set(_closed())
+            each.set(errors.closed())
 
     # -- aborts --------------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
@@ -99,7 +99,3 @@ class Calls:
                         session=session_id,
                     )
                 )
-
-
-def _closed():
-    return errors.Closed("the library shut down during the call", "Call plue_init() again.")

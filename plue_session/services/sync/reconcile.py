@@ -75,8 +75,8 @@ class Sync:
         """Stop: a request under way is cut. Returns at once."""
         with self._lock:
             self._closed = True
-        self.worker.stop(_closed())
-        self._end(self._waiting.copy(), _closed())
+        self.worker.stop(errors.closed())
+        self._end(self._waiting.copy(), errors.closed())
 
     # -- asked by callers ------------------------------------------------------------------------------------------
     @property
@@ -90,7 +90,7 @@ class Sync:
         later = Later(now + timeout_ms / 1000) if timeout_ms else None
         with self._lock:
             if self._closed:
-                raise _closed()
+                raise errors.closed()
             left = {each for each in self._waiting if each.deadline <= now}
             if later:
                 self._waiting.add(later)
@@ -217,7 +217,3 @@ class Sync:
             "place, else they are erased here soon",
             "See that backend.url names the right server, and that this has its database.",
         )
-
-
-def _closed():
-    return errors.Closed("the library shut down during the call", "Call plue_init() again.")
