@@ -215,15 +215,16 @@ class Boundary:
 
     def open_handle(self, request, outcome):
         """Return a new handle of a session, given as a record or by its id, and publish its snapshot. The session is
-        read after the handle exists: later changes are published to it, and what was read has the earlier ones. One
-        that the call has made gets its handle in any case: the call has not failed."""
+        read after the handle exists, if it may have changed: later changes are published to it, and what was read has
+        the earlier ones. One that the call has made gets its handle in any case: the call has not failed."""
         lib, runtime, made = self.lib, self.runtime, None if type(outcome) is str else outcome
         session_id = made.id if made else outcome
         handle = lib.core__session_acquire(request, session_id.encode())
         if not handle:
             raise errors.closed()
         try:
-            found = runtime.store.info(session_id)
+            is_newest = made and not runtime.remote and runtime.writer.is_newest(made)
+            found = (made.rev, made.info) if is_newest else runtime.store.info(session_id)
             if not found:
                 raise errors.NotFound(
                     "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id

@@ -115,7 +115,7 @@ class Writer:
         #: add a `Queued` change; call `lead` afterwards
         self.queue = self._queue.append
         self._lock = allocate_lock()  # held by whoever leads
-        self._published = store.log_state()[1]
+        self._published = self._last = store.log_state()[1]  # `_last`: as of when the last group began
         self._operations = 0
         self._process = os.urandom(5).hex()
         self._since_trim = 0
@@ -126,6 +126,10 @@ class Writer:
     def published(self):
         """The newest log id that was told here."""
         return self._published
+
+    def is_newest(self, session):
+        """Return whether nothing was written, and nothing of others told, since the group that has changed this."""
+        return session.rev > self._last
 
     # -- joining -------------------------------------------------------------------------------------------------------
     def run(self, change, call=None):
@@ -314,7 +318,7 @@ class Writer:
 
     def _publish_foreign(self, last=None):
         while True:
-            newest = self.store.log_state()[1] if last is None else last
+            newest = self._last = self.store.log_state()[1] if last is None else last
             rows = self.store.events_after(self._published, TAIL_PAGE, TAIL_SIZE)
             # The floor is read after the rows: what was trimmed before they were read is below it.
             if self._missed or self.store.log_state()[0] > self._published:

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import Busy, NotFound, StoreIo
 from plue_session.model import Session
 from plue_session.services import writer as module
@@ -375,3 +376,23 @@ def test_time_does_not_run_backwards_when_the_clock_does(world):
     world.writer.run(rename(session_id, "x"))
     time = world.info(session_id)["time"]
     assert time["created"] == time["updated"]
+
+
+def test_a_record_is_the_newest_until_anything_else_is_written_or_told(tmp_path):
+    stores = [SqliteStore(str(tmp_path), "embedded") for _ in range(2)]
+    here, there = [Writer(store, RecordingPublisher(), lambda: 1) for store in stores]
+
+    def made(transaction):
+        return transaction.load(create(transaction))
+
+    session = here.run(made)
+    assert here.is_newest(session)
+    here.run(create)
+    assert not here.is_newest(session)
+    session = here.run(made)
+    there.run(rename(session.id, "theirs"))
+    assert here.is_newest(session)  # of which nothing is known here yet: it will be told
+    here.catch_up()
+    assert not here.is_newest(session)
+    for store in stores:
+        store.close()
