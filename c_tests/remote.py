@@ -48,6 +48,9 @@ class Store:
     def wants_maintenance(self):
         return False
 
+    def maintain(self):
+        """Never due."""
+
 
 class Quiet:
     def write(self, level, message):
