@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Publisher, Store
 
+#: Seconds after which a caller whose time is up asks again whether the store is locked.
+TICK = 0.05
 #: Changes that one group has at most.
 GROUP = 256
 #: Rows read from the log at a time when another process has written, and characters of them after which no more is.
@@ -72,21 +74,21 @@ class Awaited(Queued):
     def end(self):
         self._ended.release()
 
-    def wait(self, call=None):
-        """Return at the end. One that has not begun when its call ends never will."""
+    def wait(self, writer, call=None):
+        """Return at the end. One that has not begun when its call ends, because others have locked the store, never
+        will."""
         if call is None:
             self._ended.acquire()
         elif not self._ended.acquire(False):
             call.watch(self._leave)
-            if not self._ended.acquire(timeout=call.left):
-                if self.start():
+            while not self._ended.acquire(timeout=call.left or TICK):
+                if writer.is_waiting and self.start():
                     self.change = None  # it stays queued until the store is unlocked
                     self.outcome = Busy(
                         "another process kept the store locked; what the server has done is recorded later",
                         "See which process writes to it, and try again.",
                     )
-                else:
-                    self._ended.acquire()
+                    break
             call.unwatch(self._leave)
             if self.outcome is NOT_WRITTEN:
                 self.outcome = call.error
@@ -116,6 +118,8 @@ class Writer:
         self.queue = self._queue.append
         self._lock = allocate_lock()  # held by whoever leads
         self._published = self._last = store.log_state()[1]  # `_last`: as of when the last group began
+        #: whether other processes may have locked the store
+        self.is_waiting = False
         self._operations = 0
         self._process = os.urandom(5).hex()
         self._since_trim = 0
@@ -153,7 +157,7 @@ class Writer:
         if queued:
             self.lead(until=queued[-1], patient=call is None)
             for each in queued:
-                each.wait(call)
+                each.wait(self, call)
         return [each.outcome for each in queued]
 
     def lead(self, more=None, durable=None, until=None, patient=True):
@@ -206,14 +210,14 @@ class Writer:
         effects = []
         store = self.store
         try:
-            store.begin()
+            self._begin()
             if more:
                 more()
             self._take(group)
             if not self._run_all(group, effects, False):  # all again, each in a savepoint
                 effects.clear()
                 store.rollback()
-                store.begin()
+                self._begin()
                 self._run_all(group, effects, True)
             last, foreign = self._last, self._last > self._published
             if effects:
@@ -238,6 +242,13 @@ class Writer:
             self._publish(effects)
         except Exception:  # no memory, most likely: what is committed stays acknowledged
             self._miss(effects[-1][0].id)
+
+    def _begin(self):
+        self.is_waiting = True
+        try:
+            self.store.begin()
+        finally:
+            self.is_waiting = False
 
     def _take(self, group):
         queue = self._queue
