@@ -58,8 +58,8 @@ def walk(plue, walks, folder, **config):
 
 #: What is done for a group of changes, however many they are: to take them, to begin, to commit, to go on.
 GROUP = (
-    "guarded change gather taken lead _write _take _run_all _begin begin lock_writing is_ours last_log_id _trim commit verify "
-    "missing ring leave unlock_writing _publish tidy wal_is_long"
+    "guarded change gather taken lead _write _take _run_all _begin begin lock_writing is_ours last_log_id _trim commit "
+    "verify missing ring leave unlock_writing _publish tidy wal_is_long"
 ).split()
 
 
