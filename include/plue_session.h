@@ -349,7 +349,7 @@ PLUE_API plue_session_t plue_session_get_or_create(const char *key);
  *
  * @param id_or_key a session's id, or its key.
  * @return a handle for plue_session_destroy(), or NULL.
- * Errors: INVALID_PARAM (malformed); NOT_FOUND.
+ * Errors: INVALID_PARAM (malformed); NOT_FOUND; BUSY; IO.
  * OpenCode: GET /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -382,7 +382,7 @@ PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *me
  * away the answer is what was last known, with `sync.state` "stale".
  *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); with a server BUSY and IO, too.
  * OpenCode: GET /session/{id}
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -510,7 +510,8 @@ PLUE_API int plue_session_delete(plue_session_t session);
  * threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
  * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
  * server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
- * other call to the server is waited for.
+ * other call to the server is waited for. While another process keeps the store locked the server is told all the same; the
+ * call fails with BUSY, and the flag follows.
  * What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
  *
  * @return 0 (the server's turn is known to have ended), or -1.
@@ -584,7 +585,7 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
  *     at once.
  * @return 0, or -1.
  * Errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED;
- *     SERVER; IO.
+ *     SERVER; BUSY; IO.
  * OpenCode: GET /session
  * Takes: waits, as described, at most as long as stated.
  */

@@ -145,9 +145,12 @@ class Writer:
         return outcome
 
     def run_later(self, change):
-        """Have one change written, and do not wait where others have locked the store."""
-        self._queue.append(Queued(change))
+        """Have one change written, and do not wait where others have locked the store. Return it, for its outcome to be
+        read once a later change of the caller's has ended."""
+        queued = Queued(change)
+        self._queue.append(queued)
         self.lead(patient=False)
+        return queued
 
     def run_all(self, changes, call=None):
         """Have changes written, in their order and in as few groups as possible; return a result or an exception for

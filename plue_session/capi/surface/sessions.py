@@ -78,7 +78,7 @@ def plue_session_open(runtime, id_or_key: IdOrKey) -> NewSession:
 
     :param id_or_key: a session's id, or its key.
     :returns: a handle for plue_session_destroy(), or NULL.
-    :errors: INVALID_PARAM (malformed); NOT_FOUND.
+    :errors: INVALID_PARAM (malformed); NOT_FOUND; BUSY; IO.
     :opencode: GET /session/{id}
     """
     return runtime.sessions.open(id_or_key)
@@ -113,7 +113,7 @@ def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     away the answer is what was last known, with `sync.state` "stale".
 
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); with a server BUSY and IO, too.
     :opencode: GET /session/{id}
     """
     return runtime.sessions.get_info(session)
@@ -247,7 +247,8 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     threads that are blocked on this session: those that have not finished half a second later return ABORTED, even if
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
     server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
-    other call to the server is waited for.
+    other call to the server is waited for. While another process keeps the store locked the server is told all the same; the
+    call fails with BUSY, and the flag follows.
     What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
 
     :returns: 0 (the server's turn is known to have ended), or -1.
@@ -325,7 +326,7 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
     :param timeout_ms: how long to wait for the end; requestTimeoutMs does not matter. 0 begins one and returns 0 at once.
     :returns: 0, or -1.
-    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER; IO.
+    :errors: INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); CONNECTION; ACCESS_DENIED; SERVER; BUSY; IO.
     :opencode: GET /session
     """
     return runtime.sync.run(timeout_ms)

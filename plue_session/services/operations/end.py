@@ -6,6 +6,7 @@ from plue_session import errors
 from plue_session.rules import turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
+from plue_session.services.writer import NOT_WRITTEN
 
 
 class Delete(Operation):
@@ -81,7 +82,7 @@ class Abort(Operation):
     def check(self, call):
         """Set the flag first. Nothing is asked or waited for before the abort is sent: should that fail, the turn would
         run on."""
-        self.on.writer.run_later(self.preview)
+        self._flag = self.on.writer.run_later(self.preview)
         return True
 
     def send(self, call):
@@ -93,7 +94,10 @@ class Abort(Operation):
             on.follow_ups.mark_abort(self.session, call, directory=self.directory, mark=newest[0] if newest else None)
 
     def record(self, transaction, answer):
-        """Record nothing more: the flag and the mark were queued before this."""
+        """Record nothing more: the flag and the mark were queued before this. Fail if the flag could not be set."""
+        outcome = self._flag.outcome
+        if isinstance(outcome, Exception) and outcome is not NOT_WRITTEN:
+            raise outcome
 
 
 class AbortTurn(Operation):

@@ -165,6 +165,20 @@ def test_an_abort_ends_the_calls_that_are_blocked_on_the_session_and_no_others(w
     go.set()
 
 
+def test_an_abort_whose_flag_cannot_be_stored_is_sent_and_fails(world, monkeypatch):
+    session, commit = world.create(), world.store.commit
+    asked(world)
+
+    def fail_once():
+        monkeypatch.setattr(world.store, "commit", commit)
+        raise errors.StoreIo("the disk is full", "Make room.")
+
+    monkeypatch.setattr(world.store, "commit", fail_once)
+    with pytest.raises(errors.StoreIo):
+        world.do(lambda on: on.sessions.abort(session.id), session.id)
+    assert "abort" in asked(world) and world.info(session)["aborted"] is False
+
+
 @pytest.mark.requirement("P-065")
 def test_the_flag_clears_when_a_turn_begins_and_not_by_what_comes_late(world):
     session = world.create()
