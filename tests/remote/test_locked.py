@@ -78,7 +78,7 @@ def test_what_was_made_and_cannot_be_recorded_is_deleted_at_once(begun, client, 
     source_id = source.id
     with locked(host):
         calls = [host.start("session_create_with", json.dumps({"title": title})), source.start("fork", None)]
-        assert {call.failure().code for call in calls} == {"BUSY"}
+        assert {call.failure().code for call in calls} <= {"BUSY", "TIMEOUT"}  # the latter on a busy machine
         host.call("shutdown")
         assert [each.id for each in client.list(soon()) if each.title.startswith(title)] == [source_id]
 
@@ -105,10 +105,13 @@ def test_an_abort_is_sent_all_the_same_and_its_flag_follows(begun, turn, title, 
     host = begun(ms)
     session, order = host.create_with(title=title), f"[wait] {title}"
     turn.begin(session.id, order)
+    mark = host.proxy.mark()
     with locked(host):
-        call = session.start("abort")
+        for _ in range(20):  # half a second may be too little for a busy machine
+            assert session.start("abort").failure().code in ("BUSY", "TIMEOUT")
+            if any(each.endswith("/abort") for each in host.proxy.since(mark)):
+                break
         assert turn.await_end(order) == "left"
-        assert call.failure().code in ("BUSY", "TIMEOUT")
     until(lambda: session.peek()["aborted"], 10)
 
 
