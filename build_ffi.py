@@ -192,7 +192,11 @@ Libs: -L${{libdir}} -Wl,-rpath,${{libdir}} -lplue_session
 Cflags: -I${{includedir}}
 """
 
-_CMAKE = """get_filename_component(_plue_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." REALPATH)
+_CMAKE = """# What is installed keeps the way to the library, unless the project has ways of its own.
+if(NOT DEFINED CMAKE_INSTALL_RPATH AND NOT DEFINED CMAKE_INSTALL_RPATH_USE_LINK_PATH)
+  set(CMAKE_INSTALL_RPATH_USE_LINK_PATH TRUE)
+endif()
+get_filename_component(_plue_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." REALPATH)
 if(NOT TARGET plue::session)
   add_library(plue::session SHARED IMPORTED)
   set_target_properties(plue::session PROPERTIES

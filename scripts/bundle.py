@@ -1,0 +1,150 @@
+"""Make a folder with programs that use the library and all that they need: it runs where there is no Python.
+
+    python scripts/bundle.py FOLDER PROGRAM...
+
+Run it with the Python of the environment that plue-session is installed in (or .venv/bin/python with PYTHONPATH=. in
+this tree). The programs come to FOLDER/bin, the rest to FOLDER/lib; FOLDER must be new. Link each program with
+-Wl,-rpath,'$ORIGIN/../lib/plue_session/lib', so that it finds the library in the bundle. The target needs the same
+machine type and a glibc at least as new as that of this machine, which the bundle leaves out.
+"""
+
+import argparse
+import compileall
+import fnmatch
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+#: What the package needs of others, which bring their own needs.
+NEEDED = ("cffi", "requests")
+#: Parts of the package for those who build.
+BUILDING = ("*.c", "*.h", "include", "cmake", "pkgconfig", "libplue_session.so", "suppressions", "__pycache__")
+#: Parts of the standard library that are for developers, terminals and windows.
+UNUSED = (
+    *("test", "tests", "idlelib", "tkinter", "turtle*", "ensurepip", "venv", "lib2to3", "pydoc*", "config-*", "*.a"),
+    *("site-packages", "dist-packages", "sitecustomize.py", "usercustomize.py", "__pycache__", "EXTERNALLY-MANAGED"),
+    *("_tkinter.*", "_curses*.so", "readline.*", "nis.*", "_dbm.*", "_gdbm.*", "_crypt.*", "_test*", "_ctypes_test*"),
+    *("xx*.so", "_xx*.so", "ossaudiodev.*"),
+)
+#: glibc belongs to the machine: its parts work only with each other.
+GLIBC = re.compile(r"(ld-linux.*|lib(c|m|dl|pthread|rt|util|resolv|anl|nsl|mvec))\.so\.\d$")
+RPATH = "$ORIGIN/../lib/plue_session/lib"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("programs", type=Path, nargs="+", metavar="program")
+    options = parser.parse_args()
+    folder = options.folder.absolute()
+    if folder.exists():
+        sys.exit(f"bundle.py: {folder} exists already. Name a new folder, or remove it.")
+    found = importlib.util.find_spec("plue_session")
+    patchelf("--version")
+    package = Path(found.origin).parent if found else None
+    if not package or not list(package.glob("lib/libplue_session.so.*")):
+        sys.exit(f"bundle.py: {sys.executable} has no plue_session with a library. Install it there (pip install .).")
+    for program in options.programs:
+        if not os.access(program, os.X_OK) or program.is_dir():
+            sys.exit(f"bundle.py: {program} is not a program.")
+
+    lib = folder / "lib"
+    shutil.copytree(package, lib / "plue_session", ignore=shutil.ignore_patterns(*BUILDING))
+    for name in closure(NEEDED):
+        copy_distribution(name, lib)
+    home = lib / "plue_session" / "lib" / "python"
+    objects = copy_python(home / "lib")
+    objects += [path for path in lib.rglob("*.so") if home not in path.parents]
+    copy_libraries([*objects, *package.glob("lib/libplue_session.so.*")], home / "lib")
+    find_each_other(lib, home / "lib")
+    # Once and for all: the library writes no bytecode, and archives do not keep the times that Python would compare.
+    compileall.compile_dir(
+        lib, quiet=1, workers=0, stripdir=str(folder), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    )
+    (folder / "bin").mkdir()
+    for program in options.programs:
+        shutil.copy2(program, folder / "bin")
+        used = libraries([folder / "bin" / program.name]).get(next(lib.glob("*/lib/libplue_session.so.*")).name)
+        if used and not used.resolve().is_relative_to(folder.resolve()):
+            sys.exit(f"bundle.py: {program} would use {used}. Link it with -Wl,-rpath,'{RPATH}' before any other.")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    print(f"{folder}: {size / 1e6:.0f} MB, for {platform.machine()} with {' '.join(platform.libc_ver())} or newer")
+
+
+def closure(names):
+    """Return the names of these distributions and of those that they need."""
+    found = {}
+    names = list(names)
+    while names:
+        name = names.pop()
+        if re.sub(r"[-_.]+", "-", name).lower() not in found:
+            found[re.sub(r"[-_.]+", "-", name).lower()] = name
+            required = importlib.metadata.requires(name) or ()
+            names += [re.match(r"[\w.-]+", each)[0] for each in required if "extra ==" not in each]
+    return found.values()
+
+
+def copy_distribution(name, lib):
+    """Copy what the distribution installed as importable, and its licence, to `lib`."""
+    for file in importlib.metadata.files(name) or ():
+        if file.parts[0] != ".." and "__pycache__" not in file.parts:
+            (lib / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file.locate(), lib / file)
+
+
+def copy_python(lib):
+    """Copy the standard library to `lib`, where the library looks for it, and return its modules in C as they were."""
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    skip = shutil.ignore_patterns(*UNUSED)
+    shutil.copytree(stdlib, lib / stdlib.name, ignore=skip, ignore_dangling_symlinks=True)
+    if sys.platlibdir != "lib":
+        (lib.parent / sys.platlibdir).symlink_to("lib")
+    modules = (stdlib / "lib-dynload").glob("*.so")
+    return [path for path in modules if not any(fnmatch.fnmatch(path.name, pattern) for pattern in UNUSED)]
+
+
+def libraries(objects):
+    """Return what the loader finds for these files: the path by name."""
+    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    told = subprocess.run(["ldd", *map(str, objects)], env=env, capture_output=True, text=True).stdout
+    if missing := re.findall(r"(\S+) => not found", told):
+        sys.exit(f"bundle.py: {missing[0]}, which the bundle needs, is not on this machine.")
+    return {name: Path(path) for name, path in re.findall(r"^\s+(\S+) => (/.*) \(0x", told, re.MULTILINE)}
+
+
+def copy_libraries(objects, lib):
+    """Copy the shared libraries that these files need, without glibc, to `lib`."""
+    inside = {path.name for path in lib.parents[3].rglob("*.so*")}
+    found = {name: path for name, path in libraries(objects).items() if not GLIBC.match(name) and name not in inside}
+    if sysconfig.get_config_var("INSTSONAME") not in found:
+        sys.exit(f"bundle.py: the library is for another Python than {sys.executable}. Run this with that one.")
+    for name, path in found.items():
+        shutil.copy(path, lib / name)
+
+
+def find_each_other(lib, home):
+    """Have every library in the bundle look for others in `home`, and in no folder of this machine."""
+    for path in lib.rglob("*.so*"):
+        if "$ORIGIN" not in patchelf("--print-rpath", path):  # a wheel's own
+            patchelf("--force-rpath", "--set-rpath", f"$ORIGIN/{os.path.relpath(home, path.parent)}", path)
+
+
+def patchelf(*arguments):
+    try:
+        return subprocess.run(["patchelf", *arguments], check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        sys.exit(
+            "bundle.py: patchelf is not here. Install it (Debian: apt-get install patchelf; pip install patchelf)."
+        )
+
+
+if __name__ == "__main__":
+    main()
