@@ -1,7 +1,9 @@
-// The first example from Zig. The header is translated once, then linked like any C library:
+// The first example from Zig. `zig build` makes it (build.zig); by hand the header is translated once, then linked like
+// any C library:
 //
-//     zig translate-c -lc $(plue-session-config --cflags) $(plue-session-config --includedir)/plue_session.h > plue.zig
-//     zig build-exe first.zig -lc -L$(plue-session-config --libdir) -rpath $(plue-session-config --libdir) -lplue_session
+//     libdir="$(plue-session-config --libdir)"
+//     zig translate-c -lc "$(plue-session-config --includedir)/plue_session.h" > plue.zig
+//     zig build-exe first.zig -lc -L"$libdir" -rpath "$libdir" -lplue_session
 const plue = @import("plue.zig");
 const std = @import("std");
 

@@ -1,7 +1,7 @@
 /*
  * Sessions on an OpenCode server: create, rename and delete one, and hear of it, and of all that other clients do.
  *
- *     cc opencode.c $(plue-session-config --cflags --libs) -lpthread -o opencode
+ *     eval "cc opencode.c $(plue-session-config --cflags --libs) -lpthread -o opencode"
  *     ./opencode http://127.0.0.1:4096    a server that runs; OPENCODE_SERVER_PASSWORD is its password
  *     ./opencode                          one of our own: the program `opencode` is started, and ends with this one
  *

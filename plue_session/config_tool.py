@@ -1,6 +1,6 @@
 """plue-session-config: what a compiler needs to know of the installed library.
 
-cc app.c $(plue-session-config --cflags --libs)
+eval "cc app.c $(plue-session-config --cflags --libs)"
 """
 
 import argparse
@@ -26,7 +26,7 @@ ANSWERS = {
     "pkgconfigdir": (os.path.join(LIBRARY, "pkgconfig"), "the folder of plue-session.pc, for PKG_CONFIG_PATH"),
     "suppressions": (
         os.path.join(PACKAGE, "suppressions"),
-        "the folder of lsan.supp and valgrind.supp, for programs under these tools",
+        "the folder of lsan.supp, tsan.supp and valgrind.supp, for programs under these tools",
     ),
     "cmakedir": (
         os.path.join(LIBRARY, "cmake", "PlueSession"),

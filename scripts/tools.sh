@@ -3,7 +3,7 @@
 set -u
 
 missing=
-for pair in valgrind:valgrind cmake:cmake pkg-config:pkg-config g++:g++ cc:gcc node:nodejs npm:npm; do
+for pair in valgrind:valgrind cmake:cmake patchelf:patchelf pkg-config:pkg-config g++:g++ cc:gcc node:nodejs npm:npm; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0

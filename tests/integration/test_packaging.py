@@ -8,6 +8,7 @@ import sys
 import tarfile
 import textwrap
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -63,8 +64,8 @@ def wheel(archive, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory):
-    """A fresh environment with the wheel in it; the folder of its commands."""
-    venv = tmp_path_factory.mktemp("installed") / "venv"
+    """A fresh environment with the wheel in it, in a folder with a space; the folder of its commands."""
+    venv = tmp_path_factory.mktemp("installed") / "an environment"
     support.run([sys.executable, "-m", "venv", venv], env=clean())
     support.run([venv / "bin" / "python", "-m", "pip", "install", "--quiet", wheel], cwd=venv, env=clean(), timeout=300)
     return venv / "bin"
@@ -88,6 +89,9 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
         "plue_session/adapters/sql/queries.sql",
         "examples/first.c",
         "examples/opencode.c",
+        "examples/CMakeLists.txt",
+        "examples/build.zig",
+        "scripts/bundle.py",
         "requirements/test.txt",
         "tests/support.py",
     } <= sources
@@ -107,6 +111,9 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
         "adapters/sql/queries.sql",
         "adapters/sqlite/queries.sql",
         "lib/plue-session-guard",
+        "suppressions/lsan.supp",
+        "suppressions/tsan.supp",
+        "suppressions/valgrind.supp",
         "adapters/sqlite/migrations/0001_sessions.sql",
     }
     assert {f"plue_session/{name}" for name in package} <= names
@@ -118,35 +125,36 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
     assert "-cp3" in wheel.name and "linux" in wheel.name
 
 
+def readme(language, after="# plue_session"):
+    """The first block in this language after this heading of the README."""
+    return (support.ROOT / "README.md").read_text().partition(after)[2].split(f"```{language}\n")[1].split("```")[0]
+
+
 @pytest.fixture(scope="session")
 def links(installed, tmp_path_factory):
-    """The smallest useful program, linked in each of the three ways; in a folder of its own."""
-    folder = tmp_path_factory.mktemp("links")
-    shutil.copy(support.ROOT / "examples" / "first.c", folder)
-    env = clean(PATH=f"{installed}:{os.environ['PATH']}")
-
-    def shell(line, **more):
-        support.run(["sh", "-euc", line], cwd=folder, env={**env, **more})
-
-    shell("cc first.c $(plue-session-config --cflags --libs) -o by-config")
-    shell(
-        "cc first.c $(pkg-config --cflags --libs plue-session) -o by-pkg-config",
-        PKG_CONFIG_PATH=ask(installed, "--pkgconfigdir"),
-    )
-    (folder / "CMakeLists.txt").write_text(
-        textwrap.dedent("""
-        cmake_minimum_required(VERSION 3.16)
-        project(first C)
-        find_package(PlueSession 0.1 REQUIRED)
-        add_executable(by-cmake first.c)
-        target_link_libraries(by-cmake plue::session)""")
-    )
-    shell('cmake -S . -B b -DPlueSession_DIR="$(plue-session-config --cmakedir)" && cmake --build b && mv b/by-cmake .')
+    """The smallest useful program, linked in each of the three ways that the README names, and as `cmake --install`
+    leaves it; in a folder with a space."""
+    folder = tmp_path_factory.mktemp("links") / "a folder"
+    folder.mkdir()
+    for path in (support.ROOT / "examples").iterdir():
+        shutil.copy(path, folder)
+    (folder / "build").mkdir()
+    by_config, by_pkg_config, by_cmake = readme("sh", "## C").split("# or\n")
+    for way, lines, cwd in (
+        ("by-config", by_config.replace("app.c", "first.c -o by-config"), folder),
+        ("by-pkg-config", by_pkg_config.replace("app.c", "first.c -o by-pkg-config"), folder),
+        ("by-cmake", f"{by_cmake}\ncmake --build . && cmake --install . --prefix '../an app' && mv first ..", "build"),
+    ):
+        env = clean(PATH=f"{installed}:{os.environ['PATH']}")
+        support.run(["sh", "-euc", lines], cwd=folder / cwd, env=env)
+        assert way != "by-cmake" or (folder / "first").rename(folder / way)
+    shutil.rmtree(folder / "build")
+    (folder / "an app" / "bin" / "first").rename(folder / "by-cmake-install")
     return folder
 
 
 @pytest.mark.requirement("X-014")
-@pytest.mark.parametrize("way", ["by-config", "by-pkg-config", "by-cmake"])
+@pytest.mark.parametrize("way", ["by-config", "by-pkg-config", "by-cmake", "by-cmake-install"])
 def test_a_program_linked_in_any_way_runs_elsewhere_without_an_environment(links, way, folder):
     done = support.run([links / way], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
     assert '"title":"Untitled"' in done.out and '"secret":"' in done.out and done.err == ""
@@ -201,7 +209,10 @@ def test_a_server_of_ones_own_ships_with_the_installed_library(installed, openco
     env = {**support.environment(folder), **isolated, "PATH": os.path.dirname(opencode), "PLUE_MARK": name}
     shutil.copy(support.ROOT / "examples" / "opencode.c", tmp_path)
     support.run(
-        ["sh", "-euc", "cc -Wall -Wextra -Werror opencode.c $(plue-session-config --cflags --libs) -lpthread -o app"],
+        [
+            *("sh", "-euc"),
+            'eval "cc -Wall -Wextra -Werror opencode.c $(plue-session-config --cflags --libs) -lpthread -o app"',
+        ],
         cwd=tmp_path,
         env=clean(PATH=f"{installed}:{os.environ['PATH']}"),
     )
@@ -245,16 +256,11 @@ def marked(name):
     return found
 
 
-def readme(language):
-    """The first program in this language in the README."""
-    return (support.ROOT / "README.md").read_text().split(f"```{language}\n")[1].split("```")[0]
-
-
 def test_what_the_readme_shows_works(installed, folder, tmp_path):
     (tmp_path / "app.c").write_text(readme("c"))
     env = clean(PATH=f"{installed}:{os.environ['PATH']}")
     support.run(
-        ["sh", "-euc", "cc -Wall -Wextra -Werror app.c $(plue-session-config --cflags --libs) -o app"],
+        ["sh", "-euc", 'eval "cc -Wall -Wextra -Werror app.c $(plue-session-config --cflags --libs) -o app"'],
         cwd=tmp_path,
         env=env,
     )
@@ -263,45 +269,138 @@ def test_what_the_readme_shows_works(installed, folder, tmp_path):
     assert '"title":"Untitled"' in support.run([installed / "python", "-c", readme("python")], env=env, cwd="/").out
 
 
-def test_what_the_readme_shows_is_clean_under_the_address_sanitizer(installed, folder, tmp_path):
-    """With the suppressions that are shipped; what the program forgets to free is still found."""
-    path = clean(PATH=f"{installed}:{os.environ['PATH']}")
-    leaks = f"suppressions={ask(installed, '--suppressions')}/lsan.supp:print_suppressions=0"
-    for name, source in (("sound", readme("c")), ("leaking", readme("c").replace("    plue_free_json(info);\n", ""))):
-        (tmp_path / f"{name}.c").write_text(source)
-        support.run(
-            ["sh", "-euc", f"cc -g -fsanitize=address {name}.c $(plue-session-config --cflags --libs) -o {name}"],
-            cwd=tmp_path,
-            env=path,
-        )
-        done = support.run(
-            [tmp_path / name], env={"PLUE_SESSION_DATA_DIR": str(folder), "LSAN_OPTIONS": leaks}, cwd="/", code=None
-        )
-        assert (done.returncode == 0) == (name == "sound") and ("core_own" in done.err) == (name == "leaking"), done.err
-
-
-def test_the_zig_example_works_as_its_comment_says(installed, folder, tmp_path):
-    zig = [support.ROOT / ".tools" / "bin" / "python", "-m", "ziglang"]
-    cache = str(support.CHECKED / "zig-cache")
-    env = clean(ZIG_GLOBAL_CACHE_DIR=cache, ZIG_LOCAL_CACHE_DIR=cache)
-    include, libdir = ask(installed, "--includedir"), ask(installed, "--libdir")
-    header = support.run([*zig, "translate-c", "-lc", f"-I{include}", f"{include}/plue_session.h"], env=env)
-    (tmp_path / "plue.zig").write_text(header.out)
-    shutil.copy(support.ROOT / "examples" / "first.zig", tmp_path)
-    support.run(
-        [*zig, "build-exe", "first.zig", "-lc", f"-L{libdir}", "-rpath", libdir, "-lplue_session"],
-        env=env,
-        cwd=tmp_path,
+def guide(tool):
+    """The line in the guide that runs a program under this tool."""
+    (line,) = (
+        line for line in (support.ROOT / "docs" / "guide.md").read_text().splitlines() if line.startswith(tool + "_OPT")
     )
-    done = support.run([tmp_path / "first"], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
-    assert '"title":"My Coding Session"' in done.err
+    return line
+
+
+@pytest.mark.parametrize(
+    "tool, kind, fault, says",
+    [("LSAN", "address", "LEAK", "in core_own"), ("TSAN", "thread", "RACE", "data race")],
+)
+def test_a_host_under_a_sanitizer_ends_clean_and_its_own_faults_are_found(
+    installed, folder, tmp_path, tool, kind, fault, says
+):
+    """With the library and the suppressions as they are shipped, as the guide's line names them."""
+    shutil.copy(support.ROOT / "tests" / "integration" / "hosts" / "sanitized.c", tmp_path)
+    env = clean(PATH=f"{installed}:{os.environ['PATH']}", PLUE_SESSION_DATA_DIR=str(folder))
+    for macro, faulty in (("SOUND", False), (fault, True)):
+        build = f'eval "cc -g -D{macro} -fsanitize={kind} sanitized.c $(plue-session-config --cflags --libs) -o app"'
+        support.run(["sh", "-euc", build], cwd=tmp_path, env=env)
+        done = support.run(["sh", "-euc", guide(tool)], cwd=tmp_path, env=env, code=None)
+        assert (done.returncode != 0) == faulty and (says in done.err) == faulty, done.err
+
+
+ZIG = 'zig() { "$ZIG_PYTHON" -m ziglang "$@"; }\n'
+
+
+def test_the_zig_examples_work_as_they_say(installed, folder, tmp_path):
+    """The README's lines for its program, and build.zig."""
+    place = tmp_path / "a folder"
+    place.mkdir()
+    (place / "app.zig").write_text(readme("zig"))
+    for name in ("first.zig", "build.zig"):
+        shutil.copy(support.ROOT / "examples" / name, place)
+    cache = str(support.CHECKED / "zig-cache")
+    env = clean(
+        PATH=f"{installed}:{os.environ['PATH']}",
+        ZIG_PYTHON=str(support.ROOT / ".tools" / "bin" / "python"),
+        ZIG_GLOBAL_CACHE_DIR=cache,
+        ZIG_LOCAL_CACHE_DIR=cache,
+    )
+    support.run(["sh", "-euc", f"{ZIG}{readme('sh', '## Zig')}\nzig build"], env=env, cwd=place)
+    for program in ("app", "zig-out/bin/first"):
+        done = support.run([place / program], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
+        assert '"title":"' in done.err
+
+
+# -- a machine without Python -----------------------------------------------------------------------------------------
+#: What a machine without Python has all the same, here: the loader and the C library.
+GLIBC = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libresolv.so.2")
+#: In namespaces of its own: a root folder, and the processes that the loader reads its own path from.
+ENTER = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+
+
+@pytest.fixture(scope="session")
+def bundle(installed, tmp_path_factory):
+    """A root folder with the C library and a bundle in it, made as the guide says."""
+    machine = tmp_path_factory.mktemp("machine")
+    for name in ("tmp", "proc", "opt"):
+        (machine / name).mkdir()
+    told = support.run(["ldd", "/bin/sh"], env=clean()).out.split()
+    loader = next(Path(word) for word in told if "/ld-" in word)
+    libc = Path(next(word for word in told if word.startswith("/") and word.endswith("libc.so.6")))
+    for path in (loader, *(libc.with_name(name) for name in GLIBC)):
+        (machine / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path.resolve(), machine / path.relative_to("/"))
+
+    place = tmp_path_factory.mktemp("bundle") / "a folder"
+    place.mkdir()
+    for name in ("first.c", "opencode.c"):
+        shutil.copy(support.ROOT / "examples" / name, place)
+    text = (support.ROOT / "docs" / "guide.md").read_text()
+    lines = text.partition("**A bundle**")[2].partition("```sh\n")[2].partition("```")[0]
+    lines = lines.replace("scripts/bundle.py", f"'{support.ROOT}/scripts/bundle.py'")
+    env = clean(PATH=f"{installed}:{os.environ['PATH']}")
+    for program in ("first", "opencode"):
+        support.run(["sh", "-euc", f"{lines.splitlines()[0]} -lpthread".replace("app", program)], cwd=place, env=env)
+    support.run(["sh", "-euc", lines.splitlines()[1].replace(" app", " first opencode")], cwd=place, env=env)
+    (place / "dist").rename(machine / "opt" / "an app")
+    return machine
+
+
+def in_bundle(machine, *command, **options):
+    if not shutil.which("unshare") or not shutil.which("chroot"):
+        pytest.fail("there is no unshare or chroot: the machine without Python cannot be made")
+    command = [f"/opt/an app/bin/{command[0]}", *command[1:]]
+    return support.run(
+        ["unshare", "--map-root-user", "--mount", "--pid", "--fork", "sh", "-euc", ENTER, machine, *command],
+        env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "PLUE_SESSION_DATA_DIR": "/tmp/store"},
+        **options,
+    )
+
+
+@pytest.mark.requirement("X-014", "P-183")
+def test_a_bundle_runs_on_a_machine_without_python(bundle):
+    done = in_bundle(bundle, "first")
+    assert '"title":"Untitled"' in done.out and '"secret":"' in done.out and done.err == ""
+    assert (bundle / "tmp" / "store" / "sessions.db").exists()
+    assert not [path for path in bundle.rglob("*python3*") if (bundle / "opt" / "an app" / "lib") not in path.parents]
+
+
+def test_a_bundle_talks_to_servers(bundle):
+    """What a call to a server needs (requests, TLS) is there: nothing listens, and that alone is said."""
+    done = in_bundle(bundle, "opencode", "https://127.0.0.1:9", code=1)
+    assert "cannot be reached (Connection refused)" in done.err
+
+
+def test_a_bundle_names_no_folder_of_the_machine_that_made_it(bundle):
+    for path in (bundle / "opt").rglob("*.so*"):
+        told = support.run(["readelf", "-d", path], env=os.environ).out
+        assert not [line for line in told.splitlines() if "PATH)" in line and "[$ORIGIN" not in line], path
+
+
+def test_the_bundle_script_says_what_is_wrong(installed, links, tmp_path):
+    python, script = installed / "python", support.ROOT / "scripts" / "bundle.py"
+    (tmp_path / "there").mkdir()
+    for folder, program, says in (
+        ("there", links / "by-config", "exists already"),
+        ("new", tmp_path / "nothing", "is not a program"),
+        ("new", links / "by-config", "Link it with -Wl,-rpath,'$ORIGIN/../lib/plue_session/lib'"),
+    ):
+        done = support.run([python, script, tmp_path / folder, program], env=clean(), code=1)
+        assert says in done.err and done.err.count("\n") == 1
 
 
 def test_the_configuration_command_answers_in_the_order_of_the_questions(installed):
     package = os.path.dirname(ask(installed, "--includedir"))
     assert ask(installed, "--version", "--libdir") == f"0.1.0 {package}/lib"
-    assert ask(installed, "--cflags") == f"-I{package}/include"
-    assert ask(installed, "--libs") == f"-L{package}/lib -Wl,-rpath,{package}/lib -lplue_session"
+    escaped = package.replace(" ", "\\ ")
+    assert ask(installed, "--cflags") == f"-I{escaped}/include"
+    assert ask(installed, "--libs") == f"-L{escaped}/lib -Wl,-rpath,{escaped}/lib -lplue_session"
     assert ask(installed, "--pkgconfigdir", "--cmakedir") == f"{package}/lib/pkgconfig {package}/lib/cmake/PlueSession"
 
 
@@ -391,7 +490,7 @@ def test_the_search_for_a_python_takes_none_that_cannot_embed(tmp_path):
 
 
 def test_a_machine_without_npm_is_told_so_on_one_line(tmp_path):
-    for name in ("sh", "id", "valgrind", "cmake", "pkg-config", "g++", "cc", "node"):
+    for name in ("sh", "id", "valgrind", "cmake", "patchelf", "pkg-config", "g++", "cc", "node"):
         (tmp_path / name).symlink_to(shutil.which(name))
     done = support.run(["sh", support.ROOT / "scripts" / "tools.sh"], env={"PATH": str(tmp_path)}, code=1)
     assert (
