@@ -26,6 +26,8 @@ SOURCES = (
     "spawn.c",
     "forks.c",
     "text.c",
+    "reader.c",
+    "json.c",
     "memory.c",
     "lifecycle.c",
     "snapshots.c",

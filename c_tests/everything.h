@@ -17,6 +17,12 @@ static inline void on_event(uint8_t type, const char *event, void *data)
     atomic_fetch_add(&heard_events, 1);
 }
 
+static inline int on_element(const char *element_json, void *user_data)
+{
+    CHECK(!user_data && plue_json_count(element_json, "") == 2);
+    return 1;
+}
+
 /* Every function once, on a thread with any stack. */
 static inline void *use_everything(void *unused)
 {
@@ -49,6 +55,12 @@ static inline void *use_everything(void *unused)
     plue_session_destroy(same);
     plue_event_unsubscribe(subscription);
     plue_free(id);
+    char *plain = plue_json_text(quoted, "");
+    CHECK(plain && !strcmp(plain, "q\n") && plue_json_each(share, "", on_element, NULL) == 1);
+    CHECK(plue_json_int("[1]", "/0", 0) == 1 && plue_json_double("0.5", "", 0) == 0.5);
+    CHECK_ERROR(!plue_json_text(share, "/nothing"), PLUE_ERROR_NOT_FOUND);
+    CHECK(!strcmp(plue_error_name(-2), "NOT_FOUND") && plue_version_number() == PLUE_VERSION_NUMBER);
+    plue_free(plain);
     plue_free(share);
     plue_free(quoted);
     free(secret);

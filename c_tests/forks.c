@@ -31,6 +31,15 @@ static int in_child(const char *program)
     FORKED(plue_init(NULL) == -1);
     FORKED(!plue_get_app_info());
     FORKED(!plue_json_quote("a"));
+    FORKED(!plue_json_text("\"a\"", ""));
+    FORKED(plue_json_count("[]", "") == -1);
+    FORKED(plue_json_each("[]", "", on_element, NULL) == -1);
+    static char deep[100000];
+    memset(deep, '[', sizeof deep - 1);
+    memset(deep + sizeof deep / 2, ']', sizeof deep / 2 - 1);
+    CHECK(plue_json_int("[7]", "/0", 0) == 7 && plue_json_double("[0.5]", "/0", 0) == 0.5);
+    CHECK(plue_json_int(deep, "/0", 4) == 4 && plue_json_int("[", "", 4) == 4);
+    CHECK(plue_version_number() == PLUE_VERSION_NUMBER && !strcmp(plue_error_name(PLUE_ERROR_FORKED), "FORKED"));
     FORKED(!plue_session_create(NULL));
     FORKED(!plue_session_create_with("{}"));
     FORKED(!plue_session_get_or_create("a"));

@@ -220,6 +220,11 @@ static char *other_id, *unread;            /* a text that was returned before */
 static char title[LARGE + 1];
 static atomic_int served;
 
+static int no_number(const char *element_json, void *user_data)
+{
+    return user_data || *element_json != '1';
+}
+
 static void *call_what_is_instant(void *unused)
 {
     exempt = instant = 1;
@@ -234,8 +239,11 @@ static void *call_what_is_instant(void *unused)
     plue_session_destroy(spare);
     CHECK_ERROR(!plue_session_get_id(spare), PLUE_ERROR_BAD_HANDLE);
     CHECK(plue_get_last_error() && plue_get_last_error_json() && plue_get_version());
-    char *event = plue_event_poll(), *quoted = plue_json_quote("text");
-    CHECK(quoted);
+    char *event = plue_event_poll(), *quoted = plue_json_quote("text"), *plain = plue_json_text(quoted, "");
+    CHECK(quoted && plain && plue_json_int("[1]", "/0", 0) == 1 && plue_json_double("[1]", "/0", 0) == 1);
+    CHECK(plue_json_count("[1]", "") == 1 && plue_json_each("[1]", "", no_number, NULL) == 0);
+    CHECK(plue_error_name(PLUE_OK) && plue_version_number());
+    plue_free_string(plain);
     plue_free_json(event);
     plue_free_string(quoted);
     plue_free(unread);

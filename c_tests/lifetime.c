@@ -18,8 +18,6 @@ static void every_function_asks_for_init(void)
     CHECK_ERROR(call, PLUE_ERROR_NOT_INITIALIZED);                                                                     \
     CHECK_SAYS("plue_init()")
     ASKS(!plue_get_app_info());
-    ASKS(!plue_json_quote("a"));
-    ASKS(!plue_json_quote(NULL));
     ASKS(!plue_session_create(NULL));
     ASKS(!plue_session_create_with(NULL));
     ASKS(!plue_session_get_or_create("a"));

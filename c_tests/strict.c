@@ -29,6 +29,11 @@ typedef int (*two_texts_status)(const char *, const char *);
 typedef void (*session_nothing)(plue_session_t);
 typedef uint32_t (*subscribe)(plue_event_callback, void *);
 typedef void (*unsubscribe)(uint32_t);
+typedef const char *(*number_name)(int);
+typedef char *(*two_texts_text)(const char *, const char *);
+typedef int64_t (*two_texts_integer)(const char *, const char *, int64_t);
+typedef double (*two_texts_real)(const char *, const char *, double);
+typedef int (*each)(const char *, const char *, int (*)(const char *, void *), void *);
 
 SAME(plue_init, text_status);
 SAME(plue_shutdown, nothing);
@@ -41,6 +46,13 @@ SAME(plue_free_json, give_back);
 SAME(plue_free_string, give_back);
 SAME(plue_free, give_back_memory);
 SAME(plue_json_quote, text_text);
+SAME(plue_error_name, number_name);
+SAME(plue_version_number, number);
+SAME(plue_json_text, two_texts_text);
+SAME(plue_json_int, two_texts_integer);
+SAME(plue_json_double, two_texts_real);
+SAME(plue_json_count, two_texts_status);
+SAME(plue_json_each, each);
 SAME(plue_session_create, text_session);
 SAME(plue_session_create_with, text_session);
 SAME(plue_session_get_or_create, text_session);
@@ -89,7 +101,9 @@ int main(void)
     return callback == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 || plue_init_ == 0 ||
            plue_shutdown_ == 0 || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 ||
            plue_get_last_error_()[0] != 'N' || plue_get_last_error_json_()[0] != '{' || plue_free_json_ == 0 ||
-           plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_session_create_ == 0 ||
+           plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_error_name_(PLUE_OK)[0] != 'O' ||
+           plue_version_number_() != PLUE_VERSION_NUMBER || plue_json_text_ == 0 || plue_json_int_ == 0 ||
+           plue_json_double_ == 0 || plue_json_count_ == 0 || plue_json_each_ == 0 || plue_session_create_ == 0 ||
            plue_session_create_with_ == 0 || plue_session_get_or_create_ == 0 || plue_session_open_ == 0 ||
            plue_session_get_info_ == 0 || plue_session_peek_info_ == 0 || plue_session_get_id_ == 0 ||
            plue_session_list_ == 0 || plue_session_query_ == 0 || plue_session_count_ == 0 ||

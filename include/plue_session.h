@@ -13,7 +13,8 @@
  *
  * Results.  A function that returns a pointer returns NULL on failure; one that returns int returns 0 on success and -1
  *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread. Beside the
- *   errors that a function lists, each may fail with NOT_INITIALIZED, FORKED or IO (no memory), and one that is not instant
+ *   errors that a function lists, each may fail with NOT_INITIALIZED (but for those that say that they work at any time),
+ *   FORKED or IO (no memory), and one that is not instant
  *   with CLOSED (the library shut down meanwhile), QUEUE_FULL (4096 calls wait already), BUSY (its time was up before it
  *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it;
  *   with a server also before it began: the message tells which).
@@ -50,6 +51,8 @@ extern "C" {
 
 /* 100 * major + minor: functions and numbers are only ever added. */
 #define PLUE_API_VERSION 1
+/* 10000 * major + 100 * minor + patch, of this header; plue_version_number() is the library's. */
+#define PLUE_VERSION_NUMBER 100
 
 /* Error codes. Append-only; retryable ones may succeed when the same call is made again. */
 #define PLUE_OK 0
@@ -206,6 +209,15 @@ PLUE_API void plue_shutdown(void);
 PLUE_API const char *plue_get_version(void);
 
 /**
+ * Return the library's version as 10000 * major + 100 * minor + patch; works at any time.
+ *
+ * PLUE_VERSION_NUMBER is that of the header that a program was compiled with.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_version_number(void);
+
+/**
  * Describe the running library, for an about box or a bug report.
  *
  * @return {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
@@ -243,6 +255,16 @@ PLUE_API const char *plue_get_last_error_json(void);
 PLUE_API int plue_get_last_error_code(void);
 
 /**
+ * Return the name of an error's number, such as "NOT_FOUND" for PLUE_ERROR_NOT_FOUND, and "OK" for PLUE_OK.
+ *
+ * Works at any time.
+ *
+ * @return "UNKNOWN" for a number that is none; static.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_error_name(int code);
+
+/**
  * Free text or memory that the library returned as `char *` or `void *`.
  *
  * NULL, a pointer that the library does not own, and a double free are ignored.
@@ -268,13 +290,81 @@ PLUE_API void plue_free(void *memory);
 /**
  * Return `text` as a JSON string literal, quotes included, ready to be pasted into a JSON document.
  *
+ * Works at any time, so for the text of plue_init() as well.
+ *
  * @param text UTF-8.
  * @return free it with plue_free_string().
- * Errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO
- *     (no memory).
+ * Errors: INVALID_PARAM (NULL, or not UTF-8); LIMIT_EXCEEDED; IO (no memory).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API char *plue_json_quote(const char *text);
+
+/* ========================================================================
+ * Reading JSON: what the library returns, and any other.
+ *
+ * These functions work at any time: without plue_init(), and after plue_shutdown(). `json` is one value as RFC 8259 has it,
+ * of at most 64 MiB, nested as deep as it likes; the time grows with its length, about a millisecond per MB. `pointer`
+ * names a value in it (RFC 6901): "" is the whole, "/sessions/0/title" the title of the first of "sessions"; ~1 stands for
+ * a slash in a key, ~0 for a tilde.
+ *
+ * The whole of `json` is checked. Of equal keys the last one counts. An escape for half a surrogate pair means U+FFFD.
+ * ======================================================================== */
+
+/**
+ * Return a string's text, without quotes and escapes; any other value as the JSON text that it is.
+ *
+ * @return free it with plue_free_string().
+ * Errors: JSON_PARSE; NOT_FOUND (nothing is there); INVALID_PARAM (NULL; a malformed pointer; a string with a
+ *     NUL in it, which no C text can hold); LIMIT_EXCEEDED.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_json_text(const char *json, const char *pointer);
+
+/**
+ * Return a number, cut towards zero; 1 for true and 0 for false.
+ *
+ * Never sets an error. Works in a forked child, too.
+ *
+ * @return `otherwise` in every other case: also for a number that does not fit, and where something is wrong.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int64_t plue_json_int(const char *json, const char *pointer, int64_t otherwise);
+
+/**
+ * Return a number, whatever the locale is.
+ *
+ * Never sets an error. Works in a forked child, too.
+ *
+ * @return `otherwise` in every other case: also for a number beyond all doubles, and where something is wrong.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API double plue_json_double(const char *json, const char *pointer, double otherwise);
+
+/**
+ * Count the elements of an array, or the members of an object, equal keys included.
+ *
+ * @return the count, or -1.
+ * Errors: JSON_PARSE; NOT_FOUND (nothing is there); INVALID_PARAM (NULL; a malformed pointer; neither array
+ *     nor object); LIMIT_EXCEEDED.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_json_count(const char *json, const char *pointer);
+
+/**
+ * Call `visit` with each element of an array, or each member of an object as {"key":…,"value":…}, in order.
+ *
+ * A visit may call any function of the library. It must return, or the memory of one element is lost. With the pointer
+ * "" the text is checked as far as it was visited: where it turns out to be no JSON, some visits have been made.
+ *
+ * @param visit gets the element's JSON text, which is valid until it returns; any result but 0 ends the
+ *     visits.
+ * @param user_data handed to `visit`.
+ * @return 0 after the last visit; what a visit ended with (let it be positive); or -1.
+ * Errors: JSON_PARSE; NOT_FOUND (nothing is there); INVALID_PARAM (NULL; a malformed pointer; neither array
+ *     nor object); LIMIT_EXCEEDED.
+ * Takes: instant, but for the visits.
+ */
+PLUE_API int plue_json_each(const char *json, const char *pointer, int (*visit)(const char *element_json, void *user_data), void *user_data);
 
 /* ========================================================================
  * Sessions.

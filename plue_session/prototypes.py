@@ -8,7 +8,7 @@ Results of type `char *` arrive as an address: read them with `take(plue, addres
 """
 
 import os
-from ctypes import CDLL, CFUNCTYPE, c_char_p, c_int, c_uint32, c_uint8, c_void_p, string_at
+from ctypes import CDLL, CFUNCTYPE, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint8, c_void_p, string_at
 
 plue_event_callback = CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)
 
@@ -50,14 +50,21 @@ PROTOTYPES = {
     "plue_init": (c_int, [c_char_p]),
     "plue_shutdown": (None, []),
     "plue_get_version": (c_char_p, []),
+    "plue_version_number": (c_int, []),
     "plue_get_app_info": (c_void_p, []),
     "plue_get_last_error": (c_char_p, []),
     "plue_get_last_error_json": (c_char_p, []),
     "plue_get_last_error_code": (c_int, []),
+    "plue_error_name": (c_char_p, [c_int]),
     "plue_free_json": (None, [c_void_p]),
     "plue_free_string": (None, [c_void_p]),
     "plue_free": (None, [c_void_p]),
     "plue_json_quote": (c_void_p, [c_char_p]),
+    "plue_json_text": (c_void_p, [c_char_p, c_char_p]),
+    "plue_json_int": (c_int64, [c_char_p, c_char_p, c_int64]),
+    "plue_json_double": (c_double, [c_char_p, c_char_p, c_double]),
+    "plue_json_count": (c_int, [c_char_p, c_char_p]),
+    "plue_json_each": (c_int, [c_char_p, c_char_p, CFUNCTYPE(c_int, c_char_p, c_void_p), c_void_p]),
     "plue_session_create": (c_void_p, [c_char_p]),
     "plue_session_create_with": (c_void_p, [c_char_p]),
     "plue_session_get_or_create": (c_void_p, [c_char_p]),

@@ -120,13 +120,19 @@ char *core_spare_text(size_t size);
 void core_leave_kept(core_kept *of); /* its thread ends: what it has kept aside is kept a while longer */
 
 /* ---- text.c ---- */
-void core_make_utf8(char *text); /* replaces what is not by question marks */
+enum { CORE_LONGEST = 64 << 20 }; /* how many bytes a text of the host's may have */
+void core_make_utf8(char *text);  /* replaces what is not by question marks */
 /* Of a text of the host's: 0, or -1 with the error set: too long, or not UTF-8. `session`: the id that the call is
  * about, or NULL. */
 int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length);
 size_t core_quoted_length(const char *text, size_t length);
 void core_quote(const char *text, size_t length,
                 char *to); /* as a JSON string literal, of core_quoted_length bytes and a NUL */
+int core_hex(char c);      /* -1: it is no digit */
+/* Of what stands between the quotation marks of a valid literal: the bytes, at most four, that `*at` means, which moves
+ * on; all of it, with a NUL, in no more room than it has (-1: there is a NUL in it). */
+size_t core_decode(const char **at, char *to);
+int core_unescape(const char *at, const char *end, char *to);
 
 /* ---- lifecycle.c: one library state per process ---- */
 enum { CORE_STOPPED, CORE_STARTING, CORE_RUNNING, CORE_STOPPING };

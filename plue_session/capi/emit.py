@@ -25,8 +25,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CAPI = os.path.dirname(os.path.abspath(__file__))
 #: Append-only ABI: the number behind libplue_session.so. and behind PLUE_API_VERSION's last digits.
 ABI = 0
-MAJOR, MINOR, _ = map(int, __version__.split("."))
+MAJOR, MINOR, PATCH = map(int, __version__.split("."))
 API_VERSION = 100 * MAJOR + MINOR
+VERSION_NUMBER = 10000 * MAJOR + 100 * MINOR + PATCH
 FIELD = re.compile(r":(param \w+|returns|errors|opencode|takes):")
 
 
@@ -92,7 +93,7 @@ def _split(doc):
 
 # -- the header --------------------------------------------------------------------------------------------------------
 def header():
-    out = [_HEADER_TOP.format(version=__version__, api=API_VERSION)]
+    out = [_HEADER_TOP.format(version=__version__, api=API_VERSION, number=VERSION_NUMBER)]
     out.append(
         "/* Error codes. Append-only; retryable ones may succeed when the same call is made again. */\n"
         "#define PLUE_OK 0"
@@ -145,7 +146,8 @@ _HEADER_TOP = """/*
  *
  * Results.  A function that returns a pointer returns NULL on failure; one that returns int returns 0 on success and -1
  *   on failure, unless it returns a count (>= 0). What went wrong is in plue_get_last_error(), per thread. Beside the
- *   errors that a function lists, each may fail with NOT_INITIALIZED, FORKED or IO (no memory), and one that is not instant
+ *   errors that a function lists, each may fail with NOT_INITIALIZED (but for those that say that they work at any time),
+ *   FORKED or IO (no memory), and one that is not instant
  *   with CLOSED (the library shut down meanwhile), QUEUE_FULL (4096 calls wait already), BUSY (its time was up before it
  *   began: nothing was changed) or TIMEOUT (its time was up after it began: the session's state tells what became of it;
  *   with a server also before it began: the message tells which).
@@ -182,6 +184,8 @@ extern "C" {{
 
 /* 100 * major + minor: functions and numbers are only ever added. */
 #define PLUE_API_VERSION {api}
+/* 10000 * major + 100 * minor + patch, of this header; plue_version_number() is the library's. */
+#define PLUE_VERSION_NUMBER {number}
 """
 
 _HEADER_END = """#ifdef __cplusplus

@@ -79,6 +79,11 @@ const char *plue_get_version(void)
     return CORE_VERSION;
 }
 
+int plue_version_number(void)
+{
+    return PLUE_VERSION_NUMBER;
+}
+
 /* Python and SQLite open files at every step, and may not survive it when they cannot: better not to begin. */
 static int enough_descriptors(const char *operation)
 {

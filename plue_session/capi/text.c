@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST = 64 << 20 };
-
 int core_is_utf8(const char *text, size_t length)
 {
     const unsigned char *at = (const unsigned char *)text, *end = at + length;
@@ -65,12 +63,12 @@ void core_make_utf8(char *text)
 int core_check_text(const char *operation, const char *session, const char *name, const char *text, size_t length)
 {
     char subject[256];
-    if (length <= LONGEST && core_is_utf8(text, length))
+    if (length <= CORE_LONGEST && core_is_utf8(text, length))
         return 0;
     snprintf(subject, sizeof subject, "%s%s%s", operation, session ? " " : "", session ? session : "");
-    if (length > LONGEST)
+    if (length > CORE_LONGEST)
         core_fail(PLUE_ERROR_LIMIT_EXCEEDED, subject, "%s has %zu bytes, a text may have %d. Shorten it.", name, length,
-                  LONGEST);
+                  CORE_LONGEST);
     else
         core_fail(PLUE_ERROR_INVALID_PARAM, subject, "Invalid parameters: %s is not valid UTF-8. Convert it first.",
                   name);
@@ -133,9 +131,67 @@ void core_quote(const char *text, size_t length, char *to)
     *to = 0;
 }
 
+int core_hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+static uint32_t code_unit(const char *digits)
+{
+    uint32_t unit = 0;
+    for (int i = 0; i < 4; i++)
+        unit = unit << 4 | (uint32_t)core_hex(digits[i]);
+    return unit;
+}
+
+size_t core_decode(const char **at, char *to)
+{
+    static const char letters[] = "bfnrt", meant[] = "\b\f\n\r\t";
+    const char *from = *at;
+    if (*from != '\\' || from[1] != 'u') {
+        int escaped = *from == '\\';
+        const char *letter = escaped ? strchr(letters, from[1]) : NULL;
+        *to = letter ? meant[letter - letters] : from[escaped];
+        *at = from + 1 + escaped;
+        return 1;
+    }
+    uint32_t code = code_unit(from + 2);
+    *at = from + 6;
+    if (code >> 10 == 0x36 && from[6] == '\\' && from[7] == 'u' && code_unit(from + 8) >> 10 == 0x37) {
+        code = 0x10000 + ((code & 0x3FF) << 10 | (code_unit(from + 8) & 0x3FF));
+        *at = from + 12;
+    } else if (code >> 11 == 0x1B)
+        code = 0xFFFD; /* half of a pair */
+    if (code < 0x80) {
+        *to = (char)code;
+        return 1;
+    }
+    size_t length = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = length; --i; code >>= 6)
+        to[i] = (char)(0x80 | (code & 0x3F));
+    *to = (char)(0xF00 >> length | code);
+    return length;
+}
+
+int core_unescape(const char *at, const char *end, char *to)
+{
+    while (at < end) {
+        const char *escape = memchr(at, '\\', (size_t)(end - at));
+        to = mempcpy(to, at, (size_t)((escape ? escape : end) - at));
+        at = escape ? escape : end;
+        if (escape) {
+            to += core_decode(&at, to);
+            if (!to[-1])
+                return -1;
+        }
+    }
+    *to = 0;
+    return 0;
+}
+
 char *plue_json_quote(const char *text)
 {
-    if (core_ready("plue_json_quote"))
+    if (core_refuse_fork("plue_json_quote"))
         return NULL;
     if (!text) {
         core_fail(PLUE_ERROR_INVALID_PARAM, "plue_json_quote",

@@ -220,6 +220,19 @@ int plue_get_last_error_code(void)
     return core_known_thread ? core_known_thread->code : bare_code;
 }
 
+static size_t row_of(int code)
+{
+    size_t row = 0, last = sizeof core_errors / sizeof *core_errors - 1; /* UNKNOWN */
+    while (row < last && core_errors[row].number != code)
+        row++;
+    return row;
+}
+
+const char *plue_error_name(int code)
+{
+    return code == PLUE_OK ? "OK" : core_errors[row_of(code)].name;
+}
+
 const char *plue_get_last_error_json(void)
 {
     core_thread *thread = core_known_thread;
@@ -236,14 +249,6 @@ const char *plue_get_last_error_json(void)
         return bare_code ? plain : "{}";
     if (thread->code == PLUE_OK)
         return "{}";
-    const char *name = "UNKNOWN";
-    int retryable = 0;
-    for (size_t i = 0; i < sizeof core_errors / sizeof *core_errors; i++) {
-        if (core_errors[i].number == thread->code) {
-            name = core_errors[i].name;
-            retryable = core_errors[i].retryable;
-        }
-    }
     size_t length = strlen(thread->message);
     char *message = malloc(core_quoted_length(thread->message, length) + 1), *json = NULL;
     if (message)
@@ -251,8 +256,9 @@ const char *plue_get_last_error_json(void)
     if (!message ||
         asprintf(&json,
                  "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":%s%s%s,\"retryable\":%s,\"timestamp\":%lld}}",
-                 name, thread->code, message, thread->details ? ",\"details\":" : "",
-                 thread->details ? thread->details : "", retryable ? "true" : "false", (long long)thread->time) < 0)
+                 plue_error_name(thread->code), thread->code, message, thread->details ? ",\"details\":" : "",
+                 thread->details ? thread->details : "", core_errors[row_of(thread->code)].retryable ? "true" : "false",
+                 (long long)thread->time) < 0)
         json = NULL;
     free(message);
     if (!json)

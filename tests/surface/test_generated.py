@@ -74,7 +74,7 @@ def test_prototypes_fit_the_library(library):
     assert loaded.plue_get_version().decode() == plue_session.__version__
     assert list(prototypes.PROTOTYPES) == NAMES
     assert prototypes.take(loaded, None) is None
-    assert prototypes.take(loaded, loaded.plue_json_quote(b'a"b')) in (None, '"a\\"b"')  # None: not initialized
+    assert prototypes.take(loaded, loaded.plue_json_quote(b'a"b')) == '"a\\"b"'
 
 
 def test_prototypes_load_by_default_what_is_beside_them(library):
@@ -94,6 +94,18 @@ def test_numbers_are_told_alike_everywhere():
     events = re.findall(r"#define PLUE_EVENT_(\w+) (\d+)", text)
     assert [(name.upper().replace(".", "_"), str(number)) for number, name in enumerate(model.EVENTS)] == events
     assert f"#define PLUE_API_VERSION {emit.API_VERSION}\n" in text
+
+
+@pytest.mark.requirement("X-021")
+def test_the_library_names_its_errors_and_its_version_as_the_header_does(library):
+    loaded, text = prototypes.load(str(library.path)), HEADER.read_text()
+    defined = {int(number): name for name, number in re.findall(r"#define PLUE_ERROR_(\w+) +\((-\d+)\)", text)}
+    known = {**defined, 0: "OK"}
+    for code in [*range(-150, 50), -(2**31), 2**31 - 1]:
+        assert loaded.plue_error_name(code).decode() == known.get(code, "UNKNOWN"), code
+    major, minor, patch = map(int, loaded.plue_get_version().decode().split("."))
+    (number,) = re.findall(r"#define PLUE_VERSION_NUMBER (\d+)\n", text)
+    assert loaded.plue_version_number() == int(number) == 10000 * major + 100 * minor + patch
 
 
 def test_every_function_is_documented_with_time_and_in_the_reference_and_the_changelog():

@@ -73,6 +73,14 @@ def plue_get_version() -> StaticText:
     """Return the library's version, such as "0.1.0". Static; works at any time."""
 
 
+@export(time="instant")
+def plue_version_number() -> Code:
+    """Return the library's version as 10000 * major + 100 * minor + patch; works at any time.
+
+    PLUE_VERSION_NUMBER is that of the header that a program was compiled with.
+    """
+
+
 @export(time="local", executor="read")
 def plue_get_app_info(runtime) -> OwnedText:
     """Describe the running library, for an about box or a bug report.
@@ -110,6 +118,16 @@ def plue_get_last_error_code() -> Code:
 
 
 @export(time="instant")
+def plue_error_name(code: Code) -> StaticText:
+    """Return the name of an error's number, such as "NOT_FOUND" for PLUE_ERROR_NOT_FOUND, and "OK" for PLUE_OK.
+
+    Works at any time.
+
+    :returns: "UNKNOWN" for a number that is none; static.
+    """
+
+
+@export(time="instant")
 def plue_free_json(json: Owned) -> Nothing:
     """Free text or memory that the library returned as `char *` or `void *`.
 
@@ -131,7 +149,9 @@ def plue_free(memory: Memory) -> Nothing:
 def plue_json_quote(text: Text) -> OwnedText:
     """Return `text` as a JSON string literal, quotes included, ready to be pasted into a JSON document.
 
+    Works at any time, so for the text of plue_init() as well.
+
     :param text: UTF-8.
     :returns: free it with plue_free_string().
-    :errors: INVALID_PARAM (NULL, or not UTF-8); NOT_INITIALIZED (so it is none for the text of plue_init()); IO (no memory).
+    :errors: INVALID_PARAM (NULL, or not UTF-8); LIMIT_EXCEEDED; IO (no memory).
     """
