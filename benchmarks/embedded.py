@@ -282,7 +282,7 @@ def list_all(bench):
 
 
 def _list(bench, folder, row):
-    ours, copies, objects = [], [], []
+    ours, copies, objects, visits, quotes = [], [], [], [], []
     connection = sqlite3.connect(os.path.join(folder, "sessions.db"))
     with reading(bench, folder) as (process,):
         for step in range(-2, bench.size["lists"]):
@@ -295,6 +295,8 @@ def _list(bench, folder, row):
                 ours.append(took)
                 copies.append(copied)
                 objects.append(peer)
+                visits += process.ask("each")
+                quotes += process.ask("quotes")
     connection.close()
     if len(json.loads(text)) != 10_000:
         raise SystemExit("the list of objects is not what it should be")
@@ -317,6 +319,16 @@ def _list(bench, folder, row):
         f"{shown(median(copies))} ms",
         median(both(ours, copies)),
         span(both(ours, copies)),
+    )
+    bench.row(
+        f"plue_json_each over the {row}",
+        "memchr from quote to quote",
+        f"{shown(median(visits))} ms",
+        f"{shown(median(quotes))} ms",
+        median(both(visits, quotes)),
+        span(both(visits, quotes)),
+        "≤ 3",
+        median(both(visits, quotes)) <= 3,
     )
 
 

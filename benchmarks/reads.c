@@ -5,6 +5,8 @@
  *
  *     list                  milliseconds and bytes of plue_session_list()
  *     copy                  milliseconds of malloc, memcpy and free of as many bytes
+ *     each                  milliseconds of plue_json_each() over that list
+ *     quotes                milliseconds of a memchr from quotation mark to quotation mark over it
  *     walk PAGES QUERY      follow the query's cursor over so many pages, and remember where it led
  *     page COUNT QUERY      microseconds of a page, the median of COUNT calls
  *     next COUNT QUERY      the same with the cursor that walk left
@@ -13,6 +15,33 @@
 #include "plue_session.h"
 
 static char cursor[1024], *list_text;
+
+static int count_element(const char *element_json, void *user_data)
+{
+    *(size_t *)user_data += *element_json == '{';
+    return 0;
+}
+
+static double each(void)
+{
+    size_t elements = 0;
+    int64_t from = now_ns();
+    int failed = plue_json_each(list_text, "", count_element, &elements);
+    double took = (double)(now_ns() - from) / 1e6;
+    if (failed || elements != (size_t)plue_json_count(list_text, ""))
+        die("plue_json_each", plue_get_last_error());
+    return took;
+}
+
+static double quotes(void)
+{
+    size_t count = 0;
+    int64_t from = now_ns();
+    for (const char *at = list_text, *end = at + strlen(at); (at = memchr(at, '"', (size_t)(end - at))); at++)
+        count++;
+    double took = (double)(now_ns() - from) / 1e6;
+    return count ? took : 0;
+}
 
 static char *page(const char *query, const char *after)
 {
@@ -80,7 +109,11 @@ int main(int count, char **argument)
             __asm__ volatile("" : : "r"(copy) : "memory");
             free(copy);
             printf("%.4f\n", (double)(now_ns() - from) / 1e6);
-        } else if (sscanf(line, "walk %d %4095[^\n]", &number, query) == 2) {
+        } else if (!strcmp(line, "each\n") && list_text)
+            printf("%.4f\n", each());
+        else if (!strcmp(line, "quotes\n") && list_text)
+            printf("%.4f\n", quotes());
+        else if (sscanf(line, "walk %d %4095[^\n]", &number, query) == 2) {
             walk(number, query);
             printf("0\n");
         } else if (sscanf(line, "page %d %4095[^\n]", &number, query) == 2)
