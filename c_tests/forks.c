@@ -140,6 +140,8 @@ static int is_refused(plue_session_t session)
     CHECK_SAYS("forked child");
     CHECK(strstr(plue_get_last_error_json(), "\"FORKED\""));
     CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_FORKED);
+    CHECK_ERROR(!plue_json_text("{}", ""), PLUE_ERROR_FORKED);
+    CHECK(plue_json_int("[7]", "/0", 0) == 7 && plue_json_double("[0.5]", "/0", 0) == 0.5);
     CHECK_ERROR(plue_init(NULL) == -1, PLUE_ERROR_FORKED);
     plue_shutdown();
     return 0;

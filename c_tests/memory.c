@@ -96,6 +96,19 @@ static void retitle(void)
     }
 }
 
+static const char *deep_json(void)
+{
+    static char json[20001];
+    memset(json, '[', 10000);
+    memset(json + 10000, ']', 10000);
+    return json;
+}
+
+static int leave_alone(const char *element_json, void *user_data)
+{
+    return user_data || !json_valid(element_json);
+}
+
 static void *make_calls(void *unused)
 {
     plue_session_t made, other, same = NULL;
@@ -121,6 +134,9 @@ static void *make_calls(void *unused)
     FINE(good(plue_session_query("{\"limit\":1}")));
     FINE(plue_session_count(NULL) >= 0);
     FINE(good(plue_json_quote("a \"quoted\" text\n")));
+    FINE(good(plue_json_text("[[\"a\"]]", "/0")));
+    FINE(plue_json_count(deep_json(), "") == 1);
+    FINE(plue_json_each("[1,2]", "", leave_alone, NULL) == 0);
     FINE(good(plue_get_app_info()));
     retitle();
     /* Calls that must fail say so also when there is no memory for their words. */

@@ -33,9 +33,13 @@ static int fail(void)
 int main(int count, char **words)
 {
     char config[4096] = "{\"backend\":{\"kind\":\"opencode\",\"spawn\":{}}}";
-    if (count > 1) /* offline "fail": without the server this program has nothing to do */
-        snprintf(config, sizeof config, "{\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\",\"url\":\"%s\"}}",
-                 words[1]);
+    if (count > 1) { /* offline "fail": without the server this program has nothing to do */
+        char *url = plue_json_quote(words[1]);
+        if (!url)
+            return fail();
+        snprintf(config, sizeof config, "{\"offline\":\"fail\",\"backend\":{\"kind\":\"opencode\",\"url\":%s}}", url);
+        plue_free_string(url);
+    }
     if (plue_init(config) != 0)
         return fail();
 
@@ -48,6 +52,9 @@ int main(int count, char **words)
 
     char *info = plue_session_get_info(session); /* instant: what was changed here is known */
     printf("info: %s\n", info ? info : plue_get_last_error());
+    char *title = plue_json_text(info, "/title");
+    printf("title: %s\n", title ? title : plue_get_last_error());
+    plue_free_string(title);
     plue_free_json(info);
 
     if (plue_session_delete(session) != 0)

@@ -24,12 +24,15 @@
  * Threads.  Every function may be called from any thread at any time. None is a cancellation point: a thread that is cancelled
  *   (pthread_cancel, deferred) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
- * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
- *   directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec. Its threads have the process's own
- *   scheduling, whoever calls. Of two copies in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with
- *   RUNTIME once its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process it runs in".
+ * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or
+ *   working directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec, but for
+ *   those that say that they work there. Its threads have the process's own scheduling, whoever calls. Of two copies
+ *   in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with RUNTIME once
+ *   its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process
+ *   it runs in".
  * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
- *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
+ *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some. Read it with
+ *   plue_json_text() and its like; plue_json_quote() makes a JSON string of any text.
  */
 #ifndef PLUE_SESSION_H
 #define PLUE_SESSION_H
@@ -209,7 +212,7 @@ PLUE_API void plue_shutdown(void);
 PLUE_API const char *plue_get_version(void);
 
 /**
- * Return the library's version as 10000 * major + 100 * minor + patch; works at any time.
+ * Return the library's version as 10000 * major + 100 * minor + patch. Works at any time, and in a forked child.
  *
  * PLUE_VERSION_NUMBER is that of the header that a program was compiled with.
  *
@@ -257,7 +260,7 @@ PLUE_API int plue_get_last_error_code(void);
 /**
  * Return the name of an error's number, such as "NOT_FOUND" for PLUE_ERROR_NOT_FOUND, and "OK" for PLUE_OK.
  *
- * Works at any time.
+ * Works at any time, and in a forked child.
  *
  * @return "UNKNOWN" for a number that is none; static.
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
@@ -302,10 +305,10 @@ PLUE_API char *plue_json_quote(const char *text);
 /* ========================================================================
  * Reading JSON: what the library returns, and any other.
  *
- * These functions work at any time: without plue_init(), and after plue_shutdown(). `json` is one value as RFC 8259 has it,
- * of at most 64 MiB, nested as deep as it likes; the time grows with its length, about a millisecond per MB. `pointer`
- * names a value in it (RFC 6901): "" is the whole, "/sessions/0/title" the title of the first of "sessions"; ~1 stands for
- * a slash in a key, ~0 for a tilde.
+ * These functions work at any time: without plue_init(), and after plue_shutdown(). `json` is one value (RFC 8259) of at
+ * most 64 MiB, nested as deep as it likes. The time grows with its length, about a millisecond per MB. `pointer` names a
+ * value in it (RFC 6901): "" is the whole, "/sessions/0/title" the title of the first of "sessions"; in a key, ~1 stands
+ * for a slash and ~0 for a tilde.
  *
  * The whole of `json` is checked. Of equal keys the last one counts. An escape for half a surrogate pair means U+FFFD.
  * ======================================================================== */
@@ -353,8 +356,9 @@ PLUE_API int plue_json_count(const char *json, const char *pointer);
 /**
  * Call `visit` with each element of an array, or each member of an object as {"key":…,"value":…}, in order.
  *
- * A visit may call any function of the library. It must return, or the memory of one element is lost. With the pointer
- * "" the text is checked as far as it was visited: where it turns out to be no JSON, some visits have been made.
+ * A visit may call any function of the library, and leaves `json` as it is. It must return, or the memory of one
+ * element is lost. With the pointer "" the text is checked as it is visited: where it turns out to be no JSON, some
+ * visits have been made.
  *
  * @param visit gets the element's JSON text, which is valid until it returns; any result but 0 ends the
  *     visits.

@@ -157,12 +157,15 @@ _HEADER_TOP = """/*
  * Threads.  Every function may be called from any thread at any time. None is a cancellation point: a thread that is cancelled
  *   (pthread_cancel, deferred) ends its call first.
  * Time.     Each function says how long it may take: instant, local, remote, waits.
- * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or working
- *   directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec. Its threads have the process's own
- *   scheduling, whoever calls. Of two copies in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with
- *   RUNTIME once its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process it runs in".
+ * Process.  The library never exits the process, prints, or changes its signal handlers, locale, environment or
+ *   working directory. In a forked child (fork, _Fork, clone) every function fails with FORKED until exec, but for
+ *   those that say that they work there. Its threads have the process's own scheduling, whoever calls. Of two copies
+ *   in one process one runs, the other gets RUNTIME. In a host that is Python itself calls fail with RUNTIME once
+ *   its interpreter is finalized, and from a sub-interpreter that holds the lock. More: docs/guide.md, "The process
+ *   it runs in".
  * JSON.     Keys are camelCase, times are milliseconds since the Unix epoch, absent values are omitted. In what you pass, an
- *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some.
+ *   unknown key is an error; in what you get, ignore keys that you do not know: later versions add some. Read it with
+ *   plue_json_text() and its like; plue_json_quote() makes a JSON string of any text.
  */
 #ifndef PLUE_SESSION_H
 #define PLUE_SESSION_H

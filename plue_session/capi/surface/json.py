@@ -1,9 +1,9 @@
 """Reading JSON: what the library returns, and any other.
 
-These functions work at any time: without plue_init(), and after plue_shutdown(). `json` is one value as RFC 8259 has it,
-of at most 64 MiB, nested as deep as it likes; the time grows with its length, about a millisecond per MB. `pointer`
-names a value in it (RFC 6901): "" is the whole, "/sessions/0/title" the title of the first of "sessions"; ~1 stands for
-a slash in a key, ~0 for a tilde.
+These functions work at any time: without plue_init(), and after plue_shutdown(). `json` is one value (RFC 8259) of at
+most 64 MiB, nested as deep as it likes. The time grows with its length, about a millisecond per MB. `pointer` names a
+value in it (RFC 6901): "" is the whole, "/sessions/0/title" the title of the first of "sessions"; in a key, ~1 stands
+for a slash and ~0 for a tilde.
 
 The whole of `json` is checked. Of equal keys the last one counts. An escape for half a surrogate pair means U+FFFD.
 """
@@ -57,8 +57,9 @@ def plue_json_count(json: Json, pointer: Json) -> Count:
 def plue_json_each(json: Json, pointer: Json, visit: Visit, user_data: UserData) -> Status:
     """Call `visit` with each element of an array, or each member of an object as {"key":…,"value":…}, in order.
 
-    A visit may call any function of the library. It must return, or the memory of one element is lost. With the pointer
-    "" the text is checked as far as it was visited: where it turns out to be no JSON, some visits have been made.
+    A visit may call any function of the library, and leaves `json` as it is. It must return, or the memory of one
+    element is lost. With the pointer "" the text is checked as it is visited: where it turns out to be no JSON, some
+    visits have been made.
 
     :param visit: gets the element's JSON text, which is valid until it returns; any result but 0 ends the visits.
     :param user_data: handed to `visit`.

@@ -75,7 +75,7 @@ def plue_get_version() -> StaticText:
 
 @export(time="instant")
 def plue_version_number() -> Code:
-    """Return the library's version as 10000 * major + 100 * minor + patch; works at any time.
+    """Return the library's version as 10000 * major + 100 * minor + patch. Works at any time, and in a forked child.
 
     PLUE_VERSION_NUMBER is that of the header that a program was compiled with.
     """
@@ -121,7 +121,7 @@ def plue_get_last_error_code() -> Code:
 def plue_error_name(code: Code) -> StaticText:
     """Return the name of an error's number, such as "NOT_FOUND" for PLUE_ERROR_NOT_FOUND, and "OK" for PLUE_OK.
 
-    Works at any time.
+    Works at any time, and in a forked child.
 
     :returns: "UNKNOWN" for a number that is none; static.
     """
