@@ -111,14 +111,14 @@ TYPES = {
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
     "UserData": Crossing("void *", "c_void_p"),
     "Json": Crossing("const char *", "c_char_p"),
-    "Visit": Crossing(
+    "JsonVisit": Crossing(
         "int (*{name})(const char *element_json, void *user_data)", "CFUNCTYPE(c_int, c_char_p, c_void_p)"
     ),
     # parameters and results
     "Identifier": number("uint32_t"),
     "Number": number("uint64_t"),
-    "Integer": Crossing("int64_t", "c_int64"),
-    "Real": Crossing("double", "c_double"),
+    "Whole": Crossing("int64_t", "c_int64"),
+    "Ratio": Crossing("double", "c_double"),
     "Code": Crossing("int", "c_int"),
     # results
     "NewSession": Crossing("plue_session_t", "c_void_p", run="core_run_handle", kind="session"),

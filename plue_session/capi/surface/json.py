@@ -24,7 +24,7 @@ def plue_json_text(json: Json, pointer: Json) -> OwnedText:
 
 
 @export(time="instant")
-def plue_json_int(json: Json, pointer: Json, otherwise: Integer) -> Integer:
+def plue_json_int(json: Json, pointer: Json, otherwise: Whole) -> Whole:
     """Return a number, cut towards zero; 1 for true and 0 for false.
 
     Never sets an error. Works in a forked child, too.
@@ -34,7 +34,7 @@ def plue_json_int(json: Json, pointer: Json, otherwise: Integer) -> Integer:
 
 
 @export(time="instant")
-def plue_json_double(json: Json, pointer: Json, otherwise: Real) -> Real:
+def plue_json_double(json: Json, pointer: Json, otherwise: Ratio) -> Ratio:
     """Return a number, whatever the locale is.
 
     Never sets an error. Works in a forked child, too.
@@ -54,7 +54,7 @@ def plue_json_count(json: Json, pointer: Json) -> Count:
 
 
 @export(time="instant")
-def plue_json_each(json: Json, pointer: Json, visit: Visit, user_data: UserData) -> Status:
+def plue_json_each(json: Json, pointer: Json, visit: JsonVisit, user_data: UserData) -> Status:
     """Call `visit` with each element of an array, or each member of an object as {"key":…,"value":…}, in order.
 
     A visit may call any function of the library, and leaves `json` as it is. It must return, or the memory of one

@@ -14,6 +14,4 @@ TYPES |= {
     "Basket": held("basket", "plue_basket_t"),
     "Place": Crossing("int", "c_int"),
     "Visit": Crossing("int (*{name})(int64_t number, void *user_data)", "plue_visit"),
-    "Ratio": Crossing("double", "c_double"),
-    "Whole": Crossing("int64_t", "c_int64"),
 }
