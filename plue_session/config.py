@@ -41,7 +41,8 @@ def load(config_json, environ):
             raise InvalidParam(cause, error.remedy) from None
     backend = _backend(given, environ)
     values = {fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()}
-    values.update(backend=Settings(backend), data_dir=_data_dir(given, environ))
+    values["data_dir"], values["data_dir_rule"] = _data_dir(given, environ)
+    values["backend"] = Settings(backend)
     _check_model(values["default_model"])
     _check_lease(values["lease"], given)
     return Settings(values)
@@ -93,22 +94,24 @@ def _merge_backend(upper, lower):
 
 
 def _data_dir(given, environ):
+    """Return the folder and what chose it. A variable with a relative path counts as unset, as the XDG specification
+    says."""
     if "dataDir" in given:
-        return _path(given["dataDir"], "dataDir")
+        return _path(given["dataDir"], "dataDir"), "config"
     if environ.get("PLUE_SESSION_DATA_DIR"):
-        return os.path.abspath(environ["PLUE_SESSION_DATA_DIR"])
-    base = environ.get("XDG_DATA_HOME", "")
-    if not os.path.isabs(base):  # the specification says to ignore a relative one
-        import pwd  # not $HOME: sudo and containers leave another user's there
+        return os.path.abspath(environ["PLUE_SESSION_DATA_DIR"]), "environment"
+    for rule, below in (("XDG_DATA_HOME", ""), ("HOME", ".local/share")):
+        if os.path.isabs(base := environ.get(rule, "")):
+            return os.path.join(base, below, "plue_session"), rule
+    import pwd
 
-        try:
-            base = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local", "share")
-        except KeyError:
-            raise InvalidParam(
-                f"user {os.getuid()} has no home directory in the passwd database to default dataDir to",
-                "Set dataDir or PLUE_SESSION_DATA_DIR.",
-            ) from None
-    return os.path.join(base, "plue_session")
+    try:
+        return os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local/share/plue_session"), "passwd"
+    except KeyError:
+        raise InvalidParam(
+            f"dataDir has no default: user {os.getuid()} has no HOME, and no entry in the passwd database",
+            "Set dataDir or PLUE_SESSION_DATA_DIR.",
+        ) from None
 
 
 # -- backend -----------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ VARIABLES = (
     "OPENCODE_SERVER_USERNAME",
     "OPENCODE_SERVER_PASSWORD",
     "XDG_DATA_HOME",
+    "HOME",
 )
 #: Seconds that plue_init waits for a server of our own, and for one that is attached and must be there.
 SPAWN, ATTACH = 29.0, 3.0
@@ -146,7 +147,12 @@ class Runtime:
                 "version": __version__,
                 "abi": 0,
                 "python": sys.version.split()[0],
-                "paths": {"library": self.library_path, "python": sys.prefix, "dataDir": self.settings.data_dir},
+                "paths": {
+                    "library": self.library_path,
+                    "python": sys.prefix,
+                    "dataDir": self.settings.data_dir,
+                    "dataDirRule": self.settings.data_dir_rule,
+                },
                 "backend": self.settings.backend.kind,
                 "store": self.store.name,
                 "uptimeMs": (time.monotonic_ns() - self.started) // 1_000_000,

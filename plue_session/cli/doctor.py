@@ -55,6 +55,7 @@ def examine(data_dir):
         yield problem("config", error)
         return
     yield Finding("config", "ok", f"backend {settings.backend.kind}, store {settings.store.partition('://')[0]}")
+    yield chosen(settings)
     if found.state == "ok":
         started = start()
         yield started
@@ -67,6 +68,13 @@ def examine(data_dir):
 def settings_of(data_dir):
     """Return the settings that plue_init would use."""
     return config.load(None if data_dir is None else json.dumps({"dataDir": data_dir}), os.environ)
+
+
+def chosen(settings):
+    """Say what chose the data directory."""
+    rule = {"config": "the configuration", "environment": "PLUE_SESSION_DATA_DIR", "passwd": "the passwd database"}
+    by = rule.get(settings.data_dir_rule, settings.data_dir_rule)
+    return Finding("dataDir", "ok", f"{settings.data_dir}, by {by}")
 
 
 # -- the library -------------------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 
 import pytest
 
 from plue_session.adapters.sqlite import files
+from tests import support
 from tests.integration.mounts import mounted
 from tests.integration.shell import answering, attach, attached, configure, demonstrated, kept, project, shell  # noqa: F401
 from tests.opencode.fixtures import soon
@@ -28,6 +30,20 @@ def test_doctor_finds_a_used_store_well(shell, kept):
     )
     assert found["server"]["text"].startswith("none") and "PLUE_OPENCODE_URL" in found["server"]["text"]
     assert shell("doctor").out.endswith("All is well.\n")
+
+
+def test_doctor_says_what_chose_the_data_directory(shell, folder):
+    assert findings(shell, 0)["dataDir"]["text"] == f"{folder}, by the configuration"
+    for name, place, rule in (
+        ("PLUE_SESSION_DATA_DIR", folder, "PLUE_SESSION_DATA_DIR"),
+        ("XDG_DATA_HOME", folder / "plue_session", "XDG_DATA_HOME"),
+    ):
+        told = support.run(
+            [sys.executable, "-m", "plue_session.cli", "doctor"],
+            env={**shell.env, name: str(folder)},
+            cwd=shell.root,
+        )
+        assert f"dataDir    {place}, by {rule}\n" in told.out
 
 
 @pytest.mark.requirement("T-09")

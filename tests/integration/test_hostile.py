@@ -240,6 +240,14 @@ def test_data_dir_that_cannot_be_written_is_named(hostile, folder):
     host(hostile, "fail", "/proc/self", "-7", "/proc/self")
 
 
+def test_a_user_without_a_passwd_entry_has_a_data_dir_below_home(plain, tmp_path):
+    start = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).plue_init(None) and 7)"
+    command = ["unshare", "--user", "--map-user=54321", sys.executable, "-I", "-c", start, plain.path]
+    support.run(command, env={"HOME": str(tmp_path)}, silent=True)
+    assert (tmp_path / ".local/share/plue_session/sessions.db").exists()
+    support.run(command, env={}, code=7, silent=True)
+
+
 @pytest.mark.requirement("T-09")
 def test_data_dir_of_a_read_only_file_system_is_named(hostile, tmp_path):
     with mounted(tmp_path, "ro") as disk:

@@ -36,7 +36,7 @@ def plain(settings):
 
 def test_the_defaults_are_those_of_the_contract():
     defaults = plain(load())
-    del defaults["data_dir"]
+    del defaults["data_dir"], defaults["data_dir_rule"]
     assert defaults == {
         "store": "sqlite",
         "cache_ttl_ms": 5000,
@@ -245,17 +245,31 @@ def test_empty_variables_count_as_unset():
         "OPENCODE_SERVER_USERNAME",
         "OPENCODE_SERVER_PASSWORD",
         "XDG_DATA_HOME",
+        "HOME",
     )
     assert plain(load(environ=dict.fromkeys(names, ""))) == plain(load())
 
 
 # -- dataDir -----------------------------------------------------------------------------------------------------------
-def test_the_data_directory_is_that_of_xdg_or_of_the_passwd_home(monkeypatch):
-    home = pwd.getpwuid(os.getuid()).pw_dir
-    monkeypatch.setenv("HOME", "/elsewhere")
-    assert load(environ={"XDG_DATA_HOME": "/xdg"}).data_dir == "/xdg/plue_session"
-    for environ in ({}, {"XDG_DATA_HOME": "relative"}):
-        assert load(environ=environ).data_dir == f"{home}/.local/share/plue_session"
+HOME = pwd.getpwuid(os.getuid()).pw_dir
+
+
+@pytest.mark.parametrize(
+    "environ, folder, rule",
+    [
+        ({"XDG_DATA_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/plue_session", "XDG_DATA_HOME"),
+        ({"XDG_DATA_HOME": "xdg", "HOME": "/home/me"}, "/home/me/.local/share/plue_session", "HOME"),
+        ({"XDG_DATA_HOME": "", "HOME": "/"}, "/.local/share/plue_session", "HOME"),
+        ({"HOME": "home/me"}, f"{HOME}/.local/share/plue_session", "passwd"),
+        ({}, f"{HOME}/.local/share/plue_session", "passwd"),
+        ({"PLUE_SESSION_DATA_DIR": "/d", "XDG_DATA_HOME": "/xdg"}, "/d", "environment"),
+    ],
+)
+def test_the_data_directory_is_that_of_the_first_rule_that_has_one(environ, folder, rule):
+    settings = load(environ=environ)
+    assert (settings.data_dir, settings.data_dir_rule) == (folder, rule)
+    settings = load({"dataDir": "/c"}, environ=environ)
+    assert (settings.data_dir, settings.data_dir_rule) == ("/c", "config")
 
 
 def test_a_relative_data_directory_is_that_of_now(monkeypatch, tmp_path):
@@ -264,13 +278,14 @@ def test_a_relative_data_directory_is_that_of_now(monkeypatch, tmp_path):
     assert load(environ={"PLUE_SESSION_DATA_DIR": "e"}).data_dir == str(tmp_path / "e")
 
 
-def test_a_user_without_home_is_told_to_name_a_directory(monkeypatch):
+def test_a_user_without_a_passwd_entry_needs_home_or_a_name(monkeypatch):
     def unknown(uid):
         raise KeyError(uid)
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert "Set dataDir" in refuse("no home directory", None).remedy
+    assert "Set dataDir" in refuse("dataDir has no default: user .* has no HOME", None).remedy
     assert load({"dataDir": "/d"}).data_dir == "/d"
+    assert load(environ={"HOME": "/h"}).data_dir == "/h/.local/share/plue_session"
 
 
 # -- backend -----------------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def test_the_library_describes_itself(tmp_path):
     info = json.loads(runtime.app_info())
     assert (
         info["paths"]["dataDir"] == str(tmp_path / "data")
+        and info["paths"]["dataDirRule"] == "config"
         and info["store"] == "sqlite"
         and info["backend"] == "embedded"
     )

@@ -18,7 +18,8 @@ def plue_init(config_json: Configuration) -> Status:
     and may be tried again.
 
     Configuration keys, all optional; an unknown one is an error that names it:
-      dataDir      folder of the store; default $XDG_DATA_HOME/plue_session, else ~/.local/share/plue_session (mode 0700)
+      dataDir      folder of the store (mode 0700); default $XDG_DATA_HOME/plue_session, else $HOME/.local/share/plue_session,
+                   else the same in the home of the passwd database; a variable that is no absolute path counts as unset
       store        "sqlite" (default: durable, one file, shared by any number of processes) or "memory" (gone at shutdown)
       backend      {"kind":"embedded"} (default): sessions live in the store, no server
                    {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
@@ -85,9 +86,10 @@ def plue_version_number() -> Code:
 def plue_get_app_info(runtime) -> OwnedText:
     """Describe the running library, for an about box or a bug report.
 
-    :returns: {"version","abi","python","paths":{"library","python","dataDir"},"backend","store","uptimeMs",
-        "server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `running`: the server answered when it was last
-        asked; `pid`: of a server of our own.
+    :returns: {"version","abi","python","paths":{"library","python","dataDir","dataDirRule"},"backend","store",
+        "uptimeMs","server":{"running","url"?,"pid"?}}; free it with plue_free_json(). `dataDirRule` says what chose dataDir:
+        "config", "environment" (PLUE_SESSION_DATA_DIR), "XDG_DATA_HOME", "HOME" or "passwd". `running`: the server answered
+        when it was last asked; `pid`: of a server of our own.
     :errors: NOT_INITIALIZED.
     """
     return runtime.app_info()
