@@ -39,6 +39,7 @@ def load(config_json, environ):
         except InvalidParam as error:
             cause = error.cause if what in error.cause else f"{what}: {error.cause}"
             raise InvalidParam(cause, error.remedy) from None
+    given["log"] = {**_log(environ), **given.get("log", {})}
     backend = _backend(given, environ)
     values = {fields.snake(key): _value(rule, given, key, key) for key, rule in _RULES.items()}
     values["data_dir"], values["data_dir_rule"] = _data_dir(given, environ)
@@ -91,6 +92,17 @@ def _merge_backend(upper, lower):
     alternatives = {"spawn": _ATTACHED, "url": ("spawn",)}
     hidden = [key for choice, others in alternatives.items() if choice in upper for key in others]
     return {**{key: value for key, value in lower.items() if key not in hidden}, **upper}
+
+
+def _log(environ):
+    """Return what PLUE_SESSION_LOG, `<level>:<file>`, says of `log`."""
+    if not (given := environ.get("PLUE_SESSION_LOG")):
+        return {}
+    level, _, file = given.partition(":")
+    return {
+        "level": _LEVEL(level, "the level in PLUE_SESSION_LOG"),
+        "file": _path(file, "the file in PLUE_SESSION_LOG"),
+    }
 
 
 def _data_dir(given, environ):
@@ -327,6 +339,7 @@ _APART = {
 }
 
 _WAIT, _WAIT_OR_NOT, _AGE, _COUNT = _number(1, MAX_WAIT), _number(0, MAX_WAIT), _number(1, MAX_AGE), _number(1)
+_LEVEL = _choice("debug", "info", "warning", "error")
 #: The other keys, each with its check and default; None as default means "none", and null says so.
 _RULES = {
     "store": (_store, "sqlite"),
@@ -352,5 +365,5 @@ _RULES = {
     "sessions": {"timeoutMs": (_AGE, None), "retentionMs": (_AGE, None), "cleanupMs": (_WAIT, 3_600_000)},
     "permissions": {"default": (_choice("ask", "allow", "deny"), "ask"), "deadlineMs": (_AGE, 600_000)},
     "hooks": {"strict": (fields.flag, False), "timeoutMs": (_WAIT, 5_000)},
-    "log": {"level": (_choice("debug", "info", "warning", "error"), "warning"), "file": (_path, None)},
+    "log": {"level": (_LEVEL, "warning"), "file": (_path, None)},
 }

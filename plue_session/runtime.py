@@ -24,6 +24,7 @@ VARIABLES = (
     "PLUE_OPENCODE_URL",
     "OPENCODE_SERVER_USERNAME",
     "OPENCODE_SERVER_PASSWORD",
+    "PLUE_SESSION_LOG",
     "XDG_DATA_HOME",
     "HOME",
 )
@@ -167,7 +168,7 @@ class Runtime:
         from plue_session.wiring import RemoteHalf
 
         self._server = server = Server(
-            self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children
+            self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children, trace=self.log.trace
         )
         self._half = half = RemoteHalf(
             server,

@@ -3,6 +3,7 @@ stderr."""
 
 import os
 import time
+from functools import partial
 
 from plue_session.adapters import private
 from plue_session.adapters.descriptor import Descriptor
@@ -12,18 +13,25 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Log:
-    """Writes records of `level` and above. `tell(level, message)` sends them as events; `path` None: no file."""
+    """Writes records of `level` and above. `tell(level, message)` sends them as events; `path` None: no file.
+
+    `trace(message)` writes a debug record, to the file alone; it is None where none are wanted, for those who would
+    otherwise put them together in vain.
+    """
 
     def __init__(self, level, path, tell):
         self._least = LEVELS.index(level)
         self._tell = tell
-        self._file = None
+        self._file = self.trace = None
         if path:
+            if level == "debug":
+                self.trace = partial(self._put, level)
             try:
                 self._file = Descriptor(private.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
             except OSError as error:
                 raise StoreIo(
-                    f"the log file {path} cannot be opened: {error.strerror}", "Correct log.file, or leave it out."
+                    f"the log file {path} cannot be opened: {error.strerror}",
+                    "Correct log.file or PLUE_SESSION_LOG, or leave it out.",
                 ) from None
 
     def write(self, level, message):
@@ -31,6 +39,14 @@ class Log:
         caller's work: many threads call this when something else has failed, and none of them may end by it."""
         if LEVELS.index(level) < self._least:
             return
+        lack = self._put(level, message)
+        try:
+            self._tell(level, f"{message} (not written: {lack})" if lack else message)
+        except Exception:  # most likely what there is to tell of has a part in it
+            return
+
+    def _put(self, level, message):
+        """Append a line to the file; returns what there was too little of for that, if anything. Never raises."""
         file = self._file
         if file is not None:
             try:
@@ -41,11 +57,8 @@ class Log:
             except OSError:  # a full disk must not turn a warning into a failure
                 self.close()
             except (MemoryError, OverflowError, ValueError) as error:  # no room for the line, or no text for the time
-                message = f"{message} (not written: {type(error).__name__})"
-        try:
-            self._tell(level, message)
-        except Exception:  # most likely what there is to tell of has a part in it
-            return
+                return type(error).__name__
+        return None
 
     def close(self):
         """Close the file. Twice is harmless."""

@@ -113,7 +113,7 @@ class Boundary:
     def __init__(self, ffi, lib):
         if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
-        self.ffi, self.lib = ffi, lib
+        self.ffi, self.lib, self._lib = ffi, lib, lib
         self.runtime = self.publisher = self.refilling = None
         self.held = Held(ffi, lib, self.guarded)
         self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
@@ -139,6 +139,14 @@ class Boundary:
             self.note("error", f"a library thread: {describe(error)}")
             return 0 if is_work else -1
         return 0
+
+    def trace(self, write):
+        """Have `write(message)` hear of each call that ends; None: nobody, which costs nothing."""
+        self.lib = self._lib
+        if write:
+            from plue_session.capi.traced import Traced
+
+            self.lib = Traced(self.ffi, self._lib, self.exports, write)
 
     def start_thread(self, name, work):
         """Have a thread of the library do `work`."""

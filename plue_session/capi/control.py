@@ -31,7 +31,7 @@ def control(boundary, executor, generation):
             except BaseException as error:
                 boundary.refuse(request, "plue_init" if opens else "plue_shutdown", error)
             else:
-                if lib.core__finish_number(request, 0) and opens:
+                if (boundary.lib if opens else lib).core__finish_number(request, 0) and opens:
                     close_runtime(boundary)  # the caller of plue_init has given up meanwhile
 
 
@@ -77,6 +77,7 @@ def open_runtime(boundary, request):
         children=Children(boundary.ffi, lib),
         lead=lead,
     )
+    boundary.trace(runtime.log.trace)
     boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # a new one: a thread left behind may still use the last
     try:
         lib.core__set_timeout(runtime.settings.request_timeout_ms)
@@ -102,6 +103,7 @@ def open_runtime(boundary, request):
 
 def close_runtime(boundary):
     runtime, boundary.runtime = boundary.runtime, None
+    boundary.trace(None)
     boundary.held.clear()  # what these stood for ends with the runtime
     boundary.lib.core__watch_stop()  # also when whoever called plue_init has long given up
     if runtime:

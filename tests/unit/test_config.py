@@ -244,6 +244,7 @@ def test_empty_variables_count_as_unset():
         "PLUE_OPENCODE_URL",
         "OPENCODE_SERVER_USERNAME",
         "OPENCODE_SERVER_PASSWORD",
+        "PLUE_SESSION_LOG",
         "XDG_DATA_HOME",
         "HOME",
     )
@@ -286,6 +287,26 @@ def test_a_user_without_a_passwd_entry_needs_home_or_a_name(monkeypatch):
     assert "Set dataDir" in refuse("dataDir has no default: user .* has no HOME", None).remedy
     assert load({"dataDir": "/d"}).data_dir == "/d"
     assert load(environ={"HOME": "/h"}).data_dir == "/h/.local/share/plue_session"
+
+
+# -- log ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.requirement("X-022")
+def test_a_variable_chooses_the_log_below_the_configuration(tmp_path):
+    environ = {"PLUE_SESSION_LOG": "debug:/tmp/a:b"}
+
+    def log(given=None, **sources):
+        return plain(load(given, environ=environ, **sources).log)
+
+    assert log() == {"level": "debug", "file": "/tmp/a:b"}
+    assert log({"log": {"level": "error"}}) == {"level": "error", "file": "/tmp/a:b"}
+    assert log({"log": {"file": None}}) == {"level": "debug", "file": None}
+    file = {"log": {"level": "info", "file": "/f"}}
+    assert log(file=file, tmp_path=tmp_path) == {"level": "info", "file": "/f"}
+
+
+@pytest.mark.parametrize("text", ["debug", "debug:", ":/tmp/log", "loud:/tmp/log", "/tmp/log"])
+def test_a_log_variable_that_says_something_else_is_named(text):
+    refuse("PLUE_SESSION_LOG", None, environ={"PLUE_SESSION_LOG": text})
 
 
 # -- backend -----------------------------------------------------------------------------------------------------------

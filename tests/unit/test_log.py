@@ -58,6 +58,16 @@ def test_without_a_file_there_are_only_events(open_log, told, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.requirement("X-022")
+def test_debug_records_go_to_the_file_alone(open_log, told, tmp_path):
+    log = open_log("debug", str(tmp_path / "log"))
+    log.trace("what was called")
+    assert told == [] and (tmp_path / "log").read_text().endswith("Z debug what was called\n")
+    log.close()
+    log.trace("too late")
+    assert open_log("debug").trace is None and open_log("info", str(tmp_path / "other")).trace is None
+
+
 @pytest.mark.requirement("T-09")
 def test_a_file_that_cannot_be_opened_is_an_error_with_its_name(open_log, tmp_path):
     with pytest.raises(StoreIo, match="the log file .*nowhere/log cannot be opened: No such file"):

@@ -18,12 +18,13 @@ class ApiCall:
 
     `locate(call)` returns the server's URL, waiting for one that is being restarted. `directory` is
     canonical; every request names it, or the session's own (O-011). `heard` is what the event stream says
-    (`EventSignal`).
+    (`EventSignal`); `trace` hears of each request, see `Log.trace`.
     """
 
-    def __init__(self, locate, directory, username=None, password=None, heard=None):
+    def __init__(self, locate, directory, username=None, password=None, heard=None, trace=None):
         self.directory = directories.canonical(directory)
         self._locate, self._headers, self.heard = locate, headers(username, password), heard
+        self._trace = trace
         self._lock = threading.Lock()
         self._transport, self._url, self._closed = None, None, False
         self._dated = None, 0.0  # what the server's last answer said the time was, and when it came
@@ -44,7 +45,7 @@ class ApiCall:
             if url != self._url:  # our own server has been restarted on another port
                 from plue_session.adapters.opencode.http import Transport
 
-                old, self._url, self._transport = self._transport, url, Transport(url, self._headers)
+                old, self._url, self._transport = self._transport, url, Transport(url, self._headers, self._trace)
             transport = self._transport
         if old:
             old.close()

@@ -19,19 +19,19 @@ PAUSE, ANSWERED = 0.05, 0.5
 MOST = 65_536
 
 
-def probe(url, headers, seconds):
+def probe(url, headers, seconds, trace=None):
     """Return the version of a healthy server, or raise what is wrong: `CONNECTION`, `TIMEOUT`, `ACCESS_DENIED`,
     `SERVER`.
 
     OpenCode: GET /global/health.
     """
-    return _ask(_connection(url, headers), seconds)
+    return _ask(_connection(url, headers, trace), seconds)
 
 
-def _connection(url, headers):
+def _connection(url, headers, trace):
     from plue_session.adapters.opencode.http_connection import Endpoint, HttpConnection
 
-    return HttpConnection(Endpoint(url, headers))
+    return HttpConnection(Endpoint(url, headers, trace))
 
 
 def _ask(connection, seconds):
@@ -61,8 +61,8 @@ def _ask(connection, seconds):
 class Waiting:
     """Waits for a server to be well, once. `close` ends that, from any thread. Each try has a thread."""
 
-    def __init__(self, headers):
-        self._headers = headers
+    def __init__(self, headers, trace=None):
+        self._headers, self._trace = headers, trace
         self._changed = threading.Condition()
         self._outcomes, self._asked = [], set()
         self._closed = False
@@ -110,7 +110,7 @@ class Waiting:
             self._changed.notify_all()
 
     def _begin(self, url, seconds):
-        connection = _connection(url, self._headers)
+        connection = _connection(url, self._headers, self._trace)
 
         def ask():
             try:

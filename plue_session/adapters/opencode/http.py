@@ -22,10 +22,11 @@ WELL = 0.25
 
 
 class Transport:
-    """A pool of kept connections to one server; each request carries `headers`. Thread-safe."""
+    """A pool of kept connections to one server; each request carries `headers`, and `trace` hears of each.
+    Thread-safe."""
 
-    def __init__(self, url, headers):
-        self._endpoint = Endpoint(url, headers)
+    def __init__(self, url, headers, trace=None):
+        self._endpoint = Endpoint(url, headers, trace)
         self._lock = threading.Lock()
         self._free, self._idle, self._lent, self._waiting = MOST, [], set(), deque()
         self._closed = False

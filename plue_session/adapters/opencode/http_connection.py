@@ -49,10 +49,10 @@ _OTHER = "See that backend.url is an OpenCode server."
 
 
 class Endpoint:
-    """A server as requests connects to it; each request carries `headers`. Thread-safe."""
+    """A server as requests connects to it; each request carries `headers`, and `trace` hears of each. Thread-safe."""
 
-    def __init__(self, url, headers):
-        self._url, self._headers = url, headers
+    def __init__(self, url, headers, trace=None):
+        self._url, self._headers, self.trace = url, headers, trace
         self._pool = None
 
     def connection(self):
@@ -84,6 +84,8 @@ class HttpConnection:
 
     def __init__(self, endpoint):
         self._endpoint = endpoint
+        if endpoint.trace:
+            self.exchange = functools.partial(self._traced, self.exchange)  # type: ignore[method-assign]
         self._lock = threading.Lock()
         self._socket = self._twin = self._poll = None
         self._is_cut = False
@@ -108,9 +110,9 @@ class HttpConnection:
         """Return whether the server has ended the connection, or spoken unasked, since its last answer."""
         return bool(self._poll.poll(0))
 
-    def ask(self, method, target, body, deadline):
-        """Send a request and return its `HttpResponse`. Its body is read by `deadline`, or by what is put there
-        meanwhile."""
+    def exchange(self, method, target, body, deadline, most=None):
+        """Send a request and return its `HttpResponse`, read to its end: `LIMIT_EXCEEDED` beyond `most` bytes. With
+        None its body is yet to be read, by `deadline` or by what is put there meanwhile."""
         self.sent = self.begun = self.kept = False
         self.deadline, endpoint, kind = deadline, self._endpoint, ""
         if body is not None:
@@ -127,14 +129,24 @@ class HttpConnection:
             pass  # a server may answer before it has read everything
         response = HttpResponse(io.BufferedReader(_Incoming(self)))
         self.begun = True
+        if most is not None:
+            response.read_all(most)
+            self.kept = response.is_kept
         return response
 
-    def exchange(self, method, target, body, deadline, most):
-        """Send a request and return its `HttpResponse`, read to its end. `LIMIT_EXCEEDED` beyond `most` bytes."""
-        response = self.ask(method, target, body, deadline)
-        response.read_all(most)
-        self.kept = response.is_kept
-        return response
+    def _traced(self, exchange, method, target, *rest):
+        """Tell of an exchange, without what a query says: it may be a text of the user's."""
+        began, outcome = time.monotonic(), ""
+        try:
+            response = exchange(method, target, *rest)
+            outcome = f"status={response.status} bytes={len(response.body)}"
+            return response
+        except BaseException as error:
+            outcome = f"failed={type(error).__name__}"
+            raise
+        finally:
+            ms = (time.monotonic() - began) * 1000
+            self._endpoint.trace(f"request method={method} path={target.partition('?')[0]} ms={ms:.1f} {outcome}")
 
     def cut(self):
         """Shut the connection down, now or as soon as there is one. From any thread."""

@@ -32,12 +32,12 @@ class Server:
               end)
 
     `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child
-    of the host's.
+    of the host's; `trace` hears of each request, see `Log.trace`.
     """
 
     _listener: "Listener" = None  # until `follow`
 
-    def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None):
+    def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None, trace=None):
         self._owned, spawn = None, backend.spawn
         if spawn:
             self._owned = OwnServer(
@@ -47,17 +47,17 @@ class Server:
                 spawn.env,
                 on_change=self._moved,
                 on_lifeline=on_lifeline,
-                check=lambda url: health.probe(url, self._headers, CHECK),  # type: ignore[has-type]
+                check=lambda url: health.probe(url, self._headers, CHECK, trace),  # type: ignore[has-type]
                 program=guard,
                 children=children,
             )
         self._locate = locate = self._owned.url if self._owned else lambda call: backend.url
         user = self._owned or backend
         self._headers = headers(user.username, user.password)
-        self._waiting = health.Waiting(self._headers)
+        self._waiting = health.Waiting(self._headers, trace)
         self._heard = heard = EventSignal()
         directory = (spawn or backend).directory
-        self._client = client = Client(locate, directory, user.username, user.password, heard)
+        self._client = client = Client(locate, directory, user.username, user.password, heard, trace)
         turns, history = Turns(client, heard), History(client)
         self.directory, self.is_automatic = client.directory, shapes.is_automatic
         self.get, self.survey, self.status, self.ahead = client.get, client.survey, client.status, client.ahead
@@ -75,6 +75,7 @@ class Server:
             self._connected,
             sequences=history.is_there,
             knows=self._knows,
+            trace=trace,
         )
 
     def begin(self):

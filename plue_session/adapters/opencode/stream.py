@@ -63,12 +63,13 @@ class Stream:
         *,
         sequences=None,
         knows=None,
+        trace=None,
         back_off=BACK_OFF,
         silence=SILENCE,
     ):
         self._locate, self._directory, self._headers = locate, directory, {**headers, "Accept": "text/event-stream"}
         self._snapshot, self._apply, self._on_state = snapshot, apply, on_state
-        self._sequences, self._knows = sequences, knows
+        self._sequences, self._knows, self._trace = sequences, knows, trace
         self._everywhere = sequences is not None  # follow all directories
         self.numbered = False  # changes carry numbers, where there are any
         self._back_off, self._silence = back_off, silence
@@ -132,7 +133,7 @@ class Stream:
         from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
         url = self._locate(Call(time.monotonic() + CONNECT))
-        connection = HttpConnection(Endpoint(url, self._headers))
+        connection = HttpConnection(Endpoint(url, self._headers, self._trace))
         with self._changed:
             if self._stopping:
                 return
@@ -141,7 +142,8 @@ class Stream:
         target = "/global/event" if self._everywhere else here
         try:
             connection.open(time.monotonic() + CONNECT)
-            self._listen(connection, connection.ask("GET", target, None, time.monotonic() + min(ANSWER, self._silence)))
+            limit = time.monotonic() + min(ANSWER, self._silence)
+            self._listen(connection, connection.exchange("GET", target, None, limit))
         except FAILURES as error:
             if not connection.begun:
                 raise explain(error, "GET", "/event", connection.sent) from None

@@ -35,11 +35,14 @@ def plue_init(config_json: Configuration) -> Status:
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
       limits       {"activeSessions"}: refuse to create more; none by default
-      log          {"level" "debug|info|warning|error", "file"}; without a file nothing is written anywhere
+      log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
+                   anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each
+                   request to the server, with times and outcomes and without any text of yours
       retry, lease, artifacts, sessions, permissions, hooks, defaultModel
                    checked, but without effect in this version, which has nothing yet that uses them
     What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
-    PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME and OPENCODE_SERVER_PASSWORD, then from the defaults.
+    PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME, OPENCODE_SERVER_PASSWORD and PLUE_SESSION_LOG ("<level>:<file>"), then from
+    the defaults.
 
     :param config_json: a JSON object, or NULL for the defaults; copied.
     :returns: 0, or -1.

@@ -1,0 +1,49 @@
+"""What becomes of calls, for the log: stands before the library's C half where debug records are wanted, and nowhere
+else, so that calls ask nothing."""
+
+import time
+
+from plue_session.errors import ALL
+
+#: The errors' names, by number.
+NAMES = {error.number: error.name for error in ALL}
+
+
+class Traced:
+    """The C half `lib`: as such, but that `write(message)` hears of each call before its caller does. `exports` are the
+    functions by their numbers."""
+
+    def __init__(self, ffi, lib, exports, write):
+        self._ffi, self._lib, self._exports, self._write = ffi, lib, exports, write
+
+    def __getattr__(self, name):
+        return getattr(self._lib, name)
+
+    def core__finish_text(self, request, *result):
+        self._tell(request, "OK")
+        self._lib.core__finish_text(request, *result)
+
+    def core__finish_number(self, request, number):
+        self._tell(request, "OK")
+        return self._lib.core__finish_number(request, number)
+
+    def core__finish_handle(self, request, handle):
+        self._tell(request, "OK")
+        self._lib.core__finish_handle(request, handle)
+
+    def core__finish_error(self, request, number, *rest):
+        self._tell(request, NAMES[number])
+        self._lib.core__finish_error(request, number, *rest)
+
+    def _tell(self, request, outcome):
+        """Never with a text that the caller passed: a session's id is one that the library knows."""
+        try:
+            place = request.operation
+            control = "plue_init" if place == self._lib.CORE_CONTROL_OPEN else "plue_shutdown"
+            name = control if place < 0 else self._exports[place].name
+            session = f" session={self._ffi.string(request.session).decode()}" if request.session else ""
+            ms = (time.monotonic_ns() - request.until + request.span) / 1e6
+            left = " caller=left" if self._lib.core__is_left(request) else ""
+            self._write(f"call name={name}{session} ms={ms:.1f} outcome={outcome}{left}")
+        except MemoryError:  # it costs the line, not the call
+            return
