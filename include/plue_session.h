@@ -172,8 +172,6 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *   log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
  *                anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each
  *                request to the server, with times and outcomes and without any text of yours
- *   retry, lease, artifacts, sessions, permissions, hooks, defaultModel
- *                checked, but without effect in this version, which has nothing yet that uses them
  * What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
  * PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME, OPENCODE_SERVER_PASSWORD and PLUE_SESSION_LOG ("<level>:<file>"), then from
  * the defaults.
@@ -414,15 +412,14 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *
  * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
- * description; role (the session starts with relay state CREATED; one live session per role); template (this version can
- * define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * description; role (the session starts with relay state CREATED; one live session per role); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
  * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
  * "plue_session" is the library's own name); the rest is kept here.
  *
  * @param options_json a JSON object, or NULL for plue_session_create(NULL).
  * @return a handle for plue_session_destroy(), or NULL.
- * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or
- *     live role: names the session that has it); PROVIDER_INIT (the server has no such provider or model);
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent); ALREADY_EXISTS (key or live role:
+ *     names the session that has it); PROVIDER_INIT (the server has no such provider or model);
  *     LIMIT_EXCEEDED; BUSY; IO.
  * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
@@ -471,10 +468,10 @@ PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *me
 /**
  * Return what is known of the session, as JSON.
  *
- * {"id","title","parentId"?,"time":{"created","updated","archived"?,"ended"?},"share"?:{"url","expiresAt"?},"version",
- * "key"?,"aliases"?,"description"?,"tags":[],"metadata":{},"status","aborted","backend","directory"?,"provider"?,"role"?,
- * "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
- * "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
+ * {"id","title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
+ * "description"?,"tags":[],"metadata":{},"status":"active","aborted","backend":"embedded|opencode","directory"?,
+ * "provider"?:{"providerId","modelId"},"role"?,"relay"?:{"state":"CREATED","messageCount","lastActive"},"messageCount",
+ * "artifactCount","sync":{"state":"local|synced|stale","pending"}}
  *
  * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
  * it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
@@ -521,10 +518,9 @@ PLUE_API char *plue_session_list(void);
 /**
  * Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
  *
- * Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
- * parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+ * Filters, all of which must hold: status ("active"), relayState ("CREATED"); role; key; parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
  * archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
- * "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+ * "created" or "title"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
  * nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
  * No server is asked: this is what is known here.
  *
@@ -691,7 +687,7 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
 PLUE_API int plue_session_sync(int timeout_ms);
 
 /**
- * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+ * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[],"server"?}.
  *
  * `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
  * itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
@@ -744,6 +740,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   library.initialized  {"version"}
  *   library.shutdown     {}
  *   log                  {"level","message"}
+ *   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
  * ======================================================================== */
 
@@ -786,6 +783,25 @@ PLUE_API void plue_event_unsubscribe(uint32_t id);
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API char *plue_event_poll(void);
+
+/* ========================================================================
+ * Reserved.
+ *
+ * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
+ *
+ * Configuration: retry, lease, artifacts, sessions, permissions, hooks, defaultModel.
+ * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
+ * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
+ * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
+ * Info: messageCount, artifactCount, relay.messageCount and sync.pending are 0; time.ended, aliases, relay.worktree, residency
+ * and the sync states "pending" and "conflict" do not occur. plue_session_sync_status(): conflicts is [].
+ * Handles: PLUE_ALL_SESSIONS, PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
+ * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+ * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
+ * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
+ * artifact.deleted, resource.changed, relay.changed, sync.conflict, operation.progress, operation.completed, operation.failed,
+ * operation.cancelled, permission.asked, permission.replied, hook.failed.
+ * ======================================================================== */
 
 #ifdef __cplusplus
 }

@@ -15,7 +15,7 @@ import sys
 import textwrap
 
 from plue_session import __version__
-from plue_session.capi.surface import TABLE, TIMES, fingerprint
+from plue_session.capi.surface import RESERVED, TABLE, TIMES, fingerprint
 from plue_session.capi.types import DEFINED, KINDS, TYPES
 from plue_session.errors import ALL as ERRORS
 from plue_session.model import EVENTS
@@ -74,6 +74,7 @@ def sections():
     """Yield the text above each part of the header, and its functions."""
     for module, section in itertools.groupby(functions(), lambda function: function.module):
         yield inspect.getdoc(sys.modules[module]), list(section)
+    yield RESERVED, []
 
 
 def _split(doc):

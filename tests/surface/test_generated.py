@@ -174,3 +174,25 @@ def test_the_callback_type_is_the_headers():
         "typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);"
         in HEADER.read_text()
     )
+
+
+def test_the_header_tells_what_works_from_what_is_reserved():
+    text, _, reserved = HEADER.read_text().partition(" * Reserved.\n")
+
+    def listed(what):
+        return set(
+            re.search(rf"{what}: (.*?)\.\n", reserved.replace("\n * ", "\n"), re.S)[1].replace("\n", " ").split(", ")
+        )
+
+    told = set(re.findall(r"^ \*   (\w[\w.]*)  +\{", text.partition("What `data` holds")[2], re.M))
+    unsent = listed("Events that nothing sends")
+    assert told | unsent == set(model.EVENTS) and not told & unsent
+    failed = set(re.findall(r"\b[A-Z_]{2,}\b", re.sub("^#define .*", "", text, flags=re.M)))
+    unmet = listed("Errors that nothing fails with")
+    assert failed | unmet | {"UNKNOWN"} >= {error.name for error in errors.ALL} and not failed & unmet
+    paths = [path for path in (support.ROOT / "plue_session").rglob("*.[pc]*") if path.suffix in (".py", ".c")]
+    apart = {"event.py", "errors.py", "prototypes.py", "events.py", "table.py"}  # tables, and the server's own events
+    code = "\n".join(path.read_text() for path in paths if path.name not in apart)
+    used = [f'"{name}"' for name in unsent if "." in name] + [f"PLUE_ERROR_{name}" for name in unmet]
+    used += [f"errors.{name.title().replace('_', '')}" for name in unmet]
+    assert not [name for name in used if name in code]

@@ -6,4 +6,4 @@ generated from here by `capi/emit.py`. Bodies take the running library (`runtime
 """
 
 from plue_session.capi.surface import library, json, sessions, events
-from plue_session.capi.surface.table import TABLE, TIMES, fingerprint
+from plue_session.capi.surface.table import RESERVED, TABLE, TIMES, fingerprint

@@ -26,6 +26,7 @@ What `data` holds:
   library.initialized  {"version"}
   library.shutdown     {}
   log                  {"level","message"}
+  gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
 With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
 """
 

@@ -38,8 +38,6 @@ def plue_init(config_json: Configuration) -> Status:
       log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
                    anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each
                    request to the server, with times and outcomes and without any text of yours
-      retry, lease, artifacts, sessions, permissions, hooks, defaultModel
-                   checked, but without effect in this version, which has nothing yet that uses them
     What the argument leaves out comes from the JSON file named by PLUE_SESSION_CONFIG, then from PLUE_SESSION_DATA_DIR,
     PLUE_OPENCODE_URL, OPENCODE_SERVER_USERNAME, OPENCODE_SERVER_PASSWORD and PLUE_SESSION_LOG ("<level>:<file>"), then from
     the defaults.

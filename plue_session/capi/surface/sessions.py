@@ -43,14 +43,13 @@ def plue_session_create_with(runtime, options_json: Options) -> NewSession:
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
-    description; role (the session starts with relay state CREATED; one live session per role); template (this version can
-    define none: NOT_FOUND); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+    description; role (the session starts with relay state CREATED; one live session per role); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
     folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
     "plue_session" is the library's own name); the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
-    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent, template); ALREADY_EXISTS (key or live role:
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent); ALREADY_EXISTS (key or live role:
         names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO.
     :opencode: POST /session
     """
@@ -103,10 +102,10 @@ def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) ->
 def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     """Return what is known of the session, as JSON.
 
-    {"id","title","parentId"?,"time":{"created","updated","archived"?,"ended"?},"share"?:{"url","expiresAt"?},"version",
-    "key"?,"aliases"?,"description"?,"tags":[],"metadata":{},"status","aborted","backend","directory"?,"provider"?,"role"?,
-    "relay"?:{"state","worktree"?,"messageCount","lastActive"},"residency"?,"messageCount","artifactCount",
-    "sync":{"state":"local|synced|stale|pending|conflict","pending"}}
+    {"id","title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
+    "description"?,"tags":[],"metadata":{},"status":"active","aborted","backend":"embedded|opencode","directory"?,
+    "provider"?:{"providerId","modelId"},"role"?,"relay"?:{"state":"CREATED","messageCount","lastActive"},"messageCount",
+    "artifactCount","sync":{"state":"local|synced|stale","pending"}}
 
     With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
     it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
@@ -155,10 +154,9 @@ def plue_session_list(runtime) -> OwnedArray:
 def plue_session_query(runtime, query_json: Query) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
-    Filters, all of which must hold: status, relayState, residency (a string, or an array of alternatives); role; key;
-    parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
+    Filters, all of which must hold: status ("active"), relayState ("CREATED"); role; key; parentId; tags (array of at most 100: all of them); createdAfter, updatedAfter (>=, ms); createdBefore, updatedBefore (<, ms);
     archived (true or false); text (found in title or description, ignoring case). Order: sort "updated" (default),
-    "created", "title" or "artifactCount"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
+    "created" or "title"; order "asc" (default) or "desc". Page: limit 1-10000 (default 100); cursor, the
     nextCursor of the page before, together with the same query. A page costs the same however many sessions there are.
     No server is asked: this is what is known here.
 
@@ -334,7 +332,7 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
 @export(time="local", executor="read")
 def plue_session_sync_status(runtime) -> OwnedText:
-    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[…],"server"?}.
+    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[],"server"?}.
 
     `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
     itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
