@@ -15,9 +15,14 @@ class Traced:
 
     def __init__(self, ffi, lib, exports, write):
         self._ffi, self._lib, self._exports, self._write = ffi, lib, exports, write
+        self._opened = {}  # the id of the session that a request opens or has made
 
     def __getattr__(self, name):
         return getattr(self._lib, name)
+
+    def core__session_acquire(self, request, session_id):
+        self._opened[request] = session_id
+        return self._lib.core__session_acquire(request, session_id)
 
     def core__finish_text(self, request, *result):
         self._tell(request, "OK")
@@ -41,9 +46,10 @@ class Traced:
             place = request.operation
             control = "plue_init" if place == self._lib.CORE_CONTROL_OPEN else "plue_shutdown"
             name = control if place < 0 else self._exports[place].name
-            session = f" session={self._ffi.string(request.session).decode()}" if request.session else ""
+            known = self._ffi.string(request.session) if request.session else b""
+            session = self._opened.pop(request, known).decode()
             ms = (time.monotonic_ns() - request.until + request.span) / 1e6
             left = " caller=left" if self._lib.core__is_left(request) else ""
-            self._write(f"call name={name}{session} ms={ms:.1f} outcome={outcome}{left}")
+            self._write(f"call name={name}{session and f' session={session}'} ms={ms:.1f} outcome={outcome}{left}")
         except MemoryError:  # it costs the line, not the call
             return

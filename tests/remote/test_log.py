@@ -56,10 +56,12 @@ def test_the_debug_log_has_each_call_and_request_and_no_text_of_the_users(
     text = path.read_text()
     secrets = (server.password, share["secret"], share["url"], "Authorization", "Basic ")
     assert not [word for word in (*TEXTS, *secrets) if word in text]
-    assert outcomes(path, "plue_init") == ["OK"] and outcomes(path, "plue_session_create_with") == ["OK"]
-    assert outcomes(path, "plue_session_open") == ["NOT_FOUND", "INVALID_PARAM"]
+    assert outcomes(path, "plue_init") == ["OK"] and outcomes(path, "plue_session_open") == [
+        "NOT_FOUND",
+        "INVALID_PARAM",
+    ]
     assert outcomes(path, "plue_session_validate_share") == ["ACCESS_DENIED", "OK"]
-    for name in ("update", "update_title", "get_info", "create_share", "delete"):
+    for name in ("create_with", "update", "update_title", "get_info", "create_share", "delete"):
         assert f"call name=plue_session_{name} session={session_id} " in text
     for request in (
         "method=GET path=/global/health",
