@@ -6,9 +6,9 @@ Messages name keys, never a URL, a password or an environment: what the host set
 import os
 from functools import partial
 
-from plue_session.errors import InvalidParam, StoreIo
+from plue_session.errors import InvalidParam, JsonParse, StoreIo
 from plue_session.rules import directories, fields
-from plue_session.rules.jsontext import parse
+from plue_session.rules.jsontext import line_and_column, parse
 
 #: The longest wait and the longest age that make sense, in ms: a C int, and some three thousand years.
 MAX_WAIT = (1 << 31) - 1
@@ -35,7 +35,9 @@ def load(config_json, environ):
     if path:
         what = f"the configuration file {path} (PLUE_SESSION_CONFIG)"
         try:
-            given = _merge(given, _check(parse(_read_file(path, what), what), what))
+            given = _merge(given, _check(parse(_read_file(path, what), what, line_and_column), what))
+        except JsonParse as error:
+            raise JsonParse(error.cause, "Correct the file, or unset PLUE_SESSION_CONFIG.") from None
         except InvalidParam as error:
             cause = error.cause if what in error.cause else f"{what}: {error.cause}"
             raise InvalidParam(cause, error.remedy) from None

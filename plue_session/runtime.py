@@ -11,6 +11,7 @@ from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
 from plue_session.rules.jsontext import dumps, quote
+from plue_session.rules.scopes import scope_of
 from plue_session.services.backend import Backend
 from plue_session.services.no_server import NoServer
 from plue_session.services.sessions import Sessions
@@ -240,22 +241,6 @@ class Runtime:
 
     def _tell_log(self, level, message):
         self._tell("log", {"level": level, "message": message})
-
-
-def scope_of(backend, environ):
-    """Name what sessions belong to: a backend, its server and its directory. Lists and comparisons are of one scope."""
-    if backend.kind == "embedded":
-        return backend.kind
-    if backend.spawn:  # its port is another one each time; which sessions it has depends on where OpenCode keeps them
-        of = {**environ, **backend.spawn.env}
-        data = of.get("OPENCODE_DB") or of.get("XDG_DATA_HOME") or f"{of.get('HOME', '')}/.local/share"
-        data = data.encode("utf-8", "surrogateescape").decode(
-            "utf-8", "backslashreplace"
-        )  # the environment may hold anything
-        return f"{backend.kind} spawn {data} {backend.spawn.directory}"
-    scheme, _, place = backend.url.partition("://")
-    authority, slash, path = place.partition("/")
-    return f"{backend.kind} {scheme.lower()}://{authority.lower()}{slash}{path} {backend.directory}"
 
 
 def open_store(settings, scope):

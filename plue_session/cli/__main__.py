@@ -2,6 +2,6 @@
 
 import sys
 
-from plue_session.cli.commands import main
+from plue_session.cli import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ import os
 import sys
 
 from plue_session import __version__
-from plue_session.cli import demo, doctor, show
+from plue_session.cli import change, demo, doctor, show
 from plue_session.cli.host import Failure
 
 EPILOG = (
@@ -25,6 +25,7 @@ def main(arguments=None):
     # Titles may hold what the terminal's encoding does not.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
+        check_folder(options)
         code = options.run(options)
         sys.stdout.flush()
         return code
@@ -40,8 +41,14 @@ def main(arguments=None):
             f"{error.strerror}{f': {error.filename}' if error.filename else ''}. "
             "Check the place, its permissions and the free space.",
         )
-    except KeyboardInterrupt:
-        return 130
+
+
+def check_folder(options):
+    """Refuse a folder that is named and not there: a slip of the fingers would look like an empty store."""
+    if options.data_dir is not None and not options.makes_folder and not os.path.lexists(options.data_dir):
+        raise Failure(
+            f"there is no folder {options.data_dir}. Correct --data-dir; `plue-session create` makes a new one."
+        )
 
 
 def drop_output():
@@ -57,14 +64,16 @@ def complain(options, what):
 def parser():
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
-        prog="plue-session", description="Look at the sessions of plue_session.", epilog=EPILOG
+        prog="plue-session", description="Look at and change the sessions of plue_session.", epilog=EPILOG
     )
     top.add_argument("--version", action="version", version=f"plue-session {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name, run, about):
+    def add(name, run, about, session=False, makes_folder=False):
         command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, makes_folder=makes_folder)
+        if session:
+            command.add_argument("session", metavar="ID_OR_KEY")
         command.add_argument("--data-dir", metavar="DIR", help="the store's folder; default as for plue_init(NULL)")
         command.add_argument("--json", action="store_true", help="print JSON")
         return command
@@ -73,15 +82,39 @@ def parser():
     trial.add_argument(
         "--keep", action="store_true", help="keep the session, and the store if it was made for the demo"
     )
-    check = add("doctor", doctor.run, "see whether library, Python and store are well, and how to mend what is not")
+    check = add(
+        "doctor",
+        doctor.run,
+        "see whether a start works as configured, and how to mend what is in its way; it does start and stop",
+        makes_folder=True,
+    )
     check.add_argument(
         "--new-store",
         action="store_true",
         help="move a damaged store aside, so that the library begins a new one; refused while it is in use",
     )
-    add("list", show.list_sessions, "list all sessions, the last changed first")
-    info = add("info", show.info, "show one session")
-    info.add_argument("session", metavar="ID_OR_KEY")
+    for reader in (
+        add("list", show.list_sessions, "list all sessions, the last changed first"),
+        add("info", show.info, "show one session", session=True),
+    ):
+        reader.add_argument(
+            "--fresh", action="store_true", help="if the library is to spawn the server, start it for this, and ask it"
+        )
+    create = add("create", change.create, "create a session and print its id", makes_folder=True)
+    create.add_argument("title", nargs="?", metavar="TITLE")
+    create.add_argument("--key", help="a name of your own for it, which no other session has")
+    create.add_argument("--description", metavar="TEXT")
+    create.add_argument("--tag", action="append", help="may be given several times")
+    create.add_argument("--parent", metavar="ID", help="the session that it is a child of")
+    rename = add("rename", change.rename, "give a session another title", session=True)
+    rename.add_argument("title", metavar="TITLE")
+    tag = add("tag", change.tag, "add tags to a session, or remove some", session=True)
+    tag.add_argument("tags", nargs="*", default=[], metavar="TAG")
+    tag.add_argument("--remove", action="append", default=[], metavar="TAG", help="may be given several times")
+    add("delete", change.delete, "delete a session and all that belongs to it", session=True)
+    add("share", change.share, "share a session and print the link, secret included", session=True)
+    add("unshare", change.unshare, "end the share of a session", session=True)
+    add("config", show.config, "show the configuration that a start would use, without its secrets")
     watch = add("watch", show.watch, "print events as they happen, one per line, until Ctrl-C")
     watch.add_argument("--count", type=positive(int), metavar="N", help="end after N events")
     watch.add_argument(

@@ -5,10 +5,13 @@ a share of OpenCode's is a page on the internet.
 """
 
 import json
+import os
 import queue
+import shlex
 import shutil
 import tempfile
 
+from plue_session.cli import interrupt
 from plue_session.cli.host import Failure, Host
 from plue_session.cli.show import describe
 
@@ -20,17 +23,20 @@ TITLE = "My Coding Session"
 def run(options):
     """Run the demo; the session goes again unless it is to be kept, and so does the store if it was made for this."""
     own = None if options.data_dir else tempfile.mkdtemp(prefix="plue-session-demo-")
+    if own and not options.keep:
+        interrupt.last(lambda: shutil.rmtree(own, ignore_errors=True))
+    place = f"--data-dir {shlex.quote(os.path.abspath(options.data_dir or own))}"
     told = Told(options.json)
     try:
         with Host(dataDir=options.data_dir or own, share={"auto": False}) as host:
-            play(host, told, options.keep)
+            play(host, told, place if options.keep else None)
     finally:
         if own and not options.keep:
             shutil.rmtree(own, ignore_errors=True)
     if own:
         told.say(
             "store",
-            f"The store stays in {own}; `plue-session list --data-dir {own}` shows it."
+            f"The store stays in {own}; `plue-session list {place}` shows it."
             if options.keep
             else "The store was made for this demo and is gone.",
         )
@@ -59,6 +65,7 @@ class Told:
 
 
 def play(host, told, keep):
+    """Tell the story; `keep` is None, or the option that finds the store again."""
     app = host.json("plue_get_app_info")
     remote = app["backend"] != "embedded"
     place = (
@@ -101,7 +108,7 @@ def play(host, told, keep):
         share(host, told, info["id"], session)
         expected.append("session.shared")
     if keep:
-        told.say("keep", f"Kept the session; `plue-session info {info['id']}` shows it.")
+        told.say("keep", f"Kept the session; `plue-session info {info['id']} {keep}` shows it.")
     else:
         host.number("plue_session_delete", session)
         told.say("delete", "Deleted the session and all that belongs to it.")

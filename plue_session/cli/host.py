@@ -14,6 +14,11 @@ class Failure(Exception):
         super().__init__(text)
         self.code = code
 
+    @classmethod
+    def of(cls, error):
+        """Return the failure that a `PlueError` says."""
+        return cls(f"{error.cause.rstrip('.')}. {error.remedy}".rstrip(), error.name)
+
 
 class Host:
     """A running library. Use it in a `with` statement; `config` are keys of plue_init's configuration."""
@@ -49,6 +54,14 @@ class Host:
     def session(self, function, *arguments):
         """Call a function that returns a handle."""
         return self._call(function, arguments, lambda handle: not handle)
+
+    def page(self, query):
+        """Return a page of matching sessions."""
+        return self.json("plue_session_query", query)
+
+    def info(self, id_or_key):
+        """Return a session's info as JSON."""
+        return self.text("plue_session_get_info", self.session("plue_session_open", id_or_key))
 
     def _call(self, function, arguments, has_failed):
         result = getattr(self.library, function)(

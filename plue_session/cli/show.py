@@ -1,10 +1,14 @@
-"""list, info, watch: what there is, and what happens to it."""
+"""list, info, config, watch: what there is, and what happens to it."""
 
 import json
 import queue
+import select
 import sys
+import threading
 import time
 
+from plue_session import errors
+from plue_session.cli import settings
 from plue_session.cli.host import Failure, Host
 
 PAGE = 500
@@ -13,23 +17,41 @@ PATIENCE = 30_000
 
 
 def list_sessions(options):
-    """Print all sessions, page by page; those of a server as they are there now."""
-    with Host(dataDir=options.data_dir) as host:
-        bring(host)
+    """Print all sessions, page by page; those of a server that runs as they are there now."""
+    with reading(options) as sessions:
+        if isinstance(sessions, Host):
+            bring(sessions)
         opening, count = "[", 0
-        for info in _pages(host):
+        for info in _pages(sessions):
             count += 1
             if options.json:
                 print(opening + json.dumps(info, ensure_ascii=False), end="")
                 opening = ",\n "
             else:
-                tags = "".join(f" #{tag}" for tag in info["tags"])
-                print(f"{info['id']}  {clock(info['time']['updated'])}  {printable(info['title'])}{printable(tags)}")
+                print(line(info))
         if options.json:
             print("[]" if not count else "]")
         elif not count:
             print("There are no sessions.", file=sys.stderr)
     return 0
+
+
+def reading(options):
+    """Return what sessions are read from: the library, but the store alone if the library would start a server and
+    nobody has asked for that."""
+    spawned = None if options.fresh else settings.spawning(options.data_dir)
+    if spawned is None or spawned.store.startswith("postgresql:"):
+        return Host(dataDir=options.data_dir)
+    from plue_session.cli.known import known
+
+    print("The server is not started: this is what was last known. With --fresh it is.", file=sys.stderr, flush=True)
+    return known(spawned)
+
+
+def line(info):
+    """Return a session as one line of text."""
+    tags = "".join(f" #{tag}" for tag in info["tags"])
+    return f"{info['id']}  {clock(info['time']['updated'])}  {printable(info['title'] + tags)}"
 
 
 def bring(host):
@@ -42,10 +64,10 @@ def bring(host):
         print(f"{failure} This is what was last known.", file=sys.stderr, flush=True)
 
 
-def _pages(host):
+def _pages(sessions):
     cursor = {}
     while True:
-        page = host.json("plue_session_query", json.dumps({"order": "desc", "limit": PAGE, **cursor}))
+        page = sessions.page(json.dumps({"order": "desc", "limit": PAGE, **cursor}))
         yield from page["sessions"]
         if "nextCursor" not in page:
             return
@@ -54,16 +76,29 @@ def _pages(host):
 
 def info(options):
     """Print one session."""
-    with Host(dataDir=options.data_dir) as host:
-        session = host.session("plue_session_open", options.session)
-        text = host.text("plue_session_get_info", session)
-        host.library.plue_session_destroy(session)
-    if options.json:
-        print(text)
-    else:
-        for key, value in _flat(json.loads(text)):
-            print(f"{key:<16}{value}")
+    with reading(options) as sessions:
+        text = sessions.info(options.session)
+    show(text, options.json)
     return 0
+
+
+def config(options):
+    """Print the configuration that a start would use."""
+    try:
+        told = settings.shown(settings.load(options.data_dir))
+    except errors.PlueError as error:
+        raise Failure.of(error) from None
+    show(json.dumps(told, ensure_ascii=False), options.json)
+    return 0
+
+
+def show(text, as_json):
+    """Print JSON as it is, or a line per value."""
+    if as_json:
+        print(text)
+        return
+    for key, value in _flat(json.loads(text)):
+        print(f"{key:<{max(15, len(key))}} {value}")
 
 
 def _flat(value, path=""):
@@ -84,10 +119,13 @@ def watch(options):
     deadline = time.monotonic() + options.timeout if options.timeout else None
     with Host(dataDir=options.data_dir) as host:
         events, count = host.events(), 0
+        threading.Thread(target=_when_unread, args=(sys.stdout.fileno(), events.put), daemon=True).start()
         try:
             print(f"Watching {_watched(host)}; Ctrl-C ends.", file=sys.stderr, flush=True)
             while count != options.count:
                 text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
+                if text is None:
+                    raise BrokenPipeError
                 print(text if options.json else describe(json.loads(text)), flush=True)
                 count += 1
         except queue.Empty:
@@ -96,6 +134,14 @@ def watch(options):
                     f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout)."
                 ) from None
     return 0
+
+
+def _when_unread(fd, tell):
+    """Tell None when nobody reads the output any more, which a write alone would notice at the next event."""
+    poll = select.poll()
+    poll.register(fd, 0)  # errors and hang-ups come unasked
+    poll.poll()
+    tell(None)
 
 
 def _watched(host):

@@ -51,9 +51,22 @@ def loads(text):
     return _scan(text, 0)[0]
 
 
-def parse(text, what):
-    """Parse `text`; `what` names it in errors. `JSON_PARSE` when it is not JSON or nested deeper than MAX_DEPTH;
-    `INVALID_PARAM` when it holds a lone surrogate, which no UTF-8 text can, or a number that is too large."""
+def _character(text, position):
+    return f"character {position}"
+
+
+def line_and_column(text, position):
+    """Say where in a file a character is."""
+    above = text.count("\n", 0, position)
+    return f"line {above + 1}, column {position - text.rfind(chr(10), 0, position)}"
+
+
+def parse(text, what, place=_character):
+    """Parse `text`; `what` names it in errors, and `place(text, position)` where in it something is wrong.
+
+    `JSON_PARSE` when it is not JSON or nested deeper than MAX_DEPTH; `INVALID_PARAM` when it holds a lone surrogate,
+    which no UTF-8 text can, or a number that is too large.
+    """
     # Most texts have too few brackets to nest deeply; empty pairs, of which a text may hold millions, add one level at
     # most.
     if text.count("[") + text.count("{") - text.count("[]") - text.count("{}") >= MAX_DEPTH and _is_deep(text):
@@ -70,17 +83,17 @@ def parse(text, what):
 
             value, end = _scan(text, start)
     except StopIteration as error:
-        raise JsonParse(f"{what} is not JSON: Expecting value at character {error.value}", remedy) from None
+        raise JsonParse(f"{what} is not JSON: Expecting value at {place(text, error.value)}", remedy) from None
     except ValueError as error:  # json.JSONDecodeError has msg and pos; that of a number of too many digits has not
         if not hasattr(error, "pos"):
             raise InvalidParam(
                 f"{what} holds a number of too many digits", "Use a number that fits a double, or a string."
             ) from None
-        raise JsonParse(f"{what} is not JSON: {error.msg} at character {error.pos}", remedy) from None  # type: ignore[attr-defined]
+        raise JsonParse(f"{what} is not JSON: {error.msg} at {place(text, error.pos)}", remedy) from None  # type: ignore[attr-defined]
     except RecursionError:
         raise JsonParse(f"{what} is nested deeper than {MAX_DEPTH}", "Flatten it.") from None
     if text[end:].strip(_BLANK):
-        raise JsonParse(f"{what} is not JSON: something follows the value at character {end}", remedy)
+        raise JsonParse(f"{what} is not JSON: something follows the value at {place(text, end)}", remedy)
     if "\\u" in text:
         try:
             dumps(value).encode()

@@ -18,7 +18,7 @@ class Shell:
     def __init__(self, root, folder, temporary):
         self.root, self.store = root, str(folder)
         self.env = {**os.environ, "TMPDIR": str(temporary)}
-        self.started = []
+        self.started, self.prefix = [], []
 
     def command(self, *arguments, before=""):
         """Return the command; `before` is Python that runs in front of it."""
@@ -26,11 +26,17 @@ class Shell:
         if before:
             start = [
                 "-c",
-                f"import sys\nfrom plue_session.cli import commands, demo, doctor, host, locks, server, show\n"
+                f"import sys\nfrom plue_session.cli import demo, doctor, host, locks, server, show\n"
                 f"{before}\n"
-                "sys.exit(commands.main())",
+                "import plue_session.cli\nsys.exit(plue_session.cli.main())",
             ]
-        return [sys.executable, *start, *arguments, *(["--data-dir", self.store] if arguments[0][0] != "-" else [])]
+        return [
+            *self.prefix,
+            sys.executable,
+            *start,
+            *arguments,
+            *(["--data-dir", self.store] if arguments[0][0] != "-" else []),
+        ]
 
     def __call__(self, *arguments, code=0, before="", env=()):
         """Run to the end; failures say one line on stderr, and never more."""

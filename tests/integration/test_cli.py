@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 
@@ -33,7 +34,9 @@ def test_demo_tells_its_way_and_leaves_nothing(shell, tmp_path):
 def test_demo_keeps_the_store_that_it_made_if_told_so(shell, tmp_path):
     done = support.run([sys.executable, "-m", "plue_session.cli", "demo", "--keep"], env=shell.env, cwd=shell.root)
     (made,) = tmp_path.glob("plue-session-demo-*")
-    assert f"plue-session list --data-dir {made}" in done.out and (made / "sessions.db").exists()
+    assert f"plue-session list --data-dir {made}`" in done.out and (made / "sessions.db").exists()
+    told = re.search(r"`plue-session (info \S+ --data-dir \S+)` shows it", done.out)[1].split()
+    assert "My Coding Session" in support.run([*shell.command("info")[:3], *told], env=shell.env, cwd=shell.root).out
 
 
 def test_demo_as_json_is_one_object_without_a_secret(shell):
@@ -121,7 +124,8 @@ def test_a_failure_is_one_line(shell, arguments):
 
 def test_a_store_that_cannot_be_opened_is_one_line(shell):
     shell.store = "/proc/nothing"
-    assert shell("list", code=1).err.startswith("plue-session list: plue_init: cannot create the folder /proc/nothing")
+    done = shell("create", code=1)
+    assert done.err.startswith("plue-session create: plue_init: cannot create the folder /proc/nothing")
 
 
 def test_a_full_disk_is_one_line(shell, kept):
@@ -150,13 +154,16 @@ def test_a_missing_or_broken_library_is_one_line(shell, tmp_path):
     assert "the library cannot be loaded" in shell("list", code=1, before=patch).err
 
 
-def test_an_interrupted_command_ends_with_130(shell, kept):
-    before = "def interrupt(host): raise KeyboardInterrupt\nshow._pages = interrupt"
-    assert shell("list", code=130, before=before).err == ""
-
-
 def test_wrong_usage_is_exit_2(shell):
-    for arguments in ((), ("fly",), ("info",), ("watch", "--count", "0"), ("watch", "--timeout", "soon")):
+    for arguments in (
+        (),
+        ("fly",),
+        ("info",),
+        ("rename", "x"),
+        ("delete",),
+        ("watch", "--count", "0"),
+        ("watch", "--timeout", "soon"),
+    ):
         done = support.run(
             [sys.executable, "-m", "plue_session.cli", *arguments], env=shell.env, cwd=shell.root, code=2
         )
@@ -232,6 +239,7 @@ def test_watch_ends_when_the_time_is_up(shell):
 def test_watch_shows_what_other_clients_of_the_server_do(attached, client, server, project, tmp_path):
     watching = attached.start("watch", "--count", "3", "--timeout", "60", "--json")
     attached.store = str(tmp_path / "another store")
+    os.mkdir(attached.store)
     plain = attached.start("watch", "--count", "3", "--timeout", "60")
     assert watching.watches.startswith(f"{server.place[0]} and ")
 

@@ -1,0 +1,37 @@
+"""The configuration that a start would use."""
+
+import json
+import os
+
+from plue_session import config, errors
+
+_SET = "(set)"
+
+
+def load(data_dir):
+    """Return the settings that plue_init would use."""
+    return config.load(None if data_dir is None else json.dumps({"dataDir": data_dir}), os.environ)
+
+
+def spawning(data_dir):
+    """Return the settings if they have the library start a server; None also for settings that no start would take."""
+    try:
+        settings = load(data_dir)
+    except errors.PlueError:
+        return None
+    return settings if settings.backend.spawn else None
+
+
+def shown(settings):
+    """Return settings as the configuration's JSON would have them; of what may be secret only that it is set."""
+    told = {}
+    for name, value in vars(settings).items():
+        head, *tail = name.split("_")
+        key = head + "".join(map(str.capitalize, tail))
+        if isinstance(value, config.Settings):
+            told[key] = shown(value)
+        elif key == "env":
+            told[key] = dict.fromkeys(value, _SET)
+        elif value is not None:
+            told[key] = _SET if key == "password" or key == "store" and "://" in value else value
+    return told
