@@ -1,20 +1,25 @@
 """doctor: what is found of library, Python, server, store, locks and share key; what is wrong with it, and how to mend
 it.
 
-It examines a store that does not open too, so it knows the store's files; it changes nothing unless told to.
+It examines a store that does not open too, so it knows the store's files. What it finds well it starts and stops, as
+configured: what a start makes or brings up to date is then there. It changes nothing else unless told to.
 """
 
 import json
 import os
 import platform
+import shlex
 import sys
+import time
 
-from plue_session import __version__, config, errors
+from plue_session import __version__, errors
+from plue_session.adapters import remedies
 from plue_session.adapters.share_key import NAME as SHARE_KEY
 from plue_session.adapters.share_key import ShareKeyFile
-from plue_session.adapters.sqlite import failures, files
+from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli import locks, server
+from plue_session.cli import settings as configured
 from plue_session.cli.findings import Finding, package, problem
 from plue_session.cli.host import Failure, Host, library_path, open_library
 
@@ -44,30 +49,34 @@ def run(options):
 
 
 def examine(data_dir):
+    """Yield the findings. The last is whether the library starts, tried only if nothing found before prevents it."""
+    well = True
+    for finding in parts(data_dir):
+        well = well and finding.state != "problem"
+        yield finding
+    if well:
+        yield start(data_dir)
+
+
+def parts(data_dir):
     """Yield the findings, from the library to the share key."""
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield package("cffi", "_cffi_backend", "cffi>=2.0")
     found = library()
     yield found
     try:
-        settings = settings_of(data_dir)
+        settings = configured.load(data_dir)
     except errors.PlueError as error:
         yield problem("config", error)
         return
-    yield Finding("config", "ok", f"backend {settings.backend.kind}, store {settings.store.partition('://')[0]}")
+    file = os.environ.get("PLUE_SESSION_CONFIG")
+    store = settings.store.partition("://")[0]
+    yield Finding("config", "ok", f"backend {settings.backend.kind}, store {store}{file and f', from {file}' or ''}")
     yield chosen(settings)
     if found.state == "ok":
-        started = start()
-        yield started
-        if started.state == "ok":
-            yield from server.examine(settings.backend, os.environ)
+        yield from server.examine(settings.backend, os.environ)
     if settings.store == "sqlite":
         yield from at_rest(settings.data_dir)
-
-
-def settings_of(data_dir):
-    """Return the settings that plue_init would use."""
-    return config.load(None if data_dir is None else json.dumps({"dataDir": data_dir}), os.environ)
 
 
 def chosen(settings):
@@ -94,13 +103,15 @@ def library():
     return Finding("library", "ok", f"{version} ({library_path()})")
 
 
-def start():
-    """Start the library, with a store in memory and without a server."""
+def start(data_dir):
+    """Start the library exactly as configured, and stop it."""
+    began = time.monotonic()
     try:
-        with Host(store="memory", backend={"kind": "embedded"}):
-            return Finding("start", "ok", "the library starts and stops")
+        with Host(dataDir=data_dir):
+            taken = time.monotonic() - began
     except Failure as failure:
-        return Finding("start", "problem", str(failure), "See the message; nothing that is stored is concerned.")
+        return Finding("start", "problem", str(failure), "Do what the message says, then run the doctor again.")
+    return Finding("start", "ok", f"with this configuration the library was started, in {taken:.1f} s, and stopped")
 
 
 # -- the store ---------------------------------------------------------------------------------------------------------
@@ -108,7 +119,7 @@ def at_rest(data_dir):
     """Yield the findings about the data directory and what is in it."""
     folder = directory(data_dir)
     yield folder
-    if folder.state == "problem" or not os.path.isdir(data_dir):
+    if folder.state == "problem":
         return
     yield space(data_dir)
     yield store(data_dir)
@@ -118,10 +129,13 @@ def at_rest(data_dir):
 
 
 def directory(data_dir):
-    if not os.path.lexists(data_dir):
-        return Finding("data", "note", f"{data_dir} is not there yet; the library makes it when it starts")
-    if not os.path.isdir(data_dir):
-        return Finding("data", "problem", f"{data_dir} is not a folder", "Set dataDir to a folder.")
+    was_there = os.path.isdir(data_dir)
+    try:
+        files.make_folder(data_dir)  # as a start does, which also lets the owner into it
+    except errors.PlueError as error:
+        return problem("data", error)
+    if not was_there:
+        return Finding("data", "note", f"{data_dir} was not there; it is made now, as a start makes it")
     if os.statvfs(data_dir).f_flag & os.ST_RDONLY:
         return Finding(
             "data",
@@ -134,11 +148,14 @@ def directory(data_dir):
             "data",
             "problem",
             f"{data_dir} cannot be read and written by this user",
-            f"Run: chmod u+rwx {data_dir}, or set dataDir to a folder of yours.",
+            f"Run: chmod u+rwx {shlex.quote(data_dir)}, or set dataDir to a folder of yours.",
         )
     if os.stat(data_dir).st_mode & 0o077:
         return Finding(
-            "data", "note", f"{data_dir} is open to other users", f"If that is not meant: chmod 700 {data_dir}"
+            "data",
+            "note",
+            f"{data_dir} is open to other users",
+            f"If that is not meant: chmod 700 {shlex.quote(data_dir)}",
         )
     return Finding("data", "ok", data_dir)
 
@@ -159,7 +176,7 @@ def store(data_dir):
         return problem("store", error)
     if problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
-        return Finding("store", "problem", f"{path} is damaged: {problems[0]}{more}", failures.NEW_STORE)
+        return Finding("store", "problem", f"{path} is damaged: {problems[0]}{more}", remedies.new_store(data_dir))
     return Finding("store", "ok", text)
 
 
@@ -167,12 +184,10 @@ def inspect(path):
     """Return `(problems, description)` of the store; raises what keeps it from being opened."""
     if not os.path.lexists(path):
         left = [path + end for end in ("-wal", "-journal") if os.path.lexists(path + end)]
-        return (
-            [f"it is missing, yet {left[0]} is there"] if left else []
-        ), "none yet; the library makes it when it starts"
+        return ([f"it is missing, yet {left[0]} is there"] if left else []), "none yet; a start makes it"
     version = files.inspect(path)
     if version < len(files.MIGRATIONS):
-        return [], f"{path}, schema {version}: brought up to {len(files.MIGRATIONS)} when the library opens it next"
+        return [], f"{path}, schema {version}: a start brings it up to {len(files.MIGRATIONS)}"
     opened = SqliteStore(os.path.dirname(path), "embedded")
     try:
         problems = opened.check()
@@ -195,7 +210,7 @@ def share_key(data_dir):
 def new_store(options):
     """Move a damaged store aside, with nobody inside."""
     try:
-        settings = settings_of(options.data_dir)
+        settings = configured.load(options.data_dir)
         if settings.store != "sqlite":
             raise errors.Unsupported(
                 f"the configured store is {settings.store.partition('://')[0]}, not a file",
@@ -205,7 +220,7 @@ def new_store(options):
         damage = damage_of(os.path.join(data_dir, files.DATABASE))
         target = files.move_aside(data_dir)
     except errors.PlueError as error:
-        raise Failure(f"{error.cause.rstrip('.')}. {error.remedy}", error.name) from None
+        raise Failure.of(error) from None
     if options.json:
         print(json.dumps({"movedTo": target, "damage": damage}, ensure_ascii=False))
     else:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import sys
 
 import pytest
 
+from plue_session.adapters.sql import queries
 from plue_session.adapters.sqlite import files
 from tests import support
 from tests.integration.mounts import mounted
@@ -54,11 +56,50 @@ def test_doctor_says_that_a_file_system_is_read_only(shell, tmp_path):
         assert found["state"] == "problem" and "mounted read-only" in found["text"] and "chmod" not in found["remedy"]
 
 
-def test_doctor_makes_nothing(shell, folder):
-    assert findings(shell, 0)["store"]["text"].startswith("none yet")
-    assert list(folder.iterdir()) == []
-    shell.store = str(folder / "new")
-    assert findings(shell, 0)["data"]["state"] == "note" and not (folder / "new").exists()
+def test_doctor_makes_what_a_start_makes_and_says_so(shell, folder):
+    shell.store = str(folder / "new" / "store")
+    found = findings(shell, 0)
+    assert found["data"]["state"] == "note" and "it is made now, as a start makes it" in found["data"]["text"]
+    assert found["store"]["text"].startswith("none yet") and list(found)[-1] == "start"
+    assert "was started" in found["start"]["text"] and (folder / "new" / "store" / "sessions.db").exists()
+    assert shell.json("list") == []
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize("place", ["/etc/passwd/x", "/proc/nope", "below", "read-only"])
+def test_doctor_says_that_a_folder_cannot_be_made(shell, folder, tmp_path, place):
+    with mounted(tmp_path, "ro") as disk:
+        shell.store = {"below": str(folder / "new"), "read-only": str(disk / "new")}.get(place, place)
+        folder.chmod(0o500)
+        # root may write everywhere, but for what its bounding set lacks
+        shell.prefix = ["setpriv", "--bounding-set", "-dac_override"] if place == "below" else []
+        found = findings(shell, 1)
+        assert found["data"]["state"] == "problem" and found["data"]["remedy"] and "start" not in found
+        done = shell("create", code=1)
+        assert found["data"]["text"] in done.err and found["data"]["remedy"] in done.err
+        folder.chmod(0o700)
+
+
+@pytest.mark.requirement("T-09")
+def test_doctor_says_why_a_start_fails_that_it_foresaw_nothing_of(shell, kept, folder, tmp_path):
+    log = tmp_path / "none" / "log"
+    configure(shell, tmp_path, log={"file": str(log)})
+    found = findings(shell, 1)
+    assert found["start"]["state"] == "problem" and str(log) in found["start"]["text"] and found["start"]["remedy"]
+    configure(shell, tmp_path, store="postgresql://host/db")
+    assert "PostgreSQL" in findings(shell, 1)["start"]["text"]
+
+
+@pytest.mark.requirement("P-147")
+def test_the_remedy_for_a_damaged_store_works_as_it_is_written(shell, kept, folder):
+    shell.store = str(folder.rename(folder.parent / "my store"))
+    with open(os.path.join(shell.store, "sessions.db"), "wb") as file:
+        file.write(b"What is this? " * 400)
+    for said in (findings(shell, 1)["store"]["remedy"], shell("list", code=1).err):
+        assert f"`plue-session doctor --new-store --data-dir '{shell.store}'`" in said
+    words = shlex.split(said.split("`")[1])
+    done = support.run([*shell.command("doctor")[:3], *words[1:]], env=shell.env, cwd=shell.root)
+    assert "Moved the damaged store" in done.out and shell.json("list") == []
 
 
 @pytest.mark.requirement("T-09")
@@ -85,6 +126,7 @@ def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says
         (folder / "sessions.db-wal").write_bytes(b"x")
     found = findings(shell, 1)["store"]
     assert found["state"] == "problem" and says in found["text"] and found["remedy"]
+    assert "start" not in findings(shell, 1)
     assert "1 problem found." in shell("doctor", code=1).out
 
 
@@ -111,7 +153,7 @@ def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
     found = findings(shell, 1, env={"PLUE_SESSION_CONFIG": "/nowhere"})
     assert "PLUE_SESSION_CONFIG" in found["config"]["text"] and "store" not in found
     shell.store = str(folder / "share.key")
-    assert "is not a folder" in findings(shell, 1)["data"]["text"]
+    assert "is a file, not a folder" in findings(shell, 1)["data"]["text"]
     before = f"host.library_path = lambda: {str(tmp_path / 'none.so')!r}"
     assert "there is no library" in findings(shell, 1, before=before)["library"]["text"]
     before = 'sys.modules["_cffi_backend"] = None'
@@ -119,19 +161,19 @@ def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
 
 
 def test_doctor_tells_old_from_new(shell, kept, folder):
-    database = sqlite3.connect(folder / "sessions.db", isolation_level=None)
-    database.execute("PRAGMA user_version = 5")
+    (folder / "sessions.db").unlink()
+    old = "\n".join(queries.read(files.FOLDER, f"migrations/{name}") for name in files.MIGRATIONS[:5])
+    with sqlite3.connect(folder / "sessions.db") as database:
+        database.executescript(f"PRAGMA application_id = {files.APPLICATION_ID}; {old}; PRAGMA user_version = 5;")
     database.close()
-    assert "brought up to" in findings(shell, 0)["store"]["text"]
+    assert f"a start brings it up to {len(files.MIGRATIONS)}" in findings(shell, 0)["store"]["text"]
     assert (
         "has version 0.1.0, the package around it 9"
         in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
     )
     assert "Free some space" in findings(shell, 1, before="doctor.LITTLE_SPACE = 1 << 60")["space"]["remedy"]
     assert "cannot be read" in findings(shell, 1, before="doctor.os.access = lambda *_: False")["data"]["text"]
-    assert (
-        "none yet; the library makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
-    )
+    assert "none yet; a start makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
 
 
 def test_doctor_without_a_file_to_check(shell, tmp_path):

@@ -9,7 +9,6 @@ import sqlite3
 from plue_session import errors
 from plue_session.adapters import private, remedies
 
-NEW_STORE = "Keep a copy of it; `plue-session doctor --new-store` moves it aside and begins a new store."
 #: Why a descriptor that a host has closed cannot be used.
 TAKEN = "its descriptor was closed, or is another file's now"
 
@@ -91,9 +90,7 @@ def translate(error, path):
     if number == 1 and any(
         part in str(error) for part in _LACKING
     ):  # our SQL is constant: the tables are not those that we made
-        return errors.Integrity(
-            f"the store {path} lacks what it must have ({error}); nothing was overwritten", NEW_STORE
-        )
+        return lacking(path, error)
     if number == 1:
         return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
     reason, remedy = _diagnose(path) or ("", remedies.remedy(OSError(errno.ENOSPC if number == _FULL else 0, "")))
@@ -117,7 +114,18 @@ def translated(path, doing="use"):
 
 def damaged(path, why):
     """Return the error for a store that holds what cannot be."""
-    return errors.Integrity(f"the store {path} is damaged ({why}); nothing was overwritten", NEW_STORE)
+    return broken(path, f"the store {path} is damaged ({why})")
+
+
+def lacking(path, what):
+    """Return the error for a store of which a part is not there."""
+    return broken(path, f"the store {path} lacks what it must have ({what})")
+
+
+def broken(path, cause, before=""):
+    """Return `Integrity` for the store at `path`, with how to begin anew."""
+    remedy = before + remedies.new_store(os.path.dirname(path))
+    return errors.Integrity(f"{cause}; nothing was overwritten", remedy)
 
 
 def taken(error, session):
@@ -168,7 +176,8 @@ def system(error, path, doing):
         return errors.StoreIo(
             f"cannot lock {path}: {_strerror(error)}; the store needs file locks (flock)", remedies.ELSEWHERE
         )
-    return errors.StoreIo(f"cannot {doing} {path}: {_strerror(error)}", remedies.remedy(error))
+    remedy = remedies.folder(error) if doing == "create the folder" else remedies.remedy(error)
+    return errors.StoreIo(f"cannot {doing} {path}: {_strerror(error)}", remedy)
 
 
 def _strerror(error):

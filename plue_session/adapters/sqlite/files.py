@@ -18,7 +18,7 @@ import sqlite3
 import time
 
 from plue_session import errors
-from plue_session.adapters import private
+from plue_session.adapters import private, remedies
 from plue_session.adapters.descriptor import Descriptor
 from plue_session.adapters.sql import queries
 from plue_session.adapters.sqlite import failures
@@ -224,31 +224,20 @@ def inspect(path):
         connection.execute("PRAGMA cell_size_check = on")
         mark = connection.execute("PRAGMA application_id").fetchone()[0]
         if mark != APPLICATION_ID:
-            raise errors.Integrity(
-                f"{path} is not a store of this library (application id {mark:#x}); nothing was overwritten",
-                failures.NEW_STORE,
-            )
+            raise failures.broken(path, f"{path} is not a store of this library (application id {mark:#x})")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise failures.newer(path, version, len(MIGRATIONS))
         if version < 1:
-            raise errors.Integrity(
-                f"the store {path} has schema version {version}, which none has; nothing was overwritten",
-                failures.NEW_STORE,
-            )
+            raise failures.broken(path, f"the store {path} has schema version {version}, which none has")
         if version == len(MIGRATIONS):
             lacking = SCHEMA.difference(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
             if lacking:
-                raise errors.Integrity(
-                    f"the store {path} lacks what it must have ({', '.join(sorted(lacking))}); nothing was overwritten",
-                    failures.NEW_STORE,
-                )
+                raise failures.lacking(path, ", ".join(sorted(lacking)))
         if _size(path) <= FULL_CHECK:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise errors.Integrity(
-                    f"the store {path} is damaged ({verdict}); nothing was overwritten", failures.NEW_STORE
-                )
+                raise failures.damaged(path, verdict)
         else:  # both ends of the largest table, and the tables' definitions
             connection.execute("SELECT min(id), max(id) FROM log").fetchone()
             connection.execute("SELECT min(number), max(number) FROM session").fetchone()
@@ -265,9 +254,8 @@ def version_of(path):
 def _create(path):
     for name in ("-wal", "-journal"):
         if _size(path + name):
-            raise errors.Integrity(
-                f"{path} is missing or empty, yet {path}{name} is there; nothing was overwritten",
-                "Put the file back if you have it. " + failures.NEW_STORE,
+            raise failures.broken(
+                path, f"{path} is missing or empty, yet {path}{name} is there", "Put the file back if you have it. "
             )
     unfinished = path + ".new"
     with failures.translated(path, "create"):
@@ -328,7 +316,8 @@ def _patiently(lock, path, why):
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise errors.Busy(
-                    f"{path} is locked: {why}", "Try again when that is done; `plue-session doctor` says who holds it."
+                    f"{path} is locked: {why}",
+                    f"Try again when that is done; `{remedies.doctor(os.path.dirname(path))}` says who holds it.",
                 ) from None
         except OSError as error:
             raise failures.system(error, path, "lock") from error
