@@ -2,13 +2,11 @@
 
 import json
 import queue
-import select
 import sys
-import threading
 import time
 
 from plue_session import errors
-from plue_session.cli import settings
+from plue_session.cli import interrupt, settings
 from plue_session.cli.host import Failure, Host
 
 PAGE = 500
@@ -119,13 +117,11 @@ def watch(options):
     deadline = time.monotonic() + options.timeout if options.timeout else None
     with Host(dataDir=options.data_dir) as host:
         events, count = host.events(), 0
-        threading.Thread(target=_when_unread, args=(sys.stdout.fileno(), events.put), daemon=True).start()
+        interrupt.end_when_unread(sys.stdout.fileno())
         try:
             print(f"Watching {_watched(host)}; Ctrl-C ends.", file=sys.stderr, flush=True)
             while count != options.count:
                 text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
-                if text is None:
-                    raise BrokenPipeError
                 print(text if options.json else describe(json.loads(text)), flush=True)
                 count += 1
         except queue.Empty:
@@ -134,14 +130,6 @@ def watch(options):
                     f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout)."
                 ) from None
     return 0
-
-
-def _when_unread(fd, tell):
-    """Tell None when nobody reads the output any more, which a write alone would notice at the next event."""
-    poll = select.poll()
-    poll.register(fd, 0)  # errors and hang-ups come unasked
-    poll.poll()
-    tell(None)
 
 
 def _watched(host):
