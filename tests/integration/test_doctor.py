@@ -80,6 +80,12 @@ def test_doctor_says_that_a_folder_cannot_be_made(shell, folder, tmp_path, place
         folder.chmod(0o700)
 
 
+def test_doctor_lets_the_owner_in_as_a_start_does(shell, kept, folder):
+    folder.chmod(0o600)
+    shell.prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    assert findings(shell, 0)["data"]["state"] == "ok" and shell.json("list") == [kept]
+
+
 @pytest.mark.requirement("T-09")
 def test_doctor_says_why_a_start_fails_that_it_foresaw_nothing_of(shell, kept, folder, tmp_path):
     log = tmp_path / "none" / "log"
