@@ -116,10 +116,11 @@ def test_an_interrupted_demo_leaves_nothing(shell, begin, tmp_path, pipe):
 
 
 def test_a_background_job_of_a_shell_ignores_interrupts(shell, begin):
-    process = begin("watch", "--timeout", "3", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process = begin("watch", "--count", "1", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     assert process.stderr.readline().startswith("Watching ")
     process.send_signal(signal.SIGINT)
-    assert process.wait(SOON) == 0
+    shell("create")
+    assert process.wait(SOON) == 0 and "session.created" in process.stdout.read()
 
 
 # -- nobody reads ------------------------------------------------------------------------------------------------------
