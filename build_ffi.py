@@ -40,6 +40,7 @@ SOURCES = (
     "bells.c",
     "queues.c",
     "feed.c",
+    "default_queue.c",
     "events.c",
     "watch.c",
     "children.c",

@@ -65,6 +65,9 @@ static int in_child(const char *program)
     FORKED(plue_session_validate_share("session_1", "a") == -1);
     FORKED(plue_event_subscribe(on_event, NULL) == 0);
     FORKED(!plue_event_poll());
+    FORKED(!plue_event_wait(1));
+    FORKED(plue_event_fd() == -1);
+    FORKED(!plue_session_peek_id("session_1"));
     plue_event_unsubscribe(1);
     plue_session_destroy(any);
     plue_shutdown();

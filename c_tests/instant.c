@@ -240,10 +240,12 @@ static void *call_what_is_instant(void *unused)
     CHECK_ERROR(!plue_session_get_id(spare), PLUE_ERROR_BAD_HANDLE);
     CHECK(plue_get_last_error() && plue_get_last_error_json() && plue_get_version());
     char *event = plue_event_poll(), *quoted = plue_json_quote("text"), *plain = plue_json_text(quoted, "");
+    char *peeked = plue_session_peek_id(other_id);
     CHECK(quoted && plain && plue_json_int("[1]", "/0", 0) == 1 && plue_json_double("[1]", "/0", 0) == 1);
     CHECK(plue_json_count("[1]", "") == 1 && plue_json_each("[1]", "", no_number, NULL) == 0);
-    CHECK(plue_error_name(PLUE_OK) && plue_version_number());
+    CHECK(plue_error_name(PLUE_OK) && plue_version_number() && peeked && plue_event_fd() >= 0);
     plue_free_string(plain);
+    plue_free(peeked);
     plue_free_json(event);
     plue_free_string(quoted);
     plue_free(unread);

@@ -45,6 +45,10 @@ static void every_function_asks_for_init(void)
     ASKS(plue_session_validate_share("session_1", "a") == -1);
     ASKS(plue_event_subscribe(on_event, NULL) == 0);
     ASKS(!plue_event_poll());
+    ASKS(!plue_event_wait(0));
+    ASKS(!plue_event_wait(-1));
+    ASKS(plue_event_fd() == -1);
+    ASKS(!plue_session_peek_id("session_1"));
 #undef ASKS
 }
 

@@ -18,6 +18,7 @@ typedef int (*number)(void);
 typedef void (*give_back)(char *);
 typedef void (*give_back_memory)(void *);
 typedef char *(*text_text)(const char *);
+typedef char *(*number_text)(int);
 typedef plue_session_t (*text_session)(const char *);
 typedef char *(*session_text)(plue_session_t);
 typedef plue_session_t (*session_text_session)(plue_session_t, const char *);
@@ -79,6 +80,9 @@ SAME(plue_session_destroy, session_nothing);
 SAME(plue_event_subscribe, subscribe);
 SAME(plue_event_unsubscribe, unsubscribe);
 SAME(plue_event_poll, owned_text);
+SAME(plue_event_wait, number_text);
+SAME(plue_event_fd, number);
+SAME(plue_session_peek_id, text_text);
 
 void called(uint8_t type, const char *event_json, void *user_data)
 {
@@ -112,5 +116,5 @@ int main(void)
            plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 ||
            plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
            plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
-           plue_event_poll_ == 0;
+           plue_event_poll_ == 0 || plue_event_wait_ == 0 || plue_event_fd_ == 0 || plue_session_peek_id_ == 0;
 }

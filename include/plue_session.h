@@ -494,6 +494,17 @@ PLUE_API char *plue_session_get_info(plue_session_t session);
 PLUE_API char *plue_session_peek_info(plue_session_t session);
 
 /**
+ * As plue_session_peek_info(), by id: of a session that somebody in this process holds a handle to.
+ *
+ * @param session_id a session's id, not its key.
+ * @return free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nobody here holds a
+ *     handle to it, or it was deleted; NULL with another code: failure.
+ * Errors: INVALID_PARAM (NULL or malformed); IO (no memory).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_session_peek_id(const char *session_id);
+
+/**
  * Return the session's id, such as "session_1763640000000", or with a server "ses_1b2c3d4e5f6aBcDeFgHiJkLmNo".
  *
  * @return free it with plue_free_string(); NULL on failure.
@@ -732,7 +743,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?}
- *   session.updated      {"id","title"?}
+ *   session.updated      {"id","fields","title"?}
  *   session.deleted      {"id"}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
@@ -741,6 +752,8 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   library.shutdown     {}
  *   log                  {"level","message"}
  *   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
+ * `fields` names the keys of the info that changed, such as "title", "tags", "metadata", "aborted", "time.archived" or
+ * "time.updated". session.shared and session.unshared alone tell of `share`.
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
  * ======================================================================== */
 
@@ -777,12 +790,42 @@ PLUE_API void plue_event_unsubscribe(uint32_t id);
 /**
  * Return the next event of the default queue, which holds all events since plue_init().
  *
+ * Each event goes to one reader among this and plue_event_wait().
+ *
  * @return free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with
  *     another code: failure.
- * Errors: NOT_INITIALIZED; IO (no memory).
+ * Errors: NOT_INITIALIZED; CLOSED (the library shut down meanwhile); IO (no memory).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API char *plue_event_poll(void);
+
+/**
+ * Return the next event of the default queue, and wait for it if there is none yet.
+ *
+ * Any number of threads may wait. While plue_shutdown() runs, it hands out what is queued, library.shutdown last, and
+ * then fails with CLOSED; a reader that does not come back within 100 ms is left behind.
+ *
+ * @param timeout_ms how long to wait; 0: not at all, as plue_event_poll().
+ * @return free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: none came; NULL with
+ *     another code: failure.
+ * Errors: INVALID_PARAM (negative time); CLOSED (the library shut down meanwhile); IO (no memory).
+ * Takes: waits, as described, at most as long as stated.
+ */
+PLUE_API char *plue_event_wait(int timeout_ms);
+
+/**
+ * Return a descriptor that is readable while plue_event_poll() would return an event, or an error: for poll(),
+ * epoll and the like. Made at the first call, and the same until plue_shutdown() closes it; take it out of your loop
+ * first. Never read or close it.
+ *
+ * It is level-triggered; with EPOLLET, poll until NULL. While the queue is refilled from the log it may be quiet: so
+ * is plue_event_poll().
+ *
+ * @return the descriptor, close-on-exec; -1 on failure.
+ * Errors: CLOSED (the library shut down meanwhile); IO (no descriptor left).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_event_fd(void);
 
 /* ========================================================================
  * Reserved.

@@ -72,6 +72,7 @@ PROTOTYPES = {
     "plue_session_fork": (c_void_p, [c_void_p, c_char_p]),
     "plue_session_get_info": (c_void_p, [c_void_p]),
     "plue_session_peek_info": (c_void_p, [c_void_p]),
+    "plue_session_peek_id": (c_void_p, [c_char_p]),
     "plue_session_get_id": (c_void_p, [c_void_p]),
     "plue_session_list": (c_void_p, []),
     "plue_session_query": (c_void_p, [c_char_p]),
@@ -91,6 +92,8 @@ PROTOTYPES = {
     "plue_event_subscribe": (c_uint32, [plue_event_callback, c_void_p]),
     "plue_event_unsubscribe": (None, [c_uint32]),
     "plue_event_poll": (c_void_p, []),
+    "plue_event_wait": (c_void_p, [c_int]),
+    "plue_event_fd": (c_int, []),
 }
 
 

@@ -300,6 +300,16 @@ void core_take_text(core_call *call, const char *name, const char *text, int req
     call->length[call->texts++] = length;
 }
 
+int core_check_timeout(const char *subject, const char *name, int milliseconds)
+{
+    if (milliseconds >= 0)
+        return 0;
+    core_fail(PLUE_ERROR_INVALID_PARAM, subject,
+              "Invalid parameters: %s is %d, and nothing waits for ever. Pass milliseconds, or 0 to not wait.", name,
+              milliseconds);
+    return -1;
+}
+
 void core_take_timeout(core_call *call, const char *name, int milliseconds)
 {
     char room[CORE_SUBJECT];
@@ -307,12 +317,7 @@ void core_take_timeout(core_call *call, const char *name, int milliseconds)
         return;
     call->number = milliseconds;
     call->wait_ns = milliseconds * MS;
-    call->failed = milliseconds < 0 ? -1 : 0;
-    if (call->failed)
-        core_fail(PLUE_ERROR_INVALID_PARAM, core_call_subject(call, room),
-                  "Invalid parameters: %s is %d, and nothing waits for ever. "
-                  "Pass milliseconds, or 0 to not wait.",
-                  name, milliseconds);
+    call->failed = core_check_timeout(core_call_subject(call, room), name, milliseconds);
 }
 
 void core_interrupt(core_call *call)

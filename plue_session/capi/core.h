@@ -95,6 +95,7 @@ struct core_thread {
     core_kept kept;
     struct core_kept_block kept_blocks[CORE_KEPT];
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
+    int reads;                         /* which life of the default queue it has read from; 0: none */
     int generation;                    /* of a library thread: what is not the present one may no longer publish */
 };
 extern _Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
@@ -222,6 +223,7 @@ void core_take_session(core_call *call, plue_session_t session);
 void core_take_text(core_call *call, const char *name, const char *text, int required);
 void core_take_bytes(core_call *call, const char *name, const void *data, size_t length);
 void core_take_timeout(core_call *call, const char *name, int milliseconds);
+int core_check_timeout(const char *subject, const char *name, int milliseconds); /* -1 with the error set: negative */
 void core_take_handle(core_call *call, int kind, uintptr_t handle);
 void core_take_room(core_call *call, void **data, size_t *length);
 void core_interrupt(core_call *call); /* sends home the other callers that wait for this call's session */

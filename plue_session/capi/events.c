@@ -1,9 +1,10 @@
-/* Who gets events: the default queue, and subscriptions, each with a thread that runs its callback. */
+/* Subscriptions, each with a thread that runs its callback; and the end of all readers of events. */
 #include "queues.h"
 
 #include <stdlib.h>
 
 enum { SUBSCRIPTIONS = CORE_BELLS, AGAIN_MS = 50 };
+#define GLANCE_NS INT64_C(2000000)
 #define GAP_NS INT64_C(1000000000) /* so long before its deadline plue_shutdown stops handing out single events */
 
 typedef struct subscription subscription;
@@ -19,7 +20,6 @@ struct subscription {
 /* All of this under core_queues_lock. */
 static pthread_cond_t subscription_changed; /* it has ended, or its library stops and it waits to be refilled */
 static pthread_once_t events_once = PTHREAD_ONCE_INIT;
-static core_queue *default_queue;
 static subscription *subscriptions[SUBSCRIPTIONS]; /* the place is the bell */
 static uint32_t last_subscription;
 static int accepting; /* between core_events_open and core_events_close */
@@ -28,6 +28,7 @@ static void prepare(void)
 {
     core_set_up(NULL, &subscription_changed);
     core_bells_prepare();
+    core_default_prepare();
 }
 
 /* ---- subscriptions ---- */
@@ -218,38 +219,6 @@ void plue_event_unsubscribe(uint32_t id)
     core_leave(&visit);
 }
 
-char *plue_event_poll(void)
-{
-    static const char *const operation = "plue_event_poll";
-    if (core_ready(operation))
-        return NULL;
-    core_clear_error();
-    char *text = NULL;
-    for (size_t room = 0;;) {
-        core_mark mark = {.need = 0};
-        pthread_mutex_lock(&core_queues_lock);
-        core_event *next = default_queue ? core_queue_take_locked(default_queue, room, &mark) : NULL;
-        int hungry = default_queue && core_queue_is_hungry_locked(default_queue);
-        pthread_mutex_unlock(&core_queues_lock);
-        if (next) {
-            core_event_print(next, &mark, text);
-            return text;
-        }
-        plue_free(text); /* another caller was faster */
-        if (!mark.need) {
-            if (hungry)
-                core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_WAKE);
-            return NULL;
-        }
-        /* It leaves the queue only when there is memory to give it away in. */
-        text = core_new_text(room = mark.need);
-        if (!text) {
-            core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
-            return NULL;
-        }
-    }
-}
-
 /* ---- life ---- */
 void core_events_prepare(void)
 {
@@ -259,36 +228,43 @@ void core_events_prepare(void)
 int core_events_open(void)
 {
     core_events_prepare();
-    core_queue *made = calloc(1, sizeof *made);
-    if (!made)
-        return -1;
     core__event_start(0); /* of the log that is about to be opened nothing was told yet */
+    if (core_default_open())
+        return -1;
     pthread_mutex_lock(&core_queues_lock);
-    core_queue_open_locked(made, CORE_NO_BELL);
-    default_queue = made;
     accepting = 1;
     pthread_mutex_unlock(&core_queues_lock);
     return 0;
 }
 
-/* Wait until every subscription has ended (0), one wants to be refilled, if that is asked for (1), or the deadline
- * (-1). */
-static int wait_for_subscriptions(int64_t deadline, int refills)
+/* The queue of the subscription in that place, or, after the last, the default queue while somebody reads it. */
+static core_queue *reader_locked(int place)
+{
+    if (place == SUBSCRIPTIONS)
+        return core_default_read_locked(core_monotonic_ns());
+    return subscriptions[place] ? &subscriptions[place]->queue : NULL;
+}
+
+/* Wait until every reader has ended (0), one wants to be refilled, if that is asked for (1), or the deadline (-1). */
+static int wait_for_readers(int64_t deadline, int refills)
 {
     struct timespec at;
-    int left, hungry, late = 0;
-    core_deadline(&at, deadline);
+    int left, hungry, of_default;
     pthread_mutex_lock(&core_queues_lock);
     for (;;) {
-        left = hungry = 0;
-        for (int i = 0; i < SUBSCRIPTIONS; i++)
-            if (subscriptions[i]) {
-                left = 1;
-                hungry |= refills && core_queue_is_hungry_locked(&subscriptions[i]->queue);
-            }
-        if (!left || hungry || late)
+        left = hungry = of_default = 0;
+        for (int i = 0; i <= SUBSCRIPTIONS; i++) {
+            const core_queue *each = reader_locked(i);
+            left |= each != NULL;
+            hungry |= each && refills && core_queue_is_hungry_locked(each);
+            of_default = i == SUBSCRIPTIONS && each;
+        }
+        int64_t now = core_monotonic_ns();
+        if (!left || hungry || now >= deadline)
             break;
-        late = pthread_cond_timedwait(&subscription_changed, &core_queues_lock, &at);
+        /* Who reads the default queue tells nobody, and may leave. */
+        core_deadline(&at, of_default && deadline - now > GLANCE_NS ? now + GLANCE_NS : deadline);
+        pthread_cond_timedwait(&subscription_changed, &core_queues_lock, &at);
     }
     pthread_mutex_unlock(&core_queues_lock);
     return !left ? 0 : hungry ? 1 : -1;
@@ -298,29 +274,29 @@ static int wait_for_subscriptions(int64_t deadline, int refills)
 static void give_up(int64_t deadline)
 {
     core_event *dead = NULL;
+    core_queue *of;
     uint64_t bells = 0;
     int behind = 0;
-    pthread_mutex_lock(&core_queues_lock); /* the library stops: nobody polls any more */
-    for (int i = 0; i < SUBSCRIPTIONS; i++)
-        if (subscriptions[i]) {
-            core_queue_give_up_locked(&subscriptions[i]->queue, &dead);
-            behind |= subscriptions[i]->queue.behind;
+    pthread_mutex_lock(&core_queues_lock);
+    for (int i = 0; i <= SUBSCRIPTIONS; i++)
+        if ((of = reader_locked(i))) {
+            core_queue_give_up_locked(of, &dead);
+            behind |= of->behind;
         }
     pthread_mutex_unlock(&core_queues_lock);
     core_queue_free_dead(dead);
     if (behind)
         core_control(CORE_CONTROL_GAP, NULL, 0, deadline - GAP_NS / 4);
     pthread_mutex_lock(&core_queues_lock);
-    for (int i = 0; i < SUBSCRIPTIONS; i++)
-        if (subscriptions[i]) {
-            core_queue *of = &subscriptions[i]->queue;
+    for (int i = 0; i <= SUBSCRIPTIONS; i++)
+        if ((of = reader_locked(i))) {
             if (core_queue_is_hungry_locked(of))
                 of->dropped++; /* there was no time, or no memory, even for a gap */
             of->behind = 0;
             bells |= core_bell(of->bell);
         }
     pthread_mutex_unlock(&core_queues_lock);
-    core_bells_ring(bells);
+    core_readers_wake(bells);
 }
 
 int core_events_close(int64_t deadline)
@@ -328,12 +304,9 @@ int core_events_close(int64_t deadline)
     uint64_t bells = 0;
     int found, stuck = 0;
     subscription *last[SUBSCRIPTIONS] = {NULL};
+    core_default_stop();
     pthread_mutex_lock(&core_queues_lock);
-    core_queue *old_default = default_queue;
-    default_queue = NULL;
     accepting = 0;
-    if (old_default)
-        core_queue_close_locked(old_default);
     for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) {
             subscriptions[i]->closing |= 1;
@@ -342,18 +315,16 @@ int core_events_close(int64_t deadline)
         }
     pthread_mutex_unlock(&core_queues_lock);
     core_bells_ring(bells);
-    if (old_default)
-        core_queue_discard(old_default);
-    free(old_default);
 
     int64_t give_up_at = deadline - GAP_NS;
-    while ((found = wait_for_subscriptions(give_up_at, 1)) > 0 && core_monotonic_ns() < give_up_at &&
+    while ((found = wait_for_readers(give_up_at, 1)) > 0 && core_monotonic_ns() < give_up_at &&
            core_control(CORE_CONTROL_REFILL, NULL, 0, give_up_at) == 0)
         ;
     if (found) {
         give_up(deadline);
-        wait_for_subscriptions(deadline, 0);
+        wait_for_readers(deadline, 0);
     }
+    core_default_close(deadline);
     pthread_mutex_lock(&core_queues_lock);
     for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) { /* its callback does not return: leave it to its thread */

@@ -47,6 +47,12 @@ static uint64_t bell_locked(core_queue *of)
     return waits ? core_bell(of->bell) : 0;
 }
 
+void core_readers_wake(uint64_t bells)
+{
+    core_bells_ring(bells);
+    core_default_changed();
+}
+
 /* ---- live ---- */
 static void offer_locked(core_queue *to, core_event *made, int stored, core_event **dead)
 {
@@ -88,7 +94,7 @@ void core__event_publish(int64_t id, int kind, const char *session, const char *
     pthread_mutex_unlock(&core_queues_lock);
     core_event_drop(made);
     core_queue_free_dead(dead);
-    core_bells_ring(rung);
+    core_readers_wake(rung);
 }
 
 /* Note an event that no queue is to get, because nobody reads or all readers are behind; 0: a queue is to get it. */
@@ -130,7 +136,7 @@ void core__event_lost(int64_t id)
         rung |= bell_locked(each);
     }
     pthread_mutex_unlock(&core_queues_lock);
-    core_bells_ring(rung);
+    core_readers_wake(rung);
 }
 
 /* The log stands at `id` when the library starts. What was told before comes first. */
@@ -183,7 +189,7 @@ int core__event_behind(int64_t *after)
     if (found)
         *after = found->last;
     pthread_mutex_unlock(&core_queues_lock);
-    core_bells_ring(rung);
+    core_readers_wake(rung);
     return found != NULL;
 }
 
@@ -227,7 +233,7 @@ int core__event_refill(int64_t after, int64_t id, int kind, const char *session,
     }
     pthread_mutex_unlock(&core_queues_lock);
     core_event_drop(made);
-    core_bells_ring(rung);
+    core_readers_wake(rung);
     return waiting;
 }
 
@@ -246,5 +252,5 @@ void core__event_refilled(int64_t after, int64_t last)
         rung |= core_queue_next_locked(each) || each->closing ? bell_locked(each) : 0;
     }
     pthread_mutex_unlock(&core_queues_lock);
-    core_bells_ring(rung);
+    core_readers_wake(rung);
 }

@@ -1,4 +1,4 @@
-/* Event queues, for their owners (events.c: the default queue, subscriptions) and for what fills them (feed.c). */
+/* Event queues, for their owners (events.c, default_queue.c) and for what fills them (feed.c). */
 #ifndef CORE_QUEUES_H
 #define CORE_QUEUES_H
 
@@ -55,6 +55,15 @@ typedef struct core_mark {
 extern pthread_mutex_t core_queues_lock;
 void core_queue_open_locked(core_queue *made, int bell);
 void core_queue_close_locked(core_queue *old); /* it is not known any more; twice is harmless */
+void core_readers_wake(uint64_t bells);        /* and those of the default queue, if it has something. Needs no lock */
+
+/* default_queue.c */
+void core_default_prepare(void);                   /* once per process */
+int core_default_open(void);                       /* -1: no memory */
+core_queue *core_default_read_locked(int64_t now); /* while it holds something and somebody reads it; else NULL */
+void core_default_changed(void);                   /* it may have something. Needs no lock */
+void core_default_stop(void);                      /* it gets no more */
+void core_default_close(int64_t deadline);
 
 /* queues.c */
 void core_queue_discard(core_queue *old); /* after it was closed: frees what is in it. Needs no lock */

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST = 256, SEGMENTS = 40 };
+enum { FIRST = 256, SEGMENTS = 40, MOST_ID = 100 };
 
 struct core_fresh_for core_fresh_for = {-1};
 static _Atomic(session *) newest; /* all that were ever made */
@@ -244,6 +244,53 @@ void core_session_let_go(session *of)
     pthread_mutex_unlock(&table_lock);
     if (last)
         put_into_pool(of);
+}
+
+/* ---- for callers ---- */
+/* As rules/ids.py has it: an instant function cannot ask there. */
+static int is_id(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", digits[] = "0123456789";
+    size_t length = strnlen(text, MOST_ID + 1), numbered = !strncmp(text, "session_", 8);
+    if (length > MOST_ID || !(numbered || !strncmp(text, "ses_", 4)))
+        return 0;
+    const char *at = text + (numbered ? 8 : 4);
+    for (; *at && (strchr(digits, *at) || (!numbered && strchr(letters, *at))); at++)
+        ;
+    return !*at && length > (numbered ? 8 : 4);
+}
+
+char *plue_session_peek_id(const char *session_id)
+{
+    static const char *const operation = "plue_session_peek_id";
+    if (core_ready(operation))
+        return NULL;
+    if (!session_id || !is_id(session_id)) {
+        core_fail(
+            PLUE_ERROR_INVALID_PARAM, operation,
+            "Invalid parameters: session_id is %s. Ids look like session_1767225600000 or ses_7fK2, of at most %d "
+            "characters.",
+            session_id ? "malformed" : "NULL", MOST_ID);
+        return NULL;
+    }
+    session *of = core_session_hold(session_id);
+    core_clear_error();
+    if (!of)
+        return NULL;
+    pthread_mutex_lock(&of->lock);
+    snapshot *info = of->info;
+    int missing = !info && !of->gone && of->rev; /* else nothing was shown yet, or nothing is any more */
+    if (info)
+        atomic_fetch_add(&info->references, 1);
+    pthread_mutex_unlock(&of->lock);
+    char *copy = info ? core_own(info->text, info->length) : NULL;
+    if (missing)
+        core__wake(CORE_EXECUTOR_COMMIT, CORE_SIGNAL_SHOW);
+    if (missing || (info && !copy))
+        core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
+    core_snapshot_drop(info);
+    core_session_let_go(of);
+    return copy;
 }
 
 /* ---- for Python ---- */

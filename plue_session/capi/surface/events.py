@@ -18,7 +18,7 @@ plue_shutdown(), has the reason "unavailable".
 
 What `data` holds:
   session.created      {"id","parentId"?}
-  session.updated      {"id","title"?}
+  session.updated      {"id","fields","title"?}
   session.deleted      {"id"}
   session.shared       {"id","url"}
   session.unshared     {"id"}
@@ -27,6 +27,8 @@ What `data` holds:
   library.shutdown     {}
   log                  {"level","message"}
   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
+`fields` names the keys of the info that changed, such as "title", "tags", "metadata", "aborted", "time.archived" or
+"time.updated". session.shared and session.unshared alone tell of `share`.
 With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
 """
 
@@ -66,7 +68,37 @@ def plue_event_unsubscribe(id: Identifier) -> Nothing:
 def plue_event_poll() -> OwnedText:
     """Return the next event of the default queue, which holds all events since plue_init().
 
+    Each event goes to one reader among this and plue_event_wait().
+
     :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing yet; NULL with another
         code: failure.
-    :errors: NOT_INITIALIZED; IO (no memory).
+    :errors: NOT_INITIALIZED; CLOSED (the library shut down meanwhile); IO (no memory).
+    """
+
+
+@export(time="waits")
+def plue_event_wait(timeout_ms: Milliseconds) -> OwnedText:
+    """Return the next event of the default queue, and wait for it if there is none yet.
+
+    Any number of threads may wait. While plue_shutdown() runs, it hands out what is queued, library.shutdown last, and
+    then fails with CLOSED; a reader that does not come back within 100 ms is left behind.
+
+    :param timeout_ms: how long to wait; 0: not at all, as plue_event_poll().
+    :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: none came; NULL with another
+        code: failure.
+    :errors: INVALID_PARAM (negative time); CLOSED (the library shut down meanwhile); IO (no memory).
+    """
+
+
+@export(time="instant")
+def plue_event_fd() -> Code:
+    """Return a descriptor that is readable while plue_event_poll() would return an event, or an error: for poll(),
+    epoll and the like. Made at the first call, and the same until plue_shutdown() closes it; take it out of your loop
+    first. Never read or close it.
+
+    It is level-triggered; with EPOLLET, poll until NULL. While the queue is refilled from the log it may be quiet: so
+    is plue_event_poll().
+
+    :returns: the descriptor, close-on-exec; -1 on failure.
+    :errors: CLOSED (the library shut down meanwhile); IO (no descriptor left).
     """

@@ -128,6 +128,17 @@ def plue_session_peek_info(session: SessionHandle) -> OwnedText:
 
 
 @export(time="instant")
+def plue_session_peek_id(session_id: SessionId) -> OwnedText:
+    """As plue_session_peek_info(), by id: of a session that somebody in this process holds a handle to.
+
+    :param session_id: a session's id, not its key.
+    :returns: free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nobody here holds a handle to it, or it
+        was deleted; NULL with another code: failure.
+    :errors: INVALID_PARAM (NULL or malformed); IO (no memory).
+    """
+
+
+@export(time="instant")
 def plue_session_get_id(session: SessionHandle) -> OwnedText:
     """Return the session's id, such as "session_1763640000000", or with a server "ses_1b2c3d4e5f6aBcDeFgHiJkLmNo".
 
