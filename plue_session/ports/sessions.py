@@ -36,8 +36,8 @@ class SessionWriter(Protocol):
     def insert(self, session: Session) -> None:
         """Store a new record under `session.number`; a duplicate id, key or live role is `errors.AlreadyExists`."""
 
-    def save(self, session: Session) -> None:
-        """Replace the record with this `id` (which exists)."""
+    def save(self, session: Session) -> frozenset[str]:
+        """Replace the record with this `id` (which exists), and return the names of the fields that differ."""
 
     def erase(self, session_id: str) -> None:
         """Remove the record, its share, and its events from the log. Its pending operations stay (see

@@ -53,6 +53,38 @@ def render(session):
     )
 
 
+#: The key that shows a field. `share` has events of its own.
+_SHOWN = {
+    "title": "title",
+    "parent_id": "parentId",
+    "updated": "time.updated",
+    "archived": "time.archived",
+    "ended": "time.ended",
+    "version": "version",
+    "key": "key",
+    "description": "description",
+    "tags": "tags",
+    "metadata": "metadata",
+    "status": "status",
+    "aborted": "aborted",
+    "directory": "directory",
+    "provider_id": "provider",
+    "model_id": "provider",
+    "role": "role",
+    "relay_state": "relay",
+    "relay_messages": "relay",
+    "relay_active": "relay",
+    "residency": "residency",
+    "message_count": "messageCount",
+    "artifact_count": "artifactCount",
+}
+
+
+def keys(changed):
+    """Return the keys of the info that show these fields, in its order."""
+    return list(dict.fromkeys([key for name, key in _SHOWN.items() if name in changed]))
+
+
 def stale(info):
     """Return the info of a session whose server is away: the same, but for the sync state."""
     return info[: -len(_SYNCED)] + _STALE if info.endswith(_SYNCED) else info

@@ -393,7 +393,8 @@ class Transaction:
         self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):
-        """Store a changed session and tell so; with `touch`, raise `updated` to now."""
+        """Store a changed session and tell so; with `touch`, raise `updated` to now. `session.updated` names what has
+        changed."""
         if touch:
             session.updated = max(session.updated, self.now)
         self._put(self.store.save, session, kind, data)
@@ -408,10 +409,12 @@ class Transaction:
         self.effects.append((self._log(kind, session_id, data), None))
 
     def _put(self, store, session, kind, data):
-        row = self._log(kind, session.id, data)
-        session.rev = row.id
+        session.rev = self.log_id + 1
         session.info = info.render(session)
-        store(session)
+        changed = store(session)
+        if kind == "session.updated":
+            data = {**data, "fields": info.keys(changed)}
+        row = self._log(kind, session.id, data)
         self.effects.append((row, (row.id, session.info)))
 
     def _log(self, kind, session_id, data):

@@ -211,10 +211,11 @@ class Host:
         return self._drain()
 
     def since(self, mark, session_id=None):
-        """What was told of sessions since, of one or of all of this test's, as `(type, data)`."""
+        """What was told of sessions since, of one or of all of this test's, as `(type, data)`; without `fields`: the
+        clock decides whether that names `time.updated`."""
         self._drain()
         return [
-            (event["type"], event["data"])
+            (event["type"], {name: value for name, value in event["data"].items() if name != "fields"})
             for event in self._events[mark:]
             if "sessionId" in event
             and event["sessionId"] not in FENCES | self._left

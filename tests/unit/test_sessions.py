@@ -247,7 +247,9 @@ def test_a_title_shows_at_once_and_raises_updated(world):
     info = world.info(session)
     assert info["title"] == "new" and info["time"] == {"created": START, "updated": START + 7}
     assert json.loads(world.told.infos[session.id]) == info
-    assert world.told.take() == [("session.updated", {"id": session.id, "title": "new"})]
+    assert world.told.take() == [
+        ("session.updated", {"id": session.id, "title": "new", "fields": ["title", "time.updated"]})
+    ]
     world.now -= 100
     world.sessions.update_title(session.id, "clock went back")
     assert world.info(session)["time"]["updated"] == START + 7
@@ -262,6 +264,7 @@ def test_titles_round_trip(title):
     assert world.info(session)["title"] == title == world.told.events()[-1][1]["title"]
 
 
+@pytest.mark.requirement("X-020")
 def test_a_patch_is_one_change_with_one_event(world):
     session = world.sessions.create_with('{"tags":["a"],"description":"d"}')
     world.told.take()
@@ -275,10 +278,13 @@ def test_a_patch_is_one_change_with_one_event(world):
         {"k": 1},
         START + 1,
     ) and "description" not in info
-    assert world.told.take() == [("session.updated", {"id": session.id})]
+    changed = ["time.updated", "time.archived", "description", "tags", "metadata"]
+    assert world.told.take() == [("session.updated", {"id": session.id, "fields": changed})]
     world.sessions.update(session.id, '{"title":"t","archived":false}')
     assert "archived" not in world.info(session)["time"]
-    assert world.told.take() == [("session.updated", {"id": session.id, "title": "t"})]
+    assert world.told.take() == [
+        ("session.updated", {"id": session.id, "title": "t", "fields": ["title", "time.archived"]})
+    ]
 
 
 def test_a_patch_that_sets_nothing_is_no_event(world):
@@ -306,7 +312,7 @@ def test_a_session_keeps_its_provider_and_model(world):
         world.unchanged_by(InvalidParam, world.sessions.initialize, session.id, *pair, match="is empty")
     world.sessions.initialize(session.id, "p", "m")
     assert world.info(session)["provider"] == {"providerId": "p", "modelId": "m"}
-    assert world.told.take() == [("session.updated", {"id": session.id})]
+    assert world.told.take() == [("session.updated", {"id": session.id, "fields": ["provider"]})]
     world.sessions.initialize(session.id, "p", "m")
     assert world.told.calls == []
     world.unchanged_by(Conflict, world.sessions.initialize, session.id, "p", "other", match="bound to p/m, not p/other")
@@ -318,7 +324,9 @@ def test_an_abort_sets_the_flag_once(world):
     world.told.take()
     assert world.info(session)["aborted"] is False
     world.sessions.abort(session.id)
-    assert world.info(session)["aborted"] is True and world.told.take() == [("session.updated", {"id": session.id})]
+    assert world.info(session)["aborted"] is True and world.told.take() == [
+        ("session.updated", {"id": session.id, "fields": ["aborted"]})
+    ]
     world.sessions.abort(session.id)
     assert world.told.calls == []
 

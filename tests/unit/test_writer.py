@@ -69,7 +69,7 @@ def test_a_change_that_fails_half_way_makes_the_others_run_again_with_the_same_r
     assert isinstance(failed, NotFound) and renamed is None
     assert world.told.take() == [
         ("session.created", {"id": second}),
-        ("session.updated", {"id": first, "title": "kept"}),
+        ("session.updated", {"id": first, "title": "kept", "fields": ["title"]}),
     ]
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2, 3]
 
@@ -281,7 +281,7 @@ def test_catching_up_refreshes_snapshots_and_tells_events_once(world):
     other.run(rename(session_id, "theirs"))
     world.writer.catch_up()
     world.writer.catch_up()
-    assert world.told.take() == [("session.updated", {"id": session_id, "title": "theirs"})]
+    assert world.told.take() == [("session.updated", {"id": session_id, "title": "theirs", "fields": ["title"]})]
     assert '"title":"theirs"' in world.told.infos[session_id]
 
 
@@ -311,7 +311,7 @@ def test_a_log_that_was_trimmed_past_us_is_made_up_for_by_comparing_everything(w
     world.told.take()
     other.run(rename(kept, "and on"))
     world.writer.catch_up()
-    assert world.told.take() == [("session.updated", {"id": kept, "title": "and on"})]
+    assert world.told.take() == [("session.updated", {"id": kept, "title": "and on", "fields": ["title"]})]
 
 
 def test_rows_that_are_trimmed_while_we_come_to_read_them_are_not_jumped_over(world):

@@ -44,17 +44,19 @@ def insert(new, scope):
 
 
 def update(old, new):
-    """Return `(sql, values)` that make row `new` of row `old`, or None when they are the same."""
+    """Return `(sql, values)` that make row `new` of row `old`, and the names of the columns that differ; None when they
+    are the same."""
     changed = tuple(map(ne, new, old))
     if not any(changed):
         return None
     known = _updates.get(changed)
     if known is None:
-        names = ", ".join([f"{name} = ?" for name in compress(COLUMNS, changed)])
+        names = frozenset(compress(COLUMNS, changed))
+        settings = ", ".join([f"{name} = ?" for name in compress(COLUMNS, changed)])
         places = *compress(range(len(COLUMNS)), changed), NUMBER
-        known = _updates[changed] = f"UPDATE session SET {names} WHERE number = ?", itemgetter(*places)
-    sql, values = known
-    return sql, values(new)
+        known = _updates[changed] = f"UPDATE session SET {settings} WHERE number = ?", itemgetter(*places), names
+    sql, values, names = known
+    return (sql, values(new)), names
 
 
 def _conversions():

@@ -163,12 +163,14 @@ class SqliteStore:
         new = rows.row(session, old)
         change = rows.update(old, new)
         if change is None:
-            return
-        self._put(session, change, new)
+            return frozenset()
+        statement, changed = change
+        self._put(session, statement, new)
         if old[rows.STATUS] != new[rows.STATUS] or old[rows.IMPORTED] != new[rows.IMPORTED]:
             self._gain(_counts(new) - _counts(old))
         if old[rows.TAGS] != new[rows.TAGS]:
             self._put_tags(old[rows.NUMBER], loads(old[rows.TAGS]), session.tags)
+        return changed
 
     def erase(self, session_id):
         row = self._rows.get(session_id) or self._find(session_id)

@@ -62,10 +62,7 @@ class Update(Operation):
             defended = transaction.now if self.was_automatic else None
         if "title" in patch:
             session.title_defended_at = None
-        if answer is not None:
-            for kind, data in self.on.mirror.bring(transaction, session, answer) or ():
-                if kind != "session.updated":  # ours tells of the rest
-                    transaction.save(session, kind, data)
+        told_too = answer is not None and self.on.mirror.bring(transaction, session, answer) or ()
         patches.apply_patch(session, {name: value for name, value in patch.items() if name != "base"}, self.now)
         if "archived" in patch:
             session.archived = self.sent["archived"]
@@ -78,6 +75,9 @@ class Update(Operation):
             transaction.store.save(session)
         else:
             transaction.save(session, "session.updated", data)
+        for kind, data in told_too:
+            if kind != "session.updated":  # ours tells of that
+                transaction.save(session, kind, data)
         return session
 
 

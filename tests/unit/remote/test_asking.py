@@ -14,7 +14,7 @@ def test_a_stale_snapshot_is_asked_for_and_what_is_new_is_told(world):
     world.server.put(session.id, title="New")
     world.told.take()
     assert json.loads(world.do(lambda on: on.sessions.get_info(session.id), session.id))["title"] == "New"
-    assert world.told.take() == [("session.updated", {"id": session.id, "title": "New"})]
+    assert world.told.take() == [("session.updated", {"id": session.id, "title": "New", "fields": ["title"]})]
     world.deliver()
     assert world.told.take() == []
 

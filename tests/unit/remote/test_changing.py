@@ -27,9 +27,10 @@ def test_a_change_is_sent_alone_and_its_echoes_are_not_told(world):
         session.id,
     )
     assert [list(each) for each in sent] == [["title"], ["title", "metadata", "archived"]]
+    changed = ["title", "time.updated", "time.archived", "tags", "metadata"]
     assert world.told.take() == [
-        ("session.updated", {"id": session.id, "title": "U"}),
-        ("session.updated", {"id": session.id, "title": "V"}),
+        ("session.updated", {"id": session.id, "title": "U", "fields": ["title"]}),
+        ("session.updated", {"id": session.id, "title": "V", "fields": changed}),
     ]
     assert world.jobs() == [] and asked(world) == ["update", "update"]
     info = world.info(session)

@@ -107,7 +107,12 @@ def test_a_title_that_an_answer_brings_is_told_with_the_change_that_brought_it(w
     world.told.take()
     world.do(lambda on: on.sessions.update(session.id, '{"metadata":{"a":1}}'), session.id)
     world.deliver()
-    assert world.told.take() == [("session.updated", {"id": session.id, "title": "Another client's"})]
+    assert world.told.take() == [
+        (
+            "session.updated",
+            {"id": session.id, "title": "Another client's", "fields": ["title", "time.updated", "metadata"]},
+        )
+    ]
 
 
 @pytest.mark.requirement("P-019")
@@ -135,7 +140,7 @@ def test_the_flag_is_set_before_the_server_is_asked_and_stays_if_that_fails(worl
     seen = []
     world.server.during["abort"] = lambda: seen.append(world.info(session)["aborted"])
     world.do(lambda on: on.sessions.abort(session.id), session.id, name="plue_session_abort")
-    assert seen == [True] and world.told.take() == [("session.updated", {"id": session.id})]
+    assert seen == [True] and world.told.take() == [("session.updated", {"id": session.id, "fields": ["aborted"]})]
     other = world.create()
     world.server.fail["abort"] = AWAY
     with pytest.raises(errors.Connection):
@@ -190,7 +195,7 @@ def test_the_flag_clears_when_a_turn_begins_and_not_by_what_comes_late(world):
     world.told.take()
     world.server.message(session.id, "msg_2", ended=False)
     assert world.jobs() == ["turn"] and not world.info(session)["aborted"]
-    assert world.told.take() == [("session.updated", {"id": session.id})]
+    assert world.told.take() == [("session.updated", {"id": session.id, "fields": ["aborted"]})]
 
 
 def test_a_turn_that_began_and_ended_before_anyone_looked_clears_it_too(world):

@@ -76,7 +76,7 @@ def test_what_cannot_be_recorded_of_a_burst_does_not_keep_the_rest_out(counted):
     def failing(session):
         if session.title == "Worse":
             raise RuntimeError("a defect")
-        save(session)
+        return save(session)
 
     counted.store.save = failing
     counted.hold_back()

@@ -55,7 +55,10 @@ def test_options_that_only_we_keep_are_told_when_another_process_was_first(world
     world.hold_back()
     world.server.during["create"] = other
     session = world.create(tags=["a"])
-    assert world.told.take() == [("session.created", {"id": session.id}), ("session.updated", {"id": session.id})]
+    assert world.told.take() == [
+        ("session.created", {"id": session.id}),
+        ("session.updated", {"id": session.id, "fields": ["tags"]}),
+    ]
 
 
 @pytest.mark.requirement("P-031")
