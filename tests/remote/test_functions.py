@@ -305,7 +305,7 @@ def test_a_title_is_sent_alone_kept_to_the_byte_and_told_of_once(quiet, client, 
     assert quiet.list()[session.id]["title"] == ODD[-1]
 
 
-@pytest.mark.requirement("P-121", "P-123")
+@pytest.mark.requirement("P-121", "P-123", "X-020")
 def test_what_only_we_keep_is_not_sent(quiet, client, proxy):
     session = quiet.create()
     mark, asked = quiet.mark(), proxy.mark()
@@ -313,6 +313,8 @@ def test_what_only_we_keep_is_not_sent(quiet, client, proxy):
     session.update("{}")
     quiet.fence(client)
     assert (session.info()["description"], session.info()["tags"]) == ("Ours", ["a", "b"])
+    told = quiet.wait_for("session.updated", session.id, mark)
+    assert [name for name in told["fields"] if name != "time.updated"] == ["description", "tags"]
     assert proxy.since(asked) == [] and quiet.since(mark) == [("session.updated", {"id": session.id})]
 
 

@@ -1,6 +1,8 @@
 """In step with the server, and without it: synchronisation, a server that is away, and one that is back."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -328,3 +330,22 @@ def test_no_file_of_a_worktree_is_touched(quiet, turn, repository, title):
     session.initialize("fake", "fake-model")
     assert session.delete() == 0 == fork.delete()
     assert len(before) > 10 and tree(folder) == before
+
+
+@pytest.mark.requirement("P-161", "P-132", "O-001")
+def test_the_end_and_the_return_of_a_server_of_our_own_are_told(plain, opencode, isolated, repository, tmp_path, title):
+    spawn = {"command": [opencode], "directory": repository, "env": isolated}
+    config = {"backend": {"kind": "opencode", "spawn": spawn}, "cacheTtlMs": 600_000, "syncIntervalMs": 600_000}
+    with Host(plain, tmp_path, dataDir=str(tmp_path), **config) as host:
+        host.await_stream()
+        session = host.create_with(title=title)
+        for _ in range(2):
+            mark, pid = host.mark(), host.status()["server"]["pid"]
+            os.killpg(pid, signal.SIGKILL)
+            assert host.wait_for("sync.state", None, mark)["connected"] is False
+            assert host.wait_for("sync.state", None, mark, connected=True)
+            assert host.status()["server"]["pid"] != pid
+            host.await_stream()
+            assert session.peek()["sync"]["state"] == "synced" and session.update_title(f"{title}, {pid}") == 0
+            assert [said["connected"] for said in host.said(mark, "sync.state")] == [False, True]
+            assert "reason" in host.said(mark, "sync.state")[0]

@@ -1,5 +1,6 @@
 """An OpenCode server as the library's `Server`: attached by URL, or spawned and owned; called, and listened to."""
 
+from plue_session import errors
 from plue_session.adapters.child.guard import PROGRAM
 from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.api_call import headers
@@ -131,6 +132,8 @@ class Server:
     def _moved(self, url):
         if url:
             self._stream.hurry()
+        else:
+            self._stream.lose(errors.Connection("the server ended and is being restarted", "Try again."))
 
     def _knows(self, session_id):
         return self._listener.knows(session_id)

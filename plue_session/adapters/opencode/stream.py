@@ -77,7 +77,7 @@ class Stream:
         self._waiting, self._bytes = deque(), 0
         self._cut = lambda: None  # there is no connection yet
         self._stopping = self._hurry = False
-        self.connected = self._told = False
+        self.connected = self._told = self._gone = False
         self._threads = []
 
     def start(self):
@@ -100,6 +100,11 @@ class Stream:
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
+
+    def lose(self, error):
+        """Hear that our own server is gone: that is told also where the loss of the connection was. Returns at once."""
+        self._gone = error
+        self._put(error)
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def _read(self):
@@ -246,8 +251,8 @@ class Stream:
             return
 
     def _tell(self, error):
-        """Tell of a change of state; a server that stays away is told of once."""
-        if (error is None) != self.connected or not self._told:
+        """Tell of a change of state; a server that stays away is told of once, and the end of our own."""
+        if (error is None) != self.connected or not self._told or error is self._gone:
             self.connected, self._told = error is None, False
             self._on_state(error)
             self._told = True

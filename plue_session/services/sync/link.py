@@ -73,6 +73,11 @@ class Link:
         if lost:
             self._jobs.add("reconcile")
             self.lost()
+        if (
+            error is not None and not self._server.where()
+        ):  # our own, started anew: who asks waits, and hears of nothing
+            self._publisher.adopt()
+            self.contact(error)
 
     def lag(self):
         """Return after how many ms what happens on the server is heard of at the latest."""
