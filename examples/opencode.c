@@ -8,20 +8,8 @@
  * The sessions are those of the working directory, which is the project. No model is asked.
  */
 #include <plue_session.h>
-#include <semaphore.h>
 #include <stdio.h>
-#include <time.h>
-
-static sem_t deleted;
-
-/* Runs on a thread of the library's; a program with an event loop would wake the loop here. */
-static void on_event(uint8_t type, const char *event_json, void *user_data)
-{
-    (void)user_data;
-    printf("event: %s\n", event_json);
-    if (type == PLUE_EVENT_SESSION_DELETED)
-        sem_post(&deleted);
-}
+#include <string.h>
 
 static int fail(void)
 {
@@ -43,9 +31,6 @@ int main(int count, char **words)
     if (plue_init(config) != 0)
         return fail();
 
-    sem_init(&deleted, 0, 0);
-    if (!plue_event_subscribe(on_event, NULL))
-        return fail();
     plue_session_t session = plue_session_create(NULL);
     if (!session || plue_session_update_title(session, "My Coding Session") != 0)
         return fail();
@@ -61,10 +46,12 @@ int main(int count, char **words)
         return fail();
     plue_session_destroy(session);
 
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 10;
-    int heard = sem_timedwait(&deleted, &until);
+    /* A program with a loop of its own would put plue_event_fd() into that, and call plue_event_poll(). */
+    int heard = 0;
+    for (char *event; !heard && (event = plue_event_wait(10000)); plue_free_json(event)) {
+        printf("event: %s\n", event);
+        heard = strstr(event, "\"type\":\"session.deleted\"") != NULL;
+    }
     plue_shutdown();
-    return heard != 0;
+    return !heard;
 }
