@@ -23,7 +23,10 @@ int main(void)
         fprintf(stderr, "Failed to update title: %s\n", plue_get_last_error());
 
     char *share = plue_session_create_share(session);
-    printf("Share info: %s\n", share);
+    char *url = plue_json_text(share, "/url");
+    printf("Share info: %s\n", share ? share : plue_get_last_error());
+    printf("Share it as %s\n", url ? url : plue_get_last_error());
+    plue_free_string(url);
     plue_free_json(share);
 
     plue_session_destroy(session); /* gives the handle back; the session stays */
