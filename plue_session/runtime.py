@@ -165,6 +165,9 @@ class Runtime:
     # -- with a server -------------------------------------------------------------------------------------------------
     def _connect(self, lifeline):
         """Find or spawn the server, and put what mirrors it between it and the services."""
+        from plue_session.adapters import openssl
+
+        openssl.keep()
         from plue_session.adapters.opencode.server import Server
         from plue_session.wiring import RemoteHalf
 

@@ -4,6 +4,7 @@ import ssl
 
 import pytest
 
+from tests import support
 from tests.opencode.fixtures import soon
 from tests.opencode.test_tls import FOLDER
 from tests.remote.hosts import Host
@@ -59,3 +60,12 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_password(begin, s
             and "certificate" in failure.message
         )
         assert "no trusted connection" in host.status()["server"]["error"] and secured.requests == []
+
+
+def test_a_host_that_exits_meanwhile_ends_as_it_says(plain, tmp_path):
+    """OpenSSL would take itself apart in `exit`, below the thread that loads certificates: one run in four died."""
+    program = plain.compile(support.PROGRAMS / "exits.c")
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        support.run([program], env=support.environment(folder), silent=True)
