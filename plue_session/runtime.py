@@ -6,7 +6,7 @@ import time
 from plue_session import __version__, config
 from plue_session.adapters.log import Log
 from plue_session.call import Call
-from plue_session.errors import Connection, Timeout, Unsupported
+from plue_session.errors import Connection, Timeout, Unsupported, known
 from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors
@@ -92,8 +92,8 @@ class Runtime:
                 self._connect(lifeline)
             else:
                 self.sessions = Sessions(Backend(self.store, self.writer, self.sharing, self.settings, __version__))
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self.close(error)
             raise
 
     def watched(self):
@@ -125,9 +125,10 @@ class Runtime:
         self._half.sync.end()
         self._server.end()
 
-    def close(self):
+    def close(self, failure=None):
         """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is
-        harmless."""
+        harmless. `failure` is why the start has failed, if it has."""
+        began = self.started if failure else time.monotonic_ns()
         try:
             self.hang_up()
             if self._closing:
@@ -138,6 +139,8 @@ class Runtime:
                 self.store.close()
             finally:
                 if self.log:
+                    name, outcome = ("plue_init", known(failure).name) if failure else ("plue_shutdown", "OK")
+                    self.log.trace_call(name, "", (time.monotonic_ns() - began) / 1e6, outcome)
                     self.log.close()
 
     def app_info(self):

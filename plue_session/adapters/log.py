@@ -60,6 +60,15 @@ class Log:
                 return type(error).__name__
         return None
 
+    def trace_call(self, name, session, ms, outcome, left=False):
+        """Trace how a call has ended; the session's id may be empty. For want of memory it loses the line."""
+        if self.trace:
+            try:
+                session, left = session and f" session={session}", " caller=left" if left else ""
+                self.trace(f"call name={name}{session} ms={ms:.1f} outcome={outcome}{left}")
+            except MemoryError:
+                return
+
     def close(self):
         """Close the file. Twice is harmless."""
         file, self._file = self._file, None

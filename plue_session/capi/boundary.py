@@ -140,13 +140,13 @@ class Boundary:
             return 0 if is_work else -1
         return 0
 
-    def trace(self, write):
-        """Have `write(message)` hear of each call that ends; None: nobody, which costs nothing."""
+    def trace(self, log):
+        """Have a log hear of each call that ends, if it wants to; None: nobody, which costs nothing."""
         self.lib = self._lib
-        if write:
+        if log and log.trace:
             from plue_session.capi.traced import Traced
 
-            self.lib = Traced(self.ffi, self._lib, self.exports, write)
+            self.lib = Traced(self.ffi, self._lib, self.exports, log)
 
     def start_thread(self, name, work):
         """Have a thread of the library do `work`."""

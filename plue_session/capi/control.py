@@ -77,7 +77,7 @@ def open_runtime(boundary, request):
         children=Children(boundary.ffi, lib),
         lead=lead,
     )
-    boundary.trace(runtime.log.trace)
+    boundary.trace(runtime.log)
     boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # a new one: a thread left behind may still use the last
     try:
         lib.core__set_timeout(runtime.settings.request_timeout_ms)
@@ -96,12 +96,12 @@ def open_runtime(boundary, request):
             )
         runtime.greet()
         runtime.begin()
-    except BaseException:
-        close_runtime(boundary)
+    except BaseException as error:
+        close_runtime(boundary, error)
         raise
 
 
-def close_runtime(boundary):
+def close_runtime(boundary, failure=None):
     runtime, boundary.runtime = boundary.runtime, None
     boundary.trace(None)
     boundary.held.clear()  # what these stood for ends with the runtime
@@ -109,6 +109,6 @@ def close_runtime(boundary):
     if runtime:
         for fd in runtime.store.lock_fds():
             boundary.lib.core__keep_on_fork(fd)
-        runtime.close()
+        runtime.close(failure)
         del runtime
         gc.collect()  # a store in memory may be large, and is part of a cycle

@@ -10,11 +10,11 @@ NAMES = {error.number: error.name for error in ALL}
 
 
 class Traced:
-    """The C half `lib`: as such, but that `write(message)` hears of each call before its caller does. `exports` are the
-    functions by their numbers."""
+    """The C half `lib`: as such, but that `log` hears of each call before its caller does. `exports` are the functions
+    by their numbers."""
 
-    def __init__(self, ffi, lib, exports, write):
-        self._ffi, self._lib, self._exports, self._write = ffi, lib, exports, write
+    def __init__(self, ffi, lib, exports, log):
+        self._ffi, self._lib, self._exports, self._log = ffi, lib, exports, log
         self._opened = {}  # the id of the session that a request opens or has made
 
     def __getattr__(self, name):
@@ -44,12 +44,10 @@ class Traced:
         """Never with a text that the caller passed: a session's id is one that the library knows."""
         try:
             place = request.operation
-            control = "plue_init" if place == self._lib.CORE_CONTROL_OPEN else "plue_shutdown"
-            name = control if place < 0 else self._exports[place].name
+            name = "plue_init" if place < 0 else self._exports[place].name
             known = self._ffi.string(request.session) if request.session else b""
             session = self._opened.pop(request, known).decode()
             ms = (time.monotonic_ns() - request.until + request.span) / 1e6
-            left = " caller=left" if self._lib.core__is_left(request) else ""
-            self._write(f"call name={name}{session and f' session={session}'} ms={ms:.1f} outcome={outcome}{left}")
+            self._log.trace_call(name, session, ms, outcome, self._lib.core__is_left(request))
         except MemoryError:  # it costs the line, not the call
             return

@@ -56,10 +56,8 @@ def test_the_debug_log_has_each_call_and_request_and_no_text_of_the_users(
     text = path.read_text()
     secrets = (server.password, share["secret"], share["url"], "Authorization", "Basic ")
     assert not [word for word in (*TEXTS, *secrets) if word in text]
-    assert outcomes(path, "plue_init") == ["OK"] and outcomes(path, "plue_session_open") == [
-        "NOT_FOUND",
-        "INVALID_PARAM",
-    ]
+    assert outcomes(path, "plue_init") == outcomes(path, "plue_shutdown") == ["OK"]
+    assert outcomes(path, "plue_session_open") == ["NOT_FOUND", "INVALID_PARAM"]
     assert outcomes(path, "plue_session_validate_share") == ["ACCESS_DENIED", "OK"]
     for name in ("create_with", "update", "update_title", "get_info", "create_share", "delete"):
         assert f"call name=plue_session_{name} session={session_id} " in text
@@ -119,3 +117,14 @@ def test_a_start_without_debug_follows_one_with_it(plain, tmp_path):
         host.call("init", json.dumps(config))
         host.create()
         assert path.read_bytes() == before
+
+
+@pytest.mark.requirement("X-022")
+def test_a_start_that_fails_is_told_with_its_outcome(plain, tmp_path):
+    path = tmp_path / "log"
+    with Host(plain, tmp_path, dataDir=str(tmp_path)) as host:
+        host.call("shutdown")
+        log, nobody = {"level": "debug", "file": str(path)}, {"kind": "opencode", "url": "http://127.0.0.1:1"}
+        config = {"dataDir": str(tmp_path), "backend": nobody, "offline": "fail", "log": log}
+        assert host.fails("init", json.dumps(config)).code == "CONNECTION"
+        assert outcomes(path, "plue_init") == ["CONNECTION"]
