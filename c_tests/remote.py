@@ -53,6 +53,8 @@ class Store:
 
 
 class Quiet:
+    trace = None
+
     def write(self, level, message):
         pass
 

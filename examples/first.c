@@ -23,11 +23,14 @@ int main(void)
         fprintf(stderr, "Failed to update title: %s\n", plue_get_last_error());
 
     char *share = plue_session_create_share(session);
-    char *url = plue_json_text(share, "/url");
-    printf("Share info: %s\n", share ? share : plue_get_last_error());
-    printf("Share it as %s\n", url ? url : plue_get_last_error());
-    plue_free_string(url);
-    plue_free_json(share);
+    if (share) {
+        char *link = plue_json_text(share, "/link");
+        printf("Share info: %s\nWhoever has this gets in: %s\n", share, link ? link : plue_get_last_error());
+        plue_free_string(link);
+        plue_free_json(share);
+    } else {
+        fprintf(stderr, "Failed to share: %s\n", plue_get_last_error());
+    }
 
     plue_session_destroy(session); /* gives the handle back; the session stays */
     plue_shutdown();

@@ -220,7 +220,7 @@ def test_watch_as_text_is_a_line_per_event(shell):
     watching = shell.start("watch", "--count", "2", "--timeout", "60")
     shell("demo", "--keep")  # a delete would take along what is not read yet
     first, second = watching.communicate(timeout=60)[0].splitlines()
-    assert "session.created" in first and second.endswith('{"title": "My Coding Session"}')
+    assert "session.created" in first and '{"title": "My Coding Session", "fields": ["title", ' in second
 
 
 def test_an_interrupted_watch_ends_quietly_with_130_as_the_help_says(shell):
@@ -251,7 +251,7 @@ def test_watch_shows_what_other_clients_of_the_server_do(attached, client, serve
     made = client.create("watched", soon(), directory=project, title="First").id
     assert heard() == ("session.created", made, "")
     client.update(made, soon(), directory=project, title="Second")
-    assert heard() == ("session.updated", made, '"title": "Second"}\n')
+    assert heard() == ("session.updated", made, '"title": "Second", "fields": ["title"]}\n')
     client.delete(made, soon(), directory=project)
     assert heard() == ("session.deleted", made, "")
     assert [process.wait(60) for process in (watching, plain)] == [0, 0]

@@ -28,7 +28,7 @@ def test_an_example_runs_unchanged_on_a_server_that_the_environment_names(plain,
             OPENCODE_SERVER_PASSWORD=server.password,
         ),
     )
-    info, share = (json.loads(line.partition(": ")[2]) for line in done.out.splitlines())
+    info, share = (json.loads(line.partition(": ")[2]) for line in done.out.splitlines()[:2])
     assert (
         info["id"].startswith("ses_")
         and info["backend"] == "opencode"
