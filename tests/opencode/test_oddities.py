@@ -333,9 +333,11 @@ def test_every_request_names_a_directory(stub, client):
 
 
 def test_a_share_without_a_link_is_none(stub, client):
-    stub.answers += [reply(200, SESSION), reply(200, {**SESSION, "share": {"url": "https://opncd.ai/s/1"}})]
-    with pytest.raises(errors.Unsupported):
-        client.share("ses_a", soon())
+    links = {}, {"url": ""}, {"url": "https://opncd.ai/s/1"}
+    stub.answers += [reply(200, {**SESSION, "share": share}) for share in links]
+    for _ in range(2):
+        with pytest.raises(errors.Unsupported):
+            client.share("ses_a", soon())
     assert client.share("ses_a", soon()).share_url == "https://opncd.ai/s/1"
 
 

@@ -160,7 +160,7 @@ def session(data):
         created=_time(times, "created", what),
         updated=_time(times, "updated", what),
         archived=_time(times, "archived") or None,  # 0 is how the server stores "not archived" (O-019)
-        share_url=_text(inner(data, "share").get("url")),
+        share_url=_text(inner(data, "share").get("url")) or None,  # a server that is not to share has "" (O-055)
         metadata=metadata,
         token=token if type(token) is str else None,
     )
