@@ -1,29 +1,28 @@
 /*
  * A terminal browser of sessions: it shows them, and what anybody changes, as it happens. One thread, one poll().
- *
  *     cc browser.c $(plue-session-config --cflags --libs) -o browser
  *     ./browser [/path/of/dataDir [http://127.0.0.1:4096]]      the second: sessions of an OpenCode server
  *
- * Commands, a line each: l (list), f TEXT (show those with TEXT in the title), c TITLE (create), r N TITLE (rename the
- * N-th shown), d N (delete it), q (quit).
+ * Commands, a line each: l (list), f TEXT (show those with TEXT in title or description; none: all), c TITLE (create),
+ * r N TITLE (rename the N-th shown), d N (delete it), q (quit).
  */
 #include <plue_session.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static char filter[256];
-static char **ids; /* of the sessions that are shown */
+static plue_session_t shown[100]; /* handles of what is listed: they keep plue_session_peek_id() up to date */
 static int count;
 
-static void complain(void)
+static int complain(void)
 {
     printf("! %s\n", plue_get_last_error());
+    return -1;
 }
 
-/* Return `"name":"text"`, whatever is in the text. The caller frees it. */
+/* Return `"name":"text"`, whatever is in the text; the caller frees it. NULL: it is not UTF-8. */
 static char *member(const char *name, const char *text)
 {
     char *quoted = plue_json_quote(text), *made = NULL;
@@ -37,10 +36,10 @@ static int show(const char *info, void *unused)
 {
     (void)unused;
     char *id = plue_json_text(info, "/id"), *title = plue_json_text(info, "/title");
-    if (id && title && (ids = realloc(ids, (count + 1) * sizeof *ids))) {
-        printf("%3d  %s%s\n", count + 1, title, plue_json_int(info, "/time/archived", 0) ? "  (archived)" : "");
-        ids[count++] = id;
-        id = NULL;
+    plue_session_t session = plue_session_open(id);
+    if (session) { /* else it has just been deleted */
+        shown[count++] = session;
+        printf("%3d  %s%s\n", count, title, plue_json_int(info, "/time/archived", 0) ? "  (archived)" : "");
     }
     plue_free_json(title);
     plue_free_json(id);
@@ -49,59 +48,57 @@ static int show(const char *info, void *unused)
 
 static void list(void)
 {
-    char query[1024] = "{\"sort\":\"updated\",\"limit\":100}", *search = filter[0] ? member("text", filter) : NULL;
-    if (search)
-        snprintf(query, sizeof query, "{\"sort\":\"updated\",\"limit\":100,%s}", search);
-    free(search);
+    char query[2048], *search = member("text", filter); /* no text: all */
+    snprintf(query, sizeof query, "{\"sort\":\"updated\",\"limit\":100,%s}", search ? search : "");
     while (count)
-        plue_free_json(ids[--count]);
-    char *page = plue_session_query(query);
+        plue_session_destroy(shown[--count]); /* the handle; the session stays */
+    char *page = search ? plue_session_query(query) : NULL;
     if (!page || plue_json_each(page, "/sessions", show, NULL) < 0)
         complain();
     plue_free_json(page);
+    free(search);
 }
 
 static void create(const char *title)
 {
-    char options[1024], *given = member("title", title);
+    char options[4096], *given = member("title", title);
     snprintf(options, sizeof options, "{%s}", given ? given : "");
-    free(given);
-    plue_session_t made = plue_session_create_with(options);
+    plue_session_t made = given ? plue_session_create_with(options) : NULL;
     if (!made)
         complain();
-    plue_session_destroy(made); /* the handle; the session stays */
+    plue_session_destroy(made);
+    free(given);
 }
 
 /* Rename the session that is shown with this number, or (no title) delete it. */
 static void change(int number, const char *title)
 {
-    if (number < 1 || number > count) {
+    plue_session_t session = number > 0 && number <= count ? shown[number - 1] : NULL;
+    if (!session)
         printf("! there is no %d\n", number);
-        return;
-    }
-    plue_session_t session = plue_session_open(ids[number - 1]);
-    if (!session || (title ? plue_session_update_title(session, title) : plue_session_delete(session)) != 0)
+    else if ((title ? plue_session_update_title(session, title) : plue_session_delete(session)) != 0)
         complain();
-    plue_session_destroy(session);
 }
 
 /* Tell what has happened; return whether the program goes on. */
 static int hear(void)
 {
-    char *event = plue_event_poll();
-    for (; event; event = plue_event_poll()) {
+    int stale = 0;
+    for (char *event; (event = plue_event_poll()); plue_free_json(event)) {
         char *type = plue_json_text(event, "/type"), *id = plue_json_text(event, "/sessionId");
-        char *title = plue_json_text(event, "/data/title"), *info = title || !id ? NULL : plue_session_peek_id(id);
-        if (info)
-            title = plue_json_text(info, "/title");
-        printf("* %s %s %s\n", type ? type : "", id ? id : "", title ? title : "");
+        char *info = id ? plue_session_peek_id(id) : NULL, *title = plue_json_text(info, "/title");
+        printf("* %s %s %s\n", type, id ? id : "", title ? title : "");
+        stale = stale || strcmp(type, "session.created") == 0 || strcmp(type, "session.deleted") == 0;
         plue_free_json(type);
         plue_free_json(id);
         plue_free_json(title);
         plue_free_json(info);
-        plue_free_json(event);
     }
-    return plue_get_last_error_code() == PLUE_OK;
+    if (plue_get_last_error_code() != PLUE_OK)
+        return 0;
+    if (stale)
+        list(); /* the numbers are others */
+    return 1;
 }
 
 /* Do what a line says; return whether the program goes on. */
@@ -123,18 +120,20 @@ static int obey(char *line)
 
 int main(int words, char **word)
 {
-    char config[4096] = "{", line[512], *folder = words > 1 ? member("dataDir", word[1]) : NULL;
+    char config[8192], *line = NULL, *folder = words > 1 ? member("dataDir", word[1]) : NULL;
     char *url = words > 2 ? member("url", word[2]) : NULL;
+    size_t room = 0;
     snprintf(config, sizeof config, url ? "{%s,\"backend\":{\"kind\":\"opencode\",%s}}" : "{%s%s}",
              folder ? folder : "", url ? url : "");
+    int failed = (words > 1 && !folder) || (words > 2 && !url) || plue_init(config) != 0;
     free(folder);
     free(url);
-    if (plue_init(config) != 0) {
-        complain();
-        return 1;
-    }
-    struct pollfd places[] = {{STDIN_FILENO, POLLIN, 0}, {plue_event_fd(), POLLIN, 0}};
+    if (failed)
+        return complain();
+    struct pollfd places[] = {{0, POLLIN, 0}, {plue_event_fd(), POLLIN, 0}};
     setvbuf(stdin, NULL, _IONBF, 0); /* what poll() does not see would wait */
+    if (plue_session_sync(10000) != 0)
+        complain();
     list();
     for (int on = places[1].fd >= 0; on;) {
         fflush(stdout);
@@ -143,8 +142,9 @@ int main(int words, char **word)
         if (places[1].revents)
             on = hear();
         if (places[0].revents)
-            on = on && fgets(line, sizeof line, stdin) && obey(strtok(line, "\n") ? line : "l");
+            on = on && getline(&line, &room, stdin) > 0 && obey(strtok(line, "\n") ? line : "l");
     }
     plue_shutdown();
+    free(line);
     return 0;
 }

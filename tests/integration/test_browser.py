@@ -14,7 +14,13 @@ class Browser:
 
     def __init__(self, program, arguments, env, cwd):
         self._process = subprocess.Popen(
-            [program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=cwd
+            [program, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="surrogateescape",
+            env=env,
+            cwd=cwd,
         )
         self.lines, self._said = [], threading.Condition()
         self._reader = threading.Thread(target=self._read)
@@ -40,9 +46,14 @@ class Browser:
         places = range(after, len(self.lines))
         return next((place for place in places if all(part in self.lines[place] for part in parts)), None)
 
+    def fails(self, what):
+        self.await_line("! ", what)
+        assert self._process.wait(20) not in (0, None)
+
     def end(self):
-        self.do("q")
-        assert self._process.wait(20) == 0
+        if self._process.poll() is None:
+            self.do("q")
+            assert self._process.wait(20) == 0
         self._reader.join()
         self._process.stdin.close()
         self._process.stdout.close()
@@ -92,13 +103,34 @@ def test_two_browsers_on_one_store_show_each_others_changes(browse, tmp_path):
     second.await_line("* session.deleted")
 
 
+def test_a_browser_does_all_of_a_line_or_nothing(browse, tmp_path):
+    browser, long = browse(tmp_path / "data"), "x" * 509 + "d 1"
+    browser.do(f"c {long}")
+    browser.await_line(f"  1  {long}")
+    browser.do("c \udcff")
+    place = browser.await_line("! ", "not valid UTF-8")
+    browser.do("f \udcff")
+    browser.await_line("! ", "not valid UTF-8", after=place + 1)
+    browser.do("f")
+    browser.await_line(f"  1  {long}", after=place)
+    assert [line for line in browser.lines if "session." in line] == [
+        line for line in browser.lines if "session.created" in line
+    ]
+    browse("\udcff").fails("not valid UTF-8")
+
+
 def test_a_browser_shows_what_other_clients_of_a_server_do(browse, server, client, tmp_path):
+    client.create("", soon(), directory=str(tmp_path), title="before ü")
     browser = browse(
         tmp_path / "data",
         server.place[0],
         OPENCODE_SERVER_USERNAME=server.username,
         OPENCODE_SERVER_PASSWORD=server.password,
     )
+
+    browser.await_line("  1  before ü")
+    browser.do("d 1")
+    browser.await_line("* session.deleted")
 
     def change():
         (made,) = client.list(soon(), directory=str(tmp_path))
