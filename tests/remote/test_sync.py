@@ -45,9 +45,9 @@ def test_the_first_look_comes_with_the_start(connected, client, title):
 
 
 @pytest.mark.requirement("P-110", "P-114", "P-117", "O-023")
-def test_a_look_adds_overwrites_and_removes(deaf, client, title):
+def test_a_synchronisation_adds_overwrites_and_removes(deaf, client, title):
+    mark = deaf.mark()  # the start's own comparison may come in between
     theirs = [client.create(f"token {title} {number}", soon(), title=f"{title} {number}") for number in range(3)]
-    mark = deaf.mark()
     deaf.call("session_sync", 10_000)
     assert {each.id for each in theirs} <= {data["id"] for kind, data in deaf.since(mark) if kind == "session.created"}
     mark = deaf.mark()
@@ -85,7 +85,7 @@ def test_a_synchronisation_ends_when_its_time_is_up_and_goes_on(deaf, proxy):
 
 
 @pytest.mark.requirement("P-115")
-def test_a_failed_look_is_logged_shown_in_the_status_and_not_the_last(polling, client, proxy, title):
+def test_a_failed_synchronisation_is_logged_shown_in_the_status_and_not_the_last(polling, client, proxy, title):
     mark = polling.mark()
     rule = answering("GET", "/session", reply(500, {"name": "UnknownError", "data": {"message": "database is asleep"}}))
     proxy.rules.append(rule)
