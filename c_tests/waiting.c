@@ -200,6 +200,40 @@ static void a_loop_hears_of_the_shutdown(void)
     plue_session_destroy(session);
 }
 
+static atomic_int reads;
+
+static void *poll_on(void *unused)
+{
+    int last = 0;
+    char *first = plue_event_wait(10000);
+    CHECK(first);
+    plue_free(first);
+    atomic_store(&reads, 1);
+    for (char *event; (event = plue_event_poll()) || plue_get_last_error_code() == PLUE_OK;)
+        if (event) {
+            last = (int)json_number(event, "number");
+            plue_free(event);
+        }
+    CHECK(plue_get_last_error_code() == PLUE_ERROR_CLOSED && last == PLUE_EVENT_LIBRARY_SHUTDOWN);
+    return unused;
+}
+
+/* Whenever the shutdown comes: a reader between two polls, or at the beginning of one, gets the rest. */
+static void a_reader_hears_all_of_each_shutdown(void)
+{
+    for (int i = 0; i < part(400); i++) {
+        start(",\"store\":\"memory\"");
+        atomic_store(&reads, 0);
+        pthread_t reader = run(poll_on, NULL);
+        while (!atomic_load(&reads))
+            pause_ms(1);
+        plue_session_t session = plue_session_create(NULL);
+        plue_shutdown();
+        end(reader);
+        plue_session_destroy(session);
+    }
+}
+
 /* Nobody reads: that costs the shutdown nothing; nor does a reader that ends the library itself. */
 static void a_shutdown_waits_for_no_reader_that_is_gone(void)
 {
@@ -273,6 +307,7 @@ int main(void)
     each_event_goes_to_one_of_eight_waiters(part(3000), 1);
     who_waits_is_woken_by_the_event();
     a_loop_hears_of_the_shutdown();
+    a_reader_hears_all_of_each_shutdown();
     a_shutdown_waits_for_no_reader_that_is_gone();
     no_descriptor_is_an_error_and_not_the_end();
     return 0;

@@ -139,10 +139,10 @@ static int closed(const char *operation)
 static int enter(const char *operation)
 {
     const core_thread *thread = core_known_thread;
-    int state = atomic_load(&core_state);
-    if (core_forked() || state == CORE_RUNNING || state == CORE_STARTING)
+    int state = atomic_load(&core_state); /* once: what runs here may be stopping at the next glance */
+    if (core_forked() || state == CORE_STARTING)
         return core_ready(operation);
-    if (state == CORE_STOPPING)
+    if (state == CORE_RUNNING || state == CORE_STOPPING)
         return 0;
     return thread && thread->reads && thread->reads == atomic_load(&lives) ? closed(operation) : core_ready(operation);
 }
