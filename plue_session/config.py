@@ -116,11 +116,11 @@ def _data_dir(given, environ):
         return os.path.abspath(environ["PLUE_SESSION_DATA_DIR"]), "environment"
     for rule, below in (("XDG_DATA_HOME", ""), ("HOME", ".local/share")):
         if os.path.isabs(base := environ.get(rule, "")):
-            return os.path.join(base, below, "plue_session"), rule
+            return os.path.abspath(os.path.join(base, below, "plue_session")), rule
     import pwd
 
     try:
-        return os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local/share/plue_session"), "passwd"
+        return os.path.abspath(os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".local/share/plue_session")), "passwd"
     except KeyError:
         raise InvalidParam(
             f"dataDir has no default: user {os.getuid()} has no HOME, and no entry in the passwd database",

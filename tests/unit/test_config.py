@@ -260,6 +260,7 @@ HOME = pwd.getpwuid(os.getuid()).pw_dir
     [
         ({"XDG_DATA_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/plue_session", "XDG_DATA_HOME"),
         ({"XDG_DATA_HOME": "xdg", "HOME": "/home/me"}, "/home/me/.local/share/plue_session", "HOME"),
+        ({"XDG_DATA_HOME": "/a/../b"}, "/b/plue_session", "XDG_DATA_HOME"),
         ({"XDG_DATA_HOME": "", "HOME": "/"}, "/.local/share/plue_session", "HOME"),
         ({"HOME": "home/me"}, f"{HOME}/.local/share/plue_session", "passwd"),
         ({}, f"{HOME}/.local/share/plue_session", "passwd"),
