@@ -64,7 +64,7 @@ extern "C" {
 #define PLUE_ERROR_ALREADY_EXISTS        (-3)  /* The key or the live role is taken. */
 #define PLUE_ERROR_PROVIDER_AUTH         (-4)  /* The model provider refuses its credentials. */
 #define PLUE_ERROR_PROVIDER_INIT         (-5)  /* The provider or the model is not available. */
-#define PLUE_ERROR_JSON_PARSE            (-6)  /* The text is not JSON, or nested deeper than 128. */
+#define PLUE_ERROR_JSON_PARSE            (-6)  /* The text is not JSON, or, as a parameter, nested deeper than 128. */
 #define PLUE_ERROR_IO                    (-7)  /* A file or folder cannot be read or written, the disk is full, or memory is short. */
 #define PLUE_ERROR_TIMEOUT               (-8)  /* The call's time is up. Retryable. */
 #define PLUE_ERROR_ABORTED               (-9)  /* plue_session_abort() interrupted this call. */

@@ -30,12 +30,15 @@ class PlueError(Exception):
 
 #: All of them, in the order of their definition.
 ALL: list[type[PlueError]] = []
+#: Their names, by number.
+NAMES: dict[int, str] = {}
 
 
 def _error(name, number, about, retryable=False):
     title = "".join(part.capitalize() for part in name.split("_"))
     attributes = {"__doc__": about, "name": name, "number": number, "about": about, "retryable": retryable}
     ALL.append(made := type(title, (PlueError,), attributes))
+    NAMES[number] = name
     return made
 
 
@@ -44,7 +47,7 @@ NotFound = _error("NOT_FOUND", -2, "The session (or what else was named) does no
 AlreadyExists = _error("ALREADY_EXISTS", -3, "The key or the live role is taken.")
 ProviderAuth = _error("PROVIDER_AUTH", -4, "The model provider refuses its credentials.")
 ProviderInit = _error("PROVIDER_INIT", -5, "The provider or the model is not available.")
-JsonParse = _error("JSON_PARSE", -6, "The text is not JSON, or nested deeper than 128.")
+JsonParse = _error("JSON_PARSE", -6, "The text is not JSON, or, as a parameter, nested deeper than 128.")
 StoreIo = _error("IO", -7, "A file or folder cannot be read or written, the disk is full, or memory is short.")
 Timeout = _error("TIMEOUT", -8, "The call's time is up.", retryable=True)
 Aborted = _error("ABORTED", -9, "plue_session_abort() interrupted this call.")

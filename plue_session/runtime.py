@@ -64,6 +64,7 @@ class Runtime:
         places=(),
         children=None,
         lead=None,
+        began=0,
     ):
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
@@ -93,7 +94,7 @@ class Runtime:
             else:
                 self.sessions = Sessions(Backend(self.store, self.writer, self.sharing, self.settings, __version__))
         except BaseException as error:
-            self.close(error)
+            self.close("plue_init", began, known(error).name)
             raise
 
     def watched(self):
@@ -125,10 +126,9 @@ class Runtime:
         self._half.sync.end()
         self._server.end()
 
-    def close(self, failure=None):
+    def close(self, *call):
         """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is
-        harmless. `failure` is why the start has failed, if it has."""
-        began = self.started if failure else time.monotonic_ns()
+        harmless. `call`: the one that ends so, as `Log.trace_call` takes it."""
         try:
             self.hang_up()
             if self._closing:
@@ -139,8 +139,8 @@ class Runtime:
                 self.store.close()
             finally:
                 if self.log:
-                    name, outcome = ("plue_init", known(failure).name) if failure else ("plue_shutdown", "OK")
-                    self.log.trace_call(name, "", (time.monotonic_ns() - began) / 1e6, outcome)
+                    if call:
+                        self.log.trace_call(*call)
                     self.log.close()
 
     def app_info(self):

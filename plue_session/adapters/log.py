@@ -60,10 +60,12 @@ class Log:
                 return type(error).__name__
         return None
 
-    def trace_call(self, name, session, ms, outcome, left=False):
-        """Trace how a call has ended; the session's id may be empty. For want of memory it loses the line."""
+    def trace_call(self, name, began, outcome, session="", left=False):
+        """Trace how a call has ended that began at `began`, in monotonic ns; `session` is an id, `left` whether its
+        caller is gone. For want of memory it loses the line."""
         if self.trace:
             try:
+                ms = (time.monotonic_ns() - began) / 1e6
                 session, left = session and f" session={session}", " caller=left" if left else ""
                 self.trace(f"call name={name}{session} ms={ms:.1f} outcome={outcome}{left}")
             except MemoryError:

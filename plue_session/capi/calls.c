@@ -356,10 +356,14 @@ int core_run_count(core_call *call)
     return count;
 }
 
-int core_control(int operation, const char *text, int number, int64_t deadline)
+int core_control_since(int operation, const char *text, int number, int64_t begun, int64_t deadline)
 {
-    core_call call = {
-        .operation = operation, .number = number, .texts = 1, .text = {text}, .length = {text ? strlen(text) : 0}};
+    core_call call = {.operation = operation,
+                      .number = number,
+                      .value = (uint64_t)begun,
+                      .texts = 1,
+                      .text = {text},
+                      .length = {text ? strlen(text) : 0}};
     core_executors_prepare();
     if (operation == CORE_CONTROL_OPEN && !spare && !(spare = new_request(0))) {
         core_fail(PLUE_ERROR_IO, name_of(operation), "out of memory. Free some and try again.");
@@ -369,6 +373,11 @@ int core_control(int operation, const char *text, int number, int64_t deadline)
     if (done)
         core_request_free(done);
     return done ? 0 : -1;
+}
+
+int core_control(int operation, const char *text, int number, int64_t deadline)
+{
+    return core_control_since(operation, text, number, core_monotonic_ns(), deadline);
 }
 
 char *core_ask_info(char *session_id)

@@ -14,7 +14,9 @@ def control(boundary, executor, generation):
     requests = ffi.new("core_request *[1]")
     works = {
         lib.CORE_CONTROL_OPEN: lambda request: open_runtime(boundary, request),
-        lib.CORE_CONTROL_CLOSE: lambda request: close_runtime(boundary),
+        lib.CORE_CONTROL_CLOSE: lambda request: close_runtime(
+            boundary, "plue_shutdown", request.value, errors.NAMES.get(request.number, "OK")
+        ),
         lib.CORE_CONTROL_PING: lambda request: None,
         lib.CORE_CONTROL_HANG_UP: lambda request: boundary.runtime.hang_up(),
         lib.CORE_CONTROL_FAREWELL: lambda request: boundary.runtime.farewell(),
@@ -76,6 +78,7 @@ def open_runtime(boundary, request):
         places=places,
         children=Children(boundary.ffi, lib),
         lead=lead,
+        began=request.value,
     )
     boundary.trace(runtime.log)
     boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # a new one: a thread left behind may still use the last
@@ -97,11 +100,12 @@ def open_runtime(boundary, request):
         runtime.greet()
         runtime.begin()
     except BaseException as error:
-        close_runtime(boundary, error)
+        close_runtime(boundary, "plue_init", request.value, errors.known(error).name)
         raise
 
 
-def close_runtime(boundary, failure=None):
+def close_runtime(boundary, *call):
+    """Close what runs; `call` is as `Runtime.close` takes it."""
     runtime, boundary.runtime = boundary.runtime, None
     boundary.trace(None)
     boundary.held.clear()  # what these stood for ends with the runtime
@@ -109,6 +113,6 @@ def close_runtime(boundary, failure=None):
     if runtime:
         for fd in runtime.store.lock_fds():
             boundary.lib.core__keep_on_fork(fd)
-        runtime.close(failure)
+        runtime.close(*call)
         del runtime
         gc.collect()  # a store in memory may be large, and is part of a cycle

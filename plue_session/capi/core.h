@@ -61,8 +61,10 @@ typedef struct core_request {
     const char *session; /* the id behind the handle that the call named, or NULL */
     const char *text[3]; /* the call's texts and bytes in order; NULL where it passed NULL for a text */
     size_t length[3];
-    int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation */
-    uint64_t value;      /* any other number of the call's; of an object's handle, the object's */
+    int number;          /* the call's number (a timeout in ms); of CORE_CONTROL_OPEN the generation, of
+                            CORE_CONTROL_CLOSE the error that plue_shutdown ends with, or 0 */
+    uint64_t value;      /* any other number of the call's; of an object's handle, the object's; of plue_init and
+                            plue_shutdown when they began, in monotonic ns */
     int slow;            /* its check takes long: only a reader takes it, and prepares it */
     int64_t until, span; /* monotonic ns: when its caller goes home, and how long that is in all */
 } core_request;
@@ -234,6 +236,7 @@ int core_run_bytes(core_call *call);
 int core_run_count(core_call *call);       /* -1 on failure */
 uint64_t core_run_number(core_call *call); /* 0 on failure */
 int core_control(int operation, const char *text, int number, int64_t deadline_ns);
+int core_control_since(int operation, const char *text, int number, int64_t begun_ns, int64_t deadline_ns);
 char *core_ask_info(char *session_id); /* from the server; takes the id, which is malloc'ed */
 
 /* ---- executors.c ---- */

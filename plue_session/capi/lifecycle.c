@@ -109,10 +109,10 @@ static int await_rest_locked(int64_t deadline)
     return 0;
 }
 
-static int start_generation(const char *config_json, const char *operation, int64_t deadline)
+static int start_generation(const char *config_json, const char *operation, int64_t begun, int64_t deadline)
 {
     int generation = atomic_fetch_add(&core_generation, 1) + 1;
-    if (core_control(CORE_CONTROL_OPEN, config_json, generation, deadline) == 0) {
+    if (core_control_since(CORE_CONTROL_OPEN, config_json, generation, begun, deadline) == 0) {
         if (core_executors_open(generation) == 0)
             return 0;
         core__watch_stop();
@@ -126,7 +126,7 @@ static int start_generation(const char *config_json, const char *operation, int6
     return -1;
 }
 
-static int start(const char *config_json, int64_t deadline)
+static int start(const char *config_json, int64_t begun, int64_t deadline)
 {
     static const char *const operation = "plue_init";
     if (config_json && core_check_text(operation, NULL, "config_json", config_json, strlen(config_json)))
@@ -144,7 +144,7 @@ static int start(const char *config_json, int64_t deadline)
     if (!failed && (failed = core_events_open()))
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
     if (!failed)
-        failed = start_generation(config_json, operation, deadline);
+        failed = start_generation(config_json, operation, begun, deadline);
     while (count)
         close(standins[--count]);
     if (failed)
@@ -155,7 +155,7 @@ static int start(const char *config_json, int64_t deadline)
 int plue_init(const char *config_json)
 {
     static const char *const operation = "plue_init";
-    int64_t deadline = core_monotonic_ns() + START_S * SECOND;
+    int64_t begun = core_monotonic_ns(), deadline = begun + START_S * SECOND;
     core_visit visit;
     int result = -1;
     if (core_refuse_fork(operation))
@@ -184,7 +184,7 @@ int plue_init(const char *config_json)
         core_executors_leave_start(0);
         set_state_locked(CORE_STARTING);
         pthread_mutex_unlock(&life_lock);
-        result = start(config_json, deadline);
+        result = start(config_json, begun, deadline);
         pthread_mutex_lock(&life_lock);
         set_state_locked(result ? CORE_STOPPED : CORE_RUNNING);
     }
@@ -194,7 +194,7 @@ int plue_init(const char *config_json)
 }
 
 /* Each step may use a part of the time that is left. */
-static void stop(int64_t deadline)
+static void stop(int64_t called, int64_t deadline)
 {
     int64_t begun = core_monotonic_ns(), part = (deadline - begun) / 28;
     core__watch_stop();
@@ -210,7 +210,8 @@ static void stop(int64_t deadline)
     }
     int stuck_callback = core_events_close(begun + 18 * part);
     if (!core_python_gone())
-        core_control(CORE_CONTROL_CLOSE, NULL, 0, begun + 27 * part);
+        core_control_since(CORE_CONTROL_CLOSE, NULL, stuck_callback ? PLUE_ERROR_TIMEOUT : 0, called,
+                           begun + 27 * part);
     core__remote(0);
     core__set_ttl(-1);
     atomic_fetch_add(&core_generation, 1);
@@ -250,7 +251,7 @@ void plue_shutdown(void)
     if (!late && starts == number && atomic_load(&core_state) == CORE_RUNNING) {
         set_state_locked(CORE_STOPPING);
         pthread_mutex_unlock(&life_lock);
-        stop(deadline);
+        stop(begun, deadline);
         pthread_mutex_lock(&life_lock);
         set_state_locked(CORE_STOPPED);
     }

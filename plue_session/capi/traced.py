@@ -1,12 +1,7 @@
 """What becomes of calls, for the log: stands before the library's C half where debug records are wanted, and nowhere
 else, so that calls ask nothing."""
 
-import time
-
-from plue_session.errors import ALL
-
-#: The errors' names, by number.
-NAMES = {error.number: error.name for error in ALL}
+from plue_session.errors import NAMES
 
 
 class Traced:
@@ -47,7 +42,7 @@ class Traced:
             name = "plue_init" if place < 0 else self._exports[place].name
             known = self._ffi.string(request.session) if request.session else b""
             session = self._opened.pop(request, known).decode()
-            ms = (time.monotonic_ns() - request.until + request.span) / 1e6
-            self._log.trace_call(name, session, ms, outcome, self._lib.core__is_left(request))
+            began = request.value if place < 0 else request.until - request.span
+            self._log.trace_call(name, began, outcome, session, self._lib.core__is_left(request))
         except MemoryError:  # it costs the line, not the call
             return

@@ -83,9 +83,11 @@ def test_requests_and_calls_that_fail_are_told_with_their_outcome(connected, tmp
     session = host.create()
     assert session.fails("update_title", TITLE).code == "SERVER"
     assert outcomes(path, "plue_session_update_title") == ["SERVER"]
+    before = len(path.read_text())
     host.proxy.down()
     assert session.fails("update_title", TITLE).code == "CONNECTION"
     assert outcomes(path, "plue_session_update_title") == ["SERVER", "CONNECTION"]
+    assert re.search(r" debug connect ms=\S+ failed=ConnectionRefusedError$", path.read_text()[before:], re.M)
     assert f"method=PATCH path=/session/{session.id} " in path.read_text() and TITLE not in path.read_text()
     assert re.search(r"path=/session/\S+ ms=\S+ status=500 bytes=\d+$", path.read_text(), re.M)
 

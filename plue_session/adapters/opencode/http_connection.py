@@ -85,6 +85,7 @@ class HttpConnection:
     def __init__(self, endpoint):
         self._endpoint = endpoint
         if endpoint.trace:
+            self.open = functools.partial(self._traced_open, self.open)  # type: ignore[method-assign]
             self.exchange = functools.partial(self._traced, self.exchange)  # type: ignore[method-assign]
         self._lock = threading.Lock()
         self._socket = self._twin = self._poll = None
@@ -133,6 +134,15 @@ class HttpConnection:
             response.read_all(most)
             self.kept = response.is_kept
         return response
+
+    def _traced_open(self, connect, deadline):
+        """Tell of a connection that cannot be made."""
+        began = time.monotonic()
+        try:
+            connect(deadline)
+        except BaseException as error:
+            self._endpoint.trace(f"connect ms={(time.monotonic() - began) * 1000:.1f} failed={type(error).__name__}")
+            raise
 
     def _traced(self, exchange, method, target, *rest):
         """Tell of an exchange, without what a query says: it may be a text of the user's."""
