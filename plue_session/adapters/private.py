@@ -65,7 +65,10 @@ def sync(path):
 
 def _recover(path, rights):
     """Give the owner, if that is us, these rights; returns whether that changed anything."""
-    about = os.lstat(path)
+    try:
+        about = os.lstat(path)
+    except FileNotFoundError:  # it was to be made
+        return False
     if stat.S_ISLNK(about.st_mode) or about.st_mode & rights == rights or about.st_uid != os.geteuid():
         return False
     os.chmod(path, stat.S_IMODE(about.st_mode) | rights)

@@ -1,6 +1,7 @@
 """What helps against what the system refuses, by its error number."""
 
 import errno
+import os
 
 SHORTER = "Set dataDir to a folder with a shorter path."
 NOT_HERE = "Set dataDir to a folder in a place where this user may create one."
@@ -14,6 +15,7 @@ _BY_NUMBER = {
     **dict.fromkeys((errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENODEV), ELSEWHERE),
     errno.EROFS: "Mount the file system to be written to, or set dataDir to a folder elsewhere.",
     errno.ENAMETOOLONG: SHORTER,
+    errno.EFBIG: "Raise the limit of a file's size (ulimit -f).",
     errno.ENOMEM: "Free some memory, then try again.",
     errno.ENOENT: "Put it back if you have it, then stop the library and start it again.",
 }
@@ -29,6 +31,18 @@ def doctor(data_dir, option=""):
     from shlex import quote  # seldom needed, and a start has no time for it
 
     return f"plue-session doctor{option} --data-dir {quote(data_dir)}"
+
+
+def chmod(rights, *paths):
+    """Say how this user gets files of one owner to have these rights."""
+    from shlex import join
+
+    if os.statvfs(paths[0]).f_flag & os.ST_RDONLY:
+        return _BY_NUMBER[errno.EROFS]
+    owner = os.stat(paths[0]).st_uid
+    if os.geteuid() in (owner, 0):
+        return f"Run: {join(['chmod', rights, *paths])}"
+    return f"Have its owner, user {owner}, see to that, or set dataDir to a folder of yours."
 
 
 def folder(error):

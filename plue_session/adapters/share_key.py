@@ -50,8 +50,8 @@ class ShareKeyFile:
             if status.st_mode & 0o077:
                 raise StoreIo(
                     f"the share key {self.path} is open to other users",
-                    f"Run: chmod 600 {self.path}; on a file system without permissions, mount it for this user alone "
-                    "(umask=077).",
+                    "On a file system without permissions, mount it for this user alone (umask=077). On others: "
+                    + remedies.chmod("600", self.path),
                 )
             return os.read(fd, KEY_SIZE)
         finally:

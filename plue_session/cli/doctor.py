@@ -8,7 +8,6 @@ configured: what a start makes or brings up to date is then there. It changes no
 import json
 import os
 import platform
-import shlex
 import sys
 import time
 
@@ -16,15 +15,18 @@ from plue_session import __version__, errors
 from plue_session.adapters import remedies
 from plue_session.adapters.share_key import NAME as SHARE_KEY
 from plue_session.adapters.share_key import ShareKeyFile
-from plue_session.adapters.sqlite import files
+from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli import locks, server
 from plue_session.cli import settings as configured
 from plue_session.cli.findings import Finding, package, problem
 from plue_session.cli.host import Failure, Host, library_path, open_library
+from plue_session.cli.show import printable
 
 #: Bytes of free space below which a store is about to fail.
 LITTLE_SPACE = 16 << 20
+#: How the names begin of what is in a data directory.
+OURS = "sessions.", "store.", "share."
 
 
 def run(options):
@@ -41,9 +43,9 @@ def run(options):
         )
     else:
         for finding in findings:
-            print(f"{finding.state:<9}{finding.check:<11}{finding.text}")
+            print(f"{finding.state:<9}{finding.check:<11}{printable(finding.text)}")
             if finding.remedy:
-                print(f"{'':<20}{finding.remedy}")
+                print(f"{'':<20}{printable(finding.remedy)}")
         print("All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} found.")
     return 1 if problems else 0
 
@@ -136,36 +138,21 @@ def directory(data_dir):
         return problem("data", error)
     if not was_there:
         return Finding("data", "note", f"{data_dir} was not there; it is made now, as a start makes it")
-    if os.statvfs(data_dir).f_flag & os.ST_RDONLY:
-        return Finding(
-            "data",
-            "problem",
-            f"{data_dir} is on a file system that is mounted read-only",
-            "Mount it to be written to, or set dataDir to a folder elsewhere.",
-        )
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
-        return Finding(
-            "data",
-            "problem",
-            f"{data_dir} cannot be read and written by this user",
-            f"Run: chmod u+rwx {shlex.quote(data_dir)}, or set dataDir to a folder of yours.",
-        )
+        text = f"{data_dir} cannot be read and written by this user"
+        return Finding("data", "problem", text, remedies.chmod("u+rwx", data_dir))
     if os.stat(data_dir).st_mode & 0o077:
-        return Finding(
-            "data",
-            "note",
-            f"{data_dir} is open to other users",
-            f"If that is not meant: chmod 700 {shlex.quote(data_dir)}",
-        )
+        alone = all(name.startswith(OURS) for name in os.listdir(data_dir))
+        remedy = remedies.chmod("700", data_dir) if alone else "Set dataDir to a folder that holds nothing else."
+        return Finding("data", "note", f"{data_dir} is open to other users", f"If that is not meant: {remedy}")
     return Finding("data", "ok", data_dir)
 
 
 def space(data_dir):
     about = os.statvfs(data_dir)
     free = about.f_bavail * about.f_frsize
-    if free < LITTLE_SPACE:
-        return Finding("space", "problem", f"only {free >> 10} KiB are free under {data_dir}", "Free some space.")
-    return Finding("space", "ok", f"{free >> 20} MiB free")
+    few = free < LITTLE_SPACE
+    return Finding("space", "note" if few else "ok", f"{free >> 20} MiB free", "Free some space." if few else "")
 
 
 def store(data_dir):
@@ -177,14 +164,16 @@ def store(data_dir):
     if problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         return Finding("store", "problem", f"{path} is damaged: {problems[0]}{more}", remedies.new_store(data_dir))
+    if refused := failures.diagnose(path):  # reading may work where no change does
+        reason, remedy = refused
+        return Finding("store", "problem", f"the store {path} cannot be written: {reason}", remedy)
     return Finding("store", "ok", text)
 
 
 def inspect(path):
     """Return `(problems, description)` of the store; raises what keeps it from being opened."""
-    if not os.path.lexists(path):
-        left = [path + end for end in ("-wal", "-journal") if os.path.lexists(path + end)]
-        return ([f"it is missing, yet {left[0]} is there"] if left else []), "none yet; a start makes it"
+    if files.is_new(path):
+        return [], "none yet; a start makes it"
     version = files.inspect(path)
     if version < len(files.MIGRATIONS):
         return [], f"{path}, schema {version}: a start brings it up to {len(files.MIGRATIONS)}"
@@ -236,7 +225,7 @@ def damage_of(path):
         return error.cause
     if problems:
         return problems[0]
-    if not os.path.lexists(path):
+    if files.is_new(path):
         raise errors.NotFound(f"there is no store in {os.path.dirname(path)}", "Nothing needs to be done.")
     raise errors.Conflict(
         f"the store {path} is sound; nothing was moved",

@@ -1,6 +1,7 @@
 """What the doctor finds: one thing checked, how it is, and how to mend it."""
 
 import importlib
+import shlex
 import sys
 from dataclasses import dataclass
 
@@ -25,5 +26,5 @@ def package(check, module, requirement):
     try:
         return Finding(check, "ok", importlib.import_module(module).__version__)
     except ImportError as error:
-        remedy = f"Run: {sys.executable} -m pip install '{requirement}'"
+        remedy = f"Run: {shlex.join([sys.executable, '-m', 'pip', 'install', requirement])}"
         return Finding(check, "problem", f"it cannot be imported: {error}", remedy)

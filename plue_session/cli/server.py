@@ -3,12 +3,10 @@ happens."""
 
 import os
 import shlex
-import shutil
 import time
 from urllib.parse import urlsplit
 
 from plue_session import errors
-from plue_session.adapters.child import guard
 from plue_session.adapters.opencode import health
 from plue_session.adapters.opencode.api_call import headers
 from plue_session.cli.findings import Finding, package, problem
@@ -18,8 +16,6 @@ from plue_session.cli.host import Failure, Host
 KNOWN = "1.18."
 #: Seconds that a server may take to answer, and its first event to come.
 ANSWER, EVENTS = 5.0, 5.0
-#: Where execvp looks when the environment has no PATH.
-NO_PATH = "/bin:/usr/bin"
 
 POINT = (
     "none: sessions live in the store. To use an OpenCode server, name it: PLUE_OPENCODE_URL=http://127.0.0.1:4096, "
@@ -56,13 +52,12 @@ def attached(backend):
         )
         return
     except errors.PlueError as error:
-        yield Finding(
-            "server",
-            "problem",
-            f"{backend.url}: {error.cause}",
-            f"Start it there ({serve(backend.url)}), or correct "
-            "backend.url (PLUE_OPENCODE_URL). Until then lists show what was last known, and changes fail.",
-        )
+        if isinstance(error, errors.Connection):
+            remedy = f"Start it there ({serve(backend.url)}), or correct"
+        else:
+            remedy = "See what it is that answers there, or does not, and end it; or correct"
+        remedy += " backend.url (PLUE_OPENCODE_URL). Until then lists show what was last known, and changes fail."
+        yield Finding("server", "problem", f"{backend.url}: {error.cause}", remedy)
         return
     yield known(version, backend.url)
     yield access(backend)
@@ -108,47 +103,17 @@ def access(backend):
 # -- one of our own ----------------------------------------------------------------------------------------------------
 def own(spawn, environ):
     """Yield the findings about a server that the library spawns; it is started, checked and stopped."""
-    program, places = find(spawn, environ)
-    if program is None:
-        yield Finding(
-            "command",
-            "problem",
-            f"{spawn.command[0]} is not found; looked in {places}",
-            "Install OpenCode (npm install -g opencode-ai), or name its program in backend.spawn.command.",
-        )
-    else:
-        yield Finding("command", "ok", program)
-    if not os.access(guard.PROGRAM, os.X_OK):
-        yield Finding(
-            "guard",
-            "problem",
-            f"{guard.PROGRAM} is not there, or not executable",
-            "Build the library again (make library) or install the package again (pip install --force-reinstall .).",
-        )
-        return
-    yield Finding("guard", "ok", guard.PROGRAM)
-    if program is not None:
-        # The library would choose a password and tell nobody; this one we know.
-        given = {**environ, **spawn.env}
-        password = given.get("OPENCODE_SERVER_PASSWORD") or os.urandom(24).hex()
-        username = given.get("OPENCODE_SERVER_USERNAME")
-        env = {**spawn.env, "OPENCODE_SERVER_PASSWORD": password}
-        backend = {"kind": "opencode", "spawn": {**vars(spawn), "env": env}}
-        by_hand = (
-            f"See what it says by hand: cd {shlex.quote(spawn.directory)} && {shlex.join([*spawn.command, 'serve'])}"
-        )
-        yield from use(spawn.directory, by_hand, headers(username, password), backend=backend)
-
-
-def find(spawn, environ):
-    """Return `(path, places)`: the program of the command as execvp finds it, or None, and where it was sought."""
-    name = spawn.command[0]
-    if "/" in name:
-        path = os.path.join(spawn.directory, name)
-        return shutil.which(path), os.path.dirname(path)
-    places = {**environ, **spawn.env}.get("PATH", NO_PATH)
-    path = os.pathsep.join(os.path.join(spawn.directory, place) for place in places.split(os.pathsep))
-    return shutil.which(name, path=path), f"PATH ({places})"
+    # The library would choose a password and tell nobody; this one we know.
+    given = {**environ, **spawn.env}
+    password = given.get("OPENCODE_SERVER_PASSWORD") or os.urandom(24).hex()
+    username = given.get("OPENCODE_SERVER_USERNAME")
+    env = {**spawn.env, "OPENCODE_SERVER_PASSWORD": password}
+    backend = {"kind": "opencode", "spawn": {**vars(spawn), "env": env}}
+    words = [*spawn.command, *([] if "serve" in spawn.command[1:] else ["serve"])]
+    by_hand = f"See what it says by hand: cd {shlex.quote(spawn.directory)} && {shlex.join(words)}"
+    if spawn.env:  # their values may be secret
+        by_hand += f", with backend.spawn.env in the environment ({', '.join(spawn.env)})"
+    yield from use(spawn.directory, by_hand, headers(username, password), backend=backend)
 
 
 # -- through the library -----------------------------------------------------------------------------------------------

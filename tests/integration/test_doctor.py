@@ -53,7 +53,7 @@ def test_doctor_says_that_a_file_system_is_read_only(shell, tmp_path):
     with mounted(tmp_path, "ro") as disk:
         shell.store = str(disk)
         found = findings(shell, 1)["data"]
-        assert found["state"] == "problem" and "mounted read-only" in found["text"] and "chmod" not in found["remedy"]
+        assert found["state"] == "problem" and found["remedy"].startswith("Mount the file system to be written to")
 
 
 def test_doctor_makes_what_a_start_makes_and_says_so(shell, folder):
@@ -117,23 +117,97 @@ def test_the_remedy_for_a_damaged_store_works_as_it_is_written(shell, kept, fold
             lambda path: sqlite3.connect(path).execute("PRAGMA application_id = 1").connection.close(),
             "is not a store of this library",
         ),
-        (lambda path: path.unlink(), "it is missing, yet"),
+        (lambda path: path.unlink(), "is missing or empty, yet"),
         (
             lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(),
             "has schema version 99",
         ),
-        (lambda path: path.write_bytes(b""), "nothing was overwritten"),
     ],
-    ids=["noise", "foreign", "missing", "newer", "empty"],
+    ids=["noise", "foreign", "missing", "newer"],
 )
 def test_doctor_names_what_is_wrong_with_a_store(shell, kept, folder, harm, says):
     harm(folder / "sessions.db")
-    if says == "it is missing, yet":
+    if says == "is missing or empty, yet":
         (folder / "sessions.db-wal").write_bytes(b"x")
     found = findings(shell, 1)["store"]
     assert found["state"] == "problem" and says in found["text"] and found["remedy"]
     assert "start" not in findings(shell, 1)
     assert "1 problem found." in shell("doctor", code=1).out
+
+
+@pytest.mark.requirement("T-09")
+@pytest.mark.parametrize(
+    "lay, says",
+    [
+        (lambda folder: (folder / "sessions.db").write_bytes(b""), None),
+        (lambda folder: (folder / "sessions.db-wal").write_bytes(b""), None),
+        (lambda folder: (folder / "sessions.db-wal").write_bytes(b"x"), "is missing or empty, yet"),
+        (lambda folder: (folder / "sessions.db").symlink_to("/nowhere/sessions.db"), "is no file, nor a link to one"),
+        (lambda folder: os.mkfifo(folder / "sessions.db"), "is no file, nor a link to one"),
+        (lambda folder: (folder / "sessions.db").mkdir(), "is no file, nor a link to one"),
+        (lambda folder: (folder / "sessions.db-shm").mkdir(), "is no file, nor a link to one"),
+    ],
+    ids=["empty", "empty wal", "wal", "link", "fifo", "folder", "shm folder"],
+)
+def test_doctor_and_a_start_agree_on_what_is_a_store(shell, folder, lay, says):
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lay(folder)
+    there = {path.name: path.lstat().st_ino for path in folder.glob("sessions.db*")}
+    found = findings(shell, 1 if says else 0)
+    if says:
+        assert says in found["store"]["text"] and found["store"]["remedy"] and "start" not in found
+        assert found["store"]["text"] in shell("create", code=1).err
+        assert {path.name: path.lstat().st_ino for path in folder.glob("sessions.db*")} == there
+    else:
+        assert found["store"]["text"].startswith("none yet") and shell.json("list") == []
+
+
+@pytest.mark.requirement("T-09")
+def test_doctor_sees_that_a_store_can_be_read_only_and_its_remedy_works(shell, kept, folder):
+    shell.store = str(folder.rename(folder.parent / "my store"))
+    path = os.path.join(shell.store, "sessions.db")
+    os.chmod(path, 0o444)
+    shell.prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    found = findings(shell, 1)["store"]
+    assert "is not readable and writable" in found["text"] and found["remedy"].startswith("Run: ")
+    support.run(["sh", "-c", found["remedy"].removeprefix("Run: ")], env=shell.env)
+    assert findings(shell, 0)["store"]["state"] == "ok"
+    support.run(["mount", "--bind", path, path], env=os.environ)
+    try:
+        support.run(["mount", "-o", "remount,bind,ro", path], env=os.environ)
+        found = findings(shell, 1)["store"]
+        assert found["state"] == "problem" and found["remedy"].startswith("Mount the file system")
+    finally:
+        support.run(["umount", path], env=os.environ)
+
+
+@pytest.mark.requirement("T-09")
+def test_who_does_not_own_a_folder_is_not_told_to_change_it(shell, folder):
+    folder.chmod(0o755)
+    # Any other user; who may read everywhere, for the interpreter may be in root's home.
+    shell.prefix = "setpriv --reuid 65534 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
+    shell.prefix = shell.prefix.split()
+    found = findings(shell, 1)["data"]
+    assert "chmod" not in found["remedy"] and "owner, user 0" in found["remedy"]
+    err = shell("create", code=1).err
+    assert "cannot open" in err and "Permission denied" in err and "Put it back" not in err
+
+
+def test_doctor_has_no_folder_closed_that_is_not_the_stores_own(shell, kept, folder):
+    folder.chmod(0o755)
+    assert "chmod 700" in findings(shell, 0)["data"]["remedy"]
+    (folder / "letters").mkdir()
+    found = findings(shell, 0)["data"]
+    assert found["state"] == "note" and "chmod" not in found["remedy"]
+
+
+def test_doctor_says_what_a_path_is_and_moves_no_cursor_with_it(shell, folder):
+    folder.mkdir(mode=0o700, exist_ok=True)
+    shell.store = str(folder / "red\x1b[31m\nline")
+    assert "red\\x1b[31m\\nline" in (out := shell("doctor").out) and "\x1b" not in out
+    shell.store = str(folder / "link")
+    (folder / "link").symlink_to("/nowhere/at/all")
+    assert "is no folder, nor a link to one" in findings(shell, 1)["data"]["text"]
 
 
 @pytest.mark.requirement("T-09")
@@ -159,7 +233,7 @@ def test_doctor_names_the_other_problems(shell, kept, folder, tmp_path):
     found = findings(shell, 1, env={"PLUE_SESSION_CONFIG": "/nowhere"})
     assert "PLUE_SESSION_CONFIG" in found["config"]["text"] and "store" not in found
     shell.store = str(folder / "share.key")
-    assert "is a file, not a folder" in findings(shell, 1)["data"]["text"]
+    assert "is no folder, nor a link to one" in findings(shell, 1)["data"]["text"]
     before = f"host.library_path = lambda: {str(tmp_path / 'none.so')!r}"
     assert "there is no library" in findings(shell, 1, before=before)["library"]["text"]
     before = 'sys.modules["_cffi_backend"] = None'
@@ -177,7 +251,8 @@ def test_doctor_tells_old_from_new(shell, kept, folder):
         "has version 0.1.0, the package around it 9"
         in findings(shell, 1, before='doctor.__version__ = "9"')["library"]["text"]
     )
-    assert "Free some space" in findings(shell, 1, before="doctor.LITTLE_SPACE = 1 << 60")["space"]["remedy"]
+    few = findings(shell, 0, before="doctor.LITTLE_SPACE = 1 << 60")["space"]
+    assert few["state"] == "note" and "Free some space" in few["remedy"]
     assert "cannot be read" in findings(shell, 1, before="doctor.os.access = lambda *_: False")["data"]["text"]
     assert "none yet; a start makes it" in findings(shell, 0, before='doctor.files.DATABASE = "x.db"')["store"]["text"]
 
@@ -297,7 +372,8 @@ def test_doctor_says_what_a_server_does_that_is_none(shell, project, tmp_path):
     with Stub(lambda method, target: reply(200, b"<html>", "text/html")) as stub:
         stub.well = False
         attach(shell, tmp_path, stub.url, project)
-        assert "not JSON" in findings(shell, 1)["server"]["text"]
+        found = findings(shell, 1)["server"]
+        assert "not JSON" in found["text"] and "opencode serve" not in found["remedy"]
 
 
 def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
@@ -305,17 +381,15 @@ def test_doctor_says_why_a_server_cannot_be_spawned(shell, project, tmp_path):
         configure(shell, tmp_path, backend={"kind": "opencode", "spawn": {"directory": project, **given}})
 
     spawn(env={"PATH": "/nowhere:/nothing"})
-    found = findings(shell, 1)["command"]
-    assert "looked in PATH (/nowhere:/nothing)" in found["text"] and "npm install -g opencode-ai" in found["remedy"]
+    found = findings(shell, 1)["server"]["text"]
+    assert "opencode cannot be run: No such file" in found and "npm install -g opencode-ai" in found
+    spawn(command=["/etc/passwd"])
+    assert "/etc/passwd cannot be run: Permission denied" in findings(shell, 1)["server"]["text"]
     spawn(command=["sh", "-c", "echo The port is taken. >&2; exit 3"])
-    found = findings(shell, 1)
-    assert found["command"]["text"].endswith("/sh") and found["guard"]["text"].endswith("/lib/plue-session-guard")
-    assert (
-        "exit code 3" in found["server"]["text"]
-        and "The port is taken." in found["server"]["text"]
-        and f"cd {project} && sh" in found["server"]["remedy"]
-    )
-    spawn(command=["./bin/opencode"])
-    found = findings(shell, 1, before="server.guard.PROGRAM, sys.modules['requests'] = '/nowhere', None")
-    assert f"looked in {project}/./bin" in found["command"]["text"] and "not executable" in found["guard"]["text"]
-    assert "pip install 'requests" in found["requests"]["remedy"]
+    found = findings(shell, 1)["server"]
+    assert "exit code 3" in found["text"] and "The port is taken." in found["text"]
+    assert f"cd {project} && sh" in found["remedy"] and found["remedy"].endswith(" serve")
+    spawn(command=["false", "serve", "--port", "4999"], env={"TOKEN": "hunter2"})
+    remedy = findings(shell, 1)["server"]["remedy"]
+    assert "&& false serve --port 4999, with" in remedy and "(TOKEN)" in remedy and "hunter2" not in remedy
+    assert "pip install 'requests" in findings(shell, 1, before="sys.modules['requests'] = None")["requests"]["remedy"]

@@ -104,6 +104,17 @@ def test_processes_that_race_to_make_the_key_get_the_same_one(tmp_path):
     assert len(answers) == 1 and [entry.name for entry in tmp_path.iterdir()] == ["share.key"]
 
 
+def test_what_closes_a_key_to_others_can_be_typed_as_it_is_said(tmp_path):
+    folder = tmp_path / "my store"
+    folder.mkdir()
+    key = ShareKeyFile(str(folder)).load()
+    (folder / "share.key").chmod(0o644)
+    with pytest.raises(StoreIo) as raised:
+        ShareKeyFile(str(folder)).load()
+    subprocess.run(["sh", "-c", raised.value.remedy.partition("Run: ")[2]], check=True)
+    assert ShareKeyFile(str(folder)).load() == key
+
+
 def test_the_loser_of_the_race_takes_the_winners_key(tmp_path, monkeypatch):
     keys = ShareKeyFile(str(tmp_path))
     lock = fcntl.flock

@@ -93,7 +93,7 @@ def translate(error, path):
         return lacking(path, error)
     if number == 1:
         return errors.Unknown(f"the store {path} was used wrongly: {error}", "Please report this.")
-    reason, remedy = _diagnose(path) or ("", remedies.remedy(OSError(errno.ENOSPC if number == _FULL else 0, "")))
+    reason, remedy = diagnose(path) or ("", remedies.remedy(OSError(errno.ENOSPC if number == _FULL else 0, "")))
     name = getattr(
         error, "sqlite_errorname", ""
     )  # what exactly of SQLite's input and output has failed; from Python 3.11 on
@@ -187,8 +187,8 @@ def _strerror(error):
 # -- what SQLite does not tell -----------------------------------------------------------------------------------------
 # It is found out by doing what a store needs with a file of our own beside it. Not with the store's: closing any
 # descriptor of a database drops all locks that SQLite holds on it.
-def _diagnose(path):
-    """Return what the system refuses, and what helps, or None when it refuses nothing."""
+def diagnose(path):
+    """Return what the system refuses to the store at `path`, and what helps, or None when it refuses nothing."""
     folder = os.path.dirname(path)
     length = len(os.fsencode(os.path.realpath(folder)))
     if length > LONGEST:
@@ -196,9 +196,9 @@ def _diagnose(path):
             f"the path of its folder has {length} bytes, SQLite opens none in a folder of more than {LONGEST}",
             remedies.SHORTER,
         )
-    for end in ("", "-wal", "-shm"):
-        if os.path.exists(path + end) and not os.access(path + end, os.R_OK | os.W_OK):
-            return f"{path}{end} is not readable and writable for this user", f"Run: chmod u+rw {path}{end}"
+    there = [path + end for end in ("", "-wal", "-shm") if os.path.exists(path + end)]
+    if refused := [each for each in there if not os.access(each, os.R_OK | os.W_OK)]:
+        return f"{refused[0]} is not readable and writable for this user", remedies.chmod("u+rw", *refused)
     return _try(path, _room, _lock, _map)
 
 
@@ -223,7 +223,9 @@ def _try(path, *needs):
 
 
 def _room(fd):
-    os.pwrite(fd, bytes(_SHARED), 0)
+    written = 0
+    while written < _SHARED:  # where there is less room, only the next write says why
+        written += os.pwrite(fd, bytes(_SHARED - written), written)
 
 
 def _lock(fd):

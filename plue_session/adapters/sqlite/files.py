@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 
 from plue_session import errors
@@ -27,6 +28,8 @@ from plue_session.primitives import sleep
 #: Where our SQL is.
 FOLDER = os.path.dirname(__file__)
 DATABASE, WRITE_LOCK, HOLD = "sessions.db", "sessions.lock", "store.lock"
+#: How the names of a database's files end.
+_ENDS = "", "-wal", "-shm", "-journal"
 #: What must stay in place while the store is open; without the lock file nobody would hear of a commit.
 NAMES = DATABASE, DATABASE + "-wal", DATABASE + "-shm", WRITE_LOCK
 #: "Plue": marks a database as ours, see `PRAGMA application_id`
@@ -161,7 +164,7 @@ def move_aside(data_dir):
 
 def _parts(path):
     """Return how the names of the database's files end that are there."""
-    return [end for end in ("", "-wal", "-shm", "-journal") if os.path.lexists(path + end)]
+    return [end for end in _ENDS if os.path.lexists(path + end)]
 
 
 def make_folder(path):
@@ -177,14 +180,14 @@ def make_folder(path):
             private.sync(above)
         except FileExistsError:
             if not os.path.isdir(path):
-                raise errors.StoreIo(f"{path} is a file, not a folder", "Set dataDir to a folder.") from None
+                raise errors.StoreIo(f"{path} is no folder, nor a link to one", "Set dataDir to a folder.") from None
             private.enter(path)
 
 
 def prepare(path, locks):
     """Create the store, bring an older one up to date, or find it sound. Changes nothing before it knows that."""
     try:
-        if _size(path) and inspect(path) == len(MIGRATIONS):
+        if not is_new(path) and inspect(path) == len(MIGRATIONS):
             return
     except errors.Unsupported:
         raise
@@ -192,14 +195,26 @@ def prepare(path, locks):
         pass  # perhaps someone is at it just now: judged again below, with the write lock
     locks.lock_writing_soon(path)
     try:
-        if _size(path):
-            version = inspect(path)
-            if version < len(MIGRATIONS):
-                migrate(path, version)
-        else:
+        if is_new(path):
             _create(path)
+        elif (version := inspect(path)) < len(MIGRATIONS):
+            migrate(path, version)
     finally:
         locks.unlock_writing()
+
+
+def is_new(path):
+    """Return whether there is no store at `path` yet, so that a start makes one: no database, or an empty one.
+    `INTEGRITY` when only the rest of a store is there, `IO` when a part of it is no file."""
+    sizes = {end: _size(path + end) for end in reversed(_ENDS)}  # the database last: others may just make it
+    if sizes[""]:
+        return False
+    for end in ("-wal", "-journal"):
+        if sizes[end]:
+            raise failures.broken(
+                path, f"{path} is missing or empty, yet {path}{end} is there", "Put the file back if you have it. "
+            )
+    return True
 
 
 def connect(path, mode="rw"):
@@ -252,11 +267,6 @@ def version_of(path):
 
 
 def _create(path):
-    for name in ("-wal", "-journal"):
-        if _size(path + name):
-            raise failures.broken(
-                path, f"{path} is missing or empty, yet {path}{name} is there", "Put the file back if you have it. "
-            )
     unfinished = path + ".new"
     with failures.translated(path, "create"):
         for end in _parts(unfinished):
@@ -326,9 +336,15 @@ def _patiently(lock, path, why):
 
 
 def _size(path):
+    """Return a file's size, 0 when it is not there. `IO` for what is none: to open a FIFO waits for ever, and where a
+    link leads may only not be mounted."""
     try:
-        return os.stat(path).st_size
+        about = os.stat(path)
+        if stat.S_ISREG(about.st_mode):
+            return about.st_size
     except FileNotFoundError:
-        return 0
+        if not os.path.islink(path):
+            return 0
     except OSError as error:
         raise failures.system(error, path, "look at") from error
+    raise errors.StoreIo(f"{path} is no file, nor a link to one", "Move it away, or set dataDir to another folder.")
