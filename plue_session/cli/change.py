@@ -17,8 +17,9 @@ def create(options):
         "parentId": options.parent,
     }
     with Host(dataDir=options.data_dir) as host:
-        given = {name: value for name, value in fields.items() if value}
-        text = host.text("plue_session_get_info", host.session("plue_session_create_with", json.dumps(given)))
+        given = {name: value for name, value in fields.items() if value is not None}
+        made = host.session("plue_session_create_with", json.dumps(given, ensure_ascii=False))
+        text = host.text("plue_session_get_info", made)
     print(text if options.json else json.loads(text)["id"])
     return 0
 
@@ -30,7 +31,7 @@ def rename(options):
 
 def tag(options):
     """Add tags to a session, and remove some."""
-    patch = json.dumps({"addTags": options.tags, "removeTags": options.remove})
+    patch = json.dumps({"addTags": options.tags, "removeTags": options.remove}, ensure_ascii=False)
     return _change(options, lambda host, session: host.number("plue_session_update", session, patch))
 
 

@@ -6,27 +6,36 @@ Exit codes: 0 done; 1 it failed, or the doctor found a problem; 2 the command li
 
 import argparse
 import os
+import shlex
 import sys
 
 from plue_session import __version__
 from plue_session.cli import change, demo, doctor, show
 from plue_session.cli.host import Failure
 
+#: The largest number that an option takes; seconds, that is 31 years.
+MOST = 10**9
 EPILOG = (
-    "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted; 141 output closed."
+    "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted (in the first 20 ms, "
+    "while Python itself starts, it is Python that ends, and shows where); 141 output closed."
 )
 
 
 def main(arguments=None):
     """Run the command; returns its exit code."""
-    options = parser().parse_args(arguments)
     if sys.stdout is None:  # it was closed
         sys.stdout = open(os.devnull, "w")
-    # Titles may hold what the terminal's encoding does not.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    options = argparse.Namespace(prog="plue-session")
     try:
-        check_folder(options)
-        code = options.run(options)
+        try:
+            parser().parse_args(arguments, options)
+        except SystemExit as end:  # after --help, too
+            code = end.code
+        else:
+            # Titles may hold what the terminal's encoding does not; JSON is UTF-8 wherever it goes.
+            sys.stdout.reconfigure(encoding="utf-8" if options.json else None, errors="backslashreplace")  # type: ignore[union-attr]
+            check_folder(options)
+            code = options.run(options)
         sys.stdout.flush()
         return code
     except Failure as failure:
@@ -45,9 +54,17 @@ def main(arguments=None):
 
 def check_folder(options):
     """Refuse a folder that is named and not there: a slip of the fingers would look like an empty store."""
-    if options.data_dir is not None and not options.makes_folder and not os.path.lexists(options.data_dir):
+    folder = options.data_dir
+    if folder is None:
+        return
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise Failure("--data-dir is not UTF-8. Name the folder by PLUE_SESSION_DATA_DIR instead.") from None
+    if not options.makes_folder and not os.path.lexists(folder):
         raise Failure(
-            f"there is no folder {options.data_dir}. Correct --data-dir; `plue-session create` makes a new one."
+            f"there is no folder {folder}. Correct --data-dir; "
+            f"`plue-session create --data-dir {shlex.quote(folder)}` makes a new one."
         )
 
 
@@ -57,7 +74,7 @@ def drop_output():
 
 
 def complain(options, what):
-    print(f"plue-session {options.command}: {show.printable(str(what))}", file=sys.stderr)
+    print(f"{options.prog}: {show.printable(str(what))}", file=sys.stderr)
     return 1
 
 
@@ -71,7 +88,7 @@ def parser():
 
     def add(name, run, about, session=False, makes_folder=False):
         command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=EPILOG)
-        command.set_defaults(run=run, makes_folder=makes_folder)
+        command.set_defaults(run=run, prog=command.prog, makes_folder=makes_folder)
         if session:
             command.add_argument("session", metavar="ID_OR_KEY")
         command.add_argument("--data-dir", metavar="DIR", help="the store's folder; default as for plue_init(NULL)")
@@ -127,12 +144,12 @@ def parser():
 
 
 def positive(kind):
-    """Return a converter of an argument to a number greater than zero."""
+    """Return a converter of an argument to a number greater than zero, and of seconds that a wait may take."""
 
     def convert(text):
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not greater than zero")
+        if not 0 < value <= MOST:
+            raise argparse.ArgumentTypeError(f"{text} is not greater than zero, or greater than {MOST}")
         return value
 
     convert.__name__ = "number"

@@ -23,9 +23,12 @@ def spawning(data_dir):
 
 
 def shown(settings):
-    """Return settings as the configuration's JSON would have them; of what may be secret only that it is set."""
+    """Return settings as the configuration's JSON would have them; of what may be secret only that it is set. A
+    command's arguments are shown: any user sees those of a process, so they hold no secret."""
     told = {}
     for name, value in vars(settings).items():
+        if name == "data_dir_rule":  # no key, but where one comes from
+            continue
         head, *tail = name.split("_")
         key = head + "".join(map(str.capitalize, tail))
         if isinstance(value, config.Settings):

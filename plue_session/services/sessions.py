@@ -89,7 +89,9 @@ class Sessions:
             return id_or_key
         session_id = self._store.id_of_key(id_or_key)
         if session_id is None:
-            raise NotFound(f"no session has the key {quote(id_or_key)}", "Use get_or_create to create it.")
+            raise NotFound(
+                f"no session has the key {quote(id_or_key)}", "Create it, or list the sessions to see what there is."
+            )
         return session_id
 
     def get_info(self, session_id):

@@ -120,6 +120,7 @@ def test_what_a_title_holds_does_not_move_the_cursor(shell):
 def test_a_failure_is_one_line(shell, arguments):
     done = shell(*arguments, code=1)
     assert done.err.count("\n") == 1 and "plue_session_open" in done.err and done.out == ""
+    assert "get_or_create" not in done.err  # which is no command
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(shell):
@@ -134,6 +135,30 @@ def test_a_full_disk_is_one_line(shell, kept):
     assert (
         done.err == "plue-session list: No space left on device. Check the place, its permissions and the free space.\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_into_a_full_disk_is_one_line(shell, option):
+    shell.env.pop("PYTHONUNBUFFERED", None)  # argparse lets a write fail
+    with open("/dev/full", "w") as full:
+        done = support.run(shell.command(option), env=shell.env, cwd=shell.root, code=1, stdout=full)
+    assert done.err.startswith("plue-session: No space left on device.") and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}],
+    ids=["encoding", "locale"],
+)
+def test_json_is_json_in_any_encoding(shell, env):
+    made = shell.json("create", "Müller ☃", "--tag", "ä", env=env)
+    assert (made["title"], made["tags"]) == ("Müller ☃", ["ä"]) and shell.json("list", env=env) == [made]
+
+
+def test_a_limit_of_a_file_is_told_with_what_helps(shell):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    err = shell("create", code=1, before=limit).err
+    assert "File too large" in err and "ulimit -f" in err
 
 
 def test_a_reader_that_leaves_is_silence(shell, kept):
@@ -163,6 +188,9 @@ def test_wrong_usage_is_exit_2(shell):
         ("delete",),
         ("watch", "--count", "0"),
         ("watch", "--timeout", "soon"),
+        ("watch", "--timeout", "inf"),
+        ("watch", "--timeout", "nan"),
+        ("watch", "--timeout", "1e300"),
     ):
         done = support.run(
             [sys.executable, "-m", "plue_session.cli", *arguments], env=shell.env, cwd=shell.root, code=2

@@ -1,9 +1,13 @@
 """plue-session as it changes sessions: create, rename, tag, delete, share, unshare; and config."""
 
 import json
+import os
+import shlex
+import subprocess
 
 import pytest
 
+from tests import support
 from tests.integration.shell import attach, attached, configure, demonstrated, kept, project, shell  # noqa: F401
 from tests.opencode.fixtures import isolate, soon
 
@@ -17,6 +21,7 @@ def test_a_session_is_made_and_named_by_its_id(shell):
     assert told == shell.json("info", "mine")
     assert (told["title"], told["tags"], told["description"], told["parentId"]) == ('A "title"', ["a", "b"], "d", made)
     assert "mine" in shell("create", "--key", "mine", code=1).err
+    assert "key" in shell("create", "--key", "", code=1).err and len(shell.json("list")) == 2
 
 
 def test_what_changes_a_session_shows_how_it_is_now(shell):
@@ -68,6 +73,27 @@ def test_a_folder_that_is_not_there_is_a_mistake(shell, folder, arguments):
     assert not (folder / "stroe").exists()
 
 
+def test_what_makes_a_folder_that_is_not_there_can_be_typed_as_it_is_said(shell, folder):
+    shell.store = str(folder / "my stroe")
+    words = shlex.split(shell("list", code=1).err.split("`")[1])
+    made = support.run([*shell.command("create")[:3], *words[1:]], env=shell.env, cwd=shell.root).out.strip()
+    assert [info["id"] for info in shell.json("list")] == [made]
+
+
+def test_a_folder_that_is_not_utf_8_is_named_by_the_environment(shell, folder):
+    name = os.fsencode(folder) + b"/\xff"
+    command = [*shell.command("create")[:4], "--data-dir", name]
+    assert "PLUE_SESSION_DATA_DIR" in run_bytes(shell, command, 1).stderr.decode()
+    shell.env["PLUE_SESSION_DATA_DIR"] = os.fsdecode(name)
+    assert run_bytes(shell, command[:-2], 0).stdout.startswith(b"session_") and os.path.isdir(name)
+
+
+def run_bytes(shell, command, code):
+    done = subprocess.run(command, env=shell.env, cwd=shell.root, capture_output=True, timeout=60)
+    assert done.returncode == code, done
+    return done
+
+
 def test_create_makes_the_folder(shell, folder):
     shell.store = str(folder / "new" / "one")
     made = shell.json("create")
@@ -92,6 +118,10 @@ def test_the_configuration_is_shown_without_its_secrets(shell, project, tmp_path
     told = shell.json("config")
     assert told["backend"]["spawn"] == {**spawn, "env": {"OPENCODE_SERVER_PASSWORD": "(set)"}}
     assert told["store"] == "(set)"
+    configure(shell, tmp_path, syncIntervalMs=100)
+    told = shell.json("config")
+    configure(shell, tmp_path, **told)
+    assert shell.json("config") == told
     configure(shell, tmp_path, stoer="memory")
     assert "stoer" in shell("config", code=1).err
 
