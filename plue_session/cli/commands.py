@@ -16,8 +16,8 @@ from plue_session.cli.host import Failure
 #: The largest number that an option takes; seconds, that is 31 years.
 MOST = 10**9
 EPILOG = (
-    "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted (in the first 20 ms, "
-    "while Python itself starts, it is Python that ends, and shows where); 141 output closed."
+    "Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong command line; 130 interrupted (not in "
+    "the first 20 ms, in which Python itself starts); 141 output closed."
 )
 
 

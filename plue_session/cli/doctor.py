@@ -144,7 +144,7 @@ def directory(data_dir):
     if os.stat(data_dir).st_mode & 0o077:
         alone = all(name.startswith(OURS) for name in os.listdir(data_dir))
         remedy = remedies.chmod("700", data_dir) if alone else "Set dataDir to a folder that holds nothing else."
-        return Finding("data", "note", f"{data_dir} is open to other users", f"If that is not meant: {remedy}")
+        return Finding("data", "note", f"{data_dir} is open to other users; that may be meant", remedy)
     return Finding("data", "ok", data_dir)
 
 
