@@ -272,15 +272,13 @@ def test_what_the_readme_shows_works(installed, folder, tmp_path):
 
 def guide(tool):
     """The line in the guide that runs a program under this tool."""
-    (line,) = (
-        line for line in (support.ROOT / "docs" / "guide.md").read_text().splitlines() if line.startswith(tool + "_OPT")
-    )
+    (line,) = (line for line in (support.ROOT / "docs" / "guide.md").read_text().splitlines() if line.startswith(tool))
     return line
 
 
 @pytest.mark.parametrize(
     "tool, kind, fault, says",
-    [("LSAN", "address", "LEAK", "in core_own"), ("TSAN", "thread", "RACE", "data race")],
+    [("LSAN_", "address", "LEAK", "in core_own"), ("TSAN_", "thread", "RACE", "data race")],
 )
 def test_a_host_under_a_sanitizer_ends_clean_and_its_own_faults_are_found(
     installed, folder, tmp_path, tool, kind, fault, says
@@ -288,11 +286,22 @@ def test_a_host_under_a_sanitizer_ends_clean_and_its_own_faults_are_found(
     """With the library and the suppressions as they are shipped, as the guide's line names them."""
     shutil.copy(support.ROOT / "tests" / "integration" / "hosts" / "sanitized.c", tmp_path)
     env = clean(PATH=f"{installed}:{os.environ['PATH']}", PLUE_SESSION_DATA_DIR=str(folder))
-    for macro, faulty in (("SOUND", False), (fault, True)):
+    for macro, faulty in (("SOUND", False), ("RETURNS", False), (fault, True)):
         build = f'eval "cc -g -D{macro} -fsanitize={kind} sanitized.c $(plue-session-config --cflags --libs) -o app"'
         support.run(["sh", "-euc", build], cwd=tmp_path, env=env)
         done = support.run(["sh", "-euc", guide(tool)], cwd=tmp_path, env=env, code=None)
         assert (done.returncode != 0) == faulty and (says in done.err) == faulty, done.err
+
+
+def test_a_host_that_returns_while_the_library_runs_is_clean_under_valgrind(installed, folder, tmp_path):
+    shutil.copy(support.ROOT / "tests" / "integration" / "hosts" / "sanitized.c", tmp_path)
+    env = clean(PATH=f"{installed}:{os.environ['PATH']}", PLUE_SESSION_DATA_DIR=str(folder))
+    build = 'eval "cc -g -DRETURNS sanitized.c $(plue-session-config --cflags --libs) -o app"'
+    support.run(
+        ["sh", "-euc", f"{build}\n{guide('valgrind ').replace('./app', '--error-exitcode=9 ./app')}"],
+        cwd=tmp_path,
+        env=env,
+    )
 
 
 ZIG = 'zig() { "$ZIG_PYTHON" -m ziglang "$@"; }\n'
