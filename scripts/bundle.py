@@ -3,13 +3,14 @@
     python scripts/bundle.py FOLDER PROGRAM...
 
 Run it with the Python of the environment that plue-session is installed in (or .venv/bin/python with PYTHONPATH=. in
-this tree). The programs come to FOLDER/bin, the rest to FOLDER/lib; FOLDER must be new. Link each program with
--Wl,-rpath,'$ORIGIN/../lib/plue_session/lib', so that it finds the library in the bundle. The target needs the same
-machine type and a glibc at least as new as that of this machine, which the bundle leaves out.
+this tree). The programs come to FOLDER/bin, the rest to FOLDER/lib; FOLDER must be new. The programs' own libraries
+come along, and the programs are told to look in the bundle; what they open by name only (dlopen) does not. The target
+needs the same machine type and a glibc at least as new as that of this machine, which the bundle leaves out.
 """
 
 import argparse
 import compileall
+import filecmp
 import fnmatch
 import importlib.metadata
 import importlib.util
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -36,7 +38,8 @@ UNUSED = (
 )
 #: glibc belongs to the machine: its parts work only with each other.
 GLIBC = re.compile(r"(ld-linux.*|lib(c|m|dl|pthread|rt|util|resolv|anl|nsl|mvec))\.so\.\d$")
-RPATH = "$ORIGIN/../lib/plue_session/lib"
+#: Where a program finds the library, and the libraries that both need.
+RPATH = ("$ORIGIN/../lib/plue_session/lib", "$ORIGIN/../lib/plue_session/lib/python/lib")
 
 
 def main():
@@ -45,7 +48,7 @@ def main():
     parser.add_argument("programs", type=Path, nargs="+", metavar="program")
     options = parser.parse_args()
     folder = options.folder.absolute()
-    if folder.exists():
+    if os.path.lexists(folder):
         sys.exit(f"bundle.py: {folder} exists already. Name a new folder, or remove it.")
     found = importlib.util.find_spec("plue_session")
     patchelf("--version")
@@ -55,7 +58,22 @@ def main():
     for program in options.programs:
         if not os.access(program, os.X_OK) or program.is_dir():
             sys.exit(f"bundle.py: {program} is not a program.")
+        if [each.name for each in options.programs].count(program.name) > 1:
+            sys.exit(f"bundle.py: two programs are named {program.name}. Rename one: they come to the same folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+            unfinished = Path(place, folder.name)
+            bundle(unfinished, options.programs, package)
+            unfinished.rename(folder)
+    except OSError as error:
+        sys.exit(f"bundle.py: {folder} cannot be made: {error}")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    print(f"{folder}: {size / 1e6:.0f} MB, for {platform.machine()} with {' '.join(platform.libc_ver())} or newer")
 
+
+def bundle(folder, programs, package):
+    """Make the folder with these programs and the package."""
     lib = folder / "lib"
     shutil.copytree(package, lib / "plue_session", ignore=shutil.ignore_patterns(*BUILDING))
     for name in closure(NEEDED):
@@ -63,20 +81,20 @@ def main():
     home = lib / "plue_session" / "lib" / "python"
     objects = copy_python(home / "lib")
     objects += [path for path in lib.rglob("*.so") if home not in path.parents]
-    copy_libraries([*objects, *package.glob("lib/libplue_session.so.*")], home / "lib")
+    objects += package.glob("lib/libplue_session.so.*")
+    needed = libraries(objects)
+    if sysconfig.get_config_var("INSTSONAME") not in needed:
+        sys.exit(f"bundle.py: the library is for another Python than {sys.executable}. Run this with that one.")
+    # A program's library is loaded before Python asks for one of that name.
+    copy_libraries({**needed, **libraries_of_programs(programs, lib)}, home / "lib")
     find_each_other(lib, home / "lib")
     # Once and for all: the library writes no bytecode, and archives do not keep the times that Python would compare.
     compileall.compile_dir(
         lib, quiet=1, workers=0, stripdir=str(folder), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
     )
     (folder / "bin").mkdir()
-    for program in options.programs:
-        shutil.copy2(program, folder / "bin")
-        used = libraries([folder / "bin" / program.name]).get(next(lib.glob("*/lib/libplue_session.so.*")).name)
-        if used and not used.resolve().is_relative_to(folder.resolve()):
-            sys.exit(f"bundle.py: {program} would use {used}. Link it with -Wl,-rpath,'{RPATH}' before any other.")
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    print(f"{folder}: {size / 1e6:.0f} MB, for {platform.machine()} with {' '.join(platform.libc_ver())} or newer")
+    for program in programs:
+        copy_program(program, folder / "bin" / program.name)
 
 
 def closure(names):
@@ -111,29 +129,49 @@ def copy_python(lib):
     return [path for path in modules if not any(fnmatch.fnmatch(path.name, pattern) for pattern in UNUSED)]
 
 
-def libraries(objects):
-    """Return what the loader finds for these files: the path by name."""
+def libraries(objects, inside=()):
+    """Return what the loader finds for these files: the path by name. Those inside the bundle need not be found."""
     env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     told = subprocess.run(["ldd", *map(str, objects)], env=env, capture_output=True, text=True).stdout
-    if missing := re.findall(r"(\S+) => not found", told):
+    for path in re.findall(r"^\s+(\S*/\S+) \(0x", told, re.MULTILINE):
+        if not GLIBC.match(os.path.basename(path)):
+            sys.exit(f"bundle.py: {objects[0]} loads {path} by its path. Link it with -L and -l, or give it a soname.")
+    if missing := [name for name in re.findall(r"(\S+) => not found", told) if name not in inside]:
         sys.exit(f"bundle.py: {missing[0]}, which the bundle needs, is not on this machine.")
     return {name: Path(path) for name, path in re.findall(r"^\s+(\S+) => (/.*) \(0x", told, re.MULTILINE)}
 
 
-def copy_libraries(objects, lib):
-    """Copy the shared libraries that these files need, without glibc, to `lib`."""
+def libraries_of_programs(programs, lib):
+    """Return what the programs load where they are now and the bundle lacks: the path by name."""
+    inside = {path.name for path in lib.rglob("*.so*")}
+    found = {}
+    for program in programs:
+        for name, path in libraries([program], inside).items():
+            if name not in inside and not filecmp.cmp(found.setdefault(name, path), path, shallow=False):
+                sys.exit(f"bundle.py: the programs need two {name}: {found[name]} and {path}. Make two bundles.")
+    return found
+
+
+def copy_libraries(found, lib):
+    """Copy these libraries, without glibc and what the bundle has, to `lib`."""
     inside = {path.name for path in lib.parents[3].rglob("*.so*")}
-    found = {name: path for name, path in libraries(objects).items() if not GLIBC.match(name) and name not in inside}
-    if sysconfig.get_config_var("INSTSONAME") not in found:
-        sys.exit(f"bundle.py: the library is for another Python than {sys.executable}. Run this with that one.")
     for name, path in found.items():
-        shutil.copy(path, lib / name)
+        if not GLIBC.match(name) and name not in inside:
+            shutil.copy(path, lib / name)
+
+
+def copy_program(program, copy):
+    """Copy the program, and have it look for libraries in the bundle first and in no folder of this machine."""
+    shutil.copy2(program, copy)
+    if copy.read_bytes()[:4] == b"\x7fELF":  # else a script
+        own = [each for each in patchelf("--print-rpath", copy).strip().split(":") if each.startswith("$ORIGIN")]
+        patchelf("--force-rpath", "--set-rpath", ":".join(dict.fromkeys([*RPATH, *own])), copy)
 
 
 def find_each_other(lib, home):
     """Have every library in the bundle look for others in `home`, and in no folder of this machine."""
     for path in lib.rglob("*.so*"):
-        if "$ORIGIN" not in patchelf("--print-rpath", path):  # a wheel's own
+        if path.parent == home or "$ORIGIN" not in patchelf("--print-rpath", path):  # else a wheel's own
             patchelf("--force-rpath", "--set-rpath", f"$ORIGIN/{os.path.relpath(home, path.parent)}", path)
 
 
@@ -144,6 +182,8 @@ def patchelf(*arguments):
         sys.exit(
             "bundle.py: patchelf is not here. Install it (Debian: apt-get install patchelf; pip install patchelf)."
         )
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"bundle.py: patchelf cannot read {arguments[-1]}: {error.stderr.strip()}")
 
 
 if __name__ == "__main__":

@@ -349,15 +349,23 @@ def bundle(installed, tmp_path_factory):
 
     place = tmp_path_factory.mktemp("bundle") / "a folder"
     place.mkdir()
-    for name in ("first.c", "opencode.c"):
-        shutil.copy(support.ROOT / "examples" / name, place)
+    for path in ("examples/first.c", "examples/opencode.c", "tests/integration/hosts/plus.cc"):
+        shutil.copy(support.ROOT / path, place)
     text = (support.ROOT / "docs" / "guide.md").read_text()
     lines = text.partition("**A bundle**")[2].partition("```sh\n")[2].partition("```")[0]
     lines = lines.replace("scripts/bundle.py", f"'{support.ROOT}/scripts/bundle.py'")
     env = clean(PATH=f"{installed}:{os.environ['PATH']}")
-    for program in ("first", "opencode"):
-        support.run(["sh", "-euc", f"{lines.splitlines()[0]} -lpthread".replace("app", program)], cwd=place, env=env)
-    support.run(["sh", "-euc", lines.splitlines()[1].replace(" app", " first opencode")], cwd=place, env=env)
+    link, make = lines.splitlines()
+    own = "g++ -DLIBRARY -shared -fPIC plus.cc -o own/libplus.so"
+    plus = r"g++ plus.cc -o plus -Lown -lplus -Wl,-rpath,'\$ORIGIN/own'"
+    for line in (
+        f"{link} -lpthread".replace("app", "first"),
+        f"{link} -lpthread".replace("app", "opencode"),
+        f"mkdir own; {link}".replace("cc app.c -o app", own),
+        link.replace("cc app.c -o app", plus),
+        make.replace(" app", " first opencode plus"),
+    ):
+        support.run(["sh", "-euc", line], cwd=place, env=env)
     (place / "dist").rename(machine / "opt" / "an app")
     return machine
 
@@ -381,6 +389,11 @@ def test_a_bundle_runs_on_a_machine_without_python(bundle):
     assert not [path for path in bundle.rglob("*python3*") if (bundle / "opt" / "an app" / "lib") not in path.parents]
 
 
+def test_a_bundle_has_the_programs_own_libraries(bundle):
+    """That of the C++ compiler, and one that lay beside the program."""
+    assert in_bundle(bundle, "plus").out == "thrown in a library\n"
+
+
 def test_a_bundle_talks_to_servers(bundle):
     """What a call to a server needs is there: nothing listens, and that alone is said."""
     done = in_bundle(bundle, "opencode", "http://127.0.0.1:9", code=1)
@@ -389,6 +402,7 @@ def test_a_bundle_talks_to_servers(bundle):
 
 def test_every_library_that_a_bundle_needs_is_in_it_and_found_there(bundle):
     objects = {path.name: path for path in (bundle / "opt").rglob("*.so*")}
+    objects |= {path.name: path for path in (bundle / "opt" / "an app" / "bin").iterdir()}
     assert any(name.startswith("_ssl.") for name in objects)
     for path in objects.values():
         told = support.run(["readelf", "-d", path], env=os.environ).out
@@ -399,15 +413,27 @@ def test_every_library_that_a_bundle_needs_is_in_it_and_found_there(bundle):
 
 
 def test_the_bundle_script_says_what_is_wrong(installed, links, tmp_path):
-    python, script = installed / "python", support.ROOT / "scripts" / "bundle.py"
-    (tmp_path / "there").mkdir()
-    for folder, program, says in (
-        ("there", links / "by-config", "exists already"),
-        ("new", tmp_path / "nothing", "is not a program"),
-        ("new", links / "by-config", "Link it with -Wl,-rpath,'$ORIGIN/../lib/plue_session/lib'"),
+    """On one line, and leaves nothing that is in the way of the next try."""
+    python, script, program = installed / "python", support.ROOT / "scripts" / "bundle.py", links / "by-config"
+    for name in ("there", "namesake", "odd"):
+        (tmp_path / name).mkdir()
+    namesake = Path(shutil.copy(program, tmp_path / "namesake"))
+    (odd := tmp_path / "odd" / "elf").write_bytes(b"\x7fELF, it says")
+    odd.chmod(0o755)
+    support.run(["cc", "-shared", "-x", "c", os.devnull, "-o", "odd/lib.so"], cwd=tmp_path, env=clean())
+    main = 'echo "int main(void) { return 0; }" | cc -x c - -x none -Wl,--no-as-needed odd/lib.so -o odd/by-path'
+    support.run(["sh", "-euc", main], cwd=tmp_path, env=clean())
+    for folder, programs, says in (
+        ("there", [program], "exists already"),
+        ("new", [tmp_path / "nothing"], "is not a program"),
+        ("new", [program, namesake], "two programs are named by-config"),
+        ("new", [odd], "patchelf cannot read"),
+        ("new", [tmp_path / "odd" / "by-path"], "loads odd/lib.so by its path"),
+        ("/proc/x/y", [program], "/proc/x/y cannot be made"),
     ):
-        done = support.run([python, script, tmp_path / folder, program], env=clean(), code=1)
+        done = support.run([python, script, tmp_path / folder, *programs], cwd=tmp_path, env=clean(), code=1)
         assert says in done.err and done.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["namesake", "odd", "there"]
 
 
 def test_the_configuration_command_answers_in_the_order_of_the_questions(installed):
