@@ -200,6 +200,11 @@ if(NOT DEFINED CMAKE_INSTALL_RPATH AND NOT DEFINED CMAKE_INSTALL_RPATH_USE_LINK_
   set(CMAKE_INSTALL_RPATH_USE_LINK_PATH TRUE)
 endif()
 get_filename_component(_plue_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." REALPATH)
+if(_plue_prefix MATCHES ",")  # -Wl,-rpath,PATH would end at the comma
+  foreach(_plue_kind EXECUTABLE_RUNTIME_C EXECUTABLE_RUNTIME_CXX SHARED_LIBRARY_RUNTIME_C SHARED_LIBRARY_RUNTIME_CXX)
+    set(CMAKE_${_plue_kind}_FLAG "-Xlinker -rpath -Xlinker ")
+  endforeach()
+endif()
 if(NOT TARGET plue::session)
   add_library(plue::session SHARED IMPORTED)
   set_target_properties(plue::session PROPERTIES

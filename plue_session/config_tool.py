@@ -12,12 +12,14 @@ from plue_session import __version__
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY, INCLUDE = os.path.join(PACKAGE, "lib"), os.path.join(PACKAGE, "include")
+#: -Wl would end a path at its comma; build tools that merge equal words keep -Wl whole.
+RPATH = "-Xlinker -rpath -Xlinker " if "," in LIBRARY else "-Wl,-rpath,"
 
 #: What each flag prints, and what it means.
 ANSWERS = {
     "cflags": (f"-I{INCLUDE}", "what the compiler needs to find plue_session.h"),
     "libs": (
-        f"-L{LIBRARY} -Wl,-rpath,{LIBRARY} -lplue_session",
+        f"-L{LIBRARY} {RPATH}{LIBRARY} -lplue_session",
         "what the linker needs; the program finds the library again by itself",
     ),
     "includedir": (INCLUDE, "the folder of plue_session.h"),

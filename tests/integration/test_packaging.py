@@ -436,6 +436,24 @@ def test_the_bundle_script_says_what_is_wrong(installed, links, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["namesake", "odd", "there"]
 
 
+def test_an_environment_with_a_comma_in_its_path_can_be_linked(installed, links, tmp_path, folder):
+    environment = tmp_path / "one, two"
+    shutil.copytree(installed.parent, environment, symlinks=True)
+    (tmp_path / "plue-session-config").write_text('#!/bin/sh\nexec "$PLUE" -m plue_session.config_tool "$@"\n')
+    (tmp_path / "plue-session-config").chmod(0o755)
+    env = clean(PATH=f"{tmp_path}:{os.environ['PATH']}", PLUE=str(environment / "bin" / "python"))
+    by_config, _, by_cmake = readme("sh", "## C").split("# or\n")
+    build = tmp_path / "examples" / "build"
+    shutil.copytree(links, build.parent, ignore=lambda *_: ["an app"])
+    build.mkdir()
+    support.run(["sh", "-euc", by_config.replace("app.c", "first.c -o by-config")], cwd=build.parent, env=env)
+    support.run(["sh", "-euc", f"{by_cmake}\ncmake --build . && cmake --install . --prefix ."], cwd=build, env=env)
+    for program in (build.parent / "by-config", build / "first", build / "bin" / "first"):
+        assert str(environment) in support.run(["ldd", program], env=clean()).out
+        done = support.run([program], env={"PLUE_SESSION_DATA_DIR": str(folder)}, cwd="/")
+        assert '"title":"Untitled"' in done.out and done.err == ""
+
+
 def test_the_configuration_command_answers_in_the_order_of_the_questions(installed):
     package = os.path.dirname(ask(installed, "--includedir"))
     assert ask(installed, "--version", "--libdir") == f"0.1.0 {package}/lib"
