@@ -11,7 +11,7 @@ import sys
 from plue_session import __version__
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
-LIBRARY, INCLUDE = os.path.join(PACKAGE, "lib"), os.path.join(PACKAGE, "include")
+LIBRARY, INCLUDE = f"{PACKAGE}/lib", f"{PACKAGE}/include"
 #: -Wl would end a path at its comma; build tools that merge equal words keep -Wl whole.
 RPATH = "-Xlinker -rpath -Xlinker " if "," in LIBRARY else "-Wl,-rpath,"
 
