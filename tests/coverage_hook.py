@@ -27,9 +27,9 @@ class SaveWhenClosed(importlib.abc.MetaPathFinder):
                 execute(module)
                 close = module.Runtime.close
 
-                def close_and_save(runtime):
+                def close_and_save(runtime, *call):
                     try:
-                        close(runtime)
+                        close(runtime, *call)
                     finally:
                         coverage.Coverage.current().save()
 

@@ -48,6 +48,10 @@ class Shell:
             assert done.err.splitlines()[-1].startswith(f"plue-session {arguments[0]}: ")
         return done
 
+    def unwatched(self):
+        """Measure no coverage from now on, which could not be written where the command is to fail."""
+        self.env = {name: value for name, value in self.env.items() if name not in support.WATCHED}
+
     def json(self, *arguments, **options):
         return json.loads(self(*arguments, "--json", **options).out)
 

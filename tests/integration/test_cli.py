@@ -156,6 +156,7 @@ def test_json_is_json_in_any_encoding(shell, env):
 
 
 def test_a_limit_of_a_file_is_told_with_what_helps(shell):
+    shell.unwatched()
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
     err = shell("create", code=1, before=limit).err
     assert "File too large" in err and "ulimit -f" in err

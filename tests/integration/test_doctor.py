@@ -187,6 +187,7 @@ def test_who_does_not_own_a_folder_is_not_told_to_change_it(shell, folder):
     # Any other user; who may read everywhere, for the interpreter may be in root's home.
     shell.prefix = "setpriv --reuid 65534 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
     shell.prefix = shell.prefix.split()
+    shell.unwatched()
     found = findings(shell, 1)["data"]
     assert "chmod" not in found["remedy"] and "owner, user 0" in found["remedy"]
     err = shell("create", code=1).err

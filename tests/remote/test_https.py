@@ -68,4 +68,4 @@ def test_a_host_that_exits_meanwhile_ends_as_it_says(plain, tmp_path):
     for number in range(12):
         folder = tmp_path / str(number)
         folder.mkdir()
-        support.run([program], env=support.environment(folder), silent=True)
+        support.run([program], env=support.environment(folder, watched=False), silent=True)
