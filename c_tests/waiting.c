@@ -209,12 +209,18 @@ static void *poll_on(void *unused)
     CHECK(first);
     plue_free(first);
     atomic_store(&reads, 1);
-    for (char *event; (event = plue_event_poll()) || plue_get_last_error_code() == PLUE_OK;)
+    double back = seconds(), away = 0, now; /* for how long it got no processor at most */
+    for (char *event; (event = plue_event_poll()) || plue_get_last_error_code() == PLUE_OK; back = now) {
+        now = seconds();
+        away = now - back > away ? now - back : away;
         if (event) {
             last = (int)json_number(event, "number");
             plue_free(event);
         }
-    CHECK(plue_get_last_error_code() == PLUE_ERROR_CLOSED && last == PLUE_EVENT_LIBRARY_SHUTDOWN);
+    }
+    CHECK(plue_get_last_error_code() == PLUE_ERROR_CLOSED);
+    away = seconds() - back > away ? seconds() - back : away;
+    CHECK(last == PLUE_EVENT_LIBRARY_SHUTDOWN || away > 0.09); /* 100 ms, and it is left behind */
     return unused;
 }
 
