@@ -1,19 +1,9 @@
 /* Reading JSON that is as deep, and as long, as can be, on a small stack. */
-#include "check.h"
+#include "refused.h"
 
 #include <limits.h>
 
-#define MANY(array) (sizeof(array) / sizeof *(array))
 enum { LONGEST = 64 << 20 };
-
-#define REFUSED(json, pointer, code)                                                                                   \
-    do {                                                                                                               \
-        CHECK_ERROR(!plue_json_text(json, pointer), code);                                                             \
-        CHECK_ERROR(plue_json_count(json, pointer) == -1, code);                                                       \
-        CHECK_ERROR(plue_json_each(json, pointer, none, NULL) == -1, code);                                            \
-        CHECK(plue_json_int(json, pointer, 77) == 77);                                                                 \
-        CHECK(plue_json_double(json, pointer, 7.5) == 7.5);                                                            \
-    } while (0)
 
 static int none(const char *element_json, void *user_data)
 {

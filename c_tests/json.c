@@ -1,25 +1,15 @@
 /* Reading JSON, at any time: what is JSON and what is not, pointers, strings, numbers, elements. */
 #include "check.h"
 #include "json.h"
+#include "refused.h"
 
 #include <locale.h>
 #include <math.h>
-
-#define MANY(array) (sizeof(array) / sizeof *(array))
 
 static int is_text(const char *json, const char *pointer, const char *expected)
 {
     return !strcmp(text(plue_json_text(json, pointer)), expected);
 }
-
-#define REFUSED(json, pointer, code)                                                                                   \
-    do {                                                                                                               \
-        CHECK_ERROR(!plue_json_text(json, pointer), code);                                                             \
-        CHECK_ERROR(plue_json_count(json, pointer) == -1, code);                                                       \
-        CHECK_ERROR(plue_json_each(json, pointer, none, NULL) == -1, code);                                            \
-        CHECK(plue_json_int(json, pointer, 77) == 77);                                                                 \
-        CHECK(plue_json_double(json, pointer, 7.5) == 7.5);                                                            \
-    } while (0)
 
 static int none(const char *element_json, void *user_data)
 {
