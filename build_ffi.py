@@ -42,6 +42,7 @@ SOURCES = (
     "feed.c",
     "default_queue.c",
     "events.c",
+    "submissions.c",
     "watch.c",
     "children.c",
     "copies.c",

@@ -184,7 +184,7 @@ class Runtime:
         self.store, self.log, self.writer, self.lock = Store(), Quiet(), Quiet(), threading.Lock()
         self.writer.store = self.store
         self.asked, self.running, self.steps, self.waiting = {}, set(), [], []
-        self.sessions, self.sync, self.calls = Sessions(self), self, Calls(self)
+        self.sessions, self.sync, self.calls, self.executor = Sessions(self), self, Calls(self), None
 
     def tell_late(self, session_id, seconds):
         self.publisher.adopt()

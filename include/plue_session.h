@@ -680,6 +680,68 @@ PLUE_API int plue_session_unshare(plue_session_t session);
 PLUE_API int plue_session_validate_share(const char *session_id, const char *secret);
 
 /**
+ * Do many operations in one call, one after the other: an array of {"op",…} in, an array of one {"ok"} or {"error"}
+ * each out, in the same order. One that fails does not stop the others, and what came before it stays.
+ *
+ * `op` is a function's name without "plue_session_": create, create_with, fork, get_info, list, query, update_title, update,
+ * initialize, delete, abort, abort_turn, create_share, unshare. Its arguments stand beside it by the names of the
+ * function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON object, or a
+ * string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the time of the call,
+ * which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
+ * An example: [{"op":"create_with","options_json":{"title":"Parser"}},{"op":"update_title","session":"session_1","title":"b"}]
+ *
+ * `ok` is what the function returns; of those that return a handle the info of the session; of those that return 0 true.
+ * `error` is as in plue_get_last_error_json(): {"code","number","message","details"?,"retryable","timestamp"}. An
+ * operation that is wrong by itself (unknown, or with an argument that is missing, unknown or malformed) fails alone with
+ * INVALID_PARAM or JSON_PARSE; only what is no array, or has more than 1000 elements, fails as a whole, and then nothing is
+ * done. With the embedded backend neighbouring changes share a commit: a hundred take little longer than ten.
+ *
+ * @param operations_json a JSON array of at most 1000 objects; [] gives []. Copied.
+ * @return free it with plue_free_json(); NULL on failure. More than 64 MiB are not returned: an operation
+ *     whose result would be beyond that was done, and has the error LIMIT_EXCEEDED.
+ * Errors: INVALID_PARAM (NULL, no array); JSON_PARSE; LIMIT_EXCEEDED (more than 1000 operations); TIMEOUT; IO.
+ * OpenCode: as the functions that the operations name
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_batch(const char *operations_json);
+
+/**
+ * Have operations done without waiting for them: as plue_session_batch(), but the results come as an event.
+ *
+ * Of each submission tell, to this process alone, operation.progress now and then, and in the end exactly one of
+ * operation.completed; operation.failed: nothing was done, because the text, or each of its operations, is wrong by itself;
+ * operation.cancelled: it was cut short by plue_session_cancel_operation() or plue_shutdown(). These may come before this function
+ * has returned. Submissions run side by side (32 of them; the next ones wait), the operations of one in their
+ * order; one that begins with an abort waits for none.
+ *
+ * Nothing of it is durable before it is done: what is still open at plue_shutdown() is cancelled, and told before
+ * library.shutdown; what is open when the process dies is lost. An operation may take its `timeoutMs`, else requestTimeoutMs.
+ * The event of create_share has neither `secret` nor the `link` with it: plue_session_create_share() gives them.
+ *
+ * @param operations_json as for plue_session_batch(); only whether it is UTF-8 is looked at here. Copied.
+ * @return the operation's id for plue_session_cancel_operation() and in its events, never used twice in a
+ *     process; 0 on failure.
+ * Errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or
+ *     64 MiB of them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; IO
+ *     (no memory).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API uint64_t plue_session_submit(const char *operations_json);
+
+/**
+ * Ask that a submission end: what it has not begun is not done, and what waits for the server is cut short.
+ *
+ * That is a request. Its last event says what has become of it: operation.cancelled, whose results tell of each operation
+ * whether it was done (those that were not have ABORTED); or operation.completed, if all was done by then.
+ *
+ * @param operation what plue_session_submit() returned.
+ * @return 0, also when it was asked before; -1.
+ * Errors: NOT_FOUND (it has ended, or there never was one with this id).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_session_cancel_operation(uint64_t operation);
+
+/**
  * Synchronise with the server now: every session of the configured directory, as it is there.
  *
  * That happens by itself when the library starts, every syncIntervalMs, and when the server is back. Embedded backend:
@@ -736,10 +798,11 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
  * was behind, or in another process, may hear of the deletion alone.
  *
- * sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
+ * sync.state, operation.*, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
  * 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
  * which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
- * plue_shutdown(), has the reason "unavailable".
+ * plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own, and none of them is
+ * let go of, but by a default queue that nobody has read from yet (1024).
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?}
@@ -748,6 +811,10 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
  *   sync.state           {"connected","reason"?}
+ *   operation.progress   {"operation","tag"?,"done","of"}: so many of its operations are done; `tag` is that of the last one
+ *   operation.completed, operation.failed, operation.cancelled
+ *                        {"operation","tag"?,"results":[{"ok"} or {"error"}]}: see plue_session_submit(); `tag` is the first
+ *                        one among its operations. A text that is wrong as a whole has one result
  *   library.initialized  {"version"}
  *   library.shutdown     {}
  *   log                  {"level","message"}
@@ -842,8 +909,7 @@ PLUE_API int plue_event_fd(void);
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
  * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, sync.conflict, operation.progress, operation.completed, operation.failed,
- * operation.cancelled, permission.asked, permission.replied, hook.failed.
+ * artifact.deleted, resource.changed, relay.changed, sync.conflict, permission.asked, permission.replied, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus

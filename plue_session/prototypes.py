@@ -8,7 +8,7 @@ Results of type `char *` arrive as an address: read them with `take(plue, addres
 """
 
 import os
-from ctypes import CDLL, CFUNCTYPE, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint8, c_void_p, string_at
+from ctypes import CDLL, CFUNCTYPE, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint64, c_uint8, c_void_p, string_at
 
 plue_event_callback = CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)
 
@@ -86,6 +86,9 @@ PROTOTYPES = {
     "plue_session_create_share": (c_void_p, [c_void_p]),
     "plue_session_unshare": (c_int, [c_void_p]),
     "plue_session_validate_share": (c_int, [c_char_p, c_char_p]),
+    "plue_session_batch": (c_void_p, [c_char_p]),
+    "plue_session_submit": (c_uint64, [c_char_p]),
+    "plue_session_cancel_operation": (c_int, [c_uint64]),
     "plue_session_sync": (c_int, [c_int]),
     "plue_session_sync_status": (c_void_p, []),
     "plue_session_destroy": (None, [c_void_p]),

@@ -77,6 +77,8 @@ class Runtime:
         #: how old a snapshot may be to be shown without asking the server, ns; -1: any
         self.cache_ttl_ns = self.settings.cache_ttl_ms * 1_000_000 if self.remote else -1
         self.sync, self._half, self._server, self.log, self._closing = NoServer(), None, None, None, False
+        #: the operations in bulk, put here by who knows the functions that there are
+        self.batches = None
         self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
@@ -237,11 +239,14 @@ class Runtime:
         )
 
     def _tell(self, kind, data):
-        """Send an event that is not stored."""
+        self.tell(kind, dumps(data))
+
+    def tell(self, kind, data):
+        """Send an event that is not stored; `data` is JSON text."""
         self.publisher.transient(
             EVENT_NUMBER[kind],
             None,
-            f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{dumps(data)}}}',
+            f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{data}}}',
             cursors.render(self.store.store_id, self.writer.published, None),
         )
 

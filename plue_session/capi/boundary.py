@@ -8,7 +8,7 @@ import sys
 from itertools import count
 
 from plue_session import errors, threads
-from plue_session.capi import executors
+from plue_session.capi import bulk, executors
 from plue_session.capi.held import Held
 from plue_session.capi.surface import TABLE, fingerprint
 from plue_session.capi.types import TYPES
@@ -114,7 +114,7 @@ class Boundary:
         if ffi.string(lib.core__fingerprint()).decode() != fingerprint():
             raise RuntimeError("the library and the Python package beside it are of different builds")
         self.ffi, self.lib, self._lib = ffi, lib, lib
-        self.runtime = self.publisher = self.refilling = None
+        self.runtime = self.publisher = self.refilling = self.submissions = None
         self.held = Held(ffi, lib, self.guarded)
         self.works, self.numbers = {}, count(1)  # what threads are about to do, by number
         self.exports = [Export(body, ffi, self.held) for body, attributes in TABLE.values() if attributes["executor"]]
@@ -248,6 +248,13 @@ class Boundary:
         if runtime.remote:
             self.guarded(lambda: lib.core__session_fresh(session_id.encode(), runtime.refreshed(session_id)), "show")
         return handle
+
+    def describe(self, error, name, session_id):
+        """Return an error, of any kind, of an operation in bulk as JSON text; a defect is logged."""
+        error = translate(error)
+        if error.number == errors.Unknown.number:
+            self.note("error", error.message(name))
+        return bulk.render(error, name, session_id)
 
     def refuse(self, request, name, error):
         """End a request with an error. Never raises."""

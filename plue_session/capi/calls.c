@@ -322,10 +322,8 @@ void core_take_timeout(core_call *call, const char *name, int milliseconds)
 
 void core_interrupt(core_call *call)
 {
-    if (call->failed)
-        return;
-    /* Calls that are about to end get the time to do so: only those that are really blocked are sent home. */
-    core_executors_interrupt(call->session, call->operation, core_monotonic_ns() + ABORT_GRACE_MS * MS);
+    if (!call->failed)
+        core__interrupt(call->session);
 }
 
 request *core_call_run(core_call *call)
@@ -385,6 +383,13 @@ char *core_ask_info(char *session_id)
     core_call call = core_begin(CORE_OP_PLUE_SESSION_GET_INFO);
     call.session = session_id;
     return core_run_text(&call);
+}
+
+/* Send home the callers that wait for the session, but for those that abort it. Calls that are about to end get the
+ * time to do so: only those that are really blocked are sent home. */
+void core__interrupt(const char *session)
+{
+    core_executors_interrupt(session, CORE_OP_PLUE_SESSION_ABORT, core_monotonic_ns() + ABORT_GRACE_MS * MS);
 }
 
 void core__set_timeout(int milliseconds)

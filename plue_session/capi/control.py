@@ -3,9 +3,11 @@
 import gc
 
 from plue_session import errors
+from plue_session.capi import bulk
 from plue_session.capi.children import Children
 from plue_session.capi.publish import Publisher
 from plue_session.capi.refill import Refilling
+from plue_session.capi.submissions import Submissions
 
 
 def control(boundary, executor, generation):
@@ -19,7 +21,7 @@ def control(boundary, executor, generation):
         ),
         lib.CORE_CONTROL_PING: lambda request: None,
         lib.CORE_CONTROL_HANG_UP: lambda request: boundary.runtime.hang_up(),
-        lib.CORE_CONTROL_FAREWELL: lambda request: boundary.runtime.farewell(),
+        lib.CORE_CONTROL_FAREWELL: lambda request: say_farewell(boundary, request.until),
         lib.CORE_CONTROL_REFILL: lambda request: boundary.refilling.refill_until(request.until, False),
         lib.CORE_CONTROL_GAP: lambda request: boundary.refilling.refill_until(request.until, True),
     }
@@ -35,6 +37,13 @@ def control(boundary, executor, generation):
             else:
                 if (boundary.lib if opens else lib).core__finish_number(request, 0) and opens:
                     close_runtime(boundary)  # the caller of plue_init has given up meanwhile
+
+
+def say_farewell(boundary, until):
+    try:
+        boundary.submissions.close(until)
+    finally:
+        boundary.runtime.farewell()
 
 
 def open_runtime(boundary, request):
@@ -81,6 +90,8 @@ def open_runtime(boundary, request):
         began=request.value,
     )
     boundary.trace(runtime.log)
+    runtime.batches = bulk.batches(boundary, runtime)
+    boundary.submissions = Submissions(boundary, runtime)
     boundary.refilling = Refilling(boundary.ffi, lib, runtime)  # a new one: a thread left behind may still use the last
     try:
         lib.core__set_timeout(runtime.settings.request_timeout_ms)

@@ -44,7 +44,8 @@ enum {
     CORE_SIGNAL_SHOW = 8,
     CORE_SIGNAL_RELEASED = 16,
     CORE_SIGNAL_CHECK = 32,
-    CORE_SIGNAL_LEAD = 64
+    CORE_SIGNAL_LEAD = 64,
+    CORE_SIGNAL_SUBMITTED = 128
 };
 enum {
     CORE_CONTROL_OPEN = -1,
@@ -257,6 +258,11 @@ void core_events_prepare(void); /* once per process */
 int core_events_open(void);
 int core_events_close(int64_t deadline_ns); /* 0, or -1 when a callback of the host's still runs */
 
+/* ---- submissions.c ---- */
+void core_submissions_open(void);
+void core_submissions_shut(void);
+void core_submissions_close(void);
+
 /* ---- feed.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
@@ -280,6 +286,14 @@ void core__near(int executor);
 
 /* calls.c */
 void core__set_timeout(int milliseconds);
+void core__interrupt(const char *session);
+
+/* submissions.c */
+char *core__submission_take(uint64_t *id, size_t *length);
+void core__submission_forget(char *text);
+int core__submission_is_cancelled(uint64_t id);
+int core__submission_end(uint64_t id);
+void core__submission_leave(uint64_t id);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(core_request *request, const char *id);

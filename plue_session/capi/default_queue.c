@@ -158,6 +158,8 @@ static char *next(const char *operation, int64_t until)
         int64_t now = core_monotonic_ns();
         pthread_mutex_lock(&core_queues_lock);
         int over = life != lives || is_over_locked(), hungry = 0, more = 0, waits = 0;
+        if (!over && !queue->is_read)
+            core_queue_read_locked(queue, 1);
         core_event *taken = over ? NULL : core_queue_take_locked(queue, room, &mark);
         unsigned heard = atomic_load(&rings);
         if (taken) {
@@ -237,6 +239,8 @@ int plue_event_fd(void)
     pthread_mutex_lock(&core_queues_lock);
     int over = !queue;
     fd = over ? -1 : atomic_load(&event_fd);
+    if (!over)
+        core_queue_read_locked(queue, 1);
     if (!over && made >= 0 && fd < 0) {
         atomic_store(&event_fd, fd = made);
         seen_empty = 1;

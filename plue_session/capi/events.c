@@ -132,6 +132,7 @@ static uint32_t subscribe(const char *operation, plue_event_callback callback, v
     uint32_t id = 0;
     if (open && place < SUBSCRIPTIONS) {
         core_queue_open_locked(&made->queue, place);
+        core_queue_read_locked(&made->queue, 1);
         id = made->id = ++last_subscription ? last_subscription : ++last_subscription;
         subscriptions[place] = made;
     }

@@ -122,6 +122,7 @@ def read(boundary, executor, generation):
             (lib.CORE_SIGNAL_CHECK, check),
             (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
             (lib.CORE_SIGNAL_REQUESTS, answer),
+            (lib.CORE_SIGNAL_SUBMITTED, boundary.submissions.look),
             (lib.CORE_SIGNAL_MAINTAIN, runtime.store.maintain),
             (lib.CORE_SIGNAL_RELEASED, boundary.held.collect),
         ),

@@ -25,6 +25,7 @@ void core_queue_open_locked(core_queue *made, int bell)
 void core_queue_close_locked(core_queue *old)
 {
     core_queue **link = &queues;
+    core_queue_read_locked(old, 0);
     while (*link && *link != old)
         link = &(*link)->next;
     if (*link)

@@ -113,8 +113,10 @@ static int start_generation(const char *config_json, const char *operation, int6
 {
     int generation = atomic_fetch_add(&core_generation, 1) + 1;
     if (core_control_since(CORE_CONTROL_OPEN, config_json, generation, begun, deadline) == 0) {
-        if (core_executors_open(generation) == 0)
+        if (core_executors_open(generation) == 0) {
+            core_submissions_open();
             return 0;
+        }
         core__watch_stop();
         core_control(CORE_CONTROL_CLOSE, NULL, 0, deadline);
         core_fail(PLUE_ERROR_IO, operation,
@@ -199,8 +201,9 @@ static void stop(int64_t called, int64_t deadline)
     int64_t begun = core_monotonic_ns(), part = (deadline - begun) / 28;
     core__watch_stop();
     /* First whoever waits for a server is let go, and a server of ours begins to stop, which takes up to 5 s: it is
-     * waited for at the end. Then what is committing ends and callers go home; then the subscribers hear of it; then
-     * the store closes. */
+     * waited for at the end. Then what is committing ends and callers go home; then the subscribers hear how what was
+     * submitted has ended, and of the shutdown; then the store closes. */
+    core_submissions_shut();
     core_executors_shut();
     if (!core_python_gone()) {
         if (atomic_load(&core_away))
@@ -208,6 +211,7 @@ static void stop(int64_t called, int64_t deadline)
         core_executors_end(begun + 12 * part);
         core_control(CORE_CONTROL_FAREWELL, NULL, 0, begun + 14 * part);
     }
+    core_submissions_close();
     int stuck_callback = core_events_close(begun + 18 * part);
     if (!core_python_gone())
         core_control_since(CORE_CONTROL_CLOSE, NULL, stuck_callback ? PLUE_ERROR_TIMEOUT : 0, called,

@@ -7,6 +7,10 @@
  * Events that are not in the log ("passing") cannot be refilled. Each queue has a small room of its own for them, also
  * while it is behind. They come after the log's event that was the newest when they were told. When the room is full,
  * the oldest goes that has a newer one of its kind, and the next one handed out says how many went.
+ *
+ * How a submission has ended is told once, so these events ("final") have a room beside that one. At most
+ * CORE_SUBMISSIONS are open at a time, and none is taken while a reader has as many final events before it: so the room
+ * is never full for who reads. In a queue that nobody has read from yet the oldest goes.
  */
 #include "queues.h"
 
@@ -96,42 +100,90 @@ int core_queue_push_locked(core_queue *to, core_event *added)
     return 0;
 }
 
+static atomic_int full_queues;
+
+static int is_final(const core_event *of)
+{
+    return of->kind == PLUE_EVENT_OPERATION_COMPLETED || of->kind == PLUE_EVENT_OPERATION_FAILED ||
+           of->kind == PLUE_EVENT_OPERATION_CANCELLED;
+}
+
+static void count_final_locked(core_queue *of, const core_event *added, const core_event *gone)
+{
+    of->finals += (added != NULL) - (gone != NULL);
+    of->final_bytes += (added ? added->length : 0) - (gone ? gone->length : 0);
+    int is_full = of->is_read && (of->finals >= CORE_SUBMISSIONS || of->final_bytes > CORE_FINAL_BYTES);
+    atomic_fetch_add(&full_queues, is_full - of->is_full);
+    of->is_full = is_full;
+}
+
+void core_queue_read_locked(core_queue *of, int is_read)
+{
+    of->is_read = is_read;
+    count_final_locked(of, NULL, NULL);
+}
+
+int core_queues_are_full(void)
+{
+    return atomic_load(&full_queues) > 0;
+}
+
 static core_event *pull_passing_locked(core_queue *from, unsigned place)
 {
     core_event *pulled = from->passing[place];
-    from->passing_bytes -= pulled->length;
+    if (is_final(pulled))
+        count_final_locked(from, NULL, pulled);
+    else
+        from->passing_bytes -= pulled->length;
     from->passing_count--;
     memmove(from->passing + place, from->passing + place + 1, (from->passing_count - place) * sizeof *from->passing);
     return pulled;
 }
 
 /* The place of the oldest passing event that has a newer one of its kind; -1: there is none. `newer`: kinds (bits) that
- * are about to come. */
+ * are about to come. Final ones are left alone. */
 static int stale_passing_locked(const core_queue *of, uint64_t newer)
 {
     int oldest = -1;
     for (int i = (int)of->passing_count - 1; i >= 0; i--) {
         uint64_t bit = UINT64_C(1) << of->passing[i]->kind;
-        if (newer & bit)
+        if (newer & bit && !is_final(of->passing[i]))
             oldest = i;
         newer |= bit;
     }
     return oldest;
 }
 
+static void push_final_locked(core_queue *to, core_event *added, core_event **dead)
+{
+    unsigned oldest = 0;
+    if (to->finals == CORE_FINAL_CAPACITY) {
+        while (!is_final(to->passing[oldest]))
+            oldest++;
+        drop_event_locked(pull_passing_locked(to, oldest), dead);
+        to->dropped++;
+    }
+    count_final_locked(to, added, NULL);
+}
+
 void core_queue_push_passing_locked(core_queue *to, core_event *added, core_event **dead)
 {
-    int old;
-    while ((to->passing_count == CORE_PASSING_CAPACITY || to->passing_bytes + added->length > CORE_PASSING_BYTES) &&
+    int old, final = is_final(added);
+    if (final)
+        push_final_locked(to, added, dead);
+    while (!final &&
+           (to->passing_count - to->finals == CORE_PASSING_CAPACITY ||
+            to->passing_bytes + added->length > CORE_PASSING_BYTES) &&
            (old = stale_passing_locked(to, UINT64_C(1) << added->kind)) >= 0) {
         drop_event_locked(pull_passing_locked(to, (unsigned)old), dead);
         to->dropped++;
     }
-    if (to->passing_count == CORE_PASSING_CAPACITY) { /* never: there are fewer kinds */
+    if (!final && to->passing_count - to->finals == CORE_PASSING_CAPACITY) { /* never: there are fewer kinds */
         to->dropped++;
         return;
     }
-    to->passing_bytes += added->length;
+    if (!final)
+        to->passing_bytes += added->length;
     atomic_fetch_add(&added->references, 1);
     to->passing[to->passing_count++] = added;
 }

@@ -4,12 +4,16 @@
 
 #include "core.h"
 
-/* A queue holds at least one stored event, of any size, and the newest passing one of each kind. */
+/* A queue holds at least one stored event, of any size, the newest passing one of each kind, and as many final ones as
+ * there can be (submissions.c). */
 enum {
     CORE_QUEUE_CAPACITY = 1024,
     CORE_QUEUE_BYTES = 1 << 20,
     CORE_PASSING_CAPACITY = 64,
-    CORE_PASSING_BYTES = 1 << 16
+    CORE_PASSING_BYTES = 1 << 16,
+    CORE_SUBMISSIONS = 512,
+    CORE_FINAL_CAPACITY = 2 * CORE_SUBMISSIONS,
+    CORE_FINAL_BYTES = 64 << 20
 };
 enum { CORE_BELLS = 64, CORE_NO_BELL = -1 };
 
@@ -29,9 +33,13 @@ struct core_queue {
     core_event *ring[CORE_QUEUE_CAPACITY]; /* from the log, in its order */
     unsigned first, count;
     size_t bytes;
-    core_event *passing[CORE_PASSING_CAPACITY]; /* not stored, the oldest first */
+    core_event *passing[CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY]; /* not stored, the oldest first */
     unsigned passing_count;
     size_t passing_bytes;
+    unsigned finals; /* of the passing ones, those that tell how a submission has ended */
+    size_t final_bytes;
+    int is_read;       /* somebody will take out what is in it */
+    int is_full;       /* it is read, and has so many final events that nothing more is to be submitted */
     uint64_t dropped;  /* passing events dropped since one was last handed out */
     uint64_t sequence; /* of the next event */
     int64_t last;      /* log id of the last stored event it got */
@@ -69,6 +77,8 @@ void core_default_close(int64_t deadline);
 void core_queue_discard(core_queue *old); /* after it was closed: frees what is in it. Needs no lock */
 int core_queue_push_locked(core_queue *to, core_event *added); /* one from the log; -1: it is full */
 void core_queue_push_passing_locked(core_queue *to, core_event *added, core_event **dead);
+void core_queue_read_locked(core_queue *of, int is_read); /* somebody reads it, or nobody does any more */
+int core_queues_are_full(void); /* has a reader so many final events before it that nothing more is to be submitted? */
 /* What its reader gets next, or NULL: a passing event waits for those of the log that were told before it. */
 core_event *core_queue_next_locked(const core_queue *of);
 /* The next event if its text needs no more than `room` bytes; NULL: mark->need says how many, 0: there is none. */

@@ -40,10 +40,10 @@ class Crossing:
     `check(text, name)` makes of a text what the services take, or refuses it; `slow`: that may take long, as the disk
     does. Of a result, `run` ends the shim and makes it, `kind` is what Python returns ("text", "array", "maybe",
     "bytes", "session", "status", "count", or for an object the place in KINDS of its handle), and `room` the crossing
-    of the pointers that it is stored through.
+    of the pointers that it is stored through. A text that is `required` is not NULL.
     """
 
-    __slots__ = ("c", "ctypes", "take", "run", "kind", "check", "slow", "slot", "room")
+    __slots__ = ("c", "ctypes", "take", "run", "kind", "check", "slow", "slot", "room", "required")
 
     def __init__(self, c, ctypes, **more):
         self.c, self.ctypes = c, ctypes
@@ -57,7 +57,7 @@ class Crossing:
 def text(check, slow=False, required=1):
     """Return the crossing of text."""
     take = f'core_take_text(&call, "{{name}}", {{name}}, {required});'
-    return Crossing("const char *", "c_char_p", take=take, slot="text", check=check, slow=slow)
+    return Crossing("const char *", "c_char_p", take=take, slot="text", check=check, slow=slow, required=required)
 
 
 def optional(check, slow=False):
@@ -98,6 +98,7 @@ TYPES = {
     "Options": optional(parameters.options, slow=True),
     "Query": optional(parameters.query),
     "Patch": text(parameters.patch),
+    "Operations": text(parameters.plain),  # `rules.steps` checks them
     "Bytes": Crossing(
         "const void *{name}, size_t length",
         "c_void_p, c_size_t",

@@ -11,10 +11,11 @@ and if the log no longer holds what it needs (see `replay`), it gets one event o
 its data, and goes on from there. Deleting a session removes its events from the log, all but session.deleted: a reader that
 was behind, or in another process, may hear of the deletion alone.
 
-sync.state, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
+sync.state, operation.*, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
 which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
-plue_shutdown(), has the reason "unavailable".
+plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own, and none of them is
+let go of, but by a default queue that nobody has read from yet (1024).
 
 What `data` holds:
   session.created      {"id","parentId"?}
@@ -23,6 +24,10 @@ What `data` holds:
   session.shared       {"id","url"}
   session.unshared     {"id"}
   sync.state           {"connected","reason"?}
+  operation.progress   {"operation","tag"?,"done","of"}: so many of its operations are done; `tag` is that of the last one
+  operation.completed, operation.failed, operation.cancelled
+                       {"operation","tag"?,"results":[{"ok"} or {"error"}]}: see plue_session_submit(); `tag` is the first
+                       one among its operations. A text that is wrong as a whole has one result
   library.initialized  {"version"}
   library.shutdown     {}
   log                  {"level","message"}

@@ -23,7 +23,7 @@ from __future__ import annotations
 from plue_session.capi.surface.table import export
 
 
-@export(time="remote", executor="commit")
+@export(time="remote", executor="commit", in_bulk=True)
 def plue_session_create(runtime, parent_id: ParentId) -> NewSession:
     """Create a session titled "Untitled", or as the server titles it.
 
@@ -37,7 +37,7 @@ def plue_session_create(runtime, parent_id: ParentId) -> NewSession:
     return runtime.sessions.create(parent_id or None)
 
 
-@export(time="remote", executor="commit")
+@export(time="remote", executor="commit", in_bulk=True)
 def plue_session_create_with(runtime, options_json: Options) -> NewSession:
     """Create a session with options.
 
@@ -83,7 +83,7 @@ def plue_session_open(runtime, id_or_key: IdOrKey) -> NewSession:
     return runtime.sessions.open(id_or_key)
 
 
-@export(time="remote", executor="read")
+@export(time="remote", executor="read", in_bulk=True)
 def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) -> NewSession:
     """Create a session that begins with a copy of this one's messages; its parentId is this one's id.
 
@@ -98,7 +98,7 @@ def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) ->
     return runtime.sessions.fork(session, message_id)
 
 
-@export(time="remote", executor="read", shim=False)
+@export(time="remote", executor="read", shim=False, in_bulk=True)
 def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     """Return what is known of the session, as JSON.
 
@@ -147,7 +147,7 @@ def plue_session_get_id(session: SessionHandle) -> OwnedText:
     """
 
 
-@export(time="remote", executor="read")
+@export(time="remote", executor="read", in_bulk=True)
 def plue_session_list(runtime) -> OwnedArray:
     """Return every session as a JSON array of infos, by the time of their creation; [] when there are none.
 
@@ -161,7 +161,7 @@ def plue_session_list(runtime) -> OwnedArray:
     return runtime.sessions.list()
 
 
-@export(time="local", executor="read")
+@export(time="local", executor="read", in_bulk=True)
 def plue_session_query(runtime, query_json: Query) -> OwnedText:
     """Return one page of the sessions that match: {"sessions":[…],"nextCursor"?}.
 
@@ -189,7 +189,7 @@ def plue_session_count(runtime, query_json: Query) -> Count:
     return runtime.sessions.count(query_json)
 
 
-@export(time="remote", executor="commit", exclusive=True)
+@export(time="remote", executor="commit", exclusive=True, in_bulk=True)
 def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> Status:
     """Set the session's title. It is kept byte for byte; "" is a title. A server's automatic title never replaces it.
 
@@ -201,7 +201,7 @@ def plue_session_update_title(runtime, session: SessionHandle, title: Text) -> S
     return runtime.sessions.update_title(session, title)
 
 
-@export(time="remote", executor="commit", exclusive=True)
+@export(time="remote", executor="commit", exclusive=True, in_bulk=True)
 def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> Status:
     """Change some of the session's fields in one step; what the patch leaves out stays.
 
@@ -218,7 +218,7 @@ def plue_session_update(runtime, session: SessionHandle, patch_json: Patch) -> S
     return runtime.sessions.update(session, patch_json)
 
 
-@export(time="remote", executor="commit")
+@export(time="remote", executor="commit", in_bulk=True)
 def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, model_id: Name) -> Status:
     """Bind the session to a provider and a model: each of its turns names them. Runs nothing. A server is asked whether it
     has them.
@@ -233,7 +233,7 @@ def plue_session_initialize(runtime, session: SessionHandle, provider_id: Name, 
     return runtime.sessions.initialize(session, provider_id, model_id)
 
 
-@export(time="remote", executor="commit", exclusive=True)
+@export(time="remote", executor="commit", exclusive=True, in_bulk=True)
 def plue_session_delete(runtime, session: SessionHandle) -> Status:
     """Erase the session, its descendants and all that belongs to them, in one commit; one session.deleted each.
 
@@ -248,7 +248,7 @@ def plue_session_delete(runtime, session: SessionHandle) -> Status:
     return runtime.sessions.delete(session)
 
 
-@export(time="remote", executor="commit", away="urgent", interrupts=True)
+@export(time="remote", executor="commit", away="urgent", interrupts=True, in_bulk=True)
 def plue_session_abort(runtime, session: SessionHandle) -> Status:
     """End what is in flight for the session.
 
@@ -267,7 +267,7 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     return runtime.sessions.abort(session)
 
 
-@export(time="remote", executor="read", away="urgent")
+@export(time="remote", executor="read", away="urgent", in_bulk=True)
 def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) -> Status:
     """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
 
@@ -279,7 +279,7 @@ def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) ->
     return runtime.sessions.abort_turn(session, turn_id)
 
 
-@export(time="remote", executor="commit", exclusive=True)
+@export(time="remote", executor="commit", exclusive=True, in_bulk=True)
 def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     """Share the session: {"url","secret"?,"link","expiresAt"?}. A shared session returns the same share again.
 
@@ -296,7 +296,7 @@ def plue_session_create_share(runtime, session: SessionHandle) -> OwnedText:
     return runtime.sessions.create_share(session)
 
 
-@export(time="remote", executor="commit", exclusive=True)
+@export(time="remote", executor="commit", exclusive=True, in_bulk=True)
 def plue_session_unshare(runtime, session: SessionHandle) -> Status:
     """Withdraw the session's share: its secret is refused at once. A server that cannot be told now is told later.
 
@@ -318,6 +318,72 @@ def plue_session_validate_share(runtime, session_id: SessionId, secret: Text) ->
         or withdrawn, or the secret wrong; INVALID_PARAM (NULL, malformed id); BUSY; IO.
     """
     return runtime.sharing.validate(session_id, secret)
+
+
+@export(
+    time="remote",
+    executor="read",
+    away="read",
+    late="not all of the operations are done in time; what has begun may still take effect. Pass fewer at a time, or raise requestTimeoutMs.",
+)
+def plue_session_batch(runtime, operations_json: Operations) -> OwnedText:
+    """Do many operations in one call, one after the other: an array of {"op",…} in, an array of one {"ok"} or {"error"}
+    each out, in the same order. One that fails does not stop the others, and what came before it stays.
+
+    `op` is a function's name without "plue_session_": create, create_with, fork, get_info, list, query, update_title, update,
+    initialize, delete, abort, abort_turn, create_share, unshare. Its arguments stand beside it by the names of the
+    function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON object, or a
+    string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the time of the call,
+    which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
+    An example: [{"op":"create_with","options_json":{"title":"Parser"}},{"op":"update_title","session":"session_1","title":"b"}]
+
+    `ok` is what the function returns; of those that return a handle the info of the session; of those that return 0 true.
+    `error` is as in plue_get_last_error_json(): {"code","number","message","details"?,"retryable","timestamp"}. An
+    operation that is wrong by itself (unknown, or with an argument that is missing, unknown or malformed) fails alone with
+    INVALID_PARAM or JSON_PARSE; only what is no array, or has more than 1000 elements, fails as a whole, and then nothing is
+    done. With the embedded backend neighbouring changes share a commit: a hundred take little longer than ten.
+
+    :param operations_json: a JSON array of at most 1000 objects; [] gives []. Copied.
+    :returns: free it with plue_free_json(); NULL on failure. More than 64 MiB are not returned: an operation whose
+        result would be beyond that was done, and has the error LIMIT_EXCEEDED.
+    :errors: INVALID_PARAM (NULL, no array); JSON_PARSE; LIMIT_EXCEEDED (more than 1000 operations); TIMEOUT; IO.
+    :opencode: as the functions that the operations name
+    """
+    return runtime.batches.run(operations_json)
+
+
+@export(time="instant")
+def plue_session_submit(operations_json: Text) -> Number:
+    """Have operations done without waiting for them: as plue_session_batch(), but the results come as an event.
+
+    Of each submission tell, to this process alone, operation.progress now and then, and in the end exactly one of
+    operation.completed; operation.failed: nothing was done, because the text, or each of its operations, is wrong by itself;
+    operation.cancelled: it was cut short by plue_session_cancel_operation() or plue_shutdown(). These may come before this function
+    has returned. Submissions run side by side (32 of them; the next ones wait), the operations of one in their
+    order; one that begins with an abort waits for none.
+
+    Nothing of it is durable before it is done: what is still open at plue_shutdown() is cancelled, and told before
+    library.shutdown; what is open when the process dies is lost. An operation may take its `timeoutMs`, else requestTimeoutMs.
+    The event of create_share has neither `secret` nor the `link` with it: plue_session_create_share() gives them.
+
+    :param operations_json: as for plue_session_batch(); only whether it is UTF-8 is looked at here. Copied.
+    :returns: the operation's id for plue_session_cancel_operation() and in its events, never used twice in a process; 0 on failure.
+    :errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or 64 MiB of
+        them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; IO (no memory).
+    """
+
+
+@export(time="instant")
+def plue_session_cancel_operation(operation: Number) -> Code:
+    """Ask that a submission end: what it has not begun is not done, and what waits for the server is cut short.
+
+    That is a request. Its last event says what has become of it: operation.cancelled, whose results tell of each operation
+    whether it was done (those that were not have ABORTED); or operation.completed, if all was done by then.
+
+    :param operation: what plue_session_submit() returned.
+    :returns: 0, also when it was asked before; -1.
+    :errors: NOT_FOUND (it has ended, or there never was one with this id).
+    """
 
 
 @export(

@@ -24,8 +24,7 @@ Handles: PLUE_ALL_SESSIONS, PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
 Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
 session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
-artifact.deleted, resource.changed, relay.changed, sync.conflict, operation.progress, operation.completed, operation.failed,
-operation.cancelled, permission.asked, permission.replied, hook.failed.
+artifact.deleted, resource.changed, relay.changed, sync.conflict, permission.asked, permission.replied, hook.failed.
 """
 
 #: Functions in the order of the header: name -> (function, attributes).
@@ -42,7 +41,7 @@ def fingerprint():
     )
 
 
-def export(time, executor=None, away=None, shim=True, exclusive=False, interrupts=False, late=None):
+def export(time, executor=None, away=None, shim=True, exclusive=False, interrupts=False, late=None, in_bulk=False):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
     `executor` names the library threads that run the body: "commit" for a change, which joins a group commit, or
@@ -51,7 +50,8 @@ def export(time, executor=None, away=None, shim=True, exclusive=False, interrupt
     has a docstring and no body. Without a `shim` it is C, too, and C calls the body when it needs it. With a server,
     calls that are `exclusive` are made one at a time for each session, or key; the next one gets a thread only then, so
     that it keeps none from other sessions. A call that `interrupts` sends home the callers that wait for its session.
-    `late` is what a caller hears whose time is up after the call has begun, if not what all hear.
+    `late` is what a caller hears whose time is up after the call has begun, if not what all hear. What is `in_bulk` is
+    an operation of plue_session_batch() as well, by its name without "plue_session_".
     """
 
     def register(function):
@@ -66,6 +66,7 @@ def export(time, executor=None, away=None, shim=True, exclusive=False, interrupt
                 "exclusive": exclusive,
                 "interrupts": interrupts,
                 "late": late,
+                "in_bulk": in_bulk,
             },
         )
         return function

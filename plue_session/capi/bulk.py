@@ -1,0 +1,82 @@
+"""What the surface's functions are as operations in bulk, and the batches of a runtime."""
+
+import time
+
+from plue_session.capi.surface import TABLE
+from plue_session.capi.types import TYPES
+from plue_session.errors import PlueError
+from plue_session.rules import parameters
+from plue_session.rules.jsontext import dumps, quote
+from plue_session.rules.steps import Op
+from plue_session.services.batches import Batches
+
+PREFIX = "plue_session_"
+
+
+class Function(Op):
+    """A function of the surface as an operation: what `Batches` wants of one."""
+
+    __slots__ = ("function", "is_change", "interrupt", "_kind", "_body", "_runtime")
+
+    def __init__(self, body, attributes, runtime, interrupt):
+        *taken, (_, result) = body.__annotations__.items()
+        super().__init__(
+            body.__name__.removeprefix(PREFIX),
+            [(name, *_check(TYPES[note])) for name, note in taken],
+            is_urgent=attributes["interrupts"],
+        )
+        self.function, self._kind, self._body, self._runtime = body.__name__, TYPES[result].kind, body, runtime
+        self.is_change = attributes["executor"] == "commit"
+        self.interrupt = interrupt if attributes["interrupts"] else None
+
+    def begin(self, arguments):
+        return self._body(self._runtime, *arguments)
+
+    def answer(self, result):
+        """Return a result as JSON text: of what makes a session its info, of what only succeeds true."""
+        if self._kind == "session":
+            return result.info
+        if self._kind == "status":
+            return "true"
+        if self._kind == "array":
+            return f"[{result.decode()}]"
+        return result
+
+
+def _check(crossing):
+    """Return the check of a parameter, and whether it is required."""
+    if crossing.slot == "session":
+        return parameters.session_id, True
+    return crossing.check, crossing.required
+
+
+def functions(runtime, interrupt):
+    """Return the operations that there are, by name; `interrupt(session_id)` sends home who waits for a session."""
+    made = (
+        Function(body, attributes, runtime, interrupt) for body, attributes in TABLE.values() if attributes["in_bulk"]
+    )
+    return {each.name: each for each in made}
+
+
+def batches(boundary, runtime):
+    """Return the batches of a runtime that has just been opened."""
+    lib = boundary.lib
+    return Batches(
+        functions(runtime, lambda session_id: lib.core__interrupt(session_id.encode())),
+        runtime.writer,
+        runtime.settings.request_timeout_ms / 1000,
+        boundary.describe,
+        runtime.publisher.adopt,
+        *((runtime.executor, runtime.calls) if runtime.remote else ()),
+    )
+
+
+def render(error, function, session_id):
+    """Return an error as plue_get_last_error_json() does, without what is around it."""
+    session_id = error.session or session_id
+    message = PlueError(error.cause, error.remedy, session=session_id).message(function)
+    details = f',"details":{dumps(error.details)}' if error.details else ""
+    return (
+        f'{{"code":"{error.name}","number":{error.number},"message":{quote(message)}{details},'
+        f'"retryable":{"true" if error.retryable else "false"},"timestamp":{int(time.time() * 1000)}}}'
+    )

@@ -1,0 +1,110 @@
+"""What hosts have submitted, seen from Python: submissions.c has the list of it."""
+
+import math
+from time import monotonic
+
+from plue_session.errors import Aborted, closed
+from plue_session.rules.jsontext import dumps, loads, quote
+from plue_session.rules.steps import first_tag
+from plue_session.services.batches import Batch
+
+#: ns that the last events are told before the time of the shutdown is up.
+MARGIN = 200_000_000
+
+
+class Submission(Batch):
+    """Operations that were submitted. `lists` is the `Submissions` that it is of."""
+
+    function = "plue_session_submit"
+
+    def __init__(self, number, text, lists):
+        super().__init__(text, math.inf)
+        self.number, self._lists = number, lists
+
+    def shown(self, op, answer):
+        """Leave out of the event what is in the answer of plue_session_create_share() alone."""
+        if op.name == "create_share" and "secret" in (share := loads(answer)):
+            return dumps({name: value for name, value in share.items() if name not in ("secret", "link")})
+        return answer
+
+    def progress(self, step, done):
+        self._lists.tell("progress", f'{self._head(step.tag)},"done":{done},"of":{len(self.steps)}}}')
+
+    def refuse(self, error):
+        self._last("failed", [self._lists.refusal(error)])
+
+    def end(self):
+        is_over = self.has_run or not self.steps
+        self._last("cancelled" if self.is_cut else "completed" if is_over else "failed", self.results)
+
+    def abandon(self, error):
+        """End what is stuck: `error` is the result of what has none yet."""
+        results = list(self.results)
+        rest = self._lists.refusal(error)
+        self._last("cancelled", results + [rest] * (len(self.steps or ()) - len(results)))
+
+    def _head(self, tag):
+        return f'{{"operation":{self.number}' + ("" if tag is None else f',"tag":{quote(tag)}')
+
+    def _last(self, kind, results):
+        """Tell the last event, unless that was done. Never raises."""
+        lists = self._lists
+        if not lists.end(self.number):
+            return
+        head = self._head(first_tag(self.steps or ()))
+        try:
+            try:
+                lists.tell(kind, f'{head},"results":[{",".join(results)}]}}')
+            except Exception as error:  # of memory, most likely
+                lists.tell(kind, f'{head},"results":[{lists.refusal(error)}]}}')
+        finally:
+            lists.leave(self.number)
+
+
+class Submissions:
+    """The submissions of a runtime, run by its `batches`. Thread-safe."""
+
+    def __init__(self, boundary, runtime):
+        self._boundary, self._ffi, self._lib, self._runtime = boundary, boundary.ffi, boundary.lib, runtime
+        self._open = {}
+
+    def look(self):
+        """Begin what was submitted, and end what was cancelled."""
+        self._begin()
+        for number, each in list(self._open.items()):
+            if self._lib.core__submission_is_cancelled(number):
+                each.stop(Aborted("plue_session_cancel_operation() ended it", "Submit again what is still wanted."))
+
+    def close(self, until):
+        """Tell how each has ended, before the library says farewell; `until`: by then, ns of the monotonic clock."""
+        error = closed()
+        for each in self._runtime.batches.close(error, (until - MARGIN) / 1e9 - monotonic()):
+            if isinstance(each, Submission):
+                each.abandon(error)
+        self._begin()
+
+    def _begin(self):
+        lib, number, length = self._lib, self._ffi.new("uint64_t *"), self._ffi.new("size_t *")
+        while text := lib.core__submission_take(number, length):
+            try:
+                made = self._open[number[0]] = Submission(number[0], self._ffi.unpack(text, length[0]).decode(), self)
+            finally:
+                lib.core__submission_forget(text)
+            self._runtime.batches.start(made)
+
+    # -- for one of them -----------------------------------------------------------------------------------------------
+    def tell(self, kind, data):
+        self._runtime.tell(f"operation.{kind}", data)
+
+    def refusal(self, error):
+        """Return the result of what was refused as a whole."""
+        return f'{{"error":{self._boundary.describe(error, Submission.function, None)}}}'
+
+    def end(self, number):
+        """Have one end. False: it has ended."""
+        self._open.pop(number, None)
+        return self._lib.core__submission_end(number) == 0
+
+    def leave(self, number):
+        """Note that it has been told how one has ended."""
+        self._lib.core__submission_leave(number)

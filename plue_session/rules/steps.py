@@ -1,0 +1,90 @@
+"""Operations in bulk, as text: what each asks for.
+
+The text is an array of objects. `op` names an operation, whose arguments stand beside it by the names of its function's
+parameters; `tag` and `timeoutMs` are the caller's. An operation that is wrong is refused alone; only a text that is no
+such array is refused as a whole.
+"""
+
+from plue_session.errors import InvalidParam, LimitExceeded, PlueError
+from plue_session.rules import fields
+from plue_session.rules.jsontext import dumps, parse
+
+#: Operations that one text may have, characters of a tag, and the longest time of an operation, ms.
+MOST, MAX_TAG, MAX_TIME = 1000, 200, (1 << 31) - 1
+
+
+class Op:
+    """One kind of operation: `parameters` are those of its function, `(name, check, is_required)` each. One that
+    `is_urgent` ends what others do, and waits for none of them."""
+
+    __slots__ = ("name", "parameters", "is_urgent")
+
+    def __init__(self, name, parameters, is_urgent=False):
+        self.name, self.parameters, self.is_urgent = name, parameters, is_urgent
+
+
+class Step:
+    """One operation: its `op` and the `texts` for its parameters, or the `error` that it is refused with; the caller's
+    `tag`, and its `timeout` (seconds), if there are any; the `session` that it is about, or None."""
+
+    __slots__ = ("op", "texts", "session", "tag", "timeout", "error")
+
+    def __init__(self):
+        self.op = self.session = self.tag = self.timeout = self.error = None
+        self.texts = []
+
+    def arguments(self):
+        """Return the checked arguments; fails as the function itself does."""
+        return [check(text, name) for (name, check, _), text in zip(self.op.parameters, self.texts, strict=True)]
+
+
+def read(text, ops):
+    """Return a `Step` for each operation of the text; `ops` has the `Op` of each name."""
+    given = parse(text, "operations_json")
+    if type(given) is not list:
+        raise fields.mismatch(given, "operations_json", "an array of operations")
+    if len(given) > MOST:
+        raise LimitExceeded(f"operations_json has {len(given)} operations", f"Pass at most {MOST} at a time.")
+    return [_step(each, place, ops) for place, each in enumerate(given)]
+
+
+def first_tag(steps):
+    """Return the tag of the first operation that has one, or None."""
+    return next((step.tag for step in steps if step.tag is not None), None)
+
+
+def _step(given, place, ops):
+    step = Step()
+    try:
+        _fill(step, given, ops)
+    except PlueError as error:
+        error.cause = f"operation {place}: {error.cause}"
+        step.error = error
+    return step
+
+
+def _fill(step, given, ops):
+    fields.members(given, "an operation", None)
+    if given.get("tag") is not None:
+        step.tag = fields.text(given["tag"], "tag", most=MAX_TAG)
+    if given.get("timeoutMs") is not None:
+        step.timeout = fields.integer(given["timeoutMs"], "timeoutMs", 1, MAX_TIME) / 1000
+    op = ops.get(fields.choice(given.get("op"), "op", ops))
+    names = [name for name, *_ in op.parameters]
+    fields.members(given, op.name, ("op", *names, "tag", "timeoutMs"))
+    step.texts = [_text(given.get(name), name, op, is_required) for name, _, is_required in op.parameters]
+    step.session = step.texts[names.index("session")] if "session" in names else None
+    step.op = op
+
+
+def _text(value, name, op, is_required):
+    """Return an argument as its function takes it. What is JSON there may be an object here."""
+    if value is None:
+        if is_required:
+            raise InvalidParam(f"Invalid parameters: {op.name} lacks {name}", "Add it.")
+        return None
+    if type(value) is dict and name.endswith("_json"):
+        return dumps(value)
+    if "\0" in fields.text(value, name):
+        raise InvalidParam(f"{name} holds a NUL character", "Remove it.")
+    return value
