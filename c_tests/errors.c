@@ -122,6 +122,10 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(plue_session_sync(INT_MIN) == -1);
     REFUSED(plue_session_validate_share(NULL, "x") == -1);
     REFUSED(plue_session_validate_share("session_1", NULL) == -1);
+    REFUSED(!plue_session_batch(NULL));
+    REFUSED(!plue_session_submit(NULL));
+    CHECK_ERROR(plue_session_cancel_operation(0) == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_cancel_operation(UINT64_MAX) == -1, PLUE_ERROR_NOT_FOUND);
     REFUSED(plue_event_subscribe(NULL, NULL) == 0);
     end_refusals();
 }
@@ -163,6 +167,8 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(!plue_session_fork(session, bad[i]));
         REFUSED(plue_session_validate_share(bad[i], "x") == -1);
         REFUSED(plue_session_validate_share("session_1", bad[i]) == -1);
+        REFUSED(!plue_session_batch(bad[i]));
+        REFUSED(!plue_session_submit(bad[i]));
         CHECK(json_valid(plue_get_last_error_json()));
     }
     end_refusals();

@@ -43,15 +43,23 @@ static inline void *use_everything(void *unused)
     CHECK_ERROR(!plue_session_create_with("{"), PLUE_ERROR_JSON_PARSE);
     CHECK_ERROR(!plue_session_get_info((plue_session_t)(uintptr_t)77), PLUE_ERROR_BAD_HANDLE);
     CHECK(strlen(plue_get_last_error_json()) > 2 && strlen(plue_get_last_error()) > 2);
-    char *texts[] = {plue_session_get_info(same), plue_session_peek_info(same),
-                     plue_session_list(),         plue_session_query("{\"limit\":1}"),
-                     plue_get_app_info(),         plue_event_poll(),
-                     plue_session_peek_id(id),    plue_event_wait(1000)};
+    char *texts[] = {plue_session_get_info(same),
+                     plue_session_peek_info(same),
+                     plue_session_list(),
+                     plue_session_query("{\"limit\":1}"),
+                     plue_get_app_info(),
+                     plue_event_poll(),
+                     plue_session_peek_id(id),
+                     plue_event_wait(1000),
+                     plue_session_batch("[{\"op\":\"list\"}]")};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         CHECK(texts[i] != NULL);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         plue_free(texts[i]);
     CHECK(plue_event_fd() > 2 && plue_session_count(NULL) >= 2 && plue_session_delete(other) == 0);
+    uint64_t submitted = plue_session_submit("[{\"op\":\"create\"}]");
+    CHECK(submitted);
+    (void)plue_session_cancel_operation(submitted); /* it may have ended by now */
     plue_session_destroy(session);
     plue_session_destroy(other);
     plue_session_destroy(same);

@@ -63,6 +63,9 @@ static int in_child(const char *program)
     FORKED(!plue_session_create_share(any));
     FORKED(plue_session_unshare(any) == -1);
     FORKED(plue_session_validate_share("session_1", "a") == -1);
+    FORKED(!plue_session_batch("[]"));
+    FORKED(!plue_session_submit("[]"));
+    FORKED(plue_session_cancel_operation(1) == -1);
     FORKED(plue_event_subscribe(on_event, NULL) == 0);
     FORKED(!plue_event_poll());
     FORKED(!plue_event_wait(1));

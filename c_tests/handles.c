@@ -100,6 +100,48 @@ static void forged_handles_are_refused(void)
     plue_session_destroy(real);
 }
 
+/* In bulk sessions are named by their ids: each of these fails alone, with `code`. */
+static void refused_in_bulk(const char *id, const char *code)
+{
+    static const char *const ops[] = {
+        "\"get_info\"",
+        "\"update_title\",\"title\":\"t\"",
+        "\"update\",\"patch_json\":{\"title\":\"t\"}",
+        "\"delete\"",
+        "\"abort\"",
+        "\"abort_turn\",\"turn_id\":\"turn\"",
+        "\"fork\"",
+        "\"create_share\"",
+        "\"initialize\",\"provider_id\":\"p\",\"model_id\":\"m\"",
+        "\"unshare\"",
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        char operations[512], expected[64];
+        snprintf(operations, sizeof operations, "[{\"op\":%s,\"session\":%s}]", ops[i], id);
+        snprintf(expected, sizeof expected, "[{\"error\":{\"code\":\"%s\"", code);
+        const char *results = text(plue_session_batch(operations));
+        if (strncmp(results, expected, strlen(expected)))
+            fprintf(stderr, "%s: %s\n", operations, results);
+        CHECK(!strncmp(results, expected, strlen(expected)));
+    }
+}
+
+static void in_bulk_ids_of_every_bad_kind_are_refused(void)
+{
+    plue_session_t keep = plue_session_create(NULL), gone = plue_session_create(NULL);
+    char deleted[128];
+    snprintf(deleted, sizeof deleted, "\"%s\"", text(plue_session_get_id(gone)));
+    CHECK(keep && gone && plue_session_delete(gone) == 0);
+    refused_in_bulk(deleted, "NOT_FOUND");
+    refused_in_bulk("\"session_1\"", "NOT_FOUND");
+    static const char *const bad[] = {"null", "\"\"", "\"../x\"", "\"a key\"", "7", "[]", "\"session_1\\u0000\""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refused_in_bulk(bad[i], "INVALID_PARAM");
+    CHECK(text(plue_session_get_info(keep))[0] == '{');
+    plue_session_destroy(gone);
+    plue_session_destroy(keep);
+}
+
 static void a_deleted_session_is_not_found_for_ever(void)
 {
     plue_session_t one = plue_session_create(NULL), two = plue_session_open(text(plue_session_get_id(one)));
@@ -238,6 +280,7 @@ int main(void)
     reserved_values_are_no_sessions();
     stale_and_doubly_destroyed_handles_are_refused();
     forged_handles_are_refused();
+    in_bulk_ids_of_every_bad_kind_are_refused();
     a_deleted_session_is_not_found_for_ever();
     many_handles_show_one_session();
     freeing_what_is_not_ours_is_ignored();

@@ -244,6 +244,10 @@ static void *call_what_is_instant(void *unused)
     CHECK(quoted && plain && plue_json_int("[1]", "/0", 0) == 1 && plue_json_double("[1]", "/0", 0) == 1);
     CHECK(plue_json_count("[1]", "") == 1 && plue_json_each("[1]", "", no_number, NULL) == 0);
     CHECK(plue_error_name(PLUE_OK) && plue_version_number() && peeked && plue_event_fd() >= 0);
+    uint64_t submitted = plue_session_submit("[{\"op\":\"list\"}]");
+    /* Who is stopped may be the one that would take it, until the queue is full. */
+    CHECK(submitted || plue_get_last_error_code() == PLUE_ERROR_QUEUE_FULL);
+    (void)plue_session_cancel_operation(submitted);
     plue_free_string(plain);
     plue_free(peeked);
     plue_free_json(event);
@@ -321,6 +325,13 @@ static void poll_events(void)
         plue_free(event);
 }
 
+static void do_in_bulk(void)
+{
+    uint64_t submitted = plue_session_submit("[{\"op\":\"create\"},{\"op\":\"list\"}]");
+    plue_free(plue_session_batch("[{\"op\":\"create\"}]"));
+    (void)plue_session_cancel_operation(submitted);
+}
+
 static void look_at_all(void)
 {
     CHECK(plue_session_update_title(other, "survey") == 0);
@@ -372,6 +383,7 @@ static void wherever_one_is_stopped_what_is_instant_is_served(void)
         {"open", open_and_destroy},
         {"change", change_the_large_one},
         {"poll", poll_events},
+        {"bulk", do_in_bulk},
         {"survey", look_at_all},
     };
     CHECK(plue_event_subscribe(never, NULL));

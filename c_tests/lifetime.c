@@ -43,6 +43,10 @@ static void every_function_asks_for_init(void)
     ASKS(!plue_session_create_share(any));
     ASKS(plue_session_unshare(any) == -1);
     ASKS(plue_session_validate_share("session_1", "a") == -1);
+    ASKS(!plue_session_batch("[]"));
+    ASKS(!plue_session_submit("[]"));
+    ASKS(!plue_session_submit(NULL));
+    ASKS(plue_session_cancel_operation(1) == -1);
     ASKS(plue_event_subscribe(on_event, NULL) == 0);
     ASKS(!plue_event_poll());
     ASKS(!plue_event_wait(0));

@@ -34,6 +34,8 @@ typedef const char *(*number_name)(int);
 typedef char *(*two_texts_text)(const char *, const char *);
 typedef int64_t (*two_texts_integer)(const char *, const char *, int64_t);
 typedef double (*two_texts_real)(const char *, const char *, double);
+typedef uint64_t (*text_operation)(const char *);
+typedef int (*operation_status)(uint64_t);
 typedef int (*each)(const char *, const char *, int (*)(const char *, void *), void *);
 
 SAME(plue_init, text_status);
@@ -76,6 +78,9 @@ SAME(plue_session_sync_status, owned_text);
 SAME(plue_session_create_share, session_text);
 SAME(plue_session_unshare, session_status);
 SAME(plue_session_validate_share, two_texts_status);
+SAME(plue_session_batch, text_text);
+SAME(plue_session_submit, text_operation);
+SAME(plue_session_cancel_operation, operation_status);
 SAME(plue_session_destroy, session_nothing);
 SAME(plue_event_subscribe, subscribe);
 SAME(plue_event_unsubscribe, unsubscribe);
@@ -116,5 +121,6 @@ int main(void)
            plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 ||
            plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
            plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
+           plue_session_batch_ == 0 || plue_session_submit_ == 0 || plue_session_cancel_operation_ == 0 ||
            plue_event_poll_ == 0 || plue_event_wait_ == 0 || plue_event_fd_ == 0 || plue_session_peek_id_ == 0;
 }

@@ -122,6 +122,9 @@ static void *hammer(void *argument)
         case 16:
             good(plue_event_poll());
             expect(good(plue_get_app_info()), stopping);
+            expect(good(plue_session_batch("[{\"op\":\"create\"},{\"op\":\"query\",\"query_json\":{\"limit\":1}}]")),
+                   stopping);
+            (void)plue_session_cancel_operation(plue_session_submit("[{\"op\":\"query\"},{\"op\":\"create\"}]"));
             break;
         case 17: {
             uint32_t subscription = plue_event_subscribe(ignore, NULL);

@@ -16,7 +16,8 @@
 
 enum { AGAIN_MS = 50 };
 #define MS INT64_C(1000000)
-#define GRACE_NS (100 * MS) /* so soon a reader comes back that plue_shutdown waits for */
+#define GRACE_NS (100 * MS)  /* so soon a reader comes back that plue_shutdown waits for */
+#define LAPSE_NS (5000 * MS) /* so long one that has not come back is waited for before more is submitted */
 
 /* Under core_queues_lock, but for who reads an atomic one in passing. */
 static core_queue *queue;
@@ -25,6 +26,7 @@ static atomic_int waiting; /* readers that sleep, or are about to */
 static atomic_int event_fd = -1;
 static int seen_empty;  /* by a reader: the next answer is to be an edge of the descriptor, too */
 static int64_t read_at; /* when an event was handed out last */
+static int64_t seen_at; /* when somebody asked for one last */
 
 static atomic_int changes; /* to be settled; not 0: a thread is at it */
 static int shown;          /* what the descriptor says; only the thread that settles knows it */
@@ -158,6 +160,7 @@ static char *next(const char *operation, int64_t until)
         int64_t now = core_monotonic_ns();
         pthread_mutex_lock(&core_queues_lock);
         int over = life != lives || is_over_locked(), hungry = 0, more = 0, waits = 0;
+        seen_at = now;
         if (!over && !queue->is_read)
             core_queue_read_locked(queue, 1);
         core_event *taken = over ? NULL : core_queue_take_locked(queue, room, &mark);
@@ -239,8 +242,6 @@ int plue_event_fd(void)
     pthread_mutex_lock(&core_queues_lock);
     int over = !queue;
     fd = over ? -1 : atomic_load(&event_fd);
-    if (!over)
-        core_queue_read_locked(queue, 1);
     if (!over && made >= 0 && fd < 0) {
         atomic_store(&event_fd, fd = made);
         seen_empty = 1;
@@ -278,6 +279,15 @@ core_queue *core_default_read_locked(int64_t now)
 {
     int holds = queue && (core_queue_next_locked(queue) || queue->behind);
     return holds && (atomic_load(&waiting) || now - read_at < GRACE_NS) ? queue : NULL;
+}
+
+void core_default_lapse(void)
+{
+    int64_t now = core_monotonic_ns();
+    pthread_mutex_lock(&core_queues_lock);
+    if (queue && !atomic_load(&waiting) && now - seen_at > LAPSE_NS)
+        core_queue_read_locked(queue, 0);
+    pthread_mutex_unlock(&core_queues_lock);
 }
 
 void core_default_stop(void)

@@ -10,7 +10,7 @@
  *
  * How a submission has ended is told once, so these events ("final") have a room beside that one. At most
  * CORE_SUBMISSIONS are open at a time, and none is taken while a reader has as many final events before it: so the room
- * is never full for who reads. In a queue that nobody has read from yet the oldest goes.
+ * is never full for who reads. In a default queue that nobody reads the oldest goes.
  */
 #include "queues.h"
 
@@ -125,6 +125,8 @@ void core_queue_read_locked(core_queue *of, int is_read)
 
 int core_queues_are_full(void)
 {
+    if (atomic_load(&full_queues) > 0)
+        core_default_lapse();
     return atomic_load(&full_queues) > 0;
 }
 

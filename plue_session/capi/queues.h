@@ -70,6 +70,7 @@ void core_default_prepare(void);                   /* once per process */
 int core_default_open(void);                       /* -1: no memory */
 core_queue *core_default_read_locked(int64_t now); /* while it holds something and somebody reads it; else NULL */
 void core_default_changed(void);                   /* it may have something. Needs no lock */
+void core_default_lapse(void);                     /* whoever has not read it for long is no reader */
 void core_default_stop(void);                      /* it gets no more */
 void core_default_close(int64_t deadline);
 

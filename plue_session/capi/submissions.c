@@ -87,8 +87,9 @@ uint64_t plue_session_submit(const char *operations_json)
     }
     if (core_check_text(operation, NULL, "operations_json", operations_json, length))
         return 0;
-    char *text = core_queues_are_full() ? NULL : malloc(length + 1);
-    if (!text && !core_queues_are_full()) {
+    int unread = core_queues_are_full();
+    char *text = unread ? NULL : malloc(length + 1);
+    if (!text && !unread) {
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return 0;
     }
@@ -102,7 +103,6 @@ uint64_t plue_session_submit(const char *operations_json)
         core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_SUBMITTED);
         return id;
     }
-    int unread = !text;
     free(text);
     if (!open)
         core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");

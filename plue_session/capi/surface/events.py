@@ -14,8 +14,8 @@ was behind, or in another process, may hear of the deletion alone.
 sync.state, operation.*, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
 which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
-plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own, and none of them is
-let go of, but by a default queue that nobody has read from yet (1024).
+plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own (1024), and none of
+them is let go of, but by a default queue that nobody has read from for 5 s.
 
 What `data` holds:
   session.created      {"id","parentId"?}
