@@ -175,6 +175,12 @@ static void *perform(void *argument)
             status = plue_session_sync(atoi(given[0]));
         else if (is(told, "session_query"))
             owned = plue_session_query(given[0]), result.is_text = 1;
+        else if (is(told, "session_batch"))
+            owned = plue_session_batch(given[0]), result.is_text = 1;
+        else if (is(told, "session_submit"))
+            status = -!(result.number = plue_session_submit(given[0]));
+        else if (is(told, "session_cancel_operation"))
+            status = plue_session_cancel_operation(strtoull(given[0], NULL, 10));
 #define CASE(NAME) else if (is(told, #NAME)) status = -!(result.number = (uintptr_t)plue_##NAME(given[0]));
         SESSION_OF_TEXT(CASE)
 #undef CASE

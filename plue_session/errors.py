@@ -91,6 +91,14 @@ def closed():
     return Closed("the library shut down during the call", "Call plue_init() again.")
 
 
+def damaged():
+    """Return the error for a store that holds what was never written."""
+    return Integrity(
+        "the store is damaged: what it holds of a session is not UTF-8",
+        "`plue-session doctor` says more; keep a copy of the store.",
+    )
+
+
 def gone(session_id):
     """Return the error for a session that does not exist, or no longer does."""
     return NotFound(

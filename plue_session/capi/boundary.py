@@ -209,10 +209,7 @@ class Boundary:
             data = outcome.encode("utf-8", "replace") if type(outcome) is str else self.ffi.from_buffer(outcome)
             raw = type(outcome) is not str and export.kind != "bytes"  # it comes from the store as it is
             if raw and not lib.core_is_utf8(data, len(data)):
-                raise errors.Integrity(
-                    "the store is damaged: what it holds of a session is not UTF-8",
-                    "`plue-session doctor` says more; keep a copy of the store.",
-                )
+                raise errors.damaged()
             lib.core__finish_text(request, data, len(data), export.kind == "array")
         elif export.kind == "session":
             lib.core__finish_handle(request, self.open_handle(request, outcome))

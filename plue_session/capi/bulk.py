@@ -4,7 +4,7 @@ import time
 
 from plue_session.capi.surface import TABLE
 from plue_session.capi.types import TYPES
-from plue_session.errors import PlueError
+from plue_session.errors import PlueError, damaged
 from plue_session.rules import parameters
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.rules.steps import Op
@@ -38,9 +38,12 @@ class Function(Op):
             return result.info
         if self._kind == "status":
             return "true"
-        if self._kind == "array":
-            return f"[{result.decode()}]"
-        return result
+        if self._kind != "array":
+            return result
+        try:
+            return f"[{str(result[:], 'utf-8')}]"
+        except UnicodeDecodeError:
+            raise damaged() from None
 
 
 def _check(crossing):

@@ -228,7 +228,7 @@ class Batches:
                 )
             except BaseException as error:
                 outcome = error
-        batch.is_cut |= outcome is batch.stopped
+        batch.is_cut |= outcome is batch.stopped or isinstance(outcome, errors.Closed)
         function = step.op.function if step.op else batch.function
         text = f'{{"error":{self._refusal(outcome, function, step.session)}}}'
         if not batch.add(text):
