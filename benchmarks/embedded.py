@@ -192,6 +192,34 @@ def writer(bench):
             )
 
 
+def in_bulk(bench):
+    """Many changes in one call against a call each, and a change that is not waited for against one that is."""
+    for line in bench.run("bulk", bench.place("bulk"), bench.size["commit_rounds"]):
+        ours, peer = line["ours"], line["peer"]
+        if line["what"] == "batch":
+            ratios = both(ours, peer)
+            bench.row(
+                "batch of 100 creates",
+                "100 calls of create, 1 caller",
+                f"{median(ours):.1f} ms",
+                f"{median(peer):.1f} ms",
+                median(ratios),
+                span(ratios),
+            )
+        else:
+            times = "p50 {p50:.1f} µs, p99 {p99:.1f} µs"
+            bench.row(
+                f"submit of a create, {'Python at full load' if line['load'] == 'load' else 'idle'}",
+                "create, which waits",
+                times.format(**ours),
+                times.format(**peer),
+                ours["p50"] / peer["p50"],
+                f"max {shown(ours['max'])} / {shown(peer['max'])} µs",
+                "p99 < 50 µs",
+                ours["p99"] < 50,
+            )
+
+
 def milliseconds(times):
     return f"p50 {times['p50'] / 1000:.2f} ms, p99 {times['p99'] / 1000:.1f} ms"
 
@@ -548,7 +576,18 @@ def large_store(bench):
     pages(bench, large)
 
 
-PARTS = (get_info, first_session, writer, list_all, four_processes, large_store, freed, seen_elsewhere, refills)
+PARTS = (
+    get_info,
+    first_session,
+    writer,
+    in_bulk,
+    list_all,
+    four_processes,
+    large_store,
+    freed,
+    seen_elsewhere,
+    refills,
+)
 FULL = {
     "rounds": 9,
     "slice_ms": 40,

@@ -24,16 +24,17 @@ What `data` holds:
   session.shared       {"id","url"}
   session.unshared     {"id"}
   sync.state           {"connected","reason"?}
-  operation.progress   {"operation","tag"?,"done","of"}: so many of its operations are done; `tag` is that of the last one
-  operation.completed, operation.failed, operation.cancelled
-                       {"operation","tag"?,"results":[{"ok"} or {"error"}]}: see plue_session_submit(); `tag` is the first
-                       one among its operations. A text that is wrong as a whole has one result
+  operation.progress   {"operation","tag"?,"done","of"}
+  operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
+  operation.failed     {"operation","tag"?,"results"}
+  operation.cancelled  {"operation","tag"?,"results"}
   library.initialized  {"version"}
   library.shutdown     {}
   log                  {"level","message"}
   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
 `fields` names the keys of the info that changed, such as "title", "tags", "metadata", "aborted", "time.archived" or
-"time.updated". session.shared and session.unshared alone tell of `share`.
+"time.updated". Of the operations of a submission the `tag` in its progress is that of the one just done, in its last event the first
+that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone tell of `share`.
 With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
 """
 
