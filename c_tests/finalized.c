@@ -35,6 +35,8 @@ static void is_gone(void)
     CHECK_ERROR(!plue_session_create(NULL), PLUE_ERROR_RUNTIME);
     CHECK_SAYS("finalized");
     CHECK_ERROR(!plue_session_list(), PLUE_ERROR_RUNTIME);
+    CHECK_ERROR(!plue_session_batch("[]"), PLUE_ERROR_RUNTIME);
+    CHECK_ERROR(!plue_session_submit("[]"), PLUE_ERROR_RUNTIME);
     CHECK(seconds() - begun < 3);
 }
 

@@ -722,8 +722,8 @@ PLUE_API char *plue_session_batch(const char *operations_json);
  * @return the operation's id for plue_session_cancel_operation() and in its events, never used twice in a
  *     process; 0 on failure.
  * Errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or
- *     64 MiB of them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; IO
- *     (no memory).
+ *     64 MiB of them, are open, or a reader of events has not yet taken the last events of 512); CLOSED;
+ *     RUNTIME (a host's own Python is finalized); IO (no memory).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API uint64_t plue_session_submit(const char *operations_json);

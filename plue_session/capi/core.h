@@ -176,6 +176,7 @@ int core_python_is_hosts(void); /* the interpreter is that of a host that is Pyt
 void core_stay_if_gone(void);   /* a thread that would go back to an interpreter that is gone, or another one by now,
                                    sleeps for ever instead */
 int core_python_gone(void);     /* was the interpreter finalized by its host, or is it just ending? */
+int core_refuse_gone(const char *operation); /* 0, or -1 with RUNTIME set: it was */
 typedef struct core_visit {
     int cancel;        /* whether the thread may be cancelled */
     void *interpreter; /* the state of a Python host's thread that holds the interpreter lock, or NULL */

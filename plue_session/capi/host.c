@@ -102,15 +102,21 @@ void core_enter_anyway(core_visit *visit)
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &visit->cancel);
 }
 
+int core_refuse_gone(const char *operation)
+{
+    if (!core_python_gone())
+        return 0;
+    core_fail(PLUE_ERROR_RUNTIME, operation,
+              "the Python interpreter that the library runs in was finalized (Py_Finalize), or is just ending. "
+              "Call plue_shutdown() before that; afterwards only a new process can use the library.");
+    return -1;
+}
+
 int core_enter(core_visit *visit, const char *operation)
 {
     *visit = (core_visit){.interpreter = NULL};
-    if (core_python_gone()) {
-        core_fail(PLUE_ERROR_RUNTIME, operation,
-                  "the Python interpreter that the library runs in was finalized (Py_Finalize), or is just ending. "
-                  "Call plue_shutdown() before that; afterwards only a new process can use the library.");
+    if (core_refuse_gone(operation))
         return -1;
-    }
     if (Py_IsInitialized()) {
         /* Not PyGILState_Check(): that is always true once the host has made a sub-interpreter. */
         PyThreadState *mine = PyGILState_GetThisThreadState(), *holder = current_state();

@@ -79,7 +79,7 @@ uint64_t plue_session_submit(const char *operations_json)
 {
     static const char *const operation = "plue_session_submit";
     size_t length = operations_json ? strlen(operations_json) : 0;
-    if (core_ready(operation))
+    if (core_ready(operation) || core_refuse_gone(operation))
         return 0;
     if (!operations_json) {
         core_fail(PLUE_ERROR_INVALID_PARAM, operation, "Invalid parameters: operations_json is NULL. Pass text.");

@@ -58,6 +58,8 @@ BAD = {
         '{"base":{"key":"x"}}',
         '{"title":"%s"' % ("x" * 100_000),
     ),
+    "Operations": (*NULL, *NOT_TEXT, "{", "", "{}", "7", "[]x", '[{"op":"create"}', LONG),
+    "Number": (0, (1 << 64) - 1),
     "Milliseconds": (-1, -(1 << 31)),
     "EventCallback": NULL,
     "SessionHandle": (None, 1, 2, 0xDEAD0, "destroyed", "deleted"),

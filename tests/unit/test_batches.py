@@ -8,7 +8,7 @@ from plue_session import errors, threads
 from plue_session.capi import bulk
 from plue_session.capi.surface import TABLE
 from plue_session.services import batches
-from tests.unit.bulk import Bulk, codes
+from tests.unit.bulk import Bulk, Told, codes
 
 
 @pytest.fixture
@@ -110,8 +110,9 @@ def test_where_all_is_wrong_nothing_has_run(world, many):
 
 def test_the_secret_of_a_share_is_hidden_where_the_caller_may_not_hear_it(world, many):
     session = world.sessions.create()
-    batch = many.start({"op": "create_share", "session": session.id})
+    batch = Told({"op": "create_share", "session": session.id})
     batch.shown = lambda op, answer: f'"{op.name}"'
+    many.batches.start(batch)
     assert batch.wait() == [{"ok": "create_share"}]
 
 

@@ -369,7 +369,7 @@ def plue_session_submit(operations_json: Text) -> Number:
     :param operations_json: as for plue_session_batch(); only whether it is UTF-8 is looked at here. Copied.
     :returns: the operation's id for plue_session_cancel_operation() and in its events, never used twice in a process; 0 on failure.
     :errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or 64 MiB of
-        them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; IO (no memory).
+        them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
     """
 
 
