@@ -28,10 +28,14 @@ class Submission(Batch):
         return answer
 
     def progress(self, step, done):
-        self._lists.tell("progress", f'{self._head(step.tag)},"done":{done},"of":{len(self.steps)}}}')
+        data = f'{self._head(step.tag)},"done":{done},"of":{len(self.steps)}}}'
+        self._lists.guarded(lambda: self._lists.tell("progress", data), "plue_session_submit")
 
     def refuse(self, error):
-        self._last("failed", [self._lists.refusal(error)])
+        if self.has_run:  # it failed on the way: memory is short, most likely
+            self.abandon(error)
+        else:
+            self._last("failed", [self._lists.refusal(error)])
 
     def end(self):
         is_over = self.has_run or not self.steps
@@ -66,6 +70,8 @@ class Submissions:
 
     def __init__(self, boundary, runtime):
         self._boundary, self._ffi, self._lib, self._runtime = boundary, boundary.ffi, boundary.lib, runtime
+        #: does what nobody waits for; a failure is logged
+        self.guarded = boundary.guarded
         self._open = {}
 
     def look(self):
