@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install -qq
 LIBRARY_SOURCES := build_ffi.py include/module.modulemap include/plue_session.h \
 	$(wildcard plue_session/*.py plue_session/capi/*.py plue_session/capi/*.c plue_session/capi/*.h plue_session/capi/surface/*.py \
-	plue_session/adapters/child/guard.c)
+	plue_session/adapters/child/guard.c plue_session/adapters/child/users.h)
 CC ?= cc
 # `make run` shows the embedded backend, also to somebody whose environment names a server: that one is left alone.
 ALONE := env -u PLUE_OPENCODE_URL -u PLUE_SESSION_CONFIG

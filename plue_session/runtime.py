@@ -177,7 +177,12 @@ class Runtime:
         from plue_session.wiring import RemoteHalf
 
         self._server = server = Server(
-            self.settings.backend, self._environ, on_lifeline=lifeline, children=self._children, trace=self.log.trace
+            self.settings.backend,
+            self._environ,
+            on_lifeline=lifeline,
+            children=self._children,
+            trace=self.log.trace,
+            shared_in=self.settings.data_dir if self.store.name == "sqlite" else None,
         )
         self._half = half = RemoteHalf(
             server,

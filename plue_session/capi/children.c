@@ -257,11 +257,18 @@ core_child *core__child_start(const char *program, char **arguments, char **envi
     return NULL;
 }
 
-/* Wait for its end. */
-void core__child_end(core_child *child)
+/* Wait for its end, or look for it. Returns whether it has ended; then it is not to be asked again. */
+int core__child_end(core_child *child, int patient)
 {
 #ifdef KEPT
-    wait_for(child->keeper);
+    if (!patient && waitpid(child->keeper, NULL, __WALL | WNOHANG) == 0)
+        return 0;
+    if (patient)
+        wait_for(child->keeper);
     munmap(child, sizeof *child);
+#else
+    (void)child;
+    (void)patient;
 #endif
+    return 1;
 }

@@ -12,7 +12,8 @@ class Children:
 
     def start(self, program, arguments, environment, folder, streams):
         """Start a program in a folder, with an environment (a dict), its descriptors 0 to 3 being `streams`. Return a
-        function that waits for its end, and is to be called once. `OSError` as of `subprocess`; `NotImplementedError`
+        function that waits for its end, or only looks (`wait(False)`), and returns whether it has ended; not to be
+        called after that. `OSError` as of `subprocess`; `NotImplementedError`
         where the system cannot do this."""
         new, keep = self._ffi.new, []
 
@@ -38,4 +39,5 @@ class Children:
             raise NotImplementedError
         if failure[0]:
             raise OSError(failure[0], os.strerror(failure[0]), folder if stage[0] == 1 else program)
-        return lambda: made and self._lib.core__child_end(made)  # NULL: the keeper has ended already
+        # NULL: the keeper has ended already
+        return lambda patient: not made or bool(self._lib.core__child_end(made, patient))

@@ -331,7 +331,7 @@ void core__watch_stop(void);
 typedef struct core_child core_child;
 core_child *core__child_start(const char *program, char **arguments, char **environment, const char *folder,
                               const int *streams, int *failure, int *stage);
-void core__child_end(core_child *child);
+int core__child_end(core_child *child, int patient);
 
 /* lifecycle.c, find.c, start.c, host.c, forks.c, spawn.c */
 int core__leaving(void);

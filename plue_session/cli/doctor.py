@@ -26,7 +26,7 @@ from plue_session.cli.show import printable
 #: Bytes of free space below which a store is about to fail.
 LITTLE_SPACE = 16 << 20
 #: How the names begin of what is in a data directory.
-OURS = "sessions.", "store.", "share."
+OURS = "sessions.", "store.", "share.", "server-"
 
 
 def run(options):
@@ -76,7 +76,7 @@ def parts(data_dir):
     yield Finding("config", "ok", f"backend {settings.backend.kind}, store {store}{file and f', from {file}' or ''}")
     yield chosen(settings)
     if found.state == "ok":
-        yield from server.examine(settings.backend, os.environ)
+        yield from server.examine(settings, os.environ)
     if settings.store == "sqlite":
         yield from at_rest(settings.data_dir)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from plue_session import errors
 from plue_session.adapters.opencode import health
 from plue_session.adapters.opencode.api_call import headers
+from plue_session.adapters.opencode.process import running, share_of
 from plue_session.cli.findings import Finding, package, problem
 from plue_session.cli.host import Failure, Host
 
@@ -23,14 +24,19 @@ POINT = (
 )
 
 
-def examine(backend, environ):
-    """Yield the findings about the server of `settings.backend`; `environ` is the environment that one of our own would
-    get."""
+def examine(settings, environ):
+    """Yield the findings about the configured server; `environ` is the environment that one of our own would get."""
+    backend = settings.backend
     if backend.kind == "embedded":
         yield Finding("server", "ok", POINT)
         return
     yield package("requests", "requests", "requests>=2.31")
-    yield from own(backend.spawn, environ) if backend.spawn else attached(backend)
+    if not backend.spawn:
+        yield from attached(backend)
+    elif told := shared(settings, environ):
+        yield from joined(backend.spawn.directory, told)
+    else:
+        yield from own(backend.spawn, environ)
 
 
 # -- attached by URL ---------------------------------------------------------------------------------------------------
@@ -114,6 +120,28 @@ def own(spawn, environ):
     if spawn.env:  # their values may be secret
         by_hand += f", with backend.spawn.env in the environment ({', '.join(spawn.env)})"
     yield from use(spawn.directory, by_hand, headers(username, password), backend=backend)
+
+
+# -- one of our own that runs already ----------------------------------------------------------------------------------
+def shared(settings, environ):
+    """Return what is known of the server that another program has spawned and would share, see `process.running`."""
+    return running(share_of(settings.data_dir, settings.backend.spawn, environ)) if settings.store == "sqlite" else None
+
+
+def joined(directory, told):
+    """Yield the findings about a server that another program of this configuration runs: it is used, and goes on."""
+    try:
+        version = health.probe(told["url"], headers(told["username"], told["password"]), ANSWER)
+    except errors.PlueError as error:
+        yield problem("server", error)
+        return
+    yield known(version, f"{told['url']}, which another program with this configuration runs")
+    yield from use(
+        directory,
+        "End the programs that use it: the next one starts it anew.",
+        backend={"kind": "opencode", "directory": directory, **{k: v for k, v in told.items() if v}},
+        offline="fail",
+    )
 
 
 # -- through the library -----------------------------------------------------------------------------------------------

@@ -22,6 +22,13 @@ def spawning(data_dir):
     return settings if settings.backend.spawn else None
 
 
+def is_served(settings):
+    """Return whether another program runs the server that these settings would start, and shares it."""
+    from plue_session.adapters.opencode.process import running, share_of
+
+    return settings.store == "sqlite" and bool(running(share_of(settings.data_dir, settings.backend.spawn, os.environ)))
+
+
 def shown(settings):
     """Return settings as the configuration's JSON would have them; of what may be secret only that it is set. A
     command's arguments are shown: any user sees those of a process, so they hold no secret."""

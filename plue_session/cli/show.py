@@ -36,9 +36,9 @@ def list_sessions(options):
 
 def reading(options):
     """Return what sessions are read from: the library, but the store alone if the library would start a server and
-    nobody has asked for that."""
+    nobody has asked for that. One that another program runs is used."""
     spawned = None if options.fresh else settings.spawning(options.data_dir)
-    if spawned is None or spawned.store.startswith("postgresql:"):
+    if spawned is None or settings.is_served(spawned) or spawned.store.startswith("postgresql:"):
         return Host(dataDir=options.data_dir)
     from plue_session.cli.known import known
 

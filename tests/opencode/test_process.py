@@ -16,8 +16,10 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.child import child as module
+from plue_session.adapters.opencode import process as own
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.process import OwnServer
+from plue_session.config import Settings
 from tests.opencode.fixtures import ROOT, soon
 
 #: How often servers and hosts are killed: `make torture` asks for more.
@@ -101,6 +103,36 @@ def test_a_server_is_spawned_offline_with_a_password_and_its_own_settings_win(gu
     said = (tmp_path / "environment").read_text().splitlines()
     assert owned.password == "mine" and {"npm_config_offline=false", "OPENCODE_SERVER_PASSWORD=mine"} <= set(said)
     owned.stop()
+
+
+def test_who_shares_a_server_wants_the_same_of_it(tmp_path, monkeypatch):
+    """What the environment has beside makes no difference, nor where a program was looked for before it was found."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("one", "two"):
+        (programs / name).touch(0o700)
+    usual, environ = {"command": ["one", "a"], "directory": "/", "env": {"A": "1"}}, {"HOME": "/h"}
+
+    def name(environment=(), path=f"{programs}", **given):
+        whole = {**environ, "PATH": path, **dict(environment)}
+        return own.share_of(str(tmp_path), Settings({**usual, **given}), whole).file
+
+    same = name()
+    assert same == name(path=f"/nowhere:{programs}") == name({"TERM": "x"}) == name(command=[f"{programs}/one", "a"])
+    others = [
+        name(command=["two", "a"]),
+        name(command=["one"]),
+        name(directory="/tmp"),
+        name(env={"A": "2"}),
+        name(env={}),
+        *(name({each: "/x"}) for each in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "OPENCODE_DB")),
+    ]
+    monkeypatch.setattr(os, "readlink", lambda path: "another container" if path.endswith("/net") else "")
+    others.append(name())
+    assert len({same, *others}) == len(others) + 1
+    assert "hunter2" not in name({"OPENCODE_SERVER_PASSWORD": "hunter2"})
+    long = Settings({**usual, "env": {"OPENCODE_SERVER_PASSWORD": "x" * 1001}})
+    assert own.share_of(str(tmp_path), long, environ) is None
 
 
 @pytest.mark.requirement("O-004")

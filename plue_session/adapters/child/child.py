@@ -3,6 +3,9 @@
 One thread does it all, around one `poll`: what the guard says, what the command prints, and who wants what. It never
 waits for anything else, so that the command can never block on a full pipe (O-003). A second one asks whether the
 command is well.
+
+Processes may share one command (`share.py`). Then this starts it, or joins the one that runs; whichever, it is kept
+running by all who use it, and ended by the last.
 """
 
 import os
@@ -23,6 +26,8 @@ START = 30.0
 STEADY = 10.0
 #: Seconds from an end to the next start, doubled each time until the longest.
 BACK_OFF = 0.2, 30.0
+#: Seconds until a start is tried again that somebody else was in the way of.
+AGAIN = 0.02, 0.1
 #: Seconds between health checks, and how many must fail in a row before the command is started anew.
 CHECK, CHECKS = 10.0, 3
 #: Bytes of stderr that are kept for errors.
@@ -37,7 +42,8 @@ class Child:
 
     `on_change(value)` is called on the command's thread when it is ready and, with None, when it is gone; it must not
     block. `on_lifeline(fd, open)` tells of descriptors that a forked child must close. `check(value)` raises when the
-    command is not well; None: no checks. `children` as for `Guarded`.
+    command is not well; None: no checks. `children` as for `Guarded`. `share`: the `Share` where others may use the
+    command too, or None; `describe` and `adopt` are then what they tell each other of it.
     """
 
     def __init__(
@@ -51,8 +57,10 @@ class Child:
         program=PROGRAM,
         back_off=BACK_OFF,
         children=None,
+        share=None,
     ):
         self._command, self._output, self._program, self._children = command, output, program, children
+        self._share = share
         self._on_change, self._on_lifeline, self._check = on_change or _ignore, on_lifeline or _ignore, check
         self._back_off = back_off
         self._state = threading.Condition()
@@ -132,9 +140,17 @@ class Child:
         with self._state:
             return self._value, self.pid
 
+    def describe(self, value):
+        """Return what others have to know of the command that is ready with `value`: a line of text."""
+        return value
+
+    def adopt(self, note):
+        """Return what the command is ready with that another process has started and described."""
+        return note
+
     def end(self):
-        """Begin to end the command and its processes: TERM, TERM, KILL. Returns at once, and needs nothing that may be
-        lacking. Twice is harmless."""
+        """Begin to end the command and its processes, unless others use it: TERM, TERM, KILL. Returns at once, and
+        needs nothing that may be lacking. Twice is harmless."""
         with self._state:
             self._stopping = True
             self._state.notify_all()
@@ -143,7 +159,7 @@ class Child:
             self._checker.end()
 
     def stop(self, seconds=7.0):
-        """End the command and its processes, and wait for it; 5 s are enough. Twice is harmless."""
+        """End the command and its processes, unless others use it, and wait; 5 s are enough. Twice is harmless."""
         self.end()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -164,31 +180,37 @@ class Child:
     # -- the command's thread ------------------------------------------------------------------------------------------
     def _run(self):
         delay, most = self._back_off
-        failure = None
+        failure = joined = None
         while not self._stopping:
             began = time.monotonic()
             try:
-                failure = self._once()
+                failure = self._once(joined)
             except Exception as error:  # a defect, too: who asks for the command must see it
                 failure = errors.known(error)
-            if self._stopping or not self.starts:
+            if self._stopping or failure is not None and not self.starts:
                 break
+            if failure is None:
+                joined = self._pause(random.uniform(*AGAIN))
+                continue
             if time.monotonic() - began > STEADY:
                 delay = self._back_off[0]
-            self._pause(delay * random.uniform(0.5, 1))
+            joined = self._pause(delay * random.uniform(0.5, 1))
             delay = min(delay * 2, most)
+        if joined is not None:
+            joined.close()
         with self._state:
             self._ended = True
             self._failure = None if self._stopping else failure
             self._state.notify_all()
 
-    def _once(self):
-        """Run the command from start to end; returns the error that its end is."""
-        process = Guarded(self._command, self._program, self._children)
+    def _once(self, joined):
+        """Run the command from start to end, or use one that runs; returns the error that its end is. None: it was not
+        to be had just now, and never ready."""
+        process = joined or self._join() or Guarded(self._command, self._program, self._children, self._share)
         self._on_lifeline(process.lifeline, True)
         self._process = process
         try:
-            return _Watch(self, process).run()
+            failure = _Watch(self, process).run()
         finally:
             self._on_lifeline(process.lifeline, False)
             process.close()
@@ -196,6 +218,11 @@ class Child:
                 was, self._value, self._process = self._value, None, None
             if was is not None:
                 self._on_change(None)
+        never = was is None and not process.is_own and not self.starts
+        return None if process.is_busy or never else failure
+
+    def _join(self):
+        return self._share.join(self._command) if self._share else None
 
     def _ready(self, value):
         with self._state:
@@ -204,12 +231,16 @@ class Child:
         self._on_change(value)
 
     def _pause(self, seconds):
+        """Wait until it is time to start the command, or somebody else has: then return the way to it."""
         deadline = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         while not self._stopping and (left := deadline - time.monotonic()) > 0:
-            if poll.poll(left * 1000):
+            if poll.poll((min(left, GLANCE) if self._share else left) * 1000):
                 self._drain_wake()
+            elif joined := self._join():
+                return joined
+        return None
 
     def _drain_wake(self):
         try:
@@ -231,12 +262,17 @@ class _Watch:
         owner, process = self.owner, self.process
         poll = select.poll()
         for fd in (process.lifeline, process.stdout, process.stderr, owner._wake_read):
-            poll.register(fd, select.POLLIN)
+            if fd is not None:
+                poll.register(fd, select.POLLIN)
         due = time.monotonic() + START  # when to give up, or to check, next
         while not process.gone:
-            if not self.stopped and (owner._stopping or self.refused or self.failed_checks >= CHECKS):
+            sick = self.refused or self.failed_checks >= CHECKS
+            if not self.stopped and (owner._stopping or sick):
                 self.stopped = True
-                process.stop()
+                if sick:
+                    process.stop()
+                else:
+                    process.leave()
             for fd, _ in poll.poll(max(due - time.monotonic(), 0) * 1000):
                 if fd == process.lifeline:
                     process.listen()
@@ -244,17 +280,21 @@ class _Watch:
                     owner._drain_wake()
                 elif not self.read(fd):
                     poll.unregister(fd)
+            if self.value is None and process.note is not None:
+                self.value = owner.adopt(process.note)
             if self.value is not None and not self.announced and process.pid:  # the guard may be late
                 self.announced = True
                 due = time.monotonic() + CHECK
+                if process.is_own and owner._share:
+                    process.tell(owner.describe(self.value))
                 owner._ready(self.value)
             if time.monotonic() >= due:
                 if self.value is None:
-                    process.stop()
+                    process.leave()
                 elif owner._checker:
                     owner._checker.examine(self)
                 due = time.monotonic() + CHECK
-        for fd in (process.stdout, process.stderr):
+        for fd in (process.stdout, process.stderr) if process.is_own else ():
             os.set_blocking(fd, False)
             while self.read(fd):
                 pass

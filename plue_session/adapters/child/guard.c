@@ -1,12 +1,16 @@
 /*
  * The guard: runs one command and sees that nothing of it outlives the host.
  *
- *     plue-session-guard [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]
+ *     plue-session-guard [detach] [share FOLDER NAME] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]
  *
  * LIFELINE is a descriptor: one end of a socket pair whose other end only the host has. When it closes - the host
- * stopped, crashed or was killed - or when a byte comes, the command's process group gets TERM, after FIRST
- * milliseconds TERM again (OpenCode swallows the first one while it installs packages), SECOND milliseconds later KILL.
- * The same follows when the command ends by itself and leaves processes behind.
+ * stopped, crashed or was killed - the command's process group gets TERM, after FIRST milliseconds TERM again (OpenCode
+ * swallows the first one while it installs packages), SECOND milliseconds later KILL. The same follows when the command
+ * ends by itself and leaves processes behind.
+ *
+ * With `share` others may join by a socket in FOLDER (users.h): each connection is a lifeline, and the last one to
+ * close ends the command. The host passes on what others need to know of it, with a note; should it go before, the
+ * command ends. If the command has a guard already, this one says "busy" and exits.
  *
  * Why a process of its own: PR_SET_PDEATHSIG follows the thread that spawned, not the process, and misses
  * grandchildren; nothing in the host can run after SIGKILL. The guard leaves the host's session, so that neither the
@@ -14,34 +18,30 @@
  * one: it is started so that it is none (capi/children.c), or told to `detach`, and forks once more. As subreaper it
  * inherits what the command's children leave behind, also those that made groups of their own.
  *
- * It tells the host, one line each: "started PID", "failed ERRNO" (the command cannot be run), "exited CODE" or
- * "killed SIGNAL", and "gone" when no process is left; then it exits. An end without "gone": the guard itself was
- * killed.
+ * It tells its users, one line each: "started PID", "failed ERRNO" (the command cannot be run), "note TEXT", "exited
+ * CODE" or "killed SIGNAL", and "gone" when no process is left; then it exits. An end without "gone": the guard itself
+ * was killed. They tell it, one line each: "note TEXT"; "end"; "leave", answered by "left" if there are others, else by
+ * the end.
  *
- * Standard streams are the command's. Signals are all unblocked and at their defaults, whatever the host did with its
- * own.
+ * Standard streams are the command's; of a shared one they come through the guard, which goes on reading when the host
+ * has left. Signals are all unblocked and at their defaults, whatever the host did with its own.
  */
 #define _GNU_SOURCE
+#include "users.h"
+
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/select.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
-enum { LIFELINE = 3 };
+static int out[2] = {-1, -1}, err[2] = {-1, -1}; /* the command's streams, if they come through here */
 
 static void on_child(int signal)
 {
-    (void)signal; /* only there to end pselect */
+    (void)signal; /* only there to end ppoll */
 }
 
 static long long now(void)
@@ -49,14 +49,6 @@ static long long now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
-static void tell(const char *word, int number)
-{
-    char line[64];
-    int length = number < 0 ? snprintf(line, sizeof line, "%s\n", word)
-                            : snprintf(line, sizeof line, "%s %d\n", word, number);
-    (void)!write(LIFELINE, line, (size_t)length); /* a host that is gone need not be told */
 }
 
 /* Give the command the defaults: what is ignored or blocked here would be there, too. */
@@ -70,7 +62,7 @@ static void reset_signals(void)
 }
 
 /* Start the command in a group of its own. Returns its pid, or -errno if it cannot be run. */
-static pid_t start(char **command)
+static pid_t start(char **words)
 {
     int report[2], failure = 0;
     if (pipe(report))
@@ -82,14 +74,16 @@ static pid_t start(char **command)
     if (pid == 0) {
         setpgid(0, 0);
         reset_signals();
-#ifdef __linux__
         prctl(PR_SET_PDEATHSIG,
               SIGKILL); /* should the guard itself be killed: it has one thread, so this is reliable here */
-#endif
         if (getppid() != guard)
             _exit(127);
         close(report[0]);
-        execvp(command[0], command);
+        if (door >= 0) {
+            dup2(out[1], 1);
+            dup2(err[1], 2);
+        }
+        execvp(words[0], words);
         failure = errno;
         (void)!write(report[1], &failure, sizeof failure);
         _exit(127);
@@ -107,7 +101,6 @@ static pid_t start(char **command)
     return -failure;
 }
 
-#ifdef __linux__
 /* Signal every child, also those inherited: they may have groups of their own. */
 static void signal_children(int number)
 {
@@ -133,15 +126,9 @@ static void signal_children(int number)
     if (processes)
         closedir(processes);
 }
-#else
-static void signal_children(int number)
-{
-    (void)number;
-}
-#endif
 
 /* Reap what has ended. Returns whether anything of the command may be left. */
-static int reap(pid_t command, int *running)
+static int reap(int *running)
 {
     for (;;) {
         int status;
@@ -160,18 +147,52 @@ static int reap(pid_t command, int *running)
     }
 }
 
+/* Pass on what the command has printed, to a host that may be gone or slow. Returns whether there may be more now. */
+static int relay(int *from, int to)
+{
+    char data[65536];
+    ssize_t size = *from < 0 ? 0 : read(*from, data, sizeof data);
+    if (size > 0)
+        (void)!write(to, data, (size_t)size);
+    if (size == 0 && *from >= 0) {
+        close(*from);
+        *from = -1;
+    }
+    return size > 0;
+}
+
+/* Have the command's streams come through here. */
+static int open_streams(void)
+{
+    if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
+        return -1;
+    int ours[] = {out[0], err[0], 1, 2};
+    for (int i = 0; i < 4; i++)
+        fcntl(ours[i], F_SETFL, O_NONBLOCK);
+    return 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "plue-session-guard is run by libplue_session: [detach] [share FOLDER NAME] LIFELINE FIRST SECOND "
+                    "COMMAND [ARGUMENT...]\n");
+    return 2;
+}
+
 int main(int count, char **words)
 {
     static const int signals[] = {SIGTERM, SIGTERM, SIGKILL};
+    static struct pollfd ready[USERS + 3];
     int detach = count > 1 && !strcmp(words[1], "detach");
     count -= detach;
     words += detach;
-    if (count < 5) {
-        fprintf(stderr,
-                "plue-session-guard is run by libplue_session: [detach] LIFELINE FIRST SECOND COMMAND [ARGUMENT...]\n");
-        return 2;
-    }
-    int lifeline = atoi(words[1]), listening = 1, running = 1, alone = 0, step = 0;
+    int shared = count > 3 && !strcmp(words[1], "share");
+    char **place = words + 2;
+    count -= 3 * shared;
+    words += 3 * shared;
+    if (count < 5)
+        return usage();
+    int lifeline = atoi(words[1]), running = 1, alone = 0, step = 0;
     long long delays[] = {atoi(words[2]), atoi(words[3]), 20}, due = -1;
     if (lifeline != LIFELINE) {
         dup2(lifeline, LIFELINE);
@@ -189,30 +210,41 @@ int main(int count, char **words)
     sigaction(SIGCHLD, &action, NULL);
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &child, &unblocked); /* arrives inside pselect only: none is missed */
-#ifdef __linux__
+    sigprocmask(SIG_BLOCK, &child, &unblocked); /* arrives inside ppoll only: none is missed */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-#endif
-    pid_t command = start(words + 4);
+    add_user(LIFELINE);
+    if (shared && share(place[0], place[1])) {
+        tell("busy", -1);
+        return 1;
+    }
+    if (door >= 0 && open_streams())
+        clear();
+    command = start(words + 4);
     if (command < 0) {
+        clear();
         tell("failed", -command);
         tell("gone", -1);
         return 1;
     }
     tell("started", command);
-    int null = open("/dev/null", O_RDWR);
-    for (int stream = 0; stream < 3; stream++) /* the host must see the end of the command's streams when it ends */
+    int null = open("/dev/null", O_RDWR), relayed = door >= 0;
+    for (int stream = 0; stream < (relayed ? 1 : 3); stream++) /* the host must see the end of the command's streams */
         dup2(null, stream);
     if (null > 2)
         close(null);
+    if (relayed) {
+        close(out[1]);
+        close(err[1]);
+    }
     (void)!chdir("/");
 
-    while (reap(command, &running)) {
+    while (reap(&running)) {
         if (!running && !alone) {
             alone = 1;
             due = now(); /* end what it left */
         }
         if (due >= 0 && now() >= due) {
+            shut();
             kill(-command, signals[step]);
             if (!running)
                 signal_children(signals[step]);
@@ -222,21 +254,33 @@ int main(int count, char **words)
             else
                 signal_children(SIGKILL); /* again and again: the dying may still leave children */
         }
-        fd_set ready;
-        FD_ZERO(&ready);
-        if (listening)
-            FD_SET(LIFELINE, &ready);
+        int heard = user_count, ends = 0;
+        for (int i = 0; i < heard; i++)
+            ready[i] = (struct pollfd){users[i].fd, POLLIN, 0};
+        int others[] = {door, out[0], err[0]};
+        for (int i = 0; i < 3; i++)
+            ready[heard + i] = (struct pollfd){others[i], POLLIN, 0}; /* -1 is passed over */
         long long left = due < 0 ? 0 : due > now() ? due - now() : 0;
         struct timespec pause = {left / 1000, left % 1000 * 1000000};
-        if (pselect(LIFELINE + 1, &ready, NULL, NULL, due < 0 ? NULL : &pause, &unblocked) > 0) {
-            char byte;
-            ssize_t size = read(LIFELINE, &byte, 1);
-            if (size == 0 || (size < 0 && errno != EINTR && errno != EAGAIN))
-                listening = 0;
-            if (size != -1 || !listening)
-                due = due < 0 ? now() : due;
+        if (ppoll(ready, (nfds_t)heard + 3, due < 0 ? NULL : &pause, &unblocked) <= 0)
+            continue;
+        if (ready[heard].revents)
+            let_in();
+        if (ready[heard + 1].revents)
+            relay(&out[0], 1);
+        if (ready[heard + 2].revents)
+            relay(&err[0], 2);
+        for (int i = heard - 1; i >= 0; i--) { /* from the end: one that goes is replaced by the last, heard already */
+            int gone = 0;
+            if (ready[i].revents)
+                ends |= hear(i, &gone);
         }
+        if (ends && due < 0)
+            due = now();
     }
+    while (relay(&out[0], 1) || relay(&err[0], 2))
+        ;
+    clear();
     tell("gone", -1);
     return 0;
 }

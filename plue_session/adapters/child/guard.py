@@ -24,50 +24,34 @@ class Command(namedtuple("Command", "words directory environment name does key i
     __slots__ = ()
 
 
-class Guarded:
-    """A running command. `lifeline`, `stdout` and `stderr` are descriptors for `poll`; this object closes them.
+class Lifeline:
+    """A way to the guard of a running command. `lifeline` is a descriptor for `poll`; this object closes it.
 
-    The host has no child process by it. Who forks this process must close `lifeline` in the child, or the guard takes
-    the child for the host.
+    Who forks this process must close `lifeline` in the child, or the guard takes the child for the host.
     """
 
-    _wait = None
+    #: whether the command was started here
+    is_own = False
+    #: what the command prints, as descriptors for `poll`; None for who has joined it
+    stdout = stderr = None
+    _wait, _is_shared = None, True
 
-    def __init__(self, command, program=PROGRAM, children=None):
-        """Start a `Command`. `IO` when it cannot be run. Standard input is empty.
-
-        `children.start(program, arguments, environment, folder, streams)` starts a program that is no child of the
-        host's (see capi/children.py); without it, the guard is to detach by itself.
-        """
+    def __init__(self, line, command, program=PROGRAM):
+        self._command, self._program = command, program
         self.pid = None
         self.exit = None  # what ended the command: "exit code 1", "signal 9"; None while it runs
-        self.gone = False  # no process of it is left
-        self._heard = b""
-        self._command, self._program = command, program
-        try:
-            self._socket, self.stdout, self.stderr, theirs = _streams()
-        except OSError as error:
-            raise StoreIo(
-                f"the guard {program} cannot be run: {error.strerror}",
-                "Close some files, or raise the limit (ulimit -n).",
-            ) from None
-        try:
-            self._wait = _start(children, program, command, theirs)
-        except (OSError, ValueError) as error:
-            self.close()
-            if isinstance(error, ValueError):
-                raise InvalidParam(f"the command cannot be run: {error}", f"Correct {command.key}.") from None
-            raise _unable(error, command, program) from None
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        self._socket.setblocking(False)
-        self.lifeline = self._socket.fileno()
+        self.gone = False  # no process of it is left, or it goes on without us
+        self.is_busy = False  # another guard has it, or is about to end it: nothing was started
+        self.note = None  # what its host has noted of it
+        self._heard, self._left = b"", False
+        self._socket = line
+        line.setblocking(False)
+        self.lifeline = line.fileno()
 
     def listen(self):
         """Take in what the guard says; call it when `lifeline` is readable. `IO` when the command could not be run.
 
-        Afterwards `pid`, `exit` and `gone` tell. If the guard was killed, the command's group is killed here.
+        Afterwards `pid`, `exit`, `note` and `gone` tell. If the guard was killed, the command's group is killed here.
         """
         try:
             data = self._socket.recv(4096)
@@ -79,7 +63,9 @@ class Guarded:
         failed = None
         for line in lines:
             word, _, number = line.decode().partition(" ")
-            if word == "started":
+            if word == "note":
+                self.note = number
+            elif word == "started":
                 self.pid = int(number)
             elif word == "failed":
                 failed = int(number)
@@ -87,8 +73,8 @@ class Guarded:
                 self.exit = f"exit code {number}"
             elif word == "killed":
                 self.exit = f"signal {number}"
-            elif word == "gone":
-                self.gone = True
+            elif word in ("gone", "left", "busy"):
+                self.gone, self._left, self.is_busy = True, word == "left", word == "busy"
         if not data and not self.gone:
             self.gone = True
             self.exit = self.exit or "its guard was killed"
@@ -100,24 +86,78 @@ class Guarded:
         if failed is not None:
             raise _unable(OSError(failed, os.strerror(failed)), self._command, self._program)
 
+    def tell(self, note):
+        """Have all who use the command, now and later, told this line about it."""
+        self._say(f"note {note}")
+
+    def leave(self):
+        """Use the command no longer: if nobody else does, its processes are ended (TERM, TERM, KILL). Returns at once;
+        `gone` tells when it is done."""
+        self._say("leave")
+
     def stop(self):
-        """Have the command's processes ended: TERM, TERM, KILL. Returns at once; `gone` tells when it is done."""
+        """Have the command's processes ended, whoever uses it. Returns at once; `gone` tells when it is done."""
+        self._say("end")
+
+    def _say(self, line):
         try:
-            self._socket.send(b"T")
+            self._socket.send(line.encode() + b"\n")
         except OSError:  # the guard is gone already
             pass
 
     def close(self):
-        """Close the descriptors. A command that still runs is ended by the guard; where that takes part of the host,
-        its end is waited for. Twice is harmless."""
+        """Close the descriptors. A command that nobody else uses is ended by the guard; where that takes part of the
+        host, its end is waited for. Twice is harmless."""
         self._socket.close()
         wait, self._wait = self._wait, None
-        if wait is not None:
-            wait()
+        ends = self.gone and not self._left or not self._is_shared
+        if wait is not None and not wait(ends):
+            _staying.append(wait)
         for fd in (self.stdout, self.stderr):
             if fd is not None:
                 os.close(fd)
         self.stdout = self.stderr = None
+
+
+#: What waits for the guards that went on without this process, where they take part of it.
+_staying: list = []
+
+
+class Guarded(Lifeline):
+    """A running command that was started here. `stdout` and `stderr` are closed with it.
+
+    The host has no child process by it.
+    """
+
+    is_own = True
+
+    def __init__(self, command, program=PROGRAM, children=None, share=None):
+        """Start a `Command`. `IO` when it cannot be run. Standard input is empty.
+
+        `children.start(program, arguments, environment, folder, streams)` starts a program that is no child of the
+        host's (see capi/children.py); without it, the guard is to detach by itself. Others may join the command at
+        `share`; `is_busy`, if somebody else has started it.
+        """
+        _staying[:] = [wait for wait in _staying if not wait(False)]
+        try:
+            ours, self.stdout, self.stderr, theirs = _streams()
+        except OSError as error:
+            raise StoreIo(
+                f"the guard {program} cannot be run: {error.strerror}",
+                "Close some files, or raise the limit (ulimit -n).",
+            ) from None
+        super().__init__(ours, command, program)
+        self._is_shared = share is not None
+        try:
+            self._wait = _start(children, program, command, theirs, share.words if share else [])
+        except (OSError, ValueError) as error:
+            self.close()
+            if isinstance(error, ValueError):
+                raise InvalidParam(f"the command cannot be run: {error}", f"Correct {command.key}.") from None
+            raise _unable(error, command, program) from None
+        finally:
+            for fd in theirs:
+                os.close(fd)
 
 
 def _streams():
@@ -148,16 +188,19 @@ def _streams():
         raise
 
 
-def _start(children, program, command, streams):
-    """Start the guard, and return a function that waits for its end, or None."""
+def _start(children, program, command, streams, share):
+    """Start the guard, and return a function that waits for its end, or only looks (`wait(False)`), and returns whether
+    it has ended; or None."""
     words, (*standard, lifeline) = [str(FIRST), str(SECOND), *command.words], streams
     if children is not None:
         try:
-            return children.start(program, [program, "3", *words], command.environment, command.directory, streams)
+            return children.start(
+                program, [program, *share, "3", *words], command.environment, command.directory, streams
+            )
         except NotImplementedError:
             pass
     launched = subprocess.Popen(
-        [program, "detach", str(lifeline), *words],
+        [program, "detach", *share, str(lifeline), *words],
         stdin=standard[0],
         stdout=standard[1],
         stderr=standard[2],

@@ -36,13 +36,18 @@ class ApiCall:
         if transport:
             transport.close()
 
+    def admit(self, headers):
+        """Have what is sent from now on carry other headers."""
+        with self._lock:
+            self._headers, self._url = headers, None
+
     def _exchange(self, method, path, directory, query, body, call, resend, *most):
         url = self._locate(call)
         with self._lock:
             if self._closed:
                 raise errors.Closed("the library was shut down meanwhile", "Call plue_init again.")
             old = None
-            if url != self._url:  # our own server has been restarted on another port
+            if url != self._url:  # our own server has been restarted on another port, or with another password
                 from plue_session.adapters.opencode.http import Transport
 
                 old, self._url, self._transport = self._transport, url, Transport(url, self._headers, self._trace)

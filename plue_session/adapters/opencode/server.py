@@ -7,7 +7,7 @@ from plue_session.adapters.opencode.api_call import headers
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.history import NAMES, History
-from plue_session.adapters.opencode.process import OwnServer
+from plue_session.adapters.opencode.process import OwnServer, share_of
 from plue_session.adapters.opencode.stream import Stream
 from plue_session.adapters.opencode.turns import Turns
 from plue_session.call import Call
@@ -33,12 +33,13 @@ class Server:
               end)
 
     `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child
-    of the host's; `trace` hears of each request, see `Log.trace`.
+    of the host's; `trace` hears of each request, see `Log.trace`. A server of our own is shared with the processes that
+    want the same and have the same folder `shared_in`; None: it is ours alone.
     """
 
     _listener: "Listener" = None  # until `follow`
 
-    def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None, trace=None):
+    def __init__(self, backend, environ, *, on_lifeline=None, guard=PROGRAM, children=None, trace=None, shared_in=None):
         self._owned, spawn = None, backend.spawn
         if spawn:
             self._owned = OwnServer(
@@ -51,6 +52,8 @@ class Server:
                 check=lambda url: health.probe(url, self._headers, CHECK, trace),  # type: ignore[has-type]
                 program=guard,
                 children=children,
+                share=share_of(shared_in, spawn, environ) if shared_in else None,
+                on_credentials=self._admit,
             )
         self._locate = locate = self._owned.url if self._owned else lambda call: backend.url
         user = self._owned or backend
@@ -128,6 +131,12 @@ class Server:
         self.end()
         if self._owned:
             self._owned.stop(seconds)
+
+    def _admit(self):
+        """Use the credentials of a server that another process has started."""
+        self._headers = headers(self._owned.username, self._owned.password)
+        self._client.admit(self._headers)
+        self._stream.admit(self._headers)
 
     def _moved(self, url):
         if url:

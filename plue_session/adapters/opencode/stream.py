@@ -67,7 +67,8 @@ class Stream:
         back_off=BACK_OFF,
         silence=SILENCE,
     ):
-        self._locate, self._directory, self._headers = locate, directory, {**headers, "Accept": "text/event-stream"}
+        self._locate, self._directory = locate, directory
+        self.admit(headers)
         self._snapshot, self._apply, self._on_state = snapshot, apply, on_state
         self._sequences, self._knows, self._trace = sequences, knows, trace
         self._everywhere = sequences is not None  # follow all directories
@@ -94,6 +95,10 @@ class Stream:
         deadline = time.monotonic() + STOPPING
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
+
+    def admit(self, headers):
+        """Have the connections from now on carry these headers."""
+        self._headers = {**headers, "Accept": "text/event-stream"}
 
     def hurry(self):
         """Connect now instead of waiting: our own server is back."""

@@ -25,8 +25,9 @@ def plue_init(config_json: Configuration) -> Status:
                    {"kind":"opencode","url","directory","username" "opencode","password"}: on this OpenCode server;
                    directory is the project, by default the working directory
                    {"kind":"opencode","spawn":{"command" ["opencode"],"directory","env"}}: on a server of our own, with a
-                   port and a password of its own; it is started again should it die, and ends with this process in any
-                   case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
+                   port and a password of its own; it is started again should it die. Processes with the same dataDir,
+                   command, directory and env share one, unless store is "memory": the first starts it, and it ends with
+                   the last in any case. "serve --hostname 127.0.0.1 --port 0" is added to a command without "serve"
       requestTimeoutMs  how long a call may take, default 30000
       cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
       syncIntervalMs  every so often all sessions of the server are looked at, default 30000
@@ -57,7 +58,7 @@ def plue_init(config_json: Configuration) -> Status:
 
 @export(time="waits")
 def plue_shutdown() -> Nothing:
-    """Stop the library: finish what is committing, flush, end its threads, stop a server that it spawned.
+    """Stop the library: finish what is committing, flush, end its threads, stop a spawned server that no other process uses.
 
     Calls in flight on other threads return CLOSED, also a plue_init() that takes long. Every handle is freed; the same value is
     BAD_HANDLE for ever. Text that was returned stays valid until it is freed. Twice, or without plue_init(), is harmless. Afterwards plue_init()
