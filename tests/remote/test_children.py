@@ -15,7 +15,7 @@ import pytest
 from tests import support
 from tests.opencode.stub import Stub, reply
 
-HOST = Path(__file__).parent / "parent.py"
+HOST, LEAVER = (Path(__file__).parent / name for name in ("parent.py", "leaver.py"))
 
 
 def answer(method, target):
@@ -84,6 +84,40 @@ def runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_a_host_that_inherits_leaves_a_server_to_others_and_meets_nobody(plain, tmp_path):
+    """What it has of the guard stays until that ends, and is not waited for; then it is seen to."""
+    with Stub(answer) as stub:
+
+        def begin():
+            words = [sys.executable, LEAVER, plain.path, plain.package / "prototypes.py", stub.url, tmp_path]
+            return subprocess.Popen(
+                [str(word) for word in words],
+                env=environment(tmp_path),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+
+        def tell(host, word):
+            host.stdin.write(word + "\n")
+            host.stdin.flush()
+            return json.loads(host.stdout.readline())
+
+        with begin() as first, begin() as second:
+            try:
+                assert tell(first, "init")["silent"] == "somebody"
+                assert tell(second, "init")["silent"] == "nobody"  # it has started nothing
+                left = tell(first, "shutdown")
+                assert left["took"] < 2 and (left["usual"], left["silent"]) == ("nobody", "somebody")
+                assert tell(second, "shutdown")["silent"] == "nobody"
+                assert tell(first, "init")["usual"] == "nobody"
+                ended = tell(first, "shutdown")
+                assert (ended["usual"], ended["silent"]) == ("nobody", "nobody")
+            finally:
+                first.kill()
+                second.kill()
 
 
 @pytest.mark.parametrize("build", support.BUILDS)
