@@ -3,7 +3,8 @@
  *
  * The descriptor is an eventfd whose counter is above 0 while there is an answer: an event, or CLOSED. Whoever has
  * changed the queue settles it, after the lock of the queues is let go. One thread at a time does so; who comes
- * meanwhile leaves it to that one, so that poll, which is instant, waits for nobody.
+ * meanwhile leaves it to that one, so that poll, which is instant, waits for nobody. A reader that finds nothing then
+ * clears it by itself.
  *
  * While the library stops, what is queued is still handed out.
  */
@@ -28,8 +29,9 @@ static int seen_empty;  /* by a reader: the next answer is to be an edge of the 
 static int64_t read_at; /* when an event was handed out last */
 static int64_t seen_at; /* when somebody asked for one last */
 
-static atomic_int changes; /* to be settled; not 0: a thread is at it */
-static int shown;          /* what the descriptor says; only the thread that settles knows it */
+static atomic_int changes;  /* to be settled; not 0: a thread is at it */
+static atomic_int clearing; /* readers that are about to read the descriptor */
+static int shown;           /* what the descriptor says; only the thread that settles knows it */
 
 /* A bell that many sleep on. */
 static pthread_mutex_t bell_lock;
@@ -111,7 +113,29 @@ void core_default_changed(void)
     settle();
 }
 
-/* Not while a thread settles it: that would write to whatever has its number by then. */
+/*
+ * Nothing was there, and a thread that settles has yet to say so: write() may cost it the processor, to the very reader
+ * that it wakes. Without this the descriptor stayed readable for as long as that thread did not run, and the reader's
+ * loop was woken thousands of times. What comes meanwhile is an edge again: no wake-up is lost.
+ */
+static void clear(void)
+{
+    uint64_t old;
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    atomic_fetch_add(&clearing, 1);
+    int fd = atomic_load(&event_fd);
+    if (fd >= 0)
+        (void)!read(fd, &old, sizeof old);
+    atomic_fetch_sub(&clearing, 1);
+    pthread_mutex_lock(&core_queues_lock);
+    seen_empty = 1;
+    pthread_mutex_unlock(&core_queues_lock);
+    pthread_setcancelstate(cancel, NULL);
+    settle();
+}
+
+/* Not while a thread settles or clears it: that would write to, or read, whatever has its number by then. */
 static void close_descriptor(int64_t deadline)
 {
     int none = 0;
@@ -125,6 +149,11 @@ static void close_descriptor(int64_t deadline)
     }
     int fd = atomic_exchange(&event_fd, -1);
     shown = 0;
+    while (fd >= 0 && atomic_load(&clearing))
+        if (core_monotonic_ns() >= deadline)
+            fd = -1; /* likewise */
+        else
+            nanosleep(&(struct timespec){0, MS}, NULL);
     if (fd >= 0)
         close(fd);
     atomic_store(&changes, 0);
@@ -197,8 +226,11 @@ static char *next(const char *operation, int64_t until)
         }
         if (over)
             closed(operation);
-        if (!mark.need)
+        if (!mark.need) {
+            if (!over && atomic_load(&changes))
+                clear();
             return NULL;
+        }
         /* It leaves the queue only when there is memory to give it away in. */
         text = core_new_text(room = mark.need);
         if (!text) {
