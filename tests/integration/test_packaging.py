@@ -92,6 +92,7 @@ def test_the_archive_holds_what_builds_and_what_is_built(archive, wheel):
         "examples/opencode.c",
         "examples/CMakeLists.txt",
         "examples/build.zig",
+        "examples/loops/loop.h",
         "scripts/bundle.py",
         "requirements/test.txt",
         "tests/support.py",
@@ -137,8 +138,7 @@ def links(installed, tmp_path_factory):
     leaves it; in a folder with a space."""
     folder = tmp_path_factory.mktemp("links") / "a folder"
     folder.mkdir()
-    for path in (support.ROOT / "examples").iterdir():
-        shutil.copy(path, folder)
+    shutil.copytree(support.ROOT / "examples", folder, dirs_exist_ok=True)
     (folder / "build").mkdir()
     by_config, by_pkg_config, by_cmake = readme("sh", "## C").split("# or\n")
     for way, lines, cwd in (

@@ -1,0 +1,68 @@
+"""asyncio: a reader of the loop, by ctypes. Run it, with the package installed, as
+
+    python reader.py
+
+Alone, a thread of it makes a session and deletes it. With an argument it waits for somebody who does:
+plue-session create; plue-session delete ID
+"""
+
+import asyncio
+import json
+import sys
+
+from plue_session.prototypes import load, take
+
+plue = load()
+counted = {"events": 0, "wake-ups": 0}
+
+
+def fail():
+    raise SystemExit(f"Error: {plue.plue_get_last_error().decode()}")
+
+
+def change():
+    """These calls may wait for the disk, or for a server: not on the loop's thread."""
+    session = plue.plue_session_create(None)
+    if not session or plue.plue_session_update_title(session, b"Made elsewhere") or plue.plue_session_delete(session):
+        fail()
+    plue.plue_session_destroy(session)
+
+
+def on_events(ended):
+    """Take all events that there are, until a session is deleted.
+
+    Of an observer the descriptor is plue_session_observer_fd()'s, and plue_session_observer_next(observer, 0) stands
+    for plue_event_poll(); the rest is the same.
+    """
+    counted["wake-ups"] += 1
+    while event := plue.plue_event_poll():
+        kind = json.loads(take(plue, event))["type"]
+        print(kind, flush=True)
+        counted["events"] += 1
+        if kind == "session.deleted" and not ended.done():
+            ended.set_result(None)
+    if plue.plue_get_last_error_code() and not ended.done():
+        ended.set_exception(RuntimeError(plue.plue_get_last_error().decode()))
+
+
+async def main(alone):
+    loop = asyncio.get_running_loop()
+    ended, descriptor = loop.create_future(), plue.plue_event_fd()
+    if descriptor < 0:
+        fail()
+    loop.add_reader(descriptor, on_events, ended)
+    try:
+        if alone:
+            await asyncio.to_thread(change)
+        await ended
+    finally:
+        loop.remove_reader(descriptor)  # before plue_shutdown() closes it
+
+
+if plue.plue_init(None):
+    fail()
+try:
+    asyncio.run(main(len(sys.argv) == 1))
+finally:
+    plue.plue_shutdown()
+print(f"{counted['events']} events, {counted['wake-ups']} wake-ups")
