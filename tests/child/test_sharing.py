@@ -18,6 +18,7 @@ import pytest
 from plue_session.adapters.child.child import Child
 from plue_session.adapters.child.guard import Command, Guarded
 from plue_session.adapters.child.share import Share
+from plue_session.errors import StoreIo
 from tests.opencode.fixtures import ROOT, soon
 from tests.robust.host import alive, eventually
 
@@ -435,3 +436,28 @@ def test_a_sick_command_is_ended_for_all(guard, tmp_path, monkeypatch):
     assert eventually(lambda: one.starts == two.starts == 2) and one.wait(soon()) == two.wait(soon())
     together(one.stop, two.stop)
     assert not any(map(alive, starts(tmp_path)))
+
+
+def test_without_descriptors_for_a_while_it_is_started_again_all_the_same(guard, tmp_path):
+    command = Command(["sh", "-c", SERVES], str(tmp_path), dict(os.environ), name="it", does="", key="", install="")
+    lacking, asked = [], threading.Event()
+
+    class Lacking(Share):
+        def join(self, command):
+            if lacking:
+                asked.set()
+                raise StoreIo("no descriptor is left")
+            return super().join(command)
+
+    class Line:
+        def feed(self, data):
+            return data.decode().strip() or None
+
+    child = Child(command, Line, program=guard, share=Lacking(str(tmp_path), "server-1"), back_off=(0.3, 0.3))
+    first = child.start(soon())
+    lacking.append(True)
+    os.kill(child.pid, signal.SIGKILL)
+    assert asked.wait(10)
+    lacking.clear()
+    assert eventually(lambda: child.starts == 2) and child.wait(soon()) != first
+    child.stop()

@@ -131,7 +131,7 @@ def test_who_shares_a_server_wants_the_same_of_it(tmp_path, monkeypatch):
     others.append(name())
     assert len({same, *others}) == len(others) + 1
     assert "hunter2" not in name({"OPENCODE_SERVER_PASSWORD": "hunter2"})
-    long = Settings({**usual, "env": {"OPENCODE_SERVER_PASSWORD": "x" * 1001}})
+    long = Settings({**usual, "env": {"OPENCODE_SERVER_PASSWORD": "x" * 501}})
     assert own.share_of(str(tmp_path), long, environ) is None
 
 

@@ -238,8 +238,12 @@ class Child:
         while not self._stopping and (left := deadline - time.monotonic()) > 0:
             if poll.poll((min(left, GLANCE) if self._share else left) * 1000):
                 self._drain_wake()
-            elif joined := self._join():
-                return joined
+            else:
+                try:
+                    if joined := self._join():
+                        return joined
+                except errors.StoreIo:  # whoever starts it meets that, too, and says so
+                    pass
         return None
 
     def _drain_wake(self):
@@ -255,7 +259,7 @@ class _Watch:
     def __init__(self, owner, process):
         self.owner, self.process, self.output = owner, process, owner._output()
         self.value, self.refused, self.tail = None, None, b""
-        self.stopped = self.announced = False
+        self.stopped = self.described = self.announced = False
         self.failed_checks = 0  # in a row
 
     def run(self):
@@ -283,11 +287,14 @@ class _Watch:
             if self.value is None and process.note is not None:
                 self.value = owner.adopt(process.note)
             if self.value is not None and not self.announced and process.pid:  # the guard may be late
-                self.announced = True
-                due = time.monotonic() + CHECK
-                if process.is_own and owner._share:
-                    process.tell(owner.describe(self.value))
-                owner._ready(self.value)
+                if process.is_own and owner._share and process.note is None:
+                    if not self.described:  # it is ready once all can know
+                        self.described = True
+                        process.tell(owner.describe(self.value))
+                else:
+                    self.announced = True
+                    due = time.monotonic() + CHECK
+                    owner._ready(self.value)
             if time.monotonic() >= due:
                 if self.value is None:
                     process.leave()

@@ -68,7 +68,7 @@ class Lifeline:
             elif word == "started":
                 self.pid = int(number)
             elif word == "failed":
-                failed = int(number)
+                self.gone, failed = True, int(number)  # the guard is about to exit
             elif word == "exited":
                 self.exit = f"exit code {number}"
             elif word == "killed":

@@ -163,10 +163,10 @@ static int obey(int i, const char *line, int *gone)
         *gone = 1;
     } else if (!strncmp(line, "note ", 5) && !noted) {
         noted = snprintf(note, sizeof note, "%s\n", line);
-        for (int other = 0; other < user_count; other++)
-            (void)!write(users[other].fd, note, (size_t)noted);
         if (door >= 0)
             (void)!pwrite(file, note + 5, (size_t)noted - 5, 0);
+        for (int other = 0; other < user_count; other++)
+            (void)!write(users[other].fd, note, (size_t)noted);
     }
     return 0;
 }

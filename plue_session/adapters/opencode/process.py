@@ -20,7 +20,7 @@ ENVIRONMENT = {"npm_config_offline": "true", "OPENCODE_DISABLE_AUTOUPDATE": "1",
 #: What of the host's environment makes it another server: where that finds what it keeps, and what begins so.
 _FOLDERS, _PREFIX = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"), "OPENCODE_"
 #: The longest password that others are told, in characters: a note is a line of some 8,000 bytes.
-_LONGEST = 1000
+_LONGEST = 500
 
 
 def share_of(folder, spawn, environment):
