@@ -47,4 +47,5 @@ class Session(Record):
     imported: Flag  # found on the server, not made here
     # For readers:
     rev: int = 0  # the log id of the session's last event
+    revision: int = 0  # how many durable events it has had
     info: str = ""  # the ready-made info JSON (rules/info.py), without a trailing NUL or newline

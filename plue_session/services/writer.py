@@ -406,10 +406,16 @@ class Transaction:
 
     def emit(self, kind, session_id, data):
         """Tell an event of any kind, of a session's or (None) of none's."""
+        session = None if session_id is None else self.store.load(session_id)
+        if session is not None:
+            session.rev = self.log_id + 1
+            session.revision += 1
+            self.store.save(session)
         self.effects.append((self._log(kind, session_id, data), None))
 
     def _put(self, store, session, kind, data):
         session.rev = self.log_id + 1
+        session.revision += 1
         session.info = info.render(session)
         changed = store(session)
         if kind == "session.updated":

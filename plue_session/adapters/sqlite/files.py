@@ -43,6 +43,7 @@ MIGRATIONS = (
     "0005_names.sql",
     "0006_operations.sql",
     "0007_sequences.sql",
+    "0009_revisions.sql",
 )
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
