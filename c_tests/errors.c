@@ -117,6 +117,11 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(plue_session_update(session, NULL) == -1);
     REFUSED(plue_session_initialize(session, NULL, NULL) == -1);
     REFUSED(plue_session_abort_turn(session, NULL) == -1);
+    REFUSED(!plue_session_observation(NULL));
+    REFUSED(!plue_session_observe(NULL, NULL));
+    REFUSED(!plue_session_observer_next(NULL, 0));
+    REFUSED(plue_session_observer_fd(NULL) == -1);
+    REFUSED(!plue_session_observer_cursor(NULL));
     REFUSED(plue_session_sync(-1) == -1);
     CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
     REFUSED(plue_session_sync(INT_MIN) == -1);
@@ -165,6 +170,8 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(plue_session_initialize(session, "p", bad[i]) == -1);
         REFUSED(plue_session_abort_turn(session, bad[i]) == -1);
         REFUSED(!plue_session_fork(session, bad[i]));
+        REFUSED(!plue_session_observe(session, bad[i]));
+        REFUSED(!plue_session_observe(PLUE_ALL_SESSIONS, bad[i]));
         REFUSED(plue_session_validate_share(bad[i], "x") == -1);
         REFUSED(plue_session_validate_share("session_1", bad[i]) == -1);
         REFUSED(!plue_session_batch(bad[i]));

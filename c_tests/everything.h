@@ -56,6 +56,18 @@ static inline void *use_everything(void *unused)
         CHECK(texts[i] != NULL);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         plue_free(texts[i]);
+    plue_session_observer_t observer = plue_session_observe(session, NULL);
+    CHECK(observer && plue_session_observer_fd(observer) > 2 && plue_session_update_title(session, "seen") == 0);
+    char *observed[] = {plue_session_observation(PLUE_ALL_SESSIONS), plue_session_observer_next(observer, 1000),
+                        plue_session_observer_cursor(observer)};
+    for (size_t i = 0; i < sizeof observed / sizeof *observed; i++) {
+        CHECK(observed[i] != NULL);
+        plue_free(observed[i]);
+    }
+    plue_session_observer_wake(observer);
+    CHECK_ERROR(!plue_session_observer_next(observer, 1000), PLUE_OK);
+    plue_session_observer_close(observer);
+    CHECK_ERROR(!plue_session_observer_next(observer, 0), PLUE_ERROR_CLOSED);
     CHECK(plue_event_fd() > 2 && plue_session_count(NULL) >= 2 && plue_session_delete(other) == 0);
     uint64_t submitted = plue_session_submit("[{\"op\":\"create\"}]");
     CHECK(submitted);

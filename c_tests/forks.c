@@ -71,8 +71,18 @@ static int in_child(const char *program)
     FORKED(!plue_event_wait(1));
     FORKED(plue_event_fd() == -1);
     FORKED(!plue_session_peek_id("session_1"));
+    FORKED(!plue_session_observation(any));
+    FORKED(!plue_session_observation(PLUE_ALL_SESSIONS));
+    FORKED(!plue_session_observe(any, NULL));
+    FORKED(!plue_session_observe(PLUE_ALL_SESSIONS, ""));
+    FORKED(!plue_session_observer_next((plue_session_observer_t)any, 0));
+    FORKED(!plue_session_observer_next((plue_session_observer_t)any, 1));
+    FORKED(plue_session_observer_fd((plue_session_observer_t)any) == -1);
+    FORKED(!plue_session_observer_cursor((plue_session_observer_t)any));
     plue_event_unsubscribe(1);
     plue_session_destroy(any);
+    plue_session_observer_wake((plue_session_observer_t)any);
+    plue_session_observer_close((plue_session_observer_t)any);
     plue_shutdown();
     plue_free((char *)"x");
     CHECK(plue_get_version()[0] == '0' && json_valid(plue_get_last_error_json()) &&

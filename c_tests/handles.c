@@ -4,6 +4,16 @@
 
 #include <sys/mman.h>
 
+static void no_observer(plue_session_observer_t handle, int code)
+{
+    CHECK_ERROR(!plue_session_observer_next(handle, 0), code);
+    CHECK_ERROR(!plue_session_observer_next(handle, 10), code);
+    CHECK_ERROR(plue_session_observer_fd(handle) == -1, code);
+    CHECK_ERROR(!plue_session_observer_cursor(handle), code);
+    plue_session_observer_wake(handle);
+    plue_session_observer_close(handle);
+}
+
 /* Every function that takes a handle refuses this one with `code`; destroy is harmless. */
 static void refused_everywhere(plue_session_t handle, int code)
 {
@@ -19,11 +29,22 @@ static void refused_everywhere(plue_session_t handle, int code)
     CHECK_ERROR(!plue_session_fork(handle, NULL), code);
     CHECK_ERROR(!plue_session_create_share(handle), code);
     CHECK_ERROR(plue_session_unshare(handle) == -1, code);
+    if (handle != PLUE_ALL_SESSIONS) {
+        CHECK_ERROR(!plue_session_observation(handle), code);
+        CHECK_ERROR(!plue_session_observe(handle, NULL), code);
+    }
+}
+
+/* And every function that takes an observer's. */
+static void refused_as_any_kind(plue_session_t handle, int code)
+{
+    refused_everywhere(handle, code);
+    no_observer((plue_session_observer_t)handle, code);
 }
 
 static void null_is_named(void)
 {
-    refused_everywhere(NULL, PLUE_ERROR_INVALID_PARAM);
+    refused_as_any_kind(NULL, PLUE_ERROR_INVALID_PARAM);
     CHECK(!plue_session_get_info(NULL));
     CHECK_SAYS("Session handle is null");
     CHECK(plue_session_update_title(NULL, "t") == -1);
@@ -47,8 +68,8 @@ static void null_is_named(void)
 
 static void reserved_values_are_no_sessions(void)
 {
-    refused_everywhere(PLUE_ALL_SESSIONS, PLUE_ERROR_BAD_HANDLE);
-    refused_everywhere(PLUE_CURRENT_SESSION, PLUE_ERROR_BAD_HANDLE);
+    refused_as_any_kind(PLUE_ALL_SESSIONS, PLUE_ERROR_BAD_HANDLE);
+    refused_as_any_kind(PLUE_CURRENT_SESSION, PLUE_ERROR_BAD_HANDLE);
     plue_session_destroy(PLUE_ALL_SESSIONS);
     plue_session_destroy(PLUE_CURRENT_SESSION);
 }
@@ -93,9 +114,9 @@ static void forged_handles_are_refused(void)
         if (i % 64 == 0)
             refused_everywhere(forged, PLUE_ERROR_BAD_HANDLE);
     }
-    refused_everywhere((plue_session_t)&local, PLUE_ERROR_BAD_HANDLE);
-    refused_everywhere((plue_session_t)(uintptr_t)&refused_everywhere, PLUE_ERROR_BAD_HANDLE);
-    refused_everywhere((plue_session_t)(uintptr_t)-1, PLUE_ERROR_BAD_HANDLE);
+    refused_as_any_kind((plue_session_t)&local, PLUE_ERROR_BAD_HANDLE);
+    refused_as_any_kind((plue_session_t)(uintptr_t)&refused_everywhere, PLUE_ERROR_BAD_HANDLE);
+    refused_as_any_kind((plue_session_t)(uintptr_t)-1, PLUE_ERROR_BAD_HANDLE);
     CHECK(text(plue_session_get_info(real))[0] == '{');
     plue_session_destroy(real);
 }
@@ -140,6 +161,40 @@ static void in_bulk_ids_of_every_bad_kind_are_refused(void)
     CHECK(text(plue_session_get_info(keep))[0] == '{');
     plue_session_destroy(gone);
     plue_session_destroy(keep);
+}
+
+/* One kind's handle is none of the other's, however it is bent. */
+static void observers_and_sessions_are_told_apart(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    plue_session_observer_t observer = plue_session_observe(session, NULL), gone = plue_session_observe(session, NULL);
+    CHECK(session && observer && gone && observer != gone);
+    refused_everywhere((plue_session_t)observer, PLUE_ERROR_BAD_HANDLE);
+    no_observer((plue_session_observer_t)session, PLUE_ERROR_BAD_HANDLE);
+    CHECK_SAYS("observer handle");
+    plue_session_observer_close(gone);
+    plue_session_observer_close(gone);
+    no_observer(gone, PLUE_ERROR_CLOSED);
+    plue_session_observer_t next = plue_session_observe(session, NULL);
+    CHECK(next && next != gone);
+    no_observer(gone, PLUE_ERROR_CLOSED);
+    for (int bit = 0; bit < 64; bit++) {
+        uintptr_t forged = (uintptr_t)next ^ (uintptr_t)(UINT64_C(1) << bit);
+        if (forged == (uintptr_t)observer || forged == (uintptr_t)gone)
+            continue;
+        CHECK(!plue_session_observer_next((plue_session_observer_t)forged, 0));
+        CHECK(plue_get_last_error_code() == PLUE_ERROR_BAD_HANDLE || plue_get_last_error_code() == PLUE_ERROR_CLOSED);
+        plue_session_observer_close((plue_session_observer_t)forged);
+    }
+    CHECK_ERROR(!plue_session_observer_next(next, 0), PLUE_OK);
+    CHECK_ERROR(!plue_session_observer_next(observer, 0), PLUE_OK);
+    plue_session_observer_close(next);
+    plue_session_destroy(session);
+    CHECK_ERROR(!plue_session_observer_next(observer, 0), PLUE_OK); /* it does not need the session's handle */
+    plue_shutdown();
+    start("");
+    no_observer(observer, PLUE_ERROR_BAD_HANDLE);
+    no_observer(gone, PLUE_ERROR_BAD_HANDLE);
 }
 
 static void a_deleted_session_is_not_found_for_ever(void)
@@ -281,6 +336,7 @@ int main(void)
     stale_and_doubly_destroyed_handles_are_refused();
     forged_handles_are_refused();
     in_bulk_ids_of_every_bad_kind_are_refused();
+    observers_and_sessions_are_told_apart();
     a_deleted_session_is_not_found_for_ever();
     many_handles_show_one_session();
     freeing_what_is_not_ours_is_ignored();

@@ -219,6 +219,7 @@ static plue_session_t large, other, spare; /* spare: to be destroyed */
 static char *other_id, *unread;            /* a text that was returned before */
 static char title[LARGE + 1];
 static atomic_int served;
+static plue_session_observer_t watched, everybodys, leaving; /* leaving: to be closed */
 
 static int no_number(const char *element_json, void *user_data)
 {
@@ -248,6 +249,17 @@ static void *call_what_is_instant(void *unused)
     /* Who is stopped may be the one that would take it, until the queue is full. */
     CHECK(submitted || plue_get_last_error_code() == PLUE_ERROR_QUEUE_FULL);
     (void)plue_session_cancel_operation(submitted);
+    plue_session_observer_t observers[2] = {watched, everybodys};
+    for (int i = 0; i < 2; i++) {
+        char *item = plue_session_observer_next(observers[i], 0), *cursor = plue_session_observer_cursor(observers[i]);
+        CHECK(cursor && plue_session_observer_fd(observers[i]) > 2 &&
+              (item || plue_get_last_error_code() == PLUE_OK || plue_get_last_error_code() == PLUE_ERROR_IO));
+        plue_session_observer_wake(observers[i]);
+        plue_free(item);
+        plue_free(cursor);
+    }
+    plue_session_observer_close(leaving);
+    CHECK_ERROR(!plue_session_observer_next(leaving, 0), PLUE_ERROR_CLOSED);
     plue_free_string(plain);
     plue_free(peeked);
     plue_free_json(event);
@@ -332,6 +344,22 @@ static void do_in_bulk(void)
     (void)plue_session_cancel_operation(submitted);
 }
 
+static void observe_and_leave(void)
+{
+    plue_session_observer_t made = plue_session_observe(large, NULL),
+                            all = plue_session_observe(PLUE_ALL_SESSIONS, NULL);
+    CHECK(made && all && plue_session_observer_fd(made) > 2);
+    change_the_large_one();
+    for (char *item; (item = plue_session_observer_next(all, 1000)); plue_free(item))
+        if (SAYS(item, "session.updated")) {
+            plue_free(item);
+            break;
+        }
+    plue_free(plue_session_observer_next(made, 1000));
+    plue_session_observer_close(made);
+    plue_session_observer_close(all);
+}
+
 static void look_at_all(void)
 {
     CHECK(plue_session_update_title(other, "survey") == 0);
@@ -349,6 +377,7 @@ static void *do_it(void *what)
 static void before_each(void)
 {
     CHECK((spare = plue_session_open(other_id)) && (unread = plue_session_get_info(other)));
+    CHECK((leaving = plue_session_observe(other, NULL)) && plue_session_observer_fd(leaving) > 2);
     for (char *event; (event = plue_event_poll());)
         plue_free(event);
 }
@@ -385,6 +414,7 @@ static void wherever_one_is_stopped_what_is_instant_is_served(void)
         {"poll", poll_events},
         {"bulk", do_in_bulk},
         {"survey", look_at_all},
+        {"observe", observe_and_leave},
     };
     CHECK(plue_event_subscribe(never, NULL));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -504,6 +534,9 @@ static void begin(void)
     starting = 0;
     CHECK((large = plue_session_create(NULL)) && (other = plue_session_create(NULL)) &&
           (other_id = plue_session_get_id(other)));
+    CHECK((watched = plue_session_observe(large, NULL)) &&
+          (everybodys = plue_session_observe(PLUE_ALL_SESSIONS, NULL)));
+    CHECK(plue_session_observer_fd(watched) > 2 && plue_session_observer_fd(everybodys) > 2);
 }
 
 int main(void)

@@ -53,6 +53,14 @@ static void every_function_asks_for_init(void)
     ASKS(!plue_event_wait(-1));
     ASKS(plue_event_fd() == -1);
     ASKS(!plue_session_peek_id("session_1"));
+    ASKS(!plue_session_observation(any));
+    ASKS(!plue_session_observation(PLUE_ALL_SESSIONS));
+    ASKS(!plue_session_observe(any, NULL));
+    ASKS(!plue_session_observe(PLUE_ALL_SESSIONS, ""));
+    ASKS(!plue_session_observer_next((plue_session_observer_t)any, 0));
+    ASKS(!plue_session_observer_next((plue_session_observer_t)any, 1));
+    ASKS(plue_session_observer_fd((plue_session_observer_t)any) == -1);
+    ASKS(!plue_session_observer_cursor((plue_session_observer_t)any));
 #undef ASKS
 }
 
@@ -61,6 +69,7 @@ static void *exempt_functions(void *unused)
     /* In a thread of its own, which has no error yet. */
     plue_session_destroy(NULL);
     plue_session_destroy((plue_session_t)(uintptr_t)0x19);
+    plue_session_observer_close((plue_session_observer_t)(uintptr_t)0x1a);
     plue_free(NULL);
     plue_free_json((char *)"literal");
     plue_free_string((char *)"literal");

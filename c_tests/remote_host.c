@@ -80,8 +80,9 @@ static int by_size(const void *left, const void *right)
 static void latency(const command *told)
 {
     enum { MOST = 200000 };
-    static double took[3][MOST];
+    static double took[4][MOST];
     plue_session_t session = (plue_session_t)strtoull(told->argument[1], NULL, 10);
+    plue_session_observer_t observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL);
     double began = seconds(), until = began + atoi(told->argument[0]) / 1000.0;
     int count = 0;
     char line[256];
@@ -93,14 +94,19 @@ static void latency(const command *told)
         double t2 = seconds();
         plue_free(plue_event_poll());
         double t3 = seconds();
-        took[0][count] = t1 - t0, took[1][count] = t2 - t1, took[2][count] = t3 - t2;
+        plue_free(plue_session_observer_next(observer, 0));
+        double t4 = seconds();
+        took[0][count] = t1 - t0, took[1][count] = t2 - t1, took[2][count] = t3 - t2, took[3][count] = t4 - t3;
         if (count % 64 == 0)
             pause_ms(1);
     }
-    for (int i = 0; i < 3; i++)
+    plue_session_observer_close(observer);
+    for (int i = 0; i < 4; i++)
         qsort(took[i], (size_t)count, sizeof(double), by_size);
-    snprintf(line, sizeof line, "{\"count\":%d,\"peek_info\":%.1f,\"get_id\":%.1f,\"poll\":%.1f}", count,
-             took[0][count * 99 / 100] * 1e6, took[1][count * 99 / 100] * 1e6, took[2][count * 99 / 100] * 1e6);
+    snprintf(line, sizeof line,
+             "{\"count\":%d,\"peek_info\":%.1f,\"get_id\":%.1f,\"poll\":%.1f,\"observer_next\":%.1f}", count,
+             took[0][count * 99 / 100] * 1e6, took[1][count * 99 / 100] * 1e6, took[2][count * 99 / 100] * 1e6,
+             took[3][count * 99 / 100] * 1e6);
     say(told, (answer){.is_text = 1, .text = line, .began = began});
 }
 
@@ -139,7 +145,8 @@ static int is(const command *told, const char *name)
 /* The functions, by what they take and give. */
 #define SESSION_OF_TEXT(X) X(session_create) X(session_create_with) X(session_get_or_create) X(session_open)
 #define TEXT_OF_NOTHING(X) X(session_list) X(session_sync_status) X(get_app_info) X(event_poll)
-#define TEXT_OF_SESSION(X) X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share)
+#define TEXT_OF_SESSION(X)                                                                                             \
+    X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation)
 #define STATUS_OF_SESSION(X) X(session_delete) X(session_abort) X(session_unshare)
 #define STATUS_OF_SESSION_AND_TEXT(X) X(session_update_title) X(session_update) X(session_abort_turn)
 #define STATUS_OF_TEXT(X) X(init) X(session_count)

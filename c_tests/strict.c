@@ -36,6 +36,11 @@ typedef int64_t (*two_texts_integer)(const char *, const char *, int64_t);
 typedef double (*two_texts_real)(const char *, const char *, double);
 typedef uint64_t (*text_operation)(const char *);
 typedef int (*operation_status)(uint64_t);
+typedef plue_session_observer_t (*observe)(plue_session_t, const char *);
+typedef char *(*observer_number_text)(plue_session_observer_t, int);
+typedef char *(*observer_text)(plue_session_observer_t);
+typedef int (*observer_number)(plue_session_observer_t);
+typedef void (*observer_nothing)(plue_session_observer_t);
 typedef int (*each)(const char *, const char *, int (*)(const char *, void *), void *);
 
 SAME(plue_init, text_status);
@@ -88,6 +93,13 @@ SAME(plue_event_poll, owned_text);
 SAME(plue_event_wait, number_text);
 SAME(plue_event_fd, number);
 SAME(plue_session_peek_id, text_text);
+SAME(plue_session_observation, session_text);
+SAME(plue_session_observe, observe);
+SAME(plue_session_observer_next, observer_number_text);
+SAME(plue_session_observer_fd, observer_number);
+SAME(plue_session_observer_cursor, observer_text);
+SAME(plue_session_observer_wake, observer_nothing);
+SAME(plue_session_observer_close, observer_nothing);
 
 void called(uint8_t type, const char *event_json, void *user_data)
 {
@@ -122,5 +134,8 @@ int main(void)
            plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
            plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
            plue_session_batch_ == 0 || plue_session_submit_ == 0 || plue_session_cancel_operation_ == 0 ||
-           plue_event_poll_ == 0 || plue_event_wait_ == 0 || plue_event_fd_ == 0 || plue_session_peek_id_ == 0;
+           plue_event_poll_ == 0 || plue_event_wait_ == 0 || plue_event_fd_ == 0 || plue_session_peek_id_ == 0 ||
+           plue_session_observation_ == 0 || plue_session_observe_ == 0 || plue_session_observer_next_ == 0 ||
+           plue_session_observer_fd_ == 0 || plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 ||
+           plue_session_observer_close_ == 0;
 }

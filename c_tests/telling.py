@@ -30,7 +30,9 @@ class Runtime(shipped_runtime.Runtime):
         elif word == "survey":
             assert session_id in set(self.publisher.known_ids())
         elif word == "no":
-            setattr(*((self, "gap_tail", self.fail) if rest == "gap" else (self.store, "events_after", self.stall)))
+            setattr(
+                *((self.observations, "gap", self.fail) if rest == "gap" else (self.store, "events_after", self.stall))
+            )
         else:
             return self.set_title(session_id, title)
         return None

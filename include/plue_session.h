@@ -134,6 +134,9 @@ typedef struct plue_session *plue_session_t;
 #define PLUE_ALL_SESSIONS ((plue_session_t)(uintptr_t)1)
 #define PLUE_CURRENT_SESSION ((plue_session_t)(uintptr_t)2)
 
+/* A handle to an observer: opaque, never an address, never reused. */
+typedef struct plue_session_observer *plue_session_observer_t;
+
 /* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 
@@ -897,6 +900,125 @@ PLUE_API char *plue_event_wait(int timeout_ms);
 PLUE_API int plue_event_fd(void);
 
 /* ========================================================================
+ * Observation.
+ *
+ * An observation is how a session stands, and a cursor: the place in the log of events from which all that follows can be had.
+ * An observer hands out what follows, one item at a time: stored events first, then live ones, none lost and none twice. Save
+ * its cursor, and go on from there after a restart, in this process or in another one on the same store.
+ *
+ *     plue_session_observer_t observer = plue_session_observe(session, saved_cursor);
+ *     char *item = plue_session_observer_next(observer, 1000);
+ *
+ * Items are events as in the section Events; `sequence` counts those of one observer from 0. An observer of a session gets the
+ * events of that session alone; one of PLUE_ALL_SESSIONS gets all of them, and sync.state, library.* and log. These last ones carry
+ * the observer's cursor.
+ *
+ * A cursor is good for as long as the log has what follows it: of each session the newest `replay.limit` events (2048), none older
+ * than `replay.ageMs` (two minutes). The newest cursor is always good. In place of what it can no longer have, an observer
+ * gets one item of type "gap", and goes on from its latestCursor by itself:
+ *
+ *   gap  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","observation"}
+ *
+ * "trimmed": the cursor is older than that; "unavailable": it is ahead of the log, or of another store (the store "memory" does not
+ * survive a restart). `observation` is how things stand at latestCursor; the gap of an observer of all has "sessions", the infos,
+ * in its place, and as latestRevision a number that rises with each change. A gap has no `sequence`.
+ *
+ * A slow reader loses nothing: its queue (64 events, 1 MiB) is filled again from the log as it reads.
+ * When the log cannot be read, plue_session_observer_next() says why once, and CLOSED from then on.
+ * ======================================================================== */
+
+/**
+ * Return how a session stands, and the cursor that goes with it, read at one moment.
+ *
+ * {"cursor","revision","session":info,"messages","usage","queue","permissions","questions","todos"}
+ *
+ * `revision` is the number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
+ * PLUE_ALL_SESSIONS: {"cursor","sessions":[infos]}. While the server is away, infos say "stale".
+ *
+ * @param session a session's handle, or PLUE_ALL_SESSIONS.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL); BAD_HANDLE; NOT_FOUND (deleted); INTEGRITY (the store is damaged).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_observation(plue_session_t session);
+
+/**
+ * Observe a session, or all of them, from a cursor on.
+ *
+ * Observers are cheap: a thousand in one process are no burden. When the session is deleted, its observer hands out
+ * session.deleted, and nothing after it.
+ *
+ * @param session a session's handle, or PLUE_ALL_SESSIONS. The handle may be destroyed while the session is
+ *     observed.
+ * @param cursor a cursor of the session's events, observation or observers; for all sessions any cursor of
+ *     this store. NULL: from now on.
+ * @return the observer, to be closed with plue_session_observer_close(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL session); BAD_HANDLE; NOT_FOUND (deleted); BAD_CURSOR (malformed, or of another
+ *     session: the message names both); INTEGRITY; IO (no memory).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API plue_session_observer_t plue_session_observe(plue_session_t session, const char *cursor);
+
+/**
+ * Return the next item, and wait for it if there is none yet.
+ *
+ * With a timeout of 0 it is instant: it never waits for Python, disk or network. While the observer is filled from the log
+ * there is nothing yet. Any number of threads may wait; each item goes to one of them. While plue_shutdown() runs it
+ * hands out what is queued, to all-sessions observers library.shutdown last, and then fails with CLOSED.
+ *
+ * @param timeout_ms how long to wait; 0: not at all.
+ * @return free it with plue_free_json(). NULL with plue_get_last_error_code() PLUE_OK: nothing came, or
+ *     plue_session_observer_wake() was called; NULL with another code: failure.
+ * Errors: INVALID_PARAM (NULL observer, negative time); BAD_HANDLE; CLOSED (closed, or the library shut down);
+ *     IO (no memory: the item stays); once, what the log could not be read for (INTEGRITY, IO, BUSY).
+ * Takes: waits, as described, at most as long as stated.
+ */
+PLUE_API char *plue_session_observer_next(plue_session_observer_t observer, int timeout_ms);
+
+/**
+ * Return a descriptor that is readable while plue_session_observer_next() would return an item, or an error: for
+ * poll(), epoll and the like. Made at the first call, so observers without one cost none. Never read or close it; take
+ * it out of your loop before plue_session_observer_close(), which closes it.
+ *
+ * It is level-triggered; with EPOLLET, read until NULL.
+ *
+ * @return the descriptor, close-on-exec; -1 on failure.
+ * Errors: INVALID_PARAM (NULL); BAD_HANDLE; CLOSED; IO (no descriptor left).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_session_observer_fd(plue_session_observer_t observer);
+
+/**
+ * Return where the observer is: the cursor of the last item that it has handed out (of a gap its latestCursor), at
+ * first the one that it was opened with, or of that moment.
+ *
+ * @return free it with plue_free_string(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL); BAD_HANDLE; CLOSED; IO (no memory).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API char *plue_session_observer_cursor(plue_session_observer_t observer);
+
+/**
+ * Have the calls of plue_session_observer_next() that wait return NULL with PLUE_OK; if none does, the next one that
+ * would wait.
+ *
+ * Errors: INVALID_PARAM (NULL); BAD_HANDLE; CLOSED.
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_session_observer_wake(plue_session_observer_t observer);
+
+/**
+ * Close an observer. Calls of plue_session_observer_next() that wait return NULL with CLOSED, and so do later ones.
+ *
+ * NULL, what is no live observer, and one that is closed already are ignored. plue_shutdown() closes those that are left.
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
+
+/* ========================================================================
  * Reserved.
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
@@ -907,7 +1029,8 @@ PLUE_API int plue_event_fd(void);
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
  * Info: messageCount, artifactCount, relay.messageCount and sync.pending are 0; time.ended, aliases, relay.worktree, residency
  * and the sync states "pending" and "conflict" do not occur. plue_session_sync_status(): conflicts is [].
- * Handles: PLUE_ALL_SESSIONS, PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
+ * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
+ * Observations: messages, queue, permissions, questions and todos are [], usage is {}.
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
  * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,

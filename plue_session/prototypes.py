@@ -97,6 +97,13 @@ PROTOTYPES = {
     "plue_event_poll": (c_void_p, []),
     "plue_event_wait": (c_void_p, [c_int]),
     "plue_event_fd": (c_int, []),
+    "plue_session_observation": (c_void_p, [c_void_p]),
+    "plue_session_observe": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_observer_next": (c_void_p, [c_void_p, c_int]),
+    "plue_session_observer_fd": (c_int, [c_void_p]),
+    "plue_session_observer_cursor": (c_void_p, [c_void_p]),
+    "plue_session_observer_wake": (None, [c_void_p]),
+    "plue_session_observer_close": (None, [c_void_p]),
 }
 
 

@@ -9,11 +9,12 @@ from plue_session.call import Call
 from plue_session.errors import Connection, Timeout, Unsupported, known
 from plue_session.errors import Server as ServerError
 from plue_session.model import EVENT_NUMBER
-from plue_session.rules import cursors
+from plue_session.rules import cursors, info
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.rules.scopes import scope_of
 from plue_session.services.backend import Backend
 from plue_session.services.no_server import NoServer
+from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.writer import Writer
@@ -91,6 +92,7 @@ class Runtime:
             replay = self.settings.replay
             self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms, lead)
             self.sharing = Sharing(self.store, keys, now_ms, self.settings)
+            self.observations = Observations(self.store, replay.limit, replay.age_ms, now_ms, self._shown)
             if self.remote:
                 self._connect(lifeline)
             else:
@@ -225,23 +227,17 @@ class Runtime:
         if self.remote:
             self._half.sync.begin(self._away)
 
+    def _shown(self):
+        """Return how infos are shown now: of a server that is away, as stale."""
+        is_away = self.remote and not self._half.link.connected
+        return info.stale if is_away else None
+
     def _tell_state(self, connected, reason):
         self._tell(
             "sync.state", {"connected": connected} if reason is None else {"connected": connected, "reason": reason}
         )
 
     # -- what others tell ----------------------------------------------------------------------------------------------
-
-    def gap_tail(self, after, last, reason="trimmed"):
-        """Return the rest of a gap event: the log between `after` and `last` was trimmed, or is "unavailable"; this is
-        how things stand."""
-        store_id = self.store.store_id
-        return (
-            f',"timestamp":{now_ms()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
-            f'"requestedCursor":"{cursors.render(store_id, after, None)}",'
-            f'"latestCursor":"{cursors.render(store_id, last, None)}",'
-            f'"latestRevision":{last},"sessions":[{self.store.infos().decode()}]}}}}'
-        )
 
     def _tell(self, kind, data):
         self.tell(kind, dumps(data))

@@ -10,7 +10,9 @@ from itertools import count
 from plue_session import errors, threads
 from plue_session.capi import bulk, executors
 from plue_session.capi.held import Held
+from plue_session.capi.refill import REASONS
 from plue_session.capi.surface import TABLE, fingerprint
+from plue_session.capi.translation import describe, translate
 from plue_session.capi.types import TYPES
 from plue_session.rules.jsontext import dumps
 from plue_session.rules.parameters import plain
@@ -42,6 +44,7 @@ class Export:
 #: Where a request has an argument, by its slot.
 _SLOTS = {
     "session": "string(request.session).decode()",
+    "session or all": "string(request.session).decode() if request.session else None",
     "text": "string(text[{place}]).decode() if text[{place}] else None",
     "bytes": "unpack(text[{place}], request.length[{place}])",
     "held": "held[request.value]",
@@ -82,29 +85,6 @@ class Posted(Queued):
 
     def end(self):
         self.boundary.finish(self.request, self.outcome)
-
-
-def describe(error):
-    """Say what an unexpected exception was and where it came from."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}: {error}{place}"
-
-
-def translate(error):
-    """Return the `PlueError` that a C caller gets for any exception."""
-    if isinstance(error, errors.PlueError):
-        return error
-    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and str(error).startswith("can't allocate"):
-        return errors.StoreIo("out of memory", "Free some and try again.")
-    if isinstance(error, OSError):
-        return errors.StoreIo(
-            f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
-            "Check the file, its permissions and the free space, and try again.",
-        )
-    return errors.Unknown(f"internal error, {describe(error)}", "Please report it.")
 
 
 class Boundary:
@@ -213,6 +193,8 @@ class Boundary:
             lib.core__finish_text(request, data, len(data), export.kind == "array")
         elif export.kind == "session":
             lib.core__finish_handle(request, self.open_handle(request, outcome))
+        elif export.kind == "observer":
+            lib.core__finish_handle(request, self.open_observer(outcome))
         elif type(export.kind) is int:
             lib.core__finish_handle(request, self.held.handle(export.kind, outcome))
         else:
@@ -252,6 +234,15 @@ class Boundary:
         if error.number == errors.Unknown.number:
             self.note("error", error.message(name))
         return bulk.render(error, name, session_id)
+
+    def open_observer(self, opening):
+        """Return a new handle of an observer that begins there, and have it filled if it is behind."""
+        session = self.ffi.NULL if opening.session_id is None else opening.session_id.encode()
+        reason = REASONS.index(opening.reason)
+        handle = self.lib.core__observer_open(session, opening.after, reason, opening.cursor.encode())
+        if not handle:
+            raise errors.StoreIo("no memory, or no handle, is left", "Close observers that are not needed.")
+        return handle
 
     def refuse(self, request, name, error):
         """End a request with an error. Never raises."""

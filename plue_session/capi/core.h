@@ -99,6 +99,7 @@ struct core_thread {
     struct core_kept_block kept_blocks[CORE_KEPT];
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
     int reads;                         /* which life of the default queue it has read from; 0: none */
+    int observes;                      /* in which life of the library it has used an observer last; 0: none */
     int generation;                    /* of a library thread: what is not the present one may no longer publish */
 };
 extern _Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
@@ -192,6 +193,7 @@ int core_spawn_python(const char *name, int executor, int number, void (*ended)(
 int core__start_cffi(void);
 
 /* ---- handles.c ---- */
+enum { CORE_KIND_SESSION, CORE_KIND_OBSERVER }; /* the first of core_kinds */
 /* What one more handle to a session takes. It is got before the call that opens or makes the session begins: none may
  * be lacking afterwards. */
 typedef struct core_room {
@@ -206,6 +208,11 @@ char *core_session_id_of(plue_session_t handle, const char *operation); /* mallo
 int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *number);
 void core_destroy(uintptr_t handle, int kind); /* for the host: what is no live handle of that kind is ignored */
 void core_drop_all_handles(void);
+/* What that observer's handle stands for; NULL: none was ever given, or it is of before the last shutdown. It may be
+ * closed, and be another one's by now: it knows whose it is. */
+void *core_observer_at(uintptr_t handle);
+void core_observer_release(void *object); /* its handle has gone; observers.c */
+void core_observers_forked(void);         /* in a forked child: closes their descriptors */
 
 /* ---- calls.c ---- */
 typedef struct core_call {
@@ -230,6 +237,7 @@ void core_take_timeout(core_call *call, const char *name, int milliseconds);
 int core_check_timeout(const char *subject, const char *name, int milliseconds); /* -1 with the error set: negative */
 void core_take_handle(core_call *call, int kind, uintptr_t handle);
 void core_take_room(core_call *call, void **data, size_t *length);
+void core_take_session_or_all(core_call *call, plue_session_t session);
 void core_interrupt(core_call *call); /* sends home the other callers that wait for this call's session */
 void *core_run_handle(core_call *call);
 char *core_run_text(core_call *call);
@@ -314,14 +322,22 @@ int core_is_utf8(const char *text, size_t length);
 /* feed.c */
 void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
                          const char *tail, size_t tail_length);
-int core__event_pass(int64_t id);
+int core__event_pass(int64_t id, const char *session);
 void core__event_skip(int64_t id);
 void core__event_lost(int64_t id);
-int core__event_behind(int64_t *after);
-int core__event_refill(int64_t after, int64_t id, int kind, const char *session, const char *head, size_t head_length,
-                       const char *tail, size_t tail_length);
-void core__event_refilled(int64_t after, int64_t last);
+int core__event_behind(int64_t *after, char *session, size_t room, int *lapsed, int *wanted);
+int core__event_refill(const char *channel, int64_t after, int64_t id, int kind, const char *session, const char *head,
+                       size_t head_length, const char *tail, size_t tail_length);
+int core__event_lapse(const char *channel, int lapsed, int64_t id, int kind, const char *session, const char *head,
+                      size_t head_length, const char *tail, size_t tail_length);
+void core__event_no_lapse(const char *channel, int lapsed);
+void core__event_refilled(const char *channel, int64_t after, int64_t last);
+void core__event_refuse(const char *channel, int code, const char *message, size_t length);
 void core__event_start(int64_t id);
+
+/* observers.c, channels.c */
+uintptr_t core__observer_open(const char *session, int64_t after, int lapsed, const char *cursor);
+void core__observers_rename(const char *old, const char *renamed);
 
 /* watch.c */
 int core__watch(const char *folder, const char *file);

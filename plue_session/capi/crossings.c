@@ -44,6 +44,12 @@ void core_take_room(core_call *call, void **data, size_t *length)
               data ? "length" : "data");
 }
 
+void core_take_session_or_all(core_call *call, plue_session_t session)
+{
+    if (session != PLUE_ALL_SESSIONS)
+        core_take_session(call, session);
+}
+
 void *core_run_handle(core_call *call)
 {
     request *done = core_call_run(call);

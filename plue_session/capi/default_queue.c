@@ -1,37 +1,28 @@
 /*
  * The default queue: what plue_event_poll and plue_event_wait hand out, each event to one of them, and its descriptor.
- *
- * The descriptor is an eventfd whose counter is above 0 while there is an answer: an event, or CLOSED. Whoever has
- * changed the queue settles it, after the lock of the queues is let go. One thread at a time does so; who comes
- * meanwhile leaves it to that one, so that poll, which is instant, waits for nobody. A reader that finds nothing then
- * clears it by itself.
- *
  * While the library stops, what is queued is still handed out.
  */
 #include "queues.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 enum { AGAIN_MS = 50 };
 #define MS INT64_C(1000000)
 #define GRACE_NS (100 * MS)  /* so soon a reader comes back that plue_shutdown waits for */
 #define LAPSE_NS (5000 * MS) /* so long one that has not come back is waited for before more is submitted */
 
+struct default_queue {
+    core_queue queue; /* first */
+    core_event *ring[CORE_QUEUE_CAPACITY], *passing[CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY];
+};
+
 /* Under core_queues_lock, but for who reads an atomic one in passing. */
 static core_queue *queue;
 static atomic_int lives;   /* how often it was opened */
 static atomic_int waiting; /* readers that sleep, or are about to */
-static atomic_int event_fd = -1;
-static int seen_empty;  /* by a reader: the next answer is to be an edge of the descriptor, too */
-static int64_t read_at; /* when an event was handed out last */
-static int64_t seen_at; /* when somebody asked for one last */
-
-static atomic_int changes;  /* to be settled; not 0: a thread is at it */
-static atomic_int clearing; /* readers that are about to read the descriptor */
-static int shown;           /* what the descriptor says; only the thread that settles knows it */
+static core_descriptor descriptor = {.fd = -1};
+static int64_t read_at; /* when somebody has read from it last, or come to do so */
 
 /* A bell that many sleep on. */
 static pthread_mutex_t bell_lock;
@@ -77,28 +68,16 @@ static int has_answer_locked(void)
 }
 
 /* ---- the descriptor ---- */
+static int answer_locked(void *unused, int *hungry)
+{
+    (void)unused;
+    *hungry = queue && core_queue_is_hungry_locked(queue);
+    return has_answer_locked();
+}
+
 static void settle(void)
 {
-    uint64_t one = 1, old;
-    int seen, cancel;
-    if (atomic_load(&event_fd) < 0 || atomic_fetch_add(&changes, 1))
-        return;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* a thread that ended here would leave it to nobody */
-    do {
-        seen = atomic_load(&changes);
-        pthread_mutex_lock(&core_queues_lock);
-        int fd = atomic_load(&event_fd), answer = has_answer_locked(), rises = answer && (seen_empty || !shown);
-        int hungry = queue && core_queue_is_hungry_locked(queue);
-        seen_empty = seen_empty && !answer;
-        pthread_mutex_unlock(&core_queues_lock);
-        if (fd >= 0 && rises)
-            shown = write(fd, &one, sizeof one) > 0;
-        else if (fd >= 0 && shown && !answer)
-            shown = read(fd, &old, sizeof old) < 0 && errno != EAGAIN;
-        if (hungry)
-            core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_WAKE);
-    } while (!atomic_compare_exchange_strong(&changes, &seen, 0));
-    pthread_setcancelstate(cancel, NULL);
+    core_descriptor_settle(&descriptor, answer_locked, NULL);
 }
 
 void core_default_changed(void)
@@ -111,52 +90,6 @@ void core_default_changed(void)
             ring(0);
     }
     settle();
-}
-
-/*
- * Nothing was there, and a thread that settles has yet to say so: write() may cost it the processor, to the very reader
- * that it wakes. Without this the descriptor stayed readable for as long as that thread did not run, and the reader's
- * loop was woken thousands of times. What comes meanwhile is an edge again: no wake-up is lost.
- */
-static void clear(void)
-{
-    uint64_t old;
-    int cancel;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    atomic_fetch_add(&clearing, 1);
-    int fd = atomic_load(&event_fd);
-    if (fd >= 0)
-        (void)!read(fd, &old, sizeof old);
-    atomic_fetch_sub(&clearing, 1);
-    pthread_mutex_lock(&core_queues_lock);
-    seen_empty = 1;
-    pthread_mutex_unlock(&core_queues_lock);
-    pthread_setcancelstate(cancel, NULL);
-    settle();
-}
-
-/* Not while a thread settles or clears it: that would write to, or read, whatever has its number by then. */
-static void close_descriptor(int64_t deadline)
-{
-    int none = 0;
-    while (!atomic_compare_exchange_strong(&changes, &none, 1)) {
-        if (core_monotonic_ns() >= deadline) { /* that thread was stopped: the descriptor stays open */
-            atomic_store(&event_fd, -1);
-            return;
-        }
-        none = 0;
-        nanosleep(&(struct timespec){0, MS}, NULL);
-    }
-    int fd = atomic_exchange(&event_fd, -1);
-    shown = 0;
-    while (fd >= 0 && atomic_load(&clearing))
-        if (core_monotonic_ns() >= deadline)
-            fd = -1; /* likewise */
-        else
-            nanosleep(&(struct timespec){0, MS}, NULL);
-    if (fd >= 0)
-        close(fd);
-    atomic_store(&changes, 0);
 }
 
 /* ---- readers ---- */
@@ -189,7 +122,6 @@ static char *next(const char *operation, int64_t until)
         int64_t now = core_monotonic_ns();
         pthread_mutex_lock(&core_queues_lock);
         int over = life != lives || is_over_locked(), hungry = 0, more = 0, waits = 0;
-        seen_at = now;
         if (!over && !queue->is_read)
             core_queue_read_locked(queue, 1);
         core_event *taken = over ? NULL : core_queue_take_locked(queue, room, &mark);
@@ -198,7 +130,8 @@ static char *next(const char *operation, int64_t until)
             read_at = now;
             more = core_queue_next_locked(queue) != NULL;
         } else if (!over && !mark.need) {
-            seen_empty = 1;
+            read_at = now;
+            descriptor.seen_empty = 1;
             hungry = core_queue_is_hungry_locked(queue);
             waits = now < until;
             atomic_fetch_add(&waiting, waits);
@@ -208,7 +141,7 @@ static char *next(const char *operation, int64_t until)
             core_thread *thread = core_this_thread();
             if (thread)
                 thread->reads = life;
-            core_event_print(taken, &mark, text);
+            core_event_print(taken, &mark, NULL, text);
             settle();
             if (more && until && atomic_load(&waiting))
                 ring(0);
@@ -227,8 +160,8 @@ static char *next(const char *operation, int64_t until)
         if (over)
             closed(operation);
         if (!mark.need) {
-            if (!over && atomic_load(&changes))
-                clear();
+            if (!over)
+                core_descriptor_clear(&descriptor, answer_locked, NULL);
             return NULL;
         }
         /* It leaves the queue only when there is memory to give it away in. */
@@ -261,28 +194,19 @@ char *plue_event_wait(int timeout_ms)
     return text;
 }
 
+static int is_closed_locked(void *unused)
+{
+    (void)unused;
+    return !queue;
+}
+
 int plue_event_fd(void)
 {
     static const char *const operation = "plue_event_fd";
-    int cancel, fd = -1;
+    int over;
     if (enter(operation))
         return -1;
-    if ((fd = atomic_load(&event_fd)) >= 0)
-        return fd;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    int made = core_above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    pthread_mutex_lock(&core_queues_lock);
-    int over = !queue;
-    fd = over ? -1 : atomic_load(&event_fd);
-    if (!over && made >= 0 && fd < 0) {
-        atomic_store(&event_fd, fd = made);
-        seen_empty = 1;
-        made = -1;
-    }
-    pthread_mutex_unlock(&core_queues_lock);
-    if (made >= 0)
-        close(made);
-    pthread_setcancelstate(cancel, NULL);
+    int fd = core_descriptor_get(&descriptor, is_closed_locked, NULL, &over);
     settle();
     if (over)
         closed(operation);
@@ -295,12 +219,16 @@ int plue_event_fd(void)
 /* ---- life ---- */
 int core_default_open(void)
 {
-    core_queue *made = calloc(1, sizeof *made);
+    struct default_queue *made = calloc(1, sizeof *made);
     if (!made)
         return -1;
+    made->queue.ring = made->ring;
+    made->queue.capacity = CORE_QUEUE_CAPACITY;
+    made->queue.passing = made->passing;
+    made->queue.passing_capacity = CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY;
     pthread_mutex_lock(&core_queues_lock);
-    core_queue_open_locked(made, CORE_NO_BELL);
-    queue = made;
+    core_queue_open_locked(&made->queue, CORE_NO_BELL);
+    queue = &made->queue;
     read_at = 0;
     atomic_fetch_add(&lives, 1);
     pthread_mutex_unlock(&core_queues_lock);
@@ -317,7 +245,7 @@ void core_default_lapse(void)
 {
     int64_t now = core_monotonic_ns();
     pthread_mutex_lock(&core_queues_lock);
-    if (queue && !atomic_load(&waiting) && now - seen_at > LAPSE_NS)
+    if (queue && !atomic_load(&waiting) && now - read_at > LAPSE_NS)
         core_queue_read_locked(queue, 0);
     pthread_mutex_unlock(&core_queues_lock);
 }
@@ -346,8 +274,8 @@ void core_default_close(int64_t deadline)
         core_queue_close_locked(old);
     pthread_mutex_unlock(&core_queues_lock);
     ring(1);
-    close_descriptor(deadline);
+    core_descriptor_close(&descriptor, deadline);
     if (old)
         core_queue_discard(old);
-    free(old);
+    free((struct default_queue *)old);
 }

@@ -10,6 +10,7 @@ enum { SUBSCRIPTIONS = CORE_BELLS, AGAIN_MS = 50 };
 typedef struct subscription subscription;
 struct subscription {
     core_queue queue;
+    core_event *ring[CORE_QUEUE_CAPACITY], *passing[CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY];
     uint32_t id;
     plue_event_callback callback;
     void *user_data;
@@ -95,7 +96,7 @@ static void *subscription_main(void *argument)
             break;
         if (next) {
             int kind = next->kind;
-            core_event_print(next, &mark, text);
+            core_event_print(next, &mark, NULL, text);
             mine->callback((uint8_t)kind, text, mine->user_data);
         }
         free(text);
@@ -122,6 +123,10 @@ static uint32_t subscribe(const char *operation, plue_event_callback callback, v
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return 0;
     }
+    made->queue.ring = made->ring;
+    made->queue.capacity = CORE_QUEUE_CAPACITY;
+    made->queue.passing = made->passing;
+    made->queue.passing_capacity = CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY;
     made->callback = callback;
     made->user_data = user_data;
     made->references = 2; /* the table's and the thread's */
@@ -232,39 +237,54 @@ int core_events_open(void)
     core__event_start(0); /* of the log that is about to be opened nothing was told yet */
     if (core_default_open())
         return -1;
+    core_observers_open();
     pthread_mutex_lock(&core_queues_lock);
     accepting = 1;
     pthread_mutex_unlock(&core_queues_lock);
     return 0;
 }
 
-/* The queue of the subscription in that place, or, after the last, the default queue while somebody reads it. */
-static core_queue *reader_locked(int place)
+/* Where one stands who goes through the queues that are read: subscriptions, the default queue, observers. */
+typedef struct readers {
+    int place;
+    core_observer *at;
+    int64_t now;
+} readers;
+
+/* The next one; NULL: that was all. The default queue and observers count while somebody reads them. */
+static core_queue *next_reader_locked(readers *in)
 {
-    if (place == SUBSCRIPTIONS)
-        return core_default_read_locked(core_monotonic_ns());
-    return subscriptions[place] ? &subscriptions[place]->queue : NULL;
+    core_queue *found = NULL;
+    while (!found && in->place < SUBSCRIPTIONS) {
+        subscription *each = subscriptions[in->place++];
+        found = each ? &each->queue : NULL;
+    }
+    if (!found && in->place == SUBSCRIPTIONS) {
+        in->place++;
+        found = core_default_read_locked(in->now);
+    }
+    return found ? found : core_observer_read_locked(&in->at, in->now);
 }
 
 /* Wait until every reader has ended (0), one wants to be refilled, if that is asked for (1), or the deadline (-1). */
 static int wait_for_readers(int64_t deadline, int refills)
 {
     struct timespec at;
-    int left, hungry, of_default;
+    int left, hungry, silent;
     pthread_mutex_lock(&core_queues_lock);
     for (;;) {
-        left = hungry = of_default = 0;
-        for (int i = 0; i <= SUBSCRIPTIONS; i++) {
-            const core_queue *each = reader_locked(i);
-            left |= each != NULL;
-            hungry |= each && refills && core_queue_is_hungry_locked(each);
-            of_default = i == SUBSCRIPTIONS && each;
-        }
         int64_t now = core_monotonic_ns();
+        readers all = {.now = now};
+        left = hungry = silent = 0;
+        for (const core_queue *each; (each = next_reader_locked(&all));) {
+            left = 1;
+            hungry |= refills && core_queue_is_hungry_locked(each);
+            silent |= each->bell == CORE_NO_BELL;
+        }
         if (!left || hungry || now >= deadline)
             break;
-        /* Who reads the default queue tells nobody, and may leave. */
-        core_deadline(&at, of_default && deadline - now > GLANCE_NS ? now + GLANCE_NS : deadline);
+        /* Who reads the default queue, or an observer, tells nobody, and may leave. */
+        core_deadline(&at, silent && deadline - now > GLANCE_NS ? now + GLANCE_NS : deadline);
         pthread_cond_timedwait(&subscription_changed, &core_queues_lock, &at);
     }
     pthread_mutex_unlock(&core_queues_lock);
@@ -278,26 +298,27 @@ static void give_up(int64_t deadline)
     core_queue *of;
     uint64_t bells = 0;
     int behind = 0;
+    readers all = {.now = core_monotonic_ns()};
     pthread_mutex_lock(&core_queues_lock);
-    for (int i = 0; i <= SUBSCRIPTIONS; i++)
-        if ((of = reader_locked(i))) {
-            core_queue_give_up_locked(of, &dead);
-            behind |= of->behind;
-        }
+    while ((of = next_reader_locked(&all))) {
+        core_queue_give_up_locked(of, &dead);
+        behind |= of->behind;
+    }
     pthread_mutex_unlock(&core_queues_lock);
     core_queue_free_dead(dead);
     if (behind)
         core_control(CORE_CONTROL_GAP, NULL, 0, deadline - GAP_NS / 4);
+    all = (readers){.now = core_monotonic_ns()};
     pthread_mutex_lock(&core_queues_lock);
-    for (int i = 0; i <= SUBSCRIPTIONS; i++)
-        if ((of = reader_locked(i))) {
-            if (core_queue_is_hungry_locked(of))
-                of->dropped++; /* there was no time, or no memory, even for a gap */
-            of->behind = 0;
-            bells |= core_bell(of->bell);
-        }
+    while ((of = next_reader_locked(&all))) {
+        if (core_queue_is_hungry_locked(of))
+            of->dropped++; /* there was no time, or no memory, even for a gap */
+        core_queue_behind_locked(of, 0);
+        bells |= core_bell(of->bell);
+    }
     pthread_mutex_unlock(&core_queues_lock);
     core_readers_wake(bells);
+    core_observers_stop();
 }
 
 int core_events_close(int64_t deadline)
@@ -306,6 +327,7 @@ int core_events_close(int64_t deadline)
     int found, stuck = 0;
     subscription *last[SUBSCRIPTIONS] = {NULL};
     core_default_stop();
+    core_observers_stop();
     pthread_mutex_lock(&core_queues_lock);
     accepting = 0;
     for (int i = 0; i < SUBSCRIPTIONS; i++)
@@ -326,6 +348,7 @@ int core_events_close(int64_t deadline)
         wait_for_readers(deadline, 0);
     }
     core_default_close(deadline);
+    core_observers_close();
     pthread_mutex_lock(&core_queues_lock);
     for (int i = 0; i < SUBSCRIPTIONS; i++)
         if (subscriptions[i]) { /* its callback does not return: leave it to its thread */

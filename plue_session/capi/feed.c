@@ -1,35 +1,33 @@
 /*
  * How the queues of events are fed: live, as the log goes on, and from the log itself when they are behind.
  *
- * One lock guards all queues, so what is pushed live and what is refilled cannot pass each other. A refill names no
- * queue. A queue says after which id it wants to go on, and what was read from the log after an id goes to every queue
- * that has all up to there. So queues at one place share a reading, and those further along join when it gets to them.
- * A queue whose refill has reached the newest published event is live again.
+ * One lock guards all queues (channels.c), so what is pushed live and what is refilled cannot pass each other. A refill
+ * names no queue. A queue says after which id it wants to go on, and what was read from the log after an id goes to
+ * every queue of its channel that has all up to there. So queues at one place share a reading, and those further along
+ * join when it gets to them. A queue whose refill has reached the newest published event is live again.
  *
  * plue_event_poll takes the lock, and is instant: memory, bells and all that may wait come before or after.
  */
-#include "queues.h"
+#include "channels.h"
 
-pthread_mutex_t core_queues_lock = PTHREAD_MUTEX_INITIALIZER;
-static core_queue *queues;
+#include <string.h>
+
 static int64_t published;
+
+core_channel *core_queue_open_at_locked(core_queue *made, const char *session, core_channel *room, int64_t after)
+{
+    made->last = made->handed = after;
+    room = core_queue_join_locked(made, session, room);
+    if (after < published)
+        core_queue_behind_locked(made, 1);
+    return room;
+}
 
 void core_queue_open_locked(core_queue *made, int bell)
 {
-    made->last = made->handed = published;
     made->bell = bell;
-    made->next = queues;
-    queues = made;
-}
-
-void core_queue_close_locked(core_queue *old)
-{
-    core_queue **link = &queues;
-    core_queue_read_locked(old, 0);
-    while (*link && *link != old)
-        link = &(*link)->next;
-    if (*link)
-        *link = old->next;
+    made->asked = 1;
+    core_queue_open_at_locked(made, NULL, NULL, published);
 }
 
 int64_t core_published(void)
@@ -40,14 +38,6 @@ int64_t core_published(void)
     return id;
 }
 
-/* The bell to ring after the lock is let go, if the queue's reader waits. */
-static uint64_t bell_locked(core_queue *of)
-{
-    int waits = of->waits;
-    of->waits = 0;
-    return waits ? core_bell(of->bell) : 0;
-}
-
 void core_readers_wake(uint64_t bells)
 {
     core_bells_ring(bells);
@@ -55,103 +45,116 @@ void core_readers_wake(uint64_t bells)
 }
 
 /* ---- live ---- */
-static void offer_locked(core_queue *to, core_event *made, int stored, core_event **dead)
+static void offer(core_queue *to, core_delivery *with)
 {
-    if (to->closing)
-        return;
-    if (!stored)
-        core_queue_push_passing_locked(to, made, dead);
-    else if (!to->behind && made->id > to->last && core_queue_push_locked(to, made))
-        to->behind = 1;
+    int was_behind = to->behind, stored = with->id != 0;
+    if (!with->made && stored && !to->closing) /* the log still has it */
+        core_queue_behind_locked(to, 1);
+    else if (!with->made)
+        to->dropped += !stored;
+    else if (!to->closing && !stored)
+        core_queue_push_passing_locked(to, with->made, &with->dead);
+    else if (!to->closing && !to->behind && with->id > to->last && core_queue_push_locked(to, with->made))
+        core_queue_behind_locked(to, 1);
+    to->closing |= with->last; /* nothing is told after it */
+    if (core_queue_next_locked(to) || (to->behind && !was_behind))
+        core_wake_later_locked(to, with);
 }
 
-/* Hand an event to every queue that is not behind; id 0: it is not in the log, and goes to all. `session`: whose event
- * it is, or NULL. */
+/* Hand an event to every queue that is to hear of it and is not behind; id 0: it is not in the log, and goes to those
+ * that are behind, too. `session`: whose event it is, or NULL. */
 void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
                          const char *tail, size_t tail_length)
 {
     if (core_outdated())
         return;
-    core_event *made = core_event_make(id, kind, session, head, head_length, tail, tail_length), *dead = NULL;
-    uint64_t rung = 0;
-    int last = kind == PLUE_EVENT_LIBRARY_SHUTDOWN;
+    core_event *made = core_event_make(id, kind, session, head, head_length, tail, tail_length);
+    core_delivery with = {.made = made, .id = id, .kind = kind, .last = kind == PLUE_EVENT_LIBRARY_SHUTDOWN};
     pthread_mutex_lock(&core_queues_lock);
     if (id)
         published = id;
     else if (made)
-        made->id = last ? INT64_MAX : published;
-    for (core_queue *each = queues; each; each = each->next) {
-        int was_behind = each->behind;
-        if (made)
-            offer_locked(each, made, id != 0, &dead);
-        else if (id) /* no memory: the log still has it */
-            each->behind |= !each->closing;
-        else
-            each->dropped++;
-        each->closing |= last; /* nothing is told after it */
-        if (core_queue_next_locked(each) || (each->behind && !was_behind))
-            rung |= bell_locked(each);
-    }
+        made->id = with.last ? INT64_MAX : published;
+    core_walk_locked(core_channel_of_locked(NULL), offer, &with);
+    if (session)
+        core_walk_locked(core_channel_of_locked(session), offer, &with);
     pthread_mutex_unlock(&core_queues_lock);
     core_event_drop(made);
-    core_queue_free_dead(dead);
-    core_readers_wake(rung);
+    core_default_changed();
+}
+
+static int is_heard_locked(const char *session)
+{
+    const core_queue *each = core_channel_first_locked(core_channel_of_locked(session));
+    while (each && (each->closing || each->behind))
+        each = each->next;
+    return each != NULL;
 }
 
 /* Note an event that no queue is to get, because nobody reads or all readers are behind; 0: a queue is to get it. */
-int core__event_pass(int64_t id)
+int core__event_pass(int64_t id, const char *session)
 {
     pthread_mutex_lock(&core_queues_lock);
-    const core_queue *waits = queues;
-    while (waits && (waits->closing || waits->behind))
-        waits = waits->next;
+    int waits = is_heard_locked(NULL) || (session && is_heard_locked(session));
     if (!waits && !core_outdated())
         published = id;
     pthread_mutex_unlock(&core_queues_lock);
     return !waits;
 }
 
+static void skip(core_queue *each, core_delivery *with)
+{
+    if (!each->behind && with->id > each->last)
+        each->last = with->id;
+}
+
 /* The log went on to `id` with rows of other scopes: queues that are not behind need not read those. */
 void core__event_skip(int64_t id)
 {
+    core_delivery with = {.id = id};
     if (core_outdated())
         return;
     pthread_mutex_lock(&core_queues_lock);
     published = id > published ? id : published;
-    for (core_queue *each = queues; each; each = each->next)
-        if (!each->behind && id > each->last)
-            each->last = id;
+    core_walk_locked(core_channel_of_locked(NULL), skip, &with);
     pthread_mutex_unlock(&core_queues_lock);
+}
+
+static void lose(core_queue *each, core_delivery *with)
+{
+    core_queue_behind_locked(each, 1);
+    core_wake_later_locked(each, with);
 }
 
 /* The log went on to `id` in a way that cannot be told event by event: every queue is refilled. */
 void core__event_lost(int64_t id)
 {
-    uint64_t rung = 0;
+    core_delivery with = {.id = id};
     if (core_outdated())
         return;
     pthread_mutex_lock(&core_queues_lock);
     published = id;
-    for (core_queue *each = queues; each; each = each->next) {
-        each->behind = 1;
-        rung |= bell_locked(each);
-    }
+    core_walk_all_locked(lose, &with);
     pthread_mutex_unlock(&core_queues_lock);
-    core_readers_wake(rung);
+    core_default_changed();
+}
+
+static void begin(core_queue *each, core_delivery *with)
+{
+    each->last = each->handed = with->id;
+    for (unsigned i = 0; i < each->passing_count; i++)
+        each->passing[i]->id = with->id;
 }
 
 /* The log stands at `id` when the library starts. What was told before comes first. */
 void core__event_start(int64_t id)
 {
+    core_delivery with = {.id = id};
     if (core_outdated())
         return;
     pthread_mutex_lock(&core_queues_lock);
     published = id;
-    for (core_queue *each = queues; each; each = each->next) {
-        each->last = each->handed = id;
-        for (unsigned i = 0; i < each->passing_count; i++)
-            each->passing[i]->id = id;
-    }
+    core_walk_all_locked(begin, &with);
     pthread_mutex_unlock(&core_queues_lock);
 }
 
@@ -159,99 +162,186 @@ void core__event_start(int64_t id)
 static const core_queue *hindmost_locked(void)
 {
     const core_queue *found = NULL;
-    for (const core_queue *each = queues; each; each = each->next)
-        if (each->behind && each->portion && (!found || each->last < found->last))
+    for (const core_queue *each = core_queues_behind_locked(); each; each = each->next_behind)
+        if (each->portion &&
+            (!found || each->lapsed > found->lapsed || (each->lapsed == found->lapsed && each->last < found->last)))
             found = each;
     return found;
 }
 
+static void wake_filled_locked(void)
+{
+    int more;
+    do {
+        core_delivery with = {.count = 0};
+        more = 0;
+        for (core_queue *each = core_queues_behind_locked(); each && !more; each = each->next_behind)
+            if (!each->told && core_queue_next_locked(each)) {
+                each->told = 1;
+                core_wake_later_locked(each, &with);
+                more = with.count == CORE_DELIVERY;
+            }
+        core_tell_locked(&with);
+    } while (more);
+}
+
 /*
- * Say after which id the log is to be read next, the lowest that a queue waits for; 0: no queue does.
+ * Say after which id the log is to be read next, of which session ("": of all), the lowest that a queue waits for; 0:
+ * no queue does. `*lapsed`: it is to begin with a gap, of this reason. `*wanted`: how many events it has room for.
  *
  * In each round a queue that is behind and empty gets as much as it holds. So one that is far behind, with a fast
  * reader, does not keep the others waiting.
  *
  * Readers that sleep and were given something are woken here, once for all that was read together.
  */
-int core__event_behind(int64_t *after)
+int core__event_behind(int64_t *after, char *session, size_t room, int *lapsed, int *wanted)
 {
-    uint64_t rung = 0;
     pthread_mutex_lock(&core_queues_lock);
-    for (core_queue *each = queues; each; each = each->next)
-        if (each->behind && core_queue_next_locked(each))
-            rung |= bell_locked(each);
+    wake_filled_locked();
     const core_queue *found = hindmost_locked();
     if (!found) {
-        for (core_queue *each = queues; each; each = each->next)
+        for (core_queue *each = core_queues_behind_locked(); each; each = each->next_behind)
             if (core_queue_is_hungry_locked(each))
-                each->portion = CORE_QUEUE_CAPACITY;
+                each->portion = each->capacity;
         found = hindmost_locked();
     }
-    if (found)
+    if (found) {
         *after = found->last;
+        *lapsed = found->lapsed;
+        *wanted = (int)found->portion;
+        strncpy(session, core_channel_session(found->channel), room - 1);
+        session[room - 1] = 0;
+    }
     pthread_mutex_unlock(&core_queues_lock);
-    core_readers_wake(rung);
+    core_default_changed();
     return found != NULL;
 }
 
-static void go_live_locked(core_queue *of)
+/* Is what the log holds from `after` to `id` what the queue needs next? A gap is for queues that are just there. */
+static int is_at_locked(const core_queue *of, const core_delivery *with)
 {
-    of->behind = 0;
-    of->portion = 0;
+    return of->behind && !of->lapsed &&
+           (with->kind == PLUE_EVENT_GAP ? of->last == with->after : of->last >= with->after && of->last < with->id);
 }
 
-/* Is what the log holds from `after` to `id` what the queue needs next? A gap is for queues that are just there. */
-static int is_at_locked(const core_queue *of, int64_t after, int64_t id, int kind)
+static void refill(core_queue *each, core_delivery *with)
 {
-    return of->behind && (kind == PLUE_EVENT_GAP ? of->last == after : of->last >= after && of->last < id);
+    if (core_outdated() || !is_at_locked(each, with))
+        return;
+    if (each->closing && with->id > published && with->kind != PLUE_EVENT_GAP) {
+        core_queue_behind_locked(each, 0); /* others go on writing, but this library has told what it had to */
+        core_wake_later_locked(each, with);
+    } else if (core_queue_push_locked(each, with->made))
+        each->portion = 0;
+    else {
+        each->told = 0;
+        if (each->portion && --each->portion)
+            with->waiting++;
+    }
+}
+
+static int deliver(const char *channel, core_visit_queue visit, core_delivery *with)
+{
+    if (!with->made)
+        return -1;
+    pthread_mutex_lock(&core_queues_lock);
+    core_walk_locked(core_channel_of_locked(channel), visit, with);
+    pthread_mutex_unlock(&core_queues_lock);
+    core_event_drop(with->made);
+    return with->waiting;
 }
 
 /*
- * Put the event that follows `after` in the log, or a gap, into every queue that is behind, has all up to there, and
- * has room. Returns how many of them want more in this round; -1: nobody got it, for lack of memory or because the
- * library has stopped.
+ * Put the event that follows `after` in the log, or a gap, into every queue of the channel (a session's, or "") that is
+ * behind, has all up to there, and has room. Returns how many of them want more in this round; -1: nobody got it, for
+ * lack of memory or because the library has stopped.
  */
-int core__event_refill(int64_t after, int64_t id, int kind, const char *session, const char *head, size_t head_length,
-                       const char *tail, size_t tail_length)
+int core__event_refill(const char *channel, int64_t after, int64_t id, int kind, const char *session, const char *head,
+                       size_t head_length, const char *tail, size_t tail_length)
 {
-    core_event *made = core_outdated() ? NULL
-                                       : core_event_make(id, kind, session, head, head_length, tail, tail_length);
-    uint64_t rung = 0;
-    int waiting = 0;
-    if (!made)
-        return -1;
-    pthread_mutex_lock(&core_queues_lock);
-    for (core_queue *each = queues; each; each = each->next) {
-        if (core_outdated() || !is_at_locked(each, after, id, kind))
-            continue;
-        if (each->closing && id > published && kind != PLUE_EVENT_GAP) {
-            go_live_locked(each); /* others go on writing, but this library has told what it had to */
-            rung |= bell_locked(each);
-        } else if (core_queue_push_locked(each, made))
-            each->portion = 0;
-        else if (each->portion && --each->portion)
-            waiting++;
-    }
-    pthread_mutex_unlock(&core_queues_lock);
-    core_event_drop(made);
-    core_readers_wake(rung);
-    return waiting;
+    core_delivery with = {.after = after, .id = id, .kind = kind};
+    if (!core_outdated())
+        with.made = core_event_make(id, kind, session, head, head_length, tail, tail_length);
+    return deliver(channel, refill, &with);
 }
 
-/* The log has nothing from `after` to `last`: a queue that is there is live again, unless more was published meanwhile.
- * */
-void core__event_refilled(int64_t after, int64_t last)
+static void lapse(core_queue *each, core_delivery *with)
 {
-    uint64_t rung = 0;
-    pthread_mutex_lock(&core_queues_lock);
-    for (core_queue *each = queues; each; each = each->next) {
-        if (core_outdated() || !is_at_locked(each, after, last + 1, PLUE_EVENT_SESSION_CREATED))
-            continue;
-        each->last = last;
-        if (last >= published)
-            go_live_locked(each);
-        rung |= core_queue_next_locked(each) || each->closing ? bell_locked(each) : 0;
+    if (core_outdated() || !each->behind || each->lapsed != with->last || !each->portion)
+        return;
+    if (core_queue_push_locked(each, with->made) == 0) {
+        each->told = 0;
+        each->lapsed = CORE_LAPSE_NONE;
+        if (each->last >= published)
+            core_queue_behind_locked(each, 0);
+        core_wake_later_locked(each, with);
     }
+    each->portion = 0;
+}
+
+/* The same for those that are to begin with a gap of this reason, wherever they are. */
+int core__event_lapse(const char *channel, int lapsed, int64_t id, int kind, const char *session, const char *head,
+                      size_t head_length, const char *tail, size_t tail_length)
+{
+    core_delivery with = {.last = lapsed, .id = id, .kind = kind};
+    if (!core_outdated())
+        with.made = core_event_make(id, kind, session, head, head_length, tail, tail_length);
+    return deliver(channel, lapse, &with);
+}
+
+static void forget_lapse(core_queue *each, core_delivery *with)
+{
+    if (each->lapsed == with->last)
+        each->lapsed = CORE_LAPSE_NONE;
+}
+
+/* Of the session there is nothing to be observed any more: its queues get what is left of it. */
+void core__event_no_lapse(const char *channel, int lapsed)
+{
+    core_delivery with = {.last = lapsed};
+    pthread_mutex_lock(&core_queues_lock);
+    core_walk_locked(core_channel_of_locked(channel), forget_lapse, &with);
     pthread_mutex_unlock(&core_queues_lock);
-    core_readers_wake(rung);
+}
+
+static void refilled(core_queue *each, core_delivery *with)
+{
+    if (core_outdated() || !is_at_locked(each, with))
+        return;
+    each->last = with->id - 1;
+    if (each->last >= published)
+        core_queue_behind_locked(each, 0);
+    if (core_queue_next_locked(each) || each->closing)
+        core_wake_later_locked(each, with);
+}
+
+/* The log has nothing for the channel from `after` to `last`: a queue that is there is live again, unless more was
+ * published meanwhile. */
+void core__event_refilled(const char *channel, int64_t after, int64_t last)
+{
+    core_delivery with = {.after = after, .id = last + 1, .kind = PLUE_EVENT_SESSION_CREATED};
+    pthread_mutex_lock(&core_queues_lock);
+    core_walk_locked(core_channel_of_locked(channel), refilled, &with);
+    pthread_mutex_unlock(&core_queues_lock);
+    core_default_changed();
+}
+
+static void refuse(core_queue *each, core_delivery *with)
+{
+    if (core_outdated() || !each->observer || !each->behind || !each->portion || each->failure)
+        return;
+    atomic_fetch_add(&with->made->references, 1);
+    each->failure = with->made;
+    core_queue_behind_locked(each, 0);
+    each->closing = 1;
+    core_wake_later_locked(each, with);
+}
+
+/* The log cannot be read: the observers of the channel that are waiting for it hear why, and are over. */
+void core__event_refuse(const char *channel, int code, const char *message, size_t length)
+{
+    core_delivery with = {.kind = code};
+    if (!core_outdated())
+        with.made = core_event_make(0, code, NULL, "", 0, message, length);
+    deliver(channel, refuse, &with);
 }

@@ -31,6 +31,7 @@ static void in_forked_child(void)
     atomic_store(&always, 0);
     atomic_store(&core_parent, &always);
     close_shared();
+    core_observers_forked();
 }
 
 static void watch_forks(void)

@@ -5,11 +5,12 @@
  * is ever used twice, also across plue_shutdown; a slot whose serial is used up is retired. Slots live in chunks that
  * are never moved or freed, so a lookup needs no lock.
  *
- * A handle of the first kind stands for a session. Python keeps nothing for it, and is not told when it goes. A handle
- * of another kind stands for an object of the Python half, by the number that Python gave it. There Python is told: the
- * slot waits in a list until Python has fetched the number, so the release is instant and needs no memory. A slot is a
- * session's or an object's for good, because a reader that lost a race against plue_session_destroy may still lock the
- * session that it refers to.
+ * A handle of the first kind stands for a session, one of the second for an observer (observers.c). Python keeps
+ * nothing for them, and is not told when they go. A handle of another kind stands for an object of the Python half, by
+ * the number that Python gave it. There Python is told: the slot waits in a list until Python has fetched the number,
+ * so the release is instant and needs no memory. A slot is of one kind for good, because a reader that lost a race
+ * against plue_session_destroy may still lock the session that it refers to; and so that a handle that was given once
+ * can be told from one that never was.
  *
  * What a session's handle shows is its snapshot (snapshots.c). Readers copy a short one at once, into a block that they
  * have already; for a long one they count themselves as users, and get memory and copy outside of any lock.
@@ -21,7 +22,7 @@
 
 #include "core_tables.h"
 
-enum { SESSION, KINDS = sizeof core_kinds / sizeof *core_kinds };
+enum { SESSION = CORE_KIND_SESSION, OBSERVER = CORE_KIND_OBSERVER, KINDS = sizeof core_kinds / sizeof *core_kinds };
 enum { TAG = 9, SLOT_BITS = 24, CHUNK_BITS = 12, CHUNK = 1 << CHUNK_BITS, CHUNKS = 1 << (SLOT_BITS - CHUNK_BITS) };
 /* Up to so many bytes, copying a snapshot takes no longer than counting its users. */
 enum { SHORT = 4096 };
@@ -32,13 +33,15 @@ typedef struct slot {
     _Atomic(uintptr_t) handle; /* the live handle, or 0 */
     _Atomic(uintptr_t) object; /* the session, or the number of what it stands for */
     uint64_t serial;           /* of the last life; under slots_lock */
+    uint64_t outdated;         /* of the last life before this library was started; under slots_lock */
+    uint32_t kind;             /* of its handles; under slots_lock */
     uint32_t next;             /* of those that are free, or released; under slots_lock */
 } slot;
 _Static_assert(TAG + KINDS <= 16, "the kind has four bits, with the tag");
 
 static _Atomic(slot *) chunks[CHUNKS];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER; /* guards which slots are in use, and by which handle */
-static uint32_t slots_used, free_slots[] = {NO_SLOT, NO_SLOT}, released_slot = NO_SLOT; /* free: sessions', objects' */
+static uint32_t slots_used, free_slots[KINDS] = {[0 ... KINDS - 1] = NO_SLOT}, released_slot = NO_SLOT;
 
 static slot *slot_at(uint32_t index)
 {
@@ -58,12 +61,12 @@ static slot *slot_of(uintptr_t handle, int kind)
 
 static int wants_chunk_locked(int kind)
 {
-    return free_slots[kind != SESSION] == NO_SLOT && slots_used < 1u << SLOT_BITS && !slot_at(slots_used);
+    return free_slots[kind] == NO_SLOT && slots_used < 1u << SLOT_BITS && !slot_at(slots_used);
 }
 
 static uint32_t take_slot_locked(int kind)
 {
-    uint32_t *free = &free_slots[kind != SESSION], index = *free;
+    uint32_t *free = &free_slots[kind], index = *free;
     if (index != NO_SLOT) {
         *free = slot_at(index)->next;
         return index;
@@ -75,8 +78,8 @@ static void put_slot_locked(int kind, uint32_t index)
 {
     slot *at = slot_at(index);
     if (at->serial < LAST_SERIAL) {
-        at->next = free_slots[kind != SESSION];
-        free_slots[kind != SESSION] = index;
+        at->next = free_slots[kind];
+        free_slots[kind] = index;
     }
 }
 
@@ -113,6 +116,7 @@ static uintptr_t make_handle(int kind, uint32_t index, uintptr_t object)
         put_slot_locked(kind, index);
     } else {
         handle = (uintptr_t)(++at->serial << (SLOT_BITS + 4) | (uint64_t)index << 4 | (uint64_t)(TAG + kind));
+        at->kind = (uint32_t)kind;
         atomic_store_explicit(&at->object, object, memory_order_release); /* who sees it sees the old handle gone */
         atomic_store_explicit(&at->handle, handle, memory_order_release);
     }
@@ -175,8 +179,8 @@ void core__handle_release(uintptr_t handle)
     if (atomic_load_explicit(&at->handle, memory_order_relaxed) == handle) {
         object = atomic_load_explicit(&at->object, memory_order_relaxed);
         atomic_store_explicit(&at->handle, 0, memory_order_release);
-        if (kind == SESSION)
-            put_slot_locked(SESSION, index_of(handle));
+        if (kind <= OBSERVER)
+            put_slot_locked(kind, index_of(handle));
         else {
             at->next = released_slot;
             released_slot = index_of(handle);
@@ -185,6 +189,8 @@ void core__handle_release(uintptr_t handle)
     pthread_mutex_unlock(&slots_lock);
     if (object && kind == SESSION)
         core_session_let_go((session *)object);
+    else if (object && kind == OBSERVER)
+        core_observer_release((void *)object);
     else if (object)
         core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_RELEASED);
 }
@@ -198,7 +204,7 @@ int core__handle_released(uint64_t *number)
     if (at) {
         *number = atomic_load_explicit(&at->object, memory_order_relaxed);
         released_slot = at->next;
-        put_slot_locked(!SESSION, index);
+        put_slot_locked((int)at->kind, index);
     }
     pthread_mutex_unlock(&slots_lock);
     return at != NULL;
@@ -368,6 +374,19 @@ int core_object_of(uintptr_t handle, int kind, const char *operation, uint64_t *
     return -1;
 }
 
+void *core_observer_at(uintptr_t handle)
+{
+    slot *at = slot_of(handle, OBSERVER);
+    if (!at)
+        return NULL;
+    uint64_t serial = handle >> (SLOT_BITS + 4);
+    pthread_mutex_lock(&slots_lock);
+    int given = at->kind == OBSERVER && serial > at->outdated && serial <= at->serial;
+    uintptr_t object = given ? atomic_load_explicit(&at->object, memory_order_relaxed) : 0;
+    pthread_mutex_unlock(&slots_lock);
+    return (void *)object;
+}
+
 void core_destroy(uintptr_t handle, int kind)
 {
     /* A library that stops drops all handles itself, and is not in this one's way while it does. */
@@ -386,8 +405,13 @@ void core_drop_all_handles(void)
     pthread_mutex_lock(&slots_lock); /* who makes a handle now has made it, or sees that it is of before the shutdown */
     uint32_t used = slots_used;
     pthread_mutex_unlock(&slots_lock);
-    for (uint32_t index = 0; index < used; index++)
-        core__handle_release(atomic_load_explicit(&slot_at(index)->handle, memory_order_relaxed));
+    for (uint32_t index = 0; index < used; index++) {
+        slot *at = slot_at(index);
+        core__handle_release(atomic_load_explicit(&at->handle, memory_order_relaxed));
+        pthread_mutex_lock(&slots_lock);
+        at->outdated = at->serial;
+        pthread_mutex_unlock(&slots_lock);
+    }
     while (core__handle_released(&gone)) /* its object has gone with the library */
         ;
 }

@@ -74,7 +74,8 @@ class Publisher:
         self._lib.core__session_gone(session_id.encode())
 
     def event(self, row, store_id):
-        if self._lib.core__event_pass(row.id):  # nobody waits for it: it is not even put together
+        session = self._ffi.NULL if row.session_id is None else row.session_id.encode()
+        if self._lib.core__event_pass(row.id, session):  # nobody waits for it: it is not even put together
             return
         cursor = render(store_id, row.id, row.session_id)
         self._lib.core__event_publish(row.id, *crossing(self._ffi, row.kind, row.session_id, cursor, row.tail))
@@ -84,6 +85,11 @@ class Publisher:
 
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)
+
+    def renamed(self, old, new):
+        """What was known as session `old` is `new` from now on: who observes it follows. To be called by the thread
+        that publishes."""
+        self._lib.core__observers_rename(old.encode(), new.encode())
 
     def lost(self, log_id):
         self._lib.core__event_lost(log_id)

@@ -18,10 +18,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MARK = 96 }; /* what the sequence number and `dropped` add to an event's text, at most */
+/* What the sequence number, `dropped` and a reader's cursor add to an event's text, at most. */
+enum { MARK = 96 };
+/* A sequence number stays there, which readers of JSON can still take for a whole number. */
+#define LAST_SEQUENCE ((uint64_t)INT64_MAX)
 _Static_assert(PLUE_EVENT_GAP < 64, "kinds are bits of a word");
 
 /* ---- events ---- */
+/* The head ends with the cursor, in quotation marks. */
+static void find_cursors(core_event *in)
+{
+    static const char requested[] = "\"requestedCursor\":\"";
+    size_t end = in->head ? in->head - 1 : 0, from = end;
+    while (from && in->text[from - 1] != '"')
+        from--;
+    in->cursor = from;
+    in->cursor_length = end - from;
+    in->requested = in->requested_length = 0;
+    char *found = in->kind == PLUE_EVENT_GAP ? strstr(in->text + in->head, requested) : NULL;
+    if (found) {
+        found += sizeof requested - 1;
+        in->requested = (size_t)(found - in->text);
+        in->requested_length = strcspn(found, "\"");
+    }
+}
+
 core_event *core_event_make(int64_t id, int kind, const char *session, const char *head, size_t head_length,
                             const char *tail, size_t tail_length)
 {
@@ -30,6 +51,7 @@ core_event *core_event_make(int64_t id, int kind, const char *session, const cha
     if (made) {
         atomic_init(&made->references, 1);
         made->kind = kind;
+        made->passing = !id && kind != PLUE_EVENT_GAP;
         made->id = id;
         made->head = head_length;
         made->length = length;
@@ -38,6 +60,7 @@ core_event *core_event_make(int64_t id, int kind, const char *session, const cha
         memcpy(made->text + head_length, tail, tail_length);
         made->text[length] = 0;
         made->session = session ? memcpy(made->text + length + 1, session, subject) : NULL;
+        find_cursors(made);
     }
     return made;
 }
@@ -65,18 +88,31 @@ void core_queue_free_dead(core_event *dead)
     }
 }
 
-void core_event_print(core_event *of, const core_mark *mark, char *room)
+/* Copy up to `at`, and something in place of what has that length there. */
+static char *copy_until(char *to, const core_event *of, size_t *from, size_t at, size_t length, const char *instead)
+{
+    memcpy(to, of->text + *from, at - *from);
+    to = stpcpy(to + (at - *from), instead);
+    *from = at + length;
+    return to;
+}
+
+void core_event_print(core_event *of, const core_mark *mark, const char *cursor, char *room)
 {
     char added[MARK] = "";
     int length = 0;
+    size_t from = 0;
     if (of->kind != PLUE_EVENT_GAP)
         length = snprintf(added, sizeof added, ",\"sequence\":%llu", (unsigned long long)mark->sequence);
     if (mark->dropped)
         length += snprintf(added + length, sizeof added - (size_t)length, ",\"dropped\":%llu",
                            (unsigned long long)mark->dropped);
-    memcpy(room, of->text, of->head);
-    memcpy(room + of->head, added, (size_t)length);
-    memcpy(room + of->head + length, of->text + of->head, of->length - of->head + 1);
+    if (cursor && of->kind != PLUE_EVENT_GAP)
+        room = copy_until(room, of, &from, of->cursor, of->cursor_length, cursor);
+    room = copy_until(room, of, &from, of->head, 0, added);
+    if (cursor && of->requested)
+        room = copy_until(room, of, &from, of->requested, of->requested_length, cursor);
+    memcpy(room, of->text + from, of->length - from + 1);
     core_event_drop(of);
 }
 
@@ -84,18 +120,18 @@ void core_event_print(core_event *of, const core_mark *mark, char *room)
 void core_queue_discard(core_queue *old)
 {
     for (; old->count; old->count--, old->first++)
-        core_event_drop(old->ring[old->first % CORE_QUEUE_CAPACITY]);
+        core_event_drop(old->ring[old->first % old->capacity]);
     while (old->passing_count)
         core_event_drop(old->passing[--old->passing_count]);
 }
 
 int core_queue_push_locked(core_queue *to, core_event *added)
 {
-    if (to->count == CORE_QUEUE_CAPACITY || (to->count && to->bytes + added->length > CORE_QUEUE_BYTES))
+    if (to->count == to->capacity || (to->count && to->bytes + added->length > CORE_QUEUE_BYTES))
         return -1;
     to->bytes += added->length;
     atomic_fetch_add(&added->references, 1);
-    to->ring[(to->first + to->count++) % CORE_QUEUE_CAPACITY] = added;
+    to->ring[(to->first + to->count++) % to->capacity] = added;
     to->last = added->id;
     return 0;
 }
@@ -159,7 +195,7 @@ static int stale_passing_locked(const core_queue *of, uint64_t newer)
 static void push_final_locked(core_queue *to, core_event *added, core_event **dead)
 {
     unsigned oldest = 0;
-    if (to->finals == CORE_FINAL_CAPACITY) {
+    if (to->finals == to->passing_capacity - CORE_PASSING_CAPACITY) {
         while (!is_final(to->passing[oldest]))
             oldest++;
         drop_event_locked(pull_passing_locked(to, oldest), dead);
@@ -201,11 +237,13 @@ core_event *core_queue_next_locked(const core_queue *of)
 core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark)
 {
     core_event *taken = core_queue_next_locked(from);
-    *mark = (core_mark){.sequence = from->sequence, .need = taken ? taken->length + MARK + 1 : 0};
+    *mark = (core_mark){.sequence = from->sequence, .need = 0};
+    if (taken)
+        mark->need = taken->length + MARK + (from->observer ? CORE_LONGEST_CURSOR : 0) + 1;
     if (!taken || mark->need > room)
         return NULL;
     if (from->count && taken == from->ring[from->first]) {
-        from->first = (from->first + 1) % CORE_QUEUE_CAPACITY;
+        from->first = (from->first + 1) % from->capacity;
         from->count--;
         from->bytes -= taken->length;
         from->handed = taken->id;
@@ -214,14 +252,14 @@ core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mar
         mark->dropped = from->dropped;
         from->dropped = 0;
     }
-    if (taken->kind != PLUE_EVENT_GAP && from->sequence != UINT64_MAX)
+    if (taken->kind != PLUE_EVENT_GAP && from->sequence < LAST_SEQUENCE)
         from->sequence++;
     return taken;
 }
 
 int core_queue_is_hungry_locked(const core_queue *of)
 {
-    return of->behind && !of->count;
+    return of->behind && !of->count && of->asked;
 }
 
 void core_queue_give_up_locked(core_queue *of, core_event **dead)
@@ -230,9 +268,10 @@ void core_queue_give_up_locked(core_queue *of, core_event **dead)
         drop_event_locked(pull_passing_locked(of, (unsigned)old), dead);
     if (!of->count && !of->behind)
         return;
-    for (; of->count; of->count--, of->first = (of->first + 1) % CORE_QUEUE_CAPACITY)
+    of->asked = 1;
+    for (; of->count; of->count--, of->first = (of->first + 1) % of->capacity)
         drop_event_locked(of->ring[of->first], dead);
     of->bytes = 0;
     of->last = of->handed;
-    of->behind = 1;
+    core_queue_behind_locked(of, 1);
 }

@@ -4,7 +4,7 @@ from time import monotonic_ns
 
 from plue_session import errors
 from plue_session.capi.publish import crossing
-from plue_session.model import EVENT_NUMBER
+from plue_session.capi.translation import translate
 from plue_session.primitives import allocate_lock
 from plue_session.rules import cursors
 
@@ -12,6 +12,15 @@ from plue_session.rules import cursors
 PAGE, PAGE_SIZE = 256, 1 << 20
 #: No deadline.
 FAR = 1 << 63
+#: Room for a session's id.
+ID_SIZE = 128
+#: Why a queue has to begin with a gap, by the number that the C side has for it (queues.h).
+REASONS = (None, "trimmed", "unavailable")
+
+
+def channel(session_id):
+    """Return what the C side calls the queues that hear of this session, or (None) of all."""
+    return (session_id or "").encode()
 
 
 class Refilling:
@@ -47,47 +56,82 @@ class Refilling:
             self.lock.release()
 
     def places(self, deadline):
-        """Yield the log ids after which queues want to go on, the lowest first, until there are none."""
-        after = self.ffi.new("int64_t *")
-        while monotonic_ns() < deadline and self.lib.core__event_behind(after):
-            yield after[0]
+        """Yield where queues want to go on, the first ones first, until there are none: of which session (None: all),
+        after which log id, the reason of the gap that comes first (None: there is none), and how many events there is
+        room for."""
+        after, session = self.ffi.new("int64_t *"), self.ffi.new("char[]", ID_SIZE)
+        lapsed, wanted = self.ffi.new("int *"), self.ffi.new("int *")
+        while monotonic_ns() < deadline and self.lib.core__event_behind(after, session, ID_SIZE, lapsed, wanted):
+            yield self.ffi.string(session).decode() or None, after[0], REASONS[lapsed[0]], wanted[0]
 
     def hand_gaps(self, deadline):
         """Give each queue a gap in place of the events it has not got."""
-        last = self.store.log_state()[1]
-        for after in self.places(deadline):
-            if after >= last or self.hand_gap(after, last, "unavailable") < 0:
+        for session_id, after, reason, _ in self.places(deadline):
+            to, gap = channel(session_id), self.runtime.observations.gap(session_id, after, reason or "unavailable")
+            if gap is None:
+                left, last = 0, self.store.log_state()[1]
+                self.lib.core__event_no_lapse(to, REASONS.index(reason))
+                self.lib.core__event_refilled(to, after, last)
+            elif reason:
+                left = self.lib.core__event_lapse(to, REASONS.index(reason), *self.row(gap))
+            else:
+                left = self.lib.core__event_refill(to, after, *self.row(gap))
+            if left < 0:
                 break
-        self.lib.core__event_refilled(last, last)
-
-    def hand_gap(self, after, last, *reason):
-        return self.push(after, last, EVENT_NUMBER["gap"], None, self.runtime.gap_tail(after, last, *reason))
+            if gap:
+                self.lib.core__event_refilled(to, gap.id, gap.id)
 
     def refill_all(self, deadline):
-        for after in self.places(deadline):
-            if self.refill_page(after) < 0:
+        for session_id, after, reason, wanted in self.places(deadline):
+            try:
+                if reason:
+                    left = self.hand_lapse(session_id, reason)
+                else:
+                    left = self.refill_page(session_id, after, min(wanted, PAGE))
+            except Exception as error:
+                self.refuse(session_id, translate(error))
+                raise
+            if left < 0:
                 break
 
-    def refill_page(self, after):
-        """Hand out a page of the log, from the event after log id `after`; what was trimmed is a gap. A negative number
-        is returned when nobody can be given anything."""
+    def refuse(self, session_id, error):
+        """Have the observers that wait for what could not be read hear why."""
+        message = error.message("plue_session_observer_next").encode("utf-8", "replace").replace(b"\0", b"?")
+        self.lib.core__event_refuse(channel(session_id), error.number, message, len(message))
+
+    def hand_lapse(self, session_id, reason):
+        """Give the gap that they are to begin with to those who are to begin with one of this reason."""
+        gap, lapsed = self.runtime.observations.gap(session_id, 0, reason), REASONS.index(reason)
+        if gap is None:
+            self.lib.core__event_no_lapse(channel(session_id), lapsed)
+            return 0
+        return self.lib.core__event_lapse(channel(session_id), lapsed, *self.row(gap))
+
+    def hand_gap(self, session_id, after, reason):
+        """Give a gap to those who are at `after`."""
+        gap = self.runtime.observations.gap(session_id, after, reason)
+        if gap is None:
+            return 0
+        return self.lib.core__event_refill(channel(session_id), after, *self.row(gap))
+
+    def refill_page(self, session_id, after, count):
+        """Hand out so many events of the log, from the one after log id `after`; what was trimmed is a gap. A negative
+        number is returned when nobody can be given anything."""
         newest = self.store.log_state()[1]  # of all scopes
-        rows = self.store.events_after(after, PAGE, PAGE_SIZE)
-        floor, last = (
-            self.store.log_state()
-        )  # after the rows: what was trimmed before they were read is below the floor
-        if floor > after:
-            return self.hand_gap(after, last)
-        if not rows:  # up to there everything is another scope's
-            self.lib.core__event_refilled(after, max(after, newest))
+        rows = self.store.events_after(after, count, PAGE_SIZE, session_id)
+        # After the rows: what was trimmed before they were read is below the floor.
+        if self.store.log_state()[0] > after and self.runtime.observations.is_trimmed(session_id, after):
+            return self.hand_gap(session_id, after, "trimmed")
+        if not rows:  # up to there everything is others'
+            self.lib.core__event_refilled(channel(session_id), after, max(after, newest))
         for row in rows:
-            waiting = self.push(after, row.id, row.kind, row.session_id, row.tail)
+            waiting = self.lib.core__event_refill(channel(session_id), after, *self.row(row))
             if waiting < 1:
                 return waiting
             after = row.id
         return 0
 
-    def push(self, after, log_id, kind, session_id, tail):
-        """Give the event that comes after `after` to all queues that are there; returns how many wait for the next."""
-        cursor = cursors.render(self.store.store_id, log_id, session_id)
-        return self.lib.core__event_refill(after, log_id, *crossing(self.ffi, kind, session_id, cursor, tail))
+    def row(self, row):
+        """Return a row as the C side takes it."""
+        cursor = cursors.render(self.store.store_id, row.id, row.session_id)
+        return row.id, *crossing(self.ffi, row.kind, row.session_id, cursor, row.tail)

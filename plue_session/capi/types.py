@@ -19,6 +19,13 @@ typedef struct plue_session *plue_session_t;
 """,
         None,
     ),
+    "plue_session_observer_t": (
+        """\
+/* A handle to an observer: opaque, never an address, never reused. */
+typedef struct plue_session_observer *plue_session_observer_t;
+""",
+        None,
+    ),
     "plue_event_callback": (
         """\
 /* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
@@ -27,20 +34,22 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
         "CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)",
     ),
 }
-#: What handles stand for, in the order that both sides number it by. Of the first kind the C side knows the id; the
-#: others stand for objects of the Python half (held.py).
-KINDS = ["session"]
+#: What handles stand for, in the order that both sides number it by. Of the first kind the C side knows the id, the
+#: second are its own; the others stand for objects of the Python half (held.py).
+KINDS = ["session", "observer"]
 
 
 class Crossing:
     """`c` and `ctypes` spell the type, or, with `{name}`, the whole parameter, which may be two in C.
 
-    Of a parameter, `take` is what a shim does with it, and `slot` is where it then is in a request: "session", "text",
-    "bytes", "number" (a time in ms), "value" (any other number) or "held" (the object behind a handle).
+    Of a parameter, `take` is what a shim does with it, and `slot` is where it then is in a request: "session", "session
+    or all", "text", "bytes", "number" (a time in ms), "value" (any other number) or "held" (the object behind a
+    handle).
     `check(text, name)` makes of a text what the services take, or refuses it; `slow`: that may take long, as the disk
     does. Of a result, `run` ends the shim and makes it, `kind` is what Python returns ("text", "array", "maybe",
-    "bytes", "session", "status", "count", or for an object the place in KINDS of its handle), and `room` the crossing
-    of the pointers that it is stored through. A text that is `required` is not NULL.
+    "bytes", "session", "observer", "status", "count", or for an object the place in KINDS of its handle), and `room`
+    the crossing of the pointers that it is stored through. A text that is `required` is not
+    NULL.
     """
 
     __slots__ = ("c", "ctypes", "take", "run", "kind", "check", "slow", "slot", "room", "required")
@@ -86,6 +95,11 @@ def owned(kind, run="core_run_text"):
 TYPES = {
     # parameters
     "SessionHandle": Crossing("plue_session_t", "c_void_p", take="core_take_session(&call, {name});", slot="session"),
+    "SessionOrAll": Crossing(
+        "plue_session_t", "c_void_p", take="core_take_session_or_all(&call, {name});", slot="session or all"
+    ),
+    "Observer": Crossing("plue_session_observer_t", "c_void_p"),
+    "Cursor": optional(parameters.cursor),
     "Text": text(parameters.plain),
     "Configuration": optional(parameters.plain),  # `config.load` checks it
     "ParentId": optional(parameters.parent),
@@ -123,6 +137,7 @@ TYPES = {
     "Code": Crossing("int", "c_int"),
     # results
     "NewSession": Crossing("plue_session_t", "c_void_p", run="core_run_handle", kind="session"),
+    "NewObserver": Crossing("plue_session_observer_t", "c_void_p", run="core_run_handle", kind="observer"),
     "OwnedText": owned("text"),
     "OwnedArray": owned("array"),  # of its elements with commas
     "MaybeText": owned("maybe", "core_run_maybe_text"),  # None: NULL, and no error

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from plue_session.model import LogRow
+from plue_session.rules.replay import Window
 
 
 class LogWriter(Protocol):
@@ -27,10 +28,16 @@ class LogWriter(Protocol):
 class LogReader(Protocol):
     """The log as it is committed."""
 
-    def events_after(self, log_id: int, limit: int, size: int | None = None) -> list[LogRow]:
-        """Return at most `limit` rows of this scope with an id above `log_id`, ascending, and none after those whose
-        tails have `size` characters together. The ids may have gaps, and the newest id need not be a row of this
-        scope."""
+    def events_after(
+        self, log_id: int, limit: int, size: int | None = None, session_id: str | None = None
+    ) -> list[LogRow]:
+        """Return at most `limit` rows of this scope, or of one session of it, with an id above `log_id`, ascending, and
+        none after those whose tails have `size` characters together. The ids may have gaps, and the newest id need not
+        be a row of this scope."""
+
+    def window(self, log_id: int, session_id: str | None, limit: int) -> Window:
+        """Return what can be had of the events after `log_id` (rules/replay.py), at one moment: of the session's, or
+        (None) of all of this scope. More than `limit` events of a session are not counted exactly."""
 
     def log_state(self) -> tuple[int, int]:
         """Return `(floor, last)`: the largest id of this scope's that trimming removed (0: none), and the newest id of

@@ -62,6 +62,13 @@ class SessionReader(Protocol):
     def ids(self) -> list[tuple[str, str | None]]:
         """Return `(id, directory)` of all sessions, in any order."""
 
+    def observe(self, session_id: str) -> tuple[int, int, str] | None:
+        """Return `(newest log id of all scopes, the session's revision, its info)`, as of one moment, or None."""
+
+    def observe_all(self) -> tuple[int, list[str]]:
+        """Return `(newest log id of all scopes, the info of each session)` as of one moment, in the order of
+        `infos`."""
+
     def infos(self) -> bytes:
         """Return the info of all sessions, with commas between them, in UTF-8, by (created, number) ascending. Bytes,
         not text: a long list is neither decoded nor encoded on its way from the store to the caller."""

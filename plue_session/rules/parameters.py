@@ -6,7 +6,7 @@ None then.
 """
 
 from plue_session.errors import InvalidParam, NotFound
-from plue_session.rules import directories, ids, patches, queries
+from plue_session.rules import cursors, directories, ids, patches, queries
 from plue_session.rules.jsontext import quote
 
 
@@ -81,3 +81,8 @@ def options(text, name):
     if "directory" in given:
         fields["directory"] = directories.canonical(given["directory"])
     return fields
+
+
+def cursor(text, name):
+    """Return a cursor as cursors.py reads it, or None."""
+    return None if text is None else cursors.parse(text)

@@ -193,3 +193,37 @@ def test_trimming_an_empty_log_changes_nothing(store):
     with transaction(store):
         store.trim(1, 99, ["a"])
     assert store.log_state() == (0, 0)
+
+
+# -- what observers ask for --------------------------------------------------------------------------------------------
+@pytest.mark.requirement("L-181")
+def test_events_of_one_session_are_read_alone(store):
+    log(store, "a", "b", None, "a", "b", "a")
+    assert [row.id for row in store.events_after(0, 9, None, "a")] == [1, 4, 6]
+    assert [row.id for row in store.events_after(1, 1, None, "a")] == [4]
+    assert [row.id for row in store.events_after(1, 9, 1, "b")] == [2]
+    assert store.events_after(6, 9, None, "a") == store.events_after(0, 9, None, "c") == []
+
+
+@pytest.mark.requirement("L-160")
+def test_state_and_log_are_observed_at_one_moment(store):
+    put(store, session(10, revision=3, info='{"é":1}'), session(11))
+    log(store, "session_10", "b")
+    assert store.observe("session_10") == (2, 3, '{"é":1}')
+    assert store.observe("session_12") is None
+    assert store.observe_all() == (2, ['{"é":1}', '{"id":"session_11"}'])
+
+
+@pytest.mark.requirement("L-172")
+def test_a_window_says_what_there_is_after_a_place(store):
+    put(store, session(10, rev=6))
+    log(store, "session_10", "b", None, "session_10", "b", "session_10", time=7)
+    assert tuple(store.window(1, "session_10", 9)) == (0, 6, 2, 7, 1, 1, 6)
+    assert tuple(store.window(0, "session_10", 1))[:5] == (0, 6, 2, 7, 0)
+    assert tuple(store.window(6, "session_10", 9))[:5] == (0, 6, 0, None, 1)
+    assert tuple(store.window(0, "unknown", 9)) == (0, 6, 0, None, 0, None, None)
+    assert tuple(store.window(0, None, 9)) == (0, 6, 6, 7, None, None, None)
+    assert store.window(0, None, 2).count == 3  # of the session that has the most
+    with transaction(store):
+        store.trim(1, 0, ["b"])
+    assert store.window(0, None, 9).floor == 2

@@ -125,6 +125,10 @@ def test_while_the_server_is_away_reads_answer_stale_changes_fail_and_it_all_goe
     assert host.wait_for("sync.state", None, mark)["connected"] is False
     stale = {**known, "sync": {"state": "stale", "pending": 0}}
     assert session.peek() == session.info() == host.list()[session.id] == host.query(key=f"key {title}")[0] == stale
+    everybody = 1  # PLUE_ALL_SESSIONS
+    observed = [json.loads(host.call("session_observation", whose)) for whose in (session.handle, everybody)]
+    assert observed[0]["session"] == stale and stale in observed[1]["sessions"]
+    assert observed[0]["cursor"].endswith(f".{session.id}") and observed[0]["revision"] > 0
     assert (
         host.open(f"key {title}").info() == host.get_or_create(f"key {title}").peek() == stale
         and host.open(session.id).id == session.id

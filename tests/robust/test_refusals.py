@@ -63,6 +63,9 @@ BAD = {
     "Milliseconds": (-1, -(1 << 31)),
     "EventCallback": NULL,
     "SessionHandle": (None, 1, 2, 0xDEAD0, "destroyed", "deleted"),
+    "SessionOrAll": (None, 2, 0xDEAD0, "destroyed", "deleted"),
+    "Cursor": (*NOT_TEXT, "", "x", "2.a.1.*", "1.a.g.*", "1.00000000.1.*", "1.00000000.1.session_1", LONG),
+    "Observer": (None, 1, 0xDEAD0, "live", "destroyed"),
     # Whatever is passed is right, or ignored.
     "UserData": (),
     "Owned": (),
@@ -92,11 +95,14 @@ GOOD = {
     "Milliseconds": 10,
     "EventCallback": None,
     "SessionHandle": "live",
+    "SessionOrAll": "live",
+    "Cursor": None,
+    "Observer": "observer",
     "UserData": None,
 }
 REFUSALS = {"INVALID_PARAM", "JSON_PARSE", "BAD_HANDLE", "BAD_CURSOR", "LIMIT_EXCEEDED", "NOT_FOUND"}
 #: A handle that is none is ignored; a library that runs is not started again.
-EXCEPT = {"plue_session_destroy", "plue_init"}
+EXCEPT = {"plue_session_destroy", "plue_session_observer_wake", "plue_session_observer_close", "plue_init"}
 
 
 def cases():
@@ -128,11 +134,12 @@ def refuse_all(host, handles):
 
 
 def handles_of(host):
-    """Return a handle to a session, one that was destroyed, and one to a session that was deleted."""
+    """Return a handle to a session, one that was destroyed, one to a session that was deleted, and an observer's."""
     live, destroyed, deleted = (host.create() for _ in range(3))
     destroyed.destroy()
     deleted.delete()
-    return {"live": live.handle, "destroyed": destroyed.handle, "deleted": deleted.handle}
+    observer = host.call("session_observe", live.handle, None)
+    return {"live": live.handle, "destroyed": destroyed.handle, "deleted": deleted.handle, "observer": observer}
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ static void await_open(int count)
 
 static void check_kinds(plue_session_t session)
 {
-    plue_observer_t observer = plue_test_observe("one"), other = plue_test_observe("two");
+    plue_thing_t observer = plue_test_observe("one"), other = plue_test_observe("two");
     plue_basket_t basket = plue_test_fill("apples");
     CHECK(observer && other && basket && observer != other && plue_test_open() == 3);
     char *name = plue_test_next(observer, 5), *both = plue_test_weigh(basket, " and pears");
@@ -126,7 +126,7 @@ static void check_kinds(plue_session_t session)
                      (void *)observer + ((uintptr_t)1 << 28)};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         CHECK_ERROR(!plue_test_next(wrong[i], 5), PLUE_ERROR_BAD_HANDLE);
-        CHECK_SAYS("observer handle");
+        CHECK_SAYS("thing handle");
         plue_test_close(wrong[i]);
     }
     CHECK_ERROR(!plue_test_weigh((plue_basket_t)observer, ""), PLUE_ERROR_BAD_HANDLE);
@@ -134,7 +134,7 @@ static void check_kinds(plue_session_t session)
     CHECK_ERROR(!plue_session_get_info((plue_session_t)observer), PLUE_ERROR_BAD_HANDLE);
     CHECK_ERROR(plue_session_update_title((plue_session_t)basket, "x") == -1, PLUE_ERROR_BAD_HANDLE);
     CHECK_ERROR(!plue_test_next(NULL, 5), PLUE_ERROR_INVALID_PARAM);
-    CHECK_SAYS("observer handle is NULL");
+    CHECK_SAYS("thing handle is NULL");
     plue_session_destroy((plue_session_t)observer);
     plue_session_destroy((plue_session_t)basket);
     plue_test_close(NULL);
@@ -153,7 +153,7 @@ static void check_never_reused(void)
     static uintptr_t had[2000];
     int count = part(sizeof had / sizeof *had), before = plue_test_open();
     for (int i = 0; i < count; i++) {
-        plue_observer_t observer = plue_test_observe(i % 5 ? "short" : "stubborn");
+        plue_thing_t observer = plue_test_observe(i % 5 ? "short" : "stubborn");
         had[i] = (uintptr_t)observer;
         CHECK(observer);
         plue_test_close(observer);
@@ -171,7 +171,7 @@ static void check_slots_keep_their_kind(const char *id)
     int open = plue_test_open();
     plue_session_t session = plue_session_open(id);
     plue_session_destroy(session);
-    plue_observer_t observer = plue_test_observe("short");
+    plue_thing_t observer = plue_test_observe("short");
     CHECK(((uintptr_t)session & 0xFFFFFF0) != ((uintptr_t)observer & 0xFFFFFF0));
     plue_test_close(observer);
     await_open(open);
@@ -180,7 +180,7 @@ static void check_slots_keep_their_kind(const char *id)
     plue_session_destroy(session);
 }
 
-static _Atomic(plue_observer_t) shared;
+static _Atomic(plue_thing_t) shared;
 static _Atomic(plue_session_t) shared_session;
 static atomic_int over;
 
@@ -214,7 +214,7 @@ static void check_races(const char *id)
     for (int i = 0; i < 4; i++)
         threads[i] = run(i < 2 ? use_shared : read_shared, NULL);
     for (int i = 0; i < part(300); i++) {
-        plue_observer_t old = atomic_load(&shared);
+        plue_thing_t old = atomic_load(&shared);
         plue_session_t old_session = atomic_load(&shared_session);
         plue_session_destroy(old_session);
         atomic_store(&shared, plue_test_observe("short"));
@@ -248,7 +248,7 @@ int main(void)
     check_slots_keep_their_kind(id);
     check_races(id);
     plue_free(id);
-    plue_observer_t observer = plue_test_observe("left");
+    plue_thing_t observer = plue_test_observe("left");
     plue_shutdown();
     plue_test_close(observer);
     start("");

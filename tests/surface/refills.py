@@ -144,6 +144,63 @@ def sessions():
     assert take(plue, plue.plue_test_session(0)) in (None, "")  # library.shutdown
 
 
+def failed():
+    """A log that cannot be read: who waits for it hears why, once, and is over; another one goes on."""
+    (session,) = begin()
+    behind, live = (plue.plue_session_observe(session, None) for _ in range(2))
+    for _ in range(200):
+        change(session, 1)
+        assert plue.plue_free(plue.plue_session_observer_next(live, 1000)) is None
+    assert plue.plue_test_damage() == 0
+    seen = 0
+    while (item := take(plue, plue.plue_session_observer_next(behind, 5000))) is not None:
+        assert f'"sequence":{seen},' in item
+        seen += 1
+    assert 0 < seen < 200 and plue.plue_get_last_error_code() == -23, (seen, plue.plue_get_last_error())
+    assert b"plue_session_observer_next: the log is damaged" in plue.plue_get_last_error()
+    for timeout in (0, 10, 0):
+        assert plue.plue_session_observer_next(behind, timeout) is None and plue.plue_get_last_error_code() == -28
+    change(session, 1)
+    assert '"sequence":200,' in take(plue, plue.plue_session_observer_next(live, 1000))
+    assert plue.plue_session_observer_next(behind, 0) is None and plue.plue_get_last_error_code() == -28
+
+
+def renamed():
+    """Who observes a session follows it to another id: live, behind, and beside those who were there already."""
+    one, two, three = begin(sessions=3)
+    ids = [take(plue, plue.plue_session_get_id(session)) for session in (one, two, three)]
+    live, behind, there = (plue.plue_session_observe(session, None) for session in (one, one, two))
+    change(one, 100)
+    for _ in range(100):
+        assert ids[0] in take(plue, plue.plue_session_observer_next(live, 1000))
+    assert plue.plue_test_rename(one, ids[1].encode()) == 0
+    change(two, 3)
+    change(one, 3)  # of that nobody hears
+    for observer, numbers in ((live, range(100, 103)), (there, range(3))):
+        for number in numbers:
+            item = take(plue, plue.plue_session_observer_next(observer, 1000))
+            assert ids[1] in item and f'"sequence":{number},' in item, item
+        assert plue.plue_session_observer_next(observer, 0) is None
+    told = [take(plue, plue.plue_session_observer_next(behind, 1000)) for _ in range(64)]
+    assert all(ids[0] in item for item in told)
+    assert ids[1] in take(plue, plue.plue_session_observer_next(behind, 1000))
+    assert plue.plue_test_rename(two, ids[2].encode()) == 0  # to one that nobody observes
+    change(three, 1)
+    assert ids[2] in take(plue, plue.plue_session_observer_next(there, 1000))
+    for observer in (live, behind, there):
+        plue.plue_session_observer_close(observer)
+
+
+def saturated():
+    """Numbers of events stay at the largest one."""
+    (session,) = begin()
+    observer, largest = plue.plue_session_observe(session, None), (1 << 63) - 1
+    plue.plue_test_count_from(observer, largest - 1)
+    change(session, 4)
+    told = [take(plue, plue.plue_session_observer_next(observer, 1000)) for _ in range(4)]
+    assert [f'"sequence":{largest - (n == 0)},' in text for n, text in enumerate(told)] == [True] * 4, told
+
+
 globals()[sys.argv[2]]()
 plue.plue_shutdown()
 sys.stdout.flush()

@@ -31,6 +31,19 @@ def test_values_cross_both_ways_and_what_is_wrong_is_refused(build, tmp_path):
     support.run([program], env=support.environment(tmp_path, False, **more), silent=True)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("failed", marks=pytest.mark.requirement("L-170")),
+        pytest.param("saturated", marks=pytest.mark.requirement("L-183")),
+        "renamed",
+    ],
+)
+def test_observers_end_with_one_error_count_as_far_as_they_can_and_follow_their_session(how, tmp_path):
+    library = extended()
+    support.run([sys.executable, HERE / "refills.py", library.root, how], env=support.environment(tmp_path, False))
+
+
 @pytest.mark.requirement("P-133", "L-169")
 @pytest.mark.parametrize("how", ["share", "join", "full", "far", "trimmed", "sessions"])
 def test_queues_that_are_behind_are_refilled(how, tmp_path):

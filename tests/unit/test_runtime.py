@@ -85,8 +85,9 @@ def test_coming_going_and_warnings_are_told_but_not_stored():
 def test_a_gap_says_from_where_to_where_and_how_things_stand():
     runtime = run({"store": "memory"})
     session = runtime.writer.run(runtime.sessions.create().preview)
-    gap = json.loads('{"x":0' + runtime.gap_tail(0, 7))["data"]
-    assert gap["reason"] == "trimmed" and gap["latestRevision"] == 7
+    row = runtime.observations.gap(None, 0, "trimmed")
+    gap = json.loads('{"x":0' + row.tail)["data"]
+    assert gap["reason"] == "trimmed" and gap["latestRevision"] == row.id == 1
     assert gap["requestedCursor"] != gap["latestCursor"]
     assert [info["id"] for info in gap["sessions"]] == [session.id]
     runtime.close()

@@ -107,6 +107,34 @@ SELECT id, directory FROM session WHERE scope = ?;
 -- name: events_after
 SELECT {log} FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT ?;
 
+-- name: session_events_after
+SELECT {log} FROM log WHERE id > ? AND scope = ? AND session_id = ? ORDER BY id LIMIT ?;
+
+-- name: events_to
+-- How many events there are after an id, counted up to a limit.
+SELECT count(*) FROM (SELECT 1 FROM log WHERE id > ? AND scope = ? LIMIT ?);
+
+-- name: most_events
+SELECT ifnull(max(n), 0) FROM (SELECT count(*) AS n FROM log WHERE id > ? AND scope = ? GROUP BY session_id);
+
+-- name: first_time
+SELECT time FROM log WHERE id > ? AND scope = ? ORDER BY id LIMIT 1;
+
+-- name: session_window
+SELECT (SELECT count(*) FROM (SELECT 1 FROM log WHERE session_id = ?2 AND scope = ?1 AND id > ?4 LIMIT ?5)),
+       (SELECT time FROM log WHERE session_id = ?2 AND scope = ?1 AND id > ?4 ORDER BY id LIMIT 1),
+       EXISTS (SELECT 1 FROM log WHERE session_id = ?2 AND scope = ?1 AND id <= ?4),
+       (SELECT kind FROM log WHERE session_id = ?2 AND scope = ?1 ORDER BY id LIMIT 1),
+       (SELECT rev FROM session
+        WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number));
+
+-- name: state
+SELECT revision, info FROM session
+WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
+
+-- name: infos
+SELECT info FROM session WHERE scope = ? ORDER BY created, number;
+
 -- name: texts
 SELECT 'session ' || id, info, metadata, tags FROM session
 UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation;

@@ -12,6 +12,7 @@ from plue_session.adapters.sqlite.connections import Connections
 from plue_session.model import LogRow, Share
 from plue_session.primitives import get_ident
 from plue_session.rules.jsontext import loads
+from plue_session.rules.replay import Window
 
 #: Rows that `trim` looks at for their age, each time. It does so only if one of the first few is old or, after a clock
 #: was set back, of the future.
@@ -271,7 +272,7 @@ class SqliteStore:
     def count(self, query):
         return self._read(*_PAGES.count(query, self._scope))[0][0]
 
-    def events_after(self, log_id, limit, size=None):
+    def events_after(self, log_id, limit, size=None, session_id=None):
         left = FAR if size is None else size
 
         def room(row):
@@ -279,7 +280,42 @@ class SqliteStore:
             left -= len(row[4])
             return left > 0
 
-        return [LogRow(*row) for row in self._read(_SQL["events_after"], (log_id, self._scope, limit), room=room)]
+        whose = () if session_id is None else (session_id,)
+        sql = _SQL["session_events_after" if whose else "events_after"]
+        return [LogRow(*row) for row in self._read(sql, (log_id, self._scope, *whose, limit), room=room)]
+
+    def observe(self, session_id):
+        number = rows.number_in(session_id)
+
+        def look(read):
+            found = read(_SQL["state"], (self._scope, session_id, number))
+            return found and (read(_SQL["log_state"], (self._scope,))[0][1], found[0][0], found[0][1].decode())
+
+        return self._snapshot(look) or None
+
+    def observe_all(self):
+        def look(read):
+            infos = read(_SQL["infos"], (self._scope,))
+            return read(_SQL["log_state"], (self._scope,))[0][1], [info.decode() for (info,) in infos]
+
+        return self._snapshot(look)
+
+    def window(self, log_id, session_id, limit):
+        number = None if session_id is None else rows.number_in(session_id)
+
+        def look(read):
+            floor, last = read(_SQL["log_state"], (self._scope,))[0]
+            if session_id is not None:
+                found = read(_SQL["session_window"], (self._scope, session_id, number, log_id, limit + 1))[0]
+                return Window(floor, last, *found)
+            after = log_id, self._scope
+            count = read(_SQL["events_to"], (*after, limit + 1))[0][0]
+            if count > limit:  # of all sessions together: it is looked at closely
+                count = read(_SQL["most_events"], after)[0][0]
+            since = read(_SQL["first_time"], after)
+            return Window(floor, last, count, since[0][0] if since else None, None, None, None)
+
+        return self._snapshot(look)
 
     def log_state(self):
         return self._read(_SQL["log_state"], (self._scope,))[0]

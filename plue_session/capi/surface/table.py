@@ -20,7 +20,8 @@ Queries, a string or an array of alternatives: status "suspended", "completed", 
 "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
 Info: messageCount, artifactCount, relay.messageCount and sync.pending are 0; time.ended, aliases, relay.worktree, residency
 and the sync states "pending" and "conflict" do not occur. plue_session_sync_status(): conflicts is [].
-Handles: PLUE_ALL_SESSIONS, PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
+Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
+Observations: messages, queue, permissions, questions and todos are [], usage is {}.
 Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
 session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,

@@ -38,6 +38,11 @@ KINDS = {
     "session_unshare": (STATUS, [pointer]),
     "session_validate_share": (STATUS, [text, text]),
     "session_destroy": (NOTHING, [pointer]),
+    "session_observation": (OWNED, [pointer]),
+    "session_observe": (SESSION, [pointer, text]),
+    "session_observer_next": (OWNED, [pointer, integer]),
+    "session_observer_cursor": (OWNED, [pointer]),
+    "session_observer_close": (NOTHING, [pointer]),
     "event_poll": (OWNED, []),
     "get_last_error_json": (STATIC, []),
 }

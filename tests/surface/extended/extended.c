@@ -14,9 +14,9 @@ static struct reader {
 } readers[MOST];
 static int count;
 
-void plue_test_close(plue_observer_t observer)
+void plue_test_close(plue_thing_t thing)
 {
-    core_destroy((uintptr_t)observer, 1);
+    core_destroy((uintptr_t)thing, 2);
 }
 
 double plue_test_visit(int64_t below, int (*visit)(int64_t number, void *user_data), void *user_data)
@@ -30,7 +30,9 @@ double plue_test_visit(int64_t below, int (*visit)(int64_t number, void *user_da
 int plue_test_readers(int more)
 {
     for (; more; more--) {
-        core_queue *made = calloc(1, sizeof *made);
+        core_queue *made = calloc(1, sizeof *made + CORE_QUEUE_CAPACITY * sizeof *made->ring);
+        made->ring = (core_event **)(made + 1);
+        made->capacity = CORE_QUEUE_CAPACITY;
         readers[count] = (struct reader){.queue = made};
         pthread_mutex_lock(&core_queues_lock);
         core_queue_open_locked(made, CORE_NO_BELL);
@@ -105,4 +107,11 @@ void plue_test_forget(void)
         core_queue_discard(old);
         free(old);
     }
+}
+
+void plue_test_count_from(plue_session_observer_t observer, uint64_t number)
+{
+    pthread_mutex_lock(&core_queues_lock);
+    ((core_queue *)core_observer_at((uintptr_t)observer))->sequence = number; /* it comes first */
+    pthread_mutex_unlock(&core_queues_lock);
 }

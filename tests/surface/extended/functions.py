@@ -11,7 +11,7 @@ from plue_session.capi.surface.table import export
 OPEN, KEPT, SCANS = weakref.WeakSet(), {}, [0]
 
 
-class Thing:
+class Held:
     """What a handle stands for here."""
 
     def __init__(self, name):
@@ -71,21 +71,21 @@ def plue_test_maybe(runtime, text: Text) -> MaybeText:
 
 
 @export(time="local", executor="read")
-def plue_test_observe(runtime, name: Name) -> Observer:
-    """Make an observer."""
-    return Thing(name)
+def plue_test_observe(runtime, name: Name) -> Thing:
+    """Make a thing."""
+    return Held(name)
 
 
 @export(time="waits", executor="read")
-def plue_test_next(runtime, observer: Observer, timeout_ms: Milliseconds) -> MaybeText:
-    """Return the observer's name; None with a time of 0."""
-    return observer.name if timeout_ms else None
+def plue_test_next(runtime, thing: Thing, timeout_ms: Milliseconds) -> MaybeText:
+    """Return the thing's name; None with a time of 0."""
+    return thing.name if timeout_ms else None
 
 
 @export(time="local", executor="read")
 def plue_test_fill(runtime, name: Name) -> Basket:
     """Make a basket."""
-    return Thing(name)
+    return Held(name)
 
 
 @export(time="local", executor="read")
@@ -101,8 +101,8 @@ def plue_test_open(runtime) -> Count:
 
 
 @export(time="instant")
-def plue_test_close(observer: Observer) -> Nothing:
-    """Free a handle to an observer."""
+def plue_test_close(thing: Thing) -> Nothing:
+    """Free a handle to a thing."""
 
 
 @export(time="instant")
@@ -165,3 +165,24 @@ def plue_test_race(far: Place, near: Place) -> Count:
 @export(time="local")
 def plue_test_forget() -> Nothing:
     """End all these queues."""
+
+
+@export(time="local", executor="read")
+def plue_test_damage(runtime) -> Status:
+    """Have the log be damaged from now on."""
+
+    def fail(*_):
+        raise errors.Integrity("the log is damaged", "See the doctor.")
+
+    runtime.store.events_after = fail
+
+
+@export(time="local", executor="commit")
+def plue_test_rename(runtime, session: SessionHandle, name: Text) -> Status:
+    """Have who observes the session observe the one of this id."""
+    runtime.publisher.renamed(session, name)
+
+
+@export(time="instant")
+def plue_test_count_from(observer: Observer, number: Number) -> Nothing:
+    """Have the next item of an observer be of that number."""

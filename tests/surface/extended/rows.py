@@ -1,8 +1,8 @@
 # ruff: noqa: F821 (names of capi/types.py)
 # ---- appended to plue_session/capi/types.py by tests/surface/extended/add.py ----
-KINDS += ["observer", "basket"]
+KINDS += ["thing", "basket"]
 DEFINED |= {
-    "plue_observer_t": ("/* A handle to an observer. */\ntypedef struct plue_observer *plue_observer_t;\n", None),
+    "plue_thing_t": ("/* A handle to a thing. */\ntypedef struct plue_thing *plue_thing_t;\n", None),
     "plue_basket_t": ("/* A handle to a basket. */\ntypedef struct plue_basket *plue_basket_t;\n", None),
     "plue_visit": (
         "/* What is called with each number. */\ntypedef int (*plue_visit)(int64_t number, void *user_data);\n",
@@ -10,7 +10,7 @@ DEFINED |= {
     ),
 }
 TYPES |= {
-    "Observer": held("observer", "plue_observer_t"),
+    "Thing": held("thing", "plue_thing_t"),
     "Basket": held("basket", "plue_basket_t"),
     "Place": Crossing("int", "c_int"),
     "Visit": Crossing("int (*{name})(int64_t number, void *user_data)", "plue_visit"),

@@ -1,0 +1,114 @@
+"""Observation: how things stand, and a place in the log from which all that follows can be had."""
+
+from plue_session.errors import BadCursor, gone
+from plue_session.model import EVENT_NUMBER, LogRow
+from plue_session.rules import cursors, replay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Store
+
+#: What a session has besides its record. Nothing in this version fills it.
+_REST = '"messages":[],"usage":{},"queue":[],"permissions":[],"questions":[],"todos":[]'
+
+
+class Opening:
+    """Where an observer begins: of which session (None: all), after which log id, with which cursor, and why it has to
+    begin with a gap, if it has."""
+
+    __slots__ = ("session_id", "after", "cursor", "reason")
+
+    def __init__(self, session_id, after, cursor, reason=None):
+        self.session_id, self.after, self.cursor, self.reason = session_id, after, cursor, reason
+
+
+class Observations:
+    """Thread-safe. `shown()` returns how infos are shown, a function, or None: as they are. `limit` and `age_ms` are
+    the replay window."""
+
+    def __init__(self, store: "Store", limit, age_ms, clock, shown=lambda: None):
+        self._store, self._limit, self._age, self._clock, self._shown = store, limit, age_ms, clock, shown
+
+    def observation(self, session_id):
+        """Return the state of a session, or (None) of all, as JSON, with the cursor that goes with it."""
+        if session_id is None:
+            return self._all()[1]
+        _, _, text = self._one(session_id)
+        return text
+
+    def observe(self, session_id, cursor=None):
+        """Return the `Opening` of an observer of a session, or (None) of all; `cursor` as cursors.py reads it, None:
+        from now on. A cursor of another session is `BAD_CURSOR`."""
+        if cursor is not None:
+            self._check(session_id, cursor)
+        if session_id is not None and self._store.info(session_id) is None:
+            raise gone(session_id)
+        if cursor is None:
+            last = self._store.log_state()[1]
+            return Opening(session_id, last, self._render(last, session_id))
+        after = cursor.log_id
+        window = self._store.window(after, session_id, self._limit)
+        if cursor.store_id != self._store.store_id:
+            reason = "unavailable"
+        else:
+            reason = replay.lapse(window, after, session_id, self._limit, self._clock() - self._age)
+        return Opening(session_id, after if reason is None else window.last, cursors.render(*cursor), reason)
+
+    def is_trimmed(self, session_id, after):
+        """Return whether the log no longer has all events of a session, or (None) of all, after a log id."""
+        return replay.is_trimmed(self._store.window(after, session_id, 0), after, session_id)
+
+    def gap(self, session_id, after, reason):
+        """Return the event that stands for what follows `after`, as a row of the log: its id is the one to go on from.
+        None: the session is gone, and there is nothing to be observed."""
+        if session_id is None:
+            last, state = self._all()
+            revision, said = last, f'"sessions":{state[state.index("[") : -1]}'
+        else:
+            found = self._store.observe(session_id)
+            if found is None:
+                return None
+            last, revision, state = self._text(session_id, found)
+            said = f'"observation":{state}'
+        tail = (
+            f',"timestamp":{self._clock()},"correlationId":"gap-{last:x}","data":{{"reason":"{reason}",'
+            f'"requestedCursor":"{self._render(after, session_id)}","latestCursor":"{self._render(last, session_id)}",'
+            f'"latestRevision":{revision},{said}}}}}'
+        )
+        return LogRow(last, session_id, EVENT_NUMBER["gap"], 0, tail)
+
+    def _check(self, session_id, cursor):
+        if session_id is not None and not self.is_same(cursor.session_id, session_id):
+            theirs = "no one session" if cursor.session_id is None else f"the session {cursor.session_id}"
+            raise BadCursor(
+                f"the cursor belongs to {theirs}, not to {session_id}",
+                "Pass one of its own, from its events, its observation or its observer.",
+                session=session_id,
+                details={"session": session_id, "cursorSession": cursor.session_id or "*"},
+            )
+
+    def is_same(self, one, other):
+        """Return whether two ids are of the same session."""
+        return one == other
+
+    def _one(self, session_id):
+        found = self._store.observe(session_id)
+        if found is None:
+            raise gone(session_id)
+        return self._text(session_id, found)
+
+    def _text(self, session_id, found):
+        last, revision, info = found
+        shown = self._shown()
+        info = shown(info) if shown else info
+        cursor = self._render(last, session_id)
+        return last, revision, f'{{"cursor":"{cursor}","revision":{revision},"session":{info},{_REST}}}'
+
+    def _all(self):
+        last, infos = self._store.observe_all()
+        shown = self._shown()
+        texts = map(shown, infos) if shown else infos
+        return last, f'{{"cursor":"{self._render(last, None)}","sessions":[{",".join(texts)}]}}'
+
+    def _render(self, log_id, session_id):
+        return cursors.render(self._store.store_id, log_id, session_id)
