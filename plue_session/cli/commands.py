@@ -132,7 +132,10 @@ def parser():
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
     add("config", show.config, "show the configuration that a start would use, without its secrets")
-    watch = add("watch", show.watch, "print events as they happen, one per line, until Ctrl-C")
+    watch = add("watch", show.watch, "print events as they happen, one per line, until Ctrl-C; and where to go on")
+    watch.add_argument(
+        "--from", dest="cursor", metavar="CURSOR", help="begin after this one, as an earlier watch has named it"
+    )
     watch.add_argument("--count", type=positive(int), metavar="N", help="end after N events")
     watch.add_argument(
         "--timeout",

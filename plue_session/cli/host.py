@@ -1,10 +1,17 @@
 """The library as this command uses it: through C, by ctypes, like any host."""
 
 import json
+import math
 import os
 import queue
+import time
 
 from plue_session.prototypes import ERRORS, load, plue_event_callback, take
+
+#: PLUE_ALL_SESSIONS.
+ALL = 1
+#: Seconds that one call waits.
+PATIENCE = 60
 
 
 class Failure(Exception):
@@ -29,7 +36,7 @@ class Host:
         if self.library.plue_init(
             json.dumps({key: value for key, value in config.items() if value is not None}).encode()
         ):
-            raise self._failure()
+            raise self.failure()
 
     def __enter__(self):
         return self
@@ -68,7 +75,7 @@ class Host:
             *[each.encode("utf-8", "surrogateescape") if isinstance(each, str) else each for each in arguments]
         )
         if has_failed(result):
-            raise self._failure()
+            raise self.failure()
         return result
 
     def events(self):
@@ -77,15 +84,42 @@ class Host:
         callback = plue_event_callback(lambda number, text, user_data: heard.put(text.decode()))
         subscription = self.library.plue_event_subscribe(callback, None)
         if not subscription:
-            raise self._failure()
+            raise self.failure()
         self._callbacks[subscription] = callback  # must live as long as C may call it
         return heard
 
-    def _failure(self):
+    def observe(self, cursor):
+        """Observe all sessions, from a cursor on or (None) from now on."""
+        return Observer(self.library, self._call("plue_session_observe", (ALL, cursor), lambda made: not made), self)
+
+    def failure(self):
+        """Return the failure of the last call of this thread."""
         return Failure(
             self.library.plue_get_last_error().decode("utf-8", "replace"),
             ERRORS.get(self.library.plue_get_last_error_code()),
         )
+
+
+class Observer:
+    """What follows a cursor; it ends with its host."""
+
+    def __init__(self, library, handle, host):
+        self._library, self._handle, self._host = library, handle, host
+
+    def cursor(self):
+        """Return where it is."""
+        return self._host.text("plue_session_observer_cursor", self._handle)
+
+    def next(self, seconds):
+        """Return the next item, or None if none comes within that time (None: however long that takes)."""
+        until = math.inf if seconds is None else time.monotonic() + seconds
+        while True:
+            left = max(0, min(until - time.monotonic(), PATIENCE))
+            item = take(self._library, self._library.plue_session_observer_next(self._handle, math.ceil(left * 1000)))
+            if item is None and self._library.plue_get_last_error_code():
+                raise self._host.failure()
+            if item is not None or time.monotonic() >= until:
+                return item
 
 
 def open_library():

@@ -1,7 +1,6 @@
 """list, info, config, watch: what there is, and what happens to it."""
 
 import json
-import queue
 import sys
 import time
 
@@ -113,23 +112,39 @@ def _flat(value, path=""):
 
 
 def watch(options):
-    """Print events until Ctrl-C (130, as of every command), until there were enough, or until the time is up."""
+    """Print events until Ctrl-C (130, as of every command), until there were enough, or until the time is up; and from
+    where to go on."""
     deadline = time.monotonic() + options.timeout if options.timeout else None
     with Host(dataDir=options.data_dir) as host:
-        events, count = host.events(), 0
+        events, count = host.observe(options.cursor), 0
+        place = _Place(events.cursor())
+        interrupt.last(place.tell)
         interrupt.end_when_unread(sys.stdout.fileno())
-        try:
-            print(f"Watching {_watched(host)}; Ctrl-C ends.", file=sys.stderr, flush=True)
-            while count != options.count:
-                text = events.get(timeout=None if deadline is None else max(0, deadline - time.monotonic()))
-                print(text if options.json else describe(json.loads(text)), flush=True)
-                count += 1
-        except queue.Empty:
-            if options.count:
-                raise Failure(
-                    f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout)."
-                ) from None
+        print(f"Watching {_watched(host)}; Ctrl-C ends.", file=sys.stderr, flush=True)
+        while count != options.count:
+            text = events.next(None if deadline is None else max(0, deadline - time.monotonic()))
+            if text is None:
+                break
+            event = json.loads(text)
+            print(text if options.json else describe(event), flush=True)
+            place.cursor = event["cursor"]
+            count += 1
+        place.tell()
+        if options.count and count != options.count:
+            raise Failure(
+                f"{count} of {options.count} events came within {options.timeout:g} s. Wait longer (--timeout)."
+            )
     return 0
+
+
+class _Place:
+    """How far events were printed."""
+
+    def __init__(self, cursor):
+        self.cursor = cursor
+
+    def tell(self):
+        print(f"To go on from here: plue-session watch --from {self.cursor}", file=sys.stderr, flush=True)
 
 
 def _watched(host):
@@ -146,6 +161,8 @@ def describe(event):
     """Return an event as one line of text."""
     subject = f"  {event['sessionId']}" if "sessionId" in event else ""
     data = {key: value for key, value in event["data"].items() if key != "id"}
+    if event["type"] == "gap":
+        data = {"reason": data["reason"], "sessions": len(data["sessions"])}
     said = f"  {json.dumps(data, ensure_ascii=False)}" if data else ""
     return f"{clock(event['timestamp'])}  {event['type']:<18}{subject}{printable(said)}"
 

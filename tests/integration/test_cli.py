@@ -245,6 +245,31 @@ def test_watch_shows_what_another_process_does(shell):
     ] and watching.returncode == 0
 
 
+def place_in(err):
+    """Return the cursor that a watch has named at its end."""
+    return err.splitlines()[-1].removeprefix("To go on from here: plue-session watch --from ")
+
+
+def test_a_watch_goes_on_where_another_one_has_ended(shell):
+    watching = shell.start("watch", "--count", "1", "--timeout", "60")
+    ids = [shell("create", str(number)).out.strip() for number in range(4)]
+    cursor, told = place_in(watching.communicate(timeout=60)[1]), []
+    for count in (2, 1):
+        done = shell("watch", "--json", "--from", cursor, "--count", str(count), "--timeout", "60")
+        told += map(json.loads, done.out.splitlines())
+        cursor = place_in(done.err)
+        assert cursor == told[-1]["cursor"]
+    assert [event["sessionId"] for event in told] == ids[1:]
+    assert shell("watch", "--from", cursor, "--timeout", "0.5").out == ""
+
+
+def test_a_watch_from_what_is_no_more_begins_with_how_things_stand(shell):
+    shell("create", "One")
+    (gap,) = shell("watch", "--from", "1.00000000.1.*", "--count", "1", "--timeout", "60").out.splitlines()
+    assert " gap " in gap and '{"reason": "unavailable", "sessions": 1}' in gap
+    assert "the cursor is malformed" in shell("watch", "--from", "x", code=1).err
+
+
 def test_watch_as_text_is_a_line_per_event(shell):
     watching = shell.start("watch", "--count", "2", "--timeout", "60")
     shell("demo", "--keep")  # a delete would take along what is not read yet
@@ -252,11 +277,12 @@ def test_watch_as_text_is_a_line_per_event(shell):
     assert "session.created" in first and '{"title": "My Coding Session", "fields": ["title", ' in second
 
 
-def test_an_interrupted_watch_ends_quietly_with_130_as_the_help_says(shell):
+def test_an_interrupted_watch_says_where_to_go_on_and_ends_with_130_as_the_help_says(shell):
     assert "130 interrupted" in shell("watch", "--help").out
     watching = shell.start("watch")
     watching.send_signal(signal.SIGINT)
-    assert watching.communicate(timeout=60) == ("", "") and watching.returncode == 130
+    out, err = watching.communicate(timeout=60)
+    assert out == "" and err.count("\n") == 1 and place_in(err) and watching.returncode == 130
 
 
 def test_watch_ends_when_the_time_is_up(shell):

@@ -102,7 +102,8 @@ def test_an_interrupt_while_a_server_is_asked(shell, begin, project, tmp_path):
 def test_an_interrupt_while_nothing_happens(shell):
     for _ in range(2):
         watching = shell.start("watch")
-        assert interrupt(watching) == ("", "")
+        out, err = interrupt(watching)
+        assert out == "" and err.startswith("To go on from here: plue-session watch --from 1.") and err.count("\n") == 1
 
 
 def test_an_interrupted_demo_leaves_nothing(shell, begin, tmp_path, pipe):
