@@ -568,6 +568,42 @@ def refills(bench):
     )
 
 
+def observers(bench):
+    """10. Observers: an hour away, a thousand of them, and another process."""
+    events, count = bench.size["observed_events"], bench.size["observers"]
+    (took,) = bench.run("observe", bench.place("replay"), "replay", events, bench.size["observed_rounds"])
+    ratios = [plain / ours for plain, ours in zip(took["plain"], took["ours"], strict=True)]
+    bench.row(
+        f"an observer's replay of {events:,} events",
+        "plain SQLite in C reads and copies these rows",
+        f"{shown(median(took['ours']))} ms",
+        f"{shown(median(took['plain']))} ms",
+        median(ratios),
+        span(ratios),
+        "≥ 0.25",
+        median(ratios) >= 0.25,
+    )
+    (found,) = bench.run("observe", bench.place("many"), "many", count, bench.size["observed_rounds"])
+    bench.row(
+        f"{count:,} observers of one session, memory of each, and a change until each has handed it out",
+        "–",
+        f"{shown(found['bytes'] / 1024)} KiB, {shown(median(found['took']))} us",
+        "–",
+        None,
+    )
+    (woken,) = bench.run("observe", bench.place("woken"), "wake", bench.size["changes"])
+    bench.row(
+        "a change in another process until an observer that waits has it",
+        "–",
+        f"p50 {shown(woken['took']['p50'])} us, p99 {shown(woken['took']['p99'])} us",
+        "–",
+        None,
+        "",
+        "p50 ≤ 50 ms",
+        woken["took"]["p50"] <= 50_000,
+    )
+
+
 def large_store(bench):
     """6 and 7, which share the one store that takes long to fill."""
     large = bench.place("large")
@@ -587,6 +623,7 @@ PARTS = (
     freed,
     seen_elsewhere,
     refills,
+    observers,
 )
 FULL = {
     "rounds": 9,
@@ -606,6 +643,9 @@ FULL = {
     "refill_readers": 64,
     "refill_events": 3000,
     "refill_rounds": 9,
+    "observers": 1000,
+    "observed_events": 10_000,
+    "observed_rounds": 9,
     "text_threads": 200,
     "texts": 2_000_000,
     "long_lists": 20,
@@ -628,6 +668,9 @@ QUICK = {
     "refill_readers": 8,
     "refill_events": 1500,
     "refill_rounds": 2,
+    "observers": 100,
+    "observed_events": 1000,
+    "observed_rounds": 3,
     "text_threads": 20,
     "texts": 50_000,
     "long_lists": 5,

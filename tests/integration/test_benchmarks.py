@@ -52,6 +52,9 @@ ROWS += [
     "update_title until another process's peek_info shows it",
     "idle process, switches and processor time per second",
     "8 subscriptions that are behind until each has 1,500 events",
+    "an observer's replay of 1,000 events",
+    "100 observers of one session, memory of each, and a change until each has handed it out",
+    "a change in another process until an observer that waits has it",
 ]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
