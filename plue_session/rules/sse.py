@@ -9,6 +9,7 @@ a chunk may end inside a character. Lines end at CRLF, LF or CR, and nowhere els
 MAX_EVENT = 10_000_000
 
 _BOM = b"\xef\xbb\xbf"
+_LF = 10
 _PART = [b":"]  # stands for the beginning of a line that is not kept: no blank line, and no data
 
 
@@ -25,6 +26,7 @@ class Parser:
         self._data = []  # data lines of the event that has not ended yet
         self._size = 0  # bytes in both
         self._skipping = False  # this event has too many
+        self._between = False  # an event begins with the next byte
 
     def feed(self, chunk):
         """Take the next bytes and return the data (bytes) of each event that they complete, at once.
@@ -32,6 +34,16 @@ class Parser:
         An event ends with its blank line; what is unfinished when the stream ends was never sent. In place of an event
         of more than `MAX_EVENT` bytes there is None: it is not kept while it comes, and the stream goes on after it.
         """
+        if self._between and chunk[:6] == b"data: ":  # most often the chunk is one event of one line
+            lines = chunk[6:].splitlines()  # of bytes: at CR and LF, and nowhere else
+            if len(lines) == 2 and not lines[1] and chunk[-1] == _LF and len(chunk) <= MAX_EVENT:
+                del lines[1]
+                return lines
+        events = self._cut(chunk)
+        self._between = not (self._line or self._data or self._skipping or self._after_cr) and self._start is None
+        return events
+
+    def _cut(self, chunk):
         if self._start is not None:
             chunk = self._start + chunk
             if len(chunk) < len(_BOM) and _BOM.startswith(chunk):

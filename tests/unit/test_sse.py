@@ -1,8 +1,10 @@
 """Server-sent events are cut by the standard's rules, wherever the bytes happen to be split."""
 
+import json
 import re
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,14 +12,14 @@ from hypothesis import strategies as st
 
 from plue_session.rules import sse
 
-#: A turn as OpenCode 1.18.33 streams it, shortened; texts hold what other parsers stumble over.
-RECORDED = [
-    b'{"id":"evt_1","type":"server.connected","properties":{}}',
-    b'{"id":"evt_2","type":"session.updated",'
-    + '"properties":{"info":{"title":"caf\u00e9 \u2028 \u0085 \U0001f600"}}}'.encode(),
-    b'{"id":"evt_3","type":"session.status","properties":{"sessionID":"ses_1","status":{"type":"busy"}}}',
-    b'{"id":"evt_4","type":"message.part.delta","properties":{"delta":"data: not a field\\n\\n"}}',
-    b'{"id":"evt_5","type":"session.idle","properties":{"sessionID":"ses_1","nul":"\0"}}',
+#: What OpenCode 1.18.33 has sent on /global/event while a session was created, renamed, prompted and deleted, byte by
+#: byte. Its titles hold what other parsers stumble over: U+0085, U+2028, a character of four bytes.
+RECORDING = Path(__file__).parents[1].joinpath("recorded", "global_event.sse").read_bytes()
+RECORDED = [block.removeprefix(b"data: ") for block in RECORDING.removesuffix(b"\n\n").split(b"\n\n")]
+#: The beginning of it, and texts that look like fields.
+FEW = RECORDED[:6] + [
+    b'{"payload":{"type":"message.part.delta","properties":{"delta":"data: not a field\\n\\n"}}}',
+    b'{"payload":{"type":"session.idle","properties":{"nul":"\0"}}}',
 ]
 
 
@@ -42,13 +44,46 @@ def reference(stream):
     return events
 
 
-@pytest.mark.requirement("O-062")
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_a_recorded_stream_gives_the_same_events_wherever_it_is_split(end):
-    stream = b"".join(b"data: " + event + end + end for event in RECORDED)
+def split_everywhere(stream):
+    """Return the events for each place where the stream is split in two, and as it comes byte by byte."""
     for place in range(len(stream) + 1):
-        assert parse(stream[:place], stream[place:]) == RECORDED
-    assert parse(*(stream[place : place + 1] for place in range(len(stream)))) == RECORDED
+        yield parse(stream[:place], stream[place:])
+    yield parse(*(stream[place : place + 1] for place in range(len(stream))))
+
+
+@pytest.mark.requirement("O-062")
+def test_a_recorded_stream_gives_the_same_events_at_whichever_byte_it_is_split():
+    assert len(RECORDED) > 90 and all(json.loads(event)["payload"] for event in RECORDED)
+    assert all(mark in RECORDING for mark in ("\u0085".encode(), "\u2028".encode(), "\U0001f600".encode()))
+    assert parse(RECORDING) == reference(RECORDING) == RECORDED
+    assert all(found == RECORDED for found in split_everywhere(RECORDING))
+
+
+@pytest.mark.requirement("O-062")
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("lines", [1, 3])
+def test_so_does_one_with_other_line_ends_and_with_data_of_several_lines(begin, end, lines):
+    stream, events = begin, []
+    for event in FEW:
+        pieces = event.split(b",", lines - 1)  # a newline may stand there in JSON
+        events.append(b"\n".join(pieces))
+        stream += b"".join(b"data: " + piece + end for piece in pieces) + end
+    assert len(stream) > 2000 and reference(stream) == events
+    assert all(found == events for found in split_everywhere(stream))
+
+
+@pytest.mark.requirement("O-062")
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_so_does_one_with_a_line_of_ten_megabytes(end):
+    long = b"x" * (sse.MAX_EVENT - len(b"data: "))
+    head, tail = b"data: a" + end + end + b"data: ", end + end + b"data: b" + end + end
+    stream, events = head + long + tail, [b"a", long, b"b"]
+    assert len(long) > 9_999_000
+    ends = [*range(len(head) + 8), *range(len(stream) - len(tail) - 8, len(stream) + 1)]
+    for place in [*ends, len(stream) // 2]:
+        assert parse(stream[:place], stream[place:]) == events
+    assert parse(*(stream[place : place + 65_536] for place in range(0, len(stream), 65_536))) == events
 
 
 @pytest.mark.requirement("O-062")
@@ -89,6 +124,9 @@ def test_an_event_is_delivered_with_its_last_byte():
     assert parser.feed(b"\n") == [b"a"]
     assert parser.feed(b"data: b\r\n\r") == [b"b"]
     assert parser.feed(b"\ndata: c\n\n") == [b"c"]
+    assert parser.feed(b"data: d\n\n") == [b"d"]
+    assert parser.feed(b"data: e\r\r") == [b"e"]
+    assert parser.feed(b"\ndata: f\r\n\n") == [b"f"]
 
 
 @pytest.mark.requirement("O-062")
