@@ -91,8 +91,9 @@ class Sequence:
 
     def ask(self, mark):
         """Note that the history is asked for unprompted: after a reconnect, or because a list shows what the record
-        does not. Return from which number on; None: it is not known."""
-        self._asked = mark, None
+        does not. Return from which number on; None: it is not known, and nothing is asked for."""
+        if mark is not None:
+            self._asked = mark, None
         return last(mark)
 
     def hear(self, mark, events, shown, now):

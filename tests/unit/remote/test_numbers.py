@@ -123,6 +123,20 @@ def test_a_reconnect_asks_for_what_was_missed_and_a_restart_does(world):
     assert told(again, session) == ["A 3", "A 4"]
 
 
+def test_what_was_listed_before_the_stream_began_is_followed_all_the_same(world):
+    world.hold_back()
+    session = world.elsewhere(title="A")
+    world.held_back.clear()
+    world.reconcile()  # a list says nothing of numbers
+    told(world, session), asked(world)
+    world.sync.snapshot()
+    assert asked(world) == ["survey"]  # from which number on is not known
+    world.hold_back()
+    rename(world, session, "B", "C")
+    world.deliver()
+    assert world.jobs() == ["history"] and told(world, session) == ["B", "C"]
+
+
 @pytest.mark.parametrize("reason", ["too many", "not to be had"])
 def test_what_cannot_be_asked_for_is_listed_and_read(world, reason):
     session = world.elsewhere(title="A")
