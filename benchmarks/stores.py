@@ -96,6 +96,10 @@ class Recording(sqlite3.Cursor):
             Recorder.tape.append((sql, tuple(values)))
         return super().execute(sql, values)
 
+    def executemany(self, sql, rows):
+        for values in rows:
+            self.execute(sql, values)
+
 
 class Recorder(sqlite3.Connection):
     """A connection with such cursors."""

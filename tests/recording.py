@@ -28,8 +28,8 @@ class RecordingPublisher:
         self.calls.append(("gone", session_id))
         self.infos.pop(session_id, None)
 
-    def event(self, row, store_id):
-        self.calls.append(("event", row, store_id))
+    def publish(self, rows, store_id):
+        self.calls += [("event", row, store_id) for row in rows]
 
     def transient(self, kind, session_id, tail, cursor):
         self.calls.append(("transient", kind, session_id, tail, cursor))

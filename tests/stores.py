@@ -49,6 +49,10 @@ class Tapped:
     def execute(self, sql, values=()):
         return self.answer(sql, values)
 
+    def executemany(self, sql, rows):
+        for values in rows:
+            self.answer(sql, values)
+
     def cursor(self):
         return self
 

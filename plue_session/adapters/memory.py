@@ -79,6 +79,10 @@ class _Databases:
             self._done.append((sql, values))
         return cursor
 
+    def write_all(self, sql, rows):
+        for values in rows:
+            self.write(sql, values)
+
     def read(self, sql, values=(), text=str, room=None):
         with self._lock:
             self._check()

@@ -53,6 +53,11 @@ core_channel *core_channel_of_locked(const char *session)
     return session && *session ? find_locked(session, hash_of(session)) : &everything;
 }
 
+int core_has_channels_locked(void)
+{
+    return channels != NULL;
+}
+
 core_queue *core_channel_first_locked(const core_channel *of)
 {
     return of ? of->first : NULL;
@@ -218,11 +223,13 @@ void core_wake_later_locked(core_queue *of, core_delivery *with)
     int waits = of->waits;
     of->waits = 0;
     with->rung |= waits ? core_bell(of->bell) : 0;
+    if (with->count && with->observers[with->count - 1] == of->observer)
+        return; /* for what came just before */
     if (of->observer && core_observer_hold_locked(of->observer))
         with->observers[with->count++] = of->observer;
 }
 
-void core_walk_locked(core_channel *over, core_visit_queue visit, core_delivery *with)
+void core_visit_each_locked(core_channel *over, core_visit_queue visit, core_delivery *with)
 {
     walk mine = {.next = over ? over->first : NULL, .other = walks}, **link = &walks;
     walks = &mine;
@@ -236,6 +243,11 @@ void core_walk_locked(core_channel *over, core_visit_queue visit, core_delivery 
     while (*link != &mine)
         link = &(*link)->other;
     *link = mine.other;
+}
+
+void core_walk_locked(core_channel *over, core_visit_queue visit, core_delivery *with)
+{
+    core_visit_each_locked(over, visit, with);
     core_tell_locked(with);
 }
 

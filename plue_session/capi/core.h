@@ -322,7 +322,11 @@ int core_is_utf8(const char *text, size_t length);
 /* feed.c */
 void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
                          const char *tail, size_t tail_length);
-int core__event_pass(int64_t id, const char *session);
+typedef struct core_told {
+    int64_t id, kind, head, tail; /* of an event; lengths of its texts */
+} core_told;
+void core__events_publish(const core_told *told, size_t count, const char *texts);
+int core__event_pass(int64_t id);
 void core__event_skip(int64_t id);
 void core__event_lost(int64_t id);
 int core__event_behind(int64_t *after, char *session, size_t room, int *lapsed, int *wanted);

@@ -62,40 +62,72 @@ static void offer(core_queue *to, core_delivery *with)
 }
 
 /* Hand an event to every queue that is to hear of it and is not behind; id 0: it is not in the log, and goes to those
- * that are behind, too. `session`: whose event it is, or NULL. */
-void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
-                         const char *tail, size_t tail_length)
+ * that are behind, too. `session`: whose event it is, or NULL. Readers are woken by `wake`. */
+static void publish(core_delivery *with, int64_t id, int kind, const char *session, const char *head,
+                    size_t head_length, const char *tail, size_t tail_length)
 {
-    if (core_outdated())
-        return;
     core_event *made = core_event_make(id, kind, session, head, head_length, tail, tail_length);
-    core_delivery with = {.made = made, .id = id, .kind = kind, .last = kind == PLUE_EVENT_LIBRARY_SHUTDOWN};
+    with->made = made;
+    with->id = id;
+    with->last = kind == PLUE_EVENT_LIBRARY_SHUTDOWN;
     pthread_mutex_lock(&core_queues_lock);
     if (id)
         published = id;
     else if (made)
-        made->id = with.last ? INT64_MAX : published;
-    core_walk_locked(core_channel_of_locked(NULL), offer, &with);
+        made->id = with->last ? INT64_MAX : published;
+    core_visit_each_locked(core_channel_of_locked(NULL), offer, with);
     if (session)
-        core_walk_locked(core_channel_of_locked(session), offer, &with);
+        core_visit_each_locked(core_channel_of_locked(session), offer, with);
     pthread_mutex_unlock(&core_queues_lock);
     core_event_drop(made);
+}
+
+static void wake(core_delivery *with)
+{
+    pthread_mutex_lock(&core_queues_lock);
+    core_tell_locked(with);
+    pthread_mutex_unlock(&core_queues_lock);
     core_default_changed();
 }
 
-static int is_heard_locked(const char *session)
+void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                         const char *tail, size_t tail_length)
 {
-    const core_queue *each = core_channel_first_locked(core_channel_of_locked(session));
-    while (each && (each->closing || each->behind))
-        each = each->next;
-    return each != NULL;
+    core_delivery with = {.count = 0};
+    if (core_outdated())
+        return;
+    publish(&with, id, kind, session, head, head_length, tail, tail_length);
+    wake(&with);
 }
 
-/* Note an event that no queue is to get, because nobody reads or all readers are behind; 0: a queue is to get it. */
-int core__event_pass(int64_t id, const char *session)
+/* Hand on the events of one commit; readers are woken once. `texts` are, for each, its session's id with a NUL (alone:
+ * it is no session's), its head and its tail. */
+void core__events_publish(const core_told *told, size_t count, const char *texts)
+{
+    core_delivery with = {.count = 0};
+    for (size_t i = 0; i < count && !core_outdated(); i++, told++) {
+        const char *session = texts, *head = session + strlen(session) + 1, *tail = head + told->head;
+        publish(&with, told->id, (int)told->kind, *session ? session : NULL, head, (size_t)told->head, tail,
+                (size_t)told->tail);
+        texts = tail + told->tail;
+    }
+    wake(&with);
+}
+
+static int is_heard_locked(void)
+{
+    const core_queue *each = core_channel_first_locked(core_channel_of_locked(NULL));
+    while (each && (each->closing || each->behind))
+        each = each->next;
+    return each || core_has_channels_locked();
+}
+
+/* Note events up to this one that no queue is to get, because nobody reads or all readers are behind; 0: a queue may be
+ * to get them. */
+int core__event_pass(int64_t id)
 {
     pthread_mutex_lock(&core_queues_lock);
-    int waits = is_heard_locked(NULL) || (session && is_heard_locked(session));
+    int waits = is_heard_locked();
     if (!waits && !core_outdated())
         published = id;
     pthread_mutex_unlock(&core_queues_lock);

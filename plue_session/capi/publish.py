@@ -15,12 +15,14 @@ IDS_SIZE = 1 << 16
 def crossing(ffi, kind, session_id, cursor, tail):
     """Return an event as the C side takes it: its number, its session's id or NULL, and the texts before and after its
     sequence number, with their lengths."""
-    session, subject = ffi.NULL, ""
-    if session_id:
-        session, subject = session_id.encode(), f',"sessionId":{quote(session_id)}'
-    head = f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
-    tail = tail.encode("utf-8", "replace")
-    return kind, session, head, len(head), tail, len(tail)
+    head, tail = _head(kind, session_id, cursor), tail.encode("utf-8", "replace")
+    return kind, session_id.encode() if session_id else ffi.NULL, head, len(head), tail, len(tail)
+
+
+def _head(kind, session_id, cursor):
+    """Return how the JSON of an event begins."""
+    subject = f',"sessionId":{quote(session_id)}' if session_id else ""
+    return f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
 
 
 class Publisher:
@@ -73,12 +75,16 @@ class Publisher:
     def gone(self, session_id):
         self._lib.core__session_gone(session_id.encode())
 
-    def event(self, row, store_id):
-        session = self._ffi.NULL if row.session_id is None else row.session_id.encode()
-        if self._lib.core__event_pass(row.id, session):  # nobody waits for it: it is not even put together
+    def publish(self, rows, store_id):
+        if self._lib.core__event_pass(rows[-1].id):  # nobody waits for them: they are not even put together
             return
-        cursor = render(store_id, row.id, row.session_id)
-        self._lib.core__event_publish(row.id, *crossing(self._ffi, row.kind, row.session_id, cursor, row.tail))
+        told, texts = [], []
+        for row in rows:
+            head, tail = _head(row.kind, row.session_id, render(store_id, row.id, row.session_id)), row.tail
+            tail = tail.encode("utf-8", "replace")
+            told.append((row.id, row.kind, len(head), len(tail)))
+            texts += (row.session_id or "").encode(), b"\0", head, tail
+        self._lib.core__events_publish(self._ffi.new("core_told[]", told), len(rows), b"".join(texts))
 
     def transient(self, kind, session_id, tail, cursor):
         self._lib.core__event_publish(0, *crossing(self._ffi, kind, session_id, cursor, tail))

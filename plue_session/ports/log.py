@@ -15,8 +15,8 @@ class LogWriter(Protocol):
     def last_log_id(self) -> int:
         """Return the id of the newest row ever appended (0: none), as the writer sees it."""
 
-    def append(self, row: LogRow) -> None:
-        """Append a row whose id is `last_log_id() + 1`."""
+    def append(self, *rows: LogRow) -> None:
+        """Append rows whose ids follow `last_log_id()` and each other."""
 
     def trim(self, limit: int, older_than_ms: int, sessions: Iterable[str], now_ms: int | None = None) -> None:
         """Trim the log: per session of `sessions` keep the newest `limit` rows; of all rows drop a bounded number of

@@ -23,8 +23,8 @@ class Publisher(Protocol):
     def gone(self, session_id: str) -> None:
         """The session was deleted: its handles answer NOT_FOUND for ever."""
 
-    def event(self, row: LogRow, store_id: str) -> None:
-        """Hand an event to every queue that is not behind, with a cursor of that store; rows come in the order of their
+    def publish(self, rows: list[LogRow], store_id: str) -> None:
+        """Hand events to every queue that is not behind, with cursors of that store; rows come in the order of their
         ids."""
 
     def transient(self, kind: int, session_id: str | None, tail: str, cursor: str) -> None:

@@ -1,6 +1,11 @@
 """What the server says of a session, brought into our record of it."""
 
+from functools import cache
+from itertools import compress
+from operator import attrgetter, ne
+
 from plue_session.model import Session
+from plue_session.rules import info
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.rules.patches import same
 
@@ -54,8 +59,9 @@ def merge(session, remote, share, keep_title=False, heard=False):
     session.directory = remote.directory or session.directory
     session.version = remote.version or session.version
     session.archived = remote.archived
-    if not same(loads(session.metadata), remote.metadata, _equal):
-        session.metadata = dumps(remote.metadata)
+    metadata = dumps(remote.metadata)
+    if metadata != session.metadata and not same(loads(session.metadata), remote.metadata, _equal):
+        session.metadata = metadata
     session.updated = max(session.updated, remote.updated)
     if remote.share_url is None:
         session.unshare_pending = False  # the server knows
@@ -78,6 +84,7 @@ def merge(session, remote, share, keep_title=False, heard=False):
         data = {"id": session.id}
         if after[1] != before[1]:
             data["title"] = session.title
+        data["fields"] = _fields(tuple(map(ne, before, after)))
         events.insert(0, ("session.updated", data))
     return events
 
@@ -89,14 +96,12 @@ def _equal(one, other):
     return type(one) is type(other) and one == other
 
 
-def _visible(session):
-    """Return what the server decides of the info, but for the share."""
-    return (
-        session.updated,
-        session.title,
-        session.parent_id,
-        session.directory,
-        session.version,
-        session.archived,
-        session.metadata,
-    )
+#: What the server decides of the info, but for the share.
+_VISIBLE = ("updated", "title", "parent_id", "directory", "version", "archived", "metadata")
+_visible = attrgetter(*_VISIBLE)
+
+
+@cache
+def _fields(changed):
+    """Return the keys of the info that show these of `_VISIBLE`."""
+    return info.keys(tuple(compress(_VISIBLE, changed)))

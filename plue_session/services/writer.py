@@ -286,17 +286,24 @@ class Writer:
                 written = store.written()
             try:
                 each.outcome = each.change(transaction)
+                if parts:
+                    transaction.log()
             except Exception as error:
                 each.outcome = error
                 if parts:
                     store.undo()
-                    del effects[mark:]
-                    transaction.log_id = log_id
                 elif store.written() != written:
                     return False
+                transaction.forget(mark, log_id)
             else:
                 if parts:
                     store.release()
+        try:
+            transaction.log()
+        except Exception:
+            if not parts:
+                return False
+            raise
         return True
 
     def _trim(self, count):
@@ -316,19 +323,23 @@ class Writer:
 
     # -- telling -------------------------------------------------------------------------------------------------------
     def _publish(self, effects):
-        publisher, store_id = self.publisher, self.store.store_id
+        """Tell what was committed: first how each session is now, so that no handle shows less than an event tells."""
+        publisher, counts = self.publisher, self._counts
+        for session_id, snapshot in {row.session_id: snapshot for row, snapshot in effects if snapshot}.items():
+            if snapshot is GONE:
+                publisher.gone(session_id)
+            else:
+                publisher.snapshot(session_id, *snapshot)
         for row, snapshot in effects:
             if snapshot is GONE:
-                publisher.gone(row.session_id)
-                self._counts.pop(row.session_id, None)
+                counts.pop(row.session_id, None)
             else:
-                if snapshot:
-                    publisher.snapshot(row.session_id, *snapshot)
-                self._counts[row.session_id] = events = self._counts.get(row.session_id, 0) + 1
+                counts[row.session_id] = events = counts.get(row.session_id, 0) + 1
                 if events > self._many:
                     self._busy.add(row.session_id)
-            publisher.event(row, store_id)
-            self._published = row.id
+        if effects:
+            publisher.publish([row for row, _ in effects], self.store.store_id)
+            self._published = effects[-1][0].id
 
     def _publish_foreign(self, last=None):
         while True:
@@ -345,10 +356,10 @@ class Writer:
                     self._published = newest
                     self.publisher.skip(newest)
                 return
-            for row in rows:
-                self._refresh(row.session_id)
-                self.publisher.event(row, self.store.store_id)
-                self._published = row.id
+            for session_id in dict.fromkeys([row.session_id for row in rows]):
+                self._refresh(session_id)
+            self.publisher.publish(rows, self.store.store_id)
+            self._published = rows[-1].id
 
     def _resynchronise(self, last):
         """The log does not tell all that others did: compare every snapshot, and let the queues refill or gap."""
@@ -369,11 +380,12 @@ class Writer:
 
 
 class Transaction:
-    """What a change works with: the store's writer side, the time, and the events that tell of it."""
+    """What a change works with: the store's writer side, the time, and the events that tell of it. Those of all changes
+    of a group are appended to the log together."""
 
     def __init__(self, writer: Writer, effects, log_id):
         self.store = writer.store
-        self.effects = effects
+        self.effects, self._logged = effects, 0  # `_logged`: how many of them are in the log
         self.log_id = log_id
         self.now = 0  # the time (ms) and the correlation id of the change that is made
         self.correlation = ""
@@ -399,8 +411,18 @@ class Transaction:
             session.updated = max(session.updated, self.now)
         self._put(self.store.save, session, kind, data)
 
+    def save_told(self, session, told):
+        """Store a session that was brought up to date, once, and tell each of `told`, `(kind, data)` in order."""
+        session.rev = self.log_id + len(told)
+        session.info = info.render(session)
+        self.store.save(session)
+        rows = [self._log(kind, session.id, data) for kind, data in told]
+        self.effects += [(row, None) for row in rows[:-1]]
+        self.effects.append((rows[-1], (session.rev, session.info)))
+
     def erase(self, session_id):
         """Erase the session and tell `session.deleted`."""
+        self.log()  # with the session go the events that tell of it
         self.store.erase(session_id)
         self.effects.append((self._log("session.deleted", session_id, {"id": session_id}), GONE))
 
@@ -425,12 +447,23 @@ class Transaction:
 
     def _log(self, kind, session_id, data):
         self.log_id += 1
-        row = LogRow(
+        return LogRow(
             self.log_id,
             session_id,
             EVENT_NUMBER[kind],
             self.now,
             f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}',
         )
-        self.store.append(row)
-        return row
+
+    def log(self):
+        """Append to the log what is not in it yet."""
+        rows = [row for row, _ in self.effects[self._logged :]]
+        if rows:
+            self.store.append(*rows)
+            self._logged = len(self.effects)
+
+    def forget(self, mark, log_id):
+        """Forget what a change has told that is undone; before it there were so many effects, and the log's last id was
+        this one."""
+        del self.effects[mark:]
+        self.log_id, self._logged = log_id, min(self._logged, mark)

@@ -232,10 +232,10 @@ def test_a_publisher_that_fails_does_not_fail_what_is_committed(opened):
     class Deaf(RecordingPublisher):
         deaf = False
 
-        def event(self, row, store_id):
+        def publish(self, rows, store_id):
             if self.deaf:
                 raise MemoryError
-            super().event(row, store_id)
+            super().publish(rows, store_id)
 
     scenario = Scenario(opened())
     deaf = Deaf()

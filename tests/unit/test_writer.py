@@ -1,12 +1,13 @@
 """The writer: groups of changes, one commit, and only then the news."""
 
+import json
 import threading
 
 import pytest
 
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import Busy, NotFound, StoreIo
-from plue_session.model import Session
+from plue_session.model import EVENT_NUMBER, Session
 from plue_session.services import writer as module
 from plue_session.services.writer import Queued, Writer
 from tests.recording import RecordingPublisher
@@ -72,6 +73,60 @@ def test_a_change_that_fails_half_way_makes_the_others_run_again_with_the_same_r
         ("session.updated", {"id": first, "title": "kept", "fields": ["title"]}),
     ]
     assert [row.id for row in world.store.events_after(0, 10)] == [1, 2, 3]
+
+
+@pytest.mark.requirement("P-144", "P-132")
+def test_what_a_change_has_told_before_it_fails_is_not_told_nor_in_the_log(world):
+    def fail(transaction):
+        transaction.emit("log", None, {"kept": False})
+        raise NotFound("nothing there")
+
+    def tell(transaction):
+        transaction.emit("log", None, {"kept": True})
+
+    for also in ([], [refuse]):  # without savepoints, and with them
+        outcomes = world.writer.run_all([tell, fail, tell, *also])
+        assert isinstance(outcomes[1], NotFound)
+        assert world.told.take() == [("log", {"kept": True})] * 2
+        rows = world.store.events_after(0, 10)
+        assert [row.id for row in rows] == [*range(1, len(rows) + 1)] and all('"kept":true' in row.tail for row in rows)
+
+
+def test_the_events_of_a_group_are_appended_to_the_log_together(world, monkeypatch):
+    appended, append = [], world.store.append
+    monkeypatch.setattr(world.store, "append", lambda *rows: (appended.append(len(rows)), append(*rows)))
+    first = world.writer.run(create)
+    world.writer.run_all([create, rename(first, "one"), rename(first, "two")])
+    assert appended == [1, 3] and len(world.told.take()) == 4
+    assert world.store.log_state() == (0, 4)
+
+
+@pytest.mark.parametrize("also", [[], [refuse]])
+def test_of_a_session_that_is_erased_in_the_group_that_changes_it_the_log_has_its_end_alone(world, also):
+    first = world.writer.run(create)
+    world.told.take()
+    world.writer.run_all([rename(first, "one"), lambda transaction: transaction.erase(first), *also])
+    assert [(row.id, row.kind) for row in world.store.events_after(0, 10)] == [(3, EVENT_NUMBER["session.deleted"])]
+    assert [call[0] for call in world.told.calls] == ["gone", "event", "event"]
+    assert [kind for kind, _ in world.told.take()] == ["session.updated", "session.deleted"]
+
+
+@pytest.mark.requirement("P-133")
+def test_a_session_that_was_brought_up_to_date_is_stored_once_and_shown_before_its_events_are_told(world):
+    first = world.writer.run(create)
+    world.told.take()
+
+    def bring(transaction):
+        session = transaction.load(first)
+        session.title = "two"
+        told = [("session.updated", {"title": title}) for title in ("one", "two")]
+        transaction.save_told(session, told)
+
+    world.writer.run(bring)
+    assert [call[0] for call in world.told.calls] == ["snapshot", "event", "event"]
+    assert world.told.calls[0][2] == 3 and json.loads(world.told.calls[0][3])["title"] == "two"
+    assert [data["title"] for _, data in world.told.take()] == ["one", "two"]
+    assert world.store.read(first).rev == 3 and world.info(first)["title"] == "two"
 
 
 @pytest.mark.requirement("P-133", "P-143")

@@ -6,6 +6,8 @@ and `/sync/history` repeats the numbered ones (measured on 1.18.33). Of the two,
 are any. Text deltas, states, failures and permissions are not logged: they are plain events everywhere.
 """
 
+import re
+
 from plue_session.adapters.opencode import shapes
 from plue_session.errors import Server
 
@@ -43,6 +45,8 @@ def read(data, numbered=False):
     number (O-061, O-078). Unknown types and fields are ignored (O-063), and so is a plain event that lacks what its
     type promises: polling sees what it would have told.
     """
+    if numbered and _TOLD_TWICE.match(data):
+        return None
     try:
         event = shapes.parse(data)
     except ValueError:
@@ -164,4 +168,10 @@ _LOGGED = frozenset(
         "message.part.updated",
         "message.part.removed",
     )
+)
+#: How a plain event begins that is logged, as the server writes it: what is told twice is half of what it sends, and
+#: need not be parsed.
+_TOLD_TWICE = re.compile(
+    rb'\{(?:"directory":"[^"\\]*",)?(?:"project":"[^"\\]*",)?"payload":\{"id":"[^"\\]*","type":"(?:%b)"'
+    % "|".join(map(re.escape, sorted(_LOGGED))).encode()
 )

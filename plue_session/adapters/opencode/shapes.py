@@ -16,6 +16,8 @@ from plue_session.rules.patches import RESERVED
 
 #: Where a create's token lies in the session's metadata on the server (P-176).
 TOKEN = RESERVED
+#: The server's ids that rules/ids.py lets pass.
+_ID = re.compile(rf"ses_[0-9A-Za-z]{{1,{ids.MAX_ID - 4}}}")
 _FORK = re.compile(r" \(fork #\d+\)\Z")
 #: Characters of the server's text that an error repeats.
 EXCERPT = 500
@@ -70,8 +72,13 @@ scan = _decoder.scan_once  # type: ignore[attr-defined]
 
 def parse(data):
     """Parse JSON bytes of the server; `ValueError` says what is wrong. Lone surrogates stay, for `clean`."""
+    text = data[:].decode("utf-8", "replace")
     try:
-        return _decoder.decode(data[:].decode("utf-8", "replace"))
+        if text[:1] == "{":  # nothing before it, and most often nothing behind it either
+            value, end = scan(text, 0)
+            if end == len(text):
+                return value
+        return _decoder.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
@@ -179,10 +186,7 @@ def is_automatic(title):
 def nameable(session_id):
     """Return whether this is an id that can stand in a path: odd ones get 500 or a web page, an empty one the list
     (O-015)."""
-    try:
-        return type(session_id) is str and session_id.startswith("ses_") and bool(ids.session_id(session_id))
-    except errors.InvalidParam:
-        return False
+    return type(session_id) is str and _ID.fullmatch(session_id) is not None
 
 
 def is_permission(request_id):

@@ -33,7 +33,7 @@ BACK_OFF = 1.0, 30.0
 #: Events, and their bytes, that may wait for being applied; beyond that a new snapshot is cheaper than they are.
 MOST_WAITING, MOST_BYTES = 20_000, 64_000_000
 #: Events that are handed on together, for one commit.
-GROUP = 128
+GROUP = 1024
 #: Seconds that `stop` waits for the threads.
 STOPPING = 0.1
 

@@ -69,7 +69,7 @@ class Connections:
                 files.prepare(self.path, self._locks)
                 self._writer, self._files = self._open_writer(data_dir)
                 self._cursor = self._writer.cursor()  # one for all statements: what one returns is read before the next
-                self._execute = self._cursor.execute
+                self._execute, self._execute_many = self._cursor.execute, self._cursor.executemany
         except BaseException:
             self.close()
             raise
@@ -205,10 +205,21 @@ class Connections:
         try:
             return self._execute(sql, values)
         except failures.RAISED as error:
-            found = self._translate(error)
-            if not self._writer.in_transaction:  # SQLite has ended it by itself: the disk is full, or fails
-                self.failed = found
-            raise found from error
+            raise self._failure(error) from error
+
+    def write_all(self, sql, rows):
+        """Run a statement that returns nothing, with the values of each row."""
+        try:
+            self._execute_many(sql, rows)
+        except failures.RAISED as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error):
+        """Return the library's error for what a statement of the writer's has raised."""
+        found = self._translate(error)
+        if not self._writer.in_transaction:  # SQLite has ended it by itself: the disk is full, or fails
+            self.failed = found
+        return found
 
     # -- readers -------------------------------------------------------------------------------------------------------
     def read(self, sql, values=(), text=str, room=None):

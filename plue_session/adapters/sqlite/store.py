@@ -203,10 +203,11 @@ class SqliteStore:
             self._last = self._change(_SQL["log_state"], (self._scope,)).fetchone()[1]
         return self._last
 
-    def append(self, row):
-        self._change(_APPEND, (*row.VALUES(row), self._scope))
-        self._connections.unmeasured += len(row.tail)
-        self._last = row.id
+    def append(self, *rows):
+        scope, values = self._scope, LogRow.VALUES
+        self._connections.write_all(_APPEND, [(*values(row), scope) for row in rows])
+        self._connections.unmeasured += sum([len(row.tail) for row in rows])
+        self._last = rows[-1].id
 
     def trim(self, limit, older_than_ms, sessions, now_ms=None):
         removed = []

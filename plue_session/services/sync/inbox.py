@@ -133,7 +133,8 @@ class Inbox:
         """Do what the sequence says; `before` is what was held of each session when the change was first run."""
         numbers, session = self._numbers, transaction.store.load(session_id)
         sequence = before.setdefault(session_id, numbers.sequence(session_id)).copy()
-        mark, told, now = numbers.mark(session, session_id), False, time.monotonic()
+        mark, told, now = numbers.mark(session, session_id), None, time.monotonic()
+        heard = False
         if numbers.is_overtaken(session, session_id):  # perhaps by an answer, whose event is to come here, too
             sequence.answered(mark, now)
 
@@ -149,32 +150,34 @@ class Inbox:
                 step = sequence.history(mark, other.value, shown, now)
             for change in step.apply:
                 if change.kind == "deleted":
+                    if told:
+                        self._mirror.save(transaction, session, told)
                     self._mirror.erase(transaction, session_id)
                     numbers.forget(session_id)
                     return False
                 if change.kind == "message" and self._begins(change.value):
                     self._message_began(session)
-                elif change.kind in WHOLE:
-                    told = True
-                    session = self._bring(transaction, session, change)
-                    if session is None:
+                elif change.kind in WHOLE and session is None:
+                    heard = True
+                    session = self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
+                    if session is None:  # somebody else makes it
                         sequence.hold(step.apply)
                         numbers.keep(None, session_id, sequence, mark)
                         return False
+                elif change.kind in WHOLE:
+                    heard = True
+                    events = self._mirror.bring(transaction, session, change.value, change.seq)
+                    if events is not None:
+                        told = (told or []) + events
             mark = step.mark
             self._follow(session_id, step, now, other is None or other.kind != "missing")
         if session is not None and _lags(session.remote_seq, mark):
             session.remote_seq = mark
-            transaction.store.save(session)
+            told = told or []
+        if told is not None:  # however many events there were, it is stored once
+            self._mirror.save(transaction, session, told)
         numbers.keep(session, session_id, sequence, mark)
-        return told
-
-    def _bring(self, transaction, session, change):
-        """Bring a record to what an event says, and return it; None: there is none, and somebody else makes it."""
-        if session is None:
-            return self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
-        self._mirror.keep(transaction, session, change.value, change.seq)
-        return session
+        return heard
 
     def _follow(self, session_id, step, now, read):
         """Have done what a step asks for besides."""

@@ -121,17 +121,23 @@ class Mirror:
 
     def keep(self, transaction, session, remote, mark=AHEAD, heard=False):
         """Bring a record up to date and store it, with this mark; what changes nothing leaves it as it was."""
-        events = self.bring(transaction, session, remote, mark, heard)
-        for kind, data in events or ():
-            transaction.save(session, kind, data, touch=False)
-        if events == []:
+        told = self.bring(transaction, session, remote, mark, heard)
+        if told is not None:
+            self.save(transaction, session, told)
+
+    def save(self, transaction, session, told):
+        """Store a record that was brought up to date, once, and tell each of the events."""
+        if told:
+            transaction.save_told(session, told)
+        else:
             transaction.store.save(session)
 
     def bring(self, transaction, session, remote, mark=AHEAD, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it, None if it was up
         to date."""
         contested = self._is_contested(transaction, session, remote)
-        before, known, unshare = _unseen(session), self._numbers.mark(session), session.unshare_pending
+        before, unshare = _unseen(session), session.unshare_pending
+        known = self._numbers.mark(session) if mark is AHEAD else None
         if unshare and remote.share_url is not None:
             self._jobs.add("unshare", remote.id)
         if session.aborted and remote.updated != session.remote_updated:
