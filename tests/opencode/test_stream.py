@@ -402,6 +402,7 @@ def test_whether_there_are_numbers_is_asked_before_the_snapshot_and_anew_if_it_c
 
 def test_what_waits_is_handed_on_together(stub):
     groups, begun, sent = queue.Queue(), threading.Event(), threading.Event()
+    count = 2 * module.GROUP + 44
 
     def snapshot():
         begun.set()
@@ -410,8 +411,8 @@ def test_what_waits_is_handed_on_together(stub):
     def flood(connection):
         connection.sendall(HEAD + chunk(CONNECTED))
         begun.wait(10)
-        connection.sendall(chunk(b"".join(map(idle, range(300)))) + chunk(CONNECTED))
-        while follower.stream._bytes < 300:  # what is read and not handed on yet has nothing else to show
+        connection.sendall(chunk(b"".join(map(idle, range(count)))) + chunk(CONNECTED))
+        while len(follower.stream._waiting) < count:  # what is read and not handed on yet has nothing else to show
             time.sleep(0.01)
         sent.set()
         stub.stall()(connection)
@@ -420,8 +421,8 @@ def test_what_waits_is_handed_on_together(stub):
     follower = Follower(stub.url, snapshot=snapshot, apply=groups.put)
     with follower:
         told = [groups.get(timeout=5) for _ in range(3)]
-    assert [len(group) for group in told] == [128, 128, 44]
-    assert [change.session_id for group in told for change in group] == [f"ses_{number}" for number in range(300)]
+    assert [len(group) for group in told] == [module.GROUP, module.GROUP, 44]
+    assert [change.session_id for group in told for change in group] == [f"ses_{number}" for number in range(count)]
 
 
 def test_another_clients_changes_are_heard_from_the_real_server(server, client, repository):

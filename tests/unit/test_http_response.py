@@ -93,3 +93,54 @@ def test_a_header_that_is_folded_is_one_and_a_line_that_is_none_is_passed_over()
 def test_a_head_that_is_none_has_no_end_or_is_too_long_is_an_error(data, error):
     with pytest.raises(error):
         read(data)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BODY = b"3;a=b\r\nabc\r\n1\nd\n0A\r\n\r\n23456\r\n9\r\n0\r\nX: trailer\r\n\r\n"
+
+
+class Pieces:
+    """A source that gives what it has in these pieces, and ends."""
+
+    def __init__(self, *pieces):
+        self._head, self._pieces = CHUNKED.splitlines(keepends=True), [piece for piece in pieces if piece]
+
+    def readline(self, most):
+        return self._head.pop(0)
+
+    def read1(self, most):
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def test_a_body_in_chunks_is_the_same_wherever_it_is_split():
+    for place in range(len(BODY) + 1):
+        for pieces in ([BODY[:place], BODY[place:]], [BODY[:place], *([byte] for byte in BODY[place:])]):
+            answer = HttpResponse(Pieces(*map(bytes, pieces)))
+            answer.read_all(100)
+            assert answer.body == b"abcd\r\n23456\r\n9"
+    answer = HttpResponse(Pieces(BODY))
+    assert answer.read() == b"abcd\r\n23456\r\n9" and answer.read() == answer.read() == b""
+
+
+def test_what_has_come_of_a_chunk_is_handed_on_at_once():
+    answer = HttpResponse(Pieces(b"5", b"\r\nab", b"c", b"de\r", b"\n", b"1\r\nf"))
+    assert [answer.read() for _ in range(4)] == [b"ab", b"c", b"de", b"f"]
+    with pytest.raises(ConnectionResetError):
+        answer.read()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\r\n1\r\na\r\n0\r\n\r\n",
+        b"x\r\n",
+        b"-1\r\na\r\n",
+        b"1\r\nab\r\n0\r\n\r\n",
+        b"1;" + b"y" * LONGEST,
+        b"1;" + b"y" * LONGEST + b"\r\n",
+        b"0\r\n" + b"X: y\r\n" * (MOST + 1),
+    ],
+)
+def test_chunks_that_are_none_are_an_error(body):
+    with pytest.raises(ValueError):
+        HttpResponse(Pieces(body)).read_all(100_000)

@@ -27,7 +27,7 @@ class HttpResponse:
     What is not HTTP is a `ValueError`, an early end of the connection a `ConnectionResetError`.
     """
 
-    __slots__ = ("status", "headers", "type", "body", "is_kept", "_source", "_left", "_chunked", "_inflate")
+    __slots__ = ("status", "headers", "type", "body", "is_kept", "_source", "_left", "_chunks", "_inflate")
 
     def __init__(self, source):
         """Read the head from a buffered reader; interim ones before it are passed over."""
@@ -39,11 +39,12 @@ class HttpResponse:
         self.headers = headers = self._read_head()
         self.type = headers.get("content-type", "").partition(";")[0].strip().lower()
         length, connection = headers.get("content-length", ""), headers.get("connection", "").lower()
-        self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        #: the body comes in chunks; None: it does not, or is at its end
+        self._chunks = _Chunks() if headers.get("transfer-encoding", "").lower() == "chunked" else None
         if self.status in (101, 204, 304):
-            self._chunked, length = False, "0"
-        #: bytes to come of the body, or of a chunk of it; None: it ends with the connection
-        self._left = 0 if self._chunked else int(length) if length.isdecimal() else None
+            self._chunks, length = None, "0"
+        #: bytes to come of a body without chunks; None: it ends with the connection
+        self._left = 0 if self._chunks else int(length) if length.isdecimal() else None
         #: whether the connection may be used again, once the body was read
         self.is_kept = (
             self.status != 101
@@ -67,7 +68,7 @@ class HttpResponse:
         """Read the whole body into `body`: bytes, or for a long one a `mmap`, whose slices are. `LIMIT_EXCEEDED` beyond
         `most` bytes."""
         size, got, pieces = self._left or 0, 0, []
-        if self._left is not None and not self._chunked and not self._inflate and size <= most:
+        if self._left is not None and not self._chunks and not self._inflate and size <= most:
             self.body = self._map(size) if size >= LARGE else self._source.read(size)
             if len(self.body) < size:
                 raise ConnectionResetError
@@ -80,13 +81,15 @@ class HttpResponse:
         self.body = b"".join(pieces)
 
     def _read_piece(self):
-        if self._chunked and not self._left:
-            line = self._read_line()
-            size = (self._read_line() if line in (b"\r\n", b"\n") else line).partition(b";")[0]  # behind another chunk
-            self._left = int(size, 16)
-            if not self._left:
-                self._chunked = False
-                self._read_head()
+        while self._chunks is not None:
+            data = self._source.read1(PIECE)
+            if not data:
+                raise ConnectionResetError
+            piece = self._chunks.take_out(data)
+            if self._chunks.ended:
+                self._chunks = None
+            if piece:
+                return piece
         if self._left is None:
             return self._source.read1(PIECE)
         piece = self._source.read1(min(PIECE, self._left)) if self._left else b""
@@ -143,6 +146,62 @@ class HttpResponse:
         if not line.endswith(b"\n"):
             raise ConnectionResetError
         return line
+
+
+class _Chunks:
+    """Takes a body out of its chunks, of all that have come together: a burst of events has one for each. What follows
+    the last one is none of the body's."""
+
+    def __init__(self):
+        self._rest = b""  # of a line that has not come whole
+        self._left = 0  # bytes to come of a chunk
+        self._behind = False  # a line end comes, behind a chunk
+        self._lines = None  # left of those behind the last chunk
+        self.ended = False
+
+    def take_out(self, data):
+        """Return what the bytes that come next hold of the body."""
+        data, place, pieces = self._rest + data, 0, []
+        self._rest = b""
+        while not self.ended:
+            if self._left:
+                piece = data[place : place + self._left]
+                pieces.append(piece)
+                place += len(piece)
+                self._left -= len(piece)
+                self._behind = True
+                if self._left:
+                    break
+            end = data.find(b"\n", place)
+            if (end if end >= 0 else len(data)) - place >= LONGEST:
+                raise ValueError("a line is too long")
+            if end < 0:
+                self._rest = data[place:]
+                break
+            line, place = data[place:end].rstrip(b"\r"), end + 1
+            if self._lines is not None:
+                self._end(line)
+            elif not self._behind:
+                self._begin(line)
+            elif line:
+                raise ValueError("a chunk is longer than it says")
+            else:
+                self._behind = False
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _begin(self, line):
+        """Begin a chunk."""
+        self._left = int(line.partition(b";")[0], 16)
+        if self._left < 0:
+            raise ValueError("a chunk has a negative length")
+        if not self._left:
+            self._lines = MOST
+
+    def _end(self, line):
+        self._lines -= 1
+        if self._lines < 0:
+            raise ValueError(f"more than {MOST} headers")
+        self.ended = not line
 
 
 def _inflater(encoding):

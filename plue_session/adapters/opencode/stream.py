@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections import deque
+from itertools import islice, takewhile
 from urllib.parse import quote
 
 from plue_session import errors, threads
@@ -38,6 +39,10 @@ GROUP = 1024
 STOPPING = 0.1
 
 _AGAIN = events.Change("again")  # what was heard is incomplete: snapshot
+
+
+def _is_event(item):
+    return type(item) is bytes
 
 
 class Stream:
@@ -174,20 +179,21 @@ class Stream:
             connection.deadline = time.monotonic() + self._silence
             if not (data := answer.read()):
                 return
-            for event in parser.feed(data):
-                self._put(_AGAIN if event is None else event)  # too long to be kept: what it said is looked for
+            # One that is too long is not kept: what it said is looked for.
+            if events := parser.feed(data):
+                self._put(*[_AGAIN if event is None else event for event in events])
 
-    def _put(self, item):
+    def _put(self, *items):
         """Leave something to be applied; never waits. Too much of it is replaced by a snapshot."""
         with self._changed:
-            if isinstance(item, bytes):
-                self._bytes += len(item)
-                if len(self._waiting) >= MOST_WAITING or self._bytes > MOST_BYTES:
-                    self._waiting.clear()
-                    self._bytes, item = 0, _AGAIN
-            elif item is _AGAIN and self._waiting and self._waiting[-1] is _AGAIN:
-                return
-            self._waiting.append(item)
+            for item in items:
+                if _is_event(item):
+                    self._bytes += len(item)
+                    if len(self._waiting) >= MOST_WAITING or self._bytes > MOST_BYTES:
+                        self._waiting.clear()
+                        self._bytes, item = 0, _AGAIN
+                if item is not _AGAIN or not self._waiting or self._waiting[-1] is not _AGAIN:
+                    self._waiting.append(item)
             self._changed.notify_all()
 
     # -- applying ------------------------------------------------------------------------------------------------------
@@ -197,12 +203,7 @@ class Stream:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return
-                items = [self._waiting.popleft()]
-                while isinstance(items[-1], bytes) and len(items) < GROUP and self._waiting:
-                    if not isinstance(self._waiting[0], bytes):
-                        break
-                    items.append(self._waiting.popleft())
-                self._bytes -= sum(len(item) for item in items if isinstance(item, bytes))
+                items = self._next_items()
             try:
                 if isinstance(items[0], errors.PlueError):
                     self._tell(items[0])
@@ -210,6 +211,13 @@ class Stream:
                     self._take(items)
             except Exception as error:  # a defect above must not end the following for ever: begin anew
                 self._lose(errors.known(error))
+
+    def _next_items(self):
+        """Take what is handed on together: events, or something else alone."""
+        waiting = self._waiting
+        events = list(takewhile(_is_event, islice(waiting, GROUP)))
+        self._bytes -= sum(map(len, events))
+        return [waiting.popleft() for _ in range(len(events) or 1)]
 
     def _take(self, items):
         """Hand on what was heard, in order and together, with a snapshot where it has a gap."""
