@@ -1,6 +1,9 @@
 """A list of all sessions, told apart from the list before: of thousands, few change between two of them.
 
-It is read piece by piece: neither the whole text nor all that it says is ever in memory beside the answer itself.
+It is read piece by piece: neither the whole text nor all that it says is ever in memory beside the answer itself. Where
+it is written as OpenCode does, it is cut at what stands between two sessions, and only those are decoded whose text is
+another one than before. In no text of JSON does that stand within a string, and one that is cut where it stands inside
+of a session has brackets left open: it cannot be decoded, and then the whole list is read value by value.
 """
 
 import codecs
@@ -31,19 +34,38 @@ class Survey:
             self.ids, self._hashes = before.ids, before._hashes
             return
         known, self._hashes = before._hashes if before is not None else {}, {}
-        for text_hash, data in _elements(body):
-            session_id = data.get("id") if type(data) is dict else None
-            if type(session_id) is not str:
-                raise shapes.malformed("a list of sessions", "one has no id")
-            if known.get(session_id) != text_hash:
-                if not shapes.nameable(session_id):
-                    continue
-                try:
-                    self.changed.append(shapes.session(data))
-                except errors.Server:
-                    self.unreadable.append(session_id)
-            self._hashes[session_id] = text_hash
+        try:
+            names = dict(zip(known.values(), known, strict=True))
+            for texts in _cut(body):
+                self._compare(texts, names)
+        except ValueError:  # it is written in another way
+            self._hashes, self.changed, self.unreadable = {}, [], []
+            for text_hash, data in _elements(body):
+                self._take(data, text_hash, known)
         self.ids = self._hashes.keys()
+
+    def _compare(self, texts, names):
+        """Take sessions as they are written; `names` tells whose text has this hash. `ValueError`: one is none."""
+        hashes = list(map(hash, texts))
+        for text, text_hash, session_id in zip(texts, hashes, map(names.get, hashes), strict=True):
+            if session_id is None:
+                self._take(shapes.parse(b"%b%b}" % (_BEGIN, text)), text_hash, {})
+            else:
+                self._hashes[session_id] = text_hash
+
+    def _take(self, data, text_hash, known):
+        """Take a session, `known` being the hashes of before."""
+        session_id = data.get("id") if type(data) is dict else None
+        if type(session_id) is not str:
+            raise shapes.malformed("a list of sessions", "one has no id")
+        if known.get(session_id) != text_hash:
+            if not shapes.nameable(session_id):
+                return
+            try:
+                self.changed.append(shapes.session(data))
+            except errors.Server:
+                self.unreadable.append(session_id)
+        self._hashes[session_id] = text_hash
 
     def forget(self, session_ids):
         """Have the next survey tell these anew, whether or not they change: more is known of them by now, or was not
@@ -52,6 +74,25 @@ class Survey:
         for session_id in session_ids:
             if session_id in self._hashes:
                 self._hashes[session_id] = None
+
+
+#: How a session begins, and what stands between two.
+_BEGIN = b'{"id":"ses_'
+_BETWEEN = b"}," + _BEGIN
+
+
+def _cut(body):
+    """Yield lists of the texts of sessions, without `_BEGIN` and the last brace. `ValueError`: it is none such."""
+    place, size, rest = len(_BEGIN) + 1, PIECE, b""
+    if body[:place] != b"[" + _BEGIN or body[-2:] != b"}]":
+        raise ValueError("not as expected")
+    while place < len(body) - 2:
+        end = min(place + size, len(body) - 2)
+        texts, place = (rest + body[place:end]).split(_BETWEEN), end
+        rest = texts.pop()
+        size = PIECE if texts else 2 * size  # a long one is not searched again and again
+        yield texts
+    yield [rest]
 
 
 def _elements(body):

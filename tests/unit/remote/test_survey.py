@@ -12,9 +12,35 @@ from plue_session.adapters.opencode.survey import Survey
 from tests.fake_server import FakeServer
 from tests.unit.test_opencode_shapes import SESSION
 
+#: As OpenCode writes JSON, and as others might.
+COMPACT, SPACED = (",", ":"), (", ", ": ")
 
-def body(*sessions):
-    return json.dumps([{**SESSION, **each} for each in sessions]).encode()
+
+def body(*sessions, separators=SPACED):
+    return json.dumps([{**SESSION, **each} for each in sessions], separators=separators).encode()
+
+
+@pytest.mark.parametrize("separators", [COMPACT, SPACED])
+@pytest.mark.parametrize("piece", [1, 7, 1 << 16])
+def test_only_what_has_changed_is_told_however_the_list_is_written(monkeypatch, separators, piece):
+    monkeypatch.setattr(survey, "PIECE", piece)
+    decoded, parse, scan = [], survey.shapes.parse, survey.shapes.scan
+    monkeypatch.setattr(survey.shapes, "parse", lambda data: (decoded.append(data), parse(data))[1])
+    monkeypatch.setattr(survey.shapes, "scan", lambda *text: (decoded.append(text), scan(*text))[1])
+    tricky = {"metadata": {"a": [{"id": "ses_inner"}, {"id": "ses_other"}], "b": '},{"id":"ses_text"'}}
+    for odd in ({}, {"title": '},{"id":"ses_x"'}, tricky):
+        sessions = [{"id": f"ses_{number}"} for number in range(5)]
+        first = Survey(body(*sessions, {"id": "ses_odd", **odd}, separators=separators))
+        assert [each.id for each in first.changed] == [*[f"ses_{number}" for number in range(5)], "ses_odd"]
+        assert first.changed[-1].metadata == odd.get("metadata", first.changed[0].metadata)
+        decoded.clear()
+        sessions[2]["title"] = "changed"
+        second = Survey(body(*sessions[1:], {"id": "ses_odd", **odd}, separators=separators), first)
+        assert [(each.id, each.title) for each in second.changed] == [("ses_2", "changed")]
+        assert sorted(second.ids) == ["ses_1", "ses_2", "ses_3", "ses_4", "ses_odd"]
+        if separators is COMPACT and odd is not tricky:
+            assert len(decoded) < 4  # as bytes, and as text
+        assert Survey(body(separators=separators), second).ids == set()
 
 
 def test_a_survey_tells_what_has_changed_since_the_one_before():
