@@ -6,7 +6,6 @@ from plue_session.model import EVENTS
 from plue_session.primitives import allocate_lock
 from plue_session.rules.cursors import render
 from plue_session.rules.info import stale
-from plue_session.rules.jsontext import quote
 
 #: Bytes of ids that are fetched at a time.
 IDS_SIZE = 1 << 16
@@ -21,7 +20,7 @@ def crossing(ffi, kind, session_id, cursor, tail):
 
 def _head(kind, session_id, cursor):
     """Return how the JSON of an event begins."""
-    subject = f',"sessionId":{quote(session_id)}' if session_id else ""
+    subject = f',"sessionId":"{session_id}"' if session_id else ""  # letters, digits and _ alone (rules/ids.py)
     return f'{{"type":"{EVENTS[kind]}","number":{kind}{subject},"cursor":"{cursor}"'.encode()
 
 

@@ -165,11 +165,9 @@ class _Chunks:
         self._rest = b""
         while not self.ended:
             if self._left:
-                piece = data[place : place + self._left]
-                pieces.append(piece)
-                place += len(piece)
-                self._left -= len(piece)
-                self._behind = True
+                pieces.append(data[place : place + self._left])
+                place += self._left
+                self._left, self._behind = max(place - len(data), 0), True
                 if self._left:
                     break
             end = data.find(b"\n", place)
@@ -178,30 +176,26 @@ class _Chunks:
             if end < 0:
                 self._rest = data[place:]
                 break
-            line, place = data[place:end].rstrip(b"\r"), end + 1
-            if self._lines is not None:
-                self._end(line)
-            elif not self._behind:
-                self._begin(line)
-            elif line:
-                raise ValueError("a chunk is longer than it says")
-            else:
-                self._behind = False
+            self._read_line(data[place:end].rstrip(b"\r"))
+            place = end + 1
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _begin(self, line):
-        """Begin a chunk."""
-        self._left = int(line.partition(b";")[0], 16)
-        if self._left < 0:
-            raise ValueError("a chunk has a negative length")
-        if not self._left:
-            self._lines = MOST
-
-    def _end(self, line):
-        self._lines -= 1
-        if self._lines < 0:
-            raise ValueError(f"more than {MOST} headers")
-        self.ended = not line
+    def _read_line(self, line):
+        if self._lines is not None:
+            self._lines -= 1
+            if self._lines < 0:
+                raise ValueError(f"more than {MOST} headers")
+            self.ended = not line
+        elif self._behind:
+            if line:
+                raise ValueError("a chunk is longer than it says")
+            self._behind = False
+        else:
+            self._left = int(line.partition(b";")[0], 16)
+            if self._left < 0:
+                raise ValueError("a chunk has a negative length")
+            if not self._left:
+                self._lines = MOST
 
 
 def _inflater(encoding):

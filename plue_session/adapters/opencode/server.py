@@ -152,7 +152,8 @@ class Server:
 
     def _hear(self, changes):
         for change in changes:
-            self._heard.hear(change)
+            if change.kind != "session":  # of which there are most
+                self._heard.hear(change)
         self._listener.apply_all(changes)
 
     def _connected(self, error):

@@ -33,8 +33,9 @@ SUBSCRIBING = 0.1
 BACK_OFF = 1.0, 30.0
 #: Events, and their bytes, that may wait for being applied; beyond that a new snapshot is cheaper than they are.
 MOST_WAITING, MOST_BYTES = 20_000, 64_000_000
-#: Events that are handed on together, for one commit.
-GROUP = 1024
+#: Events that are handed on together, for one commit. Half of them the server tells twice: a queue has room for the
+#: rest.
+GROUP = 1536
 #: Seconds that `stop` waits for the threads.
 STOPPING = 0.1
 

@@ -27,6 +27,7 @@ class Told:
     when it could not be had), "missing" (the same, but a list tells the rest), or that it is time to "wake"."""
 
     __slots__ = ("kind", "session_id", "value")
+    seq = -1  # it has a place among the events with a number
 
     def __init__(self, kind, session_id, value=None):
         self.kind, self.session_id, self.value = kind, session_id, value
@@ -44,17 +45,15 @@ class Inbox:
 
     def apply_all(self, changes):
         """Take in what the server has told, in this order."""
-        self._record([change for change in changes if self._is_of_interest(change) and not self._waits(change)])
+        heard = [change for change in changes if change.seq is not None or change.kind in HEARD]
+        self._record([change for change in heard if not self._waits(change)])
 
     def wake(self, session_id, *_):
         """Go on with a session whose events have waited."""
         self.apply_all([Told("wake", session_id)])
 
-    def _is_of_interest(self, change):
-        return change.kind in HEARD or is_numbered(change)
-
     def _waits(self, change):
-        return (change.kind != "message" or is_numbered(change)) and self._session_locks.defer(change, self._record)
+        return (change.kind != "message" or change.seq is not None) and self._session_locks.defer(change, self._record)
 
     def _record(self, changes, call=None):
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
@@ -81,7 +80,7 @@ class Inbox:
 
     def _is_news(self, change):
         """Return whether the store may have to be changed."""
-        if is_numbered(change) or change.kind == "deleted":
+        if change.seq is not None or change.kind == "deleted":
             return not self._mirror.has_ended(change.session_id)
         if change.kind == "message":
             if self._begins(change.value):
@@ -103,7 +102,7 @@ class Inbox:
     def _change(self, session_id, changes, before, transaction):
         """Bring one session to what was told of it; return whether that is what the server has."""
         told = False
-        for numbered, alike in itertools.groupby(changes, is_numbered):
+        for numbered, alike in itertools.groupby(changes, lambda change: change.seq is not None):
             if numbered:
                 told = self._take_numbered(session_id, list(alike), before, transaction)
                 continue
@@ -126,7 +125,7 @@ class Inbox:
             return SIBLING
         if change.kind == "created":
             return SIBLING if self._session_locks.unnamed else None
-        return None if is_numbered(change) else 0.0
+        return None if change.seq is not None else 0.0
 
     # -- by number -----------------------------------------------------------------------------------------------------
     def _take_numbered(self, session_id, changes, before, transaction):
@@ -188,11 +187,6 @@ class Inbox:
             self._jobs.add("wake", session_id, step.wake - now)
         if step.read and read:
             self._jobs.add("reread", session_id)
-
-
-def is_numbered(change):
-    """Return whether what was told concerns a session's sequence."""
-    return type(change) is Told or change.seq is not None
 
 
 def _lags(recorded, mark):

@@ -48,6 +48,8 @@ class SessionLocks:
     def defer(self, change, apply):
         """Keep a change for `apply(changes, call)` if its session is locked; return whether it is. `apply`
         must not fail, and is the same for all."""
+        if not self._held:  # as most often; one that is locked from now on is locked after this change
+            return False
         with self._lock:
             name = self._name(change.session_id, getattr(change.value, "token", None))
             if name is not None:
