@@ -31,15 +31,15 @@ library: build/.library ## build the library into plue_session/
 lint: .venv/.lint ## check form and types
 	@scripts/lint.sh
 
-test: build/.library .venv/.test .venv/.lint .tools/.zig ## run lint and every test, then coverage and the requirements
+test: build/.library .venv/.test .venv/.bench .venv/.lint .tools/.zig ## run lint and every test, then coverage and the requirements
 	@scripts/tools.sh
 	@sh scripts/test.sh
 
-torture: build/.library .venv/.test .tools/.zig .tools/zig-0.16 .tools/zig-0.17 ## run the same tests with more kills, more random, more Zig
+torture: build/.library .venv/.test .venv/.bench .tools/.zig .tools/zig-0.16 .tools/zig-0.17 ## run the same tests with more kills, more random, more Zig
 	@scripts/tools.sh
 	PLUE_TORTURE=1 $(PY) -m pytest
 
-bench: build/.library .venv/.test ## measure against peers
+bench: build/.library .venv/.test .venv/.bench ## measure against peers
 	$(PY) benchmarks/run.py
 
 header: .venv/.runtime ## write the header and what else the surface table makes
@@ -66,6 +66,10 @@ clean: ## remove what was built, .venv and .tools
 .venv/.test: .venv/.runtime requirements/test.txt scripts/coverage.pth
 	@$(PIP) -r requirements/test.txt
 	@cp scripts/coverage.pth "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/plue_coverage.pth"
+	@touch $@
+
+.venv/.bench: .venv/.runtime requirements/bench.txt
+	@$(PIP) --target .venv/bench --upgrade -r requirements/bench.txt
 	@touch $@
 
 .venv/.lint: .venv/.runtime requirements/lint.txt

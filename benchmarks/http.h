@@ -103,7 +103,8 @@ __attribute__((unused)) static void connect_anew(http *of, int each_time)
 }
 
 /* Send, read the whole answer into `body`; anything but 2xx ends the program. `body` is NULL or JSON. */
-static void ask(http *of, const char *method, const char *path, const char *directory, const char *body)
+__attribute__((unused)) static void ask(http *of, const char *method, const char *path, const char *directory,
+                                        const char *body)
 {
     char url[8192];
     long status = 0;
@@ -127,7 +128,7 @@ static void ask(http *of, const char *method, const char *path, const char *dire
 }
 
 /* Copy the id of the session in the last answer. */
-static void session_id(http *of, char id[64])
+__attribute__((unused)) static void session_id(http *of, char id[64])
 {
     char *at = strstr(of->body, "\"id\":\"ses_");
     if (!at || sscanf(at + 6, "%63[^\"]", id) != 1)

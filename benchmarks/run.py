@@ -25,15 +25,17 @@ ROOT = os.path.dirname(HERE)
 sys.path[:0] = [ROOT, HERE]
 
 import embedded  # noqa: E402
+import events  # noqa: E402
 import opencode  # noqa: E402
 from embedded import LIBRARY  # noqa: E402
 from report import machine, report, shown  # noqa: E402
 
 PROGRAMS = os.path.join(ROOT, "build", "benchmarks")
 
-PARTS = (*embedded.PARTS, *opencode.PARTS)
+REMOTE = (*opencode.PARTS, *events.PARTS)
+PARTS = (*embedded.PARTS, *REMOTE)
 #: What --quick leaves of each part: enough to see that it runs.
-FULL, QUICK = {**embedded.FULL, **opencode.FULL}, {**embedded.QUICK, **opencode.QUICK}
+FULL, QUICK = {**embedded.FULL, **opencode.FULL, **events.FULL}, {**embedded.QUICK, **opencode.QUICK, **events.QUICK}
 
 
 class Bench:
@@ -164,7 +166,7 @@ def main():
             beside = Bench(folder, QUICK)
             beside.programs = bench.programs
             with futures.ThreadPoolExecutor(1) as pool:
-                done = pool.submit(measure, beside, opencode.PARTS, options.only)
+                done = pool.submit(measure, beside, REMOTE, options.only)
                 measure(bench, embedded.PARTS, options.only)
                 bench.rows += done.result().rows
         else:

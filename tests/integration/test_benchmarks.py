@@ -74,6 +74,12 @@ ROWS += [
     "resident memory with 50 sessions of a server",
     "plue_init that spawns a server",
 ]
+ROWS += [
+    "a server's event until plue_event_wait returns",
+    "burst of changes of a server until the last is read",
+    "the SSE parser alone, an event in each chunk",
+    "what has changed in a list of 10,000 sessions",
+]
 
 
 def test_a_quick_run_prints_every_row(tmp_path):
