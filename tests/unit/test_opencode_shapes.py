@@ -1,6 +1,7 @@
 """What OpenCode says becomes records, changes and errors of ours, whatever it says."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -381,3 +382,36 @@ def test_a_number_counts_whether_or_not_its_event_can_be_read():
 def test_what_is_unknown_or_odd_is_ignored(data):
     assert events.read(data) is None
     assert events.read(data, True) is None
+
+
+@pytest.mark.requirement("O-061")
+def test_of_what_the_recorded_stream_tells_twice_one_is_read_and_the_other_not_even_parsed(monkeypatch):
+    parsed, parse = [], shapes.parse
+    monkeypatch.setattr(shapes, "parse", lambda data: (parsed.append(data), parse(data))[1])
+    path = Path(__file__).parents[1] / "recorded" / "global_event.sse"
+    recorded = [block.removeprefix(b"data: ") for block in path.read_bytes().split(b"\n\n") if block]
+    payloads = [json.loads(data)["payload"] for data in recorded]
+    numbered = [each["syncEvent"] for each in payloads if each["type"] == "sync"]
+    assert len(numbered) == 18
+    found = [change for data in recorded if (change := events.read(data, True)) and change.seq is not None]
+    assert [change.seq for change in found] == [each["seq"] for each in numbered] == [*range(18)]
+    assert {change.session_id for change in found} == {numbered[0]["aggregateID"]}
+    logged = [data for data, each in zip(recorded, payloads, strict=True) if each["type"] in events._LOGGED]
+    assert len(logged) == 18 and not set(logged) & set(parsed) and len(parsed) == len(recorded) - 18
+
+
+@pytest.mark.requirement("O-061")
+@pytest.mark.parametrize("place", ["metadata", "title", "directory"])
+def test_an_event_is_not_taken_for_another_by_what_stands_in_it(place):
+    inner = {"payload": {"id": "evt_2", "type": "session.updated"}}
+    text = json.dumps(inner, separators=(",", ":"))
+    info = {**SESSION, place: inner if place == "metadata" else text}
+    told = {"type": "session.updated.1", "seq": 3, "aggregateID": SESSION["id"], "data": {"info": info}}
+    directory = text if place == "directory" else "/x"
+    for separators in ((",", ":"), (", ", ": ")):
+        event = {"directory": directory, "payload": {"type": "sync", "syncEvent": told, "id": "evt_1"}}
+        change = events.read(json.dumps(event, separators=separators).encode(), True)
+        assert (change.seq, change.kind, change.directory) == (3, "session", directory)
+        plain = {"id": "evt_1", "type": "session.updated", "properties": {"info": info}}
+        event = {"directory": directory, "payload": plain}
+        assert events.read(json.dumps(event, separators=separators).encode(), True) is None

@@ -167,7 +167,8 @@ class Inbox:
                     heard = True
                     events = self._mirror.bring(transaction, session, change.value, change.seq)
                     if events is not None:
-                        told = (told or []) + events
+                        told = told or []
+                        told += events
             mark = step.mark
             self._follow(session_id, step, now, other is None or other.kind != "missing")
         if session is not None and _lags(session.remote_seq, mark):

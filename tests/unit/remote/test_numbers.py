@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.call import Call
 from plue_session.rules import sequences
 from plue_session.services.sync import mirror
+from plue_session.services.sync.inbox import Told
 from tests.fake_server import FakeServer
 from tests.remote_world import AWAY, RemoteWorld, asked
 
@@ -263,16 +265,49 @@ def test_a_burst_shares_a_commit_and_reads_each_session_once(world, monkeypatch)
     for number in range(4):
         for session in sessions:
             rename(world, session, str(number))
-    for name in ("load", "commit"):
+    for name in ("load", "commit", "save"):
         function = getattr(world.store, name)
         monkeypatch.setattr(
             world.store, name, lambda *given, name=name, do=function: (counted.append(name), do(*given))[1]
         )
     world.told.take()
     world.sync.apply_all(world.held_back)
-    assert counted.count("commit") <= 20 and counted.count("load") == 100
+    assert counted.count("commit") <= 20 and counted.count("load") == counted.count("save") == 100
     titles = [(data["id"], data["title"]) for _, data in world.told.take()]
     assert titles == [(session, str(number)) for session in sessions for number in range(4)]
+
+
+def test_what_a_history_has_before_the_end_of_a_session_is_told_before_it(world):
+    session = world.elsewhere(title="A")
+    world.told.take()
+    world.hold_back()
+    rename(world, session, "B", "C")
+    changes, number = world.held_back, world.held_back[-1].seq
+    world.sync.apply_all([Told("history", session, [*changes, Change("deleted", session, None, number + 1)])])
+    kinds = ["session.updated", "session.updated", "session.deleted"]
+    told_of = world.told.take()
+    assert [kind for kind, _ in told_of] == kinds and [data.get("title") for _, data in told_of] == ["B", "C", None]
+    assert [row.session_id for row in world.store.events_after(0, 100)] == [session]
+    assert world.store.read(session) is None
+
+
+def test_each_of_the_events_that_come_together_names_what_it_has_changed(world):
+    session = world.elsewhere(title="A")
+    world.told.take()
+    world.hold_back()
+    world.server.put(session, title="B")
+    world.server.put(session, archived=5, updated=world.server.sessions[session].updated + 1)
+    world.server.put(session, metadata={"a": 1}, share_url="https://share.example/1")
+    world.server.put(session, title="B")
+    world.sync.apply_all(world.held_back)
+    assert world.told.take() == [
+        ("session.updated", {"id": session, "title": "B", "fields": ["title"]}),
+        ("session.updated", {"id": session, "fields": ["time.updated", "time.archived"]}),
+        ("session.updated", {"id": session, "fields": ["metadata"]}),
+        ("session.shared", {"id": session, "url": "https://share.example/1"}),
+    ]
+    stored = world.store.read(session)
+    assert stored.rev == world.store.log_state()[1] and world.info(session)["share"]["url"] == stored.share_url
 
 
 def test_what_another_process_was_answered_is_newer_than_the_event_before_it(two):
