@@ -21,7 +21,8 @@ What is done with an event, by its number:
 | unknown | - | apply if the record shows it; else hold, ask from it | - |
 
 With the history, what is held is applied in order. Where it lacks what was asked for, this is another database: the
-session is read, and unknown. Where it cannot be had, what is held is applied as it is, and the session is read.
+session is read, and unknown. Where it cannot be had, the session is read; what is held is applied as it is, unless the
+record shows an answer that may be newer: then it stays ahead, of what is held.
 """
 
 #: Seconds for which the event of an answer is waited for: it comes within 1 ms of it, on either side (measured).
@@ -139,7 +140,7 @@ class Sequence:
         while end in held:
             end += 1
         run = [held[seq] for seq in (sorted(held) if known is _NO_MORE else range(first, end))]
-        hole, read = len(run) < len(held), known is _NO_MORE
+        hole, read, doubtful = len(run) < len(held), known is _NO_MORE, False
         if mark is None or is_ahead(mark):
             place = next((at for at, event in enumerate(run) if event.kind in WHOLE and shown(event)), None)
             if place is None and (known is _SOME or mark is None and hole and known is _ALL):
@@ -148,11 +149,13 @@ class Sequence:
                 return self._ask(mark, end - 1 if mark is None else done, hole)
             # Without an event of `WHOLE` the record is as old as the list that it comes from.
             read = read or mark is None and not any(event.kind in WHOLE for event in run)
+            if place is None and known is _NO_MORE:  # nothing tells whether it is older than the record: reading does
+                run, doubtful = [event for event in run if event.kind not in WHOLE], True
             run = [event for at, event in enumerate(run) if event.kind not in WHOLE or place is None or at > place]
         done = max(held) if known is _NO_MORE else end - 1
         for seq in [seq for seq in held if seq <= done]:
             del held[seq]
-        return self._ask(done, done, hole, run) if hole else Step(done, run, read=read)
+        return self._ask(done, done, hole, run) if hole else Step(ahead(done) if doubtful else done, run, read=read)
 
     def _ask(self, mark, number, hole, apply=()):
         """Return a step that asks for what comes after `number`, unless that is under way."""
