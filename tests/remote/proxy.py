@@ -217,8 +217,8 @@ class Disturbance:
             send(event)
         if double or delay and not drop:
             timer = threading.Timer(self._random.uniform(0, self._seconds), send, [event])
-            self._timers.append(timer)
             timer.start()
+            self._timers.append(timer)  # only now: `done` may not wait for one that has not begun
 
     def done(self):
         for timer in self._timers:
