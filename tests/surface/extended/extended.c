@@ -30,9 +30,12 @@ double plue_test_visit(int64_t below, int (*visit)(int64_t number, void *user_da
 int plue_test_readers(int more)
 {
     for (; more; more--) {
-        core_queue *made = calloc(1, sizeof *made + CORE_QUEUE_CAPACITY * sizeof *made->ring);
+        enum { PASSING = CORE_PASSING_CAPACITY + CORE_FINAL_CAPACITY };
+        core_queue *made = calloc(1, sizeof *made + (CORE_QUEUE_CAPACITY + PASSING) * sizeof *made->ring);
         made->ring = (core_event **)(made + 1);
         made->capacity = CORE_QUEUE_CAPACITY;
+        made->passing = made->ring + CORE_QUEUE_CAPACITY;
+        made->passing_capacity = PASSING;
         readers[count] = (struct reader){.queue = made};
         pthread_mutex_lock(&core_queues_lock);
         core_queue_open_locked(made, CORE_NO_BELL);
