@@ -31,6 +31,8 @@ SOURCES = (
     "memory.c",
     "lifecycle.c",
     "snapshots.c",
+    "session_table.c",
+    "aliases.c",
     "handles.c",
     "calls.c",
     "crossings.c",

@@ -122,6 +122,7 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(!plue_session_observer_next(NULL, 0));
     REFUSED(plue_session_observer_fd(NULL) == -1);
     REFUSED(!plue_session_observer_cursor(NULL));
+    REFUSED(plue_session_discard_pending(session, NULL) == -1);
     REFUSED(plue_session_sync(-1) == -1);
     CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
     REFUSED(plue_session_sync(INT_MIN) == -1);

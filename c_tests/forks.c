@@ -56,6 +56,7 @@ static int in_child(const char *program)
     FORKED(plue_session_delete(any) == -1);
     FORKED(plue_session_abort(any) == -1);
     FORKED(plue_session_abort_turn(any, "a") == -1);
+    FORKED(plue_session_discard_pending(any, "a") == -1);
     FORKED(!plue_session_fork(any, NULL));
     FORKED(plue_session_sync(0) == -1);
     FORKED(plue_session_sync(-1) == -1);

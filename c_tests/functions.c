@@ -199,15 +199,19 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
     CHECK_ERROR(!plue_session_fork(session, "msg_1"), PLUE_ERROR_UNSUPPORTED);
     CHECK(plue_session_abort_turn(session, "turn_1") == 0 && json_is(info_of(session), "aborted", "false"));
     CHECK_ERROR(plue_session_abort_turn(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_discard_pending(session, "op_1") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_discard_pending(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
     double begun = seconds();
     CHECK(plue_session_sync(0) == 0 && plue_session_sync(1) == 0 && plue_session_sync(2147483647) == 0 &&
           seconds() - begun < 5);
-    CHECK(!strcmp(text(plue_session_sync_status()), "{\"connected\":false,\"pending\":0,\"conflicts\":[]}"));
+    CHECK(!strcmp(text(plue_session_sync_status()),
+                  "{\"connected\":false,\"pending\":0,\"operations\":[],\"conflicts\":[]}"));
     told_nothing();
     CHECK(plue_session_delete(session) == 0);
     told("session.deleted", NULL);
     CHECK_ERROR(!plue_session_fork(session, NULL), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(plue_session_abort_turn(session, "turn_1") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_discard_pending(session, "op_1") == -1, PLUE_ERROR_NOT_FOUND);
     plue_session_destroy(session);
 }
 

@@ -26,6 +26,7 @@ static void refused_everywhere(plue_session_t handle, int code)
     CHECK_ERROR(plue_session_delete(handle) == -1, code);
     CHECK_ERROR(plue_session_abort(handle) == -1, code);
     CHECK_ERROR(plue_session_abort_turn(handle, "turn") == -1, code);
+    CHECK_ERROR(plue_session_discard_pending(handle, "op_1") == -1, code);
     CHECK_ERROR(!plue_session_fork(handle, NULL), code);
     CHECK_ERROR(!plue_session_create_share(handle), code);
     CHECK_ERROR(plue_session_unshare(handle) == -1, code);
@@ -61,6 +62,7 @@ static void null_is_named(void)
     CHECK_ERROR(plue_session_initialize(session, "", "m") == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(plue_session_initialize(session, "p", "") == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(plue_session_abort_turn(session, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_discard_pending(session, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK(json_is(text(plue_session_get_info(session)), "provider", NULL));
     plue_session_destroy(NULL);
     plue_session_destroy(session);

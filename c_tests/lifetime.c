@@ -36,6 +36,7 @@ static void every_function_asks_for_init(void)
     ASKS(plue_session_delete(any) == -1);
     ASKS(plue_session_abort(any) == -1);
     ASKS(plue_session_abort_turn(any, "a") == -1);
+    ASKS(plue_session_discard_pending(any, "a") == -1);
     ASKS(!plue_session_fork(any, NULL));
     ASKS(plue_session_sync(0) == -1);
     ASKS(plue_session_sync(-1) == -1);

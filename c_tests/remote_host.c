@@ -148,7 +148,8 @@ static int is(const command *told, const char *name)
 #define TEXT_OF_SESSION(X)                                                                                             \
     X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation)
 #define STATUS_OF_SESSION(X) X(session_delete) X(session_abort) X(session_unshare)
-#define STATUS_OF_SESSION_AND_TEXT(X) X(session_update_title) X(session_update) X(session_abort_turn)
+#define STATUS_OF_SESSION_AND_TEXT(X)                                                                                  \
+    X(session_update_title) X(session_update) X(session_abort_turn) X(session_discard_pending)
 #define STATUS_OF_TEXT(X) X(init) X(session_count)
 
 static void *perform(void *argument)

@@ -80,6 +80,7 @@ SAME(plue_session_abort_turn, session_text_status);
 SAME(plue_session_fork, session_text_session);
 SAME(plue_session_sync, number_status);
 SAME(plue_session_sync_status, owned_text);
+SAME(plue_session_discard_pending, session_text_status);
 SAME(plue_session_create_share, session_text);
 SAME(plue_session_unshare, session_status);
 SAME(plue_session_validate_share, two_texts_status);
@@ -133,9 +134,9 @@ int main(void)
            plue_session_fork_ == 0 || plue_session_sync_ == 0 || plue_session_sync_status_ == 0 ||
            plue_session_create_share_ == 0 || plue_session_unshare_ == 0 || plue_session_validate_share_ == 0 ||
            plue_session_destroy_ == 0 || plue_event_subscribe_ == 0 || plue_event_unsubscribe_ == 0 ||
-           plue_session_batch_ == 0 || plue_session_submit_ == 0 || plue_session_cancel_operation_ == 0 ||
-           plue_event_poll_ == 0 || plue_event_wait_ == 0 || plue_event_fd_ == 0 || plue_session_peek_id_ == 0 ||
-           plue_session_observation_ == 0 || plue_session_observe_ == 0 || plue_session_observer_next_ == 0 ||
-           plue_session_observer_fd_ == 0 || plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 ||
-           plue_session_observer_close_ == 0;
+           plue_session_discard_pending_ == 0 || plue_session_batch_ == 0 || plue_session_submit_ == 0 ||
+           plue_session_cancel_operation_ == 0 || plue_event_poll_ == 0 || plue_event_wait_ == 0 ||
+           plue_event_fd_ == 0 || plue_session_peek_id_ == 0 || plue_session_observation_ == 0 ||
+           plue_session_observe_ == 0 || plue_session_observer_next_ == 0 || plue_session_observer_fd_ == 0 ||
+           plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 || plue_session_observer_close_ == 0;
 }

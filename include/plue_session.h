@@ -168,8 +168,10 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *   requestTimeoutMs  how long a call may take, default 30000
  *   cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
  *   syncIntervalMs  every so often all sessions of the server are looked at, default 30000
- *   offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
- *                version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
+ *   offline      "queue" (default): plue_init() succeeds while the server is away; changes wait until it is back, reads
+ *                answer what was last known. "fail": plue_init() fails, and so does what needs the server
+ *   retry        {"baseMs" 1000, "maxMs" 30000}: after how long a change is sent again that the server was sick of; twice
+ *                as long each time
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
  *   limits       {"activeSessions"}: refuse to create more; none by default
@@ -395,7 +397,10 @@ PLUE_API int plue_json_each(const char *json, const char *pointer, int (*visit)(
  * first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
  * time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
  * reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
- * fail with CONNECTION, in this version with either `offline`.
+ * are queued: create, create_with, get_or_create, update_title, update, delete and unshare are stored, shown (`sync.state`
+ * "pending"), return success, and are sent in order when it is back; what it then refuses is taken back, with an event. The rest
+ * fail with CONNECTION, and with `offline` "fail" all changes do. A session made so has an id like "session_1763640000000" until the server
+ * gives it its own; one session.updated then carries both, and the first one stays valid as an alias (`aliases` in its info).
  * ======================================================================== */
 
 /**
@@ -472,10 +477,10 @@ PLUE_API plue_session_t plue_session_fork(plue_session_t session, const char *me
 /**
  * Return what is known of the session, as JSON.
  *
- * {"id","title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
+ * {"id","aliases"?,"title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
  * "description"?,"tags":[],"metadata":{},"status":"active","aborted","backend":"embedded|opencode","directory"?,
  * "provider"?:{"providerId","modelId"},"role"?,"relay"?:{"state":"CREATED","messageCount","lastActive"},"messageCount",
- * "artifactCount","sync":{"state":"local|synced|stale","pending"}}
+ * "artifactCount","sync":{"state":"local|synced|stale|pending|conflict","pending"}}
  *
  * With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
  * it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
@@ -764,13 +769,16 @@ PLUE_API int plue_session_cancel_operation(uint64_t operation);
 PLUE_API int plue_session_sync(int timeout_ms);
 
 /**
- * Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[],"server"?}.
+ * Tell how things stand with the server: {"connected","lastSync"?,"pending","operations":[],"conflicts":[],"server"?}.
  *
  * `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
  * itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
  *
- * `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
- * Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
+ * `lastSync` is when the last full synchronisation ended. `operations` are the changes that the server has yet to be told, at
+ * most 10,000, in order: {"id","session","op":"create|update|delete|unshare","state":"pending|sending","since","error"?}; `pending` is
+ * how many, `error` why one was sent in vain. `conflicts` are updates whose `base` no longer held when they were sent: the same with
+ * "fields":[{"field","ours","theirs"}]. An update with the new `base`, or one that sets the same fields, settles one, and so does
+ * plue_session_discard_pending(). Embedded backend: {"connected":false,"pending":0,"operations":[],"conflicts":[]}.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: BUSY; IO.
@@ -778,6 +786,19 @@ PLUE_API int plue_session_sync(int timeout_ms);
  *     more to learn how a commit that has begun ends). No network.
  */
 PLUE_API char *plue_session_sync_status(void);
+
+/**
+ * Drop a change that waits for the server, or is in conflict, and what it shows, with an event: session.updated; of a
+ * create session.deleted, and all that depends on it goes, too.
+ *
+ * @param operation_id as in plue_session_sync_status(), such as "op_7".
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL or empty); BAD_HANDLE; NOT_FOUND (no such change of this session, or it was
+ *     sent; session deleted); IN_USE (it is being sent, or another process on the store is sending); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_discard_pending(plue_session_t session, const char *operation_id);
 
 /**
  * Free a handle. The session stays, and so do other handles to it.
@@ -810,7 +831,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?}
- *   session.updated      {"id","fields","title"?}
+ *   session.updated      {"id","aliases"?,"fields","title"?}
  *   session.deleted      {"id"}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
@@ -819,13 +840,17 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
  *   operation.failed     {"operation","tag"?,"results"}
  *   operation.cancelled  {"operation","tag"?,"results"}
+ *   sync.conflict        {"operation","field","ours","theirs"}
  *   library.initialized  {"version"}
  *   library.shutdown     {}
  *   log                  {"level","message"}
  *   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
  * `fields` names the keys of the info that changed, such as "title", "tags", "metadata", "aborted", "time.archived" or
- * "time.updated". Of the operations of a submission the `tag` in its progress is that of the one just done, in its last event the first
- * that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone tell of `share`.
+ * "time.updated"; `aliases` is there when a session that was made while the server was away gets the server's id. sync.conflict: a
+ * change that had waited met another client's of the same field. It was made over that one; or, if it had a `base`, it waits in
+ * conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
+ * its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
+ * tell of `share`.
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
  * ======================================================================== */
 
@@ -1023,18 +1048,17 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
- * Configuration: retry, lease, artifacts, sessions, permissions, hooks, defaultModel.
+ * Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
  * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
- * Info: messageCount, artifactCount, relay.messageCount and sync.pending are 0; time.ended, aliases, relay.worktree, residency
- * and the sync states "pending" and "conflict" do not occur. plue_session_sync_status(): conflicts is [].
+ * Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
  * Observations: messages, queue, permissions, questions and todos are [], usage is {}.
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
  * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, sync.conflict, permission.asked, permission.replied, hook.failed.
+ * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus

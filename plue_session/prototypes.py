@@ -91,6 +91,7 @@ PROTOTYPES = {
     "plue_session_cancel_operation": (c_int, [c_uint64]),
     "plue_session_sync": (c_int, [c_int]),
     "plue_session_sync_status": (c_void_p, []),
+    "plue_session_discard_pending": (c_int, [c_void_p, c_char_p]),
     "plue_session_destroy": (None, [c_void_p]),
     "plue_event_subscribe": (c_uint32, [plue_event_callback, c_void_p]),
     "plue_event_unsubscribe": (None, [c_uint32]),

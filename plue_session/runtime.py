@@ -128,6 +128,7 @@ class Runtime:
         self._closing = True
         self.calls.close()
         self._half.sync.end()
+        self._half.outbox.end()
         self._server.end()
 
     def close(self, *call):
@@ -226,6 +227,7 @@ class Runtime:
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
         if self.remote:
             self._half.sync.begin(self._away)
+            self._half.outbox.begin()
 
     def _shown(self):
         """Return how infos are shown now: of a server that is away, as stale."""

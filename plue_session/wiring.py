@@ -4,6 +4,7 @@ from plue_session.rules.reconcile import Trust
 from plue_session.services.backend import Backend
 from plue_session.services.calls import Calls
 from plue_session.services.operations import Executor
+from plue_session.services.outbox import Outbox
 from plue_session.services.remote_sessions import RemoteSessions
 from plue_session.services.sync.follow_ups import FollowUps
 from plue_session.services.sync.histories import Histories
@@ -37,7 +38,6 @@ class RemoteHalf:
             "wake": inbox.wake,
             "turn": follow_ups.clear_aborted,
             "title": follow_ups.settle_title,
-            "unshare": follow_ups.withdraw_share,
             "take back": follow_ups.take_back,
         }
         self.sync = Sync(
@@ -71,4 +71,5 @@ class RemoteHalf:
             follow_ups=follow_ups,
             calls=self.calls,
         )
+        backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)

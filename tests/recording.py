@@ -20,7 +20,7 @@ class RecordingPublisher:
     def known_ids(self):
         return list(self.infos if self.held is None else self.held)
 
-    def snapshot(self, session_id, rev, info):
+    def snapshot(self, session_id, rev, info, revive=False):
         self.calls.append(("snapshot", session_id, rev, info))
         self.infos[session_id] = info
 

@@ -92,7 +92,7 @@ class RemoteWorld:
             "0.1.0",
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
-        self.calls, self.session_locks = half.calls, half.session_locks
+        self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
         self.executor, self.sessions = half.executor, half.sessions
         self.server.tell = self.hear
         self.held_back = []
@@ -131,6 +131,25 @@ class RemoteWorld:
             self.queue.drop(job.kind, job.session_id)
             self.sync.worker.do(job)
         return sorted(job.kind for job in jobs)
+
+    def away(self, error=AWAY):
+        """Have the server be away."""
+        self.link.contact(error)
+
+    def back(self):
+        """Have the server be back, and send what has waited; fail as the first does that cannot be sent."""
+        self.link.contact()
+        self.replay()
+
+    def replay(self, seconds=5):
+        """Send what waits, also what has time."""
+        for session_id in dict.fromkeys(row.session_id for row in self.store.all_outgoing(1 << 30)):
+            with self.calls.begin("outbox", session_id, time.monotonic() + seconds) as call:
+                self.outbox.replay(session_id, call)
+
+    def operations(self):
+        """Return what waits, as `sync_status` tells it."""
+        return json.loads(self.sync.status())["operations"]
 
     def reconcile(self, seconds=5):
         """Compare all once; fail as that does."""

@@ -242,6 +242,9 @@ class Boundary:
         handle = self.lib.core__observer_open(session, opening.after, reason, opening.cursor.encode())
         if not handle:
             raise errors.StoreIo("no memory, or no handle, is left", "Close observers that are not needed.")
+        renamed = opening.session_id and self.runtime.store.id_of_alias(opening.session_id)
+        if renamed and self.lib.core__observers_rename(session, renamed.encode()):  # it got that id just now
+            raise MemoryError
         return handle
 
     def refuse(self, request, name, error):

@@ -155,13 +155,16 @@ core_channel *core_queue_close_locked(core_queue *old)
     return of;
 }
 
-/* A session that was known by one id has another one: its observers follow. */
-void core__observers_rename(const char *old, const char *renamed)
+/* A session that was known by one id has another one: its observers follow, and read from the log what was told of it
+ * by that one. Whoever has followed already stays. -1: no memory, and nothing has changed. */
+int core__observers_rename(const char *old, const char *renamed)
 {
     core_channel *made = core_channel_make(renamed), *gone = NULL;
+    if (!made)
+        return -1;
     pthread_mutex_lock(&core_queues_lock);
     core_channel *from = core_channel_of_locked(old), *to = core_channel_of_locked(renamed);
-    if (from && from != to && from != &everything && made && !core_outdated()) {
+    if (from && from != to && from != &everything && !core_outdated()) {
         if (!to) {
             list_channel_locked(to = made);
             made = NULL;
@@ -169,12 +172,14 @@ void core__observers_rename(const char *old, const char *renamed)
         for (core_queue *each; (each = from->first);) {
             remove_locked(each);
             add_locked(to, each);
+            core_queue_behind_locked(each, 1);
         }
         unlist_channel_locked(gone = from);
     }
     pthread_mutex_unlock(&core_queues_lock);
     free(gone);
     free(made);
+    return 0;
 }
 
 /* ---- those that are behind ---- */

@@ -316,6 +316,10 @@ void core__session_gone(const char *id);
 void core__session_fresh(const char *id, int64_t monotonic_ns);
 void core__set_ttl(int64_t ns);
 
+/* aliases.c */
+int core__session_rename(const char *before, const char *now);
+void core__session_revive(const char *id);
+
 /* text.c */
 int core_is_utf8(const char *text, size_t length);
 
@@ -341,7 +345,7 @@ void core__event_start(int64_t id);
 
 /* observers.c, channels.c */
 uintptr_t core__observer_open(const char *session, int64_t after, int lapsed, const char *cursor);
-void core__observers_rename(const char *old, const char *renamed);
+int core__observers_rename(const char *old, const char *renamed);
 
 /* watch.c */
 int core__watch(const char *folder, const char *file);

@@ -250,6 +250,12 @@ static inline __attribute__((always_inline)) session *enter(plue_session_t sessi
     if (__builtin_expect(at && atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
         session *of = (session *)atomic_load_explicit(&at->object, memory_order_relaxed);
         pthread_mutex_lock(&of->lock);
+        while (__builtin_expect(of->successor != NULL, 0)) { /* one that has the handle's session for good: aliases.c */
+            session *successor = of->successor;
+            pthread_mutex_unlock(&of->lock);
+            of = successor;
+            pthread_mutex_lock(&of->lock);
+        }
         if (__builtin_expect(atomic_load_explicit(&at->handle, memory_order_acquire) == handle, 1)) {
             if (__builtin_expect(!of->gone, 1))
                 return of;

@@ -5,7 +5,7 @@ from time import monotonic_ns
 from plue_session.model import EVENTS
 from plue_session.primitives import allocate_lock
 from plue_session.rules.cursors import render
-from plue_session.rules.info import stale
+from plue_session.rules.info import alias, stale
 
 #: Bytes of ids that are fetched at a time.
 IDS_SIZE = 1 << 16
@@ -46,12 +46,16 @@ class Publisher:
         while length := self._lib.core__session_ids(after, buffer, IDS_SIZE):
             yield from self._ffi.unpack(buffer, length).decode().split()
 
-    def snapshot(self, session_id, rev, info):
+    def snapshot(self, session_id, rev, info, revive=False):
         with self._showing:
             if self._away:
                 info = stale(info)
-            data = info.encode("utf-8", "replace")
-            self._lib.core__session_publish(session_id.encode(), rev, data, len(data))
+            name, data, before = session_id.encode(), info.encode("utf-8", "replace"), alias(session_id, info)
+            if before is not None and self._lib.core__session_rename(before.encode(), name):
+                raise MemoryError
+            if revive:
+                self._lib.core__session_revive(name)
+            self._lib.core__session_publish(name, rev, data, len(data))
 
     def follow(self, store):
         """Sessions live on a server, of which the store holds what was last known."""
@@ -90,11 +94,6 @@ class Publisher:
 
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)
-
-    def renamed(self, old, new):
-        """What was known as session `old` is `new` from now on: who observes it follows. To be called by the thread
-        that publishes."""
-        self._lib.core__observers_rename(old.encode(), new.encode())
 
     def lost(self, log_id):
         self._lib.core__event_lost(log_id)

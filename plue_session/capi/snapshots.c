@@ -9,24 +9,19 @@
  * When its last handle goes, so does the snapshot. Python is not told, because it keeps nothing per handle; what it
  * publishes of a session that nobody holds is dropped.
  *
- * They are found by id in a table that grows by one bucket with each session (linear hashing): plue_session_destroy,
- * which is instant, takes the table's lock, and would wait for a whole table that is made anew.
+ * They are found by id in a table (session_table.c). How one gets another id: aliases.c.
  */
-#include "snapshots.h"
+#include "session_table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST = 256, SEGMENTS = 40, MOST_ID = 100 };
+enum { MOST_ID = 100 };
 
 struct core_fresh_for core_fresh_for = {-1};
 static _Atomic(session *) newest; /* all that were ever made */
 
-/* The table of sessions by id, and all references. */
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
-static session *first_segment[FIRST], **segments[SEGMENTS] = {first_segment}; /* each as large as all before it */
-static size_t bucket_count = FIRST, session_count;
-static session *pool;
+static session *pool; /* under the table's lock */
 
 void core_snapshot_drop(snapshot *old)
 {
@@ -34,114 +29,14 @@ void core_snapshot_drop(snapshot *old)
         free(old);
 }
 
-/* ---- the table ---- */
-static uint64_t hash_of(const char *id)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (; *id; id++)
-        hash = (hash ^ (unsigned char)*id) * UINT64_C(1099511628211);
-    return hash ^ hash >> 29;
-}
-
-static size_t power_below(size_t count) /* or equal */
-{
-    return (size_t)1 << (63 - __builtin_clzll(count));
-}
-
-static int segment_of(size_t bucket)
-{
-    return bucket < FIRST ? 0 : 64 - __builtin_clzll(bucket / FIRST);
-}
-
-static session **bucket_locked(size_t at)
-{
-    int segment = segment_of(at);
-    return &segments[segment][segment ? at - ((size_t)FIRST << (segment - 1)) : at];
-}
-
-static session **bucket_of_locked(uint64_t hash)
-{
-    size_t low = power_below(bucket_count), at = hash & (2 * low - 1);
-    return bucket_locked(at < bucket_count ? at : at & (low - 1));
-}
-
-static session *find_locked(const char *id, uint64_t hash)
-{
-    session *found = *bucket_of_locked(hash);
-    while (found && (found->hash != hash || strcmp(found->id, id)))
-        found = found->next;
-    return found;
-}
-
-/* Make one more bucket, of one of those there are; 0 when there is no memory for it yet. */
-static int split_locked(void)
-{
-    size_t low = power_below(bucket_count), to = bucket_count;
-    if (!segments[segment_of(to)])
-        return 0;
-    session **from = bucket_locked(to - low), **other = bucket_locked(to);
-    bucket_count++;
-    while (*from) {
-        session *each = *from;
-        if (each->hash & low) {
-            *from = each->next;
-            each->next = *other;
-            *other = each;
-        } else
-            from = &each->next;
-    }
-    return 1;
-}
-
-/* Put it in; 0 when the table wants to grow and cannot. */
-static int insert_locked(session *made, uint64_t hash)
-{
-    session **bucket = bucket_of_locked(hash);
-    made->hash = hash;
-    made->next = *bucket;
-    *bucket = made;
-    session_count++;
-    int grows = 1;
-    for (int i = 0; i < 2 && grows && session_count > bucket_count; i++) /* two: it catches up after it could not */
-        grows = split_locked();
-    return grows;
-}
-
-static void remove_locked(session *old)
-{
-    session **link = bucket_of_locked(old->hash);
-    while (*link != old)
-        link = &(*link)->next;
-    *link = old->next;
-    session_count--;
-}
-
-/* Without memory the buckets that there are get longer; the next session asks again. */
-static void add_segment(void)
-{
-    pthread_mutex_lock(&table_lock);
-    int segment = segment_of(bucket_count), missing = segment < SEGMENTS && !segments[segment];
-    pthread_mutex_unlock(&table_lock);
-    session **made = missing ? calloc((size_t)FIRST << (segment - 1), sizeof *made) : NULL;
-    if (!made)
-        return;
-    pthread_mutex_lock(&table_lock);
-    if (!segments[segment]) {
-        segments[segment] = made;
-        made = NULL;
-    }
-    pthread_mutex_unlock(&table_lock);
-    free(made);
-}
-
 /* ---- sessions ---- */
 static session *take_from_pool(void)
 {
-    pthread_mutex_lock(&table_lock);
+    pthread_mutex_lock(&core_table_lock);
     session *made = pool;
     if (made)
-        pool = made->next;
-    pthread_mutex_unlock(&table_lock);
+        pool = made->pooled;
+    pthread_mutex_unlock(&core_table_lock);
     if (!made && (made = calloc(1, sizeof *made))) {
         pthread_mutex_init(&made->lock, NULL);
         made->older = atomic_load(&newest);
@@ -156,29 +51,32 @@ static void put_into_pool(session *old)
 {
     pthread_mutex_lock(&old->lock);
     snapshot *info = old->info;
-    char *id = old->id;
+    char *id = old->id, *alias = old->names[1].text;
     old->info = NULL;
-    old->id = NULL;
+    old->id = old->names[0].text = old->names[1].text = NULL;
+    old->successor = NULL;
     old->rev = 0;
     old->refreshed = 0;
     old->gone = 0;
     pthread_mutex_unlock(&old->lock);
     core_snapshot_drop(info);
     free(id);
-    pthread_mutex_lock(&table_lock);
-    old->next = pool;
+    free(alias);
+    pthread_mutex_lock(&core_table_lock);
+    old->pooled = pool;
     pool = old;
-    pthread_mutex_unlock(&table_lock);
+    pthread_mutex_unlock(&core_table_lock);
 }
 
 session *core_session_hold(const char *id)
 {
-    uint64_t hash = hash_of(id);
-    pthread_mutex_lock(&table_lock);
-    session *of = find_locked(id, hash);
+    uint64_t hash = core_hash(id);
+    pthread_mutex_lock(&core_table_lock);
+    session_name *name = core_name_find_locked(id, hash);
+    session *of = name ? name->of : NULL;
     if (of)
         of->references++;
-    pthread_mutex_unlock(&table_lock);
+    pthread_mutex_unlock(&core_table_lock);
     return of;
 }
 
@@ -217,33 +115,40 @@ session *core_session_hold_or_name(const char *id, session *blank)
     if (fitting)
         free(roomy);
 
-    uint64_t hash = hash_of(id);
+    uint64_t hash = core_hash(id);
     int grows = 1;
-    pthread_mutex_lock(&table_lock);
-    of = find_locked(id, hash); /* somebody may have been faster */
-    if (!of) {
-        of = blank;
+    pthread_mutex_lock(&core_table_lock);
+    session_name *found = core_name_find_locked(id, hash); /* somebody may have been faster */
+    of = found ? found->of : blank;
+    if (!found) {
         of->references = 0;
-        grows = insert_locked(of, hash);
+        of->names[0].text = of->id;
+        of->names[0].of = of;
+        grows = core_name_insert_locked(&of->names[0], hash);
     }
     of->references++;
-    pthread_mutex_unlock(&table_lock);
+    pthread_mutex_unlock(&core_table_lock);
     if (of != blank)
         put_into_pool(blank);
     if (!grows)
-        add_segment();
+        core_table_grow();
     return of;
 }
 
 void core_session_let_go(session *of)
 {
-    pthread_mutex_lock(&table_lock);
-    int last = --of->references == 0;
-    if (last)
-        remove_locked(of);
-    pthread_mutex_unlock(&table_lock);
-    if (last)
-        put_into_pool(of);
+    while (of) {
+        pthread_mutex_lock(&core_table_lock);
+        int last = --of->references == 0;
+        session *successor = last ? of->successor : NULL;
+        for (int i = 0; last && i < 2; i++)
+            if (of->names[i].of)
+                core_name_remove_locked(&of->names[i]), of->names[i].of = NULL;
+        pthread_mutex_unlock(&core_table_lock);
+        if (last)
+            put_into_pool(of);
+        of = successor; /* it was held for this one's handles */
+    }
 }
 
 /* ---- for callers ---- */
@@ -296,10 +201,10 @@ char *plue_session_peek_id(const char *session_id)
 /* ---- for Python ---- */
 int core__session_known(const char *id)
 {
-    uint64_t hash = hash_of(id);
-    pthread_mutex_lock(&table_lock);
-    int known = find_locked(id, hash) != NULL;
-    pthread_mutex_unlock(&table_lock);
+    uint64_t hash = core_hash(id);
+    pthread_mutex_lock(&core_table_lock);
+    int known = core_name_find_locked(id, hash) != NULL;
+    pthread_mutex_unlock(&core_table_lock);
     return known;
 }
 

@@ -13,6 +13,13 @@ typedef struct snapshot {
 } snapshot;
 
 typedef struct session session;
+typedef struct session_name { /* under the table's lock */
+    char *text;
+    uint64_t hash;
+    session *of; /* NULL: it is in no bucket */
+    struct session_name *next;
+} session_name;
+
 struct session {
     pthread_mutex_t lock;
     snapshot *info; /* NULL until the first snapshot, after the session is gone, and when there was no memory for the
@@ -20,12 +27,13 @@ struct session {
     int64_t rev;
     int64_t refreshed; /* monotonic ns: when a server last said that this is so; 0: never */
     int gone;
-    char *id;       /* NULL or empty: it stands for no session at present. Changed only while it is in no bucket */
-    session *older; /* of all that were ever made; for good */
+    char *id;           /* NULL or empty: it stands for no session at present. Changed only while no bucket has it */
+    session *successor; /* who stands for its session by now: its handles are that one's. Set once */
+    session *older;     /* of all that were ever made; for good */
     /* under the table's lock */
-    uint64_t hash;
+    session_name names[2]; /* its id, and its alias */
     uint32_t references;
-    session *next; /* in its bucket, or in the pool */
+    session *pooled;
 };
 
 /* How many ns a snapshot is as good as the server's word; -1: for ever. Read by every reader: in a cache line of its

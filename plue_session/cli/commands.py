@@ -132,6 +132,10 @@ def parser():
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
     add("config", show.config, "show the configuration that a start would use, without its secrets")
+    pending = add("pending", show.pending, "list the changes that the server is yet to be told, and those in conflict")
+    pending.add_argument(
+        "--fresh", action="store_true", help="if the library is to spawn the server, start it for this, and send them"
+    )
     watch = add("watch", show.watch, "print events as they happen, one per line, until Ctrl-C; and where to go on")
     watch.add_argument(
         "--from", dest="cursor", metavar="CURSOR", help="begin after this one, as an earlier watch has named it"

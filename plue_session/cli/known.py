@@ -8,7 +8,7 @@ from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli.host import Failure
-from plue_session.rules import ids, parameters, queries
+from plue_session.rules import ids, outbox, parameters, queries
 from plue_session.rules.info import stale
 from plue_session.rules.scopes import scope_of
 
@@ -26,10 +26,14 @@ class Known:
         page = {"sessions": [json.loads(stale(info)) for info in infos]}
         return {**page, "nextCursor": queries.render_cursor(parsed, after)} if after else page
 
+    def pending(self):
+        """Return what waits for the server and what is in conflict, as `plue_session_sync_status` does."""
+        return outbox.listed(self._store.all_outgoing(outbox.MOST))
+
     def info(self, id_or_key):
         """Return a session's info as JSON."""
         name = parameters.id_or_key(id_or_key, "")
-        session_id = name if ids.is_id(name) else self._store.id_of_key(name)
+        session_id = (self._store.id_of_alias(name) or name) if ids.is_id(name) else self._store.id_of_key(name)
         found = session_id and self._store.info(session_id)
         if not found:
             raise errors.NotFound("the store knows no such session", "Ask the server: --fresh starts it.")

@@ -1,4 +1,4 @@
-"""list, info, config, watch: what there is, and what happens to it."""
+"""list, info, pending, config, watch: what there is, and what happens to it."""
 
 import json
 import sys
@@ -77,6 +77,34 @@ def info(options):
         text = sessions.info(options.session)
     show(text, options.json)
     return 0
+
+
+def pending(options):
+    """Print what waits for the server, and what is in conflict with it."""
+    with reading(options) as sessions:
+        told = sessions.json("plue_session_sync_status") if isinstance(sessions, Host) else sessions.pending()
+    if options.json:
+        print(json.dumps({name: told[name] for name in ("operations", "conflicts")}, ensure_ascii=False))
+        return 0
+    for each in told["operations"] + told["conflicts"]:
+        print(waiting(each))
+    if not told["operations"] and not told["conflicts"]:
+        print("Nothing is pending.", file=sys.stderr)
+    return 0
+
+
+def waiting(operation):
+    """Return a pending operation as one line of text."""
+    said = "".join(
+        f"  {each['field']}: ours {json.dumps(each['ours'], ensure_ascii=False)}, "
+        f"theirs {json.dumps(each['theirs'], ensure_ascii=False)}"
+        for each in operation.get("fields", ())
+    )
+    error = f"  {operation['error']}" if "error" in operation and not said else ""
+    return printable(
+        f"{operation['id']}  {clock(operation['since'])}  {operation['state']:<8}  {operation['op']:<7} "
+        f"{operation['session']}{said}{error}"
+    )
 
 
 def config(options):

@@ -45,6 +45,9 @@ class Session(Record):
     abort_mark: str | None  # where the transcript stood when the session was aborted (rules/turns.py)
     is_fork: Flag  # a copy of its parent; the server does not know that, and does not delete it with the parent
     imported: Flag  # found on the server, not made here
+    aliased: Flag  # the server's id came later: "session_<number>" is an alias of it
+    outbox: str | None  # while changes are in the outbox: how many wait, and how many are in conflict
+    beneath: str | None  # and what the server has of what they change (rules/outbox.py)
     # For readers:
     rev: int = 0  # the log id of the session's last event
     revision: int = 0  # how many durable events it has had

@@ -17,8 +17,9 @@ class Publisher(Protocol):
     def known_ids(self) -> Iterable[str]:
         """Return the ids of all sessions that somebody holds a handle to."""
 
-    def snapshot(self, session_id: str, rev: int, info: str) -> None:
-        """Replace the session's info for all its handles, unless theirs has a larger `rev`."""
+    def snapshot(self, session_id: str, rev: int, info: str, revive: bool = False) -> None:
+        """Replace the session's info for all its handles, unless theirs has a larger `rev`; those of its alias, which
+        the info names, are its handles, too. `revive`: it was gone, and is there again."""
 
     def gone(self, session_id: str) -> None:
         """The session was deleted: its handles answer NOT_FOUND for ever."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from plue_session.ports.log import LogReader, LogWriter
 from plue_session.ports.operations import OperationReader, OperationWriter
+from plue_session.ports.outbox import OutboxReader, OutboxWriter
 from plue_session.ports.sessions import SessionReader, SessionWriter
 from plue_session.ports.shares import Shares
 from plue_session.ports.transactions import Transactions
@@ -20,6 +21,8 @@ class Store(
     Shares,
     OperationWriter,
     OperationReader,
+    OutboxWriter,
+    OutboxReader,
     Protocol,
 ):
     """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.

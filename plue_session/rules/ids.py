@@ -19,6 +19,11 @@ def is_id(name):
     return name.startswith(_PREFIXES)
 
 
+def is_given_here(name):
+    """Return whether an id is one of our own; with a server: of a session that it is yet to be told of."""
+    return name.startswith("session_")
+
+
 def session_id(name, what="the session id"):
     """Return `name` if it is `session_<digits>` or `ses_<letters and digits>`, of at most 100 characters.
 

@@ -4,6 +4,8 @@ from plue_session.rules.jsontext import quote
 
 #: How an info ends, by what is known of the server's side of the session.
 _LOCAL, _SYNCED, _STALE = (f',"sync":{{"state":"{state}","pending":0}}}}' for state in ("local", "synced", "stale"))
+#: What stands between an id and its alias.
+_ALIAS = '","aliases":["'
 
 
 def render(session):
@@ -13,7 +15,8 @@ def render(session):
     metadata (already JSON) come from validated sources and are spliced as they are; all other text is quoted.
     """
     s = session
-    text = f'{{"id":"{s.id}","title":{quote(s.title)}'
+    aliases = f',"aliases":["session_{s.number}"]' if s.aliased else ""
+    text = f'{{"id":"{s.id}"{aliases},"title":{quote(s.title)}'
     if s.parent_id is not None:
         text += f',"parentId":"{s.parent_id}"'
     text += f',"time":{{"created":{s.created},"updated":{s.updated}'
@@ -49,12 +52,30 @@ def render(session):
         text += f',"residency":"{s.residency}"'
     return (
         f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
-        f"{_LOCAL if s.backend == 'embedded' else _SYNCED}"
+        f"{_LOCAL if s.backend == 'embedded' else _SYNCED if s.outbox is None else _unsent(s.outbox)}"
     )
+
+
+def _unsent(outbox):
+    pending, conflicts = outbox.split()
+    return f',"sync":{{"state":"{"pending" if conflicts == "0" else "conflict"}","pending":{pending}}}}}'
+
+
+def tells_alias(row):
+    """Return whether an event tells that a session got the server's id in place of its own. Quotation marks in texts
+    are escaped: no title looks like that."""
+    return ',"aliases":["' in row.tail
+
+
+def alias(session_id, info):
+    """Return the id that this session had before the server gave it its own, as its info shows; None if none."""
+    begin = f'{{"id":"{session_id}{_ALIAS}'
+    return info[len(begin) : info.index('"', len(begin))] if info.startswith(begin) else None
 
 
 #: The key that shows a field. `share` has events of its own.
 _SHOWN = {
+    "aliased": "aliases",
     "title": "title",
     "parent_id": "parentId",
     "updated": "time.updated",
@@ -77,6 +98,7 @@ _SHOWN = {
     "residency": "residency",
     "message_count": "messageCount",
     "artifact_count": "artifactCount",
+    "outbox": "sync",
 }
 
 

@@ -52,7 +52,7 @@ def merge(session, remote, share, keep_title=False, heard=False):
     if heard and session.remote_updated is not None and remote.updated < session.remote_updated:
         return []
     session.remote_updated = remote.updated
-    before, shared = _visible(session), (session.share_url, session.share_expires)
+    before, shared = visible(session), (session.share_url, session.share_expires)
     if not keep_title:
         session.title = remote.title
     session.parent_id = remote.parent_id or session.parent_id
@@ -77,7 +77,7 @@ def merge(session, remote, share, keep_title=False, heard=False):
         events.append(("session.shared", {"id": session.id, "url": session.share_url}))
     elif now_shared != shared:
         events.append(("session.unshared", {"id": session.id}))
-    after = _visible(session)
+    after = visible(session)
     if after != before and not (
         events and after[1:] == before[1:]
     ):  # a share makes the session younger, and tells so itself
@@ -97,11 +97,11 @@ def _equal(one, other):
 
 
 #: What the server decides of the info, but for the share.
-_VISIBLE = ("updated", "title", "parent_id", "directory", "version", "archived", "metadata")
-_visible = attrgetter(*_VISIBLE)
+VISIBLE = ("updated", "title", "parent_id", "directory", "version", "archived", "metadata")
+visible = attrgetter(*VISIBLE)
 
 
 @cache
 def _fields(changed):
-    """Return the keys of the info that show these of `_VISIBLE`."""
-    return info.keys(tuple(compress(_VISIBLE, changed)))
+    """Return the keys of the info that show these of `VISIBLE`."""
+    return info.keys(tuple(compress(VISIBLE, changed)))

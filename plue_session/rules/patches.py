@@ -126,7 +126,7 @@ _OPTIONS = {
 
 # -- base --------------------------------------------------------------------------------------------------------------
 def _check_base(session, base):
-    changed = [name for name, seen in base.items() if not _holds(session, name, seen)]
+    changed = [name for name, seen in base.items() if not holds(session, name, seen)]
     if changed:
         raise Conflict(
             f"{', '.join(changed)} changed since you read the session",
@@ -136,7 +136,7 @@ def _check_base(session, base):
         )
 
 
-def _holds(session, name, seen):
+def holds(session, name, seen):
     """Return whether the field is as the caller saw it; null stands for "was absent", tags are compared as a set."""
     if name == "archived" and type(seen) is bool:
         return seen == (session.archived is not None)

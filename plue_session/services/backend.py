@@ -1,12 +1,13 @@
 """What the operations of one backend work with."""
 
 from plue_session.errors import gone
+from plue_session.rules import ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Server, Store
     from plue_session.services.calls import Calls
-    from plue_session.wiring import FollowUps, Jobs, Link, Mirror, SessionLocks, Sync
+    from plue_session.wiring import FollowUps, Jobs, Link, Mirror, Outbox, SessionLocks, Sync
 
 
 class Backend:
@@ -19,6 +20,7 @@ class Backend:
     jobs: "Jobs"
     follow_ups: "FollowUps"
     calls: "Calls"
+    outbox: "Outbox"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring
@@ -27,8 +29,17 @@ class Backend:
         self.limit, self.share_auto = settings.limits.active_sessions, settings.share.auto
         #: whether reads that cannot reach the server are answered with what was last known
         self.answers_stale = settings.offline == "queue"
+        #: whether changes that cannot be told to the server wait until they can
+        self.queues = server is not None and settings.offline == "queue"
         self.server = server
         vars(self).update(mirroring)
+
+    def resolve(self, session_id):
+        """Return the id that the session has by now: one that was made while the server was away has got another
+        (P-177)."""
+        if self.server is None or session_id is None or not ids.is_given_here(session_id):
+            return session_id
+        return self.store.id_of_alias(session_id) or session_id
 
     def read(self, session_id):
         """Return the record of a session, or fail with NOT_FOUND."""

@@ -10,8 +10,8 @@ class NoServer:
         """Return at once."""
 
     def status(self):
-        """Return `{"connected","pending","conflicts"}` as JSON."""
-        return dumps({"connected": False, "pending": 0, "conflicts": []})
+        """Return `{"connected","pending","operations","conflicts"}` as JSON."""
+        return dumps({"connected": False, "pending": 0, "operations": [], "conflicts": []})
 
     def server(self):
         """Return what is known of the server."""

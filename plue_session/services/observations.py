@@ -33,12 +33,13 @@ class Observations:
         """Return the state of a session, or (None) of all, as JSON, with the cursor that goes with it."""
         if session_id is None:
             return self._all()[1]
-        _, _, text = self._one(session_id)
+        _, _, text = self._one(self._now(session_id))
         return text
 
     def observe(self, session_id, cursor=None):
         """Return the `Opening` of an observer of a session, or (None) of all; `cursor` as cursors.py reads it, None:
         from now on. A cursor of another session is `BAD_CURSOR`."""
+        session_id = self._now(session_id)
         if cursor is not None:
             self._check(session_id, cursor)
         if session_id is not None and self._store.info(session_id) is None:
@@ -78,7 +79,7 @@ class Observations:
         return LogRow(last, session_id, EVENT_NUMBER["gap"], 0, tail)
 
     def _check(self, session_id, cursor):
-        if session_id is not None and not self.is_same(cursor.session_id, session_id):
+        if session_id is not None and self._now(cursor.session_id) != session_id:
             theirs = "no one session" if cursor.session_id is None else f"the session {cursor.session_id}"
             raise BadCursor(
                 f"the cursor belongs to {theirs}, not to {session_id}",
@@ -87,9 +88,9 @@ class Observations:
                 details={"session": session_id, "cursorSession": cursor.session_id or "*"},
             )
 
-    def is_same(self, one, other):
-        """Return whether two ids are of the same session."""
-        return one == other
+    def _now(self, session_id):
+        """Return the id that a session has now: it may have got another one than it was known by."""
+        return session_id and (self._store.id_of_alias(session_id) or session_id)
 
     def _one(self, session_id):
         found = self._store.observe(session_id)

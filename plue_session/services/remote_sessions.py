@@ -32,8 +32,11 @@ class RemoteSessions(Sessions):
         (O-023)."""
         if not ids.is_id(id_or_key):
             return super().open(id_or_key)
-        if self._store.info(id_or_key) is not None:
-            return id_or_key
+        session_id = self._on.resolve(id_or_key)
+        if self._store.info(session_id) is not None:
+            return session_id
+        if ids.is_given_here(session_id):
+            raise errors.gone(session_id)
         if self._on.mirror.has_ended(id_or_key):
             raise errors.gone(id_or_key)
         return partial(self._fetch, id_or_key)
@@ -52,7 +55,10 @@ class RemoteSessions(Sessions):
 
     def _ask_info(self, session_id, call):
         on = self._on
-        known = on.read(session_id)
+        known = on.read(on.resolve(session_id))
+        session_id = known.id
+        if ids.is_given_here(session_id):
+            return known.info
         if on.answers_stale and not on.link.connected:
             return self._stale(known)
         since = on.mirror.now()

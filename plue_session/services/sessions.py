@@ -10,7 +10,7 @@ from plue_session.rules.jsontext import quote
 from plue_session.services.operations.create import Create, GetOrCreate
 from plue_session.services.operations.end import Abort, Delete
 from plue_session.services.operations.share import Share, Unshare
-from plue_session.services.operations.update import Initialize, Update
+from plue_session.services.operations.update import Discard, Initialize, Update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class Sessions:
         """Share the session."""
         return Share(self._on, session_id)
 
+    def discard_pending(self, session_id, name):
+        """Drop a change that waits for the server, or is in conflict."""
+        return Discard(self._on, session_id, name)
+
     def unshare(self, session_id):
         """End the session's share."""
         return Unshare(self._on, session_id)
@@ -85,8 +89,9 @@ class Sessions:
     def open(self, id_or_key):
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):
-            self._known(id_or_key)
-            return id_or_key
+            session_id = self._on.resolve(id_or_key)
+            self._known(session_id)
+            return session_id
         session_id = self._store.id_of_key(id_or_key)
         if session_id is None:
             raise NotFound(
@@ -100,7 +105,7 @@ class Sessions:
 
     def _known(self, session_id):
         """Return `(rev, info)`, or fail with NOT_FOUND."""
-        found = self._store.info(session_id)
+        found = self._store.info(self._on.resolve(session_id))
         if found is None:
             raise gone(session_id)
         return found

@@ -29,6 +29,7 @@ TAIL_PAGE, TAIL_SIZE = 512, 4 << 20
 TRIM_EVERY = 256
 #: Sessions whose events are counted between trims.
 TRIM_SESSIONS = 4096
+CREATED = EVENT_NUMBER["session.created"]
 #: What has become of a session that was erased.
 GONE = object()
 #: The outcome of a change as long as there is no other.
@@ -325,7 +326,12 @@ class Writer:
     def _publish(self, effects):
         """Tell what was committed: first how each session is now, so that no handle shows less than an event tells."""
         publisher, counts = self.publisher, self._counts
-        for session_id, snapshot in {row.session_id: snapshot for row, snapshot in effects if snapshot}.items():
+        shown: dict = {}
+        for row, snapshot in effects:
+            if snapshot:
+                is_back = len(shown.get(row.session_id) or snapshot) > 2 and snapshot is not GONE
+                shown[row.session_id] = (*snapshot[:2], True) if is_back else snapshot
+        for session_id, snapshot in shown.items():
             if snapshot is GONE:
                 publisher.gone(session_id)
             else:
@@ -356,8 +362,11 @@ class Writer:
                     self._published = newest
                     self.publisher.skip(newest)
                 return
-            for session_id in dict.fromkeys([row.session_id for row in rows]):
-                self._refresh(session_id)
+            told: dict = {}
+            for row in rows:
+                told.setdefault(row.session_id, []).append(row)
+            for session_id, of in told.items():
+                self._refresh(session_id, of)
             self.publisher.publish(rows, self.store.store_id)
             self._published = rows[-1].id
 
@@ -370,11 +379,14 @@ class Writer:
         self._published = last
         self._missed = False
 
-    def _refresh(self, session_id):
-        if session_id is not None and self.publisher.known(session_id):
+    def _refresh(self, session_id, told=()):
+        """Show what the store holds of a session; rows of the log tell of it, perhaps that it was given another id, or
+        is there again."""
+        if session_id is not None and (self.publisher.known(session_id) or any(map(info.tells_alias, told))):
+            session_id = self.store.id_of_alias(session_id) or session_id
             found = self.store.info(session_id)
             if found:
-                self.publisher.snapshot(session_id, *found)
+                self.publisher.snapshot(session_id, *found, any(row.kind == CREATED for row in told))
             else:
                 self.publisher.gone(session_id)
 
@@ -397,12 +409,15 @@ class Transaction:
             raise gone(session_id)
         return session
 
-    def insert(self, session):
-        """Store a new session and tell `session.created`, once (O-029)."""
+    def insert(self, session, revive=False):
+        """Store a new session and tell `session.created`, once (O-029); `revive`: one that was erased is back."""
         data = {"id": session.id}
         if session.parent_id is not None:
             data["parentId"] = session.parent_id
         self._put(self.store.insert, session, "session.created", data)
+        if revive:
+            row, snapshot = self.effects.pop()
+            self.effects.append((row, (*snapshot, True)))
 
     def save(self, session, kind, data, touch=True):
         """Store a changed session and tell so; with `touch`, raise `updated` to now. `session.updated` names what has
@@ -414,6 +429,7 @@ class Transaction:
     def save_told(self, session, told):
         """Store a session that was brought up to date, once, and tell each of `told`, `(kind, data)` in order."""
         session.rev = self.log_id + len(told)
+        session.revision += len(told)
         session.info = info.render(session)
         self.store.save(session)
         rows = [self._log(kind, session.id, data) for kind, data in told]
@@ -426,14 +442,13 @@ class Transaction:
         self.store.erase(session_id)
         self.effects.append((self._log("session.deleted", session_id, {"id": session_id}), GONE))
 
-    def emit(self, kind, session_id, data):
-        """Tell an event of any kind, of a session's or (None) of none's."""
-        session = None if session_id is None else self.store.load(session_id)
+    def emit(self, kind, session, data):
+        """Tell an event of any kind, of a session's (its record) or (None) of none's."""
         if session is not None:
             session.rev = self.log_id + 1
             session.revision += 1
             self.store.save(session)
-        self.effects.append((self._log(kind, session_id, data), None))
+        self.effects.append((self._log(kind, session and session.id, data), None))
 
     def _put(self, store, session, kind, data):
         session.rev = self.log_id + 1

@@ -107,6 +107,7 @@ def settle(world):
     for _ in range(3):
         world.jobs()
         world.reconcile()
+        world.replay()
 
 
 def in_step(world):
@@ -125,8 +126,10 @@ def in_step(world):
     for kind in ("session.created", "session.deleted"):
         ids = [data["id"] for told_kind, data in told if told_kind == kind]
         assert len(ids) == len(set(ids)), f"{kind} told twice"
+    named = {old: data["id"] for _, data in told for old in data.get("aliases", ())}
     created, deleted = (
-        {data["id"] for each, data in told if each == kind} for kind in ("session.created", "session.deleted")
+        {named.get(data["id"], data["id"]) for each, data in told if each == kind}
+        for kind in ("session.created", "session.deleted")
     )
     assert created - deleted == shown.keys()
     keys = [each["key"] for each in shown.values() if "key" in each]

@@ -205,7 +205,9 @@ def test_what_the_columns_held_before_they_were_renamed_is_there_under_the_new_n
     connection.close()
     found = opened().read("session_1001")
     assert (found.imported, found.title_defended_at, found.unshare_pending, found.is_fork) == (True, 7, True, True)
-    assert [(each.kind, each.session_id) for each in opened().operations()] == [("unshare", "session_1001")]
+    store = opened()
+    assert [(each.op, each.session_id) for each in store.all_outgoing(9)] == [("unshare", "session_1001")]
+    assert store.operations() == []
     plain = opened().read("session_1000")
     assert (plain.imported, plain.title_defended_at, plain.unshare_pending, plain.is_fork) == (
         False,

@@ -7,13 +7,14 @@ for taking over what could not be inserted.
 import os
 
 from plue_session.adapters.sql import rows
-from plue_session.model import LogRow, Operation, Share
+from plue_session.model import LogRow, Operation, Outgoing, Share
 
 _TABLES = {
     "session": rows.COLUMNS,
     "share": Share.__slots__,
     "log": LogRow.__slots__,
     "operation": Operation.__slots__,
+    "outbox": Outgoing.__slots__,
 }
 
 

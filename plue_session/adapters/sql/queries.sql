@@ -81,6 +81,45 @@ SELECT {operation} FROM operation WHERE scope = ? AND due <= ? ORDER BY due, id 
 -- name: count_operations
 SELECT count(*) FROM operation WHERE scope = ? AND kind = coalesce(?, kind);
 
+-- name: add_outgoing
+INSERT INTO outbox ({outbox}, scope) VALUES ({outbox?}, ?) RETURNING id;
+
+-- name: keep_outgoing
+UPDATE outbox SET base = ?, state = ?, attempts = ?, due = ?, error = ? WHERE id = ? AND scope = ?;
+
+-- name: drop_outgoing
+DELETE FROM outbox WHERE id = ? AND scope = ?;
+
+-- name: drop_outgoing_of
+DELETE FROM outbox WHERE scope = ? AND session_id = ?;
+
+-- name: outgoing
+SELECT {outbox} FROM outbox WHERE scope = ? AND session_id = ? ORDER BY id;
+
+-- name: all_outgoing
+SELECT {outbox} FROM outbox WHERE scope = ? ORDER BY id LIMIT ?;
+
+-- name: count_outgoing
+SELECT count(*) FROM outbox WHERE scope = ? AND state = coalesce(?, state);
+
+-- name: id_of_alias
+SELECT id FROM session WHERE number = ? AND scope = ? AND aliased = 1;
+
+-- name: rename_session
+UPDATE session SET id = ? WHERE scope = ? AND id = ? AND number = ?;
+
+-- name: rename_share
+UPDATE share SET session_id = ? WHERE scope = ? AND session_id = ?;
+
+-- name: rename_operations
+UPDATE operation SET session_id = ? WHERE scope = ? AND session_id = ?;
+
+-- name: rename_outgoing
+UPDATE outbox SET session_id = ? WHERE scope = ? AND session_id = ?;
+
+-- name: rename_log
+UPDATE log SET session_id = ? WHERE scope = ? AND session_id = ?;
+
 -- name: append
 INSERT INTO log ({log}, scope) VALUES ({log?}, ?);
 
@@ -137,7 +176,8 @@ SELECT info FROM session WHERE scope = ? ORDER BY created, number;
 
 -- name: texts
 SELECT 'session ' || id, info, metadata, tags FROM session
-UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation;
+UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation
+UNION ALL SELECT 'outbox ' || id, arguments, base, '0' FROM outbox;
 
 -- name: stray_tags
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;

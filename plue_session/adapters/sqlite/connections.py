@@ -7,6 +7,7 @@ from time import monotonic
 from plue_session import errors
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.reading import at_one_moment, fetch
+from plue_session.adapters.sqlite.replay_lock import ReplayLock
 from plue_session.adapters.sqlite.standing import Files
 from plue_session.primitives import allocate_lock
 
@@ -63,6 +64,8 @@ class Connections:
                 f"the store {self.path} was left behind when this process closed its descriptors",
                 "Restart the program.",
             )
+        replays = ReplayLock(data_dir)
+        self.begin_replay, self.end_replay = replays.take, replays.leave
         self._locks = files.Locks(data_dir)
         try:
             with failures.translated(self.path, "open"):
@@ -316,6 +319,7 @@ class Connections:
         """Close what is not in use; whoever is inside closes the rest on the way out. Twice is harmless."""
         with self._gate:
             self._closed = True
+        self.end_replay()
         self._check_descriptors()
         self._retire()
 

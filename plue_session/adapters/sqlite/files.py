@@ -43,13 +43,14 @@ MIGRATIONS = (
     "0005_names.sql",
     "0006_operations.sql",
     "0007_sequences.sql",
+    "0008_outbox.sql",
     "0009_revisions.sql",
 )
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
     "session session_id session_key session_role session_updated session_created session_title session_artifacts "
     "session_parent session_token session_tag counted share log log_session meta "
-    "operation operation_name operation_due".split()
+    "operation operation_name operation_due outbox outbox_session".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20

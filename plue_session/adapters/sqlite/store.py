@@ -1,11 +1,13 @@
 """The default store: one SQLite file per data folder. See ports/ for what each method promises."""
 
+from functools import partial
 from sqlite3 import IntegrityError
 
 from plue_session import errors
 from plue_session.adapters.apart import apart
 from plue_session.adapters.sql import queries, rows
 from plue_session.adapters.sql.operations import Operations
+from plue_session.adapters.sql.outbox import Outbox
 from plue_session.adapters.sql.pages import Pages
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.connections import Connections
@@ -59,6 +61,19 @@ class SqliteStore:
         self.retry_operation, self.drop_operation = operations.retry_operation, operations.drop_operation
         self.drop_operations_of = operations.drop_operations_of
         self.operations, self.count_operations = operations.operations, operations.count_operations
+        outbox = Outbox(_SQL, scope, self._change, self._read)
+        self.put_outgoing, self.keep_outgoing, self.drop_outgoing = (
+            outbox.put_outgoing,
+            outbox.keep_outgoing,
+            outbox.drop_outgoing,
+        )
+        self.drop_outgoing_of, self.outgoing, self._rename = outbox.drop_outgoing_of, outbox.outgoing, outbox.rename
+        self.all_outgoing, self.count_outgoing = outbox.all_outgoing, outbox.count_outgoing
+        self.id_of_alias, self.begin_replay, self.end_replay = (
+            outbox.id_of_alias,
+            partial(connections.begin_replay, scope),
+            connections.end_replay,
+        )
         self._owner = None  # the thread that is between begin and commit or rollback
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
@@ -172,6 +187,11 @@ class SqliteStore:
         if old[rows.TAGS] != new[rows.TAGS]:
             self._put_tags(old[rows.NUMBER], loads(old[rows.TAGS]), session.tags)
         return changed
+
+    def rename(self, old, new):
+        self._rename(old, new)
+        self._rows.pop(old, None)
+        self._touched.append(new)  # should it be undone, what is read of it until then is forgotten
 
     def erase(self, session_id):
         row = self._rows.get(session_id) or self._find(session_id)

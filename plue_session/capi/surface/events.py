@@ -19,7 +19,7 @@ them is let go of, but by a default queue that nobody has read from for 5 s.
 
 What `data` holds:
   session.created      {"id","parentId"?}
-  session.updated      {"id","fields","title"?}
+  session.updated      {"id","aliases"?,"fields","title"?}
   session.deleted      {"id"}
   session.shared       {"id","url"}
   session.unshared     {"id"}
@@ -28,13 +28,17 @@ What `data` holds:
   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
   operation.failed     {"operation","tag"?,"results"}
   operation.cancelled  {"operation","tag"?,"results"}
+  sync.conflict        {"operation","field","ours","theirs"}
   library.initialized  {"version"}
   library.shutdown     {}
   log                  {"level","message"}
   gap                  {"reason":"trimmed|unavailable","requestedCursor","latestCursor","latestRevision","sessions":[infos]}
 `fields` names the keys of the info that changed, such as "title", "tags", "metadata", "aborted", "time.archived" or
-"time.updated". Of the operations of a submission the `tag` in its progress is that of the one just done, in its last event the first
-that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone tell of `share`.
+"time.updated"; `aliases` is there when a session that was made while the server was away gets the server's id. sync.conflict: a
+change that had waited met another client's of the same field. It was made over that one; or, if it had a `base`, it waits in
+conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
+its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
+tell of `share`.
 With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
 """
 

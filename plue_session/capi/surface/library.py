@@ -31,8 +31,10 @@ def plue_init(config_json: Configuration) -> Status:
       requestTimeoutMs  how long a call may take, default 30000
       cacheTtlMs   how old what is known of a server's session may be before the server is asked again, default 5000
       syncIntervalMs  every so often all sessions of the server are looked at, default 30000
-      offline      "queue" (default): plue_init() succeeds while the server is away; changes fail with CONNECTION in this
-                   version, reads answer what was last known. "fail": plue_init() fails, and so does what needs the server
+      offline      "queue" (default): plue_init() succeeds while the server is away; changes wait until it is back, reads
+                   answer what was last known. "fail": plue_init() fails, and so does what needs the server
+      retry        {"baseMs" 1000, "maxMs" 30000}: after how long a change is sent again that the server was sick of; twice
+                   as long each time
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
       limits       {"activeSessions"}: refuse to create more; none by default

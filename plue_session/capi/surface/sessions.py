@@ -15,7 +15,10 @@ what the server does not: keys, tags, descriptions, providers, shares of our own
 first. Then each function marked "OpenCode:" may also fail with CONNECTION (the server is away), TIMEOUT (it gave no answer in
 time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
 reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
-fail with CONNECTION, in this version with either `offline`.
+are queued: create, create_with, get_or_create, update_title, update, delete and unshare are stored, shown (`sync.state`
+"pending"), return success, and are sent in order when it is back; what it then refuses is taken back, with an event. The rest
+fail with CONNECTION, and with `offline` "fail" all changes do. A session made so has an id like "session_1763640000000" until the server
+gives it its own; one session.updated then carries both, and the first one stays valid as an alias (`aliases` in its info).
 """
 
 from __future__ import annotations
@@ -102,10 +105,10 @@ def plue_session_fork(runtime, session: SessionHandle, message_id: MessageId) ->
 def plue_session_get_info(runtime, session: SessionHandle) -> OwnedText:
     """Return what is known of the session, as JSON.
 
-    {"id","title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
+    {"id","aliases"?,"title","parentId"?,"time":{"created","updated","archived"?},"share"?:{"url","expiresAt"?},"version","key"?,
     "description"?,"tags":[],"metadata":{},"status":"active","aborted","backend":"embedded|opencode","directory"?,
     "provider"?:{"providerId","modelId"},"role"?,"relay"?:{"state":"CREATED","messageCount","lastActive"},"messageCount",
-    "artifactCount","sync":{"state":"local|synced|stale","pending"}}
+    "artifactCount","sync":{"state":"local|synced|stale|pending|conflict","pending"}}
 
     With the embedded backend the answer is always fresh and always instant, like plue_session_peek_info(). With a server
     it is instant until cacheTtlMs after the server was last heard about this session; then the server is asked. While it is
@@ -409,18 +412,34 @@ def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
 
 @export(time="local", executor="read")
 def plue_session_sync_status(runtime) -> OwnedText:
-    """Tell how things stand with the server: {"connected","lastSync"?,"pending","conflicts":[],"server"?}.
+    """Tell how things stand with the server: {"connected","lastSync"?,"pending","operations":[],"conflicts":[],"server"?}.
 
     `server`: {"url"?,"pid"?,"events","error"?}; `pid` of a server of our own; `events`: it tells of changes by
     itself, else they are seen when it is asked; `error`: why it is away, or what the last synchronisation failed with.
 
-    `lastSync` is when the last full synchronisation ended; `pending` counts changes that the server has yet to be told.
-    Embedded backend: {"connected":false,"pending":0,"conflicts":[]}.
+    `lastSync` is when the last full synchronisation ended. `operations` are the changes that the server has yet to be told, at
+    most 10,000, in order: {"id","session","op":"create|update|delete|unshare","state":"pending|sending","since","error"?}; `pending` is
+    how many, `error` why one was sent in vain. `conflicts` are updates whose `base` no longer held when they were sent: the same with
+    "fields":[{"field","ours","theirs"}]. An update with the new `base`, or one that sets the same fields, settles one, and so does
+    plue_session_discard_pending(). Embedded backend: {"connected":false,"pending":0,"operations":[],"conflicts":[]}.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: BUSY; IO.
     """
     return runtime.sync.status()
+
+
+@export(time="local", executor="commit")
+def plue_session_discard_pending(runtime, session: SessionHandle, operation_id: Name) -> Status:
+    """Drop a change that waits for the server, or is in conflict, and what it shows, with an event: session.updated; of a
+    create session.deleted, and all that depends on it goes, too.
+
+    :param operation_id: as in plue_session_sync_status(), such as "op_7".
+    :returns: 0, or -1.
+    :errors: INVALID_PARAM (NULL or empty); BAD_HANDLE; NOT_FOUND (no such change of this session, or it was sent; session
+        deleted); IN_USE (it is being sent, or another process on the store is sending); BUSY; IO.
+    """
+    return runtime.sessions.discard_pending(session, operation_id)
 
 
 @export(time="instant")

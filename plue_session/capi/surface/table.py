@@ -14,18 +14,17 @@ RESERVED = """Reserved.
 
 Checked, without effect until a later version. They are there so that programs need not be built anew for it.
 
-Configuration: retry, lease, artifacts, sessions, permissions, hooks, defaultModel.
+Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
 Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
 Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
 "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
-Info: messageCount, artifactCount, relay.messageCount and sync.pending are 0; time.ended, aliases, relay.worktree, residency
-and the sync states "pending" and "conflict" do not occur. plue_session_sync_status(): conflicts is [].
+Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
 Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
 Observations: messages, queue, permissions, questions and todos are [], usage is {}.
 Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
 session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
-artifact.deleted, resource.changed, relay.changed, sync.conflict, permission.asked, permission.replied, hook.failed.
+artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed.
 """
 
 #: Functions in the order of the header: name -> (function, attributes).

@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from plue_session import errors
+from plue_session.model import Outgoing
+from plue_session.rules.ids import is_given_here
+from plue_session.rules.jsontext import dumps
+from plue_session.rules.outbox import MOST, is_waiting
 from plue_session.services.sync.numbers import shown
 
 TYPE_CHECKING = False
@@ -28,6 +32,8 @@ class Operation:
     known: Any = None
     #: seconds that it waits for others to unlock the store; None: as long as the call may take
     patience: float | None = None
+    #: whether it is put into the outbox while the server is away
+    is_queued = False
     _overtaken = False
 
     def __init__(self, on: Backend, session=None):
@@ -48,6 +54,35 @@ class Operation:
     def preview(self, transaction):
         """Make the change that the operation means by itself, and return its result. Without a server this is all."""
         raise NotImplementedError
+
+    # -- while the server is away --------------------------------------------------------------------------------------
+    def waits(self):
+        """Return whether it comes after changes of its session that the server is yet to be told."""
+        session = None if self.session is None else self.on.store.read(self.session)
+        return session is not None and is_waiting(session)
+
+    def asks_unmade(self):
+        """Return whether the server is to be asked though it is yet to be told of the session: nothing runs there, and
+        it has no link."""
+        return False
+
+    def queue(self, transaction, sent):
+        """Make the change that the operation means, put what the server is to be told into the outbox, and return the
+        operation's result. `sent`: the server may have heard of it."""
+        raise NotImplementedError
+
+    def put(self, transaction, op, session_id, sent, arguments=None, base=None):
+        """Put a change into the outbox and return it; `QUEUE_FULL` when that has no room."""
+        store = transaction.store
+        if store.count_outgoing() >= MOST:
+            raise errors.QueueFull(
+                f"{MOST:,} changes wait for the server already",
+                "Wait until it is back; see plue_session_sync_status().",
+            )
+        row = Outgoing(session_id=session_id, op=op, since=transaction.now, attempts=int(sent))
+        row.arguments, row.base = dumps(arguments or {}), dumps(base or {})
+        row.id = store.put_outgoing(row)
+        return row
 
     # -- around them ---------------------------------------------------------------------------------------------------
     def locks(self, call):
@@ -99,25 +134,58 @@ class Executor:
         self._writer, self._link = writer, link
 
     def run(self, operation, call):
-        """Run the operation for a call, and return its result. What the server refuses changes nothing here."""
-        with operation.locks(call):
-            answer = None
-            if operation.check(call):
-                try:
-                    with self._link.asking(operation.session):
-                        answer = operation.send(call)
-                except errors.PlueError as error:
-                    operation.refused(error)
-            part = call if operation.patience is None else call.within(operation.patience)
-            try:
-                result = self._writer.run(lambda transaction: operation.record(transaction, answer), part)
-            except BaseException:
-                if answer is not None:
-                    operation.undo(answer)
-                raise
-            if answer is not None:
-                operation.recorded(answer, result)
+        """Run the operation for a call, and return its result. What the server refuses changes nothing here; what it
+        cannot be told, because it is away, waits in the outbox."""
+        on = operation.on
+        while True:
+            operation.session = session = on.resolve(operation.session)
+            with operation.locks(call):
+                if on.resolve(session) == session:  # else it has got the server's id while we waited
+                    result = self._run(operation, call)
+                    break
         return operation.done(call, result)
+
+    def _run(self, operation, call):
+        may_queue = operation.is_queued and operation.on.queues
+        if may_queue and (not self._link.connected or operation.waits()):
+            return self._queue(operation, call, None)
+        answer, is_sent = None, False
+        is_made = operation.session is None or not is_given_here(operation.session)
+        try:
+            if operation.check(call) and (is_made or operation.asks_unmade()):
+                is_sent = True
+                with self._link.asking(operation.session):
+                    answer = operation.send(call)
+        except errors.PlueError as error:
+            if may_queue and self._is_away(error):
+                return self._queue(operation, call, error)
+            if not is_sent:
+                raise
+            operation.refused(error)
+        part = call if operation.patience is None else call.within(operation.patience)
+        try:
+            result = self._writer.run(lambda transaction: operation.record(transaction, answer), part)
+        except BaseException:
+            if answer is not None:
+                operation.undo(answer)
+            raise
+        if answer is not None:
+            operation.recorded(answer, result)
+        return result
+
+    def _is_away(self, error):
+        """Return whether a failure says that the server is away: it cannot be reached, or is known not to answer. That
+        it has not answered this time says nothing: the call's time is up, and its caller is to know."""
+        if isinstance(error, errors.Timeout):
+            return not self._link.connected or (error.details or {}).get("sent") is False
+        return isinstance(error, errors.Connection)
+
+    def _queue(self, operation, call, error):
+        self._link.answered_stale()  # it may be back
+        sent = error is not None and (error.details or {}).get("sent") is not False
+        result = self._writer.run(lambda transaction: operation.queue(transaction, sent), call)
+        operation.on.outbox.added(getattr(result, "id", operation.session))
+        return result
 
 
 def unlocked():

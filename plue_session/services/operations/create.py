@@ -8,6 +8,7 @@ from plue_session import errors
 from plue_session.call import Call
 from plue_session.errors import AlreadyExists, LimitExceeded, NotFound
 from plue_session.model import Session
+from plue_session.rules import ids, outbox
 from plue_session.rules.jsontext import loads, quote
 from plue_session.services.operations import Operation
 from plue_session.services.operations.share import ask_for_link
@@ -31,9 +32,12 @@ class Create(Operation):
 
     #: nobody else knows the token
     is_alone = True
+    is_queued = True
 
     def __init__(self, on, fields, token=None):
         super().__init__(on)
+        if "parent_id" in fields:
+            fields = {**fields, "parent_id": on.resolve(fields["parent_id"])}
         self.fields, self.key, self.token = fields, fields.get("key"), token
 
     def preview(self, transaction):
@@ -49,6 +53,35 @@ class Create(Operation):
         if "role" in fields:
             fields.update(relay_state="CREATED", relay_active=now)
         session = Session(number=number, id=f"session_{number}", version=on.version, created=now, updated=now, **fields)
+        transaction.insert(session)
+        if on.share_auto and parent_id is None:
+            on.sharing.share(transaction, session)
+        return session
+
+    # -- while the server is away --------------------------------------------------------------------------------------
+    def waits(self):
+        """Return whether the parent is yet to be made."""
+        return self.fields.get("parent_id") is not None and ids.is_given_here(self.fields["parent_id"])
+
+    def queue(self, transaction, sent):
+        """Make a session with an id of our own, which it keeps as an alias (P-177)."""
+        on, store, now = self.on, transaction.store, transaction.now
+        fields = {"directory": on.server.directory, **self.fields}
+        parent_id = fields.get("parent_id")
+        if parent_id is not None and store.load(parent_id) is None:
+            raise NotFound(
+                f"the parent session {parent_id} is not known here", "Pass the id of a known session, or none."
+            )
+        check_room(store, on.limit, self.key, fields.get("role"))
+        if "role" in fields:
+            fields.update(relay_state="CREATED", relay_active=now)
+        number = store.next_number(now)
+        session = Session(number=number, id=f"session_{number}", version=on.version, created=now, updated=now, **fields)
+        session.backend, session.token = "opencode", self.token
+        for kind in ("take back", "tried"):  # what the call has left on the server is found by the token, and kept
+            store.drop_operation(kind, self.token)
+        asked = {"title": fields["title"]} if "title" in fields else {}
+        outbox.cover(session, [self.put(transaction, "create", session.id, sent, asked)])
         transaction.insert(session)
         if on.share_auto and parent_id is None:
             on.sharing.share(transaction, session)
@@ -161,6 +194,9 @@ class GetOrCreate(Create):
     def preview(self, transaction):
         return transaction.store.load_by_key(self.key) or super().preview(transaction)
 
+    def queue(self, transaction, sent):
+        return transaction.store.load_by_key(self.key) or super().queue(transaction, sent)
+
     @contextlib.contextmanager
     def locks(self, call):
         """Lock the key as well."""
@@ -218,6 +254,13 @@ class Fork(Operation):
     def __init__(self, on, session, message_id):
         super().__init__(on, session)
         self.message_id = message_id
+
+    def asks_unmade(self):
+        raise errors.Connection(
+            "the server does not have the session yet: it was away when that was made",
+            "See plue_session_sync_status(), and try again.",
+            session=self.session,
+        )
 
     def locks(self, call):
         self.source = self.on.read(self.session)

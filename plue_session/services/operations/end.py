@@ -3,9 +3,10 @@
 import contextlib
 
 from plue_session import errors
-from plue_session.rules import turns
+from plue_session.rules import ids, turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
+from plue_session.services.outgoing import family_of, remember
 from plue_session.services.writer import NOT_WRITTEN
 
 
@@ -13,9 +14,28 @@ class Delete(Operation):
     """Ends what runs in a session, then erases it and its descendants in one commit, children before parents, with one
     `session.deleted` each (P-146)."""
 
+    is_queued = True
+
     def preview(self, transaction):
         transaction.load(self.session)
         descendants.erase(transaction, self.session)
+
+    def queue(self, transaction, sent):
+        """Erase what is known; should the server refuse, it is made again of what is kept here."""
+        on, store = self.on, transaction.store
+        directory, family = transaction.load(self.session).directory, family_of(transaction, self.session)
+        if ids.is_given_here(self.session):  # the server has not made it, or what it has made is taken back
+            on.mirror.erase(transaction, self.session)
+            return
+        base = remember(store, [member for member in family if not ids.is_given_here(member)])
+        elsewhere = {session["directory"] for session in base["sessions"]} - {directory, None}
+        base.update(directory=directory, elsewhere=sorted(elsewhere))
+        for member in family:
+            store.drop_operations_of(member)
+            on.mirror.give_up(transaction, member)
+            on.mirror.ended(member)
+        descendants.erase(transaction, self.session)
+        self.put(transaction, "delete", self.session, sent, base=base)
 
     # -- with a server -------------------------------------------------------------------------------------------------
     def locks(self, call):

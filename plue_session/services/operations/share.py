@@ -1,9 +1,9 @@
 """Sharing sessions by public links: the server's own if it gives one, else ours (P-099)."""
 
 from plue_session import errors
+from plue_session.rules import outbox
 from plue_session.rules.jsontext import dumps
 from plue_session.services.operations import Operation
-from plue_session.services.sync.jobs import postpone
 
 #: Part of a call's time that the server may take to share, so that time is left for a link of ours.
 SHARE = 0.5
@@ -42,7 +42,9 @@ class Share(Operation):
             return servers_link(self.known.share_url) if self.is_servers else self.preview(transaction)
         session = transaction.load(self.session)
         transaction.store.drop_share(session.id)  # one of ours that has expired
-        transaction.store.drop_operation("unshare", session.id)
+        for row in transaction.store.outgoing(session.id):
+            if row.op == "unshare":
+                transaction.store.drop_outgoing(row.id)
         session.unshare_pending = False
         if not self.is_overtaken(session, answer):
             self.on.mirror.keep(transaction, session, answer)
@@ -61,7 +63,9 @@ class Unshare(Operation):
         session = transaction.load(self.session)
         if is_servers(session, transaction.store.share(session.id)):
             session.unshare_pending = True
-            postpone(transaction, "unshare", session.id)
+            self.put(transaction, "unshare", session.id, False, {"away": not self.on.link.connected})
+            outbox.uncover(session)
+            outbox.cover(session, transaction.store.outgoing(session.id))
         self.on.sharing.withdraw(transaction, session)
         return session.unshare_pending
 
@@ -72,14 +76,14 @@ class Unshare(Operation):
 
     def done(self, call, result):
         on = self.on
-        if result and on.link.connected:
+        if result and on.link.connected and not self.waits():
             try:
-                on.follow_ups.withdraw_share(self.session, call.within(WITHDRAW))
+                on.outbox.replay(self.session, call.within(WITHDRAW))
                 return
             except errors.PlueError as error:
                 on.log.write("warning", error.message("plue_session_unshare"))
         if result:
-            on.jobs.add("unshare", self.session)
+            on.outbox.added(self.session)
 
 
 def ask_for_link(on, session, call):

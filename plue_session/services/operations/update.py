@@ -1,9 +1,10 @@
 """Changing what a session is: its title, what a patch may set, its provider and model."""
 
-from plue_session.errors import Conflict
-from plue_session.rules import merge, patches
-from plue_session.rules.jsontext import loads
+from plue_session.errors import Conflict, InUse, NotFound
+from plue_session.rules import merge, outbox, patches
+from plue_session.rules.jsontext import loads, quote
 from plue_session.services.operations import Operation, unlocked
+from plue_session.services.outgoing import withdraw
 
 #: Fields of a patch that the server keeps as well.
 SHARED_FIELDS = ("title", "metadata", "archived")
@@ -11,6 +12,8 @@ SHARED_FIELDS = ("title", "metadata", "archived")
 
 class Update(Operation):
     """Applies a patch, as `rules.patches.parse_patch` gives it. The server gets of it only what it keeps (P-121)."""
+
+    is_queued = True
 
     def __init__(self, on, session, patch):
         self.on, self.session, self.patch = on, session, patch
@@ -24,6 +27,45 @@ class Update(Operation):
             transaction.save(session, "session.updated", data)
         return session
 
+    # -- while the server is away --------------------------------------------------------------------------------------
+    def queue(self, transaction, sent):
+        """`base` is compared with what shows here now, and with what the server has when it is told."""
+        session, patch, now = transaction.load(self.session), self.patch, transaction.now
+        if not self._sets(session):
+            return session
+        base = outbox.before(session, patch)
+        own = {name: value for name, value in patch.items() if name not in (*SHARED_FIELDS, "base")}
+        patches.apply_patch(session, own, now)
+        outbox.uncover(session)
+        if any(name in patch for name in SHARED_FIELDS):
+            asked = {"patch": patch, "at": now, "own": {name: getattr(session, name) for name in base}}
+            self.put(transaction, "update", session.id, sent, asked, base)
+        self._settle(transaction)
+        outbox.cover(session, transaction.store.outgoing(session.id))
+        data = {"id": session.id}
+        if "title" in patch:
+            data["title"] = session.title
+        transaction.save(session, "session.updated", data)
+        return session
+
+    def _sets(self, session):
+        """Return whether the patch sets anything; `CONFLICT` when its `base` does not hold. Of fields in conflict a
+        caller may have seen what the server has."""
+        try:
+            return patches.apply_patch(session.copy(), self.patch, 0)
+        except Conflict:
+            if not outbox.counts(session.outbox)[1]:
+                raise
+        there = session.copy()
+        outbox.uncover(there)
+        return patches.apply_patch(there, self.patch, 0)
+
+    def _settle(self, transaction):
+        """Forget the changes in conflict that this one settles."""
+        for row in transaction.store.outgoing(self.session):
+            if outbox.settles(self.patch, row):
+                transaction.store.drop_outgoing(row.id)
+
     # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):
         """`base` is compared with what the server has now (O-024): `CONFLICT` comes before anything is sent."""
@@ -34,7 +76,7 @@ class Update(Operation):
             with on.link.asking(session.id):
                 since, found = on.mirror.now(), on.server.get(session.id, call, directory=session.directory)
             self.known = session = on.mirror.take(found, since, call)
-            if not patches.apply_patch(session.copy(), patch, 0):
+            if not self._sets(session):
                 self.patch = {}
         self.now = on.writer.clock()
         self.sent = {name: self.patch[name] for name in SHARED_FIELDS if name in self.patch}
@@ -54,6 +96,8 @@ class Update(Operation):
             answer, patch = None, {name: value for name, value in patch.items() if name not in SHARED_FIELDS}
         if not patch.keys() - {"base"}:
             return session
+        if session.outbox is not None:
+            self._settle(transaction)
         told, before = session.title, shown(session) if session.rev != self.known.rev else None
         # A title over one that is defended is defended since that one: a turn that began in between found no automatic
         # title.
@@ -101,6 +145,9 @@ class Initialize(Operation):
     def check(self, call):
         return self._is_free(self.on.read(self.session))
 
+    def asks_unmade(self):
+        return True
+
     def send(self, call):
         """OpenCode: GET /config/providers."""
         self.on.server.check_provider(*self.pair, call)
@@ -120,3 +167,28 @@ class Initialize(Operation):
 def shown(session):
     """Return what a patch can change of a session."""
     return session.title, session.description, list(session.tags), session.metadata, session.archived
+
+
+class Discard(Operation):
+    """Drops a change that waits for the server, or is in conflict, and what it shows."""
+
+    def __init__(self, on, session, name):
+        super().__init__(on, session)
+        self.name = name
+
+    def preview(self, transaction):
+        on = self.on
+        session_id = on.resolve(self.session)
+        transaction.load(session_id)
+        row = next((row for row in transaction.store.outgoing(session_id) if row.name == self.name), None)
+        if row is None:
+            raise NotFound(
+                f"no change {quote(self.name)} of the session waits",
+                "plue_session_sync_status() lists those that do.",
+                session=session_id,
+            )
+        if on.outbox.is_sending(row):
+            raise InUse(
+                "the change is just being sent", "Wait for its end; it may be done by then.", session=session_id
+            )
+        withdraw(on, transaction, row)

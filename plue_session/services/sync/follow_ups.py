@@ -1,5 +1,5 @@
-"""What is put right behind the callers' backs: titles that the server replaced, shares that it is yet to withdraw,
-abort flags that a new turn has made void."""
+"""What is put right behind the callers' backs: titles that the server replaced, abort flags that a new turn has made
+void."""
 
 import contextlib
 
@@ -81,14 +81,6 @@ class FollowUps:
         if session is not None and defended is not None and session.title_defended_at == defended:
             session.title_defended_at = None
             transaction.store.save(session)
-
-    def withdraw_share(self, session_id, call):
-        """Tell the server that a share was withdrawn here (P-100)."""
-        with self._session_locks.hold(session_id, call):
-            session = self._store.read(session_id)
-            if session is not None and session.unshare_pending:
-                answer = self._server.unshare(session_id, call, session.directory)
-                self._mirror.recorded(answer, self._mirror.take(answer, session.rev, call))
 
     def take_back(self, session_id, call, directory=None, is_alone=False):
         """Delete a session that a call of ours made and could not say so: it failed, and has changed nothing.

@@ -1,6 +1,7 @@
 """Asking for what was missed of the sessions' sequences: all that is needed together, in one question."""
 
 from plue_session import errors
+from plue_session.rules.ids import is_given_here
 from plue_session.services.sync.inbox import Told
 from plue_session.services.sync.jobs import KINDS
 
@@ -25,7 +26,7 @@ class Histories:
 
     def catch_up(self, call):
         """Ask for what was missed of all sessions: the stream begins. Where they are too many, a list must do."""
-        self._ask_all([session_id for session_id, _ in self._store.ids()], call)
+        self._ask_all([session_id for session_id, _ in self._store.ids() if not is_given_here(session_id)], call)
 
     def listed(self, remotes, call):
         """Ask for what the records of these sessions lack, as a list shows them; return those that are to be recorded

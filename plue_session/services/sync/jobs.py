@@ -16,7 +16,6 @@ KINDS = {
     "reread": (3.0, 5),  # ask for a session: what was said of it may have been overtaken
     "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
     "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)
-    "unshare": (3.0, None),  # tell the server that a share was withdrawn here
     "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.

@@ -4,6 +4,8 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
+from plue_session.rules import outbox
+from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps
 
 TYPE_CHECKING = False
@@ -45,6 +47,8 @@ class Link:
         self.streaming: bool = None
         #: when the store was last compared with the server, in ms; None: not since the start
         self.last_sync = None
+        #: what the outbox adds: `back(was_away)` hears that the server is there, `is_sending(id)` tells of a change
+        self.back, self.is_sending = lambda was_away=False: None, lambda id: False
         self._listed_at = 0.0  # when that was last tried, in monotonic seconds
 
     def contact(self, error=None):
@@ -58,6 +62,7 @@ class Link:
             self._tell(connected, error and error.cause)
             if connected:
                 self._log.write("info", "the server is back")
+                self.back(True)
             else:
                 self._log.write("warning", f"the server is away: {error.cause}")
                 self.lost()
@@ -65,7 +70,9 @@ class Link:
     def lost(self):
         """Note that another server may be found where this one was."""
         if not self._trust.in_doubt:
-            self._trust.heard("lost", {session_id for session_id, _ in self._store.ids()})
+            self._trust.heard(
+                "lost", {session_id for session_id, _ in self._store.ids() if not is_given_here(session_id)}
+            )
 
     def stream(self, error):
         """Note that the event stream is connected (None) or lost."""
@@ -126,6 +133,8 @@ class Link:
             return
         if error is None or isinstance(error, (*AWAY, Doubtful)):
             self.contact(error)
+            if error is None:
+                self.back()
         else:
             self._error = error.cause
 
@@ -135,13 +144,13 @@ class Link:
         return {"running": self.connected, **self._server.where()}
 
     def status(self):
-        """Return `{"connected","lastSync"?,"pending","conflicts","server"}` as JSON. "events": whether the server
-        tells, or must be asked."""
+        """Return `{"connected","lastSync"?,"pending","operations","conflicts","server"}` as JSON. "events": whether the
+        server tells, or must be asked."""
         server = {**self._server.where(), "events": bool(self.streaming)}
         if self._error is not None:
             server["error"] = self._error
-        pending = self._store.count_operations("unshare")
-        status = {"connected": self.connected, "pending": pending, "conflicts": [], "server": server}
+        listed = outbox.listed(self._store.all_outgoing(outbox.MOST), self.is_sending)
+        status = {"connected": self.connected, "pending": len(listed["operations"]), **listed, "server": server}
         if self.last_sync is not None:
             status["lastSync"] = self.last_sync
         return dumps(status)

@@ -4,7 +4,7 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, merge
+from plue_session.rules import ids, info, merge, outbox
 from plue_session.rules.jsontext import dumps
 from plue_session.services import descendants
 from plue_session.services.sync.jobs import KINDS, postpone
@@ -42,6 +42,8 @@ class Mirror:
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
         self._differing = set()
+        #: called with the id of a session whose outbox can go on; set by whoever has one
+        self.hurry = lambda session_id: None
 
     def take(self, remote, since=NEVER, call=None):
         """Bring one session up to date and return its record, which is made if there is none.
@@ -104,8 +106,11 @@ class Mirror:
 
     def found(self, transaction, remote, mark, unknown=None):
         """Record a session that has no record, with this mark (rules/sequences.py); see `merge`."""
-        if remote.id in self._ended:
+        if remote.id in self._ended or any(row.op == "delete" for row in transaction.store.outgoing(remote.id)):
             raise errors.gone(remote.id)
+        ours = remote.token and not remote.is_fork and transaction.store.load_by_token(remote.token)
+        if ours and ids.is_given_here(ours.id):
+            return self.name(transaction, ours, remote, mark)
         if self._is_lost(transaction, remote):
             return None
         if unknown is not None:
@@ -117,6 +122,38 @@ class Mirror:
         if session.share_url is not None:
             transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
         self._unnumbered.merged(session)
+        return session
+
+    def name(self, transaction, session, remote, mark=AHEAD):
+        """Give a session that was made while the server was away the id of the one that the server has made for it, and
+        return its record. The old id stays an alias (P-177)."""
+        store, old = transaction.store, session.id
+        children, title = store.children(old), session.title
+        if store.load(remote.id) is not None:  # of a library that did not know the token
+            transaction.erase(remote.id)
+        for row in store.outgoing(old):
+            if row.op == "create":
+                store.drop_outgoing(row.id)
+        transaction.log()  # what was told of it goes with it
+        store.rename(old, remote.id)
+        session = store.load(remote.id)
+        session.aliased = True
+        outbox.uncover(session)
+        merge.merge(session, remote, _share(store, session))
+        outbox.cover(session, store.outgoing(session.id))
+        if mark is AHEAD:
+            self._numbers.created(session)
+        else:
+            session.remote_seq = mark
+        data = {"id": session.id, "aliases": [old]}
+        if session.title != title:
+            data["title"] = session.title
+        transaction.save(session, "session.updated", data, touch=False)
+        self._unnumbered.merged(session)
+        for child in map(store.load, children):
+            child.parent_id = session.id
+            transaction.save(child, "session.updated", {"id": child.id}, touch=False)
+            self.hurry(child.id)
         return session
 
     def keep(self, transaction, session, remote, mark=AHEAD, heard=False):
@@ -135,17 +172,25 @@ class Mirror:
     def bring(self, transaction, session, remote, mark=AHEAD, heard=False):
         """Bring a record up to date, for its caller to save; return the events that would tell of it, None if it was up
         to date."""
-        contested = self._is_contested(transaction, session, remote)
         before, unshare = _unseen(session), session.unshare_pending
         known = self._numbers.mark(session) if mark is AHEAD else None
+        covered, under, shown = session.outbox, session.beneath, merge.visible(session)
+        if covered is not None:
+            outbox.uncover(session)
+        contested = self._is_contested(transaction, session, remote)
         if unshare and remote.share_url is not None:
-            self._jobs.add("unshare", remote.id)
+            self.hurry(session.id)
         if session.aborted and remote.updated != session.remote_updated:
             self._jobs.add("turn", remote.id)
         events = merge.merge(session, remote, _share(transaction.store, session), contested, heard)
         if unshare and not session.unshare_pending:
-            transaction.store.drop_operation("unshare", session.id)
-        if not events and before == _unseen(session):
+            for row in transaction.store.outgoing(session.id):
+                if row.op == "unshare":
+                    transaction.store.drop_outgoing(row.id)
+        if covered is not None:
+            outbox.cover(session, transaction.store.outgoing(session.id))
+            events = _told(events, session, covered, shown)
+        if not events and before == _unseen(session) and (covered, under) == (session.outbox, session.beneath):
             return None
         if mark is AHEAD:
             self._numbers.answered(session, known)
@@ -180,6 +225,7 @@ class Mirror:
     def would_change(self, session, remote, heard=False):
         """Return whether merging may have an effect."""
         copy = session.copy()
+        outbox.uncover(copy)
         events = merge.merge(copy, remote, _share(self._store, session), heard=heard)
         return bool(events) or _unseen(copy) != _unseen(session)
 
@@ -202,10 +248,21 @@ class Mirror:
     def erase(self, transaction, session_id, missing=False):
         """Erase a session and its descendants within a change. They have ended before the commit: whoever writes next
         must not bring them back. Should the commit fail, their records say that they have not."""
+        for member in descendants.members(transaction.store.children, session_id):
+            self.give_up(transaction, member)
         for member in descendants.erase(transaction, session_id) or [session_id]:
             transaction.store.drop_operations_of(member)
+            transaction.store.drop_outgoing_of(member)
             self._jobs.drop("take back", member)
             self.ended(member, missing)
+
+    def give_up(self, transaction, session_id):
+        """Have a session that the server is yet to be told of never be made: what it has made of it all the same is
+        taken back, when it is seen. Any other: nothing."""
+        session = transaction.store.load(session_id) if ids.is_given_here(session_id) else None
+        if session is not None:
+            transaction.store.drop_outgoing_of(session_id)
+            postpone(transaction, "take back", session.token, dumps(session.title))
 
     def ended(self, session_id, missing=False):
         """Note that a session has ended, for ever; `missing`: until a list has it that is asked for from now on."""
@@ -214,6 +271,12 @@ class Mirror:
                 remember(self._ended, session_id, time.monotonic() if missing else None)
             self._refreshed.pop(session_id, None)
             self._differing.add(session_id)  # a list that is the same as the last one may have it all the same
+
+    def revived(self, session_id):
+        """Note that a session has not ended after all: the server refuses to delete it."""
+        with self._lock:
+            self._ended.pop(session_id, None)
+            self._differing.add(session_id)
 
     def has_ended(self, session_id):
         """Return whether the session is known to have ended."""
@@ -292,6 +355,20 @@ class Mirror:
         with self._lock:
             differing, self._differing = self._differing, set()
         return differing
+
+
+def _told(events, session, outbox_before, shown):
+    """Return what is to be told of a session part of which is covered by what waits."""
+    events = [each for each in events if each[0] != "session.updated"]
+    now = merge.visible(session)
+    if now != shown and not (events and now[1:] == shown[1:]) or outbox_before != session.outbox:
+        data = {"id": session.id}
+        if now[1] != shown[1]:
+            data["title"] = session.title
+        changed = [name for name, *each in zip(merge.VISIBLE, shown, now, strict=True) if each[0] != each[1]]
+        data["fields"] = info.keys((*changed, "outbox") if outbox_before != session.outbox else changed)
+        events.insert(0, ("session.updated", data))
+    return events
 
 
 def _unseen(session):

@@ -2,6 +2,7 @@
 
 import time
 
+from plue_session.rules.outbox import beneath
 from plue_session.rules.sequences import ABSENT, Sequence
 from plue_session.services.sync.memory import remember
 
@@ -62,4 +63,5 @@ def _shown(session):
 
 def shown(session):
     """Return what tells what the server keeps of a record from its other states."""
-    return hash((session.remote_updated, session.title, session.archived, session.metadata, session.share_url))
+    there = beneath(session)
+    return hash((session.remote_updated, there["title"], there["archived"], there["metadata"], session.share_url))

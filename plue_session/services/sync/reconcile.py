@@ -5,6 +5,7 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
+from plue_session.rules.ids import is_given_here
 from plue_session.rules.reconcile import PROBE, WAIT
 from plue_session.services.later import Later
 from plue_session.services.sync.jobs import KINDS, Worker
@@ -84,6 +85,11 @@ class Sync:
         """Whether the store has been compared with the server since the start."""
         return self._link.last_sync is not None
 
+    @property
+    def in_doubt(self):
+        """Whether it is not known that the server is the right one: that it lacks a session says nothing."""
+        return self._trust.in_doubt
+
     def run(self, timeout_ms):
         """Synchronise now, with all that the server has. Returns how that ends, as `Later`; for 0 nothing, at once."""
         now = time.monotonic()
@@ -160,7 +166,7 @@ class Sync:
 
     def _compare(self, call):
         """Return whether some of those missing are yet to be asked for: by the next one."""
-        directories = dict(self._store.ids())
+        directories = {each: directory for each, directory in self._store.ids() if not is_given_here(each)}
         known = set(directories)
         try:
             found = self._listing.refresh(call)
@@ -200,6 +206,8 @@ class Sync:
 
     def _ask(self, session_id, call):
         """Ask for one session, and record what the server says."""
+        if is_given_here(session_id):  # made while the server was away, which knows nothing of it yet
+            return
         since = self._mirror.now()
         remote = self._server.get(session_id, call)
         if not self._session_locks.is_held(session_id, remote.token):

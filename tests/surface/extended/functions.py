@@ -180,7 +180,7 @@ def plue_test_damage(runtime) -> Status:
 @export(time="local", executor="commit")
 def plue_test_rename(runtime, session: SessionHandle, name: Text) -> Status:
     """Have who observes the session observe the one of this id."""
-    runtime.publisher.renamed(session, name)
+    assert runtime.publisher._lib.core__observers_rename(session.encode(), name.encode()) == 0
 
 
 @export(time="instant")

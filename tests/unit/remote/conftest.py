@@ -16,7 +16,9 @@ def running(world):
     """A world whose thread runs; it compares each 50 ms."""
     world.link.interval = 0.05
     world.sync.begin()
+    world.outbox.begin()
     yield world
+    world.outbox.end()
     world.sync.end()
     world.sync.join(5)
 

@@ -77,8 +77,9 @@ def test_a_call_that_is_not_let_in_has_status_tell_so(world):
 
 
 def test_a_call_that_succeeds_while_it_is_away_has_all_compared(world):
+    session = world.create()
     world.link.contact(AWAY)
-    world.create()
+    world.do(lambda on: on.sessions.abort(session.id), session.id)
     assert world.reconciles_soon()
     world.reconcile()
     assert world.link.connected

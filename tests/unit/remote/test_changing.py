@@ -6,7 +6,7 @@ import time
 import pytest
 
 from plue_session import errors
-from tests.remote_world import ANSWERED, AWAY, asked, in_thread, unchanged_by
+from tests.remote_world import ANSWERED, AWAY, RemoteWorld, asked, in_thread, unchanged_by
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------
@@ -80,7 +80,8 @@ def test_base_is_compared_with_what_the_server_has_now(world):
 @pytest.mark.parametrize(
     "error", [AWAY, errors.Server("the server answered 500", details=ANSWERED), errors.Timeout("late")]
 )
-def test_a_change_that_the_server_refuses_or_misses_changes_nothing(world, error):
+def test_a_change_that_the_server_refuses_or_misses_changes_nothing(error):
+    world = RemoteWorld({"offline": "fail"})
     session = world.create(title="T", metadata={})
     for call, work in {
         "update": lambda on: on.sessions.update_title(session.id, "x"),

@@ -25,6 +25,7 @@ def dying(tmp_path):
         return worlds[-1]
 
     yield worlds[0], next_life
+    worlds[-1].outbox.end()
     worlds[-1].sync.end()
     worlds[-1].sync.join(5)
     worlds[-1].store.close()
@@ -33,7 +34,8 @@ def dying(tmp_path):
 def done(world):
     """Let the world run until nothing is pending."""
     world.sync.begin()
-    until(lambda: world.store.count_operations() == 0)
+    world.outbox.begin()
+    until(lambda: world.store.count_operations() == 0 and world.store.count_outgoing() == 0)
 
 
 def lost():
@@ -176,6 +178,6 @@ def test_what_is_pending_goes_with_its_session(dying):
     world.do(lambda on: on.sessions.create_share(session.id), session.id)
     world.server.fail["unshare"] = AWAY
     world.do(lambda on: on.sessions.unshare(session.id), session.id)
-    assert world.store.count_operations() == 1
+    assert world.store.count_outgoing() == 1
     world.do(lambda on: on.sessions.delete(session.id), session.id)
-    assert world.store.count_operations() == 0
+    assert world.store.count_outgoing() == 0

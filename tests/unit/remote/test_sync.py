@@ -37,6 +37,7 @@ def test_the_streams_own_snapshot_is_the_first_comparison(world):
     assert json.loads(world.sync.status()) == {
         "connected": True,
         "pending": 0,
+        "operations": [],
         "conflicts": [],
         "lastSync": world.now,
         "server": {"url": "http://fake", "events": True},
@@ -166,7 +167,7 @@ def test_a_job_that_fails_is_tried_again_and_not_for_ever(world):
 def test_jobs_that_stall_do_not_keep_a_comparison_waiting_and_come_ever_more_rarely(running, monkeypatch):
     """A server that does not answer one request answers others: four of these kept the synchronisation from all for 40
     seconds."""
-    monkeypatch.setitem(jobs.KINDS, "unshare", (0.2, None))
+    monkeypatch.setitem(jobs.KINDS, "title", (0.2, None))
     monkeypatch.setattr(jobs, "BACK_OFF", (60.0, 60.0))
     until(lambda: running.sync.has_listed)
     running.link.interval = 60
@@ -180,9 +181,9 @@ def test_jobs_that_stall_do_not_keep_a_comparison_waiting_and_come_ever_more_rar
         threading.Event().wait(0.2)
         raise errors.Timeout("the server did not answer in time")
 
-    running.sync.worker.works["unshare"] = stall
+    running.sync.worker.works["title"] = stall
     for number in range(4):
-        running.queue.add("unshare", f"ses_{number}")
+        running.queue.add("title", f"ses_{number}")
     until(lambda: len(order) == 1)
     running.do(lambda on: on.sync.run(5000), seconds=5)
     assert order[1] == "list"

@@ -1,0 +1,53 @@
+"""The outbox: changes that show here already, and that the server is yet to be told, in order.
+
+A change is put in the transaction that makes it show, and dropped in the one that records what the server says of it.
+Whoever sends one, outside any transaction, sees by `drop_outgoing` whether somebody has dropped it meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from plue_session.model import Outgoing
+
+
+class OutboxWriter(Protocol):
+    """The outbox, inside a transaction."""
+
+    def put_outgoing(self, row: Outgoing) -> int:
+        """Store a change behind all others and return its id, a new one."""
+
+    def outgoing(self, session_id: str) -> list[Outgoing]:
+        """Return the changes of one session, in order (copies)."""
+
+    def keep_outgoing(self, row: Outgoing) -> None:
+        """Store what has become of a change: its base, state, attempts, due and error; harmless when it is gone."""
+
+    def drop_outgoing(self, id: int) -> bool:
+        """Remove a change, and return whether it was there."""
+
+    def drop_outgoing_of(self, session_id: str) -> None:
+        """Remove all changes of the session."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a session, and all that names it but its children's records, the server's id in place of its own."""
+
+
+class OutboxReader(Protocol):
+    """The outbox as it is committed."""
+
+    def all_outgoing(self, limit: int, session_id: str | None = None) -> list[Outgoing]:
+        """Return the first changes, of one session or of all, in the order in which they were made."""
+
+    def count_outgoing(self, state: str | None = None) -> int:
+        """Return how many there are, in this state or in all."""
+
+    def id_of_alias(self, alias: str) -> str | None:
+        """Return the id of the session that this is an alias of."""
+
+    def begin_replay(self) -> bool:
+        """Return whether this process is the one, of all on the store, that sends what the outbox holds: nobody was, or
+        it was before. Its end ends that, too."""
+
+    def end_replay(self) -> None:
+        """Let another process be it. Harmless without. Never fails."""

@@ -1,0 +1,172 @@
+"""What a session shows while changes of it wait in the outbox: what the server has, with them on top.
+
+The record's `outbox` says how many changes wait and how many are in conflict, as "<waiting> <conflicts>", and `beneath`
+what the server has of what they change, as JSON; both are None as soon as there are none.
+"""
+
+from plue_session.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidParam,
+    JsonParse,
+    NotFound,
+    ProviderAuth,
+    ProviderInit,
+    Unsupported,
+)
+from plue_session.model.outgoing import CONFLICT, PENDING
+from plue_session.rules import patches
+from plue_session.rules.jsontext import dumps, loads
+
+#: What a session has on the server, too, and a patch can change.
+KEPT = ("title", "metadata", "archived")
+#: Fields that are ours alone, and the keys of a patch that change them.
+OWN = {"description": ("description",), "tags": ("tags", "addTags", "removeTags")}
+#: Failures that say that the server will never take a change. Others are those of a server that is away or sick.
+REFUSALS = (
+    AlreadyExists,
+    Conflict,
+    InvalidParam,
+    JsonParse,
+    NotFound,
+    ProviderAuth,
+    ProviderInit,
+    Unsupported,
+)
+#: Changes that wait at most; one more is refused.
+MOST = 10_000
+
+
+def counts(outbox):
+    """Return how many changes wait, and how many are in conflict; None: none."""
+    if outbox is None:
+        return 0, 0
+    waiting, conflicts = outbox.split()
+    return int(waiting), int(conflicts)
+
+
+def is_waiting(session):
+    """Return whether changes of the session wait to be sent."""
+    return session.outbox is not None and counts(session.outbox)[0] > 0
+
+
+def kept(session):
+    """Return what the record shows of what the server has, too."""
+    return {name: getattr(session, name) for name in KEPT}
+
+
+def beneath(session):
+    """Return what the server has of the session, as far as is known; what waits is not in it."""
+    return kept(session) if session.outbox is None else loads(session.beneath)
+
+
+def uncover(session):
+    """Have the record show what the server has."""
+    for name, value in beneath(session).items():
+        setattr(session, name, value)
+
+
+def cover(session, rows):
+    """Have a record that shows what the server has show what waits as well: `rows` are all changes of it."""
+    shown = [row for row in rows if is_shown(row)]
+    if not shown:
+        session.outbox = session.beneath = None
+        return
+    conflicts = sum(row.state == CONFLICT for row in shown)
+    session.outbox, session.beneath = f"{len(shown) - conflicts} {conflicts}", dumps(kept(session))
+    for row in shown:
+        if row.op == "update":
+            put(session, loads(row.arguments))
+
+
+def is_shown(row):
+    """Return whether a session says that this change of it waits. A share that the server is just being told to
+    withdraw is none of anybody's business."""
+    return row.op != "unshare" or loads(row.arguments).get("away", False)
+
+
+def put(session, arguments):
+    """Set what an update has asked for, of what the server has, too."""
+    patch = arguments["patch"]
+    for name in ("title", "metadata"):
+        if name in patch:
+            setattr(session, name, patch[name])
+    if "archived" in patch:
+        session.archived = arguments["at"] if patch["archived"] else None
+
+
+def before(session, patch):
+    """Return what the fields hold that a patch will change."""
+    names = [name for name in KEPT if name in patch]
+    names += [name for name, keys in OWN.items() if any(key in patch for key in keys)]
+    return {name: getattr(session, name) for name in names}
+
+
+def differences(arguments, base, remote):
+    """Return what the server has got meanwhile of what an update changes: `[(field, ours, theirs), …]`. `base` is what
+    was there before, `remote` a record that shows what the server has now."""
+    ours, found = remote.copy(), []
+    put(ours, arguments)
+    for name in KEPT:
+        if name in base:
+            was, wanted, there = (
+                _value(name, each) for each in (base[name], getattr(ours, name), getattr(remote, name))
+            )
+            if not patches.same(there, was) and not patches.same(there, wanted):
+                found.append((name, wanted, there))
+    return found
+
+
+def broken(arguments, remote):
+    """Return what the server has got meanwhile of what the caller's `base` names, likewise."""
+    base, found = arguments["patch"].get("base", {}), []
+    for name in KEPT:
+        if name in base and not patches.holds(remote, name, base[name]):
+            there = _value(name, getattr(remote, name))
+            if name in arguments["patch"]:
+                ours = remote.copy()
+                put(ours, arguments)
+                found.append((name, _value(name, getattr(ours, name)), there))
+            else:
+                found.append((name, base[name], there))
+    return found
+
+
+def _value(name, value):
+    """Return a field as JSON has it; when it was archived does not matter, but whether."""
+    if name == "metadata":
+        return loads(value)
+    return value is not None if name == "archived" else value
+
+
+def settles(patch, row):
+    """Return whether an update that was done settles a change in conflict: it names all that this one changes."""
+    named = patch.keys() | patch.get("base", {}).keys()
+    return row.state == CONFLICT and row.op == "update" and set(loads(row.arguments)["patch"]) - {"base"} <= named
+
+
+def take_back(session, base, arguments):
+    """Undo what an update has set of the fields that are ours alone, unless they were changed since."""
+    for name, keys in OWN.items():
+        if (
+            name in base
+            and any(key in arguments["patch"] for key in keys)
+            and getattr(session, name) == arguments["own"][name]
+        ):
+            setattr(session, name, base[name])
+
+
+def listed(rows, is_sending=lambda id: False):
+    """Return changes as callers see them: `{"operations","conflicts"}`."""
+
+    def told(row):
+        state = "sending" if row.state == PENDING and is_sending(row.id) else row.state
+        shown = {"id": row.name, "session": row.session_id, "op": row.op, "state": state, "since": row.since}
+        return shown if row.error is None else {**shown, "error": row.error}
+
+    return {
+        "operations": [told(row) for row in rows if row.state == PENDING],
+        "conflicts": [
+            {**told(row), "fields": loads(row.base).get("conflict", [])} for row in rows if row.state == CONFLICT
+        ],
+    }
