@@ -189,6 +189,8 @@ static void *perform(void *argument)
             status = -!(result.number = plue_session_submit(given[0]));
         else if (is(told, "session_cancel_operation"))
             status = plue_session_cancel_operation(strtoull(given[0], NULL, 10));
+        else if (is(told, "session_peek_id"))
+            owned = plue_session_peek_id(given[0]), result.is_text = 1;
 #define CASE(NAME) else if (is(told, #NAME)) status = -!(result.number = (uintptr_t)plue_##NAME(given[0]));
         SESSION_OF_TEXT(CASE)
 #undef CASE

@@ -290,7 +290,7 @@ def test_a_create_that_is_refused_ends_its_session_and_what_depends_on_it(world)
         ("session.deleted", child.id),
         ("session.deleted", session.id),
     ]
-    assert any("refuses" in line for _, line in world.log.lines)
+    assert any("is refused" in line for _, line in world.log.lines)
 
 
 def test_a_session_made_and_deleted_meanwhile_is_never_made(world):
