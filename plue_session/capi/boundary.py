@@ -212,6 +212,8 @@ class Boundary:
         try:
             is_newest = made and not runtime.remote and runtime.writer.is_newest(made)
             found = (made.rev, made.info) if is_newest else runtime.store.info(session_id)
+            if not found and (other := runtime.store.id_of_alias(session_id)):  # the server has given it its own id
+                session_id, found = other, runtime.store.info(other)
             if not found:
                 raise errors.NotFound(
                     "the session was deleted meanwhile", "List the sessions to see what there is.", session=session_id

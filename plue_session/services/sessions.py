@@ -121,11 +121,19 @@ class Sessions:
     def query(self, query, shown=None):
         """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as
         for `list`."""
-        infos, after = self._store.page(query)
+        infos, after = self._store.page(self._resolved(query))
         texts = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
         return f'{{"sessions":[{",".join(texts)}]{following}}}'
 
     def count(self, query):
         """Return how many sessions match; takes what `query` takes, of which sort, limit and cursor do not matter."""
-        return self._store.count(query)
+        return self._store.count(self._resolved(query))
+
+    def _resolved(self, query):
+        """Return a query for the children of a parent by the id that this has by now."""
+        parent_id = self._on.resolve(query.parent_id)
+        if parent_id != query.parent_id:
+            query = query.copy()
+            query.parent_id = parent_id
+        return query

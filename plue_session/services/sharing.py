@@ -68,6 +68,8 @@ class Sharing:
         The message and the work are the same for an unknown session, a wrong secret, an expired or withdrawn share.
         """
         share = self._store.share(session_id)
+        if share is None and (other := self._store.id_of_alias(session_id)):
+            share = self._store.share(other)
         share_id, expires = (share.share_id, share.expires) if share else (_NO_SHARE, None)
         opens = shares.is_open(share_id, expires, secret, self._keys.load(), self._clock())
         if not opens or share is None:

@@ -383,8 +383,9 @@ class Writer:
         """Show what the store holds of a session; rows of the log tell of it, perhaps that it was given another id, or
         is there again."""
         if session_id is not None and (self.publisher.known(session_id) or any(map(info.tells_alias, told))):
-            session_id = self.store.id_of_alias(session_id) or session_id
             found = self.store.info(session_id)
+            if not found and (other := self.store.id_of_alias(session_id)):  # it was given another id
+                session_id, found = other, self.store.info(other)
             if found:
                 self.publisher.snapshot(session_id, *found, any(row.kind == CREATED for row in told))
             else:

@@ -37,6 +37,9 @@ FIELDS = {
     "abort_mark": "msg_1",
     "is_fork": True,
     "imported": True,
+    "aliased": True,
+    "outbox": "1 0",
+    "beneath": '{"title":"T"}',
     "info": '{"id":"session_10"}',
 }
 

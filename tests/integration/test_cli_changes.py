@@ -191,3 +191,19 @@ def test_a_store_in_memory_knows_nothing_of_a_server_that_does_not_run(shell, pr
     assert shell.json("list") == []
     configure(shell, tmp_path, backend={"kind": "opencode", "spawn": spawn})
     assert "/nowhere" in shell("list", "--fresh", code=1).err
+
+
+@pytest.mark.requirement("P-170")
+def test_what_waits_for_a_server_that_is_away_is_listed(shell, project, tmp_path):
+    configure(shell, tmp_path, backend={"kind": "opencode", "url": "http://127.0.0.1:9", "directory": project})
+    made = shell("create", "Offline").out.strip()
+    shell("rename", made, "Renamed")
+    created, renamed = shell("pending").out.splitlines()
+    assert f"pending   create  {made}" in created and f"pending   update  {made}" in renamed
+    told = json.loads(shell("pending", "--json").out)
+    assert [each["op"] for each in told["operations"]] == ["create", "update"] and told["conflicts"] == []
+
+
+def test_nothing_is_pending_without_a_server(shell):
+    done = shell("pending")
+    assert done.out == "" and "Nothing is pending" in done.err

@@ -230,6 +230,89 @@ static void check_races(const char *id)
     await_open(before);
 }
 
+/* ---- other ids ---- */
+static int has_id(plue_session_t session, const char *id)
+{
+    char *found = plue_session_get_id(session), *info = plue_session_peek_info(session);
+    int same = found && info && !strcmp(found, id);
+    plue_free(found);
+    plue_free(info);
+    return same;
+}
+
+static int is_known(const char *id)
+{
+    char *info = plue_session_peek_id(id);
+    plue_free(info);
+    return info != NULL;
+}
+
+static void check_renamed(void)
+{
+    plue_session_t first = plue_session_create(NULL), other = plue_session_create(NULL);
+    char *before = plue_session_get_id(first), *late = plue_session_get_id(other);
+    plue_session_t again = plue_session_open(before);
+    CHECK(plue_test_rename("session_1", "ses_nobody") == 0 && !is_known("ses_nobody") && !is_known("session_1"));
+    for (int i = 0; i < 2; i++) { /* the second time it is known already */
+        CHECK(plue_test_rename(before, "ses_new") == 0);
+        CHECK(has_id(first, "ses_new") && has_id(again, "ses_new"));
+        CHECK(is_known("ses_new") && is_known(before));
+    }
+    /* Somebody has opened a handle by the new id before we heard of it: the older one's handles are that one's. */
+    CHECK(plue_test_rename(late, "ses_new") == 0);
+    CHECK(has_id(other, "ses_new") && !is_known(late));
+    plue_session_destroy(first);
+    plue_session_destroy(again);
+    CHECK_ERROR(!plue_session_get_id(first), PLUE_ERROR_BAD_HANDLE);
+    CHECK(has_id(other, "ses_new") && is_known("ses_new") && is_known(before));
+    plue_session_destroy(other);
+    CHECK(!is_known("ses_new") && !is_known(before));
+    plue_free(before);
+    plue_free(late);
+}
+
+static atomic_int renaming;
+
+static void *read_renamed(void *given)
+{
+    plue_session_t session = *(plue_session_t *)given;
+    while (!atomic_load(&renaming)) {
+        char *id = plue_session_get_id(session);
+        CHECK(id && (!strncmp(id, "session_", 8) || !strncmp(id, "ses_", 4)));
+        is_known(id);
+        plue_free(id);
+        plue_free(plue_session_peek_info(session));
+    }
+    return NULL;
+}
+
+static void check_renaming_races(void)
+{
+    enum { SESSIONS = 300 };
+    static plue_session_t sessions[SESSIONS];
+    char name[64];
+    atomic_store(&renaming, 0);
+    for (int i = 0; i < SESSIONS; i++)
+        CHECK((sessions[i] = plue_session_create(NULL)));
+    pthread_t readers[] = {run(read_renamed, &sessions[0]), run(read_renamed, &sessions[1])};
+    for (int i = 0; i < SESSIONS; i++) {
+        char *before = plue_session_get_id(sessions[i % 2]);
+        snprintf(name, sizeof name, "ses_%d", i / 2 * 2 + (i % 2));
+        CHECK(plue_test_rename(before, name) == 0 && has_id(sessions[i % 2], name));
+        plue_free(before);
+    }
+    char *before = plue_session_get_id(sessions[0]), *now = plue_session_get_id(sessions[1]);
+    CHECK(plue_test_rename(before, now) == 0 && has_id(sessions[0], now));
+    atomic_store(&renaming, 1);
+    end(readers[0]);
+    end(readers[1]);
+    plue_free(before);
+    plue_free(now);
+    for (int i = 0; i < SESSIONS; i++)
+        plue_session_destroy(sessions[i]);
+    CHECK(!is_known(name));
+}
+
 int main(void)
 {
     size_t size;
@@ -243,6 +326,8 @@ int main(void)
     check_numbers();
     check_absent();
     check_kinds(session);
+    check_renamed();
+    check_renaming_races();
     check_never_reused();
     char *id = plue_session_get_id(session);
     check_slots_keep_their_kind(id);

@@ -173,7 +173,7 @@ def renamed():
     change(one, 100)
     for _ in range(100):
         assert ids[0] in take(plue, plue.plue_session_observer_next(live, 1000))
-    assert plue.plue_test_rename(one, ids[1].encode()) == 0
+    assert plue.plue_test_follow(one, ids[1].encode()) == 0
     change(two, 3)
     change(one, 3)  # of that nobody hears
     for observer, numbers in ((live, range(100, 103)), (there, range(3))):
@@ -184,7 +184,7 @@ def renamed():
     told = [take(plue, plue.plue_session_observer_next(behind, 1000)) for _ in range(64)]
     assert all(ids[0] in item for item in told)
     assert ids[1] in take(plue, plue.plue_session_observer_next(behind, 1000))
-    assert plue.plue_test_rename(two, ids[2].encode()) == 0  # to one that nobody observes
+    assert plue.plue_test_follow(two, ids[2].encode()) == 0  # to one that nobody observes
     change(three, 1)
     assert ids[2] in take(plue, plue.plue_session_observer_next(there, 1000))
     for observer in (live, behind, there):

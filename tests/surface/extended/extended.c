@@ -118,3 +118,8 @@ void plue_test_count_from(plue_session_observer_t observer, uint64_t number)
     ((core_queue *)core_observer_at((uintptr_t)observer))->sequence = number; /* it comes first */
     pthread_mutex_unlock(&core_queues_lock);
 }
+
+int plue_test_rename(const char *before, const char *now)
+{
+    return core__session_rename(before, now);
+}

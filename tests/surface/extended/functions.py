@@ -178,7 +178,7 @@ def plue_test_damage(runtime) -> Status:
 
 
 @export(time="local", executor="commit")
-def plue_test_rename(runtime, session: SessionHandle, name: Text) -> Status:
+def plue_test_follow(runtime, session: SessionHandle, name: Text) -> Status:
     """Have who observes the session observe the one of this id."""
     assert runtime.publisher._lib.core__observers_rename(session.encode(), name.encode()) == 0
 
@@ -186,3 +186,8 @@ def plue_test_rename(runtime, session: SessionHandle, name: Text) -> Status:
 @export(time="instant")
 def plue_test_count_from(observer: Observer, number: Number) -> Nothing:
     """Have the next item of an observer be of that number."""
+
+
+@export(time="local")
+def plue_test_rename(before: SessionId, now: SessionId) -> Status:
+    """Give a session another id, as when the server has made it that was away."""

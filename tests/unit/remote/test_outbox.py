@@ -211,7 +211,11 @@ def test_children_follow_their_parent(world):
     world.back()
     parent_id, child_id = resolved(world, parent), resolved(world, child)
     assert world.server.sessions[child_id].parent_id == world.info(child_id)["parentId"] == parent_id
-    assert json.loads(world.do(lambda on: on.sessions.query(json.dumps({"parentId": parent_id}))))["sessions"]
+    for each in (parent_id, parent.id):
+        (found,) = json.loads(world.do(lambda on, each=each: on.sessions.query(json.dumps({"parentId": each}))))[
+            "sessions"
+        ]
+        assert found["id"] == child_id
 
 
 @pytest.mark.requirement("P-176")
