@@ -39,6 +39,10 @@ class OutboxReader(Protocol):
     def all_outgoing(self, limit: int, session_id: str | None = None) -> list[Outgoing]:
         """Return the first changes, of one session or of all, in the order in which they were made."""
 
+    def due_outgoing(self) -> list[tuple[str, int]]:
+        """Return the sessions of which changes wait, each with when the first of them is due, those first whose first
+        change is the oldest."""
+
     def count_outgoing(self, state: str | None = None) -> int:
         """Return how many there are, in this state or in all."""
 

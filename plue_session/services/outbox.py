@@ -156,26 +156,25 @@ class Outbox:
     def _look(self):
         """See what waits, also of other processes on the store."""
         self._looked = time.monotonic()
+        with self._changed:
+            before = set(self._due)
         try:
-            rows = self._on.store.all_outgoing(outbox.MOST)
+            waiting = self._on.store.due_outgoing()
         except errors.PlueError as error:
             self._on.log.write("warning", error.message("outbox"))
             return
         now, clock = time.monotonic(), self._on.writer.clock()
         with self._changed:
-            there = {}
-            for row in rows:
-                if row.state == PENDING and row.session_id not in there:
-                    there[row.session_id] = now + max(row.due - clock, 0) / 1000 if row.due else 0.0
+            there = {session_id: now + max(due - clock, 0) / 1000 if due else 0.0 for session_id, due in waiting}
             for session_id, at in there.items():
                 self._due.setdefault(session_id, at)
-            for gone in self._due.keys() - there.keys():
-                del self._due[gone]
+            for gone in before - there.keys():  # not what was added since
+                self._due.pop(gone, None)
 
     # -- replaying -------------------------------------------------------------------------------------------------
     def replay(self, session_id, call):
         """Send what waits of a session, within a call; what fails is noted, and raised."""
-        on, sender = self._on, self._sender
+        on, sender, fresh = self._on, self._sender, False
         while True:
             session_id = on.resolve(session_id)
             with on.session_locks.hold(session_id, call):
@@ -188,8 +187,9 @@ class Outbox:
                 row = next((row for row in rows if row.op == "delete"), rows[0])  # what it deletes needs no more
                 call.check()
                 try:
-                    if not sender.send(row, call):
+                    if not sender.send(row, call, fresh):
                         return
+                    fresh = row.op in ("create", "update")
                 except errors.PlueError as error:
                     on.link.refused(error)
                     if not isinstance(error, errors.Closed):

@@ -32,14 +32,14 @@ class Sender:
         """Note that another process may have sent until now."""
         self._has_listed = False
 
-    def send(self, row, call):
+    def send(self, row, call, fresh=False):
         """Send a change and record the answer; return whether the session's next one may follow. Fails if it is to be
-        sent again."""
+        sent again. `fresh`: the server has answered to the one before just now, so the record has what it has."""
         on = self._on
         self._sending.add(row.id)
         try:
             with on.link.asking(row.session_id):
-                return getattr(self, f"_{row.op}")(row, call)
+                return self._update(row, call, fresh) if row.op == "update" else getattr(self, f"_{row.op}")(row, call)
         except outbox.REFUSALS as error:
             if row.op == "unshare" and not isinstance(error, errors.NotFound):
                 raise errors.Server(error.cause, error.remedy, session=error.session, details=error.details) from None
@@ -111,18 +111,19 @@ class Sender:
                 self._on.sync.list(call)
                 self._has_listed = True
 
-    def _update(self, row, call):
+    def _update(self, row, call, fresh):
         on, server = self._on, self._on.server
         session = on.store.read(row.session_id)
         if session is None:
             on.writer.run(lambda transaction: transaction.store.drop_outgoing(row.id), call)
             return True
         asked, base = loads(row.arguments), loads(row.base)
-        remote = server.get(session.id, call, directory=session.directory)
-        there = session.copy()
+        there, remote = session.copy(), None
         outbox.uncover(there)
-        was_automatic = server.is_automatic(remote.title)
-        merge.merge(there, remote, on.store.share(session.id))
+        if not fresh:
+            remote = server.get(session.id, call, directory=session.directory)
+            merge.merge(there, remote, on.store.share(session.id))
+        was_automatic = server.is_automatic(there.title)
         broken = outbox.broken(asked, there)
         if broken:
             on.writer.run(lambda transaction: self._conflict(transaction, row, remote, broken), call)
@@ -163,7 +164,10 @@ class Sender:
         if session is not None:
             for field, ours, theirs in found:
                 tell_conflict(transaction, session, row, field, ours, theirs)
-            self._bring(transaction, session, remote)
+            if remote is not None:
+                self._bring(transaction, session, remote)
+            else:
+                recover(transaction, session.id)
 
     def _unshare(self, row, call):
         on = self._on

@@ -32,6 +32,8 @@ def test_changes_come_in_the_order_in_which_they_were_made(store):
     assert [each.id for each in store.all_outgoing(9)] == made == sorted(made)
     assert [each.id for each in store.all_outgoing(2)] == made[:2]
     assert [each.op for each in store.all_outgoing(9, "session_2")] == ["update", "delete"]
+    put_all(store, row("session_3", state="conflict"), row("session_3", due=7), row("session_3", due=8))
+    assert store.due_outgoing() == [("session_2", 0), ("session_1", 0), ("session_3", 7)]
 
 
 def test_what_has_become_of_a_change_is_kept_and_ids_are_never_used_again(store):

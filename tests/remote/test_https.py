@@ -53,7 +53,7 @@ def test_sessions_live_on_a_server_behind_https_and_its_events_are_heard(begin, 
 
 def test_a_server_whose_certificate_nobody_vouches_for_gets_no_password(begin, secured):
     with begin({}) as host:
-        failure = host.fails("session_create", None)
+        failure = host.fails("session_open", "ses_0000000000nobody")
         assert (
             failure.code == "CONNECTION"
             and "no trusted connection" in failure.message

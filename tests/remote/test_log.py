@@ -78,6 +78,7 @@ def test_requests_and_calls_that_fail_are_told_with_their_outcome(connected, tmp
         [answering("PATCH", "/session/.*", reply(500, {"_tag": "InternalServerError"}))],
         folder=tmp_path,
         cacheTtlMs=600_000,
+        offline="fail",
         log={"level": "debug", "file": str(path)},
     )
     session = host.create()

@@ -37,6 +37,9 @@ class Outbox:
             return [Outgoing(*row) for row in self._read(self._sql["outgoing"], (self._scope, session_id))][:limit]
         return [Outgoing(*row) for row in self._read(self._sql["all_outgoing"], (self._scope, limit))]
 
+    def due_outgoing(self):
+        return self._read(self._sql["due_outgoing"], (self._scope,))
+
     def count_outgoing(self, state=None):
         return self._read(self._sql["count_outgoing"], (self._scope, state))[0][0]
 

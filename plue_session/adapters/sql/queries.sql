@@ -99,6 +99,11 @@ SELECT {outbox} FROM outbox WHERE scope = ? AND session_id = ? ORDER BY id;
 -- name: all_outgoing
 SELECT {outbox} FROM outbox WHERE scope = ? ORDER BY id LIMIT ?;
 
+-- name: due_outgoing
+SELECT session_id, due FROM outbox
+WHERE scope = ?1 AND id IN (SELECT min(id) FROM outbox WHERE scope = ?1 AND state = 'pending' GROUP BY session_id)
+ORDER BY id;
+
 -- name: count_outgoing
 SELECT count(*) FROM outbox WHERE scope = ? AND state = coalesce(?, state);
 

@@ -147,7 +147,7 @@ class Executor:
 
     def _run(self, operation, call):
         may_queue = operation.is_queued and operation.on.queues
-        if may_queue and (not self._link.connected or operation.waits()):
+        if may_queue and (self._link.is_away or operation.waits()):
             return self._queue(operation, call, None)
         answer, is_sent = None, False
         is_made = operation.session is None or not is_given_here(operation.session)
@@ -177,7 +177,7 @@ class Executor:
         """Return whether a failure says that the server is away: it cannot be reached, or is known not to answer. That
         it has not answered this time says nothing: the call's time is up, and its caller is to know."""
         if isinstance(error, errors.Timeout):
-            return not self._link.connected or (error.details or {}).get("sent") is False
+            return self._link.is_away or (error.details or {}).get("sent") is False
         return isinstance(error, errors.Connection)
 
     def _queue(self, operation, call, error):

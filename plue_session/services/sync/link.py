@@ -42,7 +42,7 @@ class Link:
         #: seconds between two comparisons
         self.interval = interval
         self._lock = allocate_lock()
-        self.connected, self._error = True, None
+        self.connected, self._error, self._denied = True, None, False
         #: whether events come; None: not known yet
         self.streaming: bool = None
         #: when the store was last compared with the server, in ms; None: not since the start
@@ -55,6 +55,7 @@ class Link:
         """Note that the server was reached, or (error) could not be."""
         with self._lock:
             connected, self._error = error is None, error and error.cause
+            self._denied = isinstance(error, errors.AccessDenied)
             changed, self.connected = connected != self.connected, connected
         if changed:
             self._jobs.pause(not connected)
@@ -66,6 +67,11 @@ class Link:
             else:
                 self._log.write("warning", f"the server is away: {error.cause}")
                 self.lost()
+
+    @property
+    def is_away(self):
+        """Whether the server cannot be reached. One that refuses our credentials can: who calls is to know of that."""
+        return not (self.connected or self._denied)
 
     def lost(self):
         """Note that another server may be found where this one was."""

@@ -550,3 +550,13 @@ def test_the_outbox_is_bounded(world, made, monkeypatch):
     rename(world, made, "a")
     rename(world, made, "b")
     unchanged_by(world, errors.QueueFull, lambda on: on.sessions.update_title(made.id, "c"), made.id)
+
+
+@pytest.mark.requirement("P-161")
+def test_a_server_that_refuses_our_credentials_is_there_and_nothing_is_queued_for_it(world):
+    session = world.create(title="T")
+    denied = errors.AccessDenied("the server refuses the username and password")
+    world.away(denied)
+    world.server.fail["update"] = denied
+    unchanged_by(world, errors.AccessDenied, lambda on: on.sessions.update_title(session.id, "x"), session.id)
+    assert world.operations() == []
