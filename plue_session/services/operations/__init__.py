@@ -176,9 +176,7 @@ class Executor:
     def _is_away(self, error):
         """Return whether a failure says that the server is away: it cannot be reached, or is known not to answer. That
         it has not answered this time says nothing: the call's time is up, and its caller is to know."""
-        if isinstance(error, errors.Timeout):
-            return self._link.is_away or (error.details or {}).get("sent") is False
-        return isinstance(error, errors.Connection)
+        return isinstance(error, errors.Connection) or isinstance(error, errors.Timeout) and self._link.is_away
 
     def _queue(self, operation, call, error):
         self._link.answered_stale()  # it may be back

@@ -70,7 +70,8 @@ class Link:
 
     @property
     def is_away(self):
-        """Whether the server cannot be reached. One that refuses our credentials can: who calls is to know of that."""
+        """Whether the server cannot be reached, as far as is known. One that refuses our credentials can: who calls is
+        to know of that."""
         return not (self.connected or self._denied)
 
     def lost(self):

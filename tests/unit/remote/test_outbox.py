@@ -92,7 +92,13 @@ def test_that_a_server_is_late_once_says_nothing_and_its_caller_is_told(world):
     session = world.create(title="T")
     world.server.fail["update"] = errors.Timeout("late", details={"sent": True})
     unchanged_by(world, errors.Timeout, lambda on: on.sessions.update_title(session.id, "New"), session.id)
-    world.server.fail["update"] = errors.Timeout("no connection", details={"sent": False})
+    assert world.reconciles_soon()  # which finds out whether it is there
+
+    def late():
+        world.away()
+        raise errors.Timeout("late")
+
+    world.server.fail["update"] = late
     rename(world, session, "New")
     assert len(world.operations()) == 1
 
