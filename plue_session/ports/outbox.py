@@ -21,7 +21,7 @@ class OutboxWriter(Protocol):
         """Return the changes of one session, in order (copies)."""
 
     def keep_outgoing(self, row: Outgoing) -> None:
-        """Store what has become of a change: its base, state, attempts, due and error; harmless when it is gone."""
+        """Store what has become of a change: all but its session, op and time; harmless when it is gone."""
 
     def drop_outgoing(self, id: int) -> bool:
         """Remove a change, and return whether it was there."""

@@ -139,10 +139,14 @@ def _value(name, value):
     return value is not None if name == "archived" else value
 
 
-def settles(patch, row):
-    """Return whether an update that was done settles a change in conflict: it names all that this one changes."""
-    named = patch.keys() | patch.get("base", {}).keys()
-    return row.state == CONFLICT and row.op == "update" and set(loads(row.arguments)["patch"]) - {"base"} <= named
+def settle(patch, row):
+    """Note in a change in conflict that an update was done; return whether it settles that one: it names all that is
+    left of it."""
+    asked = loads(row.arguments)
+    theirs = asked["patch"]
+    left = {name: value for name, value in theirs.items() if name not in patch}
+    row.arguments = dumps({**asked, "patch": left})
+    return not left.keys() - {"base"} - patch.get("base", {}).keys()
 
 
 def take_back(session, base, arguments):

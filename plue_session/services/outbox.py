@@ -73,7 +73,7 @@ class Outbox:
         if self._sender.is_sending(row.id):
             return True
         with self._changed:
-            if self._replays or not self._on.link.connected:
+            if self._replays:
                 return False
             free = self._on.store.begin_replay()
             if free:
@@ -161,7 +161,8 @@ class Outbox:
         try:
             waiting = self._on.store.due_outgoing()
         except errors.PlueError as error:
-            self._on.log.write("warning", error.message("outbox"))
+            if not self._closed:
+                self._on.log.write("warning", error.message("outbox"))
             return
         now, clock = time.monotonic(), self._on.writer.clock()
         with self._changed:

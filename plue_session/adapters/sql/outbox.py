@@ -19,7 +19,7 @@ class Outbox:
         return self._change(self._sql["add_outgoing"], (*new.VALUES(new), self._scope)).fetchall()[0][0]
 
     def keep_outgoing(self, row):
-        values = row.base, row.state, row.attempts, row.due, row.error, row.id, self._scope
+        values = row.arguments, row.base, row.state, row.attempts, row.due, row.error, row.id, self._scope
         self._change(self._sql["keep_outgoing"], values)
 
     def drop_outgoing(self, id):

@@ -85,7 +85,7 @@ SELECT count(*) FROM operation WHERE scope = ? AND kind = coalesce(?, kind);
 INSERT INTO outbox ({outbox}, scope) VALUES ({outbox?}, ?) RETURNING id;
 
 -- name: keep_outgoing
-UPDATE outbox SET base = ?, state = ?, attempts = ?, due = ?, error = ? WHERE id = ? AND scope = ?;
+UPDATE outbox SET arguments = ?, base = ?, state = ?, attempts = ?, due = ?, error = ? WHERE id = ? AND scope = ?;
 
 -- name: drop_outgoing
 DELETE FROM outbox WHERE id = ? AND scope = ?;

@@ -1,6 +1,7 @@
 """Changing what a session is: its title, what a patch may set, its provider and model."""
 
 from plue_session.errors import Conflict, InUse, NotFound
+from plue_session.model.outgoing import CONFLICT
 from plue_session.rules import merge, outbox, patches
 from plue_session.rules.jsontext import loads, quote
 from plue_session.services.operations import Operation, unlocked
@@ -61,10 +62,12 @@ class Update(Operation):
         return patches.apply_patch(there, self.patch, 0)
 
     def _settle(self, transaction):
-        """Forget the changes in conflict that this one settles."""
+        """Forget the changes in conflict that this one settles, and of others what it replaces."""
         for row in transaction.store.outgoing(self.session):
-            if outbox.settles(self.patch, row):
+            if row.state == CONFLICT and outbox.settle(self.patch, row):
                 transaction.store.drop_outgoing(row.id)
+            elif row.state == CONFLICT:
+                transaction.store.keep_outgoing(row)
 
     # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):

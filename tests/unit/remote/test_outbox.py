@@ -396,6 +396,19 @@ def test_a_change_behind_a_conflict_is_sent(world, conflict):
     assert world.info(conflict)["title"] == "Ours" and sync(world, conflict)["state"] == "conflict"
 
 
+def test_an_update_of_a_part_of_what_is_in_conflict_leaves_the_rest(world, made):
+    update(world, made, title="Ours", metadata={"ours": 1}, base={"title": "T"})
+    world.server.put(made.id, title="Theirs")
+    world.back()
+    rename(world, made, "Later")
+    world.reconcile()
+    assert (world.info(made)["title"], world.info(made)["metadata"]) == ("Later", {"ours": 1})
+    assert sync(world, made)["state"] == "conflict"
+    update(world, made, metadata={"b": 2})
+    assert world.server.sessions[made.id].metadata == world.info(made)["metadata"] == {"b": 2}
+    assert sync(world, made)["state"] == "synced"
+
+
 # -- discarding ------------------------------------------------------------------------------------------------------
 def test_what_waits_can_be_discarded_with_its_effect(world, made):
     update(world, made, title="A")
