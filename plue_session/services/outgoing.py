@@ -99,6 +99,10 @@ class Sender:
         return True
 
     def _named(self, transaction, row, made):
+        known = transaction.store.load(made.id)
+        if known is not None and known.aliased:  # another process on the store has heard of it first
+            self._on.mirror.keep(transaction, known, made)
+            return known
         session = transaction.store.load(row.session_id)
         if session is None or row.id not in [each.id for each in transaction.store.outgoing(row.session_id)]:
             return None

@@ -564,6 +564,24 @@ def test_one_process_of_those_on_a_store_sends(two):
     second.outbox.end()
 
 
+@pytest.mark.requirement("P-176", "P-177")
+def test_another_process_that_hears_first_of_what_was_made_leaves_it_to_its_session(two):
+    first, second, deliver = two
+    first.away()
+    session = first.create(title="Offline")
+    rename(first, session, "Later")
+    first.link.contact()
+    first.server.during["create"] = lambda: deliver(1)
+    first.replay()
+    (there,) = first.server.sessions
+    assert resolved(first, session) == there and first.server.sessions[there].title == "Later"
+    assert [row.kind for row in first.store.operations()] == [] and first.operations() == []
+    for world in (first, second):
+        world.writer.catch_up()
+        assert world.info(there)["aliases"] == [session.id]
+        assert [data["id"] for kind, data in world.told.events() if "aliases" in data] == [there]
+
+
 def test_the_outbox_is_bounded(world, made, monkeypatch):
     monkeypatch.setattr("plue_session.services.operations.MOST", 2)
     rename(world, made, "a")
