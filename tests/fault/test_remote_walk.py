@@ -14,7 +14,7 @@ from plue_session.adapters.memory import MemoryStore
 from tests.fake_server import FakeServer
 from tests.fault.test_fault_walk import FaultyStore
 from tests.ports import FALLIBLE, REQUESTS
-from tests.remote_world import RemoteWorld
+from tests.remote_world import AWAY, RemoteWorld
 
 #: How many calls in a row fail.
 ROWS = 1, 3
@@ -186,3 +186,91 @@ def test_whatever_the_server_fails_at_one_comparison_brings_all_in_step(row, los
         if not failed:
             break
     assert met >= {"create", "update", "delete", "fork", "abort", "get"}
+
+
+# -- while the server is away ------------------------------------------------------------------------------------------
+def apart(world):
+    """What a caller does before, while and after the server is away."""
+    attempt = Attempts(world)
+    root = attempt(lambda on: on.sessions.create_with('{"title":"Root"}'))
+    other = attempt(lambda on: on.sessions.create_with('{"title":"Other"}'))
+    world.server.shares and other and attempt(lambda on: on.sessions.create_share(other.id))
+    attempt.run(lambda: world.link.contact(AWAY))
+    made = attempt(lambda on: on.sessions.create_with('{"title":"Made","tags":["t"]}'))
+    if made:
+        attempt(lambda on: on.sessions.create(made.id))
+        attempt(lambda on: on.sessions.update_title(made.id, "Made, renamed"))
+    attempt(lambda on: on.sessions.get_or_create("keyed"))
+    if root:
+        attempt(lambda on: on.sessions.update(root.id, '{"title":"Renamed","metadata":{"a":1},"description":"d"}'))
+        attempt(lambda on: on.sessions.update(root.id, '{"archived":true,"base":{"title":"Renamed"}}'))
+    if other:
+        attempt(lambda on: on.sessions.unshare(other.id))
+        attempt(lambda on: on.sessions.delete(other.id))
+    for _ in range(3):
+        attempt.run(world.reconcile)
+        attempt.run(world.replay)
+
+
+class Attempts:
+    """Makes calls that may fail, as their errors say."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def __call__(self, work):
+        return self.run(lambda: self._world.do(work))
+
+    @staticmethod
+    def run(work):
+        try:
+            return work()
+        except errors.PlueError:
+            return None
+
+
+@pytest.mark.requirement("P-144", "P-173")
+@pytest.mark.parametrize("row", ROWS)
+def test_whatever_the_store_fails_at_while_changes_wait_all_is_in_step_in_the_end(row):
+    met = set()
+    for at in itertools.count(1):
+        world, _ = make(shares=True, numbered=True)
+        world.store.arm(at, False)
+        world.store.row = row
+        apart(world)
+        failed = list(world.store.met)
+        world.store.at = 1 << 60
+        settle(world)
+        in_step(world)
+        assert world.operations() == []
+        met.update(failed)
+        if not failed:
+            break
+    assert {"put_outgoing", "drop_outgoing", "rename", "outgoing", "all_outgoing", "commit", "erase"} <= met
+
+
+@pytest.mark.requirement("P-173", "P-176")
+@pytest.mark.parametrize("lost", [False, True], ids=["unheard", "answer lost"])
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("events", ["in time", "lost"])
+def test_whatever_the_server_fails_at_while_it_is_told_what_waited_all_is_in_step_in_the_end(row, lost, events):
+    met = set()
+    for at in itertools.count(1):
+        world, server = make(shares=True, numbered=True)
+        if events == "lost":
+            world.hold_back()
+        server.at, server.row, server.lost = at, row, lost
+        apart(world)
+        failed = list(server.met)
+        server.at = 1 << 60
+        world.link.contact()
+        world.held_back.clear()
+        settle(world)
+        in_step(world)
+        assert world.operations() == []
+        titles = sorted(each.title for each in server.sessions.values() if each.title in ("Made, renamed", "Renamed"))
+        assert titles == ["Made, renamed", "Renamed"]
+        met.update(failed)
+        if not failed:
+            break
+    assert met >= {"create", "update", "delete", "get"}
