@@ -18,6 +18,23 @@ HOSTS, SERVERS = (200, 50) if TORTURE else (20, 5)
 SETTINGS = {"retry": {"baseMs": 100, "maxMs": 1000}, "syncIntervalMs": 2000, "requestTimeoutMs": 10_000}
 
 
+def web_page(gate, connection, forward):
+    """Answer as a server does that has no such route."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+
+
+#: What a server does to the changes of one session.
+SICK = {
+    "500": refuse(500),
+    "502": refuse(502),
+    "a web page": web_page,
+    "silence": stall,
+    "silence afterwards": stall_after,
+    "cut off": cut,
+    "cut off afterwards": cut_after,
+}
+
+
 def settings(folder, backend, **more):
     return {"dataDir": str(folder), "backend": backend, **SETTINGS, **more}
 
@@ -143,9 +160,7 @@ def test_a_spawned_server_that_comes_back_on_another_port_gets_what_waited(spawn
 
 
 @pytest.mark.requirement("P-173")
-@pytest.mark.parametrize(
-    "sick", [refuse(500), refuse(502), stall, cut, cut_after, stall_after], ids=lambda each: each.__name__
-)
+@pytest.mark.parametrize("sick", SICK.values(), ids=SICK)
 def test_what_a_sick_server_does_to_one_session_holds_up_no_other_and_passes(daemon, folder, other, sick):
     with Gate(daemon.url) as gate, Host(folder, settings(folder, gate.backend(daemon), requestTimeoutMs=1500)) as host:
         assert eventually(lambda: host.status()["server"]["events"])
