@@ -112,18 +112,20 @@ class Outbox:
                     with self._changed:
                         self._busy.discard(session_id)
                         self._changed.notify()
-        finally:
+        except BaseException:  # of `_next`: else that one has counted us out, in the moment in which nothing was due
             self._left()
+            raise
 
     def _next(self):
         """Wait for a session whose time has come, and take it; None: there is nothing to wait for, or somebody else
-        waits for it."""
+        waits for it, and this thread is to leave."""
         while True:
             if time.monotonic() - self._looked > LOOK:
                 self._look()
             with self._changed:
                 if self._closed or not self._is_there() or not (self._due or self._busy):
                     self._rest()
+                    self._workers -= 1
                     return None
                 now = time.monotonic()
                 due = [(at, each) for each, at in self._due.items() if each not in self._busy]
@@ -133,6 +135,7 @@ class Outbox:
                     self._busy.add(first)
                     return first
                 if self._idle:
+                    self._workers -= 1
                     return None
                 self._rest()
                 self._idle += 1
