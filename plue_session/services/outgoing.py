@@ -298,7 +298,7 @@ def restore(on, transaction, base):
         on.mirror.revived(session.id)
         outbox.uncover(session)
         outbox.cover(session, store.outgoing(session.id))
-        transaction.insert(session, revive=True)
+        transaction.insert(session)
 
 
 def family_of(transaction, session_id):

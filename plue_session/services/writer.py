@@ -326,16 +326,14 @@ class Writer:
     def _publish(self, effects):
         """Tell what was committed: first how each session is now, so that no handle shows less than an event tells."""
         publisher, counts = self.publisher, self._counts
-        shown: dict = {}
-        for row, snapshot in effects:
-            if snapshot:
-                is_back = len(shown.get(row.session_id) or snapshot) > 2 and snapshot is not GONE
-                shown[row.session_id] = (*snapshot[:2], True) if is_back else snapshot
-        for session_id, snapshot in shown.items():
+        back = {row.session_id for row, _ in effects if row.kind == CREATED}
+        snapshots = {row.session_id: snapshot for row, snapshot in effects if snapshot}
+        for session_id, snapshot in snapshots.items():
             if snapshot is GONE:
                 publisher.gone(session_id)
             else:
-                publisher.snapshot(session_id, *snapshot)
+                rev, shown = snapshot
+                publisher.snapshot(session_id, rev, shown, session_id in back)
         for row, snapshot in effects:
             if snapshot is GONE:
                 counts.pop(row.session_id, None)
@@ -410,15 +408,12 @@ class Transaction:
             raise gone(session_id)
         return session
 
-    def insert(self, session, revive=False):
-        """Store a new session and tell `session.created`, once (O-029); `revive`: one that was erased is back."""
+    def insert(self, session):
+        """Store a new session and tell `session.created`, once (O-029); or one that was erased and is back."""
         data = {"id": session.id}
         if session.parent_id is not None:
             data["parentId"] = session.parent_id
         self._put(self.store.insert, session, "session.created", data)
-        if revive:
-            row, snapshot = self.effects.pop()
-            self.effects.append((row, (*snapshot, True)))
 
     def save(self, session, kind, data, touch=True):
         """Store a changed session and tell so; with `touch`, raise `updated` to now. `session.updated` names what has

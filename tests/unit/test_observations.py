@@ -43,7 +43,7 @@ def test_every_durable_event_of_a_session_counts_and_no_other_ones(world, observ
     session, other = world.sessions.create(), world.sessions.create()
     rename(world, other, 5)
     world.sessions.create_share(session.id)
-    world.writer.run(lambda transaction: transaction.emit("turn.started", session.id, {}))
+    world.writer.run(lambda transaction: transaction.emit("turn.started", transaction.load(session.id), {}))
     world.writer.run(lambda transaction: transaction.emit("error", None, {}))
     found = json.loads(observations.observation(session.id))
     assert found["revision"] == 3 and json.loads(observations.observation(other.id))["revision"] == 6
