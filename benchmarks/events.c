@@ -1,15 +1,16 @@
 /*
  * A server's events on their way to a reader, and what C does with the same stream and the same disk.
  *
- *     events ours CONFIG                  plue_event_wait in the library
+ *     events observer CONFIG              plue_session_observer_next in the library
+ *     events queue CONFIG                 plue_event_wait in the library
  *     events curl LIBCURL URL AUTH        a libcurl program that reads the stream itself
  *     events append FOLDER                SQLite alone: 300 bytes for each event, 512 in a commit
  *
  * Each prints "ready", and then answers lines of its standard input:
  *
- *     read COUNT    ours, curl: take in so many changes; prints when the last was there (ns of the monotonic clock),
- *                   and the us since the time that each has in its title, if it has one
- *     append COUNT  prints how long it took, in ns
+ *     read COUNT    the first three: take in so many changes; prints when the last was there (ns of the monotonic
+ * clock), and the us since the time that each has in its title, if it has one append COUNT  prints how long it took, in
+ * ns
  */
 #include "http.h"
 #include "plue_session.h"
@@ -38,14 +39,16 @@ static void answer(int64_t at)
 }
 
 /* ---- the library ---- */
+static plue_session_observer_t observer; /* NULL: the default queue is read */
+
 static void read_ours(long count)
 {
     while (count) {
-        char *event = plue_event_wait(30000);
+        char *event = observer ? plue_session_observer_next(observer, 30000) : plue_event_wait(30000);
         if (!event)
-            die("plue_event_wait", plue_get_last_error_code() ? plue_get_last_error() : "no event came");
+            die("reading events", plue_get_last_error_code() ? plue_get_last_error() : "no event came");
         if (strstr(event, "\"type\":\"gap\""))
-            die("plue_event_wait", event);
+            die("reading events", event);
         if (strstr(event, "\"type\":\"session.updated\"")) {
             note(event);
             count--;
@@ -55,11 +58,13 @@ static void read_ours(long count)
     answer(now_ns());
 }
 
-static void ours(const char *config)
+static void ours(const char *config, int observes)
 {
     char line[64];
     if (plue_init(config) || plue_session_sync(30000))
         die("plue_init", plue_get_last_error());
+    if (observes && !(observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL)))
+        die("plue_session_observe", plue_get_last_error());
     printf("ready\n");
     fflush(stdout);
     while (fgets(line, sizeof line, stdin))
@@ -172,13 +177,13 @@ static void append(const char *folder)
 int main(int count, char **argument)
 {
     took = make_samples(COUNT);
-    if (count == 3 && !strcmp(argument[1], "ours"))
-        ours(argument[2]);
+    if (count == 3 && (!strcmp(argument[1], "observer") || !strcmp(argument[1], "queue")))
+        ours(argument[2], argument[1][0] == 'o');
     else if (count == 5 && !strcmp(argument[1], "curl"))
         curl(argument[2], argument[3], argument[4]);
     else if (count == 3 && !strcmp(argument[1], "append"))
         append(argument[2]);
     else
-        die("usage", "events ours CONFIG | events curl LIBCURL URL AUTH | events append FOLDER");
+        die("usage", "events observer|queue CONFIG | events curl LIBCURL URL AUTH | events append FOLDER");
     return 0;
 }

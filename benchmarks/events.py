@@ -130,8 +130,9 @@ class Program:
 
 
 @contextlib.contextmanager
-def following(bench, name):
-    """Yield the stub and a process of the library's that follows it."""
+def following(bench, name, reader):
+    """Yield the stub and a process of the library's that follows it, and reads its events through an "observer" or the
+    default "queue"."""
     folder = bench.place(name)
     teller = Teller(folder)
     with contextlib.ExitStack() as ends, Stub(teller.answer) as stub:
@@ -139,7 +140,7 @@ def following(bench, name):
         teller.url = stub.url
         backend = {"kind": "opencode", "url": stub.url, "directory": folder}
         config = {"dataDir": os.path.join(folder, "store"), "backend": backend, "syncIntervalMs": 600_000}
-        ours = Program(bench, "ours", json.dumps(config))
+        ours = Program(bench, reader, json.dumps(config))
         ends.callback(ours.close)
         teller.await_listeners(1)
         ours.tell(f"read {SESSIONS}")  # from here on the number of each is known
@@ -148,11 +149,11 @@ def following(bench, name):
         yield teller, ours
 
 
-@needs_curl("a server's event until plue_event_wait returns")
+@needs_curl("a server's event until observer_next returns")
 def events_seen(bench):
     """How soon one event is there."""
     took, read, count = [], [], bench.size["events_alone"]
-    with following(bench, "seen") as (teller, ours):
+    with following(bench, "seen", "observer") as (teller, ours):
         curl = Program(bench, "curl", LIBCURL, teller.url, "none")
         teller.await_listeners(2)
         for number in range(count):
@@ -165,7 +166,7 @@ def events_seen(bench):
         curl.close()
     later = median(took) - median(read)
     bench.row(
-        "a server's event until plue_event_wait returns",
+        "a server's event until observer_next returns",
         "a C program reads it with libcurl",
         f"{times(took)}, p99 {quantile(took, 0.99) / 1000:.3g} ms",
         f"{times(read)}, p99 {quantile(read, 0.99) / 1000:.3g} ms",
@@ -179,13 +180,16 @@ def events_seen(bench):
 
 def events_throughput(bench):
     """How fast a burst of them is there."""
+    for reader, name in (("queue", "read"), ("observer", "observed")):
+        _throughput(bench, reader, f"burst of changes of a server until the last is {name}")
+
+
+def _throughput(bench, reader, row):
     changes, appended, found = bench.size["burst_changes"], [], []
-    with following(bench, "throughput") as (teller, ours):
+    with following(bench, f"throughput-{reader}", reader) as (teller, ours):
         sqlite = Program(bench, "append", bench.place("append"))
         if sqlite.ready != "ready":
-            bench.row(
-                "burst of changes of a server until the last is read", "SQLite", "not measured", "no SQLite", None
-            )
+            bench.row(row, "SQLite", "not measured", "no SQLite", None)
             return
         for _ in range(bench.size["event_rounds"]):
             sqlite.tell(f"append {3 * changes}")
@@ -197,7 +201,7 @@ def events_throughput(bench):
         sqlite.close()
     ratios = both(found, appended)
     bench.row(
-        "burst of changes of a server until the last is read",
+        row,
         "SQLite alone: append 300 B, 512 in a commit",
         rate(median(found)),
         rate(median(appended)),

@@ -27,15 +27,18 @@ sys.path[:0] = [ROOT, HERE]
 import embedded  # noqa: E402
 import events  # noqa: E402
 import opencode  # noqa: E402
+import ui  # noqa: E402
 from embedded import LIBRARY  # noqa: E402
 from report import machine, report, shown  # noqa: E402
 
 PROGRAMS = os.path.join(ROOT, "build", "benchmarks")
 
 REMOTE = (*opencode.PARTS, *events.PARTS)
-PARTS = (*embedded.PARTS, *REMOTE)
+LOCAL = (*embedded.PARTS, *ui.PARTS)
+PARTS = (*LOCAL, *REMOTE)
 #: What --quick leaves of each part: enough to see that it runs.
-FULL, QUICK = {**embedded.FULL, **opencode.FULL, **events.FULL}, {**embedded.QUICK, **opencode.QUICK, **events.QUICK}
+FULL = {**embedded.FULL, **ui.FULL, **opencode.FULL, **events.FULL}
+QUICK = {**embedded.QUICK, **ui.QUICK, **opencode.QUICK, **events.QUICK}
 
 
 class Bench:
@@ -167,7 +170,7 @@ def main():
             beside.programs = bench.programs
             with futures.ThreadPoolExecutor(1) as pool:
                 done = pool.submit(measure, beside, REMOTE, options.only)
-                measure(bench, embedded.PARTS, options.only)
+                measure(bench, LOCAL, options.only)
                 bench.rows += done.result().rows
         else:
             measure(bench, PARTS, options.only)

@@ -56,6 +56,20 @@ ROWS += [
     "100 observers of one session, memory of each, and a change until each has handed it out",
     "a change in another process until an observer that waits has it",
 ]
+ROWS += [
+    f"{call}, a call each 1 ms, 50 sessions syncing"
+    for call in (
+        "peek_info",
+        "peek_id",
+        "get_id",
+        "event_poll",
+        "observer_next(0)",
+        "observer_cursor",
+        "observer_fd",
+        "json_int",
+        "destroy",
+    )
+]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
 ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable") if not kind or call in DURABLE] + [
@@ -75,8 +89,9 @@ ROWS += [
     "plue_init that spawns a server",
 ]
 ROWS += [
-    "a server's event until plue_event_wait returns",
+    "a server's event until observer_next returns",
     "burst of changes of a server until the last is read",
+    "burst of changes of a server until the last is observed",
     "the SSE parser alone, an event in each chunk",
     "what has changed in a list of 10,000 sessions",
 ]
