@@ -6,6 +6,7 @@
 #include <string.h>
 
 static pthread_t worker;
+static plue_session_observer_t observer; /* of all sessions, from its start on */
 static int has_worker, events, wakeups;
 
 static void fail(void)
@@ -27,11 +28,12 @@ static void *change(void *unused)
 /* Start the library and, if nobody else is to make the change, the thread that does. Returns the descriptor. */
 static int begin(int alone)
 {
-    if (plue_init(NULL))
+    int fd;
+    if (plue_init(NULL) || !(observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL)) ||
+        (fd = plue_session_observer_fd(observer)) < 0)
         fail();
-    int fd = plue_event_fd();
-    if (fd < 0)
-        fail();
+    printf("watching\n");
+    fflush(stdout);
     has_worker = alone && !pthread_create(&worker, NULL, change, NULL);
     return fd;
 }
@@ -39,14 +41,13 @@ static int begin(int alone)
 /*
  * Take all events that there are. Returns whether to wait for more: until a session is deleted.
  *
- * Of an observer the descriptor is plue_session_observer_fd()'s, and plue_session_observer_next(observer, 0) stands for
- * plue_event_poll(); the rest is the same.
+ * Who needs no cursors may read the default queue: with plue_event_fd() and plue_event_poll() the rest is the same.
  */
 static int take(void)
 {
     int more = 1;
     wakeups++;
-    for (char *event; (event = plue_event_poll()); plue_free_json(event)) {
+    for (char *event; (event = plue_session_observer_next(observer, 0)); plue_free_json(event)) {
         char *type = plue_json_text(event, "/type");
         if (!type)
             fail();
@@ -61,11 +62,12 @@ static int take(void)
     return more;
 }
 
-/* The descriptor is out of the loop: plue_shutdown() closes it. */
+/* The descriptor is out of the loop by now: with the observer it is closed. */
 static int finish(void)
 {
     if (has_worker)
         pthread_join(worker, NULL);
+    plue_session_observer_close(observer);
     plue_shutdown();
     printf("%d events, %d wake-ups\n", events, wakeups);
     return 0;

@@ -30,11 +30,10 @@ var events: c_int = 0;
 
 // Take all events that there are. Returns whether to wait for more: until a session is deleted.
 //
-// Of an observer the descriptor is plue_session_observer_fd()'s, and plue_session_observer_next(observer, 0) stands for
-// plue_event_poll(); the rest is the same.
-fn take() bool {
+// Who needs no cursors may read the default queue: with plue_event_fd() and plue_event_poll() the rest is the same.
+fn take(observer: c.plue_session_observer_t) bool {
     var more = true;
-    while (c.plue_event_poll()) |event| {
+    while (c.plue_session_observer_next(observer, 0)) |event| {
         defer c.plue_free_json(event);
         const kind = c.plue_json_text(event, "/type") orelse fail();
         defer c.plue_free_string(kind);
@@ -49,13 +48,18 @@ fn take() bool {
 
 pub fn main() !void {
     if (c.plue_init(null) != 0) fail();
-    var ready: c.struct_pollfd = .{ .fd = c.plue_event_fd(), .events = c.POLLIN, .revents = 0 };
+    const all: c.plue_session_t = @ptrFromInt(1); // PLUE_ALL_SESSIONS, which is a cast
+    const observer = c.plue_session_observe(all, null) orelse fail();
+    var ready: c.struct_pollfd = .{ .fd = c.plue_session_observer_fd(observer), .events = c.POLLIN, .revents = 0 };
     if (ready.fd < 0) fail();
+    _ = c.printf("watching\n");
+    _ = c.fflush(null);
     const worker: ?std.Thread = if (std.os.argv.len == 1) try std.Thread.spawn(.{}, change, .{}) else null;
     var wakeups: c_int = 1;
     _ = c.poll(&ready, 1, -1);
-    while (take()) : (wakeups += 1) _ = c.poll(&ready, 1, -1);
+    while (take(observer)) : (wakeups += 1) _ = c.poll(&ready, 1, -1);
     if (worker) |thread| thread.join();
-    c.plue_shutdown(); // closes the descriptor, which nobody waits for any more
+    c.plue_session_observer_close(observer); // and the descriptor, which nobody waits for any more
+    c.plue_shutdown();
     _ = c.printf("%d events, %d wake-ups\n", events, wakeups);
 }

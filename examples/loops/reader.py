@@ -12,6 +12,7 @@ import sys
 
 from plue_session.prototypes import load, take
 
+ALL_SESSIONS = 1  # PLUE_ALL_SESSIONS of the header
 plue = load()
 counted = {"events": 0, "wake-ups": 0}
 
@@ -28,14 +29,13 @@ def change():
     plue.plue_session_destroy(session)
 
 
-def on_events(ended):
+def on_events(observer, ended):
     """Take all events that there are, until a session is deleted.
 
-    Of an observer the descriptor is plue_session_observer_fd()'s, and plue_session_observer_next(observer, 0) stands
-    for plue_event_poll(); the rest is the same.
+    Who needs no cursors may read the default queue: with plue_event_fd() and plue_event_poll() the rest is the same.
     """
     counted["wake-ups"] += 1
-    while event := plue.plue_event_poll():
+    while event := plue.plue_session_observer_next(observer, 0):
         kind = json.loads(take(plue, event))["type"]
         print(kind, flush=True)
         counted["events"] += 1
@@ -47,16 +47,19 @@ def on_events(ended):
 
 async def main(alone):
     loop = asyncio.get_running_loop()
-    ended, descriptor = loop.create_future(), plue.plue_event_fd()
+    ended, observer = loop.create_future(), plue.plue_session_observe(ALL_SESSIONS, None)
+    descriptor = plue.plue_session_observer_fd(observer) if observer else -1
     if descriptor < 0:
         fail()
-    loop.add_reader(descriptor, on_events, ended)
+    loop.add_reader(descriptor, on_events, observer, ended)
+    print("watching", flush=True)
     try:
         if alone:
             await asyncio.to_thread(change)
         await ended
     finally:
-        loop.remove_reader(descriptor)  # before plue_shutdown() closes it
+        loop.remove_reader(descriptor)  # before it is closed
+        plue.plue_session_observer_close(observer)
 
 
 if plue.plue_init(None):

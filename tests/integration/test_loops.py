@@ -73,9 +73,9 @@ def test_a_loop_sees_what_another_thread_does(made, folder, name):
     command, where, env = made(name)
     done = support.run(command, env={**env, **support.environment(folder)}, timeout=60, **where)
     *told, last = done.out.splitlines()
-    assert told == ["library.initialized", "session.created", "session.updated", "session.deleted"] and done.err == ""
+    assert told == ["watching", "session.created", "session.updated", "session.deleted"] and done.err == ""
     events, wakeups = map(int, ENDS.fullmatch(last).groups())
-    assert events == 4 and 1 <= wakeups <= 2 * events
+    assert events == 3 and 1 <= wakeups <= 2 * events
 
 
 def test_a_loop_does_not_spin_while_who_has_woken_it_waits_for_the_processor(made, tmp_path):
@@ -93,7 +93,7 @@ def test_a_loop_does_not_spin_while_who_has_woken_it_waits_for_the_processor(mad
             **where,
         )
         events, wakeups = map(int, ENDS.fullmatch(done.out.splitlines()[-1]).groups())
-        assert events == 4 and wakeups <= 2 * events
+        assert events == 3 and wakeups <= 2 * events
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -108,7 +108,7 @@ def test_a_loop_sees_what_another_process_does(plain, made, folder, name):
         **where,
     )
     try:
-        assert running.stdout.readline() == "library.initialized\n"
+        assert running.stdout.readline() == "watching\n"
         with Peer(plain, folder) as peer:
             session = peer.session_create(None)
             assert running.stdout.readline() == "session.created\n"
@@ -122,4 +122,4 @@ def test_a_loop_sees_what_another_process_does(plain, made, folder, name):
     told, last = out.splitlines()
     assert (running.returncode, err, told) == (0, "", "session.deleted")
     events, wakeups = map(int, ENDS.fullmatch(last).groups())
-    assert events == 4 and 1 <= wakeups <= 2 * events
+    assert events == 3 and 1 <= wakeups <= 2 * events
