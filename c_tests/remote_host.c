@@ -157,6 +157,7 @@ static void *perform(void *argument)
     command *told = argument;
     char **given = told->argument;
     plue_session_t session = given[0] ? (plue_session_t)strtoull(given[0], NULL, 10) : NULL;
+    plue_session_observer_t observer = (plue_session_observer_t)session;
     answer result = {.began = seconds()};
     char *owned = NULL;
     int status = 0;
@@ -191,6 +192,14 @@ static void *perform(void *argument)
             status = plue_session_cancel_operation(strtoull(given[0], NULL, 10));
         else if (is(told, "session_peek_id"))
             owned = plue_session_peek_id(given[0]), result.is_text = 1;
+        else if (is(told, "session_observe"))
+            status = -!(result.number = (uintptr_t)plue_session_observe(session, given[1]));
+        else if (is(told, "session_observer_next"))
+            owned = plue_session_observer_next(observer, atoi(given[1])), result.is_text = 1;
+        else if (is(told, "session_observer_cursor"))
+            owned = plue_session_observer_cursor(observer), result.is_text = 1;
+        else if (is(told, "session_observer_close"))
+            plue_session_observer_close(observer);
 #define CASE(NAME) else if (is(told, #NAME)) status = -!(result.number = (uintptr_t)plue_##NAME(given[0]));
         SESSION_OF_TEXT(CASE)
 #undef CASE

@@ -96,12 +96,45 @@ class Reader:
                 place = log_id
         assert not [each for each in log if each > place], f"{self.name}: lost {log} after {place}"
 
+    def read(self, following):
+        """Take what `following()` hands out, one event a call, until it has none."""
+        while (event := following()) is not None:
+            self.take([json.loads(event)])
+
     def titles(self, session_id):
         """The titles that were told of a session, in order."""
         mine = [event for event in self.events if event.get("sessionId") == session_id]
         return [event["data"]["title"] for event in mine if "title" in event["data"]]
 
 
+class Observer(Reader):
+    """One that a `host` opens anew, from the cursor where it has come to, each time that it is read."""
+
+    def __init__(self, name, host):
+        super().__init__(name)
+        self._host, self._cursor, self._count = host, None, 0
+        self._open()
+        self.place = self._first = cursors.parse(self._cursor)[1]
+
+    def _open(self):
+        self._observer = self._host.session_observe(ALL_SESSIONS, self._cursor)
+        self._cursor = self._host.session_observer_cursor(self._observer)
+
+    def take(self, events):
+        for event in events:
+            if event["type"] != "gap":  # each of its observers counts for itself
+                event["sequence"] = self._count = self._count + 1
+        super().take(events)
+
+    def follow(self):
+        """Take what there is, and go on with another observer."""
+        self.read(lambda: self._host.session_observer_next(self._observer, 0))
+        self._cursor = self._host.session_observer_cursor(self._observer)
+        self._host.session_observer_close(self._observer)
+        self._open()
+
+
+ALL_SESSIONS = 1
 #: The kinds of events that are in the log here.
 DURABLE = ("session.created", "session.updated", "session.deleted")
 
@@ -173,6 +206,28 @@ class Storm:
             self._other.delete(session_id)
 
 
+@contextlib.contextmanager
+def following(observer):
+    """Have an observer followed by a thread meanwhile."""
+    over, failed = threading.Event(), []
+
+    def follow():
+        try:
+            while not over.wait(0.05):
+                observer.follow()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert not failed, failed
+
+
 @pytest.mark.requirement("P-114", "P-132", "L-162", "T-02", "O-078")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_reader_is_handed_each_event_once_or_a_gap(daemon, other, folder, seed):
@@ -186,12 +241,13 @@ def test_each_reader_is_handed_each_event_once_or_a_gap(daemon, other, folder, s
         with Host(folder, {"dataDir": str(folder), "backend": backend, "replay": replay}) as host:
             assert eventually(lambda: host.status()["server"]["events"], patience(10))
             host.session_sync(10_000)
-            default = Reader("the default queue")
+            default, observer = Reader("the default queue"), Observer("an observer", host)
             subscription = Reader("a subscription", max(read_log(folder), default=0))
             host.subscribe()
             proxy.disturbance = weather = Weather(seed)
             storm = Storm(seed, host, other)
-            storm.rage()
+            with following(observer):
+                storm.rage()
             weather.over = True
             weather.done()
             proxy.cut_streams()  # what was lost is found when the stream begins anew, or by comparing
@@ -199,15 +255,16 @@ def test_each_reader_is_handed_each_event_once_or_a_gap(daemon, other, folder, s
             def settled():
                 host.session_sync(10_000)
                 subscription.take(host.heard())
-                while (event := host.event_poll()) is not None:
-                    default.take([json.loads(event)])
+                default.read(host.event_poll)
+                observer.follow()
                 here, there = known(host), on_server(other)
                 last = max(read_log(folder), default=0)
-                return here == there and last == subscription.place == default.place and proxy.streams == 1
+                places = {subscription.place, default.place, observer.place}
+                return here == there and places == {last} and proxy.streams == 1
 
             assert eventually(settled, patience(20)), differences(known(host), on_server(other))
             log, made = read_log(folder), storm.made
-            for reader in (default, subscription):
+            for reader in (default, subscription, observer):
                 reader.check({each: told for each, told in log.items() if each > reader._first}, storm.deleted)
                 for session_id, titles in made.items():
                     told = reader.titles(session_id)

@@ -96,6 +96,22 @@ def test_numbers_are_told_alike_everywhere():
     assert f"#define PLUE_API_VERSION {emit.API_VERSION}\n" in text
 
 
+#: As the contract numbers them: other programs are written against it.
+EVENTS = """session.created 0, session.updated 1, session.deleted 2, message.created 3, message.updated 4,
+message.part.updated 5, provider.changed 6, config.changed 7, error 8, library.initialized 9, library.shutdown 10,
+session.shared 11, session.unshared 12, session.state_changed 13, session.completed 14, turn.started 15,
+turn.activity 16, turn.finished 17, queue.changed 18, artifact.added 19, artifact.deleted 20, resource.changed 21,
+relay.changed 22, sync.state 23, sync.conflict 24, operation.progress 25, operation.completed 26, operation.failed 27,
+operation.cancelled 28, permission.asked 29, permission.replied 30, hook.failed 31, log 32, gap 33, question.asked 34,
+question.replied 35, todo.updated 36"""
+
+
+@pytest.mark.requirement("L-175")
+def test_events_have_the_numbers_of_the_contract():
+    numbers = {name: int(number) for name, number in (each.split() for each in EVENTS.split(","))}
+    assert dict(model.EVENT_NUMBER) == numbers
+
+
 @pytest.mark.requirement("X-021")
 def test_the_library_names_its_errors_and_its_version_as_the_header_does(library):
     loaded, text = prototypes.load(str(library.path)), HEADER.read_text()
