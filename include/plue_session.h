@@ -126,6 +126,9 @@ extern "C" {
 #define PLUE_EVENT_HOOK_FAILED 31
 #define PLUE_EVENT_LOG 32
 #define PLUE_EVENT_GAP 33
+#define PLUE_EVENT_QUESTION_ASKED 34
+#define PLUE_EVENT_QUESTION_REPLIED 35
+#define PLUE_EVENT_TODO_UPDATED 36
 
 /* A handle to a session: opaque, never an address, never reused. */
 typedef struct plue_session *plue_session_t;
@@ -1058,7 +1061,8 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
  * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed.
+ * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
+ * question.replied, todo.updated.
  * ======================================================================== */
 
 #ifdef __cplusplus

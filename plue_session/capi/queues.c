@@ -22,7 +22,7 @@
 enum { MARK = 96 };
 /* A sequence number stays there, which readers of JSON can still take for a whole number. */
 #define LAST_SEQUENCE ((uint64_t)INT64_MAX)
-_Static_assert(PLUE_EVENT_GAP < 64, "kinds are bits of a word");
+_Static_assert(PLUE_EVENT_TODO_UPDATED < 64, "kinds are bits of a word");
 
 /* ---- events ---- */
 /* The head ends with the cursor, in quotation marks. */

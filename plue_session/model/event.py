@@ -51,5 +51,8 @@ EVENTS = (
     "hook.failed",
     "log",
     "gap",
+    "question.asked",
+    "question.replied",
+    "todo.updated",
 )
 EVENT_NUMBER = {name: number for number, name in enumerate(EVENTS)}

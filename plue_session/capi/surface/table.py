@@ -24,7 +24,8 @@ Observations: messages, queue, permissions, questions and todos are [], usage is
 Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
 session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
-artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed.
+artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
+question.replied, todo.updated.
 """
 
 #: Functions in the order of the header: name -> (function, attributes).
