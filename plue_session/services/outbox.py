@@ -192,6 +192,8 @@ class Outbox:
                 call.check()
                 try:
                     if not sender.send(row, call, fresh):
+                        with self._changed:
+                            self._due.setdefault(session_id, time.monotonic() + LOOK)
                         return
                     fresh = row.op in ("create", "update")
                 except errors.PlueError as error:

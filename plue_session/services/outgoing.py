@@ -69,9 +69,11 @@ class Sender:
             return True
         parent = session.parent_id
         if parent is not None and ids.is_given_here(parent):
-            if on.store.read(parent) is None:
+            if on.store.read(parent) is not None:
+                return False  # the parent's create has this one follow
+            if on.resolve(parent) == parent:
                 raise errors.NotFound(f"the parent session {parent} does not exist")
-            return False  # the parent's create has this one follow
+            return True  # it was made just now: the record that was read is not the newest
         if session.provider_id is not None:
             server.check_provider(session.provider_id, session.model_id, call)
         self._list(call)  # what an earlier process has made is found by its token
@@ -96,6 +98,8 @@ class Sender:
                 on.mirror.lose(made.id)
             else:
                 on.mirror.recorded(made, named)
+                for child in on.store.read_children(named.id):  # once the commit shows them their parent's id
+                    on.mirror.hurry(child)
         return True
 
     def _named(self, transaction, row, made):

@@ -2,6 +2,7 @@
 refuses."""
 
 import json
+import threading
 
 import pytest
 
@@ -222,6 +223,50 @@ def test_children_follow_their_parent(world):
             "sessions"
         ]
         assert found["id"] == child_id
+
+
+@pytest.mark.requirement("P-173")
+def test_a_child_that_is_looked_at_while_its_parent_is_being_named_is_not_lost(world):
+    world.away()
+    parent = world.create(title="P")
+    child = world.create(title="C", parentId=parent.id)
+    world.link.contact()
+    read = world.store.read
+
+    def named_meanwhile(session_id):
+        found = read(session_id)
+        if session_id == child.id:
+            world.store.read = read
+            world.outbox.replay(parent.id, world.sync.worker.call.within(5))
+        return found
+
+    world.store.read = named_meanwhile
+    world.outbox.replay(child.id, world.sync.worker.call.within(5))
+    parent_id, child_id = resolved(world, parent), resolved(world, child)
+    assert world.server.sessions[child_id].parent_id == parent_id and world.operations() == []
+
+
+@pytest.mark.requirement("P-173")
+def test_a_child_follows_its_parent_at_once(tmp_path):
+    world = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    world.away()
+    parent = world.create(title="P")
+    world.create(title="C", parentId=parent.id)
+    commit = world.store.commit
+
+    def slow():
+        threading.Event().wait(0.02)
+        commit()
+
+    world.store.commit = slow  # whoever hears of the parent's id before its commit sees none
+    world.link.last_sync = 1
+    world.link.contact()
+    world.outbox.begin()
+    until(lambda: not world.operations(), 3)
+    world.outbox.end()
+    until(lambda: not world.outbox._workers)
+    world.store.close()
+    assert len(world.server.sessions) == 2
 
 
 @pytest.mark.requirement("P-176")
