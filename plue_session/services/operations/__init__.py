@@ -39,6 +39,11 @@ class Operation:
     def __init__(self, on: Backend, session=None):
         self.on, self.session = on, session
 
+    def resolve(self):
+        """Name each session by the id that it has by now; return whether one has got another since."""
+        before, self.session = self.session, self.on.resolve(self.session)
+        return self.session != before
+
     def check(self, call):
         """Return whether the server is to be asked; fails if the operation cannot be done. As a rule it only reads."""
         return True
@@ -136,13 +141,16 @@ class Executor:
     def run(self, operation, call):
         """Run the operation for a call, and return its result. What the server refuses changes nothing here; what it
         cannot be told, because it is away, waits in the outbox."""
-        on = operation.on
         while True:
-            operation.session = session = on.resolve(operation.session)
-            with operation.locks(call):
-                if on.resolve(session) == session:  # else it has got the server's id while we waited
-                    result = self._run(operation, call)
-                    break
+            operation.resolve()
+            try:
+                with operation.locks(call):
+                    if not operation.resolve():  # else it has got the server's id while we waited
+                        result = self._run(operation, call)
+                        break
+            except errors.NotFound:
+                if not operation.resolve():  # likewise: a list, or another process, needs none of our locks
+                    raise
         return operation.done(call, result)
 
     def _run(self, operation, call):

@@ -36,9 +36,15 @@ class Create(Operation):
 
     def __init__(self, on, fields, token=None):
         super().__init__(on)
-        if "parent_id" in fields:
-            fields = {**fields, "parent_id": on.resolve(fields["parent_id"])}
         self.fields, self.key, self.token = fields, fields.get("key"), token
+        self.resolve()
+
+    def resolve(self):
+        before = self.fields.get("parent_id")
+        parent_id = self.on.resolve(before)
+        if parent_id != before:
+            self.fields = {**self.fields, "parent_id": parent_id}
+        return parent_id != before
 
     def preview(self, transaction):
         on, store, now = self.on, transaction.store, transaction.now

@@ -211,6 +211,32 @@ def test_a_session_made_meanwhile_gets_the_servers_id_and_keeps_its_own_as_an_al
 
 
 @pytest.mark.requirement("P-177")
+def test_a_call_whose_session_is_named_just_then_goes_on_with_the_new_id(world):
+    world.away()
+    session, run = world.create(title="Offline"), world.writer.run
+
+    def named_meanwhile(change, call=None):
+        world.writer.run = run
+        token = world.store.read(session.id).token
+        world.server.create(token, world.sync.worker.call.within(5), title="Offline")  # the stream tells of it
+        return run(change, call)
+
+    world.writer.run = named_meanwhile
+    rename(world, session, "New")
+    assert world.info(resolved(world, session))["title"] == "New"
+
+
+@pytest.mark.requirement("P-177")
+def test_a_child_can_be_made_of_a_parent_that_is_named_just_then(world):
+    world.away()
+    parent = world.create(title="P")
+    child = world.sessions.create(parent.id)
+    world.back()
+    made = world.do(lambda on: world.executor.run(child, world.sync.worker.call.within(5)))
+    assert made.parent_id == resolved(world, parent)
+
+
+@pytest.mark.requirement("P-177")
 def test_children_follow_their_parent(world):
     world.away()
     parent = world.create(title="Parent")
