@@ -95,11 +95,19 @@ def put(session, arguments):
         session.archived = arguments["at"] if patch["archived"] else None
 
 
-def before(session, patch):
-    """Return what the fields hold that a patch will change."""
+def before(session, patch, rows=()):
+    """Return what the fields hold that a patch will change, once what waits of `rows`, all changes of the session, was
+    sent: what is in conflict never is."""
+    there = session
+    if counts(session.outbox)[1]:
+        there = session.copy()
+        uncover(there)
+        for row in rows:
+            if row.op == "update" and row.state == PENDING:
+                put(there, loads(row.arguments))
     names = [name for name in KEPT if name in patch]
     names += [name for name, keys in OWN.items() if any(key in patch for key in keys)]
-    return {name: getattr(session, name) for name in names}
+    return {name: getattr(there, name) for name in names}
 
 
 def differences(arguments, base, remote):
@@ -118,17 +126,16 @@ def differences(arguments, base, remote):
 
 
 def broken(arguments, remote):
-    """Return what the server has got meanwhile of what the caller's `base` names, likewise."""
-    base, found = arguments["patch"].get("base", {}), []
+    """Return what the server has got meanwhile of what the caller's `base` names, likewise. What it is set to is there
+    already when this was sent before, and the answer was lost."""
+    base, ours, found = arguments["patch"].get("base", {}), remote.copy(), []
+    put(ours, arguments)
     for name in KEPT:
         if name in base and not patches.holds(remote, name, base[name]):
             there = _value(name, getattr(remote, name))
-            if name in arguments["patch"]:
-                ours = remote.copy()
-                put(ours, arguments)
-                found.append((name, _value(name, getattr(ours, name)), there))
-            else:
-                found.append((name, base[name], there))
+            wanted = _value(name, getattr(ours, name)) if name in arguments["patch"] else base[name]
+            if not patches.same(there, wanted):
+                found.append((name, wanted, there))
     return found
 
 
@@ -147,6 +154,18 @@ def settle(patch, row):
     left = {name: value for name, value in theirs.items() if name not in patch}
     row.arguments = dumps({**asked, "patch": left})
     return not left.keys() - {"base"} - patch.get("base", {}).keys()
+
+
+def rebased(row, base, rows):
+    """Return those of a session's changes that are to be kept anew when an update, whose base was this one, is undone:
+    those that came next begin with what that one has begun with."""
+    left, kept = {name: value for name, value in base.items() if name in (*KEPT, *OWN)}, []
+    for each in rows:
+        begins = loads(each.base) if each.op == "update" and each.id > row.id else {}
+        if left.keys() & begins.keys():
+            each.base = dumps({name: left.pop(name, value) for name, value in begins.items()})
+            kept.append(each)
+    return kept
 
 
 def take_back(session, base, arguments):

@@ -268,6 +268,8 @@ def withdraw(on, transaction, row):
         restore(on, transaction, loads(row.base))
     elif row.op == "update":
         asked, base = loads(row.arguments), loads(row.base)
+        for later in outbox.rebased(row, base, store.outgoing(row.session_id)):
+            store.keep_outgoing(later)
         recover(transaction, row.session_id, lambda session: outbox.take_back(session, base, asked))
     else:
 

@@ -34,7 +34,7 @@ class Update(Operation):
         session, patch, now = transaction.load(self.session), self.patch, transaction.now
         if not self._sets(session):
             return session
-        base = outbox.before(session, patch)
+        base = outbox.before(session, patch, transaction.store.outgoing(session.id))
         own = {name: value for name, value in patch.items() if name not in (*SHARED_FIELDS, "base")}
         patches.apply_patch(session, own, now)
         outbox.uncover(session)
@@ -99,9 +99,13 @@ class Update(Operation):
             answer, patch = None, {name: value for name, value in patch.items() if name not in SHARED_FIELDS}
         if not patch.keys() - {"base"}:
             return session
-        if session.outbox is not None:
-            self._settle(transaction)
+        covered = session.outbox is not None
         told, before = session.title, shown(session) if session.rev != self.known.rev else None
+        if covered:
+            self._settle(transaction)
+        if covered and answer is None:
+            outbox.uncover(session)
+            outbox.cover(session, transaction.store.outgoing(session.id))
         # A title over one that is defended is defended since that one: a turn that began in between found no automatic
         # title.
         defended = session.title_defended_at

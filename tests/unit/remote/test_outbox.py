@@ -418,6 +418,46 @@ def test_their_change_of_another_field_is_no_conflict(world, made):
     assert (world.info(made)["title"], world.info(made)["metadata"]) == ("Ours", {"theirs": 1})
 
 
+@pytest.mark.requirement("P-120", "P-172")
+def test_an_update_with_a_base_whose_answer_was_lost_is_no_conflict_with_itself(world):
+    session, update_there = world.create(title="T"), world.server.update
+
+    def lost(*arguments, **more):
+        world.server.update = update_there
+        update_there(*arguments, **more)
+        raise errors.Connection("reset", details={"sent": True})
+
+    world.server.update = lost
+    update(world, session, title="New", base={"title": "T"})
+    world.told.take()
+    world.back()
+    assert status(world)["conflicts"] == [] and sync(world, session)["state"] == "synced"
+    assert "sync.conflict" not in [kind for kind, _ in world.told.take()]
+
+
+@pytest.mark.requirement("P-172")
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_change_behind_one_that_is_undone_is_no_conflict(world, made, refused):
+    update(world, made, title="B", tags=["b"])
+    update(world, made, title="C", tags=["c"])
+    if refused:
+        world.server.fail["update"] = REFUSED
+    else:
+        discard(world, made, "op_1")
+    world.told.take()
+    world.back()
+    assert "sync.conflict" not in [kind for kind, _ in world.told.take()]
+    assert world.server.sessions[made.id].title == "C" and world.info(made)["tags"] == ["c"]
+
+
+def test_what_is_undone_one_after_the_other_is_as_before_both(world, made):
+    for name in "bc":
+        update(world, made, title=name, tags=[name])
+    discard(world, made, "op_1")
+    discard(world, made, "op_2")
+    assert (world.info(made)["title"], world.info(made)["tags"]) == ("T", [])
+
+
 @pytest.fixture
 def conflict(world, made):
     update(world, made, title="Ours", base={"title": "T"})
@@ -478,6 +518,25 @@ def test_an_update_of_a_part_of_what_is_in_conflict_leaves_the_rest(world, made)
     update(world, made, metadata={"b": 2})
     assert world.server.sessions[made.id].metadata == world.info(made)["metadata"] == {"b": 2}
     assert sync(world, made)["state"] == "synced"
+
+
+@pytest.mark.requirement("P-172")
+@pytest.mark.parametrize("more", [{}, {"base": {"title": "Theirs"}}])
+def test_what_was_told_is_not_told_again_when_it_is_settled_while_the_server_is_away(world, conflict, more):
+    world.away()
+    world.told.take()
+    update(world, conflict, title="Settled", **more)
+    world.back()
+    assert "sync.conflict" not in [kind for kind, _ in world.told.take()]
+    assert world.server.sessions[conflict.id].title == "Settled"
+
+
+def test_an_update_of_what_is_ours_alone_settles_what_its_base_names(world, conflict):
+    world.told.take()
+    update(world, conflict, tags=["x"], base={"title": "Theirs"})
+    assert world.info(conflict)["title"] == "Theirs" and sync(world, conflict)["state"] == "synced"
+    ((kind, data),) = world.told.take()
+    assert kind == "session.updated" and data["title"] == "Theirs"
 
 
 # -- discarding ------------------------------------------------------------------------------------------------------
