@@ -38,6 +38,8 @@ class Sender:
         on = self._on
         self._sending.add(row.id)
         try:
+            if not on.writer.run(lambda transaction: _waits(transaction, row), call):
+                return True
             with on.link.asking(row.session_id):
                 return self._update(row, call, fresh) if row.op == "update" else getattr(self, f"_{row.op}")(row, call)
         except outbox.REFUSALS as error:
@@ -108,7 +110,7 @@ class Sender:
             self._on.mirror.keep(transaction, known, made)
             return known
         session = transaction.store.load(row.session_id)
-        if session is None or row.id not in [each.id for each in transaction.store.outgoing(row.session_id)]:
+        if session is None or not _waits(transaction, row):
             return None
         return self._on.mirror.name(transaction, session, made)
 
@@ -254,11 +256,17 @@ def recover(transaction, session_id, change=None):
         transaction.save(session, "session.updated", data, touch=False)
 
 
+def _waits(transaction, row):
+    """Return whether a change is still in the outbox. Who discards one does so in a change of the writer's, in whatever
+    process: either it was first, or it sees that this one is being sent."""
+    return any(each.id == row.id for each in transaction.store.outgoing(row.session_id))
+
+
 # -- taking back ---------------------------------------------------------------------------------------------------
 def withdraw(on, transaction, row):
     """Undo a change that is refused, or discarded, with an event; what depends on it, too. Gone already: nothing."""
     store = transaction.store
-    if row.id not in [each.id for each in store.outgoing(row.session_id)]:
+    if not _waits(transaction, row):
         return
     if row.op == "create":
         on.mirror.erase(transaction, row.session_id)

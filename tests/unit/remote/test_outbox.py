@@ -574,6 +574,22 @@ def test_what_is_being_sent_is_in_use(world, made):
     assert len(caught) == 1 and world.server.sessions[made.id].title == "New"
 
 
+def test_what_is_discarded_just_before_it_is_sent_is_not_sent(world, made):
+    rename(world, made, "New")
+    world.link.contact()
+    sender = world.outbox._sender
+    send = sender.send
+
+    def discarded(row, call, fresh):
+        sender.send = send
+        discard(world, made, row.name)
+        return send(row, call, fresh)
+
+    sender.send = discarded
+    world.replay()
+    assert world.server.sessions[made.id].title == world.info(made)["title"] == "T"
+
+
 # -- deletes ---------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-170", "P-173")
 def test_a_delete_shows_at_once_and_a_list_does_not_bring_the_session_back(world, made):
