@@ -46,11 +46,12 @@ class Sender:
             if row.op == "unshare" and not isinstance(error, errors.NotFound):
                 raise errors.Server(error.cause, error.remedy, session=error.session, details=error.details) from None
             if isinstance(error, errors.NotFound) and row.op != "create":
-                if on.sync.in_doubt:
+                if not on.sync.in_doubt:
+                    on.sync.missing(row.session_id, call)
+                if on.sync.in_doubt:  # by now: without an event stream that is yet to be found out
                     raise errors.Connection(
                         "the server has none of the sessions known here", details={"sent": True}
                     ) from None
-                on.sync.missing(row.session_id, call)
                 on.writer.run(lambda transaction: transaction.store.drop_outgoing_of(row.session_id), call)
             else:
                 on.log.write(

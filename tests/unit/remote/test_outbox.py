@@ -641,6 +641,24 @@ def test_a_session_that_has_ended_there_takes_what_waits_with_it(world, made):
     assert world.store.infos() == b"" and world.operations() == []
 
 
+@pytest.mark.requirement("P-173")
+def test_without_an_event_stream_another_server_in_its_place_takes_nothing_with_it(world, made):
+    world.link.contact()
+    world.reconcile()
+    world.link.connected = False
+    rename(world, made, "New")
+    world.link.connected, world.link.streaming = True, False
+    there = dict(world.server.sessions)
+    world.server.sessions.clear()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    assert len(world.operations()) == 1 and world.info(made)["title"] == "New"
+    world.server.sessions.update(there)
+    world.reconcile()
+    world.replay()
+    assert world.server.sessions[made.id].title == "New"
+
+
 # -- a server that is sick -------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-173")
 def test_a_session_that_the_server_is_sick_of_holds_up_no_other(running):
