@@ -169,7 +169,10 @@ class Outbox:
             return
         now, clock = time.monotonic(), self._on.writer.clock()
         with self._changed:
-            there = {session_id: now + max(due - clock, 0) / 1000 if due else 0.0 for session_id, due in waiting}
+            most = self._retry.max_ms  # the clock may have been set back since
+            there = {
+                session_id: now + min(max(due - clock, 0), most) / 1000 if due else 0.0 for session_id, due in waiting
+            }
             for session_id, at in there.items():
                 self._due.setdefault(session_id, at)
             for gone in before - there.keys():  # not what was added since

@@ -3,6 +3,7 @@ refuses."""
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -698,6 +699,17 @@ def test_the_longer_a_server_is_sick_the_more_seldom_it_is_asked(world, made):
             world.replay()
         (row,) = world.store.all_outgoing(9)
         assert (row.attempts, row.due) == (attempt, world.now + 1000 * 2 ** (attempt - 1)) and "500" in row.error
+
+
+def test_a_clock_that_was_set_back_holds_up_nothing(world, made):
+    rename(world, made, "New")
+    world.server.fail["update"] = SICK
+    with pytest.raises(errors.Server):
+        world.back()
+    world.outbox._due.clear()  # as in the next process
+    world.now -= 86_400_000
+    world.outbox.hurry()
+    assert world.outbox._due[made.id] - time.monotonic() <= world.settings.retry.max_ms / 1000
 
 
 def test_threads_are_there_only_while_something_waits(running):
