@@ -197,6 +197,8 @@ def test_a_message_has_ended_when_it_is_completed_or_failed(more, ended, failure
         (503, {"message": "no upstream"}, errors.Connection, "no upstream", {"sent": True}),
         (503, {"_tag": "ServiceUnavailable"}, errors.Server, "ServiceUnavailable", {}),
         (400, b"[1]", errors.InvalidParam, "[1]", {}),
+        (400, b"<html>The plain HTTP request was sent to HTTPS port</html>", errors.Server, "a web page", {}),
+        (422, b"<html>Unprocessable</html>", errors.Server, "a web page", {}),
         (400, b'{"data":5}', errors.InvalidParam, '{"data":5}', {}),
         (302, b"", errors.Server, "", {}),
         (500, b"\xff\xfe" * 5000, errors.Server, None, {}),

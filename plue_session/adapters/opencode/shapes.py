@@ -302,9 +302,9 @@ def refusal(call, status, content_type, body, headers):
         details["error"] = name[:EXCERPT]
     details["server"] = text = (text or "")[:EXCERPT]
     kind = _CODES.get(status, errors.Server)
-    if (
-        kind is errors.NotFound and not name
-    ):  # something on the way has no route to the server: that says nothing of a session (P-117)
+    # Something on the way has no route to the server, or does not understand who asks: that says nothing of a session
+    # (P-117), nor of what is asked for, which a queued change is taken back for.
+    if not name and (kind is errors.NotFound or page and kind is errors.InvalidParam):
         kind = errors.Server
     if not name and (status in _GATEWAY or status in _HELD_UP or page and _is_of_a_wall(status, headers)):
         kind, details["sent"] = errors.Connection, status in _GATEWAY
