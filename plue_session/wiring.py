@@ -71,5 +71,6 @@ class RemoteHalf:
             follow_ups=follow_ups,
             calls=self.calls,
         )
+        self.calls.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)

@@ -33,6 +33,8 @@ class Calls:
         self._running = set()
         self._aborting = {}  # session id: how many aborts are under way
         self._closed = False
+        #: returns the id that a session has by now; a call may have named it by its first one
+        self.resolve = lambda session_id: session_id
 
     def begin(self, name, session, deadline):
         """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
@@ -64,7 +66,9 @@ class Calls:
         with self._changed:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
             blocked = [
-                call for call in self._running if call.session == session_id and call.name != "plue_session_abort"
+                call
+                for call in self._running
+                if call.name != "plue_session_abort" and self.resolve(call.session) == session_id
             ]
         if blocked:
 

@@ -237,6 +237,17 @@ def test_a_child_can_be_made_of_a_parent_that_is_named_just_then(world):
     assert made.parent_id == resolved(world, parent)
 
 
+@pytest.mark.requirement("P-156", "P-177")
+def test_an_abort_ends_a_call_that_names_its_session_by_the_first_id(world):
+    world.away()
+    session = world.create(title="Offline")
+    with world.calls.begin("plue_session_fork", session.id, time.monotonic() + 5) as call:
+        world.back()
+        world.calls.begin_abort(resolved(world, session))
+        until(lambda: isinstance(call.error, errors.Aborted))
+        world.calls.end_abort(resolved(world, session))
+
+
 @pytest.mark.requirement("P-177")
 def test_children_follow_their_parent(world):
     world.away()
