@@ -1,8 +1,6 @@
 /* Operations in bulk, and without waiting: a result each, and exactly one last event for what was submitted. */
-#include "check.h"
+#include "faults.h"
 #include "json.h"
-
-#include <stdatomic.h>
 
 #define CREATE "{\"op\":\"create\"}"
 
@@ -229,6 +227,40 @@ static void cancelling_is_a_request(void)
     free(many);
 }
 
+/* ---- when memory is short ---- */
+static atomic_int is_short;
+
+static void *short_malloc(size_t size)
+{
+    if (size < 1 << 20 || !atomic_load(&is_short))
+        return malloc(size);
+    atomic_fetch_add(&faults_met, 1);
+    return NULL;
+}
+
+/* Results that no event has room for: the last event comes without them. */
+static void the_last_event_comes_where_there_is_no_memory_for_the_results(void)
+{
+    char *title = malloc(400001), *operations = malloc(401000), *eight;
+    memset(title, 't', 400000);
+    title[400000] = 0;
+    plue_session_t session = plue_session_create(NULL);
+    CHECK(plue_session_update_title(session, title) == 0);
+    snprintf(operations, 401000, "{\"op\":\"get_info\",\"session\":\"%s\"}", text(plue_session_get_id(session)));
+    eight = repeated(operations, 8);
+    atomic_store(&is_short, 1);
+    uint64_t operation = plue_session_submit(eight);
+    CHECK(operation && ended(operation) == COMPLETED && atomic_load(&faults_met));
+    atomic_store(&is_short, 0);
+    operation = plue_session_submit(eight);
+    CHECK(operation && ended(operation) == COMPLETED);
+    CHECK(plue_session_delete(session) == 0);
+    plue_session_destroy(session);
+    free(title);
+    free(operations);
+    free(eight);
+}
+
 static int finals_in_the_default_queue(void)
 {
     int count = 0;
@@ -331,6 +363,8 @@ static void shutdown_in_the_middle(unsigned seed)
 
 int main(void)
 {
+    redirect_to("malloc", (void *)short_malloc);
+    prepare_faults();
     begin("");
     each_operation_has_a_result_in_order();
     what_is_wrong_as_a_whole_does_nothing();
@@ -338,6 +372,7 @@ int main(void)
     what_was_submitted_ends_with_one_event();
     no_event_has_the_secret_of_a_share();
     cancelling_is_a_request();
+    the_last_event_comes_where_there_is_no_memory_for_the_results();
     (void)finals_in_the_default_queue();
     a_reader_that_is_far_behind_gets_each_last_event();
     (void)finals_in_the_default_queue();

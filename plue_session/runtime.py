@@ -245,8 +245,8 @@ class Runtime:
         self.tell(kind, dumps(data))
 
     def tell(self, kind, data):
-        """Send an event that is not stored; `data` is JSON text."""
-        self.publisher.transient(
+        """Send an event that is not stored; `data` is JSON text. Return whether there was memory for it."""
+        return self.publisher.transient(
             EVENT_NUMBER[kind],
             None,
             f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{data}}}',

@@ -33,6 +33,7 @@ class RecordingPublisher:
 
     def transient(self, kind, session_id, tail, cursor):
         self.calls.append(("transient", kind, session_id, tail, cursor))
+        return True
 
     def skip(self, log_id):
         self.calls.append(("skip", log_id))

@@ -324,8 +324,8 @@ void core__session_revive(const char *id);
 int core_is_utf8(const char *text, size_t length);
 
 /* feed.c */
-void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
-                         const char *tail, size_t tail_length);
+int core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                        const char *tail, size_t tail_length);
 typedef struct core_told {
     int64_t id, kind, head, tail; /* of an event; lengths of its texts */
 } core_told;

@@ -90,14 +90,16 @@ static void wake(core_delivery *with)
     core_default_changed();
 }
 
-void core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
-                         const char *tail, size_t tail_length)
+/* -1: there is no memory for it, and nobody gets it. */
+int core__event_publish(int64_t id, int kind, const char *session, const char *head, size_t head_length,
+                        const char *tail, size_t tail_length)
 {
     core_delivery with = {.count = 0};
     if (core_outdated())
-        return;
+        return 0;
     publish(&with, id, kind, session, head, head_length, tail, tail_length);
     wake(&with);
+    return with.made ? 0 : -1;
 }
 
 /* Hand on the events of one commit; readers are woken once. `texts` are, for each, its session's id with a NUL (alone:

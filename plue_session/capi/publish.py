@@ -90,7 +90,7 @@ class Publisher:
         self._lib.core__events_publish(self._ffi.new("core_told[]", told), len(rows), b"".join(texts))
 
     def transient(self, kind, session_id, tail, cursor):
-        self._lib.core__event_publish(0, *crossing(self._ffi, kind, session_id, cursor, tail))
+        return self._lib.core__event_publish(0, *crossing(self._ffi, kind, session_id, cursor, tail)) == 0
 
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)

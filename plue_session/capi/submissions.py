@@ -17,8 +17,8 @@ class Submission(Batch):
 
     function = "plue_session_submit"
 
-    def __init__(self, number, text, lists):
-        super().__init__(text, math.inf)
+    def __init__(self, number, lists):
+        super().__init__("", math.inf)
         self.number, self._lists = number, lists
 
     def shown(self, op, answer):
@@ -60,7 +60,8 @@ class Submission(Batch):
             try:
                 lists.tell(kind, f'{head},"results":[{",".join(results)}]}}')
             except Exception as error:  # of memory, most likely
-                lists.tell(kind, f'{head},"results":[{lists.refusal(error)}]}}')
+                short = f'{head},"results":[{lists.refusal(error)}]}}'
+                lists.guarded(lambda: lists.tell(kind, short), self.function)
         finally:
             lists.leave(self.number)
 
@@ -91,16 +92,26 @@ class Submissions:
 
     def _begin(self):
         lib, number, length = self._lib, self._ffi.new("uint64_t *"), self._ffi.new("size_t *")
-        while text := lib.core__submission_take(number, length):
+        while True:
+            made = Submission(0, self)  # before one is taken, which from then on is to end
+            text = lib.core__submission_take(number, length)
+            if not text:
+                return
+            made.number = number[0]
             try:
-                made = self._open[number[0]] = Submission(number[0], self._ffi.unpack(text, length[0]).decode(), self)
-            finally:
-                lib.core__submission_forget(text)
-            self._runtime.batches.start(made)
+                self._open[made.number] = made
+                try:
+                    made.text = str(self._ffi.buffer(text, length[0]), "utf-8")
+                finally:
+                    lib.core__submission_forget(text)
+                self._runtime.batches.start(made)
+            except Exception as error:  # of memory: it may be a long text
+                made.refuse(error)
 
     # -- for one of them -----------------------------------------------------------------------------------------------
     def tell(self, kind, data):
-        self._runtime.tell(f"operation.{kind}", data)
+        if not self._runtime.tell(f"operation.{kind}", data):
+            raise MemoryError
 
     def refusal(self, error):
         """Return the result of what was refused as a whole."""

@@ -28,8 +28,8 @@ class Publisher(Protocol):
         """Hand events to every queue that is not behind, with cursors of that store; rows come in the order of their
         ids."""
 
-    def transient(self, kind: int, session_id: str | None, tail: str, cursor: str) -> None:
-        """Hand an event that is not stored to every queue that is not behind."""
+    def transient(self, kind: int, session_id: str | None, tail: str, cursor: str) -> bool:
+        """Hand an event that is not stored to every queue; False: there is no memory for it."""
 
     def skip(self, log_id: int) -> None:
         """The log went on to `log_id` with rows of other scopes."""
