@@ -295,6 +295,26 @@ full:
     CHECK(!told.twice);
 }
 
+/* However much there is to read before it, an abort does not wait for that. */
+static void an_abort_waits_for_none_that_are_yet_to_be_read(void)
+{
+    int many = part(300);
+    plue_session_t session = plue_session_create(NULL);
+    char *long_ = repeated("{\"op\":\"get_info\",\"session\":\"session_1\",\"tag\":\"of many that are long\"}", 200),
+         abort[128];
+    snprintf(abort, sizeof abort, " [ {\"session\":\"%s\", \"op\":\"abort\"}]", text(plue_session_get_id(session)));
+    int before = told.finals, overtaken;
+    for (int i = 0; i < many; i++)
+        CHECK(plue_session_submit(long_));
+    uint64_t operation = plue_session_submit(abort);
+    CHECK(ended(operation) == COMPLETED);
+    overtaken = many + 1 - (told.finals - before);
+    CHECK(overtaken > many / 2 || getenv("CHECK_PART"));
+    EVENTUALLY(told.finals - before == many + 1);
+    plue_session_destroy(session);
+    free(long_);
+}
+
 /* Who has stopped reading the default queue keeps nobody from submitting for ever; the oldest events go. */
 static void a_default_queue_that_nobody_reads_is_not_waited_for(void)
 {
@@ -377,6 +397,7 @@ int main(void)
     a_reader_that_is_far_behind_gets_each_last_event();
     (void)finals_in_the_default_queue();
     a_default_queue_that_nobody_reads_is_not_waited_for();
+    an_abort_waits_for_none_that_are_yet_to_be_read();
     plue_shutdown();
     for (unsigned seed = 0; seed < (unsigned)part(40); seed++)
         shutdown_in_the_middle(seed);

@@ -23,7 +23,7 @@ class Function(Op):
         super().__init__(
             body.__name__.removeprefix(PREFIX),
             [(name, *_check(TYPES[note])) for name, note in taken],
-            is_urgent=attributes["interrupts"],
+            is_urgent=attributes["away"] == "urgent",
         )
         self.function, self._kind, self._body, self._runtime = body.__name__, TYPES[result].kind, body, runtime
         self.is_change = attributes["executor"] == "commit"

@@ -6,6 +6,7 @@
  * one it has, so nothing is looked for: submit and cancel are instant.
  */
 #include "queues.h"
+#include "reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +59,30 @@ static void leave_place_locked(int place)
     first_free = place;
 }
 
+static int tell_urgent(const char *operation, void *unused)
+{
+    static const char urgent[] = "\"abort"; /* and abort_turn */
+    core_reader of;
+    (void)unused;
+    return core_reader_prepare(&of, operation, "/op") || core_read(&of) || strncmp(of.found, urgent, sizeof urgent - 1)
+               ? 2
+               : 1;
+}
+
+/* Does it begin with an abort? Then those that are pending do not keep it back. */
+static int is_urgent(const char *operations)
+{
+    core_reader of = {.answer = 0};
+    if (core_reader_prepare(&of, operations, ""))
+        return 0;
+    of.visit = tell_urgent;
+    (void)core_read(&of);
+    free(of.element);
+    return of.answer == 1;
+}
+
 /* Take a place for the text; 0: there is none. */
-static uint64_t add_locked(char *text, size_t length)
+static uint64_t add_locked(char *text, size_t length, int urgent)
 {
     int place = bytes + length > CORE_LONGEST ? NONE : take_place_locked();
     if (place == NONE)
@@ -67,11 +90,15 @@ static uint64_t add_locked(char *text, size_t length)
     submission *made = &places[place];
     *made = (submission){.state = PENDING, .next = NONE, .uses = made->uses + 1, .text = text, .length = length};
     bytes += length;
-    if (first_pending == NONE)
+    if (first_pending == NONE) {
+        first_pending = last_pending = place;
+    } else if (urgent) {
+        made->next = first_pending;
         first_pending = place;
-    else
+    } else {
         places[last_pending].next = place;
-    last_pending = place;
+        last_pending = place;
+    }
     return id_of(place);
 }
 
@@ -93,11 +120,12 @@ uint64_t plue_session_submit(const char *operations_json)
         core_fail(PLUE_ERROR_IO, operation, "out of memory. Free some and try again.");
         return 0;
     }
+    int urgent = text && is_urgent(operations_json);
     if (text)
         memcpy(text, operations_json, length + 1);
     pthread_mutex_lock(&submissions_lock);
     int open = accepting;
-    uint64_t id = open && text ? add_locked(text, length) : 0;
+    uint64_t id = open && text ? add_locked(text, length, urgent) : 0;
     pthread_mutex_unlock(&submissions_lock);
     if (id) {
         core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_SUBMITTED);

@@ -43,9 +43,8 @@ class Submission(Batch):
 
     def abandon(self, error):
         """End what is stuck: `error` is the result of what has none yet."""
-        results = list(self.results)
-        rest = self._lists.refusal(error)
-        self._last("cancelled", results + [rest] * (len(self.steps or ()) - len(results)))
+        results, count = list(self.results), 1 if self.steps is None else len(self.steps)
+        self._last("cancelled", results + [self._lists.refusal(error)] * (count - len(results)))
 
     def _head(self, tag):
         return f'{{"operation":{self.number}' + ("" if tag is None else f',"tag":{quote(tag)}')
@@ -80,7 +79,8 @@ class Submissions:
         self._begin()
         for number, each in list(self._open.items()):
             if self._lib.core__submission_is_cancelled(number):
-                each.stop(Aborted("plue_session_cancel_operation() ended it", "Submit again what is still wanted."))
+                error = Aborted("plue_session_cancel_operation() ended it", "Submit again what is still wanted.")
+                self._runtime.batches.stop(each, error)
 
     def close(self, until):
         """Tell how each has ended, before the library says farewell; `until`: by then, ns of the monotonic clock."""

@@ -51,6 +51,18 @@ def loads(text):
     return _scan(text, 0)[0]
 
 
+def first_of(text):
+    """Return the first element of an array, of whose text this is the beginning; None: that is not in it."""
+    text = text.lstrip(_BLANK)
+    if not text.startswith("["):
+        return None
+    text = text[1:].lstrip(_BLANK)
+    try:
+        return _scan(text, 0)[0]
+    except Exception:  # what is wrong with it is found when all is read
+        return None
+
+
 def _character(text, position):
     return f"character {position}"
 

@@ -7,7 +7,7 @@ such array is refused as a whole.
 
 from plue_session.errors import InvalidParam, LimitExceeded, PlueError
 from plue_session.rules import fields
-from plue_session.rules.jsontext import dumps, parse
+from plue_session.rules.jsontext import dumps, first_of, parse
 
 #: Operations that one text may have, characters of a tag, and the longest time of an operation, ms.
 MOST, MAX_TAG, MAX_TIME = 1000, 200, (1 << 31) - 1
@@ -40,12 +40,34 @@ class Step:
 
 def read(text, ops):
     """Return a `Step` for each operation of the text; `ops` has the `Op` of each name."""
+    return [_step(each, place, ops) for place, each in enumerate(_array(text))]
+
+
+def unread(text):
+    """Return a `Step` for each operation of the text that is not to be done, whatever it is."""
+    return [_unread(each) for each in _array(text)]
+
+
+def _array(text):
     given = parse(text, "operations_json")
     if type(given) is not list:
         raise fields.mismatch(given, "operations_json", "an array of operations")
     if len(given) > MOST:
         raise LimitExceeded(f"operations_json has {len(given)} operations", f"Pass at most {MOST} at a time.")
-    return [_step(each, place, ops) for place, each in enumerate(given)]
+    return given
+
+
+def _unread(given):
+    step, tag = Step(), given.get("tag") if type(given) is dict else None
+    step.tag = tag if type(tag) is str and len(tag) <= MAX_TAG else None
+    return step
+
+
+def is_urgent(text, ops):
+    """Return whether the first operation is urgent, by the beginning of the text that it is in."""
+    first = first_of(text)
+    op = first.get("op") if type(first) is dict else None
+    return type(op) is str and op in ops and ops[op].is_urgent
 
 
 def first_tag(steps):

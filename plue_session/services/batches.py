@@ -13,8 +13,9 @@ from plue_session.services.writer import Awaited
 
 #: Batches that run side by side. One that begins with an abort runs in any case.
 SIDE_BY_SIDE = 32
-#: Characters of text that are looked at before there is a thread for them: that takes a millisecond.
-SHORT = 1 << 16
+#: Characters of text that are looked at before there is a thread for them: that takes less than a millisecond, so that
+#: hundreds keep back no abort.
+SHORT = 1 << 12
 #: Characters of all results together: what the library's own functions can read.
 RESULTS = 64 << 20
 #: How often the progress of a batch is told, at most.
@@ -34,10 +35,6 @@ class Batch:
         self.text, self.deadline = text, deadline
         self.steps, self.results, self.has_run, self.is_cut = None, [], False, False
         self._lock, self._calls, self._stopped, self._size = threading.Lock(), (), None, 0
-
-    @property
-    def is_urgent(self):
-        return self.steps is None or bool(self.steps and self.steps[0].op and self.steps[0].op.is_urgent)
 
     def stop(self, error):
         """Have what runs end with `error`, and nothing more begin. Thread-safe."""
@@ -116,7 +113,7 @@ class Batches:
     def __init__(self, ops, writer, seconds, refusal, adopt, executor=None, calls=None):
         self._ops, self._writer, self._seconds, self._refusal, self._adopt = ops, writer, seconds, refusal, adopt
         self._executor, self._calls = executor, calls
-        self._changed = threading.Condition()
+        self._changed, self._reading = threading.Condition(), threading.Lock()
         self._open, self._waiting, self._running, self._closed = set(), deque(), 0, None
 
     def run(self, text):
@@ -128,9 +125,9 @@ class Batches:
 
     def start(self, batch):
         """Have a batch run, as soon as one may."""
+        counts = not steps.is_urgent(batch.text[:SHORT], self._ops)
         if len(batch.text) <= SHORT and not self._read(batch):
             return
-        counts = not batch.is_urgent
         with self._changed:
             closed = self._closed
             if not closed:
@@ -151,6 +148,15 @@ class Batches:
                 self._open.discard(batch)
             batch.refuse(error)
 
+    def stop(self, batch, error):
+        """Have what runs of a batch end with `error`, and nothing more begin; one that waits ends at once."""
+        batch.stop(error)
+        with self._changed:
+            if batch not in self._waiting:
+                return
+            self._waiting.remove(batch)
+        self._finish(batch)
+
     def close(self, error, seconds):
         """Stop all batches with `error`, and refuse those to come; return those that have not ended in so many
         seconds."""
@@ -162,7 +168,8 @@ class Batches:
         for batch in everything:
             batch.stop(error)
         for batch in waiting:
-            self._finish(batch)
+            if time.monotonic() < until:
+                self._finish(batch)
         with self._changed:
             while self._open and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
@@ -181,7 +188,9 @@ class Batches:
     def _finish(self, batch):
         """Run a batch to its end."""
         try:
-            if batch.steps is not None or self._read(batch):
+            if batch.steps is None and batch.stopped:
+                self._drop(batch)
+            elif batch.steps is not None or self._read(batch):
                 self._run(batch)
                 batch.end()
         except BaseException as error:  # of memory, most likely
@@ -190,10 +199,18 @@ class Batches:
             self._open.discard(batch)
             self._changed.notify_all()
 
+    def _drop(self, batch):
+        """End a batch that was stopped before it was read; hundreds may be when the library stops."""
+        batch.steps, batch.text = steps.unread(batch.text), ""
+        rest = f'{{"error":{self._refusal(batch.stopped, batch.function, None)}}}'
+        batch.results, batch.is_cut = [rest] * len(batch.steps), bool(batch.steps)
+        batch.end()
+
     def _read(self, batch):
         """Read what a batch asks for; False: it was refused."""
         try:
-            batch.steps, batch.text = steps.read(batch.text, self._ops), ""
+            with self._reading:  # threads that read at one time gain nothing, and keep the interpreter from others
+                batch.steps, batch.text = steps.read(batch.text, self._ops), ""
         except BaseException as error:
             batch.refuse(error)
             return False

@@ -7,6 +7,7 @@ import pytest
 from plue_session import errors, threads
 from plue_session.capi import bulk
 from plue_session.capi.surface import TABLE
+from plue_session.rules import steps
 from plue_session.services import batches
 from tests.unit.bulk import Bulk, Told, codes
 
@@ -33,7 +34,7 @@ def test_operations_are_functions_of_the_surface_with_their_parameters():
     for name, op in made.items():
         notes = TABLE[f"plue_session_{name}"][0].__annotations__
         assert [parameter for parameter, *_ in op.parameters] == [each for each in notes if each != "return"]
-    assert [name for name, op in made.items() if op.is_urgent] == ["abort"]
+    assert [name for name, op in made.items() if op.is_urgent] == ["abort", "abort_turn"]
 
 
 @pytest.mark.requirement("P-174")
@@ -185,6 +186,45 @@ def test_more_than_run_side_by_side_wait_and_an_abort_does_not(world, many, monk
         waiting.stop(errors.Aborted("stopped by the test", ""))
     assert codes(waiting.wait()) == ["ABORTED"]
     assert [codes(each.wait()) for each in stuck] == [["OK"], ["OK"]]
+
+
+@pytest.mark.requirement("P-171")
+def test_long_texts_wait_like_others_and_an_abort_waits_for_none_of_them(world, many, monkeypatch):
+    monkeypatch.setattr(batches, "SIDE_BY_SIDE", 2)
+    session, long = world.sessions.create(), [{"op": "list", "tag": "x" * 200}] * 100
+    with Held(world, monkeypatch):
+        stuck = [many.start({"op": "create"}, *long) for _ in range(2)]
+        waiting = [many.start(*long) for _ in range(20)]
+        for name, more in ("abort_turn", {"turn_id": "msg_1"}), ("abort", {}):
+            abort = many.start({"session": session.id, "op": name, "timeoutMs": 50, **more}, *long)
+            assert len(abort.wait()) == 101
+        assert all(each.over.empty() and each.steps is None for each in waiting)
+    assert all(set(codes(each.wait())) == {"OK"} for each in stuck + waiting)
+
+
+@pytest.mark.requirement("P-171")
+def test_one_that_waits_ends_at_once_when_it_is_stopped(world, many, monkeypatch):
+    monkeypatch.setattr(batches, "SIDE_BY_SIDE", 1)
+    long = [{"op": "create", "tag": "x" * 200}] * 50
+    with Held(world, monkeypatch):
+        stuck = many.start({"op": "create"})
+        for operations in ([{"op": "create", "tag": "t"}, {"op": "list"}], long, [7, *long]):
+            waiting = many.start(*operations)
+            many.batches.stop(waiting, errors.Aborted("stopped by the test", ""))
+            assert codes(waiting.wait()) == ["ABORTED"] * len(operations) and waiting.is_cut and not waiting.has_run
+            assert steps.first_tag(waiting.steps) == operations[-1].get("tag", "t")
+        many.batches.stop(stuck, errors.Aborted("stopped by the test", ""))
+        assert codes(stuck.wait()) == ["ABORTED"]
+    assert world.sessions.count("{}") == 0
+
+
+def test_at_the_end_who_waits_unread_takes_no_time(world, many, monkeypatch):
+    monkeypatch.setattr(batches, "SIDE_BY_SIDE", 1)
+    with Held(world, monkeypatch):
+        many.start({"op": "create"})
+        waiting = [many.start(*[{"op": "create", "tag": "x" * 200}] * 50) for _ in range(2)]
+        assert set(waiting) <= set(many.batches.close(errors.closed(), 0))
+        assert all(each.over.empty() for each in waiting)
 
 
 def test_a_long_text_is_read_on_a_thread_of_its_own(world, many, monkeypatch):

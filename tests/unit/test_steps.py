@@ -102,6 +102,25 @@ def test_what_is_no_array_of_operations_is_refused_as_a_whole(text, error):
     assert len(steps.read(json.dumps([{"op": "make"}] * MOST), OPS)) == MOST and steps.read("[]", OPS) == []
 
 
+@pytest.mark.parametrize(
+    "text, urgent",
+    [
+        (' [ {"session":"s", "op": "stop"} , {', True),
+        ('[{"op":"stop"}]', True),
+        ('[{"op":"make"},{"op":"stop"}]', False),
+        ('[{"op":"sto', False),
+        ('[{"op":{"op":"stop"}}]', False),
+        ("[" * 5000, False),
+        ("", False),
+        ("[", False),
+        ('{"op":"stop"}', False),
+        ("7", False),
+    ],
+)
+def test_what_is_urgent_is_known_by_how_the_text_begins(text, urgent):
+    assert steps.is_urgent(text, OPS) is urgent
+
+
 def test_what_the_function_refuses_is_refused_as_there():
     (step,) = read({"op": "say", "session": "s", "title": "bad"})
     with pytest.raises(NotFound, match="title is bad"):

@@ -72,6 +72,9 @@ def test_what_is_stuck_at_the_end_has_a_result_for_each_operation():
     made.results = ['{"ok":1}']
     made.abandon(closed())
     assert lists.told == [("cancelled", {"operation": 7, "results": [{"ok": 1}, *[{"error": "Closed"}] * 2]})]
+    lists = Lists()
+    Submission(8, lists).abandon(closed())  # nobody has read it yet
+    assert lists.told == [("cancelled", {"operation": 8, "results": [{"error": "Closed"}]})]
 
 
 @pytest.mark.requirement("P-171")
