@@ -1,6 +1,7 @@
 """What the surface's functions are as operations in bulk, and the batches of a runtime."""
 
 import time
+from functools import partial
 
 from plue_session.capi.surface import TABLE
 from plue_session.capi.types import TYPES
@@ -16,21 +17,23 @@ PREFIX = "plue_session_"
 class Function(Op):
     """A function of the surface as an operation: what `Batches` wants of one."""
 
-    __slots__ = ("function", "is_change", "interrupt", "_kind", "_body", "_runtime")
+    __slots__ = ("function", "is_change", "interrupt", "_kind", "_body", "_runtime", "_known")
 
-    def __init__(self, body, attributes, runtime, interrupt):
+    def __init__(self, body, attributes, runtime, interrupt, known):
         *taken, (_, result) = body.__annotations__.items()
         super().__init__(
             body.__name__.removeprefix(PREFIX),
             [(name, *_check(TYPES[note])) for name, note in taken],
             is_urgent=attributes["away"] == "urgent",
         )
+        self._known = known
         self.function, self._kind, self._body, self._runtime = body.__name__, TYPES[result].kind, body, runtime
         self.is_change = attributes["executor"] == "commit"
         self.interrupt = interrupt if attributes["interrupts"] else None
 
     def begin(self, arguments):
-        return self._body(self._runtime, *arguments)
+        found = self._known and self._known(*arguments)
+        return self._body(self._runtime, *arguments) if found is None else found
 
     def answer(self, result):
         """Return a result as JSON text: of what makes a session its info, of what only succeeds true."""
@@ -53,24 +56,30 @@ def _check(crossing):
     return crossing.check, crossing.required
 
 
-def functions(runtime, interrupt):
-    """Return the operations that there are, by name; `interrupt(session_id)` sends home who waits for a session."""
+def functions(runtime, interrupt, fresh_info=None):
+    """Return the operations that there are, by name; `interrupt(session_id)` sends home who waits for a session.
+    `fresh_info(session_id)` is what C answers by itself, or None."""
     made = (
-        Function(body, attributes, runtime, interrupt) for body, attributes in TABLE.values() if attributes["in_bulk"]
+        Function(body, attributes, runtime, interrupt, None if attributes["shim"] else fresh_info)
+        for body, attributes in TABLE.values()
+        if attributes["in_bulk"]
     )
     return {each.name: each for each in made}
 
 
 def batches(boundary, runtime):
     """Return the batches of a runtime that has just been opened."""
-    lib = boundary.lib
+    lib, sessions, remote, fresh_info = boundary.lib, runtime.sessions, {}, None
+    if runtime.remote:
+        remote = {"executor": runtime.executor, "calls": runtime.calls, "resolve": sessions.resolve}
+        fresh_info = partial(sessions.fresh_info, age_ns=runtime.cache_ttl_ns)
     return Batches(
-        functions(runtime, lambda session_id: lib.core__interrupt(session_id.encode())),
+        functions(runtime, lambda each: lib.core__interrupt(sessions.resolve(each).encode()), fresh_info),
         runtime.writer,
         runtime.settings.request_timeout_ms / 1000,
         boundary.describe,
         runtime.publisher.adopt,
-        *((runtime.executor, runtime.calls) if runtime.remote else ()),
+        **remote,
     )
 
 

@@ -106,13 +106,13 @@ class Batches:
     `ops` has, by its name, each operation that there is: a `rules.steps.Op` that also has `function`, the name of its
     function, `begin(arguments)`, which returns a result or what makes one, `answer(result)`, which returns that as JSON
     text, `is_change`, and `interrupt(session_id)`, None or what comes first. `refusal(error, function, session_id)` is
-    an error as JSON text; `adopt()` is called on each thread first. With a server `executor` runs operations, and
-    `calls` has those that are under way.
+    an error as JSON text; `adopt()` is called on each thread first. With a server `executor` runs operations, `calls`
+    has those that are under way, and `resolve(session_id)` is the id that a session has by now.
     """
 
-    def __init__(self, ops, writer, seconds, refusal, adopt, executor=None, calls=None):
+    def __init__(self, ops, writer, seconds, refusal, adopt, executor=None, calls=None, resolve=None):
         self._ops, self._writer, self._seconds, self._refusal, self._adopt = ops, writer, seconds, refusal, adopt
-        self._executor, self._calls = executor, calls
+        self._executor, self._calls, self._resolve = executor, calls, resolve
         self._changed, self._reading = threading.Condition(), threading.Lock()
         self._open, self._waiting, self._running, self._closed = set(), deque(), 0, None
 
@@ -278,7 +278,7 @@ class Batches:
             if self._executor is None:
                 return self._run_together(batch, [step])[0]
             deadline = self._deadline(batch, step)
-            with self._calls.begin(step.op.function, step.session, deadline) as call:
+            with self._calls.begin(step.op.function, self._resolve(step.session), deadline) as call:
                 batch.under_way((call,))
                 try:
                     work = self._prepare(batch, step)

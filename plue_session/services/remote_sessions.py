@@ -1,6 +1,7 @@
 """Sessions that live on a server. What asks the server is an operation, or a function of the call that it is for."""
 
 import threading
+import time
 from functools import partial
 
 from plue_session import errors
@@ -52,6 +53,15 @@ class RemoteSessions(Sessions):
         """Ask the server for the session, record what it says, and return the info. Away: what was last known,
         "stale"."""
         return partial(self._ask_info, session_id)
+
+    def fresh_info(self, session_id, age_ns):
+        """Return the info of a session that the server was heard about no longer ago than that, or None."""
+        on, session_id = self._on, self._on.resolve(session_id)
+        heard = on.mirror.last_refreshed(session_id)
+        if not (heard and on.link.connected and time.monotonic_ns() - heard <= age_ns):
+            return None
+        found = self._store.info(session_id)
+        return found and found[1]
 
     def _ask_info(self, session_id, call):
         on = self._on

@@ -99,6 +99,10 @@ class Sessions:
             )
         return session_id
 
+    def resolve(self, session_id):
+        """Return the id that the session has by now."""
+        return self._on.resolve(session_id)
+
     def get_info(self, session_id):
         """Return the session's info as JSON."""
         return self._known(session_id)[1]

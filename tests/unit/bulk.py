@@ -39,9 +39,9 @@ class Told(Batch):
 class Bulk:
     """The batches over services; `sent_home` are the sessions whose callers an abort has sent home."""
 
-    def __init__(self, world, sessions, seconds=5.0, **server):
+    def __init__(self, world, sessions, seconds=5.0, fresh_info=None, **server):
         self.sent_home = []
-        functions = bulk.functions(SimpleNamespace(sessions=sessions), self.sent_home.append)
+        functions = bulk.functions(SimpleNamespace(sessions=sessions), self.sent_home.append, fresh_info)
 
         def refusal(error, function, session_id):
             return bulk.render(errors.known(error), function, session_id)

@@ -1,6 +1,7 @@
 """Operations in bulk with a server: one after the other, each in its own time."""
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.unit.bulk import Bulk, codes
 
 @pytest.fixture
 def many(world):
-    made = Bulk(world, world.sessions, executor=world.executor, calls=world.calls)
+    made = Bulk(world, world.sessions, executor=world.executor, calls=world.calls, resolve=world.sessions.resolve)
     yield made
     made.batches.close(errors.closed(), 10)
 
@@ -96,6 +97,32 @@ def test_an_abort_ends_what_a_batch_has_under_way_for_its_session(world, many):
     assert stalled.met.wait(10)
     assert codes(many.start({"op": "abort", "session": session.id}).wait()) == ["OK"]
     assert codes(batch.wait()) == ["ABORTED", "OK"] and not batch.is_cut
+
+
+def test_an_abort_by_either_id_ends_what_names_the_other(world, many, monkeypatch):
+    session = world.create()
+    monkeypatch.setattr(world.store, "id_of_alias", lambda alias: session.id if alias == "session_7" else None)
+    for one, other in ("session_7", session.id), (session.id, "session_7"):
+        stalled = Stalled(world, "update")
+        batch = many.start({"op": "update_title", "session": one, "title": "a"})
+        assert stalled.met.wait(10)
+        assert codes(many.start({"op": "abort", "session": other}).wait()) == ["OK"]
+        assert codes(batch.wait()) == ["ABORTED"]
+
+
+@pytest.mark.requirement("P-174")
+def test_an_info_is_asked_for_only_when_it_is_as_old_as_alone(world):
+    made, missing = world.create(), "ses_" + "0" * 26
+    fresh = partial(world.sessions.fresh_info, age_ns=5_000_000_000)
+    with_server = {"executor": world.executor, "calls": world.calls, "resolve": world.sessions.resolve}
+    many = Bulk(world, world.sessions, fresh_info=fresh, **with_server)
+    asked(world)
+    info = {"op": "get_info", "session": made.id}
+    results = many.run(info, info, {"op": "get_info", "session": missing})
+    assert codes(results) == ["OK", "OK", "NOT_FOUND"] and results[0]["ok"]["id"] == made.id
+    assert asked(world) == []
+    many = Bulk(world, world.sessions, fresh_info=partial(fresh, age_ns=0), **with_server)
+    assert codes(many.run(info)) == ["OK"] and asked(world) == ["get"]
 
 
 def test_when_the_library_hangs_up_what_waits_for_the_server_ends(world, many):
