@@ -5,7 +5,9 @@ import json
 import os
 import queue
 import random
+import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -436,6 +438,41 @@ def test_a_sick_command_is_ended_for_all(guard, tmp_path, monkeypatch):
     assert eventually(lambda: one.starts == two.starts == 2) and one.wait(soon()) == two.wait(soon())
     together(one.stop, two.stop)
     assert not any(map(alive, starts(tmp_path)))
+
+
+def test_a_guard_without_descriptors_sends_away_who_comes_and_rests(guard, tmp_path):
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    words = [guard, "share", str(tmp_path), "server-1", str(theirs.fileno()), "100", "100", "sleep", "60"]
+    process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (24, 24))
+    theirs.close()
+    with ours, process.stdout:
+        assert ours.recv(100).startswith(b"started ")
+        share = Share(str(tmp_path), "server-1")
+        lines = [share.join(None) for _ in range(40)]
+        assert all(lines)
+
+        def rests():
+            before = spent(process.pid)
+            time.sleep(0.5)
+            return spent(process.pid) - before < 0.1
+
+        assert eventually(rests, 10)
+        for line in lines:
+            line.listen()
+        assert 10 < sum(line.gone for line in lines) < 40
+        for line in lines:
+            line.close()
+        assert eventually(lambda: (line := share.join(None)) and (line.listen(), line.close(), not line.gone)[2], 10)
+        ours.sendall(b"end\n")
+        assert process.wait(10) == 0
+
+
+def spent(pid):
+    """Return the seconds of a processor that a process has spent."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_without_descriptors_for_a_while_it_is_started_again_all_the_same(guard, tmp_path):

@@ -227,6 +227,8 @@ int main(int count, char **words)
         return 1;
     }
     tell("started", command);
+    if (door >= 0)
+        make_room();
     int null = open("/dev/null", O_RDWR), relayed = door >= 0;
     for (int stream = 0; stream < (relayed ? 1 : 3); stream++) /* the host must see the end of the command's streams */
         dup2(null, stream);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,6 +27,7 @@ static int user_count;
 static char note[LINE];
 static int noted; /* the note's length, with its line's end */
 static int folder = -1, file = -1, door = -1;
+static int spare = -1; /* a descriptor to let go of when no other is left */
 static char file_name[64], socket_name[64];
 static pid_t command;
 
@@ -134,10 +136,38 @@ static int share(const char *path, const char *name)
     return 0;
 }
 
+/* Have descriptors for as many users as there may be, if that is allowed. Not before the command runs, which keeps the
+ * limit of the host. */
+static void make_room(void)
+{
+    struct rlimit limit;
+    spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= USERS + 64)
+        return;
+    limit.rlim_cur = limit.rlim_max < USERS + 64 ? limit.rlim_max : USERS + 64;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* No descriptor is left: who stands before the door is sent away, and comes again. If it stayed there, the door would
+ * never be quiet. Returns whether somebody was. */
+static int send_away(void)
+{
+    if ((errno != EMFILE && errno != ENFILE) || spare < 0)
+        return 0;
+    close(spare);
+    int fd = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0;
+}
+
 static void let_in(void)
 {
     int fd;
-    while ((fd = accept4(door, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+    while ((fd = accept4(door, NULL, NULL, SOCK_CLOEXEC)) >= 0 || send_away()) {
+        if (fd < 0)
+            continue;
         struct ucred who = {0};
         socklen_t size = sizeof who;
         if (user_count == USERS || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) || who.uid != geteuid()) {
