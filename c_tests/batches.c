@@ -295,6 +295,56 @@ full:
     CHECK(!told.twice);
 }
 
+/* So it is with an observer of all sessions. */
+static void an_observer_that_is_far_behind_gets_each_last_event(void)
+{
+    plue_session_observer_t observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL);
+    int taken = 0, told_of = 0;
+    CHECK(observer && !plue_session_observer_next(observer, 0) && plue_get_last_error_code() == PLUE_OK);
+    for (double until = seconds() + 30; seconds() < until; taken++) {
+        for (char *event; (event = plue_event_poll()); plue_free(event))
+            ;
+        while (!plue_session_submit("[]") && !SAYS(plue_get_last_error(), "a reader of events"))
+            pause_ms(1);
+        if (SAYS(plue_get_last_error(), "a reader of events"))
+            break;
+    }
+    CHECK(taken >= OPEN_AT_MOST && taken <= 2 * OPEN_AT_MOST);
+    for (char *event; (event = plue_session_observer_next(observer, 200)); plue_free(event)) {
+        CHECK(!SAYS(event, "\"dropped\""));
+        told_of += SAYS(event, "operation.completed");
+    }
+    CHECK(told_of == taken);
+    plue_session_observer_close(observer);
+    CHECK(plue_session_submit("[]"));
+}
+
+/* What a queue that nobody reads keeps has an end, also when each event is large. */
+static void a_queue_that_nobody_reads_keeps_no_more_than_its_bytes(void)
+{
+    enum { TITLE = 1 << 20, EACH = 16, MANY = 8 };
+    char *title = malloc(TITLE + 1), *operations;
+    memset(title, 't', TITLE);
+    title[TITLE] = 0;
+    plue_session_t session = plue_session_create(NULL);
+    CHECK(plue_session_update_title(session, title) == 0);
+    snprintf(title, TITLE, "{\"op\":\"get_info\",\"session\":\"%s\"}", text(plue_session_get_id(session)));
+    operations = repeated(title, EACH);
+    for (double until = seconds() + 10; seconds() < until && !plue_session_submit("[]");)
+        pause_ms(1);
+    pause_ms(5500); /* who has read it before is no reader any more */
+    for (int i = 0, before = told.finals; i < MANY; i++) {
+        while (!plue_session_submit(operations))
+            CHECK(plue_get_last_error_code() == PLUE_ERROR_QUEUE_FULL), pause_ms(1);
+        EVENTUALLY(told.finals - before == i + 1);
+    }
+    CHECK(finals_in_the_default_queue() * EACH * TITLE <= 64 << 20);
+    CHECK(plue_session_delete(session) == 0);
+    plue_session_destroy(session);
+    free(title);
+    free(operations);
+}
+
 /* However much there is to read before it, an abort does not wait for that. */
 static void an_abort_waits_for_none_that_are_yet_to_be_read(void)
 {
@@ -397,6 +447,8 @@ int main(void)
     a_reader_that_is_far_behind_gets_each_last_event();
     (void)finals_in_the_default_queue();
     a_default_queue_that_nobody_reads_is_not_waited_for();
+    an_observer_that_is_far_behind_gets_each_last_event();
+    a_queue_that_nobody_reads_keeps_no_more_than_its_bytes();
     an_abort_waits_for_none_that_are_yet_to_be_read();
     plue_shutdown();
     for (unsigned seed = 0; seed < (unsigned)part(40); seed++)

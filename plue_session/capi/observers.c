@@ -15,7 +15,8 @@
 
 enum { CAPACITY = 64, ROOMY = 256 /* while it is filled from the log */, AGAIN_MS = 50 };
 #define MS INT64_C(1000000)
-#define GRACE_NS (100 * MS) /* so soon a reader comes back that plue_shutdown waits for */
+#define GRACE_NS (100 * MS)  /* so soon a reader comes back that plue_shutdown waits for */
+#define LAPSE_NS (5000 * MS) /* so long one that has not come back is waited for before more is submitted */
 
 struct core_observer {
     core_queue queue;                           /* first */
@@ -320,6 +321,8 @@ static char *next(core_observer *of, uintptr_t handle, const char *operation, in
         core_queue *queue = &of->queue;
         int closed = of->handle != handle, over = closed || is_over_locked(of), hungry = 0, more = 0, waits = 0,
             unfit = 0;
+        if (!over && !queue->is_read)
+            core_queue_read_locked(queue, 1);
         core_event *taken = over ? NULL : core_queue_take_locked(queue, room, &mark);
         unsigned heard = atomic_load(&of->rings);
         if (taken) {
@@ -468,6 +471,16 @@ void core_observers_open(void)
     pthread_mutex_lock(&core_queues_lock);
     stopped = 0;
     atomic_fetch_add(&lives, 1);
+    pthread_mutex_unlock(&core_queues_lock);
+}
+
+void core_observers_lapse(void)
+{
+    int64_t now = core_monotonic_ns();
+    pthread_mutex_lock(&core_queues_lock);
+    for (core_observer *each = atomic_load(&newest); each; each = each->older)
+        if (each->queue.is_full && !atomic_load(&each->waiting) && now - each->read_at > LAPSE_NS)
+            core_queue_read_locked(&each->queue, 0);
     pthread_mutex_unlock(&core_queues_lock);
 }
 

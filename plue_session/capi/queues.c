@@ -10,7 +10,7 @@
  *
  * How a submission has ended is told once, so these events ("final") have a room beside that one. At most
  * CORE_SUBMISSIONS are open at a time, and none is taken while a reader has as many final events before it: so the room
- * is never full for who reads. In a default queue that nobody reads the oldest goes.
+ * is never full for who reads. In a queue that nobody reads the oldest goes, also when all are large.
  */
 #include "queues.h"
 
@@ -163,6 +163,8 @@ int core_queues_are_full(void)
 {
     if (atomic_load(&full_queues) > 0)
         core_default_lapse();
+    if (atomic_load(&full_queues) > 0)
+        core_observers_lapse();
     return atomic_load(&full_queues) > 0;
 }
 
@@ -194,8 +196,9 @@ static int stale_passing_locked(const core_queue *of, uint64_t newer)
 
 static void push_final_locked(core_queue *to, core_event *added, core_event **dead)
 {
-    unsigned oldest = 0;
-    if (to->finals == to->passing_capacity - CORE_PASSING_CAPACITY) {
+    unsigned most = to->passing_capacity - CORE_PASSING_CAPACITY;
+    while (to->finals && (to->finals == most || (!to->is_read && to->final_bytes + added->length > CORE_FINAL_BYTES))) {
+        unsigned oldest = 0;
         while (!is_final(to->passing[oldest]))
             oldest++;
         drop_event_locked(pull_passing_locked(to, oldest), dead);

@@ -99,7 +99,8 @@ void core_default_close(int64_t deadline);
 
 /* observers.c */
 void core_observers_open(void);
-void core_observers_stop(void); /* they get no more */
+void core_observers_stop(void);  /* they get no more */
+void core_observers_lapse(void); /* whoever has not read one for long is no reader */
 void core_observers_close(void);
 /* The next one after `*at`, of all there are, that holds something and is read; NULL: there is none. */
 core_queue *core_observer_read_locked(core_observer **at, int64_t now);

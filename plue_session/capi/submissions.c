@@ -135,8 +135,11 @@ uint64_t plue_session_submit(const char *operations_json)
     if (!open)
         core_fail(PLUE_ERROR_CLOSED, operation, "the library shut down during the call. Call plue_init() again.");
     else if (unread)
-        core_fail(PLUE_ERROR_QUEUE_FULL, operation,
-                  "a reader of events has not taken how the last %d submissions ended. Try again when it has.", PLACES);
+        core_fail(
+            PLUE_ERROR_QUEUE_FULL, operation,
+            "a reader of events has not taken how the last submissions ended, %d of them or %d MiB. Try again when it "
+            "has.",
+            PLACES, CORE_FINAL_BYTES >> 20);
     else
         core_fail(PLUE_ERROR_QUEUE_FULL, operation,
                   "%d submissions, or %d MiB of them, are open already. Try again when some have ended.", PLACES,

@@ -16,7 +16,8 @@ first. Then each function marked "OpenCode:" may also fail with CONNECTION (the 
 time), ACCESS_DENIED (it refuses our credentials) or SERVER (it failed, or answered what it should not). While it is away,
 reads answer what was last known (`sync.state` is "stale"; with `offline` "fail" those that would ask it fail), and changes
 are queued: create, create_with, get_or_create, update_title, update, delete and unshare are stored, shown (`sync.state`
-"pending"), return success, and are sent in order when it is back; what it then refuses is taken back, with an event. The rest
+"pending"), return success, and are sent in order when it is back; what it then refuses is taken back, with an event. At most
+10,000 changes wait (QUEUE_FULL). The rest
 fail with CONNECTION, and with `offline` "fail" all changes do. A session made so has an id like "session_1763640000000" until the server
 gives it its own; one session.updated then carries both, and the first one stays valid as an alias (`aliases` in its info).
 """
@@ -372,7 +373,8 @@ def plue_session_submit(operations_json: Text) -> Number:
     :param operations_json: as for plue_session_batch(); only whether it is UTF-8 is looked at here. Copied.
     :returns: the operation's id for plue_session_cancel_operation() and in its events, never used twice in a process; 0 on failure.
     :errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or 64 MiB of
-        them, are open, or a reader of events has not yet taken the last events of 512); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
+        them, are open, or a reader of events has not yet taken the last events of so many; a default queue or an observer that is
+        not read for 5 s is not waited for, and loses the oldest); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
     """
 
 
