@@ -393,6 +393,38 @@ static void who_waits_can_be_woken_and_hears_of_the_end(void)
     plue_session_destroy(session);
 }
 
+static atomic_int ends, is_over;
+
+static void *count_ends(void *from)
+{
+    while (!atomic_load(&is_over)) {
+        char *item = plue_session_observer_next(from, 60000);
+        CHECK(item || plue_get_last_error_code() == PLUE_OK);
+        atomic_fetch_add(&ends, !item);
+        plue_free(item);
+    }
+    return NULL;
+}
+
+/* Whoever is woken while an item comes gets the item, and is woken the next time. */
+static void no_item_takes_the_place_of_a_wake(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    observer at = observe(session, NULL);
+    pthread_t reader = run(count_ends, at);
+    for (int i = 0; i < part(600); i++) {
+        int before = atomic_load(&ends);
+        CHECK(plue_session_update_title(session, "T") == 0);
+        plue_session_observer_wake(at);
+        EVENTUALLY(atomic_load(&ends) > before);
+    }
+    atomic_store(&is_over, 1);
+    plue_session_observer_wake(at);
+    end(reader);
+    plue_session_observer_close(at);
+    plue_session_destroy(session);
+}
+
 static void *read_to_the_end(void *from)
 {
     intptr_t count = 0;
@@ -554,6 +586,7 @@ int main(void)
     stored_events_and_live_ones_make_one_sequence();
     a_cursor_outlives_the_library();
     who_waits_can_be_woken_and_hears_of_the_end();
+    no_item_takes_the_place_of_a_wake();
     a_shutdown_hands_out_what_is_queued();
     the_descriptor_is_readable_while_an_item_waits();
     a_thousand_observers_are_cheap();

@@ -335,6 +335,8 @@ static char *next(core_observer *of, uintptr_t handle, const char *operation, in
             }
             more = core_queue_next_locked(queue) != NULL;
             hungry = core_queue_is_hungry_locked(queue);
+            of->woken |= begun &&
+                         wakes != of->wakes; /* an item came as well: the next call ends in place of this one */
         } else if (!over && !mark.need) {
             of->read_at = now;
             of->descriptor.seen_empty = 1;
