@@ -156,15 +156,16 @@ core_channel *core_queue_close_locked(core_queue *old)
 }
 
 /* A session that was known by one id has another one: its observers follow, and read from the log what was told of it
- * by that one. Whoever has followed already stays. -1: no memory, and nothing has changed. */
+ * by that one: who sleeps would else not hear of it. Whoever has followed already stays. -1: there is no memory, or the
+ * library has stopped, and nothing has changed. */
 int core__observers_rename(const char *old, const char *renamed)
 {
-    core_channel *made = core_channel_make(renamed), *gone = NULL;
+    core_channel *made = core_outdated() ? NULL : core_channel_make(renamed), *gone = NULL;
     if (!made)
         return -1;
     pthread_mutex_lock(&core_queues_lock);
     core_channel *from = core_channel_of_locked(old), *to = core_channel_of_locked(renamed);
-    if (from && from != to && from != &everything && !core_outdated()) {
+    if (from && from != to && from != &everything) {
         if (!to) {
             list_channel_locked(to = made);
             made = NULL;
@@ -177,6 +178,8 @@ int core__observers_rename(const char *old, const char *renamed)
         unlist_channel_locked(gone = from);
     }
     pthread_mutex_unlock(&core_queues_lock);
+    if (gone)
+        core__wake(CORE_EXECUTOR_READ, CORE_SIGNAL_WAKE);
     free(gone);
     free(made);
     return 0;

@@ -68,7 +68,9 @@ class Refilling:
         """Give each queue a gap in place of the events it has not got."""
         for session_id, after, reason, _ in self.places(deadline):
             to, gap = channel(session_id), self.runtime.observations.gap(session_id, after, reason or "unavailable")
-            if gap is None:
+            if gap is None and (renamed := self.renamed(session_id)):
+                left = self.follow(session_id, renamed)
+            elif gap is None:
                 left, last = 0, self.store.log_state()[1]
                 self.lib.core__event_no_lapse(to, REASONS.index(reason))
                 self.lib.core__event_refilled(to, after, last)
@@ -102,6 +104,8 @@ class Refilling:
     def hand_lapse(self, session_id, reason):
         """Give the gap that they are to begin with to those who are to begin with one of this reason."""
         gap, lapsed = self.runtime.observations.gap(session_id, 0, reason), REASONS.index(reason)
+        if gap is None and (renamed := self.renamed(session_id)):
+            return self.follow(session_id, renamed)
         if gap is None:
             self.lib.core__event_no_lapse(channel(session_id), lapsed)
             return 0
@@ -119,8 +123,12 @@ class Refilling:
         number is returned when nobody can be given anything."""
         newest = self.store.log_state()[1]  # of all scopes
         rows = self.store.events_after(after, count, PAGE_SIZE, session_id)
-        # After the rows: what was trimmed before they were read is below the floor.
-        if self.store.log_state()[0] > after and self.runtime.observations.is_trimmed(session_id, after):
+        # After the rows: what was trimmed before they were read is below the floor, and what was told of a session that
+        # has another id by now is under that one.
+        is_trimmed = self.store.log_state()[0] > after and self.runtime.observations.is_trimmed(session_id, after)
+        if renamed := self.renamed(session_id):
+            return self.follow(session_id, renamed)
+        if is_trimmed:
             return self.hand_gap(session_id, after, "trimmed")
         if not rows:  # up to there everything is others'
             self.lib.core__event_refilled(channel(session_id), after, max(after, newest))
@@ -130,6 +138,15 @@ class Refilling:
                 return waiting
             after = row.id
         return 0
+
+    def renamed(self, session_id):
+        """Return the id that a session has in place of this one, None if it has this one."""
+        return session_id and self.store.id_of_alias(session_id)
+
+    def follow(self, session_id, renamed):
+        """Have those who observe the session by its old id go on by the new one: whoever has given it that may not have
+        been heard yet."""
+        return self.lib.core__observers_rename(channel(session_id), channel(renamed))
 
     def row(self, row):
         """Return a row as the C side takes it."""

@@ -2,8 +2,11 @@
 which are behind and empty, and when."""
 
 import os
+import select
 import sys
+import threading
 import time
+from ctypes import string_at
 
 sys.path.insert(0, sys.argv[1])
 from plue_session.prototypes import load, take
@@ -189,6 +192,47 @@ def renamed():
     assert ids[2] in take(plue, plue.plue_session_observer_next(there, 1000))
     for observer in (live, behind, there):
         plue.plue_session_observer_close(observer)
+
+
+def asleep():
+    """Who sleeps, or watches a descriptor, hears of a session that gets another id meanwhile."""
+    one, two = begin(sessions=2)
+    other = take(plue, plue.plue_session_get_id(two))
+    sleeper, watcher = (plue.plue_session_observe(one, None) for _ in range(2))
+    descriptor, heard = plue.plue_session_observer_fd(watcher), []
+    waits = threading.Thread(target=lambda: heard.append(take(plue, plue.plue_session_observer_next(sleeper, 30_000))))
+    waits.start()
+    time.sleep(0.2)
+    began = time.monotonic()
+    assert plue.plue_test_follow(one, other.encode()) == 0
+    change(two, 1)
+    assert select.select([descriptor], [], [], 10)[0] == [descriptor]
+    waits.join()
+    assert other in heard[0] and time.monotonic() - began < 10, heard
+    assert other in take(plue, plue.plue_session_observer_next(watcher, 0))
+
+
+def named():
+    """A session has another id already, and that is yet to be told: who reads on from the log loses nothing."""
+    session, other = begin(16, sessions=2)
+    old = plue.plue_session_observe(session, None)
+    cursor = plue.plue_session_observer_cursor(old)
+    change(session, 100)
+    behind, lapsed = plue.plue_session_observe(session, None), plue.plue_session_observe(session, string_at(cursor))
+    change(session, 100)
+    assert plue.plue_test_name(session, b"ses_named") == 0
+    for number in range(101):
+        text = take(plue, plue.plue_session_observer_next(behind, 5000))
+        assert text and f'"sequence":{number},' in text, (number, text)
+    assert '"aliases":["session_' in text
+    gap = take(plue, plue.plue_session_observer_next(lapsed, 5000))
+    assert '"type":"gap"' in gap and '"sessionId":"ses_named"' in gap, gap
+    change(other, 1)  # tells
+    change(session, 1)
+    for observer in (behind, lapsed):
+        text = take(plue, plue.plue_session_observer_next(observer, 5000))
+        assert '"sessionId":"ses_named"' in text and '"title":"0"' in text, text
+        assert plue.plue_session_observer_next(observer, 0) is None
 
 
 def saturated():

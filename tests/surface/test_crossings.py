@@ -37,6 +37,8 @@ def test_values_cross_both_ways_and_what_is_wrong_is_refused(build, tmp_path):
         pytest.param("failed", marks=pytest.mark.requirement("L-170")),
         pytest.param("saturated", marks=pytest.mark.requirement("L-183")),
         "renamed",
+        pytest.param("asleep", marks=pytest.mark.requirement("T-02", "P-177")),
+        pytest.param("named", marks=pytest.mark.requirement("T-02", "P-177")),
     ],
 )
 def test_observers_end_with_one_error_count_as_far_as_they_can_and_follow_their_session(how, tmp_path):

@@ -7,6 +7,7 @@ import weakref
 
 from plue_session import errors
 from plue_session.capi.surface.table import export
+from plue_session.services.writer import Transaction
 
 OPEN, KEPT, SCANS = weakref.WeakSet(), {}, [0]
 
@@ -181,6 +182,21 @@ def plue_test_damage(runtime) -> Status:
 def plue_test_follow(runtime, session: SessionHandle, name: Text) -> Status:
     """Have who observes the session observe the one of this id."""
     assert runtime.publisher._lib.core__observers_rename(session.encode(), name.encode()) == 0
+
+
+@export(time="local", executor="commit")
+def plue_test_name(runtime, session: SessionHandle, name: Text) -> Status:
+    """Give a session another id as another process does: it is committed, and told here with the next change."""
+    writer, store = runtime.writer, runtime.store
+    with writer._lock:
+        store.begin()
+        transaction = Transaction(writer, [], store.last_log_id())
+        store.rename(session, name)
+        record = store.load(name)
+        record.aliased = True
+        transaction.save(record, "session.updated", {"id": name, "aliases": [session]}, touch=False)
+        transaction.log()
+        store.commit()
 
 
 @export(time="instant")
