@@ -150,6 +150,19 @@ def test_rows_of_a_clock_that_was_ahead_keep_no_others(store):
     assert ids(store) == [*range(41, 61)]
 
 
+@pytest.mark.requirement("T-02", "L-169")
+def test_no_row_goes_from_behind_one_that_stays(store):
+    """A clock that was ahead is set right: who was given the first row would not hear of the next one, nor of a gap."""
+    for time in (150, 100, 5000, 160):
+        log(store, "a", time=time)
+    with transaction(store):
+        store.trim(9999, 140, [], 160)
+    assert ids(store) == [1, 2, 3, 4]
+    with transaction(store):
+        store.trim(9999, 151, [], 171)
+    assert ids(store) == [4] and store.log_state() == (3, 4)
+
+
 @pytest.mark.requirement("L-172")
 def test_rows_that_are_young_stay_however_often_the_log_is_trimmed(store):
     with transaction(store):

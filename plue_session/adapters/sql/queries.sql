@@ -132,10 +132,12 @@ INSERT INTO log ({log}, scope) VALUES ({log?}, ?);
 SELECT min(time), max(time) FROM (SELECT time FROM log ORDER BY id LIMIT ?);
 
 -- name: trim_old
--- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back.
+-- Looks at the oldest rows only, so that its cost is bounded; times rise with ids but for a clock set back. None goes from behind one
+-- that stays: who was given that one would miss it, and what the log still has says that nothing is missing (rules/replay.py).
+WITH oldest AS (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
 DELETE FROM log
-WHERE id IN (SELECT id FROM (SELECT id, time FROM log WHERE id < (SELECT max(id) FROM log) ORDER BY id LIMIT ?2)
-             WHERE time < ?1 OR time > ?3)
+WHERE id IN (SELECT id FROM oldest)
+  AND id < ifnull((SELECT min(id) FROM oldest WHERE time BETWEEN ?1 AND ?3), 9223372036854775807)
 RETURNING id, scope;
 
 -- name: store_id
