@@ -837,7 +837,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * What `data` holds:
  *   session.created      {"id","parentId"?}
  *   session.updated      {"id","aliases"?,"fields","title"?}
- *   session.deleted      {"id"}
+ *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
  *   sync.state           {"connected","reason"?}

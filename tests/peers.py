@@ -108,6 +108,9 @@ class Peer:
     def list(self):
         return json.loads(self.session_list())
 
+    def status(self):
+        return json.loads(self.session_sync_status())
+
     def event(self, timeout=20):
         """The next event that `subscribe` heard: `(event, when)`."""
         said = self.events.get(timeout=timeout)

@@ -24,8 +24,8 @@ class RecordingPublisher:
         self.calls.append(("snapshot", session_id, rev, info))
         self.infos[session_id] = info
 
-    def gone(self, session_id):
-        self.calls.append(("gone", session_id))
+    def gone(self, session_id, before=None):
+        self.calls.append(("gone", session_id) if before is None else ("gone", session_id, before))
         self.infos.pop(session_id, None)
 
     def publish(self, rows, store_id):

@@ -75,7 +75,9 @@ class Publisher:
         """The server was asked about the session just now."""
         self._lib.core__session_fresh(session_id.encode(), monotonic_ns())
 
-    def gone(self, session_id):
+    def gone(self, session_id, before=None):
+        if before is not None and self._lib.core__session_rename(before.encode(), session_id.encode()):
+            raise MemoryError
         self._lib.core__session_gone(session_id.encode())
 
     def publish(self, rows, store_id):

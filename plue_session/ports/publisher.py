@@ -21,8 +21,8 @@ class Publisher(Protocol):
         """Replace the session's info for all its handles, unless theirs has a larger `rev`; those of its alias, which
         the info names, are its handles, too. `revive`: it was gone, and is there again."""
 
-    def gone(self, session_id: str) -> None:
-        """The session was deleted: its handles answer NOT_FOUND for ever."""
+    def gone(self, session_id: str, before: str | None = None) -> None:
+        """The session was deleted: its handles answer NOT_FOUND for ever, and those of the alias `before`, too."""
 
     def publish(self, rows: list[LogRow], store_id: str) -> None:
         """Hand events to every queue that is not behind, with cursors of that store; rows come in the order of their

@@ -1,6 +1,9 @@
 """The info JSON of a session, as plue_session_get_info() describes it: what handles, lists, queries and events show."""
 
+from plue_session.model import EVENT_NUMBER
 from plue_session.rules.jsontext import quote
+
+DELETED = EVENT_NUMBER["session.deleted"]
 
 #: How an info ends, by what is known of the server's side of the session.
 _LOCAL, _SYNCED, _STALE = (f',"sync":{{"state":"{state}","pending":0}}}}' for state in ("local", "synced", "stale"))
@@ -64,7 +67,17 @@ def _unsent(outbox):
 def tells_alias(row):
     """Return whether an event tells that a session got the server's id in place of its own. Quotation marks in texts
     are escaped: no title looks like that."""
-    return ',"aliases":["' in row.tail
+    return _ALIAS[1:] in row.tail
+
+
+def alias_told(rows):
+    """Return the alias that the end of a session tells, of the rows of the log that tell of the session; None if
+    none."""
+    for row in rows:
+        _, found, rest = row.tail.partition(_ALIAS[1:])
+        if found and row.kind == DELETED:
+            return rest[: rest.index('"')]
+    return None
 
 
 def alias(session_id, info):

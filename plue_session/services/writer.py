@@ -328,9 +328,10 @@ class Writer:
         publisher, counts = self.publisher, self._counts
         back = {row.session_id for row, _ in effects if row.kind == CREATED}
         snapshots = {row.session_id: snapshot for row, snapshot in effects if snapshot}
+        ends = {row.session_id: row for row, snapshot in effects if snapshot is GONE}
         for session_id, snapshot in snapshots.items():
             if snapshot is GONE:
-                publisher.gone(session_id)
+                publisher.gone(session_id, info.alias_told([ends[session_id]]))
             else:
                 rev, shown = snapshot
                 publisher.snapshot(session_id, rev, shown, session_id in back)
@@ -387,7 +388,7 @@ class Writer:
             if found:
                 self.publisher.snapshot(session_id, *found, any(row.kind == CREATED for row in told))
             else:
-                self.publisher.gone(session_id)
+                self.publisher.gone(session_id, info.alias_told(told))
 
 
 class Transaction:
@@ -435,8 +436,11 @@ class Transaction:
     def erase(self, session_id):
         """Erase the session and tell `session.deleted`."""
         self.log()  # with the session go the events that tell of it
+        session, data = self.store.load(session_id), {"id": session_id}
+        if session is not None and session.aliased:  # whoever knows it by that one alone is to hear, too
+            data["aliases"] = [f"session_{session.number}"]
         self.store.erase(session_id)
-        self.effects.append((self._log("session.deleted", session_id, {"id": session_id}), GONE))
+        self.effects.append((self._log("session.deleted", session_id, data), GONE))
 
     def emit(self, kind, session, data):
         """Tell an event of any kind, of a session's (its record) or (None) of none's."""

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from tests.peers import Failed
+from tests import support
+from tests.peers import Failed, Peer
 from tests.robust.conftest import TORTURE
 from tests.robust.gate import Gate, cut, cut_after, of, once, refuse, stall, stall_after
 from tests.robust.host import Host, alive, eventually
@@ -290,3 +291,28 @@ def test_two_hosts_on_a_store_send_each_change_once(daemon, folder, other):
         assert sorted(there.values(), key=int) == [str(n) for n in range(20)]
         assert eventually(lambda: two.session_get_id(opened) == one.session_get_id(made[0]))
         assert {(one, two)[n % 2].session_get_id(each) for n, each in enumerate(made)} == set(there)
+
+
+@pytest.mark.requirement("P-177", "T-02")
+def test_who_slept_while_a_session_was_named_and_deleted_hears_of_its_end(daemon, folder):
+    """The other process knows it by its first id alone, and what told of the second one goes with it."""
+    config = {"backend": daemon.backend, **SETTINGS}
+    library = support.library("plain")
+    with Peer(library, folder, **config) as one, Peer(library, folder, **config) as other:
+        daemon.kill()
+        try:
+            assert eventually(lambda: one.status()["connected"] is False, 20, 0.05)
+            made = one.session_create(None)
+            known = other.session_open(one.session_get_id(made))
+            observer = other.session_observe(known, None)
+            waits = other.start("session_observer_next", observer, 20_000)
+            other.stop()
+        finally:
+            daemon.start()
+        assert eventually(lambda: one.session_get_id(made).startswith("ses_"), 30, 0.05)
+        there = one.session_get_id(made)
+        one.session_delete(made)
+        other.resume()
+        item = json.loads(waits.result())
+        assert item["type"] == "session.deleted" and item["sessionId"] == there, item
+        assert other.start("session_peek_info", known).failure().code == "NOT_FOUND"

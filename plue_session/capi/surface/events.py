@@ -20,7 +20,7 @@ them is let go of, but by a default queue that nobody has read from for 5 s.
 What `data` holds:
   session.created      {"id","parentId"?}
   session.updated      {"id","aliases"?,"fields","title"?}
-  session.deleted      {"id"}
+  session.deleted      {"id","aliases"?}
   session.shared       {"id","url"}
   session.unshared     {"id"}
   sync.state           {"connected","reason"?}

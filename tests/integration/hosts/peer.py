@@ -43,6 +43,7 @@ KINDS = {
     "session_observer_next": (OWNED, [pointer, integer]),
     "session_observer_cursor": (OWNED, [pointer]),
     "session_observer_close": (NOTHING, [pointer]),
+    "session_sync_status": (OWNED, []),
     "event_poll": (OWNED, []),
     "get_last_error_json": (STATIC, []),
 }
