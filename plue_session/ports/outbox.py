@@ -20,6 +20,12 @@ class OutboxWriter(Protocol):
     def outgoing(self, session_id: str) -> list[Outgoing]:
         """Return the changes of one session, in order (copies)."""
 
+    def has_room(self, most: int) -> bool:
+        """Return whether fewer than `most` changes of all sessions wait; as fast with many as with few."""
+
+    def has_outgoing(self, row: Outgoing) -> bool:
+        """Return whether a change is still there, of the session that it names."""
+
     def keep_outgoing(self, row: Outgoing) -> None:
         """Store what has become of a change: all but its session, op and time; harmless when it is gone."""
 
@@ -36,8 +42,12 @@ class OutboxWriter(Protocol):
 class OutboxReader(Protocol):
     """The outbox as it is committed."""
 
-    def all_outgoing(self, limit: int, session_id: str | None = None) -> list[Outgoing]:
-        """Return the first changes, of one session or of all, in the order in which they were made."""
+    def all_outgoing(self, limit: int) -> list[Outgoing]:
+        """Return the first changes of all sessions, in the order in which they were made."""
+
+    def next_outgoing(self, session_id: str) -> Outgoing | None:
+        """Return the pending change of the session that is to be sent next: the first, or the last if it is a delete,
+        which makes the others needless. None: there is none."""
 
     def due_outgoing(self) -> list[tuple[str, int]]:
         """Return the sessions of which changes wait, each with when the first of them is due, those first whose first

@@ -79,6 +79,18 @@ def cover(session, rows):
             put(session, loads(row.arguments))
 
 
+def add(session, row):
+    """Have a record show one change more, put behind all others. It is as with `cover`, however many those are."""
+    if not is_shown(row):
+        return
+    waiting, conflicts = counts(session.outbox)
+    if session.outbox is None:
+        session.beneath = dumps(kept(session))
+    session.outbox = f"{waiting + 1} {conflicts}"
+    if row.op == "update":
+        put(session, loads(row.arguments))
+
+
 def is_shown(row):
     """Return whether a session says that this change of it waits. A share that the server is just being told to
     withdraw is none of anybody's business."""
@@ -95,11 +107,16 @@ def put(session, arguments):
         session.archived = arguments["at"] if patch["archived"] else None
 
 
+def has_conflicts(session):
+    """Return whether changes of the session are in conflict."""
+    return counts(session.outbox)[1] > 0
+
+
 def before(session, patch, rows=()):
-    """Return what the fields hold that a patch will change, once what waits of `rows`, all changes of the session, was
-    sent: what is in conflict never is."""
+    """Return what the fields hold that a patch will change, once what waits of `rows` was sent: what is in conflict
+    never is. `rows` are all changes of the session; without a conflict none is looked at."""
     there = session
-    if counts(session.outbox)[1]:
+    if has_conflicts(session):
         there = session.copy()
         uncover(there)
         for row in rows:

@@ -12,8 +12,6 @@ from functools import partial
 
 from plue_session import errors, threads
 from plue_session.call import Call
-from plue_session.model.outgoing import PENDING
-from plue_session.rules import outbox
 from plue_session.services.outgoing import Sender, delay
 
 #: Sessions that are replayed at a time.
@@ -185,13 +183,11 @@ class Outbox:
         while True:
             session_id = on.resolve(session_id)
             with on.session_locks.hold(session_id, call):
-                rows = on.store.all_outgoing(outbox.MOST, session_id)
-                rows = [row for row in rows if row.state == PENDING]
-                if not rows:
+                row = on.store.next_outgoing(session_id)
+                if row is None:
                     if on.resolve(session_id) == session_id:
                         return
                     continue
-                row = next((row for row in rows if row.op == "delete"), rows[0])  # what it deletes needs no more
                 call.check()
                 try:
                     if not sender.send(row, call, fresh):

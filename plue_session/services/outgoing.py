@@ -260,7 +260,7 @@ def recover(transaction, session_id, change=None):
 def _waits(transaction, row):
     """Return whether a change is still in the outbox. Who discards one does so in a change of the writer's, in whatever
     process: either it was first, or it sees that this one is being sent."""
-    return any(each.id == row.id for each in transaction.store.outgoing(row.session_id))
+    return transaction.store.has_outgoing(row)
 
 
 # -- taking back ---------------------------------------------------------------------------------------------------

@@ -37,6 +37,23 @@ def test_what_waits_covers_what_the_server_has_and_is_taken_off_without_a_trace(
     assert record.VALUES(record) == before and shown(record)["sync"] == {"state": "synced", "pending": 0}
 
 
+@pytest.mark.requirement("P-170")
+def test_one_change_more_shows_as_if_all_were_put_on_anew():
+    withdrawn = row(op="unshare")
+    withdrawn.arguments = json.dumps({"away": False})
+    rows = [row({"title": "A"}), row({"metadata": "{}"}, state="conflict"), row({"title": "B", "archived": True})]
+    rows += [row({"archived": False}), withdrawn, row({"title": "C"}, op="create")]
+    anew, more = session(title="T", metadata='{"a":1}'), session(title="T", metadata='{"a":1}')
+    for count, each in enumerate(rows, 1):
+        outbox.uncover(anew)
+        outbox.cover(anew, rows[:count])
+        if each.state == "conflict":
+            more = anew.copy()
+        else:
+            outbox.add(more, each)
+        assert more.VALUES(more) == anew.VALUES(anew)
+
+
 def test_a_conflict_shows_and_is_none_of_those_that_wait():
     record = session()
     outbox.cover(record, [row({"title": "A"}, state="conflict"), row({"title": "B"})])

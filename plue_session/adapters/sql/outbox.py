@@ -18,6 +18,12 @@ class Outbox:
         new.id = None
         return self._change(self._sql["add_outgoing"], (*new.VALUES(new), self._scope)).fetchall()[0][0]
 
+    def has_room(self, most):
+        return bool(self._change(self._sql["outgoing_has_room"], (most, self._scope)).fetchall()[0][0])
+
+    def has_outgoing(self, row):
+        return bool(self._change(self._sql["has_outgoing"], (row.id, self._scope, row.session_id)).fetchall())
+
     def keep_outgoing(self, row):
         values = row.arguments, row.base, row.state, row.attempts, row.due, row.error, row.id, self._scope
         self._change(self._sql["keep_outgoing"], values)
@@ -32,10 +38,12 @@ class Outbox:
         found = self._change(self._sql["outgoing"], (self._scope, session_id)).fetchall()
         return [Outgoing(*row) for row in found]
 
-    def all_outgoing(self, limit, session_id=None):
-        if session_id is not None:
-            return [Outgoing(*row) for row in self._read(self._sql["outgoing"], (self._scope, session_id))][:limit]
+    def all_outgoing(self, limit):
         return [Outgoing(*row) for row in self._read(self._sql["all_outgoing"], (self._scope, limit))]
+
+    def next_outgoing(self, session_id):
+        found = self._read(self._sql["next_outgoing"], (self._scope, session_id))
+        return Outgoing(*found[0]) if found else None
 
     def due_outgoing(self):
         return self._read(self._sql["due_outgoing"], (self._scope,))

@@ -84,6 +84,14 @@ SELECT count(*) FROM operation WHERE scope = ? AND kind = coalesce(?, kind);
 -- name: add_outgoing
 INSERT INTO outbox ({outbox}, scope) VALUES ({outbox?}, ?) RETURNING id;
 
+-- name: outgoing_has_room
+-- Ids grow, so there are no more rows than they span; they are counted where that is not enough.
+SELECT CASE WHEN (SELECT max(id) FROM outbox) - (SELECT min(id) FROM outbox) + 1 < ?1 THEN 1
+  ELSE (SELECT count(*) FROM outbox WHERE scope = ?2) < ?1 END;
+
+-- name: has_outgoing
+SELECT 1 FROM outbox WHERE id = ? AND scope = ? AND session_id = ?;
+
 -- name: keep_outgoing
 UPDATE outbox SET arguments = ?, base = ?, state = ?, attempts = ?, due = ?, error = ? WHERE id = ? AND scope = ?;
 
@@ -98,6 +106,13 @@ SELECT {outbox} FROM outbox WHERE scope = ? AND session_id = ? ORDER BY id;
 
 -- name: all_outgoing
 SELECT {outbox} FROM outbox WHERE scope = ? ORDER BY id LIMIT ?;
+
+-- name: next_outgoing
+WITH last AS (SELECT id, op FROM outbox WHERE scope = ?1 AND session_id = ?2 AND state = 'pending' ORDER BY id DESC LIMIT 1)
+SELECT {outbox} FROM outbox WHERE id = coalesce(
+  (SELECT id FROM last WHERE op = 'delete'),
+  (SELECT id FROM outbox WHERE scope = ?1 AND session_id = ?2 AND state = 'pending' ORDER BY id LIMIT 1)
+);
 
 -- name: due_outgoing
 SELECT session_id, due FROM outbox

@@ -62,6 +62,7 @@ class SqliteStore:
         self.drop_operations_of = operations.drop_operations_of
         self.operations, self.count_operations = operations.operations, operations.count_operations
         outbox = Outbox(_SQL, scope, self._change, self._read)
+        self.has_room, self.has_outgoing = outbox.has_room, outbox.has_outgoing
         self.put_outgoing, self.keep_outgoing, self.drop_outgoing = (
             outbox.put_outgoing,
             outbox.keep_outgoing,
@@ -69,7 +70,7 @@ class SqliteStore:
         )
         self.drop_outgoing_of, self.outgoing, self._rename = outbox.drop_outgoing_of, outbox.outgoing, outbox.rename
         self.all_outgoing, self.count_outgoing = outbox.all_outgoing, outbox.count_outgoing
-        self.due_outgoing = outbox.due_outgoing
+        self.due_outgoing, self.next_outgoing = outbox.due_outgoing, outbox.next_outgoing
         self.id_of_alias, self.begin_replay, self.end_replay = (
             outbox.id_of_alias,
             partial(connections.begin_replay, scope),

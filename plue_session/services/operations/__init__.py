@@ -79,7 +79,7 @@ class Operation:
     def put(self, transaction, op, session_id, sent, arguments=None, base=None):
         """Put a change into the outbox and return it; `QUEUE_FULL` when that has no room."""
         store = transaction.store
-        if store.count_outgoing() >= MOST:
+        if not store.has_room(MOST):
             raise errors.QueueFull(
                 f"{MOST:,} changes wait for the server already",
                 "Wait until it is back; see plue_session_sync_status().",

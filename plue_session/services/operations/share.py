@@ -63,9 +63,8 @@ class Unshare(Operation):
         session = transaction.load(self.session)
         if is_servers(session, transaction.store.share(session.id)):
             session.unshare_pending = True
-            self.put(transaction, "unshare", session.id, False, {"away": not self.on.link.connected})
-            outbox.uncover(session)
-            outbox.cover(session, transaction.store.outgoing(session.id))
+            row = self.put(transaction, "unshare", session.id, False, {"away": not self.on.link.connected})
+            outbox.add(session, row)
         self.on.sharing.withdraw(transaction, session)
         return session.unshare_pending
 

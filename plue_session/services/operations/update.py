@@ -34,15 +34,21 @@ class Update(Operation):
         session, patch, now = transaction.load(self.session), self.patch, transaction.now
         if not self._sets(session):
             return session
-        base = outbox.before(session, patch, transaction.store.outgoing(session.id))
+        conflicts = outbox.has_conflicts(session)
+        base = outbox.before(session, patch, transaction.store.outgoing(session.id) if conflicts else ())
         own = {name: value for name, value in patch.items() if name not in (*SHARED_FIELDS, "base")}
         patches.apply_patch(session, own, now)
-        outbox.uncover(session)
         if any(name in patch for name in SHARED_FIELDS):
-            asked = {"patch": patch, "at": now, "own": {name: getattr(session, name) for name in base}}
-            self.put(transaction, "update", session.id, sent, asked, base)
-        self._settle(transaction)
-        outbox.cover(session, transaction.store.outgoing(session.id))
+            asked = {
+                "patch": patch,
+                "at": now,
+                "own": {name: getattr(session, name) for name in outbox.OWN if name in base},
+            }
+            outbox.add(session, self.put(transaction, "update", session.id, sent, asked, base))
+        if conflicts:
+            self._settle(transaction)
+            outbox.uncover(session)
+            outbox.cover(session, transaction.store.outgoing(session.id))
         data = {"id": session.id}
         if "title" in patch:
             data["title"] = session.title
@@ -55,7 +61,7 @@ class Update(Operation):
         try:
             return patches.apply_patch(session.copy(), self.patch, 0)
         except Conflict:
-            if not outbox.counts(session.outbox)[1]:
+            if not outbox.has_conflicts(session):
                 raise
         there = session.copy()
         outbox.uncover(there)

@@ -769,6 +769,21 @@ def test_another_process_that_hears_first_of_what_was_made_leaves_it_to_its_sess
         assert [data["id"] for kind, data in world.told.events() if "aliases" in data] == [there]
 
 
+@pytest.mark.requirement("P-173")
+def test_a_change_more_and_sending_one_read_no_others(world, made):
+    """Else 10,000 changes of one session cost 10,000 readings of as many rows."""
+    for title in "abc":
+        rename(world, made, title)
+    read, reads = world.store.outgoing, []
+    world.store.outgoing = lambda session_id: reads.append(session_id) or read(session_id)
+    rename(world, made, "d")
+    update(world, made, metadata={"b": 2}, tags=["t"])
+    assert reads == [] and sync(world, made)["pending"] == 5
+    world.back()
+    assert len(reads) <= 5 and world.operations() == []  # what its answer leaves is put on again
+    assert world.info(made)["title"] == world.server.sessions[made.id].title == "d"
+
+
 def test_the_outbox_is_bounded(world, made, monkeypatch):
     monkeypatch.setattr("plue_session.services.operations.MOST", 2)
     rename(world, made, "a")
