@@ -28,7 +28,7 @@ class RemoteHalf:
         self.calls, self.session_locks, self.jobs = Calls(), SessionLocks(), Jobs()
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
         numbers, unnumbered = Numbers(server), Unnumbered(self.jobs)
-        self.mirror = Mirror(writer, store, publisher, self.jobs, numbers, unnumbered, version)
+        self.mirror = Mirror(writer, store, publisher, self.jobs, numbers, unnumbered, version, server.is_automatic)
         inbox = Inbox(store, self.mirror, self.session_locks, self.jobs, numbers, unnumbered, log)
         histories = Histories(server, writer, store, self.mirror, inbox, numbers, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, histories, log)

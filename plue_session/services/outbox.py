@@ -32,7 +32,7 @@ class Outbox:
         self._workers = self._idle = 0
         self._replays, self._closed = False, True  # until `begin`
         self._looked = 0.0
-        self._sender = Sender(on)
+        self._sender = Sender(on, settings.request_timeout_ms)
         on.link.back, on.link.is_sending, on.mirror.hurry = self.hurry, self._sender.is_sending, self.added
 
     # -- life ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from plue_session.rules import ids, merge, outbox
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
 
+#: Failures of a request that say nothing of what the server makes of it.
+UNANSWERED = errors.Connection, errors.Timeout, errors.Aborted, errors.Closed
+
 
 def delay(attempts, retry):
     """Return ms until a change is sent again that was in vain so often before."""
@@ -19,8 +22,9 @@ def delay(attempts, retry):
 class Sender:
     """Sends for one backend. Its caller has the session's lock."""
 
-    def __init__(self, on):
+    def __init__(self, on, late):
         self._on = on
+        self._late = late  # ms after which the server makes nothing more of a request whose answer was lost
         self._sending = set()
         self._listing, self._has_listed = allocate_lock(), False
 
@@ -88,7 +92,8 @@ class Sender:
             if row.attempts or session.directory not in (None, server.directory):
                 made = server.find_created(session.token, call, directory=session.directory)
             if made is None:
-                made = server.create(
+                made = self._make(
+                    row,
                     session.token,
                     call,
                     directory=session.directory,
@@ -104,6 +109,23 @@ class Sender:
                 for child in on.store.read_children(named.id):  # once the commit shows them their parent's id
                     on.mirror.hurry(child)
         return True
+
+    def _make(self, row, token, call, **fields):
+        """Have the server make a session that it does not have. It may make it yet, if it was told of it and the answer
+        was lost: then it is not told again until that takes too long. Should it make two, `Mirror.found` sees to it."""
+        on, before = self._on, loads(row.base)
+        if "sent" in before:
+            if 0 <= on.writer.clock() - before["sent"] < self._late:
+                raise errors.Busy("the server has not answered the create, and may make the session yet")
+            row.base = dumps({**before, "again": True})
+            on.writer.run(lambda transaction: transaction.store.keep_outgoing(row), call)
+        try:
+            return on.server.create(token, call, **fields)
+        except UNANSWERED as error:
+            if (error.details or {}).get("sent") is not False:
+                row.base = dumps({**loads(row.base), "sent": on.writer.clock()})
+                on.writer.run_later(lambda transaction: transaction.store.keep_outgoing(row))
+            raise
 
     def _named(self, transaction, row, made):
         known = transaction.store.load(made.id)

@@ -5,7 +5,7 @@ import time
 from plue_session import errors
 from plue_session.primitives import allocate_lock
 from plue_session.rules import ids, info, merge, outbox
-from plue_session.rules.jsontext import dumps
+from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
 from plue_session.services.sync.jobs import KINDS, postpone
 from plue_session.services.sync.memory import remember
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Seconds that a failed call has to take back what it has made.
 FIRST = 2.0
 #: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
-LOST, DAY = ("take back", "tried"), 86_400_000
+LOST, DAY = ("take back", "tried", "twice"), 86_400_000
 #: A `since` that nothing overtakes.
 NEVER = float("inf")
 #: The mark of a record that a GET has changed.
@@ -35,9 +35,11 @@ class Mirror:
     server runs again.
     """
 
-    def __init__(self, writer, store: "Store", publisher: "Publisher", jobs, numbers, unnumbered, version):
+    def __init__(
+        self, writer, store: "Store", publisher: "Publisher", jobs, numbers, unnumbered, version, is_automatic
+    ):
         self._writer, self._store, self._publisher, self._jobs, self._version = writer, store, publisher, jobs, version
-        self._numbers, self._unnumbered = numbers, unnumbered
+        self._numbers, self._unnumbered, self._is_automatic = numbers, unnumbered, is_automatic
         self._lock = allocate_lock()
         self._refreshed = {}
         self._ended = {}  # session id: for ever (None), or since when it is missing, in monotonic seconds
@@ -111,6 +113,10 @@ class Mirror:
         ours = remote.token and not remote.is_fork and transaction.store.load_by_token(remote.token)
         if ours and ids.is_given_here(ours.id):
             return self.name(transaction, ours, remote, mark)
+        if ours and self._is_surplus(transaction, remote):
+            postpone(transaction, "take back", remote.id)
+            self._jobs.add("take back", remote.id)
+            return None
         if self._is_lost(transaction, remote):
             return None
         if unknown is not None:
@@ -134,6 +140,8 @@ class Mirror:
         for row in store.outgoing(old):
             if row.op == "create":
                 store.drop_outgoing(row.id)
+                if "again" in loads(row.base):
+                    postpone(transaction, "twice", session.token, dumps(loads(row.arguments).get("title")))
         transaction.log()  # what was told of it goes with it
         store.rename(old, remote.id)
         session = store.load(remote.id)
@@ -325,6 +333,15 @@ class Mirror:
             postpone(transaction, "take back", remote.id)
         self._jobs.add("take back", remote.id)
         return True
+
+    def _is_surplus(self, transaction, remote):
+        """Return whether a session with the token of another one is what the server has made of a create that it was
+        told of twice (P-176). One with another title may be somebody's copy, and stays."""
+        twice = transaction.store.operation("twice", remote.token)
+        if twice is None:
+            return False
+        asked = loads(twice.arguments)
+        return remote.title == asked if asked is not None else self._is_automatic(remote.title)
 
     # -- freshness -----------------------------------------------------------------------------------------------------
     def now(self):

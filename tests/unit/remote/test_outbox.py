@@ -341,6 +341,73 @@ def test_a_create_that_the_server_may_have_heard_before_it_went_away_is_found_to
     assert resolved(world, session) == there and world.jobs() == [] and len(world.server.sessions) == 1
 
 
+@pytest.fixture(params=["Offline", None])
+def slow(world, request):
+    """A session made while the server was away: a create that it was told of is on its way yet, when it is back."""
+    fields = {} if request.param is None else {"title": request.param}
+    world.away()
+    session = world.create(**fields)
+    token = world.store.read(session.id).token
+    world.link.contact()
+    world.server.fail["create"] = errors.Connection("cut", details={"sent": True})
+    with pytest.raises(errors.Connection):
+        world.replay()
+    return session, lambda title=None: world.server.create(token, _call(), title=title or request.param)
+
+
+@pytest.mark.requirement("P-176")
+def test_a_create_that_may_come_late_is_waited_for(world, slow):
+    session, arrives = slow
+    world.server.asked.clear()
+    for _ in range(2):
+        world.now += 10_000
+        with pytest.raises(errors.Busy):
+            world.replay()
+    assert "create" not in asked(world) and sync(world, session)["state"] == "pending"
+    assert "may make the session yet" in world.operations()[0]["error"]
+    made = arrives()
+    world.replay()
+    assert resolved(world, session) == made.id and list(world.server.sessions) == [made.id]
+    assert world.operations() == [] and world.jobs() == []
+
+
+@pytest.mark.requirement("P-176")
+def test_so_is_one_whose_call_was_queued_then(world):
+    world.server.fail["create"] = errors.Connection("cut", details={"sent": True})
+    session = world.create(title="Offline")
+    world.link.contact()
+    with pytest.raises(errors.Busy):
+        world.replay()
+    assert asked(world).count("create") == 1
+    assert sync(world, session)["state"] == "pending"
+
+
+@pytest.mark.requirement("P-176")
+def test_one_that_comes_later_still_is_taken_back(world, slow):
+    session, arrives = slow
+    world.now += world.settings.request_timeout_ms
+    world.replay()
+    (there,) = world.server.sessions
+    assert resolved(world, session) == there
+    for _ in range(2):
+        arrives()
+        world.reconcile()
+        assert [each["id"] for each in json.loads(b"[%b]" % world.store.infos())] == [there]
+        world.jobs()
+        assert list(world.server.sessions) == [there]
+
+
+@pytest.mark.requirement("P-176")
+def test_a_copy_of_it_that_somebody_has_made_is_not(world, slow):
+    session, arrives = slow
+    world.now += world.settings.request_timeout_ms
+    world.replay()
+    copy = arrives("Another title")
+    world.jobs()
+    world.reconcile()
+    assert world.info(copy.id)["title"] == "Another title" and len(world.server.sessions) == 2
+
+
 @pytest.mark.requirement("P-176", "P-177")
 def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world):
     world.away()
