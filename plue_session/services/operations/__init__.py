@@ -94,6 +94,9 @@ class Operation:
         """Return a context manager that keeps others from what the operation changes."""
         return self.on.session_locks.hold(self.session, call)
 
+    def lost(self):
+        """Note that the server may have done what was asked, though the call fails."""
+
     def refused(self, error):
         """Raise what the call fails with; or return, to record that there is no answer."""
         raise error
@@ -166,7 +169,11 @@ class Executor:
                     answer = operation.send(call)
         except errors.PlueError as error:
             if may_queue and self._is_away(error):
-                return self._queue(operation, call, error)
+                try:
+                    return self._queue(operation, call, error)
+                except BaseException:
+                    operation.lost()
+                    raise
             if not is_sent:
                 raise
             operation.refused(error)

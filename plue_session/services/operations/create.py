@@ -33,6 +33,8 @@ class Create(Operation):
     #: nobody else knows the token
     is_alone = True
     is_queued = True
+    #: whether the server may have made the session, and has not said so
+    _is_unanswered = False
 
     def __init__(self, on, fields, token=None):
         super().__init__(on)
@@ -142,9 +144,17 @@ class Create(Operation):
                 metadata=loads(fields["metadata"]) if "metadata" in fields else None,
             )
         except _LOST as error:
-            if (error.details or {}).get("sent") is not False:
-                self._lose()
+            self._is_unanswered = (error.details or {}).get("sent") is not False
             raise
+
+    def refused(self, error):
+        self.lost()
+        raise error
+
+    def lost(self):
+        """Not before it is known that the create is not queued: another process would take back what it makes."""
+        if self._is_unanswered:
+            self._lose()
 
     def _lose(self):
         """Note that the server may have made the session. Nobody will ask for it, so it is taken back."""

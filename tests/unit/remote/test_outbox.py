@@ -408,6 +408,45 @@ def test_a_copy_of_it_that_somebody_has_made_is_not(world, slow):
     assert world.info(copy.id)["title"] == "Another title" and len(world.server.sessions) == 2
 
 
+@pytest.mark.requirement("P-176")
+def test_another_process_never_sees_a_create_that_is_queued_as_one_to_take_back(two):
+    first, second, deliver = two
+
+    def lose():
+        raise errors.Connection("cut", details={"sent": True})
+
+    first.server.during["create"] = lose
+    commit, left = first.store.commit, []
+
+    def heard():
+        commit()
+        left.extend(row.kind for row in second.store.operations())
+
+    first.store.commit = heard
+    session = first.create(title="Offline")
+    assert session.id.startswith("session_") and left == []
+    deliver(1)
+    first.replay()
+    assert len(first.server.sessions) == 1 and first.operations() == []
+
+
+@pytest.mark.requirement("P-176")
+def test_a_create_that_cannot_be_queued_either_is_taken_back(world, monkeypatch):
+    monkeypatch.setattr("plue_session.services.operations.MOST", 0)
+
+    def lose():
+        raise errors.Connection("cut", details={"sent": True})
+
+    world.hold_back()
+    world.server.during["create"] = lose
+    unchanged_by(world, errors.QueueFull, lambda on: on.sessions.create_with('{"title":"T"}'))
+    assert len(world.server.sessions) == 1
+    world.deliver()
+    world.reconcile()
+    world.jobs()
+    assert world.server.sessions == {} and world.store.infos() == b""
+
+
 @pytest.mark.requirement("P-176", "P-177")
 def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world):
     world.away()
