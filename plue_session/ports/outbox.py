@@ -49,6 +49,9 @@ class OutboxReader(Protocol):
         """Return the pending change of the session that is to be sent next: the first, or the last if it is a delete,
         which makes the others needless. None: there is none."""
 
+    def is_being_deleted(self, session_id: str) -> bool:
+        """Return whether a delete waits whose `base` names the session in its "family"."""
+
     def due_outgoing(self) -> list[tuple[str, int]]:
         """Return the sessions of which changes wait, each with when the first of them is due, those first whose first
         change is the oldest."""

@@ -144,12 +144,20 @@ class Sender:
                 self._on.sync.list(call)
                 self._has_listed = True
 
+    def _ended(self, row, call):
+        """Forget a change of a session that is no more; unless that waits for the delete of an ancestor, which may be
+        refused yet and bring it back."""
+        on = self._on
+        if on.store.is_being_deleted(row.session_id):
+            return False
+        on.writer.run(lambda transaction: transaction.store.drop_outgoing(row.id), call)
+        return True
+
     def _update(self, row, call, fresh):
         on, server = self._on, self._on.server
         session = on.store.read(row.session_id)
         if session is None:
-            on.writer.run(lambda transaction: transaction.store.drop_outgoing(row.id), call)
-            return True
+            return self._ended(row, call)
         asked, base = loads(row.arguments), loads(row.base)
         there, remote = session.copy(), None
         outbox.uncover(there)
@@ -205,7 +213,9 @@ class Sender:
     def _unshare(self, row, call):
         on = self._on
         session = on.store.read(row.session_id)
-        if session is None or not session.unshare_pending:
+        if session is None:
+            return self._ended(row, call)
+        if not session.unshare_pending:
             on.writer.run(lambda transaction: drop(transaction, row), call)
             return True
         answer = on.server.unshare(session.id, call, session.directory)
@@ -230,7 +240,12 @@ class Sender:
             if on.sync.in_doubt:
                 raise errors.Connection("it is not known yet whether this is the right server", details={"sent": False})
             on.server.delete(row.session_id, call, directory=base["directory"], elsewhere=elsewhere)
-        on.writer.run(lambda transaction: transaction.store.drop_outgoing_of(row.session_id))
+
+        def done(transaction):
+            for member in (row.session_id, *base["family"]):
+                transaction.store.drop_outgoing_of(member)
+
+        on.writer.run(done)
         for member in base["family"]:
             on.mirror.ended(member)
         return True

@@ -49,6 +49,13 @@ def test_the_next_to_be_sent_is_the_first_that_is_pending_or_a_delete_behind_it(
     assert store.all_outgoing(9)[0].id == settled
 
 
+def test_who_is_of_the_family_of_a_pending_delete_is_being_deleted(store):
+    put_all(
+        store, row("ses_a", "delete", base='{"family":["ses_a","ses_b"]}'), row("ses_c", base='{"family":["ses_d"]}')
+    )
+    assert [store.is_being_deleted(f"ses_{each}") for each in "abcd"] == [True, True, False, False]
+
+
 def test_a_change_is_there_as_long_as_its_session_has_the_id_that_it_names(store):
     put(store, session(10))
     given = row()

@@ -45,6 +45,9 @@ class Outbox:
         found = self._read(self._sql["next_outgoing"], (self._scope, session_id))
         return Outgoing(*found[0]) if found else None
 
+    def is_being_deleted(self, session_id):
+        return bool(self._read(self._sql["is_being_deleted"], (self._scope, session_id)))
+
     def due_outgoing(self):
         return self._read(self._sql["due_outgoing"], (self._scope,))
 

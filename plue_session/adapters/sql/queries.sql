@@ -114,6 +114,10 @@ SELECT {outbox} FROM outbox WHERE id = coalesce(
   (SELECT id FROM outbox WHERE scope = ?1 AND session_id = ?2 AND state = 'pending' ORDER BY id LIMIT 1)
 );
 
+-- name: is_being_deleted
+SELECT 1 FROM outbox, json_each(outbox.base, '$.family') AS member
+WHERE outbox.scope = ? AND outbox.op = 'delete' AND member.value = ? LIMIT 1;
+
 -- name: due_outgoing
 SELECT session_id, due FROM outbox
 WHERE scope = ?1 AND id IN (SELECT min(id) FROM outbox WHERE scope = ?1 AND state = 'pending' GROUP BY session_id)

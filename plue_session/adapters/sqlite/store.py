@@ -70,6 +70,7 @@ class SqliteStore:
         )
         self.drop_outgoing_of, self.outgoing, self._rename = outbox.drop_outgoing_of, outbox.outgoing, outbox.rename
         self.all_outgoing, self.count_outgoing = outbox.all_outgoing, outbox.count_outgoing
+        self.is_being_deleted = outbox.is_being_deleted
         self.due_outgoing, self.next_outgoing = outbox.due_outgoing, outbox.next_outgoing
         self.id_of_alias, self.begin_replay, self.end_replay = (
             outbox.id_of_alias,

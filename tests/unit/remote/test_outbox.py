@@ -751,6 +751,31 @@ def test_a_delete_that_is_refused_brings_the_sessions_back_as_they_were(world):
     assert world.server.sessions[parent.id].title == world.info(parent)["title"] == "again"
 
 
+@pytest.mark.requirement("P-173")
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_childs_change_waits_for_the_delete_of_its_parent(world, refused):
+    parent = world.create(title="P")
+    child = world.create(parentId=parent.id, title="C")
+    world.away()
+    rename(world, child, "C2")
+    delete(world, parent)
+    world.link.contact()
+    world.reconcile()
+    call = world.sync.worker.call.within(5)
+    world.outbox.replay(child.id, call)  # on a thread of its own
+    assert len(world.operations()) == 2
+    if refused:
+        world.server.fail["delete"] = REFUSED
+    world.outbox.replay(parent.id, call)
+    assert [each["session"] for each in world.operations()] == [child.id] * refused
+    world.outbox.replay(child.id, call)
+    assert world.operations() == []
+    if refused:
+        assert world.server.sessions[child.id].title == world.info(child)["title"] == "C2"
+    else:
+        assert world.server.sessions == {} and world.store.infos() == b""
+
+
 def test_a_session_that_has_ended_there_takes_what_waits_with_it(world, made):
     rename(world, made, "New")
     del world.server.sessions[made.id]
