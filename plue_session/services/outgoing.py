@@ -1,7 +1,5 @@
 """How one change of the outbox is sent and its answer recorded, or how it is taken back."""
 
-import contextlib
-
 from plue_session import errors
 from plue_session.model import Session, Share
 from plue_session.model.outgoing import CONFLICT
@@ -9,6 +7,7 @@ from plue_session.primitives import allocate_lock
 from plue_session.rules import ids, merge, outbox
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
+from plue_session.services.sync import memory
 
 #: Failures of a request that say nothing of what the server makes of it.
 UNANSWERED = errors.Connection, errors.Timeout, errors.Aborted, errors.Closed
@@ -26,6 +25,7 @@ class Sender:
         self._on = on
         self._late = late  # ms after which the server makes nothing more of a request whose answer was lost
         self._sending = set()
+        self._missed = {}  # ids of deletes whose session the server lacked; the next comparison tells if it is the one
         self._listing, self._has_listed = allocate_lock(), False
 
     def is_sending(self, row_id):
@@ -236,10 +236,18 @@ class Sender:
     def _delete(self, row, call):
         on, base = self._on, loads(row.base)
         elsewhere = base["elsewhere"]
-        with contextlib.suppress(errors.NotFound):  # it has gone by itself
-            if on.sync.in_doubt:
-                raise errors.Connection("it is not known yet whether this is the right server", details={"sent": False})
+        if on.sync.in_doubt:
+            raise errors.Connection("it is not known yet whether this is the right server", details={"sent": False})
+        try:
             on.server.delete(row.session_id, call, directory=base["directory"], elsewhere=elsewhere)
+        except errors.NotFound:  # it has gone by itself, if this is the right server
+            if on.link.streaming is False and row.id not in self._missed:  # nothing tells of another in its place
+                memory.remember(self._missed, row.id, True)
+                on.link.lost()
+                raise errors.Connection(
+                    "the server does not have the session, and may be another one", details={"sent": True}
+                ) from None
+        self._missed.pop(row.id, None)
 
         def done(transaction):
             for member in (row.session_id, *base["family"]):

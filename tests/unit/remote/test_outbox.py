@@ -802,6 +802,44 @@ def test_without_an_event_stream_another_server_in_its_place_takes_nothing_with_
     assert world.server.sessions[made.id].title == "New"
 
 
+@pytest.fixture
+def unheard(world):
+    """A session whose delete waits, and a server that is back and has no event stream."""
+    session, *_ = [world.create(title=title) for title in "abc"]
+    world.away()
+    delete(world, session)
+    world.link.contact()
+    world.reconcile()
+    world.link.streaming = False
+    return session
+
+
+@pytest.mark.requirement("P-173")
+def test_nor_does_it_end_a_delete(world, unheard):
+    there = dict(world.server.sessions)
+    world.server.sessions.clear()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    assert len(world.operations()) == 1 and world.reconciles_soon()
+    with pytest.raises(errors.Server):
+        world.reconcile()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    world.server.sessions.update(there)
+    world.reconcile()
+    world.replay()
+    assert unheard.id not in world.server.sessions and world.operations() == []
+
+
+def test_a_delete_of_what_has_gone_by_itself_ends_with_the_comparison_after_it(world, unheard):
+    del world.server.sessions[unheard.id]
+    with pytest.raises(errors.Connection):
+        world.replay()
+    world.reconcile()
+    world.replay()
+    assert world.operations() == [] and len(world.server.sessions) == 2
+
+
 # -- a server that is sick -------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-173")
 def test_a_session_that_the_server_is_sick_of_holds_up_no_other(running):
