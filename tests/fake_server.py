@@ -38,6 +38,7 @@ class FakeServer:
         self.numbers = itertools.count(1)
         self.tell = lambda change: None
         self.numbered, self.most_asked, self.logged = False, 900, {}
+        self.hurried = 0  # how often listening was to be tried at once
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
 
     # -- what tests do -------------------------------------------------------------------------------------------------
@@ -76,6 +77,9 @@ class FakeServer:
 
     def follow(self, listener):
         self.asked.append(("follow",))
+
+    def hurry(self):
+        self.hurried += 1
 
     def where(self):
         return {"url": "http://fake"}

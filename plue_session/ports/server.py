@@ -54,6 +54,10 @@ class Server(Protocol):
     def follow(self, listener: Listener) -> None:
         """Begin to listen; returns at once."""
 
+    def hurry(self) -> None:
+        """Have listening that waits to be tried again be tried now, and its state told whatever it is; returns at
+        once. Harmless where it goes on."""
+
     def where(self) -> dict:
         """Return `{"url"?, "pid"?}`; nothing while one of our own is started anew."""
 

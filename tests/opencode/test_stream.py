@@ -190,6 +190,15 @@ def test_our_own_servers_return_ends_the_pause(stub):
         assert follower.next() == "snapshot"
 
 
+def test_how_a_hurried_attempt_ends_is_told_even_if_nothing_has_changed(stub):
+    stub.answers += [reply(500), reply(500), stub.stall(HEAD + chunk(CONNECTED))]
+    with Follower(stub.url, back_off=(60, 60)) as follower:
+        for _ in range(2):
+            assert follower.next() == "down SERVER" and not follower.stream.hears
+            follower.stream.hurry()
+        assert [follower.next() for _ in range(2)] == ["snapshot", "up"] and follower.stream.hears
+
+
 @pytest.mark.parametrize(
     "answer, state",
     [

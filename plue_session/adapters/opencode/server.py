@@ -104,6 +104,11 @@ class Server:
         self._listener = listener
         self._stream.start()
 
+    def hurry(self):
+        """Connect the event stream now, if it waits (ports.Server)."""
+        if not self._stream.hears:
+            self._stream.hurry()
+
     @property
     def numbered(self):
         """Whether the changes that come now carry numbers."""

@@ -85,6 +85,7 @@ class Stream:
         self._cut = lambda: None  # there is no connection yet
         self._stopping = self._hurry = False
         self.connected = self._told = self._gone = False
+        self.hears = False  # a connection is there and being read
         self._threads = []
 
     def start(self):
@@ -107,9 +108,9 @@ class Stream:
         self._headers = {**headers, "Accept": "text/event-stream"}
 
     def hurry(self):
-        """Connect now instead of waiting: our own server is back."""
+        """Connect now instead of waiting: the server is back. How that ends is told even if it changes nothing."""
         with self._changed:
-            self._hurry = True
+            self._hurry, self._told = True, False
             self._changed.notify_all()
 
     def lose(self, error):
@@ -168,6 +169,7 @@ class Stream:
                 "It is connected again by itself.",
             ) from None
         finally:
+            self.hears = False
             connection.close()
 
     def _listen(self, connection, answer):
@@ -175,6 +177,7 @@ class Stream:
             raise shapes.refusal("GET /event", answer.status, answer.type, answer.read(), answer.headers)
         if answer.type != "text/event-stream":
             raise shapes.not_json("GET /event", answer.status, answer.type)
+        self.hears = True
         parser = sse.Parser()
         while True:
             connection.deadline = time.monotonic() + self._silence

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two comparisons with a server that is away, for those who are answered stale.
 SOON = 1.0
+#: Seconds between two times that the event stream is connected at once, because the server is back.
+SELDOM = 5.0
 #: While the store is being compared; see `_listed_at`.
 UNDER_WAY = float("inf")
 
@@ -49,6 +51,7 @@ class Link:
         self.last_sync = None
         #: what the outbox adds: `back(was_away)` hears that the server is there, `is_sending(id)` tells of a change
         self.back, self.is_sending = lambda was_away=False: None, lambda id: False
+        self._hurried = -SELDOM  # when the event stream was last, likewise
         self._listed_at = 0.0  # when that was last tried, in monotonic seconds
 
     def contact(self, error=None):
@@ -64,9 +67,18 @@ class Link:
             if connected:
                 self._log.write("info", "the server is back")
                 self.back(True)
+                self._listen()
             else:
                 self._log.write("warning", f"the server is away: {error.cause}")
                 self.lost()
+
+    def _listen(self):
+        """Have the event stream connected, which may wait half a minute: a server that ends again is to be noticed.
+        Seldom: each connection makes the server grow (O-059), and it may come and go all the time."""
+        now = time.monotonic()
+        if self.streaming is False and now - self._hurried >= SELDOM:
+            self._hurried = now
+            self._server.hurry()
 
     @property
     def is_away(self):
@@ -87,6 +99,8 @@ class Link:
         if lost:
             self._jobs.add("reconcile")
             self.lost()
+        elif error is not None and self.connected:  # it was hurried in vain: the server may have ended again
+            self.compare_soon()
         if (
             error is not None and not self._server.where()
         ):  # our own, started anew: who asks waits, and hears of nothing

@@ -96,3 +96,34 @@ def test_with_offline_fail_reads_fail(tmp_path):
         world.server.fail[call] = AWAY
         with pytest.raises(errors.Connection):
             world.do(work, session.id)
+
+
+@pytest.mark.requirement("P-161")
+def test_a_server_that_is_back_is_listened_to_at_once_but_seldom(world, monkeypatch):
+    """Else one that ends soon after its return would be noticed half a minute later."""
+    world.sync.on_state(None)
+    world.away()
+    world.link.contact()
+    assert world.server.hurried == 0  # the stream has lost nothing
+    world.sync.on_state(AWAY)
+    for _ in range(3):  # it comes and goes
+        world.away()
+        world.link.contact()
+    assert world.server.hurried == 1
+    monkeypatch.setattr(link, "SELDOM", 0.0)
+    world.away()
+    world.link.contact()
+    assert world.server.hurried == 2
+
+
+@pytest.mark.requirement("P-161")
+def test_an_event_stream_that_is_refused_once_more_has_all_compared(world):
+    world.sync.on_state(None)
+    world.sync.on_state(AWAY)
+    world.away()
+    world.queue.drop("reconcile")
+    world.sync.on_state(AWAY)
+    assert not world.reconciles_soon()  # that is known
+    world.link.contact()
+    world.sync.on_state(AWAY)
+    assert world.reconciles_soon()
