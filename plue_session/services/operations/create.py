@@ -89,9 +89,8 @@ class Create(Operation):
         for kind in ("take back", "tried"):  # what the call has left on the server is found by the token, and kept
             store.drop_operation(kind, self.token)
         asked = {"title": fields["title"]} if "title" in fields else {}
-        outbox.cover(
-            session, [self.put(transaction, "create", session.id, sent, asked, {"sent": now} if sent else None)]
-        )
+        since = {"sent": now} if self._is_unanswered else None  # not for what `send` asks before
+        outbox.cover(session, [self.put(transaction, "create", session.id, sent, asked, since)])
         transaction.insert(session)
         if on.share_auto and parent_id is None:
             on.sharing.share(transaction, session)

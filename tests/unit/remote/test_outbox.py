@@ -382,6 +382,14 @@ def test_so_is_one_whose_call_was_queued_then(world):
     assert sync(world, session)["state"] == "pending"
 
 
+def test_what_was_only_asked_before_the_create_is_not_waited_for(world):
+    world.server.fail["check_provider"] = errors.Connection("cut", details={"sent": True})
+    session = world.create(provider={"providerId": "fake", "modelId": "fake-model"})
+    assert sync(world, session)["state"] == "pending"
+    world.back()
+    assert resolved(world, session) in world.server.sessions
+
+
 @pytest.mark.requirement("P-176")
 def test_one_that_comes_later_still_is_taken_back(world, slow):
     session, arrives = slow
