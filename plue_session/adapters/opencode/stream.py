@@ -270,6 +270,9 @@ class Stream:
     def _tell(self, error):
         """Tell of a change of state; a server that stays away is told of once, and the end of our own."""
         if (error is None) != self.connected or not self._told or error is self._gone:
-            self.connected, self._told = error is None, False
-            self._on_state(error)
-            self._told = True
+            self.connected, self._told = error is None, True  # before, for `hurry` may come meanwhile
+            try:
+                self._on_state(error)
+            except Exception:
+                self._told = False
+                raise
