@@ -391,7 +391,8 @@ PLUE_API int plue_json_each(const char *json, const char *pointer, int (*visit)(
  * After that its handles answer NOT_FOUND for ever and are still yours to destroy.
  *
  * Every change is durable before its call returns, visible through every handle at once, and told to other processes on
- * the same store within 50 ms. A failed call changes nothing and emits no event, but for what plue_session_abort() and
+ * the same store within 50 ms. (Of a change that a server keeps, the server and a note on disk have it then, from which the
+ * next process recovers it; its events follow its commit.) A failed call changes nothing and emits no event, but for what plue_session_abort() and
  * plue_session_delete() say. A parameter that is wrong by itself is refused at once, also while another process holds the
  * store, or the server does not answer.
  *

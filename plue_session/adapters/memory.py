@@ -2,6 +2,7 @@
 file: one as the writer sees it, one as it is committed."""
 
 from plue_session import errors
+from plue_session.adapters.promise import Promise
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.reading import fetch
 from plue_session.adapters.sqlite.store import SqliteStore
@@ -11,7 +12,7 @@ from plue_session.primitives import allocate_lock
 class MemoryStore(SqliteStore):
     """A `ports.Store` for the sessions of one `scope`, gone with the process."""
 
-    name = "memory"
+    name, flushes = "memory", False
 
     def __init__(self, scope):
         super().__init__("in memory", scope, _Databases)
@@ -26,6 +27,8 @@ class _Databases:
 
     def __init__(self, path):
         self.path = path
+        self._promise = Promise()
+        self.promise, self.keep = self._promise.make, self._promise.keep
         self._lock = allocate_lock()  # guards the committed side, and what follows
         self._writing = self._closed = False
         self._writer, self._committed = files.connect(":memory:", "memory"), files.connect(":memory:", "memory")
@@ -84,12 +87,14 @@ class _Databases:
             self.write(sql, values)
 
     def read(self, sql, values=(), text=str, room=None):
+        self._promise.wait()
         with self._lock:
             self._check()
             self._committed.text_factory = text
             return fetch(self._committed, sql, values, room)
 
     def snapshot(self, use):
+        self._promise.wait()
         with self._lock:
             self._check()
             self._committed.text_factory = bytes

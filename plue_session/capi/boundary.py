@@ -168,18 +168,19 @@ class Boundary:
             outcome = error
         self.finish(request, outcome)
 
-    def finish(self, request, outcome):
-        """End a request with its result, or with the error that `outcome` is; with a `Later`, when that is known. Never
-        raises: what cannot be delivered becomes an error of the request."""
+    def finish(self, request, outcome, newest=False):
+        """End a request with its result, or with the error that `outcome` is; with a `Later`, when that is known.
+        `newest`: a session is as the transaction has it that is about to be committed. Never raises: what cannot be
+        delivered becomes an error of the request."""
         try:
             if type(outcome) is Later:
                 outcome.then(lambda known: self.finish(request, known))
             else:
-                self.deliver(request, self.exports[request.operation], outcome)
+                self.deliver(request, self.exports[request.operation], outcome, newest)
         except BaseException as error:  # C has not got the outcome, so the request is still to be ended
             self.refuse(request, self.exports[request.operation].name, error)
 
-    def deliver(self, request, export, outcome):
+    def deliver(self, request, export, outcome, newest=False):
         lib = self.lib
         if isinstance(outcome, BaseException):
             self.refuse(request, export.name, outcome)
@@ -192,7 +193,7 @@ class Boundary:
                 raise errors.damaged()
             lib.core__finish_text(request, data, len(data), export.kind == "array")
         elif export.kind == "session":
-            lib.core__finish_handle(request, self.open_handle(request, outcome))
+            lib.core__finish_handle(request, self.open_handle(request, outcome, newest))
         elif export.kind == "observer":
             lib.core__finish_handle(request, self.open_observer(outcome))
         elif type(export.kind) is int:
@@ -200,7 +201,7 @@ class Boundary:
         else:
             lib.core__finish_number(request, outcome if export.kind == "count" else 0)
 
-    def open_handle(self, request, outcome):
+    def open_handle(self, request, outcome, newest=False):
         """Return a new handle of a session, given as a record or by its id, and publish its snapshot. The session is
         read after the handle exists, if it may have changed: later changes are published to it, and what was read has
         the earlier ones. One that the call has made gets its handle in any case: the call has not failed."""
@@ -210,7 +211,7 @@ class Boundary:
         if not handle:
             raise errors.closed()
         try:
-            is_newest = made and not runtime.remote and runtime.writer.is_newest(made)
+            is_newest = newest or made and not runtime.remote and runtime.writer.is_newest(made)
             found = (made.rev, made.info) if is_newest else runtime.store.info(session_id)
             if not found and (other := runtime.store.id_of_alias(session_id)):  # the server has given it its own id
                 session_id, found = other, runtime.store.info(other)

@@ -3,6 +3,7 @@
 from functools import partial
 
 from plue_session.capi.control import control
+from plue_session.capi.translation import describe
 from plue_session.services.operations import Operation
 
 #: Requests that are taken at a time.
@@ -129,6 +130,27 @@ def read(boundary, executor, generation):
     )
 
 
+class Told:
+    """The end of a request, which may come before that of its work."""
+
+    __slots__ = ("_boundary", "_request")
+
+    def __init__(self, boundary, request):
+        self._boundary, self._request = boundary, request
+
+    def tell(self, outcome):
+        """Send the caller home with what its work is about to commit. The request is gone then."""
+        request, self._request = self._request, None
+        self._boundary.finish(request, outcome, True)
+
+    def end(self, outcome):
+        """End the request, if it has not ended; else a failure is a defect, or what follows the commit has failed."""
+        if self._request is not None:
+            self._boundary.finish(self._request, outcome)
+        elif isinstance(outcome, BaseException):
+            self._boundary.note("warning", f"after a call: {describe(outcome)}")
+
+
 def ask(boundary, executor, generation):
     """Serve those whose calls may wait for the server."""
     lib, runtime, ffi = boundary.lib, boundary.runtime, boundary.ffi
@@ -136,16 +158,21 @@ def ask(boundary, executor, generation):
 
     def answer():
         for request in take():
-            boundary.answer(request, perform)
+            told = Told(boundary, request)
+            try:
+                outcome = perform(request, told)
+            except BaseException as error:
+                outcome = error
+            told.end(outcome)
         tidy(lib, runtime.store)
 
-    def perform(request):
+    def perform(request, told):
         session = ffi.string(request.session).decode() if request.session else None
         deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
         with runtime.calls.begin(boundary.export(request).name, session, deadline) as call:
             work = boundary.prepare(request)
             if isinstance(work, Operation):
-                return runtime.executor.run(work, call)
+                return runtime.executor.run(work, call, told.tell)
             return work(call) if callable(work) else work
 
     attend(boundary, executor, generation, ((~0, answer),))

@@ -28,8 +28,8 @@ class Store(
     """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.
 
     The writers' methods are used by one thread at a time, inside a transaction; what they read includes what was
-    written. The readers' may be used by any thread at any time, and see only what is committed. Reading never waits for
-    writing. Other processes may share the store.
+    written. The readers' may be used by any thread at any time, and see only what is committed. Reading does not wait
+    for writing, but for a commit that was promised. Other processes may share the store.
 
     Failures are `errors.Busy` (locked for longer than is sane), `errors.StoreIo` (disk full, unreadable, read-only),
     `errors.Integrity` (damaged: names the file and `plue-session doctor --new-store`).
@@ -37,6 +37,8 @@ class Store(
 
     #: "sqlite" or "memory"
     name: str
+    #: whether a commit waits for a disk
+    flushes: bool
     #: 8 lower-case hex digits, random, made with the store: part of every cursor
     store_id: str
 

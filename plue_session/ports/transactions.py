@@ -14,6 +14,13 @@ class Transactions(Protocol):
     def is_locked(self) -> bool:
         """Return whether `begin` would wait for another process. Never fails."""
 
+    def promise(self) -> None:
+        """Have readers on other threads wait until `keep`: a caller is told before the commit of what they would not
+        find. Twice is harmless."""
+
+    def keep(self) -> None:
+        """Let them go on: the transaction has ended, and is told. Harmless when nothing was promised. Never fails."""
+
     def commit(self) -> None:
         """Make everything since `begin` durable, then let other processes in. One that fails leaves the transaction
         rolled back."""

@@ -1,7 +1,8 @@
 """One writer that any thread may join: changes are queued, run in groups, committed once, and only then told.
 
 A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours. All of a
-group become durable with one commit, and nobody hears of a change before that. Whoever finds the writer idle leads: it
+group become durable with one commit, and nobody hears of a change before that; but for the caller of an `Early` one,
+which is recovered should it be lost. Whoever finds the writer idle leads: it
 writes what is queued, its own and the others'. A change may run twice (see `_run_all`), so it touches nothing but its
 transaction, or bears doing so twice.
 """
@@ -40,6 +41,8 @@ class Queued:
     """One change that waits to be written. Its `outcome` is what it returned, or the exception that ended it."""
 
     __slots__ = ("change", "outcome")
+    #: whether its caller may be told before the commit, see `Early`
+    is_early = False
 
     def __init__(self, change):
         self.change, self.outcome = change, NOT_WRITTEN
@@ -99,6 +102,36 @@ class Awaited(Queued):
             self.end()
 
 
+class Intent(Queued):
+    """A note of what is about to be done elsewhere, of which what is not recorded here could be recovered."""
+
+    __slots__ = ("is_durable",)
+
+    def __init__(self, change):
+        super().__init__(change)
+        self.is_durable = False
+
+    def end(self):
+        self.is_durable = not isinstance(self.outcome, Exception)
+
+
+class Early(Awaited):
+    """A change whose caller is told by `tell(outcome)` before the commit, if `may_tell()`: its intent is on disk by
+    then, so what the commit loses is recovered. Its thread waits for the end all the same."""
+
+    __slots__ = ("is_told", "may_tell", "_tell")
+    is_early = True
+
+    def __init__(self, change, may_tell, tell):
+        super().__init__(change)
+        self.is_told, self.may_tell, self._tell = False, may_tell, tell
+
+    def tell(self):
+        """Tell the caller."""
+        self.is_told = True
+        self._tell(self.outcome)
+
+
 class Writer:
     """The writer of one store. Thread-safe.
 
@@ -125,6 +158,7 @@ class Writer:
         self._process = os.urandom(5).hex()
         self._since_trim = 0
         self._missed = False  # what others wrote could not be read: compare every snapshot when it can be
+        self._early = []  # of the group: each `Early` change that has run, with its effects
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
 
     @property
@@ -157,12 +191,28 @@ class Writer:
         """Have changes written, in their order and in as few groups as possible; return a result or an exception for
         each. `call`: see `run`."""
         queued = [Awaited(change) for change in changes]
+        self._join(queued, call)
+        return [each.outcome for each in queued]
+
+    def run_early(self, early, call):
+        """Have an `Early` change written; see `run`."""
+        self._join([early], call)
+        if isinstance(early.outcome, Exception):
+            raise early.outcome
+        return early.outcome
+
+    def _join(self, queued, call):
         self._queue.extend(queued)
         if queued:
             self.lead(until=queued[-1], patient=call is None)
             for each in queued:
                 each.wait(self, call)
-        return [each.outcome for each in queued]
+
+    def run_beside(self, queued):
+        """Have another thread write a change; without one, whoever comes next does."""
+        self._queue.append(queued)
+        if self._wake:
+            self._wake()
 
     def lead(self, more=None, durable=None, until=None, patient=True):
         """Write what is queued, group by group. Does nothing while another thread leads: that one writes it, too.
@@ -178,6 +228,7 @@ class Writer:
                 if patient or not self.store.is_locked():
                     self._write(group, more, durable)
             finally:
+                self.store.keep()
                 self._lock.release()
                 for each in group:
                     each.end()
@@ -226,6 +277,8 @@ class Writer:
             last, foreign = self._last, self._last > self._published
             if effects:
                 self._trim(len(effects))
+            if self._early:
+                self._tell_early()
             store.commit()
         except Exception as error:  # the whole group fails alike: nothing of it is stored
             store.rollback()
@@ -246,6 +299,15 @@ class Writer:
             self._publish(effects)
         except Exception:  # no memory, most likely: what is committed stays acknowledged
             self._miss(effects[-1][0].id)
+
+    def _tell_early(self):
+        """Show, and tell their callers of, what has run and has its intent on disk. Its events follow the commit."""
+        early, self._early = self._early, []
+        for each, effects in early:
+            if each.may_tell():
+                self.store.promise()
+                self._show(effects)
+                each.tell()
 
     def _begin(self):
         self.is_waiting = True
@@ -275,7 +337,7 @@ class Writer:
         write.
         """
         store = self.store
-        self._last = store.last_log_id()
+        self._last, self._early = store.last_log_id(), []
         transaction = Transaction(self, effects, self._last)
         for each in group:
             mark, log_id = len(effects), transaction.log_id
@@ -299,6 +361,8 @@ class Writer:
             else:
                 if parts:
                     store.release()
+                if each.is_early:
+                    self._early.append((each, effects[mark:]))
         try:
             transaction.log()
         except Exception:
@@ -326,15 +390,7 @@ class Writer:
     def _publish(self, effects):
         """Tell what was committed: first how each session is now, so that no handle shows less than an event tells."""
         publisher, counts = self.publisher, self._counts
-        back = {row.session_id for row, _ in effects if row.kind == CREATED}
-        snapshots = {row.session_id: snapshot for row, snapshot in effects if snapshot}
-        ends = {row.session_id: row for row, snapshot in effects if snapshot is GONE}
-        for session_id, snapshot in snapshots.items():
-            if snapshot is GONE:
-                publisher.gone(session_id, info.alias_told([ends[session_id]]))
-            else:
-                rev, shown = snapshot
-                publisher.snapshot(session_id, rev, shown, session_id in back)
+        self._show(effects)
         for row, snapshot in effects:
             if snapshot is GONE:
                 counts.pop(row.session_id, None)
@@ -345,6 +401,18 @@ class Writer:
         if effects:
             publisher.publish([row for row, _ in effects], self.store.store_id)
             self._published = effects[-1][0].id
+
+    def _show(self, effects):
+        """Have handles show what was changed."""
+        publisher, back = self.publisher, {row.session_id for row, _ in effects if row.kind == CREATED}
+        snapshots = {row.session_id: snapshot for row, snapshot in effects if snapshot}
+        ends = {row.session_id: row for row, snapshot in effects if snapshot is GONE}
+        for session_id, snapshot in snapshots.items():
+            if snapshot is GONE:
+                publisher.gone(session_id, info.alias_told([ends[session_id]]))
+            else:
+                rev, shown = snapshot
+                publisher.snapshot(session_id, rev, shown, session_id in back)
 
     def _publish_foreign(self, last=None):
         while True:

@@ -32,6 +32,32 @@ def test_readers_see_what_is_committed_and_nothing_else(store):
     assert store.log_state() == (0, 1)
 
 
+@pytest.mark.requirement("P-143")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_readers_wait_for_what_is_promised(store, end):
+    store.begin()
+    store.insert(session(10))
+    store.promise()
+    store.promise()
+    looks, order = [], []
+
+    def look():
+        looks.append(store.ids())
+        order.append("read")
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    reader.join(0.05)
+    getattr(store, end)()
+    order.append("kept")
+    assert len(store.ids()) == (end == "commit")  # who has promised it may look
+    store.keep()
+    store.keep()
+    reader.join(10)
+    assert order == ["kept", "read"] and len(looks[0]) == (end == "commit")
+    assert len(store.ids()) == len(looks[0])  # and from then on for nothing
+
+
 def test_another_thread_reads_the_committed_share_while_the_writer_sees_its_own(store):
     put(store, session(10))
     store.begin()

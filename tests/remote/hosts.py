@@ -1,5 +1,6 @@
 """Processes that hold the library and work with a server, told from a test what to do."""
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -197,6 +198,8 @@ class Host:
 
     # -- events --------------------------------------------------------------------------------------------------------
     def _drain(self):
+        with contextlib.suppress(Failed):  # reading waits until what calls have returned with is committed, and told
+            self.call("session_query", '{"limit":1}')
         with self._draining:
             self._events += self.call("drain")
             return len(self._events)

@@ -5,6 +5,7 @@ from sqlite3 import Error
 from time import monotonic
 
 from plue_session import errors
+from plue_session.adapters.promise import Promise
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.reading import at_one_moment, fetch
 from plue_session.adapters.sqlite.replay_lock import ReplayLock
@@ -56,6 +57,8 @@ class Connections:
         self._check_at = 0.0
         self._lost, self._taken = None, False  # why all must fail from now on; whether our descriptors are a host's
         self._data_version = None
+        self._promise = Promise()
+        self.promise, self.keep = self._promise.make, self._promise.keep
         self.failed = None  # why SQLite has ended the transaction by itself
         self._warm, self._cool = [], []
         files.make_folder(data_dir)
@@ -235,6 +238,7 @@ class Connections:
         return self._use(bytes, at_one_moment, use)
 
     def _use(self, text, use, *given):
+        self._promise.wait()
         self._check_descriptors()
         self.verify()
         reader = self._take_idle() or self._connect("query_only = on", "cache_size = -8192")

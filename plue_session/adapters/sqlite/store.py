@@ -43,13 +43,14 @@ class SqliteStore:
     long as nobody else has written; what is undone it forgets.
     """
 
-    name = "sqlite"
+    name, flushes = "sqlite", True
 
     def __init__(self, data_dir, scope, connect=Connections):
         self._scope = scope
         self._connections = connections = connect(data_dir)
         self.path, self.lock_fds, self.close = connections.path, connections.lock_fds, connections.close
         self.is_locked = connections.is_locked
+        self.promise, self.keep = connections.promise, connections.keep
         self.written, self.wants_maintenance, self.maintain = (
             connections.written,
             connections.wal_is_long,

@@ -9,7 +9,9 @@ from plue_session.model import Outgoing
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps
 from plue_session.rules.outbox import MOST, is_waiting
+from plue_session.services.sync.jobs import INTENT, postpone
 from plue_session.services.sync.numbers import shown
+from plue_session.services.writer import Early, Intent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +61,29 @@ class Operation:
     def preview(self, transaction):
         """Make the change that the operation means by itself, and return its result. Without a server this is all."""
         raise NotImplementedError
+
+    # -- its intent ----------------------------------------------------------------------------------------------------
+    def has_intent(self):
+        """Return, after `check`, whether what it records can be recovered from its intent, so that its caller need not
+        wait for the commit."""
+        return False
+
+    def intend(self, transaction):
+        """Note what the server is about to be asked, for a restart to see what has become of it. `record` drops the
+        note."""
+        postpone(transaction, INTENT, self.session, dumps({}))
+
+    def forget(self, transaction):
+        """Drop the note: there is nothing to be recovered."""
+        transaction.store.drop_operation(INTENT, self.session)
+
+    def is_shown(self, answer):
+        """Note that handles show what the server has answered."""
+        self.on.mirror.refreshed(answer.id)
+
+    def recover(self, answer):
+        """Have recorded what could not be, though its caller knows of it: it is in the note, and on the server."""
+        self.on.jobs.add(INTENT, self.session)
 
     # -- while the server is away --------------------------------------------------------------------------------------
     def waits(self):
@@ -115,6 +140,11 @@ class Operation:
         self._overtaken = shown(session) != shown(self.known) and self.on.mirror.would_change(session, answer)
         return self._overtaken
 
+    @property
+    def has_more(self):
+        """Whether something is done after `record` that its caller waits for."""
+        return self._overtaken
+
     def done(self, call, result):
         """Return the call's result, once all else has been done."""
         if self._overtaken:
@@ -135,68 +165,123 @@ class Operation:
         on.writer.run(lambda transaction: None, call)  # another process may have recorded it: have that told
 
 
+#: What `Executor._record` returns of a change whose caller knows of it, and that could not be recorded.
+LOST = object()
+
+
 class Executor:
     """Runs operations with the server: asked first, then one commit, and only then the world is told."""
 
     def __init__(self, writer, link):
         self._writer, self._link = writer, link
 
-    def run(self, operation, call):
+    def run(self, operation, call, tell=None):
         """Run the operation for a call, and return its result. What the server refuses changes nothing here; what it
-        cannot be told, because it is away, waits in the outbox."""
+        cannot be told, because it is away, waits in the outbox.
+
+        `tell(result)`, when given, may be called first, by any thread: a restart would recover the change, and handles
+        show it, but its commit is yet to end. From then on nothing fails.
+        """
         while True:
             operation.resolve()
             try:
                 with operation.locks(call):
                     if not operation.resolve():  # else it has got the server's id while we waited
-                        result = self._run(operation, call)
+                        result = self._run(operation, call, tell)
                         break
             except errors.NotFound:
                 if not operation.resolve():  # likewise: a list, or another process, needs none of our locks
                     raise
         return operation.done(call, result)
 
-    def _run(self, operation, call):
+    def _run(self, operation, call, tell):
         may_queue = operation.is_queued and operation.on.queues
         if may_queue and (self._link.is_away or operation.waits()):
             return self._queue(operation, call, None)
-        answer, is_sent = None, False
+        answer, is_sent, intent = None, False, None
         is_made = operation.session is None or not is_given_here(operation.session)
         try:
             if operation.check(call) and (is_made or operation.asks_unmade()):
+                if tell and operation.has_intent() and operation.on.store.flushes:
+                    intent = Intent(operation.intend)
+                    self._writer.run_beside(intent)
                 is_sent = True
                 with self._link.asking(operation.session):
                     answer = operation.send(call)
         except errors.PlueError as error:
             if may_queue and self._is_away(error):
                 try:
-                    return self._queue(operation, call, error)
+                    return self._queue(operation, call, error, intent)
                 except BaseException:
                     operation.lost()
                     raise
             if not is_sent:
                 raise
+            self._forget(operation, intent)
             operation.refused(error)
         part = call if operation.patience is None else call.within(operation.patience)
         try:
-            result = self._writer.run(lambda transaction: operation.record(transaction, answer), part)
+            result = self._record(operation, answer, part, intent, tell)
         except BaseException:
             if answer is not None:
                 operation.undo(answer)
+            self._forget(operation, intent)
             raise
+        if result is LOST:
+            return None
         if answer is not None:
             operation.recorded(answer, result)
         return result
+
+    def _record(self, operation, answer, call, intent, tell):
+        def record(transaction):
+            result = operation.record(transaction, answer)
+            if intent is not None:
+                operation.forget(transaction)
+            return result
+
+        def may_tell():
+            return intent.is_durable and not operation.has_more
+
+        def show(result):
+            operation.is_shown(answer)
+            tell(result)
+
+        if intent is None:
+            return self._writer.run(record, call)
+        early = Early(record, may_tell, show)
+        try:
+            return self._writer.run_early(early, call)
+        except Exception as error:
+            if not early.is_told:
+                raise
+            operation.on.log.write("warning", errors.known(error).message("record"))
+            operation.recover(answer)
+            return LOST
+
+    def _forget(self, operation, intent):
+        if intent is not None:
+            self._writer.run_later(operation.forget)
 
     def _is_away(self, error):
         """Return whether a failure says that the server is away: it cannot be reached, or is known not to answer. That
         it has not answered this time says nothing: the call's time is up, and its caller is to know."""
         return isinstance(error, errors.Connection) or isinstance(error, errors.Timeout) and self._link.is_away
 
-    def _queue(self, operation, call, error):
+    def _queue(self, operation, call, error, intent=None):
         self._link.answered_stale()  # it may be back
         sent = error is not None and (error.details or {}).get("sent") is not False
-        result = self._writer.run(lambda transaction: operation.queue(transaction, sent), call)
+
+        def queue(transaction):
+            if intent is not None:
+                operation.forget(transaction)
+            return operation.queue(transaction, sent)
+
+        try:
+            result = self._writer.run(queue, call)
+        except BaseException:
+            self._forget(operation, intent)
+            raise
         operation.on.outbox.added(getattr(result, "id", operation.session))
         return result
 

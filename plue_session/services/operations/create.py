@@ -8,10 +8,11 @@ from plue_session import errors
 from plue_session.call import Call
 from plue_session.errors import AlreadyExists, LimitExceeded, NotFound
 from plue_session.model import Session
-from plue_session.rules import ids, outbox
-from plue_session.rules.jsontext import loads, quote
+from plue_session.rules import ids, made, outbox
+from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.operations import Operation
 from plue_session.services.operations.share import ask_for_link
+from plue_session.services.sync.jobs import INTENT, postpone
 
 #: Seconds in which a session that could not be recorded is taken back from the server.
 TAKE_BACK = 2.0
@@ -96,6 +97,20 @@ class Create(Operation):
             on.sharing.share(transaction, session)
         return session
 
+    # -- its intent ----------------------------------------------------------------------------------------------------
+    def has_intent(self):
+        return self.is_alone and not self.on.share_auto
+
+    def intend(self, transaction):
+        """The session is known by its token, and the note says what of it is ours."""
+        postpone(transaction, INTENT, self.token, dumps(made.kept(self.fields)))
+
+    def forget(self, transaction):
+        transaction.store.drop_operation(INTENT, self.token)
+
+    def recover(self, answer):
+        self.on.jobs.add(INTENT, answer.id)
+
     # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
@@ -176,11 +191,8 @@ class Create(Operation):
             if self._link is not None:
                 session.share_url = None  # told of by itself, below
         session.imported, session.token = False, self.token
-        kept = [name for name in ("key", "description", "tags", "provider_id", "model_id", "role") if name in fields]
-        for name in kept:
-            setattr(session, name, fields[name])
-        if session.role is not None:
-            session.relay_state, session.relay_active = "CREATED", transaction.now
+        kept = made.kept(fields)
+        made.keep(session, kept, transaction.now)
         if is_new:
             transaction.insert(session)
         elif kept:

@@ -16,6 +16,9 @@ class Delete(Operation):
 
     is_queued = True
 
+    def has_intent(self):
+        return True
+
     def preview(self, transaction):
         transaction.load(self.session)
         descendants.erase(transaction, self.session)
@@ -61,6 +64,12 @@ class Delete(Operation):
 
     def record(self, transaction, answer):
         self.on.mirror.erase(transaction, self.session)
+
+    def is_shown(self, answer):
+        """Nothing is left that a handle could show."""
+
+    def recover(self, answer):
+        self.undo(answer)
 
     def undo(self, answer):
         """Ask what has become of the sessions, instead of guessing."""

@@ -3,9 +3,10 @@
 from plue_session.errors import Conflict, InUse, NotFound
 from plue_session.model.outgoing import CONFLICT
 from plue_session.rules import merge, outbox, patches
-from plue_session.rules.jsontext import loads, quote
+from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.outgoing import withdraw
+from plue_session.services.sync.jobs import INTENT, postpone
 
 #: Fields of a patch that the server keeps as well.
 SHARED_FIELDS = ("title", "metadata", "archived")
@@ -74,6 +75,16 @@ class Update(Operation):
                 transaction.store.drop_outgoing(row.id)
             elif row.state == CONFLICT:
                 transaction.store.keep_outgoing(row)
+
+    # -- its intent ----------------------------------------------------------------------------------------------------
+    def has_intent(self):
+        """Only where the server's answer tells all that is to be recorded."""
+        return self.known.outbox is None and not self.patch.keys() - {"base", *SHARED_FIELDS}
+
+    def intend(self, transaction):
+        """A title over an automatic one will be defended."""
+        defended = {"title": self.patch["title"]} if self.was_automatic and "title" in self.patch else {}
+        postpone(transaction, INTENT, self.session, dumps(defended))
 
     # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):

@@ -9,6 +9,7 @@ from plue_session.model import Operation
 from plue_session.rules import ids
 
 #: kind: (seconds that it may take, how often it is tried; None: until it succeeds)
+INTENT = "intent"
 KINDS = {
     "reconcile": (30.0, 1),  # compare the store with the server; `Sync` sees to it that this is done again
     "history": (10.0, None),  # ask for events that were missed
@@ -17,6 +18,7 @@ KINDS = {
     "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
     "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)
     "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server
+    INTENT: (3.0, None),  # see what has become of a change that the server was asked for, and that is not recorded
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.
 BACK_OFF = 2.0, 60.0

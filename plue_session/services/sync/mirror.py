@@ -4,10 +4,10 @@ import time
 
 from plue_session import errors
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, info, merge, outbox
+from plue_session.rules import ids, info, made, merge, outbox
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
-from plue_session.services.sync.jobs import KINDS, postpone
+from plue_session.services.sync.jobs import INTENT, KINDS, postpone
 from plue_session.services.sync.memory import remember
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Seconds that a failed call has to take back what it has made.
 FIRST = 2.0
 #: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
-LOST, DAY = ("take back", "tried", "twice"), 86_400_000
+LOST, DAY = ("take back", "tried", "twice", INTENT), 86_400_000
 #: A `since` that nothing overtakes.
 NEVER = float("inf")
 #: The mark of a record that a GET has changed.
@@ -124,11 +124,44 @@ class Mirror:
             return None
         session = self.adopted(transaction, remote)
         session.remote_seq = mark
+        if session.token is not None:
+            self._complete(transaction, session)
         transaction.insert(session)
         if session.share_url is not None:
             transaction.save(session, "session.shared", {"id": session.id, "url": session.share_url}, touch=False)
         self._unnumbered.merged(session)
         return session
+
+    def _complete(self, transaction, session):
+        """Have a new record be what the create of ours that made it had in mind, as its note says. A key or role that
+        is taken by now stays with who has it."""
+        store = transaction.store
+        intent = store.operation(INTENT, session.token)
+        if intent is None:
+            return
+        store.drop_operation(INTENT, session.token)
+        ours = loads(intent.arguments)
+        for name, load in (("key", store.load_by_key), ("role", store.load_by_role)):
+            if name in ours and load(ours[name]) is not None:
+                del ours[name]
+        made.keep(session, ours, transaction.now)
+        session.imported = False
+
+    def recover(self, remote, since, call):
+        """Record what has become of a change of ours that was asked for (its note says what), and is not recorded."""
+
+        def change(transaction):
+            store, session = transaction.store, self.merge(transaction, remote, since)
+            intent = store.operation(INTENT, remote.id)
+            if intent is None:
+                return
+            if session is not None and loads(intent.arguments).get("title") == session.title:
+                session.title_defended_at = intent.created
+                store.save(session)
+            store.drop_operation(INTENT, remote.id)
+
+        self._writer.run(change, call)
+        self.refreshed(remote.id)
 
     def name(self, transaction, session, remote, mark=AHEAD):
         """Give a session that was made while the server was away the id of the one that the server has made for it, and

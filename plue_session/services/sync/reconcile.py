@@ -8,7 +8,7 @@ from plue_session.primitives import allocate_lock
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.reconcile import PROBE, WAIT
 from plue_session.services.later import Later
-from plue_session.services.sync.jobs import KINDS, Worker
+from plue_session.services.sync.jobs import INTENT, KINDS, Worker
 from plue_session.services.sync.link import Crowded, Doubtful
 
 TYPE_CHECKING = False
@@ -53,7 +53,13 @@ class Sync:
         self._jobs, self._histories, self._log = jobs, histories, log
         self.list, self.status, self.server = listing.refresh, link.status, link.server
         self.apply_all, self.on_state = inbox.apply_all, link.stream
-        self.worker = Worker(jobs, {**works, "reconcile": self.compare, "reread": self._reread}, link, publisher, log)
+        self.worker = Worker(
+            jobs,
+            {**works, "reconcile": self.compare, "reread": self._reread, INTENT: self._recover},
+            link,
+            publisher,
+            log,
+        )
         self.join = self.worker.join
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
@@ -218,6 +224,17 @@ class Sync:
             self._ask(session_id, call)
         except errors.NotFound:
             self.missing(session_id, call)
+
+    def _recover(self, session_id, call):
+        """See what has become of a change of ours that was asked for, and is not recorded."""
+        with self._session_locks.hold(session_id, call):
+            since = self._mirror.now()
+            try:
+                remote = self._server.get(session_id, call)
+            except errors.NotFound:
+                self.missing(session_id, call)
+            else:
+                self._mirror.recover(remote, since, call)
 
     def _doubtful(self):
         return Doubtful(
