@@ -78,7 +78,7 @@ class User:
 @pytest.fixture
 def user(guard, tmp_path):
     """`user(…)` starts one. At the end all are killed, and nothing of the command and its guards may be left."""
-    made, folders = [], {tmp_path}
+    made, folders, before = [], {tmp_path}, guards(guard)  # an earlier test's may go with its garbage
 
     def begin(folder=tmp_path, **more):
         folders.add(more.get("where") or folder)
@@ -89,12 +89,14 @@ def user(guard, tmp_path):
     for each in made:
         with contextlib.suppress(OSError):
             each.kill()
-    guards = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and is_guard(int(pid), guard)]
+    ours = guards(guard) - before
     assert eventually(lambda: not any(alive(pid) for folder in folders for pid in starts(folder)), 10)
-    assert eventually(lambda: not any(map(alive, guards)), 30), [
-        Path(f"/proc/{pid}/status").read_text() for pid in guards if alive(pid)
-    ]
+    assert eventually(lambda: not any(map(alive, ours)), 30)
     assert not [name for folder in folders for name in os.listdir(folder) if name.startswith("server-")]
+
+
+def guards(program):
+    return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and is_guard(int(pid), program)}
 
 
 def is_guard(pid, program):
