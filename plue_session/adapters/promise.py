@@ -2,6 +2,9 @@
 
 from plue_session.primitives import allocate_lock, get_ident
 
+#: Seconds that a reader waits: a disk that hangs longer must not keep what is committed from everybody.
+PATIENCE = 1.0
+
 
 class Promise:
     """`make` and `keep` are the writer's, one thread at a time; anybody may `wait`."""
@@ -26,6 +29,5 @@ class Promise:
     def wait(self):
         """Return when nothing is promised; at once for who has made the promise."""
         lock = self._lock
-        if lock is not None and self._maker != get_ident():
-            with lock:
-                pass
+        if lock is not None and self._maker != get_ident() and lock.acquire(timeout=PATIENCE):
+            lock.release()

@@ -141,7 +141,8 @@ class Told:
     def tell(self, outcome):
         """Send the caller home with what its work is about to commit. The request is gone then."""
         request, self._request = self._request, None
-        self._boundary.finish(request, outcome, True)
+        if request is not None:
+            self._boundary.finish(request, outcome, True)
 
     def end(self, outcome):
         """End the request, if it has not ended; else a failure is a defect, or what follows the commit has failed."""

@@ -65,11 +65,8 @@ class Calls:
         seconds."""
         with self._changed:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
-            blocked = [
-                call
-                for call in self._running
-                if call.name != "plue_session_abort" and self.resolve(call.session) == session_id
-            ]
+            running = [call for call in self._running if call.name != "plue_session_abort" and call.session]
+        blocked = [call for call in running if self.resolve(call.session) == session_id]  # that may read the store
         if blocked:
 
             def interrupt():

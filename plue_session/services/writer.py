@@ -152,6 +152,7 @@ class Writer:
         self.queue = self._queue.append
         self._lock = allocate_lock()  # held by whoever leads
         self._published = self._last = store.log_state()[1]  # `_last`: as of when the last group began
+        self._told = 0  # the newest log id that a handle shows: none is given again, should its commit fail
         #: whether other processes may have locked the store
         self.is_waiting = False
         self._operations = 0
@@ -306,6 +307,7 @@ class Writer:
         for each, effects in early:
             if each.may_tell():
                 self.store.promise()
+                self._told = max([self._told, *(row.id for row, _ in effects)])
                 self._show(effects)
                 each.tell()
 
@@ -338,7 +340,7 @@ class Writer:
         """
         store = self.store
         self._last, self._early = store.last_log_id(), []
-        transaction = Transaction(self, effects, self._last)
+        transaction = Transaction(self, effects, max(self._last, self._told))
         for each in group:
             mark, log_id = len(effects), transaction.log_id
             self._operations += 1

@@ -64,18 +64,31 @@ class Operation:
 
     # -- its intent ----------------------------------------------------------------------------------------------------
     def has_intent(self):
-        """Return, after `check`, whether what it records can be recovered from its intent, so that its caller need not
-        wait for the commit."""
+        """Return, after `check`, whether what it records can be recovered from its intent."""
         return False
 
-    def intend(self, transaction):
-        """Note what the server is about to be asked, for a restart to see what has become of it. `record` drops the
-        note."""
-        postpone(transaction, INTENT, self.session, dumps({}))
+    def is_sure(self):
+        """Return whether nothing can come in between, so that its caller need not wait for the commit."""
+        return True
 
-    def forget(self, transaction):
-        """Drop the note: there is nothing to be recovered."""
-        transaction.store.drop_operation(INTENT, self.session)
+    @property
+    def intent_name(self):
+        """What its note is known by."""
+        return self.session
+
+    def intend(self, transaction):
+        """Note what the server is about to be asked, for a restart to see what has become of it; return the note's id.
+        `record` drops the note."""
+        return postpone(transaction, INTENT, self.session, dumps({}))
+
+    def forget(self, transaction, id=None):
+        """Drop the note (with this id, if it still is that one), and return whether it was there: else another process
+        has replaced it, or seen to it already."""
+        noted = transaction.store.operation(INTENT, self.intent_name)
+        is_there = noted is not None and id in (None, noted.id)
+        if is_there:
+            transaction.store.drop_operation(INTENT, self.intent_name, noted.id)
+        return is_there
 
     def is_shown(self, answer):
         """Note that handles show what the server has answered."""
@@ -234,17 +247,20 @@ class Executor:
         return result
 
     def _record(self, operation, answer, call, intent, tell):
+        is_noted = False
+
         def record(transaction):
-            result = operation.record(transaction, answer)
+            nonlocal is_noted
             if intent is not None:
-                operation.forget(transaction)
-            return result
+                is_noted = operation.forget(transaction, intent.outcome) and intent.is_durable
+            return operation.record(transaction, answer)
 
         def may_tell():
-            return intent.is_durable and not operation.has_more
+            return is_noted and operation.is_sure() and not operation.has_more
 
         def show(result):
-            operation.is_shown(answer)
+            with contextlib.suppress(Exception):  # of memory, most likely
+                operation.is_shown(answer)
             tell(result)
 
         if intent is None:
@@ -252,11 +268,12 @@ class Executor:
         early = Early(record, may_tell, show)
         try:
             return self._writer.run_early(early, call)
-        except Exception as error:
+        except BaseException as error:
             if not early.is_told:
                 raise
-            operation.on.log.write("warning", errors.known(error).message("record"))
-            operation.recover(answer)
+            with contextlib.suppress(Exception):  # its caller knows of it: nothing fails any more
+                operation.recover(answer)
+                operation.on.log.write("warning", errors.known(error).message("record"))
             return LOST
 
     def _forget(self, operation, intent):

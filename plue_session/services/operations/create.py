@@ -101,12 +101,20 @@ class Create(Operation):
     def has_intent(self):
         return self.is_alone and not self.on.share_auto
 
+    def is_sure(self):
+        """A list finds the session by its token: one of the library's own directory that nobody takes for a fork. Until
+        then somebody may take its key or role."""
+        fields, own = self.fields, (None, self.on.server.directory)
+        is_found = fields.get("directory") in own and " (fork #" not in (fields.get("title") or "")
+        return is_found and not fields.keys() & {"key", "role"}
+
+    @property
+    def intent_name(self):
+        return self.token
+
     def intend(self, transaction):
         """The session is known by its token, and the note says what of it is ours."""
-        postpone(transaction, INTENT, self.token, dumps(made.kept(self.fields)))
-
-    def forget(self, transaction):
-        transaction.store.drop_operation(INTENT, self.token)
+        return postpone(transaction, INTENT, self.token, dumps(made.kept(self.fields)))
 
     def recover(self, answer):
         self.on.jobs.add(INTENT, answer.id)

@@ -78,13 +78,15 @@ class Update(Operation):
 
     # -- its intent ----------------------------------------------------------------------------------------------------
     def has_intent(self):
-        """Only where the server's answer tells all that is to be recorded."""
-        return self.known.outbox is None and not self.patch.keys() - {"base", *SHARED_FIELDS}
+        """Only where the server's answer tells all that is to be recorded: that a title over an automatic one is
+        defended, it does not tell."""
+        patch, is_defended = self.patch, self.was_automatic and "title" in self.patch
+        return self.known.outbox is None and not is_defended and not patch.keys() - {"base", *SHARED_FIELDS}
 
     def intend(self, transaction):
-        """A title over an automatic one will be defended."""
-        defended = {"title": self.patch["title"]} if self.was_automatic and "title" in self.patch else {}
-        postpone(transaction, INTENT, self.session, dumps(defended))
+        """A title of ours is no title of the server's, though it is found there (see `Mirror`)."""
+        asked = {"title": self.patch["title"]} if "title" in self.patch else {}
+        return postpone(transaction, INTENT, self.session, dumps(asked))
 
     # -- with a server -------------------------------------------------------------------------------------------------
     def check(self, call):

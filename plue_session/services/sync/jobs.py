@@ -26,13 +26,13 @@ BACK_OFF = 2.0, 60.0
 
 def postpone(transaction, kind, name, arguments="{}"):
     """Keep a job as a row, in the change that makes it necessary: if this process cannot do it, the next one does.
-    `name` is a session's id, or the token of one whose id is not known.
+    `name` is a session's id, or the token of one whose id is not known. Returns the row's id.
 
     Jobs of the kinds "reread" and "turn" have no row: they follow from what the store and the server say.
     """
     session_id, subject = (name, None) if ids.is_id(name) else (None, name)
     now = transaction.now
-    transaction.store.put_operation(Operation(None, kind, session_id, subject, arguments, now, now))
+    return transaction.store.put_operation(Operation(None, kind, session_id, subject, arguments, now, now))
 
 
 class Job:

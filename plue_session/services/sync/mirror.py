@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Seconds that a failed call has to take back what it has made.
 FIRST = 2.0
 #: Kinds of pending operations that are about the token of a create, and ms after which nobody asks for it.
-LOST, DAY = ("take back", "tried", "twice", INTENT), 86_400_000
+LOST, DAY = ("take back", "tried", "twice"), 86_400_000
 #: A `since` that nothing overtakes.
 NEVER = float("inf")
 #: The mark of a record that a GET has changed.
@@ -151,14 +151,8 @@ class Mirror:
         """Record what has become of a change of ours that was asked for (its note says what), and is not recorded."""
 
         def change(transaction):
-            store, session = transaction.store, self.merge(transaction, remote, since)
-            intent = store.operation(INTENT, remote.id)
-            if intent is None:
-                return
-            if session is not None and loads(intent.arguments).get("title") == session.title:
-                session.title_defended_at = intent.created
-                store.save(session)
-            store.drop_operation(INTENT, remote.id)
+            self.merge(transaction, remote, since)
+            transaction.store.drop_operation(INTENT, remote.id)
 
         self._writer.run(change, call)
         self.refreshed(remote.id)
@@ -244,6 +238,9 @@ class Mirror:
         was heard of counts, not when it is settled."""
         if remote.title == session.title or session.title_defended_at is None:
             return False
+        intent = transaction.store.operation(INTENT, session.id)
+        if intent is not None and loads(intent.arguments).get("title") == remote.title:
+            return False  # a rename of ours that is yet to be recorded
         theirs = dumps(remote.title)
         known = transaction.store.operation("title", session.id)
         if known is None and not merge.is_defended(session, transaction.now):

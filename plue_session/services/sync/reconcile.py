@@ -233,6 +233,8 @@ class Sync:
                 remote = self._server.get(session_id, call)
             except errors.NotFound:
                 self.missing(session_id, call)
+                if self._trust.in_doubt:
+                    raise self._doubtful() from None  # to be asked again
             else:
                 self._mirror.recover(remote, since, call)
 

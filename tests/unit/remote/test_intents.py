@@ -92,7 +92,7 @@ def shown(world):
     return {"shown": [{name: info[name] for name in names if name in info} for info in infos]}
 
 
-OPTIONS = {"title": "T", "key": "k", "tags": ["a"], "description": "D", "metadata": {"n": 1}}
+OPTIONS = {"title": "T", "tags": ["a"], "description": "D", "metadata": {"n": 1}}
 
 
 @pytest.mark.requirement("P-071", "P-143", "P-176")
@@ -103,26 +103,54 @@ def test_a_create_that_was_told_is_found_whole_by_the_next_process(disk):
     (now,) = shown(disk.world)["shown"]
     assert {name: now[name] for name in OPTIONS} == OPTIONS
     not_sent = disk.found.pop("noted, not sent")
-    assert not_sent == {"shown": [], "notes": 1}  # for a day: nobody knows that it will not be made
+    assert not_sent == {"shown": [], "notes": 1}  # nobody knows that it will not be made
     assert all(found == {"shown": [now], "notes": 0} for found in disk.found.values())
     assert len(disk.world.server.sessions) == 1 and disk.store.count_operations() == 0
 
 
 @pytest.mark.requirement("P-143")
-def test_a_rename_that_was_told_is_shown_and_defended_by_the_next_process(disk):
+def test_a_rename_that_was_told_is_shown_by_the_next_process(disk):
+    """Also where the title before it is defended: it is no title that the server gave (O-027)."""
     session = disk.sessions.create()
+    disk.sessions.update_title(session.id, "First")  # over an automatic one
 
     def look(world):
-        return {"title": world.info(session)["title"], "defended": bool(world.store.read(session.id).title_defended_at)}
+        return {"title": world.info(session)["title"], "there": world.server.sessions[session.id].title}
 
     disk.walk("update", look)
     disk.told.clear()
-    before = session.title
     disk.sessions.update_title(session.id, "Mine")
     assert [each.title for each in disk.told] == ["Mine"] and list(disk.found) == STEPS
-    assert disk.found.pop("noted, not sent") == {"title": before, "defended": False, "notes": 0}
-    assert all(found == {"title": "Mine", "defended": True, "notes": 0} for found in disk.found.values())
+    assert disk.found.pop("noted, not sent") == {"title": "First", "there": "First", "notes": 0}
+    assert all(found == {"title": "Mine", "there": "Mine", "notes": 0} for found in disk.found.values())
     assert disk.store.count_operations() == 0
+
+
+@pytest.mark.requirement("P-071")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda sessions: sessions.create_with('{"key":"k"}'),
+        lambda sessions: sessions.create_with('{"role":"r"}'),
+        lambda sessions: sessions.create_with('{"title":"T (fork #1)"}'),
+        lambda sessions: sessions.create_with('{"directory":"/tmp"}'),
+        lambda sessions: sessions.get_or_create("k"),
+        lambda sessions: sessions.update_title(sessions.create_with("{}").id, "over an automatic one"),
+    ],
+)
+def test_what_a_restart_might_not_recover_whole_is_recorded_first(disk, make):
+    make(disk.sessions)
+    assert all(disk.world.server.is_automatic(each.title) and each.key is None for each in disk.told)
+
+
+def test_a_note_that_another_process_has_seen_to_lets_nobody_go_early(disk):
+    session = disk.sessions.create_with('{"title":"T"}')
+    disk.told.clear()
+    disk.world.server.during["update"] = lambda: disk.world.writer.run(
+        lambda transaction: transaction.store.drop_operation("intent", session.id)
+    )
+    disk.sessions.update_title(session.id, "U")
+    assert disk.told == [] and shown(disk.world)["shown"][0]["title"] == "U"
 
 
 @pytest.mark.requirement("P-143", "P-146")
