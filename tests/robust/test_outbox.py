@@ -305,7 +305,7 @@ def test_who_slept_while_a_session_was_named_and_deleted_hears_of_its_end(daemon
             made = one.session_create(None)
             known = other.session_open(one.session_get_id(made))
             observer = other.session_observe(known, None)
-            waits = other.start("session_observer_next", observer, 20_000)
+            waits = other.start("session_observer_next", observer, 60_000)
             other.stop()
         finally:
             daemon.start()
