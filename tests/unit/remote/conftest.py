@@ -39,3 +39,13 @@ def two(tmp_path):
     yield first, second, deliver
     first.store.close()
     second.store.close()
+
+
+@pytest.fixture
+def made(world):
+    """A session that the server has; it is away then."""
+    session = world.create(title="T", metadata={"a": 1})
+    world.told.take()
+    world.away()
+    world.server.asked.clear()
+    return session

@@ -1,0 +1,140 @@
+"""Deletes that wait for the server."""
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.sqlite.store import SqliteStore
+from tests.remote_world import RemoteWorld
+from tests.unit.remote.outbox import REFUSED, delete, rename
+
+
+# -- deletes ---------------------------------------------------------------------------------------------------------
+@pytest.mark.requirement("P-170", "P-173")
+def test_a_delete_shows_at_once_and_a_list_does_not_bring_the_session_back(world, made):
+    delete(world, made)
+    assert world.store.infos() == b"" and world.told.take()[0][0] == "session.deleted"
+    world.reconcile()
+    assert world.store.infos() == b"" and made.id in world.server.sessions
+    world.replay()
+    assert world.server.sessions == {} and world.operations() == []
+
+
+def test_nor_does_one_of_the_next_process(tmp_path):
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    session = first.create()
+    first.away()
+    delete(first, session)
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    second.reconcile()
+    assert second.store.infos() == b"" and session.id in second.server.sessions
+    second.replay()
+    assert second.server.sessions == {} and second.operations() == []
+    second.store.close()
+
+
+@pytest.mark.requirement("P-170")
+def test_a_delete_that_is_refused_brings_the_sessions_back_as_they_were(world):
+    parent = world.create(title="P", key="k", tags=["t"])
+    child = world.create(parentId=parent.id, title="C")
+    world.away()
+    before = [{**world.info(each), "sync": None} for each in (parent, child)]
+    delete(world, parent)
+    world.told.take()
+    world.reconcile()
+    world.server.fail["delete"] = REFUSED
+    world.replay()
+    assert [{**world.info(each), "sync": None} for each in (parent, child)] == before
+    assert [kind for kind, _ in world.told.take()] == ["session.created"] * 2
+    rename(world, parent, "again")
+    world.reconcile()
+    assert world.server.sessions[parent.id].title == world.info(parent)["title"] == "again"
+
+
+@pytest.mark.requirement("P-173")
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_childs_change_waits_for_the_delete_of_its_parent(world, refused):
+    parent = world.create(title="P")
+    child = world.create(parentId=parent.id, title="C")
+    world.away()
+    rename(world, child, "C2")
+    delete(world, parent)
+    world.link.contact()
+    world.reconcile()
+    call = world.sync.worker.call.within(5)
+    world.outbox.replay(child.id, call)  # on a thread of its own
+    assert len(world.operations()) == 2
+    if refused:
+        world.server.fail["delete"] = REFUSED
+    world.outbox.replay(parent.id, call)
+    assert [each["session"] for each in world.operations()] == [child.id] * refused
+    world.outbox.replay(child.id, call)
+    assert world.operations() == []
+    if refused:
+        assert world.server.sessions[child.id].title == world.info(child)["title"] == "C2"
+    else:
+        assert world.server.sessions == {} and world.store.infos() == b""
+
+
+def test_a_session_that_has_ended_there_takes_what_waits_with_it(world, made):
+    rename(world, made, "New")
+    del world.server.sessions[made.id]
+    world.link.contact()
+    world.reconcile()
+    assert world.store.infos() == b"" and world.operations() == []
+
+
+@pytest.mark.requirement("P-173")
+def test_without_an_event_stream_another_server_in_its_place_takes_nothing_with_it(world, made):
+    world.link.contact()
+    world.reconcile()
+    world.link.connected = False
+    rename(world, made, "New")
+    world.link.connected, world.link.streaming = True, False
+    there = dict(world.server.sessions)
+    world.server.sessions.clear()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    assert len(world.operations()) == 1 and world.info(made)["title"] == "New"
+    world.server.sessions.update(there)
+    world.reconcile()
+    world.replay()
+    assert world.server.sessions[made.id].title == "New"
+
+
+@pytest.fixture
+def unheard(world):
+    """A session whose delete waits, and a server that is back and has no event stream."""
+    session, *_ = [world.create(title=title) for title in "abc"]
+    world.away()
+    delete(world, session)
+    world.link.contact()
+    world.reconcile()
+    world.link.streaming = False
+    return session
+
+
+@pytest.mark.requirement("P-173")
+def test_nor_does_it_end_a_delete(world, unheard):
+    there = dict(world.server.sessions)
+    world.server.sessions.clear()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    assert len(world.operations()) == 1 and world.reconciles_soon()
+    with pytest.raises(errors.Server):
+        world.reconcile()
+    with pytest.raises(errors.Connection):
+        world.replay()
+    world.server.sessions.update(there)
+    world.reconcile()
+    world.replay()
+    assert unheard.id not in world.server.sessions and world.operations() == []
+
+
+def test_a_delete_of_what_has_gone_by_itself_ends_with_the_comparison_after_it(world, unheard):
+    del world.server.sessions[unheard.id]
+    with pytest.raises(errors.Connection):
+        world.replay()
+    world.reconcile()
+    world.replay()
+    assert world.operations() == [] and len(world.server.sessions) == 2
