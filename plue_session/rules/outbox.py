@@ -4,16 +4,7 @@ The record's `outbox` says how many changes wait and how many are in conflict, a
 what the server has of what they change, as JSON; both are None as soon as there are none.
 """
 
-from plue_session.errors import (
-    AlreadyExists,
-    Conflict,
-    InvalidParam,
-    JsonParse,
-    NotFound,
-    ProviderAuth,
-    ProviderInit,
-    Unsupported,
-)
+from plue_session import errors
 from plue_session.model.outgoing import CONFLICT, PENDING
 from plue_session.rules import patches
 from plue_session.rules.jsontext import dumps, loads
@@ -24,14 +15,14 @@ KEPT = ("title", "metadata", "archived")
 OWN = {"description": ("description",), "tags": ("tags", "addTags", "removeTags")}
 #: Failures that say that the server will never take a change. Others are those of a server that is away or sick.
 REFUSALS = (
-    AlreadyExists,
-    Conflict,
-    InvalidParam,
-    JsonParse,
-    NotFound,
-    ProviderAuth,
-    ProviderInit,
-    Unsupported,
+    errors.AlreadyExists,
+    errors.Conflict,
+    errors.InvalidParam,
+    errors.JsonParse,
+    errors.NotFound,
+    errors.ProviderAuth,
+    errors.ProviderInit,
+    errors.Unsupported,
 )
 #: Changes that wait at most; one more is refused.
 MOST = 10_000
