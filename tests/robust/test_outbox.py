@@ -312,6 +312,7 @@ def test_who_slept_while_a_session_was_named_and_deleted_hears_of_its_end(daemon
         assert eventually(lambda: one.session_get_id(made).startswith("ses_"), 30, 0.05)
         there = one.session_get_id(made)
         one.session_delete(made)
+        one.session_list()  # it waits for the commit, before which the delete may have returned
         other.resume()
         item = json.loads(waits.result())
         assert item["type"] == "session.deleted" and item["sessionId"] == there, item
