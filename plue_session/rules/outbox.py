@@ -20,7 +20,6 @@ REFUSALS = (
     errors.InvalidParam,
     errors.JsonParse,
     errors.NotFound,
-    errors.ProviderAuth,
     errors.ProviderInit,
     errors.Unsupported,
 )
