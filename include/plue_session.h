@@ -1050,6 +1050,240 @@ PLUE_API void plue_session_observer_wake(plue_session_observer_t observer);
 PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
 
 /* ========================================================================
+ * Turns.
+ *
+ * A turn is what was said to a session, answered by the model. With an OpenCode server the library runs the turns: an input is
+ * stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
+ * the model writes it, and is kept here as messages. The next input waits for the end of the turn.
+ *
+ *     plue_session_observer_t observer = plue_session_observe(session, NULL);
+ *     plue_free_json(plue_session_enqueue(session, "{\"text\":\"Hello\"}"));
+ *     while ((item = plue_session_observer_next(observer, 60000)) …   message.part.updated, … turn.finished
+ *
+ * An input is {"text" or "parts" or "command","arguments"?,"id"?,"turnId"?,"ingress"?,"model"?,"agent"?}. parts: an array of {"type":"text","text"} and
+ * {"type":"file","file":{"path"|"data" (base64)|"url","mimeType","name"?}}. command: one of plue_session_choices(), without a
+ * slash, or "compact", which shortens the context; `arguments` is its text. model: {"providerId","modelId"}, else the session's
+ * (plue_session_initialize()), else `defaultModel`, else the server's default; it is always sent. ingress: "nextTurn", or {"activeTurn":{"turnId","boundary":
+ * "afterWork"|"beforeCompletion"}}: for the turn that runs; OpenCode takes nothing in the middle of one, and it is said after it. `id` is
+ * your own name for the input: the same once more with the same content is the same input, not a second one.
+ *
+ * Each input ends in a named state, also when this process, another one, or the server dies: "completed" (its turn has ended) or
+ * "cancelled". A turn ends with an outcome: "finished"; or "stopped" with a reason: cancelled, incomplete (cut off: the server died,
+ * or the answer reached its limit), invalid_input, max_turns, tool_failure, tool_error, provider_error (the model refuses or fails; `error` says why),
+ * plugin_abort, runtime_error, submitted_error (the server did not take the input). `error` is {"code","message","status"?,"remedy"}, code
+ * as of the errors: PROVIDER_AUTH, BUSY (rate limit), LIMIT_EXCEEDED (the context is full: send the command "compact"), …
+ *
+ * The embedded backend has no model: what is enqueued waits for a host that claims it, messages are empty, and what needs a model is
+ * UNSUPPORTED.
+ * ======================================================================== */
+
+/**
+ * Put an input into the session's queue; it is on disk before this returns. Its turn begins when those before it have ended.
+ *
+ * {"inputId","sessionId","enqueueSeq","sourceKey"?,"ingress","state":"pending_active|deferred_next_turn|accepted|cancelled|completed",
+ * "enqueuedAt","input"}. enqueueSeq rises. An input with an `id` that was enqueued before, with the same content and ingress, is returned as it
+ * stands now. Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or
+ * names a turnId, has its own. At most 10,000 wait in a session.
+ *
+ * @param input_json an input, as above. Copied; files are read when they are sent.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (the `id` is taken by another content: names
+ *     its inputId; the turnId is taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL; LIMIT_EXCEEDED; BUSY;
+ *     IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_enqueue(plue_session_t session, const char *input_json);
+
+/**
+ * Enqueue an input that has a turn of its own, and wait for the end of that turn.
+ *
+ * {"turnId","outcome":"finished|stopped","reason"?,"error"?,"messages":[Message],"usage"}, messages and usage of this turn alone. Turns of one
+ * session run one at a time: those before it are waited for, too.
+ *
+ * @param timeout_ms how long to wait; the turn goes on after that. 0: starts it, and returns
+ *     {"turnId","inputId"} at once.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: as plue_session_enqueue(); INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on);
+ *     ABORTED (by plue_session_abort()); UNSUPPORTED (embedded backend: the host runs turns, by claiming
+ *     inputs); NOT_FOUND (deleted meanwhile).
+ * OpenCode: POST /session/{id}/prompt_async
+ * Takes: waits, as described, at most as long as stated.
+ */
+PLUE_API char *plue_session_run_turn(plue_session_t session, const char *input_json, int timeout_ms);
+
+/**
+ * Ask the session's turns that this process has begun, or has waiting in plue_session_run_turn(), to end as stopped/cancelled.
+ *
+ * That is a request; the server is told in the background, and turn.finished tells of each. Other inputs stay in the queue. `aborted`
+ * does not change.
+ *
+ * @return how many turns were asked to; 0: none runs. -1 on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted).
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API int plue_session_cancel_turns(plue_session_t session);
+
+/**
+ * Return a page of what was said: {"messages":[Message],"nextCursor"?}.
+ *
+ * Message: {"id","role":"user|assistant","turnId"?,"parts":[Part],"time":{"created","completed"?},"model"?,"error"?}. Part: {"id","type":
+ * "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}. The first page has the
+ * newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. What is known here is
+ * answered without the server, also while it is away; older pages than that are fetched, once.
+ *
+ * @param query_json {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * OpenCode: GET /session/{id}/message
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_messages(plue_session_t session, const char *query_json);
+
+/**
+ * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
+ *
+ * Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at `deadline` (permissions.deadlineMs).
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_permissions(plue_session_t session);
+
+/**
+ * Answer a permission. It counts as answered only when the server has taken it.
+ *
+ * @param permission_id as in permission.asked.
+ * @param reply "once", "always" or "reject".
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (another reply); BAD_HANDLE; NOT_FOUND (no such permission, answered already; session
+ *     deleted); CONFLICT (it ended by its deadline or an abort); ABORTED; BUSY; IO.
+ * OpenCode: POST /permission/{id}/reply
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_reply_permission(plue_session_t session, const char *permission_id, const char *reply);
+
+/**
+ * Return the questions that turns of the session wait for, in order:
+ * [{"id","turnId","questions":[{"header","question","options":[{"label","description"}],"multiple","custom"}],"deadline"}].
+ *
+ * They end as permissions do.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_questions(plue_session_t session);
+
+/**
+ * Answer a question, or reject it. It counts as answered only when the server has taken it.
+ *
+ * @param answers_json [["label",…],…]: one list of labels for each of its questions, in order; NULL rejects
+ *     it.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (not as many lists; several labels without `multiple`; other text without `custom`);
+ *     JSON_PARSE; BAD_HANDLE; NOT_FOUND (no such question, answered already; session deleted); CONFLICT (it
+ *     ended by its deadline or an abort); ABORTED; BUSY; IO.
+ * OpenCode: POST /question/{id}/reply, POST /question/{id}/reject
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_reply_question(plue_session_t session, const char *question_id, const char *answers_json);
+
+/**
+ * Return what the messages that are known here have used: {"tokens":{"input","output","reasoning","cacheRead","cacheWrite"},"cost","models":[{"providerId",
+ * "modelId","tokens","cost"}]}.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_usage(plue_session_t session);
+
+/**
+ * Return the agent's plan: [{"content","status":"pending|in_progress|completed|cancelled","priority"}]; [] without one.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_todos(plue_session_t session);
+
+/**
+ * Return what turns of the session have changed in its directory: {"files":[{"file","status","additions","deletions","patch","turnId"?}]}.
+ *
+ * @param query_json {"turnId"} or {"messageId"} (the turn's user message); NULL or {}: of all turns in order,
+ *     an entry for each turn and file.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (no such turn; session deleted); UNSUPPORTED
+ *     (embedded backend); BAD_HANDLE; ABORTED; BUSY; IO.
+ * OpenCode: GET /session/{id}/diff
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_diff(plue_session_t session, const char *query_json);
+
+/**
+ * Return what an input of the session may name: {"models":[{"providerId","modelId","name","contextLimit"?}],"agents":[{"name","description"}],
+ * "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend);
+ *     ABORTED; BUSY; IO.
+ * OpenCode: GET /config/providers, GET /agent, GET /command
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API char *plue_session_choices(plue_session_t session);
+
+/**
+ * Return the inputs that wait, in order, as plue_session_enqueue() returns them: not those that a turn has taken, or that have ended.
+ *
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_inputs(plue_session_t session);
+
+/**
+ * Cancel inputs that no turn has taken yet, all in one step: an array of {"outcome","inputId"?,"input"?,…}, one for each target, in order.
+ *
+ * outcome: cancelled, already_claimed (its turn can be ended with plue_session_abort_turn()), already_completed, already_cancelled, not_found.
+ *
+ * @param targets_json an array of {"inputId"} or {"sourceKey"}, at most 1000.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_HANDLE; NOT_FOUND (session deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_cancel_inputs(plue_session_t session, const char *targets_json);
+
+/**
+ * Cancel an input and all that were enqueued after it, in one step: outcomes as of plue_session_cancel_inputs(); [{"outcome":"anchor_not_found"}] when there is no
+ * such input.
+ *
+ * @param anchor_json {"inputId"} or {"sourceKey"}.
+ * @return free it with plue_free_json(); NULL on failure.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_HANDLE; NOT_FOUND (session deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_cancel_inputs_from(plue_session_t session, const char *anchor_json);
+
+/**
+ * Forget the inputs that were cancelled or are completed; until then they are known by their `id`.
+ *
+ * @return how many (>= 0), or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_vacuum(plue_session_t session);
+
+/* ========================================================================
  * Reserved.
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.

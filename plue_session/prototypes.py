@@ -105,6 +105,22 @@ PROTOTYPES = {
     "plue_session_observer_cursor": (c_void_p, [c_void_p]),
     "plue_session_observer_wake": (None, [c_void_p]),
     "plue_session_observer_close": (None, [c_void_p]),
+    "plue_session_enqueue": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_run_turn": (c_void_p, [c_void_p, c_char_p, c_int]),
+    "plue_session_cancel_turns": (c_int, [c_void_p]),
+    "plue_session_messages": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_permissions": (c_void_p, [c_void_p]),
+    "plue_session_reply_permission": (c_int, [c_void_p, c_char_p, c_char_p]),
+    "plue_session_questions": (c_void_p, [c_void_p]),
+    "plue_session_reply_question": (c_int, [c_void_p, c_char_p, c_char_p]),
+    "plue_session_usage": (c_void_p, [c_void_p]),
+    "plue_session_todos": (c_void_p, [c_void_p]),
+    "plue_session_diff": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_choices": (c_void_p, [c_void_p]),
+    "plue_session_inputs": (c_void_p, [c_void_p]),
+    "plue_session_cancel_inputs": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_cancel_inputs_from": (c_void_p, [c_void_p, c_char_p]),
+    "plue_session_vacuum": (c_int, [c_void_p]),
 }
 
 

@@ -113,6 +113,12 @@ TYPES = {
     "Query": optional(parameters.query),
     "Patch": text(parameters.patch),
     "Operations": text(parameters.plain),  # `rules.steps` checks them
+    "Input": text(parameters.input),
+    "MessageQuery": optional(parameters.message_query),
+    "DiffQuery": optional(parameters.diff_query),
+    "Answers": optional(parameters.answers),
+    "Targets": text(parameters.targets),
+    "Target": text(parameters.target),
     "Bytes": Crossing(
         "const void *{name}, size_t length",
         "c_void_p, c_size_t",

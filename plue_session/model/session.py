@@ -48,6 +48,8 @@ class Session(Record):
     aliased: Flag  # the server's id came later: "session_<number>" is an alias of it
     outbox: str | None  # while changes are in the outbox: how many wait, and how many are in conflict
     beneath: str | None  # and what the server has of what they change (rules/outbox.py)
+    turn: str | None  # the turn that runs: JSON, as the info shows it
+    held_until: int | None  # an abort is under way, and until then (ms) no prompt of ours is sent
     # For readers:
     rev: int = 0  # the log id of the session's last event
     revision: int = 0  # how many durable events it has had

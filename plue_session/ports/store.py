@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from plue_session.ports.asks import AskReader, AskWriter
+from plue_session.ports.inputs import InputReader, InputWriter
 from plue_session.ports.log import LogReader, LogWriter
+from plue_session.ports.messages import MessageReader, MessageWriter
 from plue_session.ports.operations import OperationReader, OperationWriter
 from plue_session.ports.outbox import OutboxReader, OutboxWriter
 from plue_session.ports.sessions import SessionReader, SessionWriter
 from plue_session.ports.shares import Shares
 from plue_session.ports.transactions import Transactions
+from plue_session.ports.turns import TurnReader, TurnWriter
 
 
 class Store(
@@ -23,6 +27,14 @@ class Store(
     OperationReader,
     OutboxWriter,
     OutboxReader,
+    InputWriter,
+    InputReader,
+    TurnWriter,
+    TurnReader,
+    MessageWriter,
+    MessageReader,
+    AskWriter,
+    AskReader,
     Protocol,
 ):
     """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.

@@ -53,6 +53,8 @@ def render(session):
         )
     if s.residency is not None:
         text += f',"residency":"{s.residency}"'
+    if s.turn is not None:
+        text += f',"turn":{s.turn}'
     return (
         f'{text},"messageCount":{s.message_count},"artifactCount":{s.artifact_count}'
         f"{_LOCAL if s.backend == 'embedded' else _SYNCED if s.outbox is None else _unsent(s.outbox)}"
@@ -109,6 +111,7 @@ _SHOWN = {
     "relay_messages": "relay",
     "relay_active": "relay",
     "residency": "residency",
+    "turn": "turn",
     "message_count": "messageCount",
     "artifact_count": "artifactCount",
     "outbox": "sync",

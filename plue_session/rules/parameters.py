@@ -6,7 +6,7 @@ None then.
 """
 
 from plue_session.errors import InvalidParam, NotFound
-from plue_session.rules import cursors, directories, ids, patches, queries
+from plue_session.rules import asks, cursors, directories, ids, inputs, patches, queries, transcripts
 from plue_session.rules.jsontext import quote
 
 
@@ -86,3 +86,33 @@ def options(text, name):
 def cursor(text, name):
     """Return a cursor as cursors.py reads it, or None."""
     return None if text is None else cursors.parse(text)
+
+
+def input(text, name):
+    """Return an input as inputs.py reads it."""
+    return inputs.parse_input(text)
+
+
+def targets(text, name):
+    """Return the inputs that are meant, as inputs.py reads them."""
+    return inputs.parse_targets(text)
+
+
+def target(text, name):
+    """Return the one input that is meant."""
+    return inputs.parse_target(text)
+
+
+def message_query(text, name):
+    """Return which page of messages is asked for."""
+    return transcripts.parse_query(text)
+
+
+def diff_query(text, name):
+    """Return whose changes are asked for: (name, id), or None: all turns'."""
+    return asks.parse_diff_query(text)
+
+
+def answers(text, name):
+    """Return the answers to a question, a list of lists of labels, or None: it is rejected."""
+    return asks.parse_answers(text)

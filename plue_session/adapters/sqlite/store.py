@@ -6,9 +6,13 @@ from sqlite3 import IntegrityError
 from plue_session import errors
 from plue_session.adapters.apart import apart
 from plue_session.adapters.sql import queries, rows
+from plue_session.adapters.sql.asks import Asks
+from plue_session.adapters.sql.inputs import Inputs
+from plue_session.adapters.sql.messages import Messages
 from plue_session.adapters.sql.operations import Operations
 from plue_session.adapters.sql.outbox import Outbox
 from plue_session.adapters.sql.pages import Pages
+from plue_session.adapters.sql.turns import Turns
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.connections import Connections
 from plue_session.model import LogRow, Share
@@ -29,6 +33,8 @@ KNOWN_ROWS = 1024
 #: How often a title is written: in two columns, in the info, and in an index.
 COPIES = 4
 
+#: What goes with a session, by its number.
+_ERASED = tuple(f"erase_{name}" for name in ("input", "claim", "turn", "message", "part", "usage", "transcript", "ask"))
 ACTIVE = ("active", "suspended")
 
 _SQL = queries.load(files.FOLDER)
@@ -78,6 +84,9 @@ class SqliteStore:
             partial(connections.begin_replay, scope),
             connections.end_replay,
         )
+        access = _SQL, scope, self._change, self._read
+        for part in (Inputs(*access), Turns(*access), Messages(*access, self._snapshot), Asks(*access)):
+            vars(self).update({name: getattr(part, name) for name in vars(type(part)) if not name.startswith("_")})
         self._owner = None  # the thread that is between begin and commit or rollback
         self._rows, self._touched = {}, []
         self._last = self._number = self._counted = self._active = self._mark = None
@@ -202,6 +211,8 @@ class SqliteStore:
         if row is not None:
             self._put_tags(row[rows.NUMBER], loads(row[rows.TAGS]), ())
             self._change(_SQL["erase_session"], (row[rows.NUMBER],))
+            for name in _ERASED:
+                self._change(_SQL[name], (row[rows.NUMBER],))
             self._change(_SQL["retire_number"], (row[rows.NUMBER],))
             self._gain(-_counts(row))
             self._rows.pop(session_id, None)

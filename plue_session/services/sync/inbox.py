@@ -40,6 +40,8 @@ class Inbox:
     def __init__(self, store: "Store", mirror, session_locks, jobs, numbers, unnumbered, log):
         self._store, self._mirror, self._session_locks = store, mirror, session_locks
         self._jobs, self._numbers, self._unnumbered, self._log = jobs, numbers, unnumbered, log
+        #: who else hears of changes, once what they change is stored: `{kind: function of a change}`. None may wait
+        self.hearers = {}
         self.asked = {}  # session id: the number from which on its history is to be asked for
         self._begun = {}  # messages that were heard to begin: each counts once
 
@@ -47,6 +49,10 @@ class Inbox:
         """Take in what the server has told, in this order."""
         heard = [change for change in changes if change.seq is not None or change.kind in HEARD]
         self._record([change for change in heard if not self._waits(change)])
+        for change in changes:
+            hear = self.hearers.get(change.kind)
+            if hear is not None:
+                hear(change)
 
     def wake(self, session_id, *_):
         """Go on with a session whose events have waited."""

@@ -1,0 +1,62 @@
+"""The queue of inputs as rows. See ports/inputs.py for what each method promises."""
+
+from plue_session.adapters.sql import rows
+from plue_session.model import Claim, Input
+
+#: More rows than there are.
+ALL = -1
+
+
+class Inputs:
+    """Those of one scope. `change` and `read`: as for `Operations`."""
+
+    def __init__(self, sql, scope, change, read):
+        self._sql, self._scope, self._change, self._read = sql, scope, change, read
+
+    def add_input(self, row):
+        new = row.copy()
+        new.seq = None
+        return self._change(self._sql["add_input"], new.VALUES(new)).fetchall()[0][0]
+
+    def input(self, number, seq):
+        found = self._change(self._sql["input"], (number, seq)).fetchone()
+        return found and Input(*found)
+
+    def input_of_key(self, number, source_key):
+        found = self._change(self._sql["input_of_key"], (number, source_key)).fetchone()
+        return found and Input(*found)
+
+    def open_inputs(self, number, after=0, limit=None):
+        values = number, after, ALL if limit is None else limit
+        return [Input(*row) for row in self._change(self._sql["open_inputs"], values).fetchall()]
+
+    def count_open_inputs(self, number, most):
+        return self._change(self._sql["count_open_inputs"], (number, most)).fetchone()[0]
+
+    def keep_input(self, row):
+        self._change(self._sql["keep_input"], (row.ingress, row.state, row.claim_id, row.turn_id, row.seq))
+
+    def vacuum_inputs(self, number):
+        return self._change(self._sql["vacuum_inputs"], (number,)).rowcount
+
+    def add_claim(self, claim):
+        new = claim.copy()
+        new.id = None
+        return self._change(self._sql["add_claim"], new.VALUES(new)).fetchall()[0][0]
+
+    def claim(self, id):
+        found = self._change(self._sql["claim"], (id,)).fetchone()
+        return found and Claim(*found)
+
+    def keep_claim(self, claim):
+        self._change(self._sql["keep_claim"], (claim.expires, claim.id))
+
+    def drop_claim(self, id):
+        self._change(self._sql["drop_claim"], (id,))
+
+    def read_inputs(self, session_id, now):
+        values = self._scope, session_id, rows.number_in(session_id), now
+        return [Input(*row) for row in self._read(self._sql["read_inputs"], values)]
+
+    def sessions_with_inputs(self):
+        return [row[0] for row in self._read(self._sql["sessions_with_inputs"], (self._scope,))]

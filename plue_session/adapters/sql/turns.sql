@@ -1,0 +1,173 @@
+-- What is said in sessions, and what is still to be said. {of_session}: the number of the session ?2 of the scope ?1; ?3 is the number
+-- in its id.
+
+-- name: add_input
+INSERT INTO input ({input}) VALUES ({input?}) RETURNING seq;
+
+-- name: input
+SELECT {input} FROM input WHERE number = ? AND seq = ?;
+
+-- name: input_of_key
+SELECT {input} FROM input WHERE number = ? AND source_key = ?;
+
+-- name: open_inputs
+SELECT {input} FROM input
+WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: count_open_inputs
+SELECT count(*) FROM (
+  SELECT 1 FROM input WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') LIMIT ?);
+
+-- name: keep_input
+UPDATE input SET ingress = ?, state = ?, claim_id = ?, turn_id = ? WHERE seq = ?;
+
+-- name: vacuum_inputs
+DELETE FROM input WHERE number = ? AND state IN ('cancelled', 'completed');
+
+-- name: add_claim
+INSERT INTO claim ({claim}) VALUES ({claim?}) RETURNING id;
+
+-- name: claim
+SELECT {claim} FROM claim WHERE id = ?;
+
+-- name: keep_claim
+UPDATE claim SET expires = ? WHERE id = ?;
+
+-- name: drop_claim
+DELETE FROM claim WHERE id = ?;
+
+-- name: read_inputs
+SELECT {input} FROM input
+WHERE number = {of_session} AND state IN ('pending_active', 'deferred_next_turn')
+  AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
+ORDER BY seq;
+
+-- name: sessions_with_inputs
+SELECT session.id FROM input JOIN session ON session.number = input.number
+WHERE input.state IN ('pending_active', 'deferred_next_turn') AND session.scope = ?
+GROUP BY input.number ORDER BY min(input.seq);
+
+-- name: add_turn
+INSERT INTO turn ({turn}) VALUES ({turn?}) RETURNING seq;
+
+-- name: keep_turn
+INSERT INTO turn ({turn}) VALUES ({turn?}) ON CONFLICT (seq) DO UPDATE SET {turn=};
+
+-- name: turn
+SELECT {turn} FROM turn WHERE number = ? AND id = ?;
+
+-- name: turn_of_message
+SELECT {turn} FROM turn WHERE number = ? AND message_id = ?;
+
+-- name: open_turn
+SELECT {turn} FROM turn WHERE number = ? AND state <> 'ended' ORDER BY seq LIMIT 1;
+
+-- name: read_turn
+SELECT {turn} FROM turn WHERE number = {of_session} AND (id = ?4 OR message_id = ?4) ORDER BY seq LIMIT 1;
+
+-- name: read_turns
+SELECT {turn} FROM turn WHERE number = {of_session} ORDER BY seq;
+
+-- name: read_open_turns
+SELECT session.id, {turn.} FROM turn JOIN session ON session.number = turn.number
+WHERE turn.state <> 'ended' AND session.scope = ? ORDER BY turn.seq;
+
+-- name: message
+SELECT {message} FROM message WHERE number = ? AND id = ?;
+
+-- name: keep_message
+INSERT INTO message ({message}) VALUES ({message?}) ON CONFLICT (number, id) DO UPDATE SET {message=};
+
+-- name: drop_message
+DELETE FROM message WHERE number = ? AND id = ?;
+
+-- name: drop_parts
+DELETE FROM part WHERE number = ? AND message_id = ?;
+
+-- name: messages_of_turn
+SELECT {message} FROM message WHERE number = ? AND turn_id = ? ORDER BY created, id;
+
+-- name: parts
+SELECT {part} FROM part WHERE number = ? AND message_id = ? ORDER BY id;
+
+-- name: part
+SELECT {part} FROM part WHERE number = ? AND message_id = ? AND id = ?;
+
+-- name: keep_part
+INSERT INTO part ({part}) VALUES ({part?}) ON CONFLICT (number, message_id, id) DO UPDATE SET {part=};
+
+-- name: drop_part
+DELETE FROM part WHERE number = ? AND message_id = ? AND id = ?;
+
+-- name: transcript
+SELECT {transcript} FROM transcript WHERE number = ?;
+
+-- name: keep_transcript
+INSERT INTO transcript ({transcript}) VALUES ({transcript?}) ON CONFLICT (number) DO UPDATE SET {transcript=};
+
+-- name: usage_of
+SELECT sums FROM usage WHERE number = ? AND model = ?;
+
+-- name: keep_usage
+INSERT INTO usage (number, model, sums) VALUES (?, ?, ?) ON CONFLICT (number, model) DO UPDATE SET sums = excluded.sums;
+
+-- name: newest_messages
+SELECT {message} FROM message WHERE number = {of_session} ORDER BY created DESC, id DESC LIMIT ?4;
+
+-- name: older_messages
+SELECT {message} FROM message WHERE number = {of_session} AND (created, id) < (?5, ?6) ORDER BY created DESC, id DESC LIMIT ?4;
+
+-- name: turn_messages
+SELECT {message} FROM message WHERE number = {of_session} AND turn_id = ?4 ORDER BY created, id;
+
+-- name: read_transcript
+SELECT {transcript} FROM transcript WHERE number = {of_session};
+
+-- name: read_usage
+SELECT model, sums FROM usage WHERE number = {of_session} ORDER BY model;
+
+-- name: ask
+SELECT {ask} FROM ask WHERE number = ? AND id = ?;
+
+-- name: keep_ask
+INSERT INTO ask ({ask}) VALUES ({ask?}) ON CONFLICT (number, id) DO UPDATE SET {ask=};
+
+-- name: asks
+SELECT {ask} FROM ask WHERE number = ? AND ended IS NULL ORDER BY asked, id;
+
+-- name: drop_ended_asks
+DELETE FROM ask WHERE number = ? AND ended IS NOT NULL;
+
+-- name: read_ask
+SELECT {ask} FROM ask WHERE number = {of_session} AND id = ?4;
+
+-- name: read_asks
+SELECT {ask} FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
+
+-- name: open_asks
+SELECT session.id, {ask.} FROM ask JOIN session ON session.number = ask.number
+WHERE ask.ended IS NULL AND session.scope = ? ORDER BY ask.deadline, ask.id;
+
+-- name: erase_input
+DELETE FROM input WHERE number = ?;
+
+-- name: erase_claim
+DELETE FROM claim WHERE number = ?;
+
+-- name: erase_turn
+DELETE FROM turn WHERE number = ?;
+
+-- name: erase_message
+DELETE FROM message WHERE number = ?;
+
+-- name: erase_part
+DELETE FROM part WHERE number = ?;
+
+-- name: erase_usage
+DELETE FROM usage WHERE number = ?;
+
+-- name: erase_transcript
+DELETE FROM transcript WHERE number = ?;
+
+-- name: erase_ask
+DELETE FROM ask WHERE number = ?;

@@ -1,0 +1,56 @@
+"""The queue of inputs. Sessions go by their number; what is loaded or read is a copy, the caller's own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from plue_session.model import Claim, Input
+
+
+class InputWriter(Protocol):
+    """The queue, inside a transaction."""
+
+    def add_input(self, row: Input) -> int:
+        """Store an input behind all others and return its `seq`, a new one."""
+
+    def input(self, number: int, seq: int) -> Input | None:
+        """Return the input of the session with this `seq`."""
+
+    def input_of_key(self, number: int, source_key: str) -> Input | None:
+        """Return the input of the session with this source key, whatever its state."""
+
+    def open_inputs(self, number: int, after: int = 0, limit: int | None = None) -> list[Input]:
+        """Return the inputs that are neither cancelled nor completed, in order: those with a larger `seq` than
+        `after`."""
+
+    def count_open_inputs(self, number: int, most: int) -> int:
+        """Return how many there are of these, counted up to `most`."""
+
+    def keep_input(self, row: Input) -> None:
+        """Store what has become of an input: its state, claim and turn."""
+
+    def vacuum_inputs(self, number: int) -> int:
+        """Remove those that are cancelled or completed, and return how many."""
+
+    def add_claim(self, claim: Claim) -> int:
+        """Store a claim and return its id, larger than any before."""
+
+    def claim(self, id: int) -> Claim | None:
+        """Return the claim."""
+
+    def keep_claim(self, claim: Claim) -> None:
+        """Store until when a claim is good."""
+
+    def drop_claim(self, id: int) -> None:
+        """Remove a claim; harmless when it is gone."""
+
+
+class InputReader(Protocol):
+    """The queue as it is committed."""
+
+    def read_inputs(self, session_id: str, now: int) -> list[Input]:
+        """Return those that wait, in order: not cancelled, completed or accepted, nor claimed by somebody whose claim
+        is still good."""
+
+    def sessions_with_inputs(self) -> list[str]:
+        """Return the ids of the sessions that have inputs which wait, those first whose input is the oldest."""
