@@ -119,6 +119,11 @@ static void *hammer(void *argument)
         case 15:
             expect(good(plue_session_create_share(session)), stopping);
             expect(plue_session_unshare(session) == 0, stopping);
+            expect(good(plue_session_enqueue(session, "{\"text\":\"x\"}")), stopping);
+            expect(good(plue_session_inputs(session)), stopping);
+            expect(good(plue_session_cancel_inputs(session, "[{\"inputId\":\"input_1\"}]")), stopping);
+            expect(good(plue_session_cancel_inputs_from(session, "{\"inputId\":\"input_2\"}")), stopping);
+            expect(plue_session_vacuum(session) >= 0, stopping);
             break;
         case 16:
             good(plue_event_poll());
