@@ -152,8 +152,8 @@ def writer(bench):
                     f"{rate(median(line['titled']))}, {times.format(**line['titled_us'])}",
                     median(ratios),
                     span(ratios),
-                    "≥ 0.8",
-                    median(ratios) >= 0.8,
+                    "≥ 0.7",
+                    median(ratios) >= 0.7,
                 )
                 continue
             if "raw" not in line:
