@@ -23,8 +23,8 @@ class InputWriter(Protocol):
         """Return the inputs that are neither cancelled nor completed, in order: those with a larger `seq` than
         `after`."""
 
-    def count_open_inputs(self, number: int, most: int) -> int:
-        """Return how many there are of these, counted up to `most`."""
+    def inputs_have_room(self, number: int, most: int) -> bool:
+        """Return whether there are less than `most` of these."""
 
     def keep_input(self, row: Input) -> None:
         """Store what has become of an input: its state, claim and turn."""

@@ -23,7 +23,8 @@ class Given:
 
 
 def parse_input(json):
-    """Parse an `input_json` into a `Given`. What says nothing is refused: a server would run the model on it (O-042)."""
+    """Parse an `input_json` into a `Given`. What says nothing is refused: a server would run the model on it
+    (O-042)."""
     given = fields.parse_object(json, "the input", _KEYS)
     for key, value in given.items():
         _KEYS[key](value, key)
@@ -146,12 +147,11 @@ def _part(part, key):
 
 
 def _base64(text, key):
-    from binascii import Error, a2b_base64  # few inputs have files
-
-    try:
-        a2b_base64(text, strict_mode=True)
-    except (Error, ValueError):
-        raise InvalidParam(f"{key} is not base64", "Encode the bytes of the file as RFC 4648 says.") from None
+    """Check for base64 as RFC 4648 has it. Python's own readers take different things in different versions."""
+    bare = text.rstrip("=")
+    is_whole = len(text) % 4 == 0 and len(text) - len(bare) <= 2
+    if not is_whole or not bare.isascii() or not bare.replace("+", "0").replace("/", "0").isalnum():
+        raise InvalidParam(f"{key} is not base64", "Encode the bytes of the file as RFC 4648 says.")
 
 
 _KEYS = {

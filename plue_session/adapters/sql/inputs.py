@@ -30,8 +30,8 @@ class Inputs:
         values = number, after, ALL if limit is None else limit
         return [Input(*row) for row in self._change(self._sql["open_inputs"], values).fetchall()]
 
-    def count_open_inputs(self, number, most):
-        return self._change(self._sql["count_open_inputs"], (number, most)).fetchone()[0]
+    def inputs_have_room(self, number, most):
+        return bool(self._change(self._sql["inputs_have_room"], (number, most)).fetchone()[0])
 
     def keep_input(self, row):
         self._change(self._sql["keep_input"], (row.ingress, row.state, row.claim_id, row.turn_id, row.seq))

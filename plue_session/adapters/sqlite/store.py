@@ -359,7 +359,7 @@ class SqliteStore:
     def check(self):
         try:
             problems = [text for (text,) in self._read("PRAGMA integrity_check") if text != "ok"]
-            for name in ("stray_tags", "stray_shares", "miscounted"):
+            for name in ("stray_tags", "stray_shares", "stray_rows", "stray_parts", "stray_inputs", "miscounted"):
                 problems += [text for (text,) in self._read(_SQL[name])]
             for whose, *texts in self._read(_SQL["texts"]):
                 problems += [f"{whose}: not JSON: {text[:40]}" for text in texts if not _is_json(text)]

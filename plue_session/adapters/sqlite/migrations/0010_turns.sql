@@ -60,7 +60,7 @@ CREATE TABLE message (
   PRIMARY KEY (number, id)
 ) STRICT;
 CREATE INDEX message_order ON message (number, created, id);
-CREATE INDEX message_turn ON message (number, turn_id) WHERE turn_id IS NOT NULL;
+CREATE INDEX message_turn ON message (number, turn_id, created, id) WHERE turn_id IS NOT NULL;
 
 CREATE TABLE part (
   number         INTEGER NOT NULL,
