@@ -17,6 +17,7 @@ from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.turns.asks import NoAsks
 from plue_session.services.writer import Writer
 
 #: What the configuration may take from the environment.
@@ -97,6 +98,7 @@ class Runtime:
                 self._connect(lifeline)
             else:
                 self.sessions = Sessions(Backend(self.store, self.writer, self.sharing, self.settings, __version__))
+                self.asks = NoAsks(self.sessions.get_info)
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -200,6 +202,7 @@ class Runtime:
             __version__,
         )
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
+        self.asks = half.asks  # type: ignore[assignment]
         self.sync = half.sync  # type: ignore[assignment]
         self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)

@@ -17,6 +17,8 @@ from plue_session.services.sync.reconcile import Sync
 from plue_session.services.sync.session_listing import SessionListing
 from plue_session.services.sync.session_locks import SessionLocks
 from plue_session.services.sync.unnumbered import Unnumbered
+from plue_session.services.turns.asks import Asks
+from plue_session.services.turns.views import Views
 
 
 class RemoteHalf:
@@ -33,12 +35,19 @@ class RemoteHalf:
         histories = Histories(server, writer, store, self.mirror, inbox, numbers, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, histories, log)
         follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, self.calls)
+        views = Views(server, store, writer, self.link, self.jobs, settings.default_model)
+        self.asks = Asks(server, store, writer, self.link, self.jobs, settings.permissions, log, views)
+        inbox.hearers.update(self.asks.hearers)
+        inbox.hearers.update(views.hearers)
         works = {
             "history": histories.run,
             "wake": inbox.wake,
             "turn": follow_ups.clear_aborted,
             "title": follow_ups.settle_title,
             "take back": follow_ups.take_back,
+            "asks": self.asks.read,
+            "deadline": self.asks.settle,
+            "todos": views.read_todos,
         }
         self.sync = Sync(
             server,
@@ -71,6 +80,6 @@ class RemoteHalf:
             follow_ups=follow_ups,
             calls=self.calls,
         )
-        self.calls.resolve = backend.resolve
+        self.calls.resolve = self.asks.resolve = views.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)

@@ -44,6 +44,7 @@ class On:
             return work(call) if callable(work) else work
 
         self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
+        self.asks = Checked(world.asks, perform)
         self.sync = Waited(world.sync)
 
 
@@ -93,7 +94,7 @@ class RemoteWorld:
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
         self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
-        self.executor, self.sessions = half.executor, half.sessions
+        self.executor, self.sessions, self.asks = half.executor, half.sessions, half.asks
         self.server.tell = self.hear
         self.held_back = []
 
@@ -123,10 +124,14 @@ class RemoteWorld:
         for change in late:
             self.hear(change)
 
-    def jobs(self):
-        """Do what is to be done behind the callers' backs but to reconcile, also what has time, and return its
-        kinds."""
-        jobs = [job for job in self.queue.waiting() if job.kind != "reconcile"]
+    def jobs(self, kinds=None):
+        """Do what is to be done behind the callers' backs but to reconcile and to see what turns ask, also what has
+        time, and return its kinds; or what is of these `kinds`."""
+        jobs = [
+            job
+            for job in self.queue.waiting()
+            if (job.kind in kinds if kinds else job.kind not in ("reconcile", "asks", "deadline"))
+        ]
         for job in jobs:
             self.queue.drop(job.kind, job.session_id)
             self.sync.worker.do(job)

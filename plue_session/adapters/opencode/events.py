@@ -7,8 +7,9 @@ are any. Text deltas, states, failures and permissions are not logged: they are 
 """
 
 import re
+from functools import partial
 
-from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode import asking, shapes
 from plue_session.errors import Server
 
 
@@ -24,8 +25,13 @@ class Change:
     "failed"              a `Failure`; session_id may be None
     "message"             a `RemoteMessage`
     "message.removed"     the message's id
-    "part", "part.delta", "part.removed", "permission.asked", "permission.replied"
+    "part", "part.delta", "part.removed"
                           the server's properties, cleaned
+    "permission.asked", "question.asked"
+                          an `asking.Asked`: a turn waits for that
+    "permission.replied", "question.replied"
+                          an `asking.Replied`: it was answered, or rejected
+    "todo.updated"        the agent's plan, a list
     "other"               None: a number of the sequence whose event is of no known type, or cannot be read
 
     `seq` is its number in the session's sequence, or None; `directory` the one that it happened in, where the stream is
@@ -131,6 +137,14 @@ def _part(properties):
     return _about("part", shapes.inner(properties, "part").get("sessionID"), shapes.clean(properties))
 
 
+def _asked(kind, read):
+    def reader(properties):
+        asked = read(properties)
+        return Change(kind, asked.session_id, asked)
+
+    return reader
+
+
 def _status(properties):
     status = properties.get("status")
     if type(status) is not dict or status.get("type") not in ("idle", "busy", "retry"):
@@ -153,8 +167,12 @@ _READERS = {
     "message.part.updated": _part,
     "message.part.delta": _of_session("part.delta", shapes.clean),
     "message.part.removed": _of_session("part.removed", shapes.clean),
-    "permission.asked": _of_session("permission.asked", shapes.clean),
-    "permission.replied": _of_session("permission.replied", shapes.clean),
+    "permission.asked": _asked("permission.asked", asking.permission),
+    "permission.replied": _of_session("permission.replied", partial(asking.replied, asking.PERMISSION)),
+    "question.asked": _asked("question.asked", asking.question),
+    "question.replied": _of_session("question.replied", partial(asking.replied, asking.QUESTION)),
+    "question.rejected": _of_session("question.replied", partial(asking.replied, asking.QUESTION)),
+    "todo.updated": _of_session("todo.updated", lambda properties: asking.todos(properties.get("todos"))),
 }
 
 #: What the server logs, and numbers.

@@ -159,12 +159,16 @@ def plue_session_usage(runtime, session: SessionHandle) -> OwnedText:
     return runtime.messages.usage(session)
 
 
-@export(time="local", executor="read")
+@export(time="local", executor="read", away="remote")
 def plue_session_todos(runtime, session: SessionHandle) -> OwnedText:
     """Return the agent's plan: [{"content","status":"pending|in_progress|completed|cancelled","priority"}]; [] without one.
 
+    Where the plan is not known here yet, the server is asked, once; then todo.updated tells of each change.
+
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); CONNECTION and TIMEOUT (it is not known here, and the
+        server is away); ABORTED; BUSY; IO.
+    :opencode: GET /session/{id}/todo
     """
     return runtime.asks.todos(session)
 

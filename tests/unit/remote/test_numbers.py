@@ -252,7 +252,7 @@ def test_an_event_costs_one_read_and_one_merge_and_one_of_a_message_no_write(wor
     rename(world, session, "B")
     assert counted == ["load", "merge", "save"]
     counted.clear()
-    world.server.message(session, "msg_1")
+    world.server.say(session, "msg_1")
     assert counted == ["load"]
     rename(world, session, "C")
     assert world.store.read(session).remote_seq == 3 and world.jobs() == []
