@@ -109,7 +109,7 @@ def plue_session_permissions(runtime, session: SessionHandle) -> OwnedText:
 
 
 @export(time="remote", executor="read")
-def plue_session_reply_permission(runtime, session: SessionHandle, permission_id: Name, reply: Name) -> Status:
+def plue_session_reply_permission(runtime, session: SessionHandle, permission_id: AskId, reply: Reply) -> Status:
     """Answer a permission. It counts as answered only when the server has taken it.
 
     :param permission_id: as in permission.asked.
@@ -136,7 +136,7 @@ def plue_session_questions(runtime, session: SessionHandle) -> OwnedText:
 
 
 @export(time="remote", executor="read")
-def plue_session_reply_question(runtime, session: SessionHandle, question_id: Name, answers_json: Answers) -> Status:
+def plue_session_reply_question(runtime, session: SessionHandle, question_id: AskId, answers_json: Answers) -> Status:
     """Answer a question, or reject it. It counts as answered only when the server has taken it.
 
     :param answers_json: [["label",…],…]: one list of labels for each of its questions, in order; NULL rejects it.

@@ -72,7 +72,7 @@ class Asks:
 
     def reply_permission(self, session_id, permission_id, reply):
         """Answer a permission: "once", "always" or "reject"."""
-        return partial(self._reply, session_id, permission_id, PERMISSION, rules.parse_reply(reply))
+        return partial(self._reply, session_id, permission_id, PERMISSION, reply)
 
     def reply_question(self, session_id, question_id, answers):
         """Answer a question with a list of labels for each of its parts, or (None) reject it."""
@@ -409,7 +409,6 @@ class NoAsks:
 
     def reply_permission(self, session_id, permission_id, reply):
         """There is none."""
-        rules.parse_reply(reply)
         self._known(session_id)
         raise rules.unknown(PERMISSION, permission_id)
 
