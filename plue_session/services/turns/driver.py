@@ -86,12 +86,12 @@ class Driver:
         self._hire()
 
     def hurried(self, session_id):
-        """Have a session's step that may wait for the server end soon: its turn is to end."""
+        """Have a session looked at whose turn is to end: a prompt that is being sent all this time is cut off."""
+        watch = self._watches.get(session_id)
+        posting = watch and watch.posting
+        if posting:
+            posting.set(errors.Aborted("the turn is to end", session=session_id))
         self.poke(session_id)
-        with self._changed:
-            call = self._busy.get(session_id)
-        if call is not None:
-            call.set(errors.Aborted("the turn is to end", "", session=session_id))
 
     # -- what is heard -------------------------------------------------------------------------------------------------
     def _told(self, row):
@@ -120,7 +120,7 @@ class Driver:
                 more = {name: change.value[name] for name in ("attempt", "next") if type(change.value.get(name)) is int}
                 self.activity(session_id, watch, "retry", text=change.value.get("message"), **more)
                 self.poke(session_id)
-            elif change.value["type"] == "busy" and watch is not None and watch.retry is not None:
+            elif change.value["type"] == "busy" and watch is not None and watch.retry:
                 watch.retry = None
                 self.poke(session_id)
         elif watch is not None or session_id in self._parked:  # idle
@@ -137,6 +137,12 @@ class Driver:
         if watch is None or watch.turn_id != turn.id:
             watch = self._watches[session_id] = Watch(turn)
         return watch
+
+    def has_work(self, session_ids):
+        """Return whether something is said, or waits to be, in some of the sessions."""
+        store = self._on.store
+        said = {session_id for session_id, _ in store.read_open_turns()}
+        return not said.union(store.sessions_with_inputs()).isdisjoint(session_ids)
 
     def forget(self, session_id):
         """Forget what was known of a session's turn."""
@@ -270,10 +276,10 @@ class Driver:
         if turn is not None:
             return self.follower.step(session, turn, self.watch(session_id, turn), call)
         self.forget(session_id)
-        if is_given_here(session_id) or is_waiting(session):
+        if is_given_here(session_id) or is_waiting(session) or on.session_locks.is_held(session_id):
             return LOOK
         if turn_rows.is_held(session, on.writer.clock()):
-            return self.park(session_id, (session.held_until - on.writer.clock()) / 1000)
+            return LOOK  # what clears it tells nobody of other processes
         return self.taker.step(session, call)
 
     def park(self, session_id, seconds):
