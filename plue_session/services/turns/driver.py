@@ -6,10 +6,10 @@ end. What the server tells are hints; what it answers is the proof. Between any 
 say how far it has come, and the server whether it has the prompt.
 """
 
+import contextlib
 import os
 import threading
 import time
-from functools import partial
 
 from plue_session import errors, threads
 from plue_session.call import Call
@@ -73,6 +73,19 @@ class Driver:
             self._changed.notify_all()
         self._call.set(errors.closed())
 
+    @contextlib.contextmanager
+    def lasting(self, call):
+        """Have a call end with the driver, for as long as it is used."""
+
+        def close():
+            call.set(errors.closed())
+
+        self._call.watch(close)
+        try:
+            yield call
+        finally:
+            self._call.unwatch(close)
+
     def poke(self, session_id, after=0.0):
         """Have a session be looked at, in so many seconds or before."""
         at = time.monotonic() + after if after else 0.0
@@ -107,8 +120,8 @@ class Driver:
         """Hear what the server tells of a session: hints. Must not wait."""
         session_id, watch = change.session_id, self._watches.get(change.session_id)
         if change.kind == "failed":
-            if watch is not None and session_id is not None:
-                watch.failure = change.value
+            if watch is not None and watch.failure is None and (watch.sent is not None or watch.posting is not None):
+                watch.failure = change.value  # the first one says why
                 self.poke(session_id)
         elif change.kind == "message":
             message = change.value
@@ -178,7 +191,8 @@ class Driver:
                 session_id, call = taken
                 after, error = None, None
                 try:
-                    after = self._step(session_id, call)
+                    with self.lasting(call):
+                        after = self._step(session_id, call)
                 except Exception as failure:
                     error = errors.known(failure)
                 finally:
@@ -266,7 +280,6 @@ class Driver:
     def _step(self, session_id, call):
         """Do what can be done for a session now; return after how many seconds to look again, None: when something is
         heard."""
-        self._call.watch(partial(call.set, errors.closed()))
         on = self._on
         session = on.store.read(session_id)
         if session is None:

@@ -33,6 +33,8 @@ BEGINS = 1.2, 10.0
 ABORTING = 10.0
 #: Seconds that sending a prompt may take at a time.
 POSTING = 15.0
+#: Seconds that a command may take until its first message is there.
+LONGEST = 600.0
 #: Ms by which the server's messages may be older than a turn of theirs.
 SKEW_MS = 20_000
 #: Failures that do not say what the server makes of a prompt.
@@ -184,17 +186,20 @@ class Follower:
         """Send a command, whose answer comes with the end of its turn: a thread waits for that, or until the turn's
         first message is seen (O-053)."""
         on, where = self._on, session.directory
-        watch.asking, watch.sent = call, _ = Call(), time.monotonic()
+        watch.sent = time.monotonic()
+        watch.asking = call = Call(watch.sent + LONGEST)
 
         def run():
             try:
-                if said.is_compaction:
-                    on.server.summarize(session.id, model, call, directory=where)
-                else:
-                    on.server.command(
-                        session.id, turn.message_id, said.command, said.arguments, model, call, where, said.agent
-                    )
-            except errors.PlueError as error:
+                with self._driver.lasting(call):
+                    if said.is_compaction:
+                        on.server.summarize(session.id, model, call, directory=where)
+                    else:
+                        on.server.command(
+                            session.id, turn.message_id, said.command, said.arguments, model, call, where, said.agent
+                        )
+            except Exception as failure:
+                error = errors.known(failure)
                 if call.error is None and self._is_refusal(watch, error):
                     watch.refusal = error
             watch.asking = None
@@ -253,8 +258,9 @@ class Follower:
     @staticmethod
     def _outcome(turn, watch, proof):
         outcome = outcomes.outcome_of([proof.answer], watch.failure)
-        if turn.cancelled is not None and outcome[1] == outcomes.INCOMPLETE and not proof.answer.ended:
-            return _CANCELLED
+        answer = proof.answer
+        if answer.failure is None and (turn.cancelled or watch.retry) and (not answer.ended or answer.finish is None):
+            return _CANCELLED  # aborted while it tries again, a message ends without a word (O-035)
         return outcome
 
     def _end(self, session, turn, watch, outcome, call):
