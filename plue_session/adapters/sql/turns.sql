@@ -10,9 +10,22 @@ SELECT {input} FROM input WHERE number = ? AND seq = ?;
 -- name: input_of_key
 SELECT {input} FROM input WHERE number = ? AND source_key = ?;
 
+-- name: input_that_wants
+SELECT {input} FROM input
+WHERE number = ? AND wanted = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') ORDER BY seq LIMIT 1;
+
+-- name: inputs_from
+SELECT {input} FROM input
+WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq >= ?2
+UNION ALL SELECT {input} FROM input INDEXED BY input_closed
+WHERE number = ?1 AND state IN ('cancelled', 'completed') AND seq >= ?2 ORDER BY seq;
+
 -- name: open_inputs
 SELECT {input} FROM input
 WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: active_inputs
+SELECT {input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
 
 -- name: inputs_have_room
 -- There are no more than their numbers span; they are counted where that is not enough.
