@@ -5,9 +5,8 @@ store that hear the same the first one records it, and tells of it. A session th
 from its first message on; of another one the newest page is read when somebody asks for it, and older ones then.
 """
 
-from plue_session import errors
 from plue_session.model import Part
-from plue_session.rules import transcripts
+from plue_session.rules import outcomes, transcripts
 from plue_session.rules.jsontext import dumps
 from plue_session.services.sync.memory import remember
 
@@ -21,12 +20,6 @@ KINDS = frozenset(("message", "part", "message.removed", "part.removed"))
 STEPS = frozenset(("step-start", "step-finish", "snapshot"))
 #: Messages that are read at a time.
 PAGE = 100
-#: Why a message has no end of its own.
-_CUT_OFF = {
-    "code": "SERVER",
-    "message": "the answer was cut off: the server ended in the middle of it",
-    "remedy": "Send the input again if it is still wanted.",
-}
 
 
 class Transcript:
@@ -50,13 +43,13 @@ class Transcript:
         take = _TAKES[change.kind]
         return told if take(self, transaction, session, change.value, told, True) else None
 
-    def close(self, transaction, session, turn_id, error=None):
-        """End what of a turn that is over has no end: its parts keep what was heard of them, its messages get `error`
-        (a dict; None: they were cut off). Return the events, for the session to be saved with."""
+    def close(self, transaction, session, turn_id, outcome):
+        """End what of a turn that is over has no end: its parts keep what was heard of them, its messages say why.
+        `outcome` is `(outcome, reason, error)`. Return the events, for the session to be saved with."""
         told: list = []
         for message in transaction.store.messages_of_turn(session.number, turn_id):
             if not transcripts.has_ended(message):
-                message.error = dumps(error or _CUT_OFF)
+                message.error = dumps(outcome[2] or outcomes.cut_off(outcome[1]))
                 self._ended(transaction.store, message, told)
         return told
 
@@ -68,21 +61,32 @@ class Transcript:
             self._jobs.add("transcript", session.id)
 
     # -- reading -------------------------------------------------------------------------------------------------------
-    def read(self, session_id, call, limit=PAGE):
-        """Read the newest messages from the server, record them, and return them as that has them."""
-        return self._read(self._known(session_id), call, limit, None)
+    def read(self, session, call, limit=PAGE, before=None):
+        """Read the newest messages from the server, or those before a cursor of its, and record them; return `(page,
+        cursor)` as `Server.messages` does."""
+        since, connection = self._writer.published, self._connection
+        newest = self._store.read_messages(session.id, 1, parts=False)
+        place = transcripts.place(newest[0][0]) if newest else None
+        with self._link.asking():
+            page, cursor = self._server.messages(session.id, call, session.directory, limit=limit, before=before)
+        self._writer.run(
+            lambda transaction: self._record_page(transaction, session.id, page, before, cursor, since, place), call
+        )
+        if before is None:
+            remember(self._read_in, session.id, connection)
+        return page, cursor
 
     def older(self, session, call, limit=PAGE):
         """Read from the server what is missed of a session: the newest messages, or those before the oldest from which
         on nothing is missing."""
         before = None if self.is_behind(session) else self.extent(session).cursor
-        self._read(session, call, limit, before)
+        self.read(session, call, limit, before)
 
     def catch_up(self, session_id, call):
         """Read what was said and not heard, if anything may have been. The work of a job."""
-        session = self._known(session_id)
-        if self.is_behind(session):
-            self._read(session, call, PAGE, None)
+        session = self._store.read(session_id)
+        if session is not None and self.is_behind(session):
+            self.read(session, call)
 
     def extent(self, session):
         """Return how much of a session's transcript is in the store (rules/transcripts.py)."""
@@ -100,25 +104,6 @@ class Transcript:
         self._connection += 1
         for session_id in session_ids:
             self._jobs.add("transcript", session_id)
-
-    def _known(self, session_id):
-        session = self._store.read(session_id)
-        if session is None:
-            raise errors.gone(session_id)
-        return session
-
-    def _read(self, session, call, limit, before):
-        since, connection = self._writer.published, self._connection
-        newest = self._store.read_messages(session.id, 1, parts=False)
-        place = transcripts.place(newest[0][0]) if newest else None
-        with self._link.asking():
-            page, cursor = self._server.messages(session.id, call, session.directory, limit=limit, before=before)
-        self._writer.run(
-            lambda transaction: self._record_page(transaction, session.id, page, before, cursor, since, place), call
-        )
-        if before is None:
-            remember(self._read_in, session.id, connection)
-        return page
 
     def _record_page(self, transaction, session_id, page, before, cursor, since, place):
         """Record a page. Told is what is newer than `place`, which all that was known is not; what was said before that
