@@ -50,20 +50,19 @@ def _unaborted(session):
     return [("session.updated", {"id": session.id, "fields": ["aborted"]})]
 
 
-def begin_foreign(transaction, session_id, message_id):
-    """Note the turn of another client that answers this message, and return it; None: there is one already."""
+def begin_foreign(transaction, session, message_id):
+    """Note the turn of another client that answers this message, and return the events that tell of it, for the
+    session to be saved with; none: it is of a turn that is known."""
     store = transaction.store
-    session = transaction.load(session_id)
     if store.open_turn(session.number) is not None or store.turn_of_message(session.number, message_id) is not None:
-        return None
+        return []
     turn = Turn(
         number=session.number, id=message_id, message_id=message_id, state=RUNNING, started=transaction.now, inputs="[]"
     )
     turn.seq = store.add_turn(turn)
     told = [] if is_held(session, transaction.now) else _unaborted(session)
     session.turn = shown(turn)
-    transaction.save_told(session, [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})])
-    return turn
+    return [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})]
 
 
 def take_over(transaction, session_id, turn_id, owner, ttl):
@@ -154,9 +153,10 @@ def cancel_all(transaction, session_id, own):
     transaction.save_told(session, told)
 
 
-def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
+def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []):
     """Note the end of a turn, and of the inputs that it answered. False: it has ended, or is another process's by now.
-    `outcome` is `(outcome, reason, error)`; `told` are events that come before."""
+    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn id, outcome)` ends what of its messages
+    has no end, and returns the events that tell so."""
     session, turn = _open(transaction, session_id, turn_id)
     if turn is None or turn.claim_id != claim_id:
         return False
@@ -173,7 +173,7 @@ def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
         data["reason"] = turn.reason
     if error:
         data["error"] = error
-    events = [*told, ("turn.finished", data)]
+    events = [*close(transaction, session, turn.id, outcome), ("turn.finished", data)]
     if ended:
         events.append(queue.told("completed", ended))
     transaction.save_told(session, events)
