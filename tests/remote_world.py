@@ -45,6 +45,7 @@ class On:
 
         self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
         self.asks = Checked(world.asks, perform)
+        self.inputs, self.messages = Checked(world.inputs, perform), Checked(world.messages, perform)
         self.sync = Waited(world.sync)
 
 
@@ -94,7 +95,9 @@ class RemoteWorld:
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
         self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
-        self.executor, self.sessions, self.asks = half.executor, half.sessions, half.asks
+        self.executor, self.sessions, self.inputs = half.executor, half.sessions, half.inputs
+        self.messages, self.transcript, self.streams = half.messages, half.transcript, half.streams
+        self.asks = half.asks
         self.server.tell = self.hear
         self.held_back = []
 

@@ -110,6 +110,19 @@ def test_a_source_key_is_one_inputs_of_its_session_whatever_becomes_of_that(fill
         assert filled.input_of_key(10, "host:a").state == "cancelled"
 
 
+@pytest.mark.requirement("L-090", "L-096")
+def test_inputs_are_found_by_where_they_stand_and_by_the_turn_that_they_want(filled):
+    seqs = put_all(filled, row(11), *(row(state=state) for state in STATES), row(state="cancelled", wanted="a"))
+    (wants, _) = put_all(filled, row(wanted="a"), row(11, state="pending_active"))
+    with transaction(filled):
+        assert [each.seq for each in filled.inputs_from(10, seqs[3])] == [*seqs[3:], wants]
+        assert [each.seq for each in filled.inputs_from(10, 0)] == [*seqs[1:], wants]
+        assert filled.inputs_from(10, wants + 2) == filled.inputs_from(12, 0) == []
+        assert [each.seq for each in filled.active_inputs(10)] == [seqs[1]]
+        assert filled.input_that_wants(10, "a").seq == wants
+        assert filled.input_that_wants(11, "a") is filled.input_that_wants(10, "b") is None
+
+
 def test_what_has_become_of_an_input_is_kept_and_no_more(filled):
     (seq,) = put_all(filled, row(source_key="host:a"))
     changed = loaded(filled, seq)

@@ -4,7 +4,7 @@ import re
 from collections import namedtuple
 
 from plue_session.adapters.opencode import shapes
-from plue_session.errors import Server
+from plue_session.errors import ProviderInit, Server
 from plue_session.rules import ids
 
 PERMISSION, QUESTION = "permission", "question"
@@ -128,32 +128,16 @@ def files(data):
 
 
 def models(data):
-    """Map the configured providers to a list of models, and the one of the first that it takes by itself, or None."""
-    data = shapes.expect(dict, data, "a list of providers")
-    found, first = [], None
-    for provider in shapes.expect(list, data.get("providers"), "a list of providers"):
-        provider_id = _text(provider, "id") if type(provider) is dict else None
-        if not provider_id:
-            continue
-        for model_id, model in shapes.inner(provider, "models").items():
-            one = {
-                "providerId": provider_id,
-                "modelId": shapes.clean(model_id),
-                "name": _text(model, "name") or shapes.clean(model_id),
-            }
+    """Map the models of the configured providers."""
+    found = []
+    for provider in shapes.expect(list, shapes.expect(dict, data, "a list").get("providers"), "a list of providers"):
+        provider_id = _text(provider, "id")
+        for model_id, model in shapes.inner(provider, "models").items() if provider_id else ():
+            model_id = shapes.clean(model_id)
+            one = {"providerId": provider_id, "modelId": model_id, "name": _text(model, "name") or model_id}
             context = _count(shapes.inner(model, "limit"), "context")
-            if context:
-                one["contextLimit"] = context
-            found.append(one)
-        taken = _text(shapes.inner(data, "default"), provider_id)
-        first = first or taken and {"providerId": provider_id, "modelId": taken}
-    return found, first or None
-
-
-def configured_model(data):
-    """Return the model that the server's configuration names, "provider/model", or None."""
-    provider_id, slash, model_id = (_text(data, "model") or "").partition("/")
-    return {"providerId": provider_id, "modelId": model_id} if provider_id and slash and model_id else None
+            found.append({**one, "contextLimit": context} if context else one)
+    return found
 
 
 def agents(data):
@@ -258,10 +242,15 @@ class Asking:
         OpenCode: GET /config/providers, GET /config, GET /agent, GET /command.
         """
         ask = self._client._call
-        found, first = models(ask("GET", "/config/providers", directory, call))
-        return {
-            "models": found,
+        found = {
+            "models": models(ask("GET", "/config/providers", directory, call)),
             "agents": agents(ask("GET", "/agent", directory, call)),
             "commands": commands(ask("GET", "/command", directory, call)),
-            "default": configured_model(ask("GET", "/config", directory, call)) or first,
+            "default": None,
         }
+        try:
+            provider_id, model_id = self._client.default_model(call)
+            found["default"] = {"providerId": provider_id, "modelId": model_id}
+        except ProviderInit:  # it has no model at all
+            pass
+        return found

@@ -9,7 +9,7 @@ are any. Text deltas, states, failures and permissions are not logged: they are 
 import re
 from functools import partial
 
-from plue_session.adapters.opencode import asking, shapes
+from plue_session.adapters.opencode import asking, parts, shapes
 from plue_session.errors import Server
 
 
@@ -25,8 +25,9 @@ class Change:
     "failed"              a `Failure`; session_id may be None
     "message"             a `RemoteMessage`
     "message.removed"     the message's id
-    "part", "part.delta", "part.removed"
-                          the server's properties, cleaned
+    "part"                a `RemotePart`
+    "part.delta"          a `RemoteDelta`
+    "part.removed"        `(message id, part id)`
     "permission.asked", "question.asked"
                           an `asking.Asked`: a turn waits for that
     "permission.replied", "question.replied"
@@ -134,7 +135,20 @@ def _failed(properties):
 
 
 def _part(properties):
-    return _about("part", shapes.inner(properties, "part").get("sessionID"), shapes.clean(properties))
+    part = parts.part(properties.get("part"))
+    return _about("part", part.session_id, part)
+
+
+def _removed(*names):
+    """Return what reads which message, or which part of it, was removed."""
+
+    def reader(properties):
+        found = tuple(shapes.clean(properties.get(name)) for name in names)
+        if not all(type(each) is str for each in found):
+            raise shapes.malformed("a removal", "it does not say of what")
+        return found if len(names) > 1 else found[0]
+
+    return reader
 
 
 def _asked(kind, read):
@@ -163,10 +177,10 @@ _READERS = {
     "session.idle": _of_session("idle"),
     "session.error": _failed,
     "message.updated": _message,
-    "message.removed": _of_session("message.removed", lambda properties: properties.get("messageID")),
+    "message.removed": _of_session("message.removed", _removed("messageID")),
     "message.part.updated": _part,
-    "message.part.delta": _of_session("part.delta", shapes.clean),
-    "message.part.removed": _of_session("part.removed", shapes.clean),
+    "message.part.delta": _of_session("part.delta", parts.delta),
+    "message.part.removed": _of_session("part.removed", _removed("messageID", "partID")),
     "permission.asked": _asked("permission.asked", asking.permission),
     "permission.replied": _of_session("permission.replied", partial(asking.replied, asking.PERMISSION)),
     "question.asked": _asked("question.asked", asking.question),

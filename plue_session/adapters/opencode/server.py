@@ -29,7 +29,7 @@ class Server:
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
     each takes its `call.Call`, and fails with the library's errors:
 
-    reading   `get` `survey` `history` `status` `messages` `message` `check_provider` `find_created`
+    reading   `get` `survey` `history` `status` `messages` `read_message` `check_provider` `find_created`
     changing  `create` `update` `fork` `share` `unshare` `delete` (what runs is ended first), `abort` (returns after the
               end)
     asking    `pending` `reply_permission` `reply_question` `todos` `diff` `choices`
@@ -70,7 +70,9 @@ class Server:
         self.messages, self.check_provider = client.messages, client.check_provider
         self.create, self.find_created, self.update = client.create, client.find_created, client.update
         self.fork, self.share, self.unshare = client.fork, client.share, client.unshare
-        self.abort, self.delete, self.message = turns.abort, turns.delete, client.message
+        self.abort, self.delete, self.stop = turns.abort, turns.delete, client.stop_turn
+        self.prompt, self.command, self.read_message = client.prompt, client.command, client.message
+        self.summarize, self.default_model = client.summarize, client.default_model
         asking = Asking(client)
         self.pending, self.reply_permission, self.reply_question = (
             asking.pending,

@@ -10,9 +10,22 @@ SELECT {input} FROM input WHERE number = ? AND seq = ?;
 -- name: input_of_key
 SELECT {input} FROM input WHERE number = ? AND source_key = ?;
 
+-- name: input_that_wants
+SELECT {input} FROM input
+WHERE number = ? AND wanted = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') ORDER BY seq LIMIT 1;
+
+-- name: inputs_from
+SELECT {input} FROM input
+WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq >= ?2
+UNION ALL SELECT {input} FROM input INDEXED BY input_closed
+WHERE number = ?1 AND state IN ('cancelled', 'completed') AND seq >= ?2 ORDER BY seq;
+
 -- name: open_inputs
 SELECT {input} FROM input
 WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: active_inputs
+SELECT {input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
 
 -- name: inputs_have_room
 -- There are no more than their numbers span; they are counted where that is not enough.
@@ -115,6 +128,9 @@ SELECT sums FROM usage WHERE number = ? AND model = ?;
 
 -- name: keep_usage
 INSERT INTO usage (number, model, sums) VALUES (?, ?, ?) ON CONFLICT (number, model) DO UPDATE SET sums = excluded.sums;
+
+-- name: read_message
+SELECT {message} FROM message WHERE number = {of_session} AND id = ?4;
 
 -- name: newest_messages
 SELECT {message} FROM message WHERE number = {of_session} ORDER BY created DESC, id DESC LIMIT ?4;

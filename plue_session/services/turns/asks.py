@@ -313,7 +313,7 @@ class Asks:
         if asked.message_id is None:
             return ""
         try:
-            message = self._server.message(asked.session_id, asked.message_id, call, directory)
+            message = self._server.read_message(asked.session_id, asked.message_id, call, directory)
         except errors.NotFound:
             return None
         except errors.InvalidParam:  # an id that is none of a message's

@@ -108,7 +108,7 @@ class Views:
         if turn is None and not ids.is_given_here(session.id) and ids.is_message_id(id):
             try:
                 with self._link.asking(session.id):
-                    if self._server.message(session.id, id, call, session.directory).role == "user":
+                    if self._server.read_message(session.id, id, call, session.directory).role == "user":
                         return id
             except errors.NotFound:
                 self._read(session.id)  # perhaps it is the session that is no more

@@ -100,9 +100,10 @@ def test_a_question_is_listed_as_it_was_asked(world, session):
 
 
 def test_a_turn_that_nobody_knows_yet_is_asked_for(world, session):
-    world.server.said[session.id] = {}
+    world.hold_back()
     world.server.say(session.id, "msg_model", ended=False, parent_id="msg_other")
-    world.told.take()
+    world.held_back.clear()
+    world.server.tell = world.hear
     world.server.ask(session.id, "per_1", "msg_model")
     assert told(world) == [] and world.jobs(["asks"]) == ["asks"]
     assert [data["turnId"] for _, data in told(world)] == ["msg_other"]
@@ -226,8 +227,8 @@ def test_another_clients_answer_is_told_so(world, session):
     world.server.ask(session.id, "per_1")
     world.server.ask(session.id, "que_1")
     told(world)
-    world.server.answer("per_1", "always")
-    world.server.answer("que_1", None)
+    world.server.reply("per_1", "always")
+    world.server.reply("que_1", None)
     assert told(world) == [
         ("permission.replied", {"id": "per_1", "reply": "always", "by": "other"}),
         ("question.replied", {"id": "que_1", "by": "other"}),
@@ -376,7 +377,7 @@ def test_the_end_of_an_abort_is_not_taken_for_another_clients_answer(world, sess
     world.writer.run(
         lambda transaction: world.asks.expect_abort(transaction, transaction.load(session.id), world.now + 5000)
     )
-    world.server.answer("per_1", "reject")
+    world.server.reply("per_1", "reject")
     assert told(world) == []
     end(world, session)
     assert told(world)[0] == ("permission.replied", {"id": "per_1", "reply": "reject", "by": "abort"})
@@ -390,7 +391,7 @@ def test_who_aborted_and_died_has_ended_it_all_the_same(world, session):
         lambda transaction: world.asks.expect_abort(transaction, transaction.load(session.id), world.now + 5000)
     )
     world.now += 5000
-    world.server.answer("per_1", "reject")
+    world.server.reply("per_1", "reject")
     assert told(world) == [("permission.replied", {"id": "per_1", "reply": "reject", "by": "abort"})]
 
 
@@ -400,7 +401,7 @@ def test_what_was_asked_and_answered_while_nobody_listened_is_made_up_for(world,
     world.server.ask(session.id, "per_1")
     told(world)
     world.hold_back()
-    world.server.answer("per_1", "once")
+    world.server.reply("per_1", "once")
     world.server.ask(session.id, "que_2")
     world.held_back.clear()
     world.server.tell = world.hear
@@ -417,7 +418,7 @@ def test_what_is_heard_while_the_server_is_asked_is_not_undone(world, session):
     told(world)
 
     def meanwhile():
-        world.server.answer("per_1", "once")
+        world.server.reply("per_1", "once")
         world.server.ask(session.id, "per_2")
 
     world.server.during["pending"] = meanwhile
@@ -434,7 +435,7 @@ def test_an_answer_that_came_before_its_question_is_remembered(world, session):
     world.server.ask(session.id, "per_1")
     late = world.held_back.pop()
     world.server.tell = world.hear
-    world.server.answer("per_1", "once")
+    world.server.reply("per_1", "once")
     world.hear(late)
     assert told(world) == []
 

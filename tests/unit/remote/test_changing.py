@@ -146,7 +146,7 @@ def test_initialize_asks_whether_the_pair_is_there_and_writes_nothing(world):
 def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_shown(world):
     world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.told.take()
     world.server.put(session.id, title="A title")
@@ -166,7 +166,7 @@ def test_a_title_set_here_during_the_first_turn_is_put_back_and_the_flicker_not_
 @pytest.mark.parametrize("second", ["Newer", "Mine"])
 def test_a_title_set_over_one_that_is_defended_is_defended_like_it(world, second):
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 500
     world.do(lambda on: on.sessions.update_title(session.id, second), session.id)
@@ -182,7 +182,7 @@ def test_a_title_set_twice_before_the_first_turn_is_not_defended_against_other_c
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 20_000
-    world.server.say(session.id, "msg_1", ended=False, created=world.now)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now)
     world.now += 1_000
     world.do(lambda on: on.sessions.update_title(session.id, "Newer"), session.id)
     world.server.put(session.id, title="Theirs")
@@ -192,7 +192,7 @@ def test_a_title_set_twice_before_the_first_turn_is_not_defended_against_other_c
 @pytest.mark.requirement("O-027", "P-044")
 def test_the_automatic_title_does_not_win_because_another_client_renamed_first(world):
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     for title in ("Theirs", "A title"):
         world.now += 2_000
@@ -206,7 +206,7 @@ def test_the_automatic_title_does_not_win_because_another_client_renamed_first(w
 def test_a_title_that_comes_late_in_the_first_turn_is_put_back_once(world):
     world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 30_000
     world.server.put(session.id, title="A title")
@@ -221,7 +221,7 @@ def test_a_title_that_comes_late_in_the_first_turn_is_put_back_once(world):
 def test_what_was_heard_late_of_the_servers_title_is_not_shown_once_ours_is_put_back(world):
     world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.told.take()
     world.server.put(session.id, title="A title")
@@ -243,7 +243,7 @@ def test_the_automatic_title_does_not_win_by_a_clock_that_is_ahead(world, ahead)
     world.server.clock_ahead = ahead
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
-    world.server.say(
+    world.server.message(
         session.id, "msg_1", ended=False, created=world.now + ahead + 500
     )  # it was prompted before, and has an automatic title
     world.now += 3_000
@@ -261,7 +261,7 @@ def test_the_automatic_title_does_not_win_by_a_clock_that_is_ahead(world, ahead)
 
 def test_a_title_set_here_while_the_last_one_is_judged_is_kept(world):
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="A title")
     world.now += 1
@@ -285,7 +285,7 @@ def test_another_clients_rename_outside_of_a_turn_is_accepted(world):
 def test_another_clients_rename_after_a_turn_that_began_after_ours_is_accepted(world):
     session = world.do(lambda on: on.sessions.create())
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
-    world.server.say(session.id, "msg_1", created=world.now + 5_000, completed=world.now + 6_000)
+    world.server.message(session.id, "msg_1", created=world.now + 5_000, completed=world.now + 6_000)
     world.now += 8_000
     world.server.put(session.id, title="Theirs")
     assert (
@@ -297,7 +297,7 @@ def test_another_clients_rename_after_a_turn_that_began_after_ours_is_accepted(w
 def test_another_clients_rename_long_after_the_first_turn_is_accepted(world):
     session = world.do(lambda on: on.sessions.create())
     world.sync.on_state(None)
-    world.server.say(session.id, "msg_1", created=world.now - 100, completed=world.now + 1_000)
+    world.server.message(session.id, "msg_1", created=world.now - 100, completed=world.now + 1_000)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.now += 60_000
     world.server.put(session.id, title="Theirs")

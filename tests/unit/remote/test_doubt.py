@@ -176,16 +176,16 @@ def test_a_defect_in_what_is_heard_does_not_hold_its_session_for_ever(world, mon
 def test_the_flag_clears_with_a_turn_that_began_before_the_abort_had_returned(world):
     session = world.create(title="a")
     world.server.busy[session.id] = {"type": "busy"}
-    world.server.say(session.id, "msg_1", ended=False)
+    world.server.message(session.id, "msg_1", ended=False)
 
     def queued():  # a prompt that waited runs at once
-        world.server.say(session.id, "msg_1", ended=True)
-        world.server.say(session.id, "msg_2", ended=False)
+        world.server.message(session.id, "msg_1", ended=True)
+        world.server.message(session.id, "msg_2", ended=False)
 
     world.server.during["abort"] = queued
     world.do(lambda on: on.sessions.abort(session.id))
     assert world.info(session)["aborted"]
-    world.server.say(session.id, "msg_2", ended=False)
+    world.server.message(session.id, "msg_2", ended=False)
     world.jobs()
     assert not world.info(session)["aborted"]
 

@@ -75,7 +75,7 @@ def test_a_title_that_the_server_has_replaced_is_put_back_by_the_next_process(dy
     world, next_life = dying
     world.sync.on_state(None)
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="A title")
     world.now += 600_000
@@ -91,11 +91,11 @@ def test_a_title_that_the_server_has_replaced_is_put_back_by_the_next_process(dy
 def test_another_clients_title_that_came_later_is_accepted_by_the_next_process(dying):
     world, next_life = dying
     session = world.do(lambda on: on.sessions.create())
-    world.server.say(session.id, "msg_1", ended=False, created=world.now - 50)
+    world.server.message(session.id, "msg_1", ended=False, created=world.now - 50)
     world.do(lambda on: on.sessions.update_title(session.id, "Mine"), session.id)
     world.server.put(session.id, title="A title")
     world.now += 60_000
-    world.server.say(session.id, "msg_1", created=world.now - 60_050, completed=world.now - 40_000)
+    world.server.message(session.id, "msg_1", created=world.now - 60_050, completed=world.now - 40_000)
     world.server.put(session.id, title="Theirs")
     world.now += 600_000
     second = next_life()

@@ -103,7 +103,7 @@ def complete(world, session):
 def test_a_turn_is_named_by_its_id_or_by_its_message(world, session):
     turn(world, session, "turn_1", "msg_1")
     world.server.changes = {"msg_1": [change("a")], "msg_2": [change("b")]}
-    world.server.say(session.id, "msg_2", role="user")
+    world.server.say(session.id, "msg_2", "user")
     world.server.say(session.id, "msg_3")
     assert read(world, session, "diff", '{"turnId":"turn_1"}') == {"files": [change("a")]}
     assert read(world, session, "diff", '{"messageId":"msg_1"}') == {"files": [change("a")]}
@@ -121,7 +121,7 @@ def test_a_turn_is_named_by_its_id_or_by_its_message(world, session):
 def test_without_a_name_all_turns_follow_each_other(world, session, query):
     turn(world, session, "turn_1", "msg_2")
     for message in ("msg_1", "msg_2"):
-        world.server.say(session.id, message, role="user")
+        world.server.say(session.id, message, "user")
         world.server.say(session.id, f"{message}a")
     world.server.changes = {"msg_1": [change("a"), change("b")], "msg_2": [change("a")]}
     expected = [{**change("a"), "turnId": "msg_1"}, {**change("b"), "turnId": "msg_1"}]
