@@ -59,6 +59,7 @@ class RemoteHalf:
             "take back": follow_ups.take_back,
             "asks": self.asks.read,
             "deadline": self.asks.settle,
+            "withdraw": self.asks.withdraw,
             "todos": views.read_todos,
         }
         self.sync = Sync(
@@ -93,6 +94,7 @@ class RemoteHalf:
             follow_ups=follow_ups,
             calls=self.calls,
             transcript=self.transcript,
+            asks=self.asks,
         )
         self.calls.resolve = self.asks.resolve = views.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from plue_session.ports import Server, Store
     from plue_session.services.calls import Calls
     from plue_session.wiring import (
+        Asks,
         Driver,
         FollowUps,
         Jobs,
@@ -35,6 +36,7 @@ class Backend:
     driver: "Driver"
     turns: "RemoteTurns"
     transcript: "Transcript"
+    asks: "Asks"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring

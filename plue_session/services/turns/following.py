@@ -9,6 +9,7 @@ from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model.turn import CLAIMED, RUNNING
 from plue_session.rules import outcomes, turn_proof
+from plue_session.rules.asks import ABORT, OTHER
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, queue, turn_rows
 
@@ -267,7 +268,12 @@ class Follower:
         """Note the end of the turn, and have the session go on."""
         if watch.asking is not None:
             watch.asking.set(_OVER)
-        close = self._on.transcript.close
+        on, by = self._on, ABORT if turn.cancelled or outcome[1] == outcomes.CANCELLED else OTHER
+
+        def close(transaction, record, turn_id, ending):
+            told = on.transcript.close(transaction, record, turn_id, ending)
+            return [*told, *on.asks.end_asks(transaction, record, turn, by)]
+
         self._on.writer.run(
             lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome, close), call
         )
