@@ -35,6 +35,7 @@ class Backend:
     outbox: "Outbox"
     driver: "Driver"
     turns: "RemoteTurns"
+    asks: "Asks"
     transcript: "Transcript"
     asks: "Asks"
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at what another one is about to answer, and the longest that it is left to him.
 LOOK, CLAIM = 0.02, 60.0
-#: Seconds until a change that ends a turn is committed, as a rule.
-COMMIT = 0.2
 #: Seconds that a claim lasts beyond the call that it is for: until what the server has done is recorded.
 RECORDING = 1.0
 #: How an answer fails that the server has not taken, unless `sent` says that it may have.
@@ -281,17 +279,16 @@ class Asks:
         session.turn = turns.shown(turn)
 
     # -- the end of turns ------------------------------------------------------------------------------------------
-    def end_asks(self, transaction, session, turn, by):
+    @staticmethod
+    def end_asks(transaction, session, turn, by):
         """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save.
-        The server is told after that."""
+        After that it is to `withdraw` it."""
         told = []
         for ask in transaction.store.asks(session.number):
             if rules.is_of(ask, turn):
                 ask.ended, ask.answer = by, None
                 transaction.store.keep_ask(ask)
                 told.append(rules.replied(ask, None))
-        if told:
-            self._jobs.add("withdraw", session.id, COMMIT)
         return told
 
     def withdraw(self, session_id, call):

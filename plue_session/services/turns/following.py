@@ -8,8 +8,7 @@ import time
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model.turn import CLAIMED, RUNNING
-from plue_session.rules import outcomes, turn_proof
-from plue_session.rules.asks import ABORT, OTHER
+from plue_session.rules import asks, outcomes, turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, queue, turn_rows
 
@@ -38,6 +37,8 @@ POSTING = 15.0
 LONGEST = 600.0
 #: Ms by which the server's messages may be older than a turn of theirs.
 SKEW_MS = 20_000
+#: Seconds that withdrawing on the server what an ended turn has asked may take: its end is certain without it.
+WITHDRAWING = 2.0
 #: Failures that do not say what the server makes of a prompt.
 NO_WORD = (
     errors.NotFound,
@@ -268,15 +269,21 @@ class Follower:
         """Note the end of the turn, and have the session go on."""
         if watch.asking is not None:
             watch.asking.set(_OVER)
-        on, by = self._on, ABORT if turn.cancelled or outcome[1] == outcomes.CANCELLED else OTHER
+        on, asked = self._on, []
 
-        def close(transaction, record, turn_id, ending):
-            told = on.transcript.close(transaction, record, turn_id, ending)
-            return [*told, *on.asks.end_asks(transaction, record, turn, by)]
+        def close(transaction, session, turn):
+            by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
+            asked[:] = on.asks.end_asks(transaction, session, turn, by)
+            return [*on.transcript.close(transaction, session, turn.id, outcome), *asked]
 
-        self._on.writer.run(
+        on.writer.run(
             lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome, close), call
         )
+        if asked:  # the server keeps its questions (O-037)
+            try:
+                on.asks.withdraw(session.id, call.within(WITHDRAWING))
+            except errors.PlueError:
+                on.jobs.add("withdraw", session.id)
         return 0.0
 
 

@@ -159,8 +159,8 @@ def cancel_all(transaction, session_id, own):
 
 def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []):
     """Note the end of a turn, and of the inputs that it answered. False: it has ended, or is another process's by now.
-    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn id, outcome)` ends what of its messages
-    has no end, and returns the events that tell so."""
+    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn)` ends what else of it has no end, and
+    returns the events that tell so."""
     session, turn = _open(transaction, session_id, turn_id)
     if turn is None or turn.claim_id != claim_id:
         return False
@@ -177,7 +177,7 @@ def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []
         data["reason"] = turn.reason
     if error:
         data["error"] = error
-    events = [*close(transaction, session, turn.id, outcome), ("turn.finished", data)]
+    events = [*close(transaction, session, turn), ("turn.finished", data)]
     if ended:
         events.append(queue.told("completed", ended))
     transaction.save_told(session, events)
