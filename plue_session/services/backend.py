@@ -37,7 +37,6 @@ class Backend:
     turns: "RemoteTurns"
     asks: "Asks"
     transcript: "Transcript"
-    asks: "Asks"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring

@@ -189,8 +189,8 @@ class Asks:
         self._jobs.add("asks", after=AGAIN)
 
     def _open(self, asked, parent_id, transaction):
-        """Record and announce what a turn asks, once; returns whether it did. `parent_id` is the user's message that its turn answers, "" if
-        nobody knows; None: that was not asked for yet."""
+        """Record and announce what a turn asks, once; returns whether it did. `parent_id` is the user's message that
+        its turn answers, "" if nobody knows; None: that was not asked for yet."""
         store, session = transaction.store, transaction.load(asked.session_id)
         if store.ask(session.number, asked.id) is not None or asked.id in self._over:
             return False
