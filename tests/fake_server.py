@@ -9,10 +9,18 @@ import itertools
 import time
 
 from plue_session import errors
-from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode import asking, parts, shapes
 from plue_session.adapters.opencode.events import Change
 
 START = 1_767_225_600_000
+#: A question with two options, of which one is to be chosen.
+QUESTION = {
+    "header": "H",
+    "question": "Which?",
+    "options": [{"label": "A", "description": "a"}, {"label": "B", "description": "b"}],
+    "multiple": False,
+    "custom": False,
+}
 
 
 class Survey:
@@ -33,6 +41,7 @@ class FakeServer:
 
     def __init__(self):
         self.sessions, self.said, self.busy, self.shares = {}, {}, {}, False
+        self.parts = {}  # message id: {part id: part}
         self.fail, self.during, self.asked = {}, {}, []
         self.clock = itertools.count(START)
         self.numbers = itertools.count(1)
@@ -40,6 +49,15 @@ class FakeServer:
         self.numbered, self.most_asked, self.logged = False, 900, {}
         self.hurried = 0  # how often listening was to be tried at once
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
+        self.waiting, self.replies = {}, []  # what turns ask, by id; how callers have answered
+        self.plans, self.changes = {}, {}  # of sessions, and by the user's message what its turn has changed
+        self.offer = {
+            "models": [{"providerId": "fake", "modelId": "fake-model", "name": "Fake", "contextLimit": 128000}],
+            "agents": [{"name": "build", "description": "The default"}],
+            "commands": [{"name": "init", "description": "Set up"}],
+            "default": {"providerId": "fake", "modelId": "fake-model"},
+        }
+        self.prompts, self.answering = [], True  # what turns were asked for; whether they end at once
 
     # -- what tests do -------------------------------------------------------------------------------------------------
     def put(self, session_id, **fields):
@@ -63,6 +81,58 @@ class FakeServer:
         )
         self.said.setdefault(session_id, {})[message_id] = said
         self._say(Change("message", session_id, said))
+
+    def ask(self, session_id, id, message_id=None, **body):
+        """Have a turn ask for a permission ("per_…") or an answer ("que_…"), and tell."""
+        kind = asking.PERMISSION if id.startswith("per") else asking.QUESTION
+        body = body or ({"action": "bash"} if kind == asking.PERMISSION else {"questions": [QUESTION]})
+        self.waiting[id] = asked = asking.Asked(id, kind, session_id, message_id, body)
+        self.tell(Change(f"{kind}.asked", session_id, asked))
+
+    def reply(self, id, given):
+        """Answer as another client would, and tell."""
+        asked = self.waiting.pop(id)
+        self.tell(Change(f"{asked.kind}.replied", asked.session_id, asking.Replied(id, asked.kind, given)))
+
+    def plan(self, session_id, *contents):
+        """Have the agent's plan be this, and tell."""
+        self.plans[session_id] = [{"content": each, "status": "pending", "priority": "high"} for each in contents]
+        self.tell(Change("todo.updated", session_id, self.plans[session_id]))
+
+    def say(self, session_id, message_id, role="assistant", parent_id=None, texts=(), ended=True, **more):
+        """Add a message with parts of text, or change it, and tell of each."""
+        known = self.said.get(session_id, {}).get(message_id)
+        created = known.created if known else next(self.clock)
+        said = shapes.RemoteMessage(
+            message_id,
+            session_id,
+            role,
+            parent_id,
+            created,
+            next(self.clock) if ended and role == "assistant" else None,
+            None,
+            ended and role == "assistant",
+            **more,
+        )
+        self.said.setdefault(session_id, {})[message_id] = said
+        if known is None:
+            self._say(Change("message", session_id, said._replace(completed=None, ended=False)))
+        for number, text in enumerate(texts):
+            self.part(session_id, message_id, f"{message_id}_{number}", text)
+        if ended and role == "assistant":
+            self._say(Change("message", session_id, said))
+
+    def part(self, session_id, message_id, part_id, text, finished=True):
+        """Add a part of text to a message, or change it, and tell."""
+        times = {"start": 1, "end": 2} if finished else {"start": 1}
+        place = {"id": part_id, "sessionID": session_id, "messageID": message_id}
+        said = parts.part({**place, "type": "text", "text": text, "time": times})
+        self.parts.setdefault(message_id, {})[part_id] = said
+        self._say(Change("part", session_id, said))
+
+    def delta(self, session_id, message_id, part_id, text):
+        """Tell of more text of a part, which is not kept until its end."""
+        self.tell(Change("part.delta", session_id, parts.RemoteDelta(message_id, part_id, "text", text)))
 
     def _say(self, change):
         if self.numbered:
@@ -119,9 +189,50 @@ class FakeServer:
 
     def messages(self, session_id, call, directory=None, limit=100, before=None):
         self._begin("messages", call, session_id)
-        return self._end(
-            "messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None)
-        )
+        said = sorted(self.said.get(session_id, {}).values(), key=lambda each: (each.created, each.id))
+        said = said[: None if before is None else int(before)]
+        page = [(message, list(self.parts.get(message.id, {}).values())) for message in said[-limit:]]
+        return self._end("messages", (page, str(len(said) - limit) if len(said) > limit else None))
+
+    def default_model(self, call):
+        self._begin("default_model", call)
+        return self._end("default_model", next(iter(sorted(self.models))))
+
+    def read_message(self, session_id, message_id, call, directory=None):
+        self._begin("read_message", call, session_id)
+        if message_id not in self.said.get(session_id, {}):
+            raise errors.NotFound("the server answered 404", session=session_id, details={"status": 404})
+        return self._end("read_message", self.said[session_id][message_id])
+
+    def pending(self, call, directory=None):
+        self._begin("pending", call)
+        return self._end("pending", list(self.waiting.values()))
+
+    def reply_permission(self, request_id, reply, call, directory=None):
+        self._reply("reply_permission", request_id, reply, call)
+
+    def reply_question(self, request_id, answers, call, directory=None):
+        self._reply("reply_question", request_id, answers, call)
+
+    def _reply(self, name, id, given, call):
+        self._begin(name, call)
+        if id not in self.waiting:
+            raise errors.NotFound("the server answered 404", details={"status": 404})
+        self.replies.append((id, given))
+        self.reply(id, given)
+        self._end(name, None)
+
+    def todos(self, session_id, call, directory=None):
+        self._begin("todos", call, session_id)
+        return self._end("todos", self.plans.get(session_id, []))
+
+    def diff(self, session_id, message_id, call, directory=None):
+        self._begin("diff", call, session_id)
+        return self._end("diff", self.changes.get(message_id, []))
+
+    def choices(self, call, directory=None):
+        self._begin("choices", call)
+        return self._end("choices", self.offer)
 
     def check_provider(self, provider_id, model_id, call):
         self._begin("check_provider", call)
@@ -196,6 +307,63 @@ class FakeServer:
         if seen:
             seen(next(reversed(self.said.get(session_id, {})), ""))
         return self._end("abort", self.busy.pop(session_id, None) is not None)
+
+    def stop(self, session_id, call, directory=None):
+        self._begin("stop", call, session_id)
+        self._end("stop", self.busy.pop(session_id, None))
+
+    def prompt(self, session_id, message_id, said, model, call, directory=None, agent=None):
+        self._begin("prompt", call, session_id)
+        self.prompts.append((session_id, message_id, said, model, agent))
+        self._ask(session_id, message_id)
+        self._end("prompt", None)
+
+    def command(self, session_id, message_id, name, arguments, model, call, directory=None, agent=None):
+        self._begin("command", call, session_id)
+        self.prompts.append((session_id, message_id, [name, arguments], model, agent))
+        self._ask(session_id, message_id)
+        self._end("command", None)
+
+    def summarize(self, session_id, model, call, directory=None):
+        self._begin("summarize", call, session_id)
+        self._ask(session_id, f"msg_{next(self.numbers):04d}", "compaction")
+        self._end("summarize", None)
+
+    def _ask(self, session_id, message_id, source="text"):
+        """Store a message of the user's, and answer it, with `answering`, at once."""
+        self._put_message(session_id, message_id, "user", None, source)
+        self.busy[session_id] = {"type": "busy"}
+        answer_id = f"msg_{next(self.numbers):04d}"
+        self._put_message(session_id, answer_id, "assistant", message_id)
+        if self.answering:
+            self.answer(session_id)
+
+    def answer(self, session_id, failure=None, finish="stop"):
+        """End the answer that is open."""
+        open_id = next(name for name, each in reversed(self.said[session_id].items()) if not each.ended)
+        ended = self.said[session_id][open_id]._replace(
+            completed=next(self.clock), ended=True, failure=failure, finish=None if failure else finish
+        )
+        self.said[session_id][open_id] = ended
+        self.busy.pop(session_id, None)
+        self._say(Change("message", session_id, ended))
+        self._say(Change("idle", session_id))
+
+    def _put_message(self, session_id, message_id, role, parent_id, source="text"):
+        said = shapes.RemoteMessage(
+            id=message_id,
+            session_id=session_id,
+            role=role,
+            parent_id=parent_id,
+            created=next(self.clock),
+            completed=None,
+            failure=None,
+            ended=role == "user",
+        )
+        part = parts.RemotePart(f"prt_{message_id}", session_id, message_id, source, {"type": source}, True)
+        self.parts[message_id] = {part.id: part} if role == "user" else {}
+        self.said.setdefault(session_id, {})[message_id] = said
+        self._say(Change("message", session_id, said))
 
     def _begin(self, name, call, session_id=None):
         self.asked.append((name, session_id) if session_id else (name,))

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from plue_session.ports import Server, Store
     from plue_session.services.calls import Calls
     from plue_session.wiring import (
+        Asks,
         Driver,
         FollowUps,
         Jobs,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         RemoteTurns,
         SessionLocks,
         Sync,
+        Transcript,
     )
 
 
@@ -33,6 +35,8 @@ class Backend:
     outbox: "Outbox"
     driver: "Driver"
     turns: "RemoteTurns"
+    asks: "Asks"
+    transcript: "Transcript"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring

@@ -1,11 +1,14 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
-The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the
-first word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse. What happens can
-be awaited: `started` gets the text of each turn whose first word is out, `ended` the same text with "done" or "left"
-when it is over. The title of a session is always "A title".
+The user's text gives the orders: `[words=N]` how many to stream, `[think=N]` how many to reason with before that,
+`[pause=S]` seconds between words, `[wait]` after the first word until the client leaves, `[bash=command]` to call that
+tool first, `[tool64=name:base64]` to call any tool with these arguments (JSON in base64), `[status=N]` to refuse,
+`[drop]` to leave after the first word. What happens can be awaited: `started` gets the text of each turn whose first
+word is out, `ended` the same text with "done" or "left" when it is over. `asked` lists the text of each request. The
+title of a session is always "A title".
 """
 
+import base64
 import json
 import queue
 import re
@@ -22,7 +25,7 @@ class FakeModel(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.started, self.ended = queue.Queue(), queue.Queue()
+        self.started, self.ended, self.asked = queue.Queue(), queue.Queue(), []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -45,10 +48,15 @@ class _Handler(BaseHTTPRequestHandler):
         is_title = any(role == "system" and "title generator" in text.lower() for role, text in said)
         text = next((text for role, text in reversed(said) if role == "user"), "")
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
+        if not is_title:
+            self.server.asked.append(text)
         if is_title:
             self.stream(["A ", "title"], {}, None)
         elif "status" in order:
             self.refuse(int(order["status"]))
+        elif "tool64" in order and request["messages"][-1]["role"] == "user":
+            name, _, arguments = order["tool64"].partition(":")
+            self.call(name, json.loads(base64.b64decode(arguments)))
         elif "bash" in order and request["messages"][-1]["role"] == "user":
             self.call("bash", {"command": order["bash"], "description": "As told"})
         else:
@@ -91,10 +99,14 @@ class _Handler(BaseHTTPRequestHandler):
         how = "done"
         try:
             self.say({"role": "assistant", "content": ""})
+            for number in range(int(order.get("think", 0))):
+                self.say({"reasoning_content": f"thought{number} "})
             for number, word in enumerate(words):
                 self.say({"content": word})
                 if number == 0 and text is not None:
                     self.server.started.put(text)
+                    if "drop" in order:
+                        return
                     if "wait" in order:
                         self.connection.settimeout(60)
                         if self.connection.recv(1) == b"":

@@ -10,9 +10,10 @@ NEWEST, FURTHER = 2, 16
 #: Seconds that each question before an abort may take, and at most a quarter of what is left: the abort is sent in any
 #: case.
 BEFORE = 2.0
-#: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the
-#: first turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
-BEGINNING = 0.5
+#: Seconds that an abort waits for the assistant message of a turn that has only begun; at most half of what is left.
+#: Aborted before it exists, the first turn of a server's life leaves a server that stores all later prompts of the
+#: directory and runs none, until it is restarted (O-068). That message takes a cold one up to 4 s, others a few ms.
+BEGINNING = 10.0
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
 #: server was killed in mid-turn (O-048).
 TRAILING = 1.0
@@ -67,7 +68,7 @@ class Turns:
             if state.begun:  # deleted while we were at it
                 return True
             raise
-        self._refuse_permissions(state)
+        self._refuse(state)
         return True
 
     @staticmethod
@@ -80,7 +81,7 @@ class Turns:
                 # The model's message is about to begin.
                 state.until_true(
                     lambda: state.find() or not state.busy(state.soon()),
-                    state.call.within(BEGINNING),
+                    state.call.within(min(BEGINNING, state.call.left / 2)),
                 )
                 state.is_over = state.turn is None and not state.busy(state.soon())
         except UNREADABLE:
@@ -122,19 +123,20 @@ class Turns:
                     session=state.session_id,
                 )
 
-    def _refuse_permissions(self, state):
-        """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its
+    def _refuse(self, state):
+        """Refuse what the ended turn had asked, as well as that goes: it has ended, whatever becomes of its
         questions."""
         call = state.call.within(REFUSING)
-        try:
-            self._client.refuse_permissions(
-                state.session_id,
-                lambda message_id: state.asks_no_more(message_id, call),
-                call,
-                state.directory,
-            )
-        except (errors.NotFound, *UNREADABLE):
-            return  # who answers such a question later changes nothing
+        for refuse in (self._client.refuse_permissions, self._client.refuse_questions):
+            try:
+                refuse(
+                    state.session_id,
+                    lambda message_id: state.asks_no_more(message_id, call),
+                    call,
+                    state.directory,
+                )
+            except (errors.NotFound, *UNREADABLE):
+                continue
 
     def delete(self, session_id, call, directory=None, elsewhere=()):
         """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run

@@ -129,6 +129,9 @@ SELECT sums FROM usage WHERE number = ? AND model = ?;
 -- name: keep_usage
 INSERT INTO usage (number, model, sums) VALUES (?, ?, ?) ON CONFLICT (number, model) DO UPDATE SET sums = excluded.sums;
 
+-- name: read_message
+SELECT {message} FROM message WHERE number = {of_session} AND id = ?4;
+
 -- name: newest_messages
 SELECT {message} FROM message WHERE number = {of_session} ORDER BY created DESC, id DESC LIMIT ?4;
 
@@ -154,13 +157,16 @@ INSERT INTO ask ({ask}) VALUES ({ask?}) ON CONFLICT (number, id) DO UPDATE SET {
 SELECT {ask} FROM ask WHERE number = ? AND ended IS NULL ORDER BY asked, id;
 
 -- name: drop_ended_asks
-DELETE FROM ask WHERE number = ? AND ended IS NOT NULL;
+DELETE FROM ask WHERE number = ? AND ended IS NOT NULL AND turn_id IS NOT ?;
 
 -- name: read_ask
 SELECT {ask} FROM ask WHERE number = {of_session} AND id = ?4;
 
 -- name: read_asks
 SELECT {ask} FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
+
+-- name: read_ask_bodies
+SELECT body FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
 
 -- name: open_asks
 SELECT session.id, {ask.} FROM ask INDEXED BY ask_open CROSS JOIN session ON session.number = ask.number

@@ -61,6 +61,8 @@ class Sync:
             log,
         )
         self.join = self.worker.join
+        #: called when the event stream begins or has a gap: what came before that may not have been heard
+        self.missed = lambda: None
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
         self._place = 0  # how many of those missing were found there the last time
@@ -131,10 +133,12 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
+        self.missed()
         call = self.worker.call.within(KINDS["reconcile"][0])
         if self._server.numbered:
             self._histories.catch_up(call)
         error = self.compare(None, call)
+        self._jobs.add("asks")
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
@@ -166,6 +170,8 @@ class Sync:
         after = 0.0 if further else self._link.interval
         self._jobs.add("reconcile", after=after if self._link.connected else min(after, self._back_off))
         self._end(waiting, error)
+        if error is None and self._link.streaming is False:  # nothing tells what turns wait for
+            self._jobs.add("asks")
         if error is None and self._store.wants_maintenance():
             self._store.maintain()
         return error

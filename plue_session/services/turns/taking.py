@@ -33,7 +33,10 @@ class Taker:
             return None
         model = self.model(session, loads(waiting[0].content), call)
         ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
+        says = loads(waiting[0].content)
         message_id = prompt.message_id(on.writer.clock() + on.server.ahead())
+        if prompt.Prompt([says]).is_compaction:  # the server chooses it
+            message_id = None
 
         def begin(transaction):
             return turn_rows.begin(transaction, session_id, message_id, owner, ttl, waiting[0].seq)
@@ -42,7 +45,7 @@ class Taker:
         if begun is None:  # an abort has begun, or others are next by now
             return 0.0
         watch = self._driver.watch(session_id, begun.turn)
-        watch.ours, watch.renewed = True, time.monotonic()
+        watch.is_ours, watch.renewed = True, time.monotonic()
         on.turns.mine(session_id, begun.turn.id)
         return self._driver.follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
 
@@ -65,15 +68,21 @@ class Taker:
     def _foreign(self, session, call):
         """Note whose turn runs, if it is another client's."""
         on = self._on
-        page, _ = on.server.messages(session.id, call, session.directory, limit=NEWEST)
-        prompt_id = turn_proof.running([message for message, _ in page])
+        page, _ = on.transcript.read(session, call, limit=NEWEST)
+        prompt_id = turn_proof.running(page)
         if prompt_id is None:
             return
         known = on.store.read_turn(session.id, prompt_id)
         if known is None:
-            turn = on.writer.run(lambda transaction: turn_rows.begin_foreign(transaction, session.id, prompt_id), call)
-            if turn is not None:
-                self._driver.poke(session.id)
+
+            def begin(transaction):
+                found = transaction.load(session.id)
+                told = turn_rows.begin_foreign(transaction, found, prompt_id)
+                if told:
+                    transaction.save_told(found, told)
+
+            on.writer.run(begin, call)
+            self._driver.poke(session.id)
         elif known.cancelled is not None:  # the prompt of a turn that was aborted has run all the same
             on.server.abort(session.id, call, directory=session.directory, turn_id=prompt_id)
             self._driver.poke(session.id)

@@ -2,9 +2,12 @@
 whoever comes second, of several processes on the store, finds it done and tells nothing."""
 
 from plue_session.model import Claim, Turn
-from plue_session.model.turn import CLAIMED, ENDED, RETRYING, RUNNING, WAITING
+from plue_session.model.ask import PERMISSION, QUESTION
+from plue_session.model.turn import ENDED, RETRYING, RUNNING, WAITING
+from plue_session.rules.asks import is_of
 from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.rules.turns import shown
 from plue_session.services.turns import queue
 
 
@@ -49,20 +52,19 @@ def _unaborted(session):
     return [("session.updated", {"id": session.id, "fields": ["aborted"]})]
 
 
-def begin_foreign(transaction, session_id, message_id):
-    """Note the turn of another client that answers this message, and return it; None: there is one already."""
+def begin_foreign(transaction, session, message_id):
+    """Note the turn of another client that answers this message, and return the events that tell of it, for the
+    session to be saved with; none: it is of a turn that is known."""
     store = transaction.store
-    session = transaction.load(session_id)
     if store.open_turn(session.number) is not None or store.turn_of_message(session.number, message_id) is not None:
-        return None
+        return []
     turn = Turn(
         number=session.number, id=message_id, message_id=message_id, state=RUNNING, started=transaction.now, inputs="[]"
     )
     turn.seq = store.add_turn(turn)
     told = [] if is_held(session, transaction.now) else _unaborted(session)
     session.turn = shown(turn)
-    transaction.save_told(session, [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})])
-    return turn
+    return [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})]
 
 
 def take_over(transaction, session_id, turn_id, owner, ttl):
@@ -93,7 +95,7 @@ def renew(transaction, turn, ttl):
     return True
 
 
-def renamed(transaction, session_id, turn_id, message_id):
+def named(transaction, session_id, turn_id, message_id):
     """Note which message of the user's a turn answers, which the server has chosen."""
     _, turn = _open(transaction, session_id, turn_id)
     if turn is not None and turn.message_id != message_id:
@@ -101,30 +103,37 @@ def renamed(transaction, session_id, turn_id, message_id):
         transaction.store.keep_turn(turn)
 
 
-def set_state(transaction, session_id, turn_id, is_retrying):
-    """Show whether a turn runs, waits for an answer, or for the model to be tried again."""
+def state_of(status, store, session_id):
+    """Return whether a turn runs, tries the model again, or waits for an answer, by the server's status and what is
+    asked."""
+    if status.get("type") == "retry":
+        return RETRYING
+    return WAITING if any(store.read_asks(session_id, kind) for kind in (PERMISSION, QUESTION)) else RUNNING
+
+
+def set_state(transaction, session_id, turn_id, state):
+    """Note and show whether a turn runs, tries the model again, or waits for an answer."""
     session, turn = _open(transaction, session_id, turn_id)
-    if turn is None:
+    if turn is not None and state != RETRYING:  # what is asked may be another by now
+        state = WAITING if any(is_of(ask, turn) for ask in transaction.store.asks(session.number)) else RUNNING
+    if turn is None or turn.state == state:
         return
-    waits = bool(transaction.store.asks(session.number))
-    state = RETRYING if is_retrying else WAITING if waits else RUNNING
-    if turn.state != state:
-        turn.state = state
-        transaction.store.keep_turn(turn)
+    turn.state = state
+    transaction.store.keep_turn(turn)
     if session.turn != shown(turn):
         session.turn = shown(turn)
         transaction.save(session, "session.updated", {"id": session.id}, touch=False)
 
 
-def cancel(transaction, session):
-    """Ask for the end of the turn that is open, and return its id; None: there is none."""
+def cancel(transaction, session, turn_id=None):
+    """Ask for the end of the turn that is open, and return that; None: there is none, or it is not the one named."""
     turn = transaction.store.open_turn(session.number)
-    if turn is None:
+    if turn is None or turn_id not in (None, turn.id):
         return None
     if turn.cancelled is None:
         turn.cancelled = transaction.now
         transaction.store.keep_turn(turn)
-    return turn.id
+    return turn
 
 
 def cancel_all(transaction, session_id, own):
@@ -148,9 +157,10 @@ def cancel_all(transaction, session_id, own):
     transaction.save_told(session, told)
 
 
-def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
+def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []):
     """Note the end of a turn, and of the inputs that it answered. False: it has ended, or is another process's by now.
-    `outcome` is `(outcome, reason, error)`; `told` are events that come before."""
+    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn)` ends what else of it has no end, and
+    returns the events that tell so."""
     session, turn = _open(transaction, session_id, turn_id)
     if turn is None or turn.claim_id != claim_id:
         return False
@@ -167,17 +177,11 @@ def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
         data["reason"] = turn.reason
     if error:
         data["error"] = error
-    events = [*told, ("turn.finished", data)]
+    events = [*close(transaction, session, turn), ("turn.finished", data)]
     if ended:
         events.append(queue.told("completed", ended))
     transaction.save_told(session, events)
     return True
-
-
-def shown(turn):
-    """Return a turn that runs as the info shows it."""
-    state = "running" if turn.state == CLAIMED else turn.state
-    return dumps({"turnId": turn.id, "state": state, "since": turn.started})
 
 
 def _open(transaction, session_id, turn_id):
