@@ -80,24 +80,20 @@ class Asks:
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)
-        try:
-            while True:
-                ask = self._store.read_ask(session_id, id)
-                if ask is None or ask.kind != kind:
-                    raise rules.unknown(kind, id)
-                if ask.ended is not None:
-                    raise rules.over(ask)
-                if kind == QUESTION and given is not None:
-                    rules.check_answers(loads(ask.body)["questions"], given)
-                if self._answer(session_id, ask, rules.HOST, given, call):
-                    return
-                # Somebody else is about to: what comes of that decides.
-                if not call.left:
-                    raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
-                call.within(LOOK).wait(threading.Condition(), lambda: None)
-        except errors.PlueError as error:
-            error.session = error.session or session_id
-            raise
+        while True:
+            ask = self._store.read_ask(session_id, id)
+            if ask is None or ask.kind != kind:
+                raise rules.unknown(kind, id)
+            if ask.ended is not None:
+                raise rules.over(ask)
+            if kind == QUESTION and given is not None:
+                rules.check_answers(loads(ask.body)["questions"], given)
+            if self._answer(session_id, ask, rules.HOST, given, call):
+                return
+            # Somebody else is about to: what comes of that decides.
+            if not call.left:
+                raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
+            call.within(LOOK).wait(threading.Condition(), lambda: None)
 
     # -- answering -------------------------------------------------------------------------------------------------
     def _answer(self, session_id, ask, by, given, call):
