@@ -1147,7 +1147,11 @@ PLUE_API char *plue_session_messages(plue_session_t session, const char *query_j
 /**
  * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
  *
- * Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at `deadline` (permissions.deadlineMs).
+ * `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+ * `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
+ * other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
+ * from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
+ * tools unasked by default: what it does not ask for is not held back.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -1173,7 +1177,8 @@ PLUE_API int plue_session_reply_permission(plue_session_t session, const char *p
  * Return the questions that turns of the session wait for, in order:
  * [{"id","turnId","questions":[{"header","question","options":[{"label","description"}],"multiple","custom"}],"deadline"}].
  *
- * They end as permissions do.
+ * `custom`: other text is an answer, too. They end as permissions do, but for permissions.default. question.asked announces each, question.replied
+ * {"id","answers"?,"by"} tells its end; without answers it was rejected.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -1299,18 +1304,16 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
- * Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
+ * Configuration: retry.attempts, lease, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
  * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
  * Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Observations: messages, permissions, questions and todos are [], usage is {}.
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
  * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
- * question.replied, todo.updated.
+ * artifact.deleted, resource.changed, relay.changed, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus
