@@ -842,6 +842,11 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
+ *   permission.asked     {"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}
+ *   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
+ *   question.asked       {"id","turnId","questions","deadline"}
+ *   question.replied     {"id","answers"?,"by"}
+ *   todo.updated         {"todos"}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
  *   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
