@@ -126,6 +126,9 @@ static void *hammer(void *argument)
             expect(plue_session_vacuum(session) >= 0, stopping);
             expect(plue_session_cancel_turns(session) == 0, stopping);
             expect(good(plue_session_messages(session, NULL)), stopping);
+            expect(good(plue_session_permissions(session)), stopping);
+            expect(good(plue_session_questions(session)), stopping);
+            expect(good(plue_session_todos(session)), stopping);
             break;
         case 16:
             good(plue_event_poll());

@@ -29,12 +29,12 @@ What `data` holds:
   turn.started         {"turnId","inputIds"}
   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
-  permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
+  queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
+  permission.asked     {"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}
   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
-  question.asked       {"id","turnId"?,"questions","deadline"}
+  question.asked       {"id","turnId","questions","deadline"}
   question.replied     {"id","answers"?,"by"}
   todo.updated         {"todos"}
-  queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
   sync.state           {"connected","reason"?}
   operation.progress   {"operation","tag"?,"done","of"}
   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
