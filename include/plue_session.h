@@ -841,6 +841,17 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
+ *   message.created      {"id","role",…}: the message, as of plue_session_messages(); "parts" is absent when they are long (64 KB)
+ *   message.updated      {"id","role",…}: the same
+ *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"}, or at its end {"messageId","turnId"?,"part"}
+ *   turn.started         {"turnId","inputIds"}
+ *   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
+ *   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
+ *   permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
+ *   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
+ *   question.asked       {"id","turnId"?,"questions","deadline"}
+ *   question.replied     {"id","answers"?,"by"}
+ *   todo.updated         {"todos"}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
@@ -1299,18 +1310,15 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
- * Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
+ * Configuration: retry.attempts, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
  * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
- * Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+ * Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Observations: messages, permissions, questions and todos are [], usage is {}.
- * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
- * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
- * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
- * question.replied, todo.updated.
+ * Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+ * Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
+ * artifact.deleted, resource.changed, relay.changed, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus
