@@ -236,6 +236,7 @@ static void *call_what_is_instant(void *unused)
             CHECK(i || texts[n]); /* what becomes of the large one is up to who was stopped */
             plue_free(texts[n]);
         }
+        CHECK(plue_session_cancel_turns(all[i]) == 0);
     }
     plue_session_destroy(spare);
     CHECK_ERROR(!plue_session_get_id(spare), PLUE_ERROR_BAD_HANDLE);
