@@ -2,11 +2,13 @@
 
 The user's text gives the orders: `[words=N]` how many to stream, `[think=N]` how many to reason with before that,
 `[pause=S]` seconds between words, `[wait]` after the first word until the client leaves, `[bash=command]` to call that
-tool first, `[status=N]` to refuse, `[drop]` to leave after the first word. What happens can be awaited: `started` gets
-the text of each turn whose first word is out, `ended` the same text with "done" or "left" when it is over. `asked`
-lists the text of each request. The title of a session is always "A title".
+tool first, `[tool64=name:base64]` to call any tool with these arguments (JSON in base64), `[status=N]` to refuse,
+`[drop]` to leave after the first word. What happens can be awaited: `started` gets the text of each turn whose first
+word is out, `ended` the same text with "done" or "left" when it is over. `asked` lists the text of each request. The
+title of a session is always "A title".
 """
 
+import base64
 import json
 import queue
 import re
@@ -52,6 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.stream(["A ", "title"], {}, None)
         elif "status" in order:
             self.refuse(int(order["status"]))
+        elif "tool64" in order and request["messages"][-1]["role"] == "user":
+            name, _, arguments = order["tool64"].partition(":")
+            self.call(name, json.loads(base64.b64decode(arguments)))
         elif "bash" in order and request["messages"][-1]["role"] == "user":
             self.call("bash", {"command": order["bash"], "description": "As told"})
         else:

@@ -80,24 +80,20 @@ class Asks:
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)
-        try:
-            while True:
-                ask = self._store.read_ask(session_id, id)
-                if ask is None or ask.kind != kind:
-                    raise rules.unknown(kind, id)
-                if ask.ended is not None:
-                    raise rules.over(ask)
-                if kind == QUESTION and given is not None:
-                    rules.check_answers(loads(ask.body)["questions"], given)
-                if self._answer(session_id, ask, rules.HOST, given, call):
-                    return
-                # Somebody else is about to: what comes of that decides.
-                if not call.left:
-                    raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
-                call.within(LOOK).wait(threading.Condition(), lambda: None)
-        except errors.PlueError as error:
-            error.session = error.session or session_id
-            raise
+        while True:
+            ask = self._store.read_ask(session_id, id)
+            if ask is None or ask.kind != kind:
+                raise rules.unknown(kind, id)
+            if ask.ended is not None:
+                raise rules.over(ask)
+            if kind == QUESTION and given is not None:
+                rules.check_answers(loads(ask.body)["questions"], given)
+            if self._answer(session_id, ask, rules.HOST, given, call):
+                return
+            # Somebody else is about to: what comes of that decides.
+            if not call.left:
+                raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
+            call.within(LOOK).wait(threading.Condition(), lambda: None)
 
     # -- answering -------------------------------------------------------------------------------------------------
     def _answer(self, session_id, ask, by, given, call):
@@ -163,7 +159,8 @@ class Asks:
         """Record that the server waits no more for what was about to be answered."""
         session, ask = self._load(transaction, session_id, id)
         if ask is not None and ask.ended is None and ask.answer == claim:
-            self._end(transaction, session, ask, rules.OTHER, None)
+            ask.answer = None
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask))
 
     def _ended(self, session_id, ask):
         """Return the error of an answer that came too late."""
@@ -175,7 +172,7 @@ class Asks:
 
     # -- what the server tells -------------------------------------------------------------------------------------
     def _heard_asked(self, change):
-        record(self._writer, partial(self._open, change.value, None), self._missed)
+        record(self._writer, partial(self._open, change.value, None), self._missed, self._opened)
 
     def _heard_replied(self, change):
         record(self._writer, partial(self._close, change.session_id, change.value), self._missed)
@@ -188,18 +185,18 @@ class Asks:
         self._jobs.add("asks", after=AGAIN)
 
     def _open(self, asked, parent_id, transaction):
-        """Record and announce what a turn asks, once. `parent_id` is the user's message that its turn answers, "" if
-        nobody knows; None: that was not asked for yet."""
+        """Record and announce what a turn asks, once; returns whether it did. `parent_id` is the user's message that
+        its turn answers, "" if nobody knows; None: that was not asked for yet."""
         store, session = transaction.store, transaction.load(asked.session_id)
         if store.ask(session.number, asked.id) is not None or asked.id in self._over:
-            return
+            return False
         turn_id = self._turn_id(store, session.number, asked, parent_id)
         if turn_id is None and parent_id is None and asked.message_id is not None:
             self._jobs.add("asks")
-            return
+            return False
         turn = turn_id and store.turn(session.number, turn_id)
         if turn and turn.state == ENDED:
-            return
+            return False
         deadline = transaction.now + self._deadline_ms
         listed = {"id": asked.id} if turn_id is None else {"id": asked.id, "turnId": turn_id}
         ask = Ask(session.number, asked.id, asked.kind, turn_id, asked.message_id)
@@ -210,7 +207,12 @@ class Asks:
         if turn and turn.state != WAITING:
             self._show(store, session, turn, WAITING)
         transaction.save_told(session, [rules.asked(ask)])
-        self._jobs.add("deadline", after=self._deadline_ms / 1000 if self._default is None else 0.0)
+        return True
+
+    def _opened(self, is_new):
+        """Have what was announced be answered in time; now that it is committed, it is found."""
+        if is_new:
+            self._jobs.add("deadline", after=self._deadline_ms / 1000 if self._default is None else 0.0)
 
     @staticmethod
     def _turn_id(store, number, asked, parent_id):
@@ -230,13 +232,20 @@ class Asks:
         if ask is None:
             remember(self._over, replied.id, True)
         elif ask.ended is None and not self._is_left(ask, transaction.now):
-            self._end(transaction, session, ask, *rules.ending(ask, replied.given))
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask, replied.given))
 
     def _missing(self, session_id, id, transaction):
         """Record that the server waits for one no more, if nobody of ours is about to answer it."""
         session, ask = self._load(transaction, session_id, id)
         if ask is not None and ask.ended is None and not self._is_left(ask, transaction.now):
-            self._end(transaction, session, ask, *rules.ending(ask))
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask))
+
+    @staticmethod
+    def _ending(store, ask, *given):
+        """Return `(by, given)` of an ask that nobody waits for any more: see `rules.ending`."""
+        by, given = rules.ending(ask, *given)
+        turn = ask.turn_id and store.turn(ask.number, ask.turn_id)
+        return (rules.ABORT if by == rules.OTHER and turn and turn.cancelled else by), given
 
     def _is_left(self, ask, now):
         """Return whether the end of an ask is left to who is about to answer it; should he die, it is seen to later."""
@@ -267,15 +276,9 @@ class Asks:
 
     # -- the end of turns ------------------------------------------------------------------------------------------
     @staticmethod
-    def expect_abort(transaction, session, until):
-        """Note, in the change that begins an abort, that until then (ms) what the session's turn asks ends by that."""
-        for ask in transaction.store.asks(session.number):
-            ask.answer = rules.claim(rules.ABORT, None, until)
-            transaction.store.keep_ask(ask)
-
-    @staticmethod
     def end_asks(transaction, session, turn, by):
-        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save."""
+        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save.
+        After that it is to `withdraw` it."""
         told = []
         for ask in transaction.store.asks(session.number):
             if rules.is_of(ask, turn):
@@ -391,46 +394,3 @@ class Asks:
             if session_id in running:
                 return True
         return False
-
-
-class NoAsks:
-    """What stands in where no turn runs: on the embedded backend. `known(session_id)` fails if there is no such
-    session."""
-
-    def __init__(self, known):
-        self._known = known
-
-    def permissions(self, session_id):
-        """Return that nothing waits."""
-        self._known(session_id)
-        return "[]"
-
-    questions = todos = permissions
-
-    def reply_permission(self, session_id, permission_id, reply):
-        """There is none."""
-        self._known(session_id)
-        raise rules.unknown(PERMISSION, permission_id)
-
-    def reply_question(self, session_id, question_id, answers):
-        """There is none."""
-        self._known(session_id)
-        raise rules.unknown(QUESTION, question_id)
-
-    def diff(self, session_id, query):
-        """No turn changes files here."""
-        self._known(session_id)
-        raise self._unsupported("has no turns whose changes could be read", session_id)
-
-    def choices(self, session_id):
-        """There is no model here."""
-        self._known(session_id)
-        raise self._unsupported("has no models, agents and commands", session_id)
-
-    @staticmethod
-    def _unsupported(what, session_id):
-        return errors.Unsupported(
-            f"the embedded backend {what}",
-            "Use the backend opencode, or run turns in the host: it claims the inputs.",
-            session=session_id,
-        )
