@@ -327,6 +327,27 @@ static void inputs_are_queued_listed_and_taken_back(void)
     plue_free(third);
 }
 
+static void nothing_is_asked_where_no_turn_runs(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    told("session.created", session);
+    CHECK(!strcmp(text(plue_session_permissions(session)), "[]"));
+    CHECK(!strcmp(text(plue_session_questions(session)), "[]"));
+    CHECK(!strcmp(text(plue_session_todos(session)), "[]"));
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "once") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", "[[\"yes\"]]") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", NULL) == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "yes") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_permission(session, "", "once") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_diff(session, NULL), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(!plue_session_diff(session, "{\"turnId\":\"turn_1\"}"), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(!plue_session_choices(session), PLUE_ERROR_UNSUPPORTED);
+    told_nothing();
+    CHECK(plue_session_delete(session) == 0);
+    told("session.deleted", NULL);
+    plue_session_destroy(session);
+}
+
 static int base64url(const char *text_, size_t length)
 {
     return strlen(text_) == length &&
@@ -592,6 +613,7 @@ int main(void)
     updates_change_what_they_name();
     what_needs_a_server_is_nothing_or_unsupported();
     inputs_are_queued_listed_and_taken_back();
+    nothing_is_asked_where_no_turn_runs();
     a_share_is_made_checked_and_withdrawn();
     delete_takes_the_descendants_along();
     a_thousand_sessions_are_queried_and_paged();

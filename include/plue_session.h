@@ -1163,7 +1163,11 @@ PLUE_API char *plue_session_messages(plue_session_t session, const char *query_j
 /**
  * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
  *
- * Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at `deadline` (permissions.deadlineMs).
+ * `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+ * `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
+ * other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
+ * from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
+ * tools unasked by default: what it does not ask for is not held back.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -1189,7 +1193,8 @@ PLUE_API int plue_session_reply_permission(plue_session_t session, const char *p
  * Return the questions that turns of the session wait for, in order:
  * [{"id","turnId","questions":[{"header","question","options":[{"label","description"}],"multiple","custom"}],"deadline"}].
  *
- * They end as permissions do.
+ * `custom`: other text is an answer, too. They end as permissions do, but for permissions.default. question.asked announces each, question.replied
+ * {"id","answers"?,"by"} tells its end; without answers it was rejected.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
