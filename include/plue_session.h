@@ -858,6 +858,18 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   question.replied     {"id","answers"?,"by"}
  *   todo.updated         {"todos"}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
+ *   message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
+ *   message.updated      {"id","role",…}: the same
+ *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"} while its text is written, and once it is whole
+ *                        {"messageId","turnId"?,"part"}
+ *   turn.started         {"turnId","inputIds"}
+ *   turn.finished        {"turnId","inputIds","outcome":"finished|stopped","reason"?,"error"?}
+ *   permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
+ *   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
+ *   question.asked       {"id",…}: the question, as plue_session_questions() has it
+ *   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
+ *   todo.updated         {"todos"}
+ *   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
  *   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
@@ -874,6 +886,9 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
  * its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
  * tell of `share`.
+ * A piece of text comes at once, or with those of 40 ms; `offset` counts bytes (UTF-8) of the part's text. Pieces and turn.activity are
+ * not stored, so not repeated either: who misses one has the whole part. A part that changes after that is told whole again. Of messages
+ * that are read because somebody asks for old ones nothing is told.
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
  * ======================================================================== */
 
@@ -978,9 +993,11 @@ PLUE_API int plue_event_fd(void);
 /**
  * Return how a session stands, and the cursor that goes with it, read at one moment.
  *
- * {"cursor","revision","session":info,"messages","usage","queue","permissions","questions","todos"}
+ * {"cursor","revision","session":info,"messages","nextCursor"?,"usage","queue","permissions","questions","todos","turn"?}
  *
- * `revision` is the number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
+ * `messages` are the newest 100 that are known here, as plue_session_messages() has them, but that one with more than 64 KB of
+ * parts has no `parts`; nextCursor leads to older ones there. `queue` is what plue_session_inputs() returns. `revision` is the
+ * number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
  * PLUE_ALL_SESSIONS: {"cursor","sessions":[infos]}. While the server is away, infos say "stale".
  *
  * @param session a session's handle, or PLUE_ALL_SESSIONS.
@@ -1148,13 +1165,16 @@ PLUE_API int plue_session_cancel_turns(plue_session_t session);
  * Return a page of what was said: {"messages":[Message],"nextCursor"?}.
  *
  * Message: {"id","role":"user|assistant","turnId"?,"parts":[Part],"time":{"created","completed"?},"model"?,"error"?}. Part: {"id","type":
- * "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}. The first page has the
- * newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. What is known here is
- * answered without the server, also while it is away; older pages than that are fetched, once.
+ * "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}; a file is as
+ * an input has it: its `data`, `path` or `url`, mimeType and name; `raw` is what the server has of another part. The first page has the
+ * newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. A text that is
+ * being written is there as far as it was heard. What is known here is answered without the server, also while it is away; older pages than
+ * that are fetched, once.
  *
  * @param query_json {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR (also another session's); BAD_HANDLE;
+ *     NOT_FOUND (deleted); CONNECTION (they are not known here, and the server is away); ABORTED; BUSY; IO.
  * OpenCode: GET /session/{id}/message
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */

@@ -86,13 +86,16 @@ def plue_session_messages(runtime, session: SessionHandle, query_json: MessageQu
     """Return a page of what was said: {"messages":[Message],"nextCursor"?}.
 
     Message: {"id","role":"user|assistant","turnId"?,"parts":[Part],"time":{"created","completed"?},"model"?,"error"?}. Part: {"id","type":
-    "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}. The first page has the
-    newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. What is known here is
-    answered without the server, also while it is away; older pages than that are fetched, once.
+    "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}; a file is as
+    an input has it: its `data`, `path` or `url`, mimeType and name; `raw` is what the server has of another part. The first page has the
+    newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. A text that is
+    being written is there as far as it was heard. What is known here is answered without the server, also while it is away; older pages than
+    that are fetched, once.
 
     :param query_json: {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR (also another session's); BAD_HANDLE; NOT_FOUND (deleted);
+        CONNECTION (they are not known here, and the server is away); ABORTED; BUSY; IO.
     :opencode: GET /session/{id}/message
     """
     return runtime.messages.page(session, query_json)
