@@ -852,11 +852,6 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   turn.started         {"turnId","inputIds"}
  *   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
  *   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
- *   permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
- *   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
- *   question.asked       {"id","turnId"?,"questions","deadline"}
- *   question.replied     {"id","answers"?,"by"}
- *   todo.updated         {"todos"}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
  *   message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
  *   message.updated      {"id","role",…}: the same
