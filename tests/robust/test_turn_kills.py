@@ -136,7 +136,7 @@ def test_a_process_that_drives_hears_of_what_others_enqueue_and_cancel(daemon, f
         assert outcome(second) == "ABORTED"
 
 
-@pytest.mark.requirement("P-174")
+@pytest.mark.requirement("T-05")
 def test_what_is_said_while_the_server_is_away_is_answered_when_it_is_back(daemon, folder, model):
     mark = uuid.uuid4().hex[:8]
     with Host(folder, {"dataDir": str(folder), "backend": daemon.backend}) as host:
