@@ -177,6 +177,9 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *                as long each time
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
+ *   defaultModel {"providerId","modelId"}: the model of turns whose input and session name none; else the server's own default
+ *   lease        {"ttlMs" 30000, "renewMs" 10000}: for how long a process that runs a turn claims its inputs at a time, and how
+ *                often it does so again; ttlMs is at least three times as long
  *   limits       {"activeSessions"}: refuse to create more; none by default
  *   log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
  *                anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each
@@ -631,7 +634,9 @@ PLUE_API int plue_session_delete(plue_session_t session);
  * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
  * server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
  * other call to the server is waited for. While another process keeps the store locked the server is told all the same; the
- * call fails with BUSY, and the flag follows.
+ * call fails with BUSY, and the flag follows. A turn of ours has ended, stopped/cancelled, and turn.finished was told when
+ * this returns; one that was not sent yet never is. Inputs in the queue stay, and go on from then on; until then none is sent, by no process.
+ * A server that has run no turn since it started ends its first one only when the model's message is there: that takes up to 10 s.
  * What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
  *
  * @return 0 (the server's turn is known to have ended), or -1.
@@ -644,7 +649,7 @@ PLUE_API int plue_session_abort(plue_session_t session);
 /**
  * End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
  *
- * @param turn_id the id of the user's message that began the turn, such as "msg_…".
+ * @param turn_id as in turn.started; or the id of the user's message that began the turn, such as "msg_…".
  * @return 0, also when the turn is over already or unknown; -1.
  * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted);
  *     ABORTED; BUSY; IO.
@@ -841,6 +846,12 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
+ *   message.created      {"id","role",…}: the message, as of plue_session_messages(); "parts" is absent when they are long (64 KB)
+ *   message.updated      {"id","role",…}: the same
+ *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"}, or at its end {"messageId","turnId"?,"part"}
+ *   turn.started         {"turnId","inputIds"}
+ *   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
+ *   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
  *   message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
  *   message.updated      {"id","role",…}: the same
@@ -1324,7 +1335,7 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
- * Configuration: retry.attempts, lease, artifacts, sessions, hooks.
+ * Configuration: retry.attempts, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
  * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.

@@ -14,7 +14,7 @@ RESERVED = """Reserved.
 
 Checked, without effect until a later version. They are there so that programs need not be built anew for it.
 
-Configuration: retry.attempts, lease, artifacts, sessions, hooks.
+Configuration: retry.attempts, artifacts, sessions, hooks.
 Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
 Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
 "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
