@@ -47,8 +47,8 @@ class Question:
         return "\n".join(lines) + f"\n({how}{own}; nothing rejects it)"
 
     def answer(self, host, session, line):
-        """Take a line as the answer to the question that is next; when it was the last one, pass all on. Nothing, and the
-        end of the input (None), rejects. Returns whether that was all."""
+        """Take a line as the answer to the question that is next; when it was the last one, pass all on. Nothing, and
+        the end of the input (None), rejects. Returns whether that was all."""
         if not (line or "").strip():
             host.number("plue_session_reply_question", session, self.id, None)
             return True

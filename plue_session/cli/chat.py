@@ -14,6 +14,7 @@ from plue_session.cli.ask import Permission, Question
 from plue_session.cli.host import Failure, Host
 from plue_session.cli.show import printable
 
+INPUT = 0
 #: Bytes of one line of input.
 LINE = 1 << 20
 #: Characters of a tool's input that its line shows.
@@ -27,7 +28,7 @@ def chat(options):
         session = host.session("plue_session_open", options.session)
         conversation = Conversation(host, session, model, Screen(options.json))
         interrupt.instead(conversation.abort)
-        if not options.json and sys.stdin.isatty():
+        if not options.json and os.isatty(INPUT):
             print("Ctrl-C ends a turn, a second one leaves; so does Ctrl-D.", file=sys.stderr, flush=True)
         return conversation.run(Keyboard())
 
@@ -46,7 +47,7 @@ class Keyboard:
     """Lines of the standard input; never read before they are asked for, so poll() sees what there is."""
 
     def __init__(self):
-        self.fd, self._read = sys.stdin.fileno(), b""
+        self.fd, self._read = INPUT, b""
 
     @property
     def has_line(self):
@@ -105,6 +106,7 @@ class Conversation:
 
     def __init__(self, host, session, model, screen):
         self._host, self._session, self._model, self._screen = host, session, model, screen
+        self._id = host.text("plue_session_get_id", session)
         self._turn = None  # id of our turn, while it runs
         self._aborting = False
         self._asks = {}  # id -> what our turn waits for, in the order in which it was asked
@@ -140,7 +142,7 @@ class Conversation:
                 self._take(line)
 
     def _prompt(self):
-        if sys.stdin.isatty():
+        if os.isatty(INPUT):
             self._screen.ask(">")
 
     def _take(self, line):
@@ -160,8 +162,18 @@ class Conversation:
             if asked is not None:
                 self._screen.ask(asked.text())
         elif line and not self._turn:
-            given = {"text": line, **({"model": self._model} if self._model else {})}
+            self._begin({"text": line, **({"model": self._model} if self._model else {})})
+
+    def _begin(self, given):
+        """Begin a turn; what is wrong with this one, or may be better later, does not end the conversation."""
+        try:
             begun = self._host.json("plue_session_run_turn", self._session, json.dumps(given, ensure_ascii=False), 0)
+        except Failure as failure:
+            if failure.code not in ("INVALID_PARAM", "CONNECTION", "TIMEOUT", "BUSY", "QUEUE_FULL"):
+                raise
+            self._ended = 1
+            self._screen.line(f"! {failure}")
+        else:
             self._aborting, self._turn = False, begun["turnId"]
 
     # -- Ctrl-C, on a thread of its own --------------------------------------------------------------------------------
@@ -231,7 +243,3 @@ class Conversation:
         self._asks.update((each["id"], Question(each)) for each in observation["questions"])
         if self._turn and running != self._turn:
             self._finish({"outcome": "stopped", "reason": "unknown"})
-
-    @property
-    def _id(self):
-        return self._host.text("plue_session_get_id", self._session)
