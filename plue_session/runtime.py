@@ -17,6 +17,7 @@ from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.turns.inputs import Inputs
 from plue_session.services.writer import Writer
 
 #: What the configuration may take from the environment.
@@ -96,7 +97,8 @@ class Runtime:
             if self.remote:
                 self._connect(lifeline)
             else:
-                self.sessions = Sessions(Backend(self.store, self.writer, self.sharing, self.settings, __version__))
+                backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
+                self.sessions, self.inputs = Sessions(backend), Inputs(backend)
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -200,6 +202,7 @@ class Runtime:
             __version__,
         )
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
+        self.inputs = half.inputs
         self.sync = half.sync  # type: ignore[assignment]
         self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)

@@ -17,6 +17,7 @@ from plue_session.services.sync.reconcile import Sync
 from plue_session.services.sync.session_listing import SessionListing
 from plue_session.services.sync.session_locks import SessionLocks
 from plue_session.services.sync.unnumbered import Unnumbered
+from plue_session.services.turns.inputs import Inputs
 
 
 class RemoteHalf:
@@ -74,3 +75,4 @@ class RemoteHalf:
         self.calls.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
+        self.inputs = Inputs(backend)

@@ -44,6 +44,7 @@ class On:
             return work(call) if callable(work) else work
 
         self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
+        self.inputs = Checked(world.inputs, perform)
         self.sync = Waited(world.sync)
 
 
@@ -93,7 +94,7 @@ class RemoteWorld:
         )
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
         self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
-        self.executor, self.sessions = half.executor, half.sessions
+        self.executor, self.sessions, self.inputs = half.executor, half.sessions, half.inputs
         self.server.tell = self.hear
         self.held_back = []
 

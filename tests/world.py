@@ -11,6 +11,7 @@ from plue_session.services.backend import Backend
 from plue_session.services.operations import Operation
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.turns.inputs import Inputs
 from plue_session.services.writer import Writer
 from tests.checked import Checked
 from tests.recording import RecordingPublisher
@@ -30,8 +31,9 @@ class World:
         self.writer = Writer(self.store, self.told, lambda: self.now)
         self.keys = keys or ShareKeyMemory()
         sharing = Sharing(self.store, self.keys, lambda: self.now, self.settings)
-        sessions = Sessions(Backend(self.store, self.writer, sharing, self.settings, "0.1.0"))
-        self.sessions, self.sharing = Checked(sessions, self.perform), Checked(sharing, self.perform)
+        backend = Backend(self.store, self.writer, sharing, self.settings, "0.1.0")
+        self.sessions, self.sharing = Checked(Sessions(backend), self.perform), Checked(sharing, self.perform)
+        self.inputs = Checked(Inputs(backend), self.perform)
 
     def perform(self, work):
         """Do what a function of the services returned: the change of an operation, or nothing more."""

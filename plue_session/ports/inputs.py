@@ -19,12 +19,21 @@ class InputWriter(Protocol):
     def input_of_key(self, number: int, source_key: str) -> Input | None:
         """Return the input of the session with this source key, whatever its state."""
 
+    def input_that_wants(self, number: int, turn_id: str) -> Input | None:
+        """Return the input of the session whose turn is to have this id, if it is neither cancelled nor completed."""
+
+    def inputs_from(self, number: int, seq: int) -> list[Input]:
+        """Return the inputs of the session from this `seq` on, whatever their state, in order."""
+
     def open_inputs(self, number: int, after: int = 0, limit: int | None = None) -> list[Input]:
         """Return the inputs that are neither cancelled nor completed, in order: those with a larger `seq` than
         `after`."""
 
-    def count_open_inputs(self, number: int, most: int) -> int:
-        """Return how many there are of these, counted up to `most`."""
+    def active_inputs(self, number: int) -> list[Input]:
+        """Return those of them that are for a turn which has not ended (`PENDING`), in order."""
+
+    def inputs_have_room(self, number: int, most: int) -> bool:
+        """Return whether there are less than `most` of these."""
 
     def keep_input(self, row: Input) -> None:
         """Store what has become of an input: its state, claim and turn."""

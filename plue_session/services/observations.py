@@ -3,13 +3,14 @@
 from plue_session.errors import BadCursor, gone
 from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.rules import cursors, replay
+from plue_session.rules.inputs import queue_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Store
 
-#: What a session has besides its record. Nothing in this version fills it.
-_REST = '"messages":[],"usage":{},"queue":[],"permissions":[],"questions":[],"todos":[]'
+#: What a session has besides its record and its queue. Nothing in this version fills it.
+_REST = '"messages":[],"usage":{},"permissions":[],"questions":[],"todos":[]'
 
 
 class Opening:
@@ -103,7 +104,10 @@ class Observations:
         shown = self._shown()
         info = shown(info) if shown else info
         cursor = self._render(last, session_id)
-        return last, revision, f'{{"cursor":"{cursor}","revision":{revision},"session":{info},{_REST}}}'
+        # Read after the cursor: what changes meanwhile is in both, and nothing is in neither.
+        queue = queue_json(self._store.read_inputs(session_id, self._clock()), session_id)
+        state = f'"revision":{revision},"session":{info},"queue":{queue},{_REST}'
+        return last, revision, f'{{"cursor":"{cursor}",{state}}}'
 
     def _all(self):
         last, infos = self._store.observe_all()

@@ -161,6 +161,7 @@ class Writer:
         self._missed = False  # what others wrote could not be read: compare every snapshot when it can be
         self._early = []  # of the group: each `Early` change that has run, with its effects
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
+        self._hearers = {}  # who hears of an event, by its kind
 
     @property
     def published(self):
@@ -170,6 +171,12 @@ class Writer:
     def is_newest(self, session):
         """Return whether nothing was written, and nothing of others told, since the group that has changed this."""
         return session.rev > self._last
+
+    def hear(self, kind, hearer):
+        """Have `hearer(row)` hear of each event of a kind (its number), a `LogRow`, once it is told, whichever process
+        has written it; `hearer(None)`: there may have been some that the log does not tell of any more. A hearer does
+        not wait, and does not fail."""
+        self._hearers.setdefault(kind, []).append(hearer)
 
     # -- joining -------------------------------------------------------------------------------------------------------
     def run(self, change, call=None):
@@ -391,7 +398,7 @@ class Writer:
     # -- telling -------------------------------------------------------------------------------------------------------
     def _publish(self, effects):
         """Tell what was committed: first how each session is now, so that no handle shows less than an event tells."""
-        publisher, counts = self.publisher, self._counts
+        counts = self._counts
         self._show(effects)
         for row, snapshot in effects:
             if snapshot is GONE:
@@ -401,8 +408,7 @@ class Writer:
                 if events > self._many:
                     self._busy.add(row.session_id)
         if effects:
-            publisher.publish([row for row, _ in effects], self.store.store_id)
-            self._published = effects[-1][0].id
+            self._tell([row for row, _ in effects])
 
     def _show(self, effects):
         """Have handles show what was changed."""
@@ -436,8 +442,15 @@ class Writer:
                 told.setdefault(row.session_id, []).append(row)
             for session_id, of in told.items():
                 self._refresh(session_id, of)
-            self.publisher.publish(rows, self.store.store_id)
-            self._published = rows[-1].id
+            self._tell(rows)
+
+    def _tell(self, rows):
+        self.publisher.publish(rows, self.store.store_id)
+        self._published = rows[-1].id
+        if self._hearers:
+            for row in rows:
+                for hearer in self._hearers.get(row.kind, ()):
+                    hearer(row)
 
     def _resynchronise(self, last):
         """The log does not tell all that others did: compare every snapshot, and let the queues refill or gap."""
@@ -447,6 +460,8 @@ class Writer:
         self.publisher.lost(last)
         self._published = last
         self._missed = False
+        for hearer in [each for of in self._hearers.values() for each in of]:
+            hearer(None)
 
     def _refresh(self, session_id, told=()):
         """Show what the store holds of a session; rows of the log tell of it, perhaps that it was given another id, or

@@ -40,6 +40,8 @@ FIELDS = {
     "aliased": True,
     "outbox": "1 0",
     "beneath": '{"title":"T"}',
+    "turn": '{"turnId":"turn_1"}',
+    "held_until": 20,
     "info": '{"id":"session_10"}',
 }
 

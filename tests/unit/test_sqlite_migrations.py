@@ -12,7 +12,7 @@ from plue_session import errors
 from plue_session.adapters.sql import queries
 from plue_session.adapters.sqlite import files
 from plue_session.adapters.sqlite.store import SqliteStore
-from plue_session.model import LogRow, Operation, Query, Session
+from plue_session.model import Ask, Input, LogRow, Message, Operation, Query, Session, Turn
 from tests import support
 from tests.stores import Forked, add, execute, folder, opened  # noqa: F401
 
@@ -194,6 +194,30 @@ def test_old_sessions_take_what_is_new_as_new_ones_do(opened, folder, version):
     again.rollback()
     assert again.log_state() == (2, 9)
     assert [each.name for each in again.operations()] == ["session_1001"]
+    assert again.check() == []
+
+
+@pytest.mark.requirement("P-141")
+@VERSIONS
+def test_old_sessions_take_turns(opened, folder, version):
+    old_store(folder, version)
+    store = opened()
+    store.begin()
+    found = store.load("session_1001")
+    assert found.turn is found.held_until is None
+    found.turn, found.held_until = '{"turnId":"turn_1"}', 5
+    store.save(found)
+    seq = store.add_input(Input(number=1001, enqueued=1, content="{}"))
+    store.add_turn(Turn(number=1001, id="turn_1", started=1))
+    store.keep_message(Message(number=1001, id="msg_1", role="user", created=1))
+    store.keep_ask(Ask(number=1001, id="per_1", kind="permission", body="{}", asked=1, deadline=2))
+    store.commit()
+    again = opened()
+    assert values(again.read("session_1001")) == values(found)
+    assert [each.seq for each in again.read_inputs("session_1001", 0)] == [seq]
+    assert again.sessions_with_inputs() == ["session_1001"]
+    assert [each.id for each in again.read_turns("session_1001")] == ["turn_1"]
+    assert len(again.read_messages("session_1001", 9)) == len(again.read_asks("session_1001", "permission")) == 1
     assert again.check() == []
 
 

@@ -144,6 +144,33 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
         assert not any("SCAN" in step or "TEMP" in step for step in steps_of), (name, steps_of)
 
 
+#: Statements of turns that put what they return in order: what that is has few rows, or all are wanted.
+SORTED = {"sessions_with_inputs", "read_turns", "read_open_turns", "asks", "read_asks", "open_asks"}
+
+
+@pytest.mark.requirement("T-07")
+def test_no_statement_of_turns_looks_at_more_than_it_returns(opened):
+    """But for what goes through a partial index: that has what is open, and nothing else."""
+    from plue_session.adapters.sql import queries
+    from plue_session.adapters.sqlite.store import _SQL
+
+    store = opened()
+    names = queries.parse(queries.read(os.path.dirname(queries.__file__), "turns.sql"))
+    assert len(names) > 40
+    for name in names:
+        numbered = [n for n in "123456" if f"?{n}" in _SQL[name]]
+        values = (0,) * (int(max(numbered)) if numbered else _SQL[name].count("?"))
+        steps_of = plan(store, _SQL[name], values)
+        scans = [step for step in steps_of if step.startswith("SCAN") and "_open" not in step]
+        assert not [step for step in scans if "CONSTANT ROW" not in step and "(subquery" not in step], (name, steps_of)
+        assert name in SORTED or not any("TEMP" in step for step in steps_of), (name, steps_of)
+    turns = plan(store, _SQL["turn_messages"], (0,) * 4), plan(store, _SQL["messages_of_turn"], (0,) * 2)
+    assert all(any("message_turn (number=? AND turn_id=?)" in step for step in each) for each in turns), turns
+    read = plan(store, _SQL["read_turn"], (0,) * 4)
+    assert any("turn_id (number=? AND id=?)" in step for step in read), read
+    assert any("turn_message (number=? AND message_id=?)" in step for step in read), read
+
+
 # -- failures ----------------------------------------------------------------------------------------------------------
 TEXTS = {
     "database disk image is malformed": errors.Integrity,

@@ -26,12 +26,22 @@ class Inputs:
         found = self._change(self._sql["input_of_key"], (number, source_key)).fetchone()
         return found and Input(*found)
 
+    def input_that_wants(self, number, turn_id):
+        found = self._change(self._sql["input_that_wants"], (number, turn_id)).fetchone()
+        return found and Input(*found)
+
+    def inputs_from(self, number, seq):
+        return [Input(*row) for row in self._change(self._sql["inputs_from"], (number, seq)).fetchall()]
+
     def open_inputs(self, number, after=0, limit=None):
         values = number, after, ALL if limit is None else limit
         return [Input(*row) for row in self._change(self._sql["open_inputs"], values).fetchall()]
 
-    def count_open_inputs(self, number, most):
-        return self._change(self._sql["count_open_inputs"], (number, most)).fetchone()[0]
+    def active_inputs(self, number):
+        return [Input(*row) for row in self._change(self._sql["active_inputs"], (number,)).fetchall()]
+
+    def inputs_have_room(self, number, most):
+        return bool(self._change(self._sql["inputs_have_room"], (number, most)).fetchone()[0])
 
     def keep_input(self, row):
         self._change(self._sql["keep_input"], (row.ingress, row.state, row.claim_id, row.turn_id, row.seq))

@@ -54,11 +54,6 @@ class Outbox:
     def count_outgoing(self, state=None):
         return self._read(self._sql["count_outgoing"], (self._scope, state))[0][0]
 
-    def id_of_alias(self, alias):
-        number = rows.number_in(alias)
-        found = [] if number is None else self._read(self._sql["id_of_alias"], (number, self._scope))
-        return found[0][0] if found and alias == f"session_{number}" else None
-
     def rename(self, old, new):
         self._change(self._sql["rename_session"], (new, self._scope, old, rows.number_in(old)))
         for name in _RENAMED:

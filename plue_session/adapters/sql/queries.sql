@@ -203,7 +203,15 @@ SELECT info FROM session WHERE scope = ? ORDER BY created, number;
 -- name: texts
 SELECT 'session ' || id, info, metadata, tags FROM session
 UNION ALL SELECT 'operation ' || id, arguments, '0', '0' FROM operation
-UNION ALL SELECT 'outbox ' || id, arguments, base, '0' FROM outbox;
+UNION ALL SELECT 'outbox ' || id, arguments, base, '0' FROM outbox
+UNION ALL SELECT 'turn of session ' || number, turn, '0', '0' FROM session WHERE turn IS NOT NULL
+UNION ALL SELECT 'input ' || seq, content, ingress, '0' FROM input
+UNION ALL SELECT 'turn ' || seq, inputs, ifnull(error, '0'), '0' FROM turn
+UNION ALL SELECT 'message ' || id, ifnull(model, '0'), ifnull(error, '0'), ifnull(usage, '0') FROM message
+UNION ALL SELECT 'part ' || id, body, '0', '0' FROM part
+UNION ALL SELECT 'usage of session ' || number, model, sums, '0' FROM usage
+UNION ALL SELECT 'transcript of session ' || number, todos, '0', '0' FROM transcript
+UNION ALL SELECT 'ask ' || id, body, '0', '0' FROM ask;
 
 -- name: stray_tags
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
@@ -211,6 +219,22 @@ SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SE
 -- name: stray_shares
 SELECT 'share without session ' || session_id FROM share
 WHERE (scope, session_id) NOT IN (SELECT scope, id FROM session) LIMIT 100;
+
+-- name: stray_rows
+-- What goes by a session's number.
+SELECT kind || ' without session ' || number FROM (
+  SELECT DISTINCT 'input' AS kind, number FROM input UNION SELECT 'claim', number FROM claim UNION SELECT 'turn', number FROM turn
+  UNION SELECT 'message', number FROM message UNION SELECT 'part', number FROM part UNION SELECT 'usage', number FROM usage
+  UNION SELECT 'transcript', number FROM transcript UNION SELECT 'ask', number FROM ask
+) WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
+
+-- name: stray_parts
+SELECT 'part ' || id || ' without message ' || message_id FROM part
+WHERE (number, message_id) NOT IN (SELECT number, id FROM message) LIMIT 100;
+
+-- name: stray_inputs
+SELECT 'input ' || seq || ' without turn ' || ifnull(turn_id, '') FROM input
+WHERE state = 'accepted' AND (number, turn_id) NOT IN (SELECT number, id FROM turn) LIMIT 100;
 
 -- name: miscounted
 SELECT 'scope ' || name || ' counts ' || active || ' active sessions' FROM counted WHERE active <> (

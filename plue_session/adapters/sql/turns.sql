@@ -1,5 +1,5 @@
 -- What is said in sessions, and what is still to be said. {of_session}: the number of the session ?2 of the scope ?1; ?3 is the number
--- in its id.
+-- in its id. States are named as the partial indexes name them, or SQLite would not use these.
 
 -- name: add_input
 INSERT INTO input ({input}) VALUES ({input?}) RETURNING seq;
@@ -10,13 +10,29 @@ SELECT {input} FROM input WHERE number = ? AND seq = ?;
 -- name: input_of_key
 SELECT {input} FROM input WHERE number = ? AND source_key = ?;
 
+-- name: input_that_wants
+SELECT {input} FROM input
+WHERE number = ? AND wanted = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') ORDER BY seq LIMIT 1;
+
+-- name: inputs_from
+SELECT {input} FROM input
+WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq >= ?2
+UNION ALL SELECT {input} FROM input INDEXED BY input_closed
+WHERE number = ?1 AND state IN ('cancelled', 'completed') AND seq >= ?2 ORDER BY seq;
+
 -- name: open_inputs
 SELECT {input} FROM input
 WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq > ? ORDER BY seq LIMIT ?;
 
--- name: count_open_inputs
-SELECT count(*) FROM (
-  SELECT 1 FROM input WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') LIMIT ?);
+-- name: active_inputs
+SELECT {input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
+
+-- name: inputs_have_room
+-- There are no more than their numbers span; they are counted where that is not enough.
+SELECT CASE WHEN (SELECT max(seq) FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted'))
+  - (SELECT min(seq) FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted')) + 1 < ?2 THEN 1
+  ELSE (SELECT count(*) FROM (
+    SELECT 1 FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') LIMIT ?2)) < ?2 END;
 
 -- name: keep_input
 UPDATE input SET ingress = ?, state = ?, claim_id = ?, turn_id = ? WHERE seq = ?;
@@ -38,13 +54,13 @@ DELETE FROM claim WHERE id = ?;
 
 -- name: read_inputs
 SELECT {input} FROM input
-WHERE number = {of_session} AND state IN ('pending_active', 'deferred_next_turn')
+WHERE number = {of_session} AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND state <> 'accepted'
   AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
 ORDER BY seq;
 
 -- name: sessions_with_inputs
-SELECT session.id FROM input JOIN session ON session.number = input.number
-WHERE input.state IN ('pending_active', 'deferred_next_turn') AND session.scope = ?
+SELECT session.id FROM input INDEXED BY input_open CROSS JOIN session ON session.number = input.number
+WHERE input.state IN ('pending_active', 'deferred_next_turn', 'accepted') AND input.state <> 'accepted' AND session.scope = ?
 GROUP BY input.number ORDER BY min(input.seq);
 
 -- name: add_turn
@@ -63,13 +79,15 @@ SELECT {turn} FROM turn WHERE number = ? AND message_id = ?;
 SELECT {turn} FROM turn WHERE number = ? AND state <> 'ended' ORDER BY seq LIMIT 1;
 
 -- name: read_turn
-SELECT {turn} FROM turn WHERE number = {of_session} AND (id = ?4 OR message_id = ?4) ORDER BY seq LIMIT 1;
+SELECT {turn} FROM turn WHERE seq = ifnull(
+  (SELECT seq FROM turn WHERE number = {of_session} AND id = ?4),
+  (SELECT seq FROM turn WHERE number = {of_session} AND message_id = ?4 LIMIT 1));
 
 -- name: read_turns
 SELECT {turn} FROM turn WHERE number = {of_session} ORDER BY seq;
 
 -- name: read_open_turns
-SELECT session.id, {turn.} FROM turn JOIN session ON session.number = turn.number
+SELECT session.id, {turn.} FROM turn INDEXED BY turn_open CROSS JOIN session ON session.number = turn.number
 WHERE turn.state <> 'ended' AND session.scope = ? ORDER BY turn.seq;
 
 -- name: message
@@ -145,11 +163,12 @@ SELECT {ask} FROM ask WHERE number = {of_session} AND id = ?4;
 SELECT {ask} FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
 
 -- name: open_asks
-SELECT session.id, {ask.} FROM ask JOIN session ON session.number = ask.number
+SELECT session.id, {ask.} FROM ask INDEXED BY ask_open CROSS JOIN session ON session.number = ask.number
 WHERE ask.ended IS NULL AND session.scope = ? ORDER BY ask.deadline, ask.id;
 
 -- name: erase_input
-DELETE FROM input WHERE number = ?;
+DELETE FROM input WHERE number = ?
+  AND (state IN ('pending_active', 'deferred_next_turn', 'accepted') OR state IN ('cancelled', 'completed'));
 
 -- name: erase_claim
 DELETE FROM claim WHERE number = ?;

@@ -79,11 +79,7 @@ class SqliteStore:
         self.all_outgoing, self.count_outgoing = outbox.all_outgoing, outbox.count_outgoing
         self.is_being_deleted = outbox.is_being_deleted
         self.due_outgoing, self.next_outgoing = outbox.due_outgoing, outbox.next_outgoing
-        self.id_of_alias, self.begin_replay, self.end_replay = (
-            outbox.id_of_alias,
-            partial(connections.begin_replay, scope),
-            connections.end_replay,
-        )
+        self.begin_replay, self.end_replay = partial(connections.begin_replay, scope), connections.end_replay
         access = _SQL, scope, self._change, self._read
         for part in (Inputs(*access), Turns(*access), Messages(*access, self._snapshot), Asks(*access)):
             vars(self).update({name: getattr(part, name) for name in vars(type(part)) if not name.startswith("_")})
@@ -222,10 +218,17 @@ class SqliteStore:
             self._change(_SQL["remember_erased"], (last,))
 
     def share(self, session_id):
-        sql, values = _SQL["share"], (self._scope, session_id)
-        own = self._owner == get_ident()
-        found = self._change(sql, values).fetchall() if own else self._read(sql, values)
+        found = self._seen(_SQL["share"], (self._scope, session_id))
         return Share(*found[0]) if found else None
+
+    def id_of_alias(self, alias):
+        number = rows.number_in(alias)
+        found = [] if number is None else self._seen(_SQL["id_of_alias"], (number, self._scope))
+        return found[0][0] if found and alias == f"session_{number}" else None
+
+    def _seen(self, sql, values):
+        """Return rows as this thread sees them: inside a transaction of its own, with what that has changed."""
+        return self._change(sql, values).fetchall() if self._owner == get_ident() else self._read(sql, values)
 
     def put_share(self, share):
         self._change(_SQL["put_share"], (*share.VALUES(share), self._scope))
@@ -359,7 +362,7 @@ class SqliteStore:
     def check(self):
         try:
             problems = [text for (text,) in self._read("PRAGMA integrity_check") if text != "ok"]
-            for name in ("stray_tags", "stray_shares", "miscounted"):
+            for name in ("stray_tags", "stray_shares", "stray_rows", "stray_parts", "stray_inputs", "miscounted"):
                 problems += [text for (text,) in self._read(_SQL[name])]
             for whose, *texts in self._read(_SQL["texts"]):
                 problems += [f"{whose}: not JSON: {text[:40]}" for text in texts if not _is_json(text)]

@@ -16,6 +16,8 @@ CREATE TABLE input (
 ) STRICT;
 CREATE UNIQUE INDEX input_source ON input (number, source_key) WHERE source_key IS NOT NULL;
 CREATE INDEX input_open ON input (number, seq) WHERE state IN ('pending_active', 'deferred_next_turn', 'accepted');
+CREATE INDEX input_active ON input (number, seq) WHERE state = 'pending_active';
+CREATE INDEX input_wanted ON input (number, wanted) WHERE wanted IS NOT NULL;
 CREATE INDEX input_closed ON input (number) WHERE state IN ('cancelled', 'completed');
 
 -- Who has taken inputs, and until when they are his. The id is the fencing token as well: a later claim has a larger one.
@@ -60,7 +62,7 @@ CREATE TABLE message (
   PRIMARY KEY (number, id)
 ) STRICT;
 CREATE INDEX message_order ON message (number, created, id);
-CREATE INDEX message_turn ON message (number, turn_id) WHERE turn_id IS NOT NULL;
+CREATE INDEX message_turn ON message (number, turn_id, created, id) WHERE turn_id IS NOT NULL;
 
 CREATE TABLE part (
   number         INTEGER NOT NULL,

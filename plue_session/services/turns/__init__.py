@@ -1,0 +1,1 @@
+"""Turns: what is said to sessions, and what becomes of it."""
