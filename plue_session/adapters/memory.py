@@ -116,6 +116,8 @@ class _Databases:
     def end_replay(self):
         return None
 
+    begin_drive, end_drive = begin_replay, end_replay
+
     def close(self):
         with self._lock:
             self._closed = True

@@ -96,6 +96,12 @@ class Server(Protocol):
         """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
         `created`, `completed`, `ended`."""
 
+    def message(self, session_id: str, message_id: str, call: Call, directory=None) -> Any:
+        """Return one message, without its parts."""
+
+    def default_model(self, call: Call) -> tuple[str, str]:
+        """Return the `(provider id, model id)` that it takes where none is named."""
+
     def check_provider(self, provider_id: str, model_id: str, call: Call) -> None:
         """Fail with `PROVIDER_INIT` unless it can run this model of this provider."""
 
@@ -143,3 +149,34 @@ class Server(Protocol):
         """End the turn that runs, if it is the one named; return whether there was one, after its end.
         `seen(message_id)` is called with the model's newest message as of then, "" if there is none, where that is
         known."""
+
+    def stop(self, session_id: str, call: Call, directory=None) -> None:
+        """Tell it to end whatever runs; nothing is proven by its answer."""
+
+    def prompt(
+        self,
+        session_id: str,
+        message_id: str,
+        said: list,
+        model: tuple[str, str],
+        call: Call,
+        directory=None,
+        agent: str | None = None,
+    ) -> None:
+        """Have a turn run that answers these parts, as a message of the user's with this id. Returns at once."""
+
+    def command(
+        self,
+        session_id: str,
+        message_id: str,
+        name: str,
+        arguments: str,
+        model: tuple[str, str],
+        call: Call,
+        directory=None,
+        agent: str | None = None,
+    ) -> None:
+        """Have a command run as a turn. Returns at the end of that, which comes whatever becomes of the call."""
+
+    def summarize(self, session_id: str, model: tuple[str, str], call: Call, directory=None) -> None:
+        """Have the context shortened, by a turn whose message gets an id of the server's; as `command`."""

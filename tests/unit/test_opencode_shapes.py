@@ -26,6 +26,8 @@ SESSION = {
 }
 USER = {"id": "msg_1", "role": "user", "sessionID": "ses_a", "time": {"created": 1}}
 ANSWER = {"id": "msg_2", "role": "assistant", "sessionID": "ses_a", "parentID": "msg_1", "time": {"created": 2}}
+PART = {"id": "prt_1", "sessionID": "ses_a", "messageID": "msg_1"}
+DELTA = {"sessionID": "ses_a", "messageID": "msg_1", "partID": "prt_1", "field": "text", "delta": "x"}
 
 
 def with_(**more):
@@ -304,10 +306,12 @@ def test_events_become_changes():
     assert tell("session.error", error={"name": "X"}).session_id is None
     assert tell("message.updated", sessionID="ses_a", info=USER).value.ended is False
     assert tell("message.removed", sessionID="ses_a", messageID="msg_1").value == "msg_1"
-    assert (
-        tell("message.part.updated", part={"sessionID": "ses_a", "text": "\ud800"}).value["part"]["text"] == "\\ud800"
-    )
-    assert tell("message.part.delta", sessionID="ses_a", delta="x").kind == "part.delta"
+    part = tell("message.part.updated", part={**PART, "type": "text", "text": "\ud800"})
+    assert (part.session_id, part.value.body["text"]) == ("ses_a", "\\ud800")
+    assert tell("message.part.delta", **DELTA).value == ("msg_1", "prt_1", "text", "x")
+    removed = {"sessionID": "ses_a", "messageID": "msg_1", "partID": "prt_1"}
+    assert tell("message.part.removed", **removed).value == ("msg_1", "prt_1")
+    assert tell("message.part.removed", sessionID="ses_a", messageID="msg_1") is None
     assert tell("permission.asked", id="per_1", sessionID="ses_a").kind == "permission.asked"
 
 
@@ -334,10 +338,13 @@ def test_where_there_are_numbers_they_are_told_and_the_plain_duplicates_dropped(
     assert tell_numbered("session.deleted.1", told, session_id=SESSION["id"]).kind == "deleted"
     removed = tell_numbered("message.removed.1", {"sessionID": "ses_a", "messageID": "msg_1"})
     assert (removed.kind, removed.value, removed.seq) == ("message.removed", "msg_1", 7)
-    for kind, properties in (("session.updated", told), ("message.removed", {"sessionID": "ses_a"})):
+    for kind, properties in (
+        ("session.updated", told),
+        ("message.removed", {"sessionID": "ses_a", "messageID": "msg_1"}),
+    ):
         data = json.dumps({"directory": "/x", "payload": {"type": kind, "properties": properties}}).encode()
         assert events.read(data, True) is None and events.read(data).seq is None
-    delta = {"type": "message.part.delta", "properties": {"sessionID": "ses_a", "delta": "x"}}
+    delta = {"type": "message.part.delta", "properties": DELTA}
     assert events.read(json.dumps({"directory": "/x", "payload": delta}).encode(), True).kind == "part.delta"
 
 

@@ -9,7 +9,7 @@ import contextlib
 import time
 
 from plue_session import errors
-from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode import parts, shapes
 from plue_session.adapters.opencode.api_call import ApiCall, is_garbled
 from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
@@ -90,11 +90,11 @@ class Client(ApiCall):
         """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last
         page.
 
-        Page: `[(RemoteMessage, parts), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
+        Page: `[(RemoteMessage, [RemotePart, …]), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
         """
         path = _path(session_id, "/message")
         reply = self._get(path, directory, call, limit=max(limit, 1), before=before)
-        page = shapes.messages(self._read(f"GET {path}", reply, session_id))
+        page = parts.messages(self._read(f"GET {path}", reply, session_id))
         return page, reply.headers.get("x-next-cursor") or None
 
     def message(self, session_id, message_id, call, directory=None):
@@ -279,16 +279,55 @@ class Client(ApiCall):
             return isinstance(error, errors.NotFound)
         return False
 
-    def prompt(self, session_id, message_id, parts, model, call, directory=None):
+    def prompt(self, session_id, message_id, said, model, call, directory=None, agent=None):
         """Have the server run a turn. `message_id` ("msg…") is chosen by the caller: sending again runs no second turn
-        (O-038). `model` is `(provider id, model id)`, always named (O-040).
+        if the first one has not failed (O-038); parts with ids are stored once. `model` is `(provider id, model id)`,
+        always named (O-040).
 
         OpenCode: POST /session/{id}/prompt_async.
         """
-        if not parts:  # the server would run the model on nothing (O-042)
+        if not said:  # the server would run the model on nothing (O-042)
             raise errors.InvalidParam("a prompt has no parts", "Pass at least one.", session=session_id)
-        body = {"messageID": message_id, "parts": parts, "model": {"providerID": model[0], "modelID": model[1]}}
-        self._about("POST", session_id, "/prompt_async", directory, call, body=body, empty=True)
+        body = {"messageID": message_id, "parts": said, "model": {"providerID": model[0], "modelID": model[1]}}
+        if agent is not None:
+            body["agent"] = agent
+        self._about("POST", session_id, "/prompt_async", directory, call, body=body, resend=False, empty=True)
+
+    def command(self, session_id, message_id, name, arguments, model, call, directory=None, agent=None):
+        """Have the server run a command of its own as a turn. It answers after the whole turn, which goes on if the
+        call ends before (O-053).
+
+        OpenCode: POST /session/{id}/command.
+        """
+        body = {"messageID": message_id, "command": name, "arguments": arguments, "model": "/".join(model)}
+        if agent is not None:
+            body["agent"] = agent
+        self._about("POST", session_id, "/command", directory, call, body=body, resend=False, empty=True)
+
+    def summarize(self, session_id, model, call, directory=None):
+        """Have the server shorten the context. It answers after the whole turn, and gives the message of the user's an
+        id of its own.
+
+        OpenCode: POST /session/{id}/summarize.
+        """
+        body = {"providerID": model[0], "modelID": model[1]}
+        self._about("POST", session_id, "/summarize", directory, call, body=body, resend=False, empty=True)
+
+    def default_model(self, call):
+        """Return the model that the server takes where none is named, `(provider id, model id)`.
+
+        OpenCode: GET /config, GET /config/providers.
+        """
+        provider_id, slash, model_id = str(self._call("GET", "/config", None, call).get("model") or "").partition("/")
+        if slash and provider_id and model_id:
+            return provider_id, model_id
+        data = self._call("GET", "/config/providers", None, call)
+        for provider_id, model_id in shapes.inner(data, "default").items():
+            if type(model_id) is str:
+                return provider_id, model_id
+        raise errors.ProviderInit(
+            "the server has no model", "Log in to a provider where OpenCode runs, or configure one there."
+        )
 
     def stop_turn(self, session_id, call, directory=None):
         """Tell the server to abort what the session runs. Its answer proves nothing (O-016, O-033): see `Turns.abort`.

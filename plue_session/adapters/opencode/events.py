@@ -8,7 +8,7 @@ are any. Text deltas, states, failures and permissions are not logged: they are 
 
 import re
 
-from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode import parts, shapes
 from plue_session.errors import Server
 
 
@@ -24,7 +24,10 @@ class Change:
     "failed"              a `Failure`; session_id may be None
     "message"             a `RemoteMessage`
     "message.removed"     the message's id
-    "part", "part.delta", "part.removed", "permission.asked", "permission.replied"
+    "part"                a `RemotePart`
+    "part.delta"          a `RemoteDelta`
+    "part.removed"        `(message id, part id)`
+    "permission.asked", "permission.replied"
                           the server's properties, cleaned
     "other"               None: a number of the sequence whose event is of no known type, or cannot be read
 
@@ -128,7 +131,20 @@ def _failed(properties):
 
 
 def _part(properties):
-    return _about("part", shapes.inner(properties, "part").get("sessionID"), shapes.clean(properties))
+    part = parts.part(properties.get("part"))
+    return _about("part", part.session_id, part)
+
+
+def _removed(*names):
+    """Return what reads which message, or which part of it, was removed."""
+
+    def reader(properties):
+        found = tuple(shapes.clean(properties.get(name)) for name in names)
+        if not all(type(each) is str for each in found):
+            raise shapes.malformed("a removal", "it does not say of what")
+        return found if len(names) > 1 else found[0]
+
+    return reader
 
 
 def _status(properties):
@@ -149,10 +165,10 @@ _READERS = {
     "session.idle": _of_session("idle"),
     "session.error": _failed,
     "message.updated": _message,
-    "message.removed": _of_session("message.removed", lambda properties: properties.get("messageID")),
+    "message.removed": _of_session("message.removed", _removed("messageID")),
     "message.part.updated": _part,
-    "message.part.delta": _of_session("part.delta", shapes.clean),
-    "message.part.removed": _of_session("part.removed", shapes.clean),
+    "message.part.delta": _of_session("part.delta", parts.delta),
+    "message.part.removed": _of_session("part.removed", _removed("messageID", "partID")),
     "permission.asked": _of_session("permission.asked", shapes.clean),
     "permission.replied": _of_session("permission.replied", shapes.clean),
 }

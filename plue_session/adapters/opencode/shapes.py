@@ -43,8 +43,17 @@ class RemoteSession(
         return _FORK.search(self.title) is not None
 
 
-class RemoteMessage(namedtuple("RemoteMessage", "id session_id role parent_id created completed failure ended")):
-    """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's."""
+class RemoteMessage(
+    namedtuple(
+        "RemoteMessage",
+        "id session_id role parent_id created completed failure ended model tokens cost finish agent",
+        defaults=(None, None, None, None, None),
+    )
+):
+    """A message without its parts. `failure` is a `Failure` or None; `ended`: nothing more comes for an assistant's.
+    `model` is `(provider id, model id)`; `tokens` are `(input, output, reasoning, cache read, cache write)`; `finish`
+    is how an answer ended: "stop", "tool-calls" (another one follows), "length", "content-filter", "unknown", …; all
+    None where it does not say."""
 
     __slots__ = ()
 
@@ -221,16 +230,31 @@ def message(info):
         completed=completed,
         failure=failure(failed) if failed else None,
         ended=completed is not None or bool(failed),
+        model=_model(info),
+        tokens=_tokens(info.get("tokens")),
+        cost=_amount(info.get("cost")),
+        finish=_text(info.get("finish")),
+        agent=_text(info.get("agent")),
     )
 
 
-def messages(data):
-    """Map a page of messages to `[(RemoteMessage, [part, …]), …]`; parts are the server's objects, cleaned."""
-    page = []
-    for each in expect(list, data, "a list of messages"):
-        parts = expect(dict, each, "a message").get("parts")
-        page.append((message(each.get("info")), clean(parts) if type(parts) is list else []))
-    return page
+def _model(info):
+    """Return the model of a message, which assistants' and users' tell in different places."""
+    where = info["model"] if type(info.get("model")) is dict else info
+    found = _text(where.get("providerID")), _text(where.get("modelID"))
+    return found if all(found) else None
+
+
+def _tokens(data):
+    if type(data) is not dict:
+        return None
+    cache = inner(data, "cache")
+    given = data.get("input"), data.get("output"), data.get("reasoning"), cache.get("read"), cache.get("write")
+    return tuple(int(_amount(each) or 0) for each in given)
+
+
+def _amount(value):
+    return value if type(value) in (int, float) and 0 <= value < 1 << 53 else None
 
 
 def failure(data):

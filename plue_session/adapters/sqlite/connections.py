@@ -8,7 +8,7 @@ from plue_session import errors
 from plue_session.adapters.promise import Promise
 from plue_session.adapters.sqlite import failures, files
 from plue_session.adapters.sqlite.reading import at_one_moment, fetch
-from plue_session.adapters.sqlite.replay_lock import ReplayLock
+from plue_session.adapters.sqlite.replay_lock import DRIVER, ReplayLock
 from plue_session.adapters.sqlite.standing import Files
 from plue_session.primitives import allocate_lock
 
@@ -69,6 +69,8 @@ class Connections:
             )
         replays = ReplayLock(data_dir)
         self.begin_replay, self.end_replay = replays.take, replays.leave
+        drives = ReplayLock(data_dir, DRIVER)
+        self.begin_drive, self.end_drive = drives.take, drives.leave
         self._locks = files.Locks(data_dir)
         try:
             with failures.translated(self.path, "open"):
@@ -324,6 +326,7 @@ class Connections:
         with self._gate:
             self._closed = True
         self.end_replay()
+        self.end_drive()
         self._check_descriptors()
         self._retire()
 

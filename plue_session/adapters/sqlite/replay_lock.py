@@ -15,15 +15,17 @@ from plue_session.adapters.sqlite import failures
 from plue_session.primitives import allocate_lock
 
 NAME = "outbox.lock"
+#: The same for who drives turns.
+DRIVER = "turns.lock"
 _taken: set = set()  # the path and scope of each that is ours
 _guard = allocate_lock()
 
 
 class ReplayLock:
-    """The lock of one store in `data_dir`. The file is open while it is held. Thread-safe."""
+    """The lock of one store in `data_dir`, `name` is its file's. The file is open while it is held. Thread-safe."""
 
-    def __init__(self, data_dir):
-        self._path, self._name, self._file = os.path.join(data_dir, NAME), None, None
+    def __init__(self, data_dir, name=NAME):
+        self._path, self._name, self._file = os.path.join(data_dir, name), None, None
 
     def take(self, scope):
         """Return whether the lock is ours now: it was free, or ours before."""

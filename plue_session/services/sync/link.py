@@ -47,6 +47,8 @@ class Link:
         self.connected, self._error, self._denied = True, None, False
         #: whether events come; None: not known yet
         self.streaming: bool = None
+        #: how often that has begun anew: the server may be another process since
+        self.connections = 0
         #: when the store was last compared with the server, in ms; None: not since the start
         self.last_sync = None
         #: what the outbox adds: `back(was_away)` hears that the server is there, `is_sending(id)` tells of a change
@@ -96,6 +98,7 @@ class Link:
     def stream(self, error):
         """Note that the event stream is connected (None) or lost."""
         lost, self.streaming = self.streaming is not False and error is not None, error is None
+        self.connections += 1
         if lost:
             self._jobs.add("reconcile")
             self.lost()

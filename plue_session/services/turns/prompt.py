@@ -1,0 +1,81 @@
+"""What is sent for a turn: its inputs as the server's parts, the model that answers, and the message's id."""
+
+import itertools
+import os
+
+from plue_session import errors
+from plue_session.rules.jsontext import loads
+
+#: Bytes that a file may have.
+MOST = 20 << 20
+#: The command that shortens the context.
+COMPACT = "compact"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_count = itertools.count()
+
+
+def message_id(now):
+    """Return a new id for a message of the user's: in the order of time, as the server's own (ms)."""
+    tail = "".join(_ALPHABET[byte % 62] for byte in os.urandom(14))
+    return f"msg_{(now * 0x1000 + next(_count) % 0x1000) & 0xFFFFFFFFFFFF:012x}{tail}"
+
+
+class Prompt:
+    """What the inputs of one turn, dicts, say together. `command` is None, or the command's name; its `arguments`."""
+
+    def __init__(self, says):
+        self._says, first = says, says[0]
+        self.command, self.arguments = first.get("command"), first.get("arguments", "")
+        self.agent = first.get("agent")
+
+    @property
+    def is_compaction(self):
+        """Whether the context is to be shortened: the server has no command for that."""
+        return self.command == COMPACT
+
+    def parts(self, message_id):
+        """Return the server's parts. They have ids, so that what is sent twice is stored once. A file that cannot be
+        read is `INVALID_PARAM`."""
+        parts = []
+        for says in self._says:
+            for part in says.get("parts") or [{"type": "text", "text": says["text"]}]:
+                parts.append({"id": _part_id(message_id, len(parts)), **_part(part)})
+        return parts
+
+
+def of(inputs):
+    """Return the `Prompt` of stored inputs."""
+    return Prompt([loads(each.content) for each in inputs])
+
+
+def _part_id(message_id, place):
+    return f"prt_{(int(message_id[4:16], 16) + place) & 0xFFFFFFFFFFFF:012x}{message_id[16:]}"
+
+
+def _part(part):
+    if part["type"] == "text":
+        return part
+    file = part["file"]
+    mime = file["mimeType"]
+    made = {"type": "file", "mime": mime, "url": file.get("url") or f"data:{mime};base64,{_data(file)}"}
+    name = file.get("name") or os.path.basename(file.get("path", ""))
+    return {**made, "filename": name} if name else made
+
+
+def _data(file):
+    """Return the bytes of a file in base64; the server may be on another machine."""
+    from binascii import b2a_base64
+
+    if "data" in file:
+        return file["data"]
+    path = file["path"]
+    try:
+        with open(path, "rb") as opened:
+            data = opened.read(MOST + 1)
+    except OSError as error:
+        raise errors.InvalidParam(
+            f"the file {path} cannot be read: {error.strerror}", "Enqueue the input again when it can be."
+        ) from None
+    if len(data) > MOST:
+        raise errors.InvalidParam(f"the file {path} has more than {MOST >> 20} MiB", "Pass a shorter one, or a url.")
+    return b2a_base64(data, newline=False).decode()
