@@ -48,6 +48,7 @@ SOURCES = (
     "observers.c",
     "events.c",
     "submissions.c",
+    "turns.c",
     "watch.c",
     "children.c",
     "copies.c",

@@ -18,6 +18,7 @@ from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 
 #: What the configuration may take from the environment.
@@ -98,7 +99,7 @@ class Runtime:
                 self._connect(lifeline)
             else:
                 backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
-                self.sessions, self.inputs = Sessions(backend), Inputs(backend)
+                self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -131,6 +132,8 @@ class Runtime:
         self.calls.close()
         self._half.sync.end()
         self._half.outbox.end()
+        self._half.driver.end()
+        self._half.turns.close()
         self._server.end()
 
     def close(self, *call):
@@ -200,9 +203,10 @@ class Runtime:
             self._tell_state,
             now_ms,
             __version__,
+            self._tell_of,
         )
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
-        self.inputs = half.inputs
+        self.inputs, self.turns = half.inputs, half.turns  # type: ignore[assignment]
         self.sync = half.sync  # type: ignore[assignment]
         self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)
@@ -231,6 +235,7 @@ class Runtime:
         if self.remote:
             self._half.sync.begin(self._away)
             self._half.outbox.begin()
+            self._half.driver.begin()
 
     def _shown(self):
         """Return how infos are shown now: of a server that is away, as stale."""
@@ -247,13 +252,17 @@ class Runtime:
     def _tell(self, kind, data):
         self.tell(kind, dumps(data))
 
-    def tell(self, kind, data):
-        """Send an event that is not stored; `data` is JSON text. Return whether there was memory for it."""
+    def _tell_of(self, session_id, kind, data):
+        self.tell(kind, dumps(data), session_id)
+
+    def tell(self, kind, data, session_id=None):
+        """Send an event that is not stored, of a session's or of none's; `data` is JSON text. Return whether there was
+        memory for it."""
         return self.publisher.transient(
             EVENT_NUMBER[kind],
-            None,
+            session_id,
             f',"timestamp":{now_ms()},"correlationId":{quote(os.urandom(6).hex())},"data":{data}}}',
-            cursors.render(self.store.store_id, self.writer.published, None),
+            cursors.render(self.store.store_id, self.writer.published, session_id),
         )
 
     def _tell_log(self, level, message):

@@ -17,14 +17,18 @@ from plue_session.services.sync.reconcile import Sync
 from plue_session.services.sync.session_listing import SessionListing
 from plue_session.services.sync.session_locks import SessionLocks
 from plue_session.services.sync.unnumbered import Unnumbered
+from plue_session.services.turns.driver import Driver
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.running import RemoteTurns
 
 
 class RemoteHalf:
     """The sessions of `server`, and what keeps the store in step with it. `tell(connected, reason)` is told when that
-    goes away or comes back."""
+    goes away or comes back; `tell_of(session_id, kind, data)` sends an event that is not stored."""
 
-    def __init__(self, server, writer, store, publisher, sharing, settings, log, tell, clock, version):
+    def __init__(
+        self, server, writer, store, publisher, sharing, settings, log, tell, clock, version, tell_of=lambda *_: None
+    ):
         trust, interval = Trust(), settings.sync_interval_ms / 1000
         self.calls, self.session_locks, self.jobs = Calls(), SessionLocks(), Jobs()
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
@@ -76,3 +80,7 @@ class RemoteHalf:
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
         self.inputs = Inputs(backend)
+        backend.driver = self.driver = Driver(backend, publisher, settings, tell_of)
+        backend.turns = self.turns = RemoteTurns(backend, publisher)
+        for kind in ("message", "status", "idle", "failed"):
+            inbox.hearers[kind] = self.driver.hear

@@ -35,6 +35,9 @@ class RecordingPublisher:
         self.calls.append(("transient", kind, session_id, tail, cursor))
         return True
 
+    def turns(self, session_id, count):
+        self.calls.append(("turns", session_id, count))
+
     def skip(self, log_id):
         self.calls.append(("skip", log_id))
 

@@ -45,7 +45,8 @@ enum {
     CORE_SIGNAL_RELEASED = 16,
     CORE_SIGNAL_CHECK = 32,
     CORE_SIGNAL_LEAD = 64,
-    CORE_SIGNAL_SUBMITTED = 128
+    CORE_SIGNAL_SUBMITTED = 128,
+    CORE_SIGNAL_TURNS = 256
 };
 enum {
     CORE_CONTROL_OPEN = -1,
@@ -272,6 +273,9 @@ void core_submissions_open(void);
 void core_submissions_shut(void);
 void core_submissions_close(void);
 
+/* ---- turns.c ---- */
+void core_turns_close(void);
+
 /* ---- feed.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
@@ -303,6 +307,10 @@ void core__submission_forget(char *text);
 int core__submission_is_cancelled(uint64_t id);
 int core__submission_end(uint64_t id);
 void core__submission_leave(uint64_t id);
+
+/* turns.c */
+int core__turns_count(const char *id, int count);
+int core__turns_asked(char *id);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(core_request *request, const char *id);

@@ -8,6 +8,8 @@ from plue_session.services.operations import Operation
 
 #: Requests that are taken at a time.
 BATCH = 256
+#: Bytes of a session's id, with the NUL.
+TURN_ID = 128
 #: ns by which a call to the server ends before its caller leaves, so that the caller hears what went wrong.
 HEAD_START = 100_000_000
 
@@ -107,6 +109,11 @@ def read(boundary, executor, generation):
                 else:
                     sound(requests[0])
 
+    def cancel_turns():
+        id = boundary.ffi.new("char[]", TURN_ID)
+        while lib.core__turns_asked(id):
+            runtime.turns.cancel(boundary.ffi.string(id).decode())
+
     def sound(request):
         try:
             boundary.export(request).read(request)
@@ -124,6 +131,7 @@ def read(boundary, executor, generation):
             (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
             (lib.CORE_SIGNAL_REQUESTS, answer),
             (lib.CORE_SIGNAL_SUBMITTED, boundary.submissions.look),
+            (lib.CORE_SIGNAL_TURNS, cancel_turns),
             (lib.CORE_SIGNAL_MAINTAIN, runtime.store.maintain),
             (lib.CORE_SIGNAL_RELEASED, boundary.held.collect),
         ),

@@ -212,6 +212,7 @@ static void stop(int64_t called, int64_t deadline)
         core_control(CORE_CONTROL_FAREWELL, NULL, 0, begun + 14 * part);
     }
     core_submissions_close();
+    core_turns_close();
     int stuck_callback = core_events_close(begun + 18 * part);
     if (!core_python_gone())
         core_control_since(CORE_CONTROL_CLOSE, NULL, stuck_callback ? PLUE_ERROR_TIMEOUT : 0, called,

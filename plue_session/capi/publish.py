@@ -94,6 +94,10 @@ class Publisher:
     def transient(self, kind, session_id, tail, cursor):
         return self._lib.core__event_publish(0, *crossing(self._ffi, kind, session_id, cursor, tail)) == 0
 
+    def turns(self, session_id, count):
+        if self._lib.core__turns_count(session_id.encode(), count):
+            raise MemoryError
+
     def skip(self, log_id):
         self._lib.core__event_skip(log_id)
 

@@ -31,6 +31,9 @@ class Publisher(Protocol):
     def transient(self, kind: int, session_id: str | None, tail: str, cursor: str) -> bool:
         """Hand an event that is not stored to every queue; False: there is no memory for it."""
 
+    def turns(self, session_id: str, count: int) -> None:
+        """So many turns of the session are this process's: begun by it, or waited for. Any thread."""
+
     def skip(self, log_id: int) -> None:
         """The log went on to `log_id` with rows of other scopes."""
 

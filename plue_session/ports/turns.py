@@ -37,3 +37,10 @@ class TurnReader(Protocol):
 
     def read_open_turns(self) -> list[tuple[str, Turn]]:
         """Return `(session id, turn)` of all that have not ended."""
+
+    def begin_drive(self) -> bool:
+        """Return whether this process is the one, of all on the store, that runs turns: nobody was, or it was before.
+        Its end ends that, too."""
+
+    def end_drive(self) -> None:
+        """Let another process be it. Harmless without. Never fails."""

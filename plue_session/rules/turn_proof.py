@@ -2,8 +2,8 @@
 
 from collections import namedtuple
 
-#: What is proven: the server does not have the prompt; it has it, and the model has not begun; the turn runs; it runs in
-#: a circle; it is over; it was cut off, or its end is still to be written.
+#: What is proven: the server does not have the prompt; it has it, and the model has not begun; the turn runs; it runs
+#: in a circle; it is over; it was cut off, or its end is still to be written.
 ABSENT, UNBEGUN, RUNNING, CIRCLING, OVER, CUT = "absent", "unbegun", "running", "circling", "over", "cut"
 #: Answers in a row that ended without a reason: a dropped stream of the model's is called for again, for ever (O-047).
 CIRCLE = 3

@@ -7,7 +7,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Server, Store
     from plue_session.services.calls import Calls
-    from plue_session.wiring import FollowUps, Jobs, Link, Mirror, Outbox, SessionLocks, Sync
+    from plue_session.wiring import (
+        Driver,
+        FollowUps,
+        Jobs,
+        Link,
+        Mirror,
+        Outbox,
+        RemoteTurns,
+        SessionLocks,
+        Sync,
+    )
 
 
 class Backend:
@@ -21,6 +31,8 @@ class Backend:
     follow_ups: "FollowUps"
     calls: "Calls"
     outbox: "Outbox"
+    driver: "Driver"
+    turns: "RemoteTurns"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring
@@ -31,7 +43,7 @@ class Backend:
         self.answers_stale = settings.offline == "queue"
         #: whether changes that cannot be told to the server wait until they can
         self.queues = server is not None and settings.offline == "queue"
-        self.server = server
+        self.server, self.seconds = server, settings.request_timeout_ms / 1000
         vars(self).update(mirroring)
 
     def resolve(self, session_id):

@@ -80,6 +80,7 @@ class SqliteStore:
         self.is_being_deleted = outbox.is_being_deleted
         self.due_outgoing, self.next_outgoing = outbox.due_outgoing, outbox.next_outgoing
         self.begin_replay, self.end_replay = partial(connections.begin_replay, scope), connections.end_replay
+        self.begin_drive, self.end_drive = partial(connections.begin_drive, scope), connections.end_drive
         access = _SQL, scope, self._change, self._read
         for part in (Inputs(*access), Turns(*access), Messages(*access, self._snapshot), Asks(*access)):
             vars(self).update({name: getattr(part, name) for name in vars(type(part)) if not name.startswith("_")})

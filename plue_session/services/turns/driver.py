@@ -14,9 +14,7 @@ from functools import partial
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model import EVENT_NUMBER
-from plue_session.rules import turn_proof
 from plue_session.rules.ids import is_given_here
-from plue_session.rules.jsontext import loads
 from plue_session.rules.outbox import is_waiting
 from plue_session.services.turns import turn_rows
 from plue_session.services.turns.following import Follower
@@ -32,9 +30,9 @@ LOOK = 0.5
 AGAIN = 0.25, 8.0
 #: Seconds that one step may take.
 STEP = 30.0
-_WAKES = frozenset(
-    EVENT_NUMBER[kind] for kind in ("queue.changed", "turn.started", "turn.finished", "session.updated")
-)
+#: Events after which a session may have something to do.
+WAKES = "queue.changed", "turn.started", "turn.finished", "session.updated"
+_UPDATED = EVENT_NUMBER["session.updated"]
 
 
 class Driver:
@@ -59,6 +57,8 @@ class Driver:
             self.hurry()
 
         on.link.back = hurry
+        for kind in WAKES:
+            on.writer.hear(EVENT_NUMBER[kind], self._told)
 
     # -- life ----------------------------------------------------------------------------------------------------------
     def begin(self):
@@ -94,12 +94,14 @@ class Driver:
             call.set(errors.Aborted("the turn is to end", "", session=session_id))
 
     # -- what is heard -------------------------------------------------------------------------------------------------
-    def told(self, rows):
+    def _told(self, row):
         """Hear what was committed, by whichever process. Must not wait."""
-        for row in rows:
-            if row.kind in _WAKES and row.session_id is not None:
-                if row.kind != _UPDATED or row.session_id in self._parked or row.session_id in self._watches:
-                    self.poke(row.session_id)
+        if row is None:
+            with self._changed:
+                self._looked = 0.0
+            self._hire()
+        elif row.kind != _UPDATED or row.session_id in self._parked or row.session_id in self._watches:
+            self.poke(row.session_id)
 
     def hear(self, change):
         """Hear what the server tells of a session: hints. Must not wait."""
@@ -126,8 +128,8 @@ class Driver:
 
     def activity(self, session_id, watch, kind, **data):
         """Tell what a turn is at."""
-        data = {"turnId": watch.turn_id, "kind": kind, **{name: each for name, each in data.items() if each is not None}}
-        self._tell(session_id, "turn.activity", data)
+        data = {name: each for name, each in data.items() if each is not None}
+        self._tell(session_id, "turn.activity", {"turnId": watch.turn_id, "kind": kind, **data})
 
     def watch(self, session_id, turn):
         """Return what is known of an open turn here."""
@@ -278,6 +280,3 @@ class Driver:
         """Have a session wait for a change of its own, or for an event of the server's, at most so long."""
         self._parked.add(session_id)
         return seconds
-
-
-_UPDATED = EVENT_NUMBER["session.updated"]

@@ -3,7 +3,6 @@
 The status is asked for before the messages: what has ended by the time at which the server was idle has ended for good.
 """
 
-import contextlib
 import time
 
 from plue_session import errors, threads
@@ -159,7 +158,7 @@ class Follower:
     def _send_command(self, session, turn, watch, said, model):
         """Send a command, whose answer comes with the end of its turn: a thread waits for that, until the turn's first
         message is seen (O-053)."""
-        on, call, turn_id = self._on, Call(), turn.id
+        on, call = self._on, Call()
 
         def run():
             try:
@@ -218,6 +217,7 @@ class Follower:
             )
             if taken is not None:
                 watch.ours, watch.claim_id, watch.renewed = True, taken.claim_id, now
+                self._on.turns.mine(session.id, turn.id)
             return False
         if now - watch.renewed >= lease.renew_ms / 1000:
             watch.renewed = now

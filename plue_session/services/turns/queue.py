@@ -49,6 +49,11 @@ def take(transaction, session, owner, expires, message_id=None, most=MOST):
     return turn, claim, taken
 
 
+def first(transaction, number):
+    """Return the input that the session's next turn begins with, or None."""
+    return next(_waiting(transaction, number), None)
+
+
 def _waiting(transaction, number):
     """Yield the inputs that wait for the next turn, up to one that somebody has claimed."""
     store, after, rows = transaction.store, 0, True

@@ -2,7 +2,7 @@
 
 import time
 
-from plue_session import errors
+from plue_session.model.input import DEFERRED
 from plue_session.rules import turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, turn_rows
@@ -28,7 +28,7 @@ class Taker:
         if session_id in on.server.status(call, session.directory):
             self._foreign(session, call)
             return self._driver.park(session_id, BUSY[not on.link.streaming])
-        waiting = on.store.read_inputs(session_id, on.writer.clock())
+        waiting = [each for each in on.store.read_inputs(session_id, on.writer.clock()) if each.state == DEFERRED]
         if not waiting:
             return None
         model = self.model(session, loads(waiting[0].content), call)
@@ -43,6 +43,7 @@ class Taker:
             return 0.0
         watch = self._driver.watch(session_id, begun.turn)
         watch.ours, watch.renewed = True, time.monotonic()
+        on.turns.mine(session_id, begun.turn.id)
         return self._driver.follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
 
     def model(self, session, says, call):
@@ -70,13 +71,9 @@ class Taker:
             return
         known = on.store.read_turn(session.id, prompt_id)
         if known is None:
-            turn = on.writer.run(
-                lambda transaction: turn_rows.begin_foreign(transaction, session.id, prompt_id), call
-            )
+            turn = on.writer.run(lambda transaction: turn_rows.begin_foreign(transaction, session.id, prompt_id), call)
             if turn is not None:
                 self._driver.poke(session.id)
         elif known.cancelled is not None:  # the prompt of a turn that was aborted has run all the same
             on.server.abort(session.id, call, directory=session.directory, turn_id=prompt_id)
             self._driver.poke(session.id)
-
-

@@ -3,6 +3,7 @@ whoever comes second, of several processes on the store, finds it done and tells
 
 from plue_session.model import Claim, Turn
 from plue_session.model.turn import CLAIMED, ENDED, RETRYING, RUNNING, WAITING
+from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.turns import queue
 
@@ -25,7 +26,7 @@ def begin(transaction, session_id, message_id, owner, ttl, first):
     now, session = transaction.now, transaction.load(session_id)
     if is_held(session, now):
         return None
-    waiting = queue.next_one(transaction, session.number)
+    waiting = queue.first(transaction, session.number)
     if waiting is None or waiting.seq != first:
         return None
     taken = queue.take(transaction, session, owner, now + ttl, message_id)
@@ -124,6 +125,27 @@ def cancel(transaction, session):
         turn.cancelled = transaction.now
         transaction.store.keep_turn(turn)
     return turn.id
+
+
+def cancel_all(transaction, session_id, own):
+    """Have turns end whose ids are in `own`: the inputs of those that wait are cancelled, the end of the one that is
+    open is asked for."""
+    store, session = transaction.store, transaction.load(session_id)
+    turn = store.open_turn(session.number)
+    if turn is not None and turn.id in own:
+        cancel(transaction, session)
+    ended = []
+    for row in store.open_inputs(session.number):
+        if row.alone and turn_id_of(row) in own and queue.cancel(transaction, row)[0] == "cancelled":
+            ended.append(row)
+    if not ended:
+        return
+    queue.defer(transaction, session.number, *map(turn_id_of, ended))
+    told = [queue.told("cancelled", ended)]
+    for row in ended:
+        data = {"turnId": turn_id_of(row), "inputIds": [row.name], "outcome": "stopped", "reason": "cancelled"}
+        told.append(("turn.finished", data))
+    transaction.save_told(session, told)
 
 
 def end(transaction, session_id, turn_id, claim_id, outcome, told=()):

@@ -1,0 +1,266 @@
+"""Turns as callers see them: run one and wait for its end, ask for the end of those that run."""
+
+import math
+import threading
+import time
+
+from plue_session import errors, threads
+from plue_session.model import EVENT_NUMBER
+from plue_session.model.input import CANCELLED, COMPLETED
+from plue_session.rules import inputs, transcripts
+from plue_session.rules.jsontext import loads, quote
+from plue_session.services.later import Later
+from plue_session.services.turns import turn_rows
+from plue_session.services.turns.inputs import Enqueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.services.backend import Backend
+
+_FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
+
+
+class Turns:
+    """A backend whose turns the host runs."""
+
+    def run(self, session_id, given, timeout_ms):
+        """`UNSUPPORTED`."""
+        raise errors.Unsupported(
+            "the embedded backend has no model: the host runs turns",
+            "Enqueue the input, and have the host claim it; or use the backend opencode.",
+            session=session_id,
+        )
+
+
+class Waiter:
+    """Who waits for the end of the turn of one input, and until when."""
+
+    __slots__ = ("session_id", "number", "seq", "later")
+
+    def __init__(self, session_id, row, deadline):
+        self.session_id, self.number, self.seq, self.later = session_id, row.number, row.seq, Later(deadline)
+
+
+class RemoteTurns:
+    """The turns of a server's sessions. Thread-safe. A wait takes no thread: one looks at those that may have ended."""
+
+    def __init__(self, on: "Backend", publisher):
+        self._on, self._publisher = on, publisher
+        self._lock = threading.Lock()
+        self._waiters, self._ended = {}, []  # by input's seq; `(session id or None, row of the log or None)` to be seen
+        self._looks, self._closed = False, False
+        self._own = {}  # session id: ids of the turns that are this process's
+        for kind in (_FINISHED, _DELETED):
+            on.writer.hear(kind, self._told)
+
+    # -- running -------------------------------------------------------------------------------------------------------
+    def run(self, session_id, given, timeout_ms):
+        """Enqueue an input that has a turn of its own, and return the end of that turn, as `Later`; for 0 its ids."""
+        on = self._on
+        operation = Enqueue(on, session_id, given, alone=True)
+        deadline = time.monotonic() + timeout_ms / 1000
+        waiter = None
+
+        def change(transaction):
+            nonlocal waiter
+            operation.preview(transaction)
+            row = operation.row
+            if row.state not in (COMPLETED, CANCELLED):
+                self.mine(on.resolve(session_id), row.turn_id or inputs.turn_id_of(row))
+            if timeout_ms and row.state not in (COMPLETED, CANCELLED):
+                waiter = self._wait(waiter, transaction.load(on.resolve(session_id)).id, row, deadline)
+
+        with on.calls.begin("plue_session_run_turn", session_id, deadline if timeout_ms else math.inf) as call:
+            try:
+                on.writer.run(change, call.within(on.seconds))
+            except BaseException:
+                self._drop(waiter)
+                raise
+        row = operation.row
+        if not timeout_ms:
+            turn_id = row.turn_id or inputs.turn_id_of(row)
+            return f'{{"turnId":{quote(turn_id)},"inputId":{quote(row.name)}}}'
+        if waiter is None:
+            return self._result(on.resolve(session_id), row)
+        return waiter.later
+
+    # -- this process's own --------------------------------------------------------------------------------------------
+    def mine(self, session_id, turn_id):
+        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it."""
+        with self._lock:
+            own = self._own.setdefault(session_id, set())
+            own.add(turn_id)
+            self._publisher.turns(session_id, len(own))
+
+    def _over(self, session_id, turn_id):
+        with self._lock:
+            own = self._own.get(session_id, set())
+            if turn_id in own:
+                own.discard(turn_id)
+                if not own:
+                    del self._own[session_id]
+                self._publisher.turns(session_id, len(own))
+
+    def cancel(self, session_id):
+        """Have the turns of the session that are this process's end: what waits is cancelled, what runs is aborted
+        behind its caller's back (L-063)."""
+        on = self._on
+        with self._lock:
+            own = set(self._own.get(session_id, ()))
+        on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
+        on.driver.hurried(session_id)
+
+    def _wait(self, known, session_id, row, deadline):
+        """Have somebody wait, from before the commit on: the turn may end at once."""
+        waiter = known or Waiter(session_id, row, deadline)
+        waiter.session_id, waiter.number, waiter.seq = session_id, row.number, row.seq
+        with self._lock:
+            closed = self._closed
+            now = time.monotonic()
+            left = [each for each in self._all() if each.later.deadline <= now]
+            self._waiters.setdefault(row.seq, [])
+            if waiter not in self._waiters[row.seq]:
+                self._waiters[row.seq].append(waiter)
+        for each in left:  # their callers have left
+            self._end(each, errors.Timeout("the turn goes on", "turn.finished tells of its end."))
+        if closed:
+            self._end(waiter, errors.closed())
+        return waiter
+
+    def _drop(self, waiter):
+        if waiter is not None:
+            with self._lock:
+                self._forget(waiter)
+
+    def _all(self):
+        return [each for of in self._waiters.values() for each in of]
+
+    def _forget(self, waiter):
+        of = self._waiters.get(waiter.seq, [])
+        if waiter in of:
+            of.remove(waiter)
+        if not of:
+            self._waiters.pop(waiter.seq, None)
+
+    def _end(self, waiter, outcome):
+        with self._lock:
+            self._forget(waiter)
+        waiter.later.end(outcome)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+    def aborted(self, session_id):
+        """End the waits for turns of a session that is being aborted."""
+        with self._lock:
+            waiters = [each for each in self._all() if self._on.resolve(each.session_id) == session_id]
+        for each in waiters:
+            self._end(
+                each,
+                errors.Aborted(
+                    "plue_session_abort() interrupted it; turn.finished tells how the turn ends",
+                    "Make the call again if it is still wanted.",
+                    session=session_id,
+                ),
+            )
+
+    def close(self):
+        """End all waits."""
+        with self._lock:
+            self._closed = True
+            waiters = self._all()
+        for each in waiters:
+            self._end(each, errors.closed())
+
+    def _told(self, row):
+        """Hear what was committed; must not wait."""
+        if row is not None and row.session_id in self._own:
+            if row.kind == _DELETED:
+                self._gone(row.session_id)
+            elif row.kind == _FINISHED:
+                self._over(row.session_id, _data(row)["turnId"])
+        with self._lock:
+            if not self._waiters:
+                return
+            self._ended.append(row)
+            starts, self._looks = not self._looks, True
+        if starts:
+            try:
+                threads.start(self._look, "plue-answers")
+            except errors.StoreIo as error:  # the next event finds one
+                self._looks = False
+                self._on.log.write("warning", error.message("plue_session_run_turn"))
+
+    def _gone(self, session_id):
+        with self._lock:
+            self._own.pop(session_id, None)
+            self._publisher.turns(session_id, 0)
+
+    def _look(self):
+        """See which waits have ended, by what was told."""
+        self._publisher.adopt()
+        while True:
+            with self._lock:
+                rows, self._ended = self._ended, []
+                if not rows:
+                    self._looks = False
+                    return
+            try:
+                for row in rows:
+                    self._see(row)
+            except Exception as error:
+                self._on.log.write("warning", errors.known(error).message("plue_session_run_turn"))
+
+    def _see(self, row):
+        if row is None or row.kind == _DELETED:
+            with self._lock:
+                waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
+        else:
+            names = _data(row)["inputIds"]
+            with self._lock:
+                waiters = [each for name in names for each in self._waiters.get(inputs.seq_of(name), ())]
+        for each in waiters:
+            self._check(each)
+
+    def _check(self, waiter):
+        """End a wait if its input has ended."""
+        on, session_id = self._on, self._on.resolve(waiter.session_id)
+        if on.store.info(session_id) is None:
+            self._end(waiter, errors.gone(session_id))
+            return
+        row = on.writer.run(lambda transaction: transaction.store.input(waiter.number, waiter.seq))
+        if row is None or row.state in (COMPLETED, CANCELLED):
+            try:
+                outcome = self._result(session_id, row)
+            except errors.PlueError as error:
+                outcome = error
+            self._end(waiter, outcome)
+
+    def _result(self, session_id, row):
+        """Return how the turn of an input that has ended was, as JSON."""
+        store = self._on.store
+        turn = row and row.turn_id and store.read_turn(session_id, row.turn_id)
+        if not turn:
+            if row is not None and row.state == CANCELLED:  # it never had one
+                turn_id, usage = quote(inputs.turn_id_of(row)), transcripts.render_usage([])
+                return f'{{"turnId":{turn_id},"outcome":"stopped","reason":"cancelled","messages":[],"usage":{usage}}}'
+            raise errors.NotFound(
+                "what is known of the turn was removed meanwhile",
+                "See the messages of the session.",
+                session=session_id,
+            )
+        found = store.read_turn_messages(session_id, turn.id)
+        sums: dict = {}
+        for message, _ in found:
+            if message.usage is not None and message.model is not None:
+                sums[message.model] = transcripts.usage_added(sums.get(message.model), message.usage)
+        text = f'{{"turnId":{quote(turn.id)},"outcome":{quote(turn.outcome)}'
+        if turn.reason is not None:
+            text += f',"reason":{quote(turn.reason)}'
+        if turn.error is not None:
+            text += f',"error":{turn.error}'
+        messages = ",".join([transcripts.render(message, parts) for message, parts in found])
+        return f'{text},"messages":[{messages}],"usage":{transcripts.render_usage(sorted(sums.items()))}}}'
+
+
+def _data(row):
+    """Return the data of an event of the log."""
+    return loads(row.tail[row.tail.index('"data":') + 7 : -1])
