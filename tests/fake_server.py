@@ -9,7 +9,7 @@ import itertools
 import time
 
 from plue_session import errors
-from plue_session.adapters.opencode import shapes
+from plue_session.adapters.opencode import parts, shapes
 from plue_session.adapters.opencode.events import Change
 
 START = 1_767_225_600_000
@@ -40,6 +40,7 @@ class FakeServer:
         self.numbered, self.most_asked, self.logged = False, 900, {}
         self.hurried = 0  # how often listening was to be tried at once
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
+        self.prompts, self.parts, self.answering = [], {}, True  # what turns were asked for; whether they end at once
 
     # -- what tests do -------------------------------------------------------------------------------------------------
     def put(self, session_id, **fields):
@@ -120,8 +121,18 @@ class FakeServer:
     def messages(self, session_id, call, directory=None, limit=100, before=None):
         self._begin("messages", call, session_id)
         return self._end(
-            "messages", ([(message, []) for message in self.said.get(session_id, {}).values()][-limit:], None)
+            "messages",
+            (
+                [(message, self.parts.get(message.id, [])) for message in self.said.get(session_id, {}).values()][
+                    -limit:
+                ],
+                None,
+            ),
         )
+
+    def default_model(self, call):
+        self._begin("default_model", call)
+        return self._end("default_model", next(iter(sorted(self.models))))
 
     def check_provider(self, provider_id, model_id, call):
         self._begin("check_provider", call)
@@ -196,6 +207,64 @@ class FakeServer:
         if seen:
             seen(next(reversed(self.said.get(session_id, {})), ""))
         return self._end("abort", self.busy.pop(session_id, None) is not None)
+
+    def stop(self, session_id, call, directory=None):
+        self._begin("stop", call, session_id)
+        self._end("stop", self.busy.pop(session_id, None))
+
+    def prompt(self, session_id, message_id, said, model, call, directory=None, agent=None):
+        self._begin("prompt", call, session_id)
+        self.prompts.append((session_id, message_id, said, model, agent))
+        self._ask(session_id, message_id)
+        self._end("prompt", None)
+
+    def command(self, session_id, message_id, name, arguments, model, call, directory=None, agent=None):
+        self._begin("command", call, session_id)
+        self.prompts.append((session_id, message_id, [name, arguments], model, agent))
+        self._ask(session_id, message_id)
+        self._end("command", None)
+
+    def summarize(self, session_id, model, call, directory=None):
+        self._begin("summarize", call, session_id)
+        self._ask(session_id, f"msg_{next(self.numbers):04d}", "compaction")
+        self._end("summarize", None)
+
+    def _ask(self, session_id, message_id, source="text"):
+        """Store a message of the user's, and answer it, with `answering`, at once."""
+        self._put_message(session_id, message_id, "user", None, source)
+        self.busy[session_id] = {"type": "busy"}
+        answer_id = f"msg_{next(self.numbers):04d}"
+        self._put_message(session_id, answer_id, "assistant", message_id)
+        if self.answering:
+            self.answer(session_id)
+
+    def answer(self, session_id, failure=None, finish="stop"):
+        """End the answer that is open."""
+        open_id = next(name for name, each in reversed(self.said[session_id].items()) if not each.ended)
+        ended = self.said[session_id][open_id]._replace(
+            completed=next(self.clock), ended=True, failure=failure, finish=None if failure else finish
+        )
+        self.said[session_id][open_id] = ended
+        self.busy.pop(session_id, None)
+        self._say(Change("message", session_id, ended))
+        self._say(Change("idle", session_id))
+
+    def _put_message(self, session_id, message_id, role, parent_id, source="text"):
+        said = shapes.RemoteMessage(
+            id=message_id,
+            session_id=session_id,
+            role=role,
+            parent_id=parent_id,
+            created=next(self.clock),
+            completed=None,
+            failure=None,
+            ended=role == "user",
+        )
+        self.parts[message_id] = [
+            parts.RemotePart(f"prt_{message_id}", session_id, message_id, source, {"type": source}, True)
+        ]
+        self.said.setdefault(session_id, {})[message_id] = said
+        self._say(Change("message", session_id, said))
 
     def _begin(self, name, call, session_id=None):
         self.asked.append((name, session_id) if session_id else (name,))

@@ -96,9 +96,6 @@ class Server(Protocol):
         """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
         `created`, `completed`, `ended`."""
 
-    def message(self, session_id: str, message_id: str, call: Call, directory=None) -> Any:
-        """Return one message, without its parts."""
-
     def default_model(self, call: Call) -> tuple[str, str]:
         """Return the `(provider id, model id)` that it takes where none is named."""
 

@@ -41,10 +41,15 @@ def session_id(name, what="the session id"):
     )
 
 
+def is_message_id(name):
+    """Return whether `name` can be a message's id."""
+    return name.startswith("msg") and name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_ID
+
+
 def message_id(name):
     """Return `name` if it is `msg…` of letters, digits and `_`, of at most 100 characters; `INVALID_PARAM`
     otherwise."""
-    if not (name.startswith("msg") and name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_ID):
+    if not is_message_id(name):
         raise InvalidParam("the message's id is malformed", "Pass an id as the library gave it.")
     return name
 

@@ -15,31 +15,50 @@ class Proof(namedtuple("Proof", "state answer prompt_id")):
     __slots__ = ()
 
 
-def judge(messages, prompt_id, is_busy):
-    """Return the `Proof` for the turn of this prompt. `messages` are the session's newest ones, oldest first, as read
-    after the status that says whether it `is_busy`; they reach back to the prompt, or to what is older.
+def judge(page, prompt_id, is_busy):
+    """Return the `Proof` for the turn of this prompt. `page` are the session's newest messages, oldest first, each with
+    its parts, as read after the status that says whether it `is_busy`; they reach back to the prompt, or to what is
+    older.
 
     Several prompts may be answered by one turn, whose parent is the last of them (O-039). A session that is busy with
-    the answer to a later prompt has ended the earlier one.
+    the answer to a later prompt has ended the earlier one. What the server says to the model itself, to shorten the
+    context and go on, belongs to the turn.
     """
-    place = next((place for place, each in enumerate(messages) if each.id == prompt_id), None)
-    said = [each for each in messages if each.role == "assistant"]
-    answers = [each for each in said if each.parent_id == prompt_id]
-    if not answers and place is not None:
-        answers = [each for each in messages[place + 1 :] if each.role == "assistant"]
+    place = next((place for place, (each, _) in enumerate(page) if each.id == prompt_id), None)
+    prompts = {prompt_id}
+    for each, parts in page[0 if place is None else place + 1 :]:
+        if each.role == "user":
+            if not is_own(parts):
+                break
+            prompts.add(each.id)
+    said = [each for each, _ in page if each.role == "assistant"]
+    answers = [each for each in said if each.parent_id in prompts]
+    if place is None and not any(each.parent_id == prompt_id for each in answers):
+        return Proof(ABSENT, None, prompt_id)
+    if not answers:
+        answers = [each for each, _ in page[place + 1 :] if each.role == "assistant"]
         answers = [each for each in answers if each.parent_id == answers[0].parent_id]
     if not answers:
-        return Proof(ABSENT if place is None else UNBEGUN, None, prompt_id)
+        return Proof(UNBEGUN, None, prompt_id)
     answer = answers[-1]
     if is_busy and said[-1] is answer:
-        circles = len(answers) >= CIRCLE and all(
-            each.ended and each.finish == "unknown" for each in answers[-CIRCLE:] if each is not answer or each.ended
-        )
+        ended = [each for each in answers if each.ended][-CIRCLE:]
+        circles = len(ended) == CIRCLE and all(each.finish == "unknown" for each in ended)
         return Proof(CIRCLING if circles else RUNNING, answer, answer.parent_id)
     return Proof(OVER if answer.ended else CUT, answer, answer.parent_id)
 
 
-def running(messages):
+def is_own(parts):
+    """Return whether a message of the user's is the server's own: by its parts."""
+    return bool(parts) and all(part.source == "compaction" or part.body["type"] == "other" for part in parts)
+
+
+def is_compaction(parts):
+    """Return whether a message asks for the context to be shortened."""
+    return any(part.source == "compaction" for part in parts)
+
+
+def running(page):
     """Return the id of the prompt whose answer is open, or None."""
-    newest = next((each for each in reversed(messages) if each.role == "assistant"), None)
+    newest = next((each for each, _ in reversed(page) if each.role == "assistant"), None)
     return newest.parent_id if newest is not None and not newest.ended else None

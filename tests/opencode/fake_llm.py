@@ -1,9 +1,10 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
 The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the
-first word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse. What happens can
-be awaited: `started` gets the text of each turn whose first word is out, `ended` the same text with "done" or "left"
-when it is over. The title of a session is always "A title".
+first word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse, `[drop]` to leave
+after the first word. What happens can be awaited: `started` gets the text of each turn whose first word is out, `ended`
+the same text with "done" or "left" when it is over. `asked` lists the text of each request. The title of a session is
+always "A title".
 """
 
 import json
@@ -22,7 +23,7 @@ class FakeModel(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.started, self.ended = queue.Queue(), queue.Queue()
+        self.started, self.ended, self.asked = queue.Queue(), queue.Queue(), []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -45,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         is_title = any(role == "system" and "title generator" in text.lower() for role, text in said)
         text = next((text for role, text in reversed(said) if role == "user"), "")
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
+        if not is_title:
+            self.server.asked.append(text)
         if is_title:
             self.stream(["A ", "title"], {}, None)
         elif "status" in order:
@@ -95,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.say({"content": word})
                 if number == 0 and text is not None:
                     self.server.started.put(text)
+                    if "drop" in order:
+                        return
                     if "wait" in order:
                         self.connection.settimeout(60)
                         if self.connection.recv(1) == b"":

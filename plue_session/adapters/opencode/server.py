@@ -69,7 +69,7 @@ class Server:
         self.create, self.find_created, self.update = client.create, client.find_created, client.update
         self.fork, self.share, self.unshare = client.fork, client.share, client.unshare
         self.abort, self.delete, self.stop = turns.abort, turns.delete, client.stop_turn
-        self.message, self.prompt, self.command = client.message, client.prompt, client.command
+        self.prompt, self.command = client.prompt, client.command
         self.summarize, self.default_model = client.summarize, client.default_model
         self.history, self.most_asked = history.read, NAMES
         self._stream = Stream(

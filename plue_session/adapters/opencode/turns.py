@@ -10,9 +10,10 @@ NEWEST, FURTHER = 2, 16
 #: Seconds that each question before an abort may take, and at most a quarter of what is left: the abort is sent in any
 #: case.
 BEFORE = 2.0
-#: Seconds that an abort waits for the assistant message of a turn that has only begun. Aborted before it exists, the
-#: first turn of a server's life leaves a session whose later prompts are stored and never run (O-068).
-BEGINNING = 0.5
+#: Seconds that an abort waits for the assistant message of a turn that has only begun; at most half of what is left.
+#: Aborted before it exists, the first turn of a server's life leaves a server that stores all later prompts of the
+#: directory and runs none, until it is restarted (O-068). That message takes a cold one up to 4 s, others a few ms.
+BEGINNING = 10.0
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
 #: server was killed in mid-turn (O-048).
 TRAILING = 1.0
@@ -80,7 +81,7 @@ class Turns:
                 # The model's message is about to begin.
                 state.until_true(
                     lambda: state.find() or not state.busy(state.soon()),
-                    state.call.within(BEGINNING),
+                    state.call.within(min(BEGINNING, state.call.left / 2)),
                 )
                 state.is_over = state.turn is None and not state.busy(state.soon())
         except UNREADABLE:

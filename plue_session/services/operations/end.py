@@ -7,7 +7,13 @@ from plue_session.rules import ids, turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.outgoing import family_of, remember
+from plue_session.services.turns import turn_rows
 from plue_session.services.writer import NOT_WRITTEN
+
+#: Seconds for which an abort holds back prompts at most, and ms more than it may take.
+HELD, SPARE_MS = 600.0, 1_000
+#: Seconds that a delete waits for the end of a turn of ours that may not be with the server yet.
+ENDING = 5.0
 
 
 class Delete(Operation):
@@ -52,8 +58,31 @@ class Delete(Operation):
         on = self.on
         elsewhere = {member.directory for each in self.family[1:] if (member := on.store.read(each))}
         elsewhere -= {self.directory, None}
+        if on.driver.has_work(self.family):  # of what comes from now on, the sessions' locks keep this process
+            self._hold(on.writer.clock() + int(min(call.left, HELD) * 1000) + SPARE_MS, call)
         on.server.delete(self.session, call, directory=self.directory, elsewhere=sorted(elsewhere))
         return True
+
+    def _hold(self, until, call):
+        """Have no prompt be sent to the sessions until then (None: from now on they may), and turns of ours end that
+        may not be with the server yet."""
+        on = self.on
+
+        def change(transaction):
+            found = []
+            for session in filter(None, map(transaction.store.load, self.family)):
+                session.held_until = until
+                turn = turn_rows.cancel(transaction, session) if until is not None else None
+                if turn is not None:
+                    found.append((session.id, turn))
+                transaction.store.save(session)
+            return found
+
+        held = on.writer.run_later(change).outcome
+        for session_id, turn in held if type(held) is list and until is not None else ():
+            on.driver.poke(session_id)
+            with contextlib.suppress(errors.Timeout):
+                on.turns.await_end(session_id, turn, call.within(ENDING))
 
     def refused(self, error):
         if isinstance(error, errors.NotFound):  # another client was faster: here too it is no more
@@ -73,7 +102,10 @@ class Delete(Operation):
 
     def undo(self, answer):
         """Ask what has become of the sessions, instead of guessing."""
+        if self.on.driver.has_work(self.family):
+            self._hold(None, None)
         for member in self.family:
+            self.on.driver.poke(member)
             self.on.jobs.add("reread", member)
 
     def recorded(self, answer, result):
@@ -82,14 +114,19 @@ class Delete(Operation):
 
 class Abort(Operation):
     """Sets the session's abort flag, ends the calls that are blocked on it, and its turn; returns after the turn's own
-    end (T-01). The flag clears when the next turn starts; set already, nothing happens. Where the store is locked, it
-    follows."""
+    end is proven and recorded (T-01). Until then no prompt of ours is sent there. The flag clears when the next turn
+    starts; set already, nothing happens. Where the store is locked, it follows."""
 
     patience = 0.5
+    #: the turn that is to end, and until when (ms) prompts are held back
+    turn = until = None
 
     def preview(self, transaction):
         session = transaction.load(self.session)
         session.abort_mark = turns.abort_mark(transaction.now)
+        self.turn = turn_rows.cancel(transaction, session)
+        if self.until is not None:
+            session.held_until = max(self.until, session.held_until or 0)
         if session.aborted:
             transaction.store.save(session)
         else:
@@ -102,25 +139,41 @@ class Abort(Operation):
         """Lock nothing: an abort sends other calls home instead."""
         on = self.on
         self.directory = on.read(self.session).directory
+        self.until = on.writer.clock() + int(min(call.left, HELD) * 1000) + SPARE_MS
         on.calls.begin_abort(self.session)
         try:
             yield
         finally:
             on.calls.end_abort(self.session)
+            if not on.calls.is_aborting(self.session):
+                on.writer.run_later(self._let_go)
+                on.driver.poke(self.session)
+
+    def _let_go(self, transaction):
+        session = transaction.store.load(self.session)
+        if session is not None and session.held_until is not None and session.held_until <= self.until:
+            session.held_until = None
+            transaction.store.save(session)
 
     def check(self, call):
         """Set the flag first. Nothing is asked or waited for before the abort is sent: should that fail, the turn would
         run on."""
         self._flag = self.on.writer.run_later(self.preview)
+        self.on.turns.aborted(self.session)
+        self.on.driver.poke(self.session)
         return True
 
     def send(self, call):
         """OpenCode: POST /session/{id}/abort."""
         on, newest = self.on, []
+        turn, where = self.turn, self.directory
         try:
-            on.server.abort(self.session, call, directory=self.directory, seen=newest.append)
+            if turn is None:
+                on.server.abort(self.session, call, directory=where, seen=newest.append)
+            else:
+                on.turns.stop(self.session, turn, call, where, newest.append)
         finally:  # if the turn runs on, it is not taken for a new one
-            on.follow_ups.mark_abort(self.session, call, directory=self.directory, mark=newest[0] if newest else None)
+            on.follow_ups.mark_abort(self.session, call, directory=where, mark=newest[0] if newest else None)
 
     def record(self, transaction, answer):
         """Record nothing more: the flag and the mark were queued before this. Fail if the flag could not be set."""
@@ -130,7 +183,8 @@ class Abort(Operation):
 
 
 class AbortTurn(Operation):
-    """Ends the turn that this message of the user's began, if it runs; another turn is not touched."""
+    """Ends one turn, named by its id or by that of the user's message that began it, if it runs; another turn is not
+    touched."""
 
     def __init__(self, on, session, turn_id):
         super().__init__(on, session)
@@ -141,11 +195,23 @@ class AbortTurn(Operation):
 
     def send(self, call):
         """OpenCode: POST /session/{id}/abort."""
-        directory = self.on.read(self.session).directory
-        self.on.server.abort(self.session, call, directory=directory, turn_id=self.turn_id)
+        on, session = self.on, self.on.read(self.session)
+        known = on.store.read_turn(self.session, self.turn_id)
+        if known is None:
+            if ids.is_message_id(self.turn_id):  # another client's, of which nothing was heard
+                on.server.abort(self.session, call, directory=session.directory, turn_id=self.turn_id)
+            return
+
+        def change(transaction):
+            return turn_rows.cancel(transaction, transaction.load(self.session), known.id)
+
+        turn = on.writer.run(change, call)
+        if turn is not None:
+            on.driver.poke(self.session)
+            on.turns.stop(self.session, turn, call, session.directory)
 
     def record(self, transaction, answer):
-        """Record nothing: turns are not kept here."""
+        """Record nothing: the turn's end is."""
 
     def preview(self, transaction):
         """Without a server no turn runs: the one that is named is over."""

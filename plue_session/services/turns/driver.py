@@ -6,10 +6,10 @@ end. What the server tells are hints; what it answers is the proof. Between any 
 say how far it has come, and the server whether it has the prompt.
 """
 
+import contextlib
 import os
 import threading
 import time
-from functools import partial
 
 from plue_session import errors, threads
 from plue_session.call import Call
@@ -73,6 +73,19 @@ class Driver:
             self._changed.notify_all()
         self._call.set(errors.closed())
 
+    @contextlib.contextmanager
+    def lasting(self, call):
+        """Have a call end with the driver, for as long as it is used."""
+
+        def close():
+            call.set(errors.closed())
+
+        self._call.watch(close)
+        try:
+            yield call
+        finally:
+            self._call.unwatch(close)
+
     def poke(self, session_id, after=0.0):
         """Have a session be looked at, in so many seconds or before."""
         at = time.monotonic() + after if after else 0.0
@@ -86,12 +99,12 @@ class Driver:
         self._hire()
 
     def hurried(self, session_id):
-        """Have a session's step that may wait for the server end soon: its turn is to end."""
+        """Have a session looked at whose turn is to end: a prompt that is being sent all this time is cut off."""
+        watch = self._watches.get(session_id)
+        posting = watch and watch.posting
+        if posting:
+            posting.set(errors.Aborted("the turn is to end", session=session_id))
         self.poke(session_id)
-        with self._changed:
-            call = self._busy.get(session_id)
-        if call is not None:
-            call.set(errors.Aborted("the turn is to end", "", session=session_id))
 
     # -- what is heard -------------------------------------------------------------------------------------------------
     def _told(self, row):
@@ -107,8 +120,8 @@ class Driver:
         """Hear what the server tells of a session: hints. Must not wait."""
         session_id, watch = change.session_id, self._watches.get(change.session_id)
         if change.kind == "failed":
-            if watch is not None and session_id is not None:
-                watch.failure = change.value
+            if watch is not None and watch.failure is None and (watch.sent is not None or watch.posting is not None):
+                watch.failure = change.value  # the first one says why
                 self.poke(session_id)
         elif change.kind == "message":
             message = change.value
@@ -120,7 +133,7 @@ class Driver:
                 more = {name: change.value[name] for name in ("attempt", "next") if type(change.value.get(name)) is int}
                 self.activity(session_id, watch, "retry", text=change.value.get("message"), **more)
                 self.poke(session_id)
-            elif change.value["type"] == "busy" and watch is not None and watch.retry is not None:
+            elif change.value["type"] == "busy" and watch is not None and watch.retry:
                 watch.retry = None
                 self.poke(session_id)
         elif watch is not None or session_id in self._parked:  # idle
@@ -137,6 +150,12 @@ class Driver:
         if watch is None or watch.turn_id != turn.id:
             watch = self._watches[session_id] = Watch(turn)
         return watch
+
+    def has_work(self, session_ids):
+        """Return whether something is said, or waits to be, in some of the sessions."""
+        store = self._on.store
+        said = {session_id for session_id, _ in store.read_open_turns()}
+        return not said.union(store.sessions_with_inputs()).isdisjoint(session_ids)
 
     def forget(self, session_id):
         """Forget what was known of a session's turn."""
@@ -172,7 +191,8 @@ class Driver:
                 session_id, call = taken
                 after, error = None, None
                 try:
-                    after = self._step(session_id, call)
+                    with self.lasting(call):
+                        after = self._step(session_id, call)
                 except Exception as failure:
                     error = errors.known(failure)
                 finally:
@@ -260,7 +280,6 @@ class Driver:
     def _step(self, session_id, call):
         """Do what can be done for a session now; return after how many seconds to look again, None: when something is
         heard."""
-        self._call.watch(partial(call.set, errors.closed()))
         on = self._on
         session = on.store.read(session_id)
         if session is None:
@@ -270,10 +289,10 @@ class Driver:
         if turn is not None:
             return self.follower.step(session, turn, self.watch(session_id, turn), call)
         self.forget(session_id)
-        if is_given_here(session_id) or is_waiting(session):
+        if is_given_here(session_id) or is_waiting(session) or on.session_locks.is_held(session_id):
             return LOOK
         if turn_rows.is_held(session, on.writer.clock()):
-            return self.park(session_id, (session.held_until - on.writer.clock()) / 1000)
+            return LOOK  # what clears it tells nobody of other processes
         return self.taker.step(session, call)
 
     def park(self, session_id, seconds):

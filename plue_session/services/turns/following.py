@@ -7,6 +7,7 @@ import time
 
 from plue_session import errors, threads
 from plue_session.call import Call
+from plue_session.model.turn import CLAIMED, RUNNING
 from plue_session.rules import outcomes, turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, queue, turn_rows
@@ -30,7 +31,22 @@ TRIES = 3
 BEGINS = 1.2, 10.0
 #: Seconds that ending a turn on the server may take at a time.
 ABORTING = 10.0
-AWAY = (errors.Connection, errors.Timeout, errors.AccessDenied, errors.Busy, errors.Aborted, errors.Closed)
+#: Seconds that sending a prompt may take at a time.
+POSTING = 15.0
+#: Seconds that a command may take until its first message is there.
+LONGEST = 600.0
+#: Ms by which the server's messages may be older than a turn of theirs.
+SKEW_MS = 20_000
+#: Failures that do not say what the server makes of a prompt.
+NO_WORD = (
+    errors.NotFound,
+    errors.Connection,
+    errors.Timeout,
+    errors.AccessDenied,
+    errors.Busy,
+    errors.Aborted,
+    errors.Closed,
+)
 
 
 class Follower:
@@ -45,71 +61,71 @@ class Follower:
         on, is_ours = self._on, turn.claim_id is not None
         if is_ours and not self._keep(session, turn, watch, call):
             return 0.0
-        if turn.message_id is None:
-            self._find(session, turn, watch, call)
-        retry = watch.retry
         status = on.server.status(call, session.directory).get(session.id)
-        proof = turn_proof.judge(self._messages(session, turn, call), turn.message_id, status is not None)
-        watch.prompt_id = proof.prompt_id
+        page = self._page(session, turn, call)
+        if turn.message_id is None:
+            self._find(session, turn, page, call)
+        proof = turn_proof.judge(page, turn.message_id, status is not None)
         if proof.answer is not None:
-            self._warm, watch.begun = on.link.connections, True
-        if status is not None or proof.state in (turn_proof.OVER, turn_proof.RUNNING):
-            watch.idle = None
-        else:
-            watch.idle = watch.idle or time.monotonic()
-        idle = time.monotonic() - (watch.idle or time.monotonic())
+            watch.prompt_id, self._warm = proof.prompt_id, on.link.connections
+            if watch.asking is not None:
+                watch.asking.set(_OVER)
         if proof.state == turn_proof.OVER:
             return self._end(session, turn, watch, self._outcome(turn, watch, proof), call)
-        if proof.state == turn_proof.CUT:
-            if idle < TRAILING:
-                return SOON
-            return self._end(session, turn, watch, self._outcome(turn, watch, proof), call)
         if proof.state == turn_proof.CIRCLING:
-            watch.circles = True
             on.server.abort(session.id, call.within(ABORTING), directory=session.directory, turn_id=proof.prompt_id)
             outcome = outcomes.STOPPED, outcomes.PROVIDER_ERROR, outcomes.broken()
             return self._end(session, turn, watch, outcome, call)
         if proof.state == turn_proof.RUNNING:
-            if turn.cancelled is not None:
-                on.server.abort(session.id, call.within(ABORTING), directory=session.directory, turn_id=proof.prompt_id)
-                return 0.0
-            is_retrying = status is not None and status.get("type") == "retry"
-            if is_retrying != (turn.state == "retrying") or retry is not watch.retry:
-                self._show(session, turn, is_retrying, call)
-            return POLL[not on.link.streaming]
-        return self._begins(session, turn, watch, proof, status, call)
+            watch.idle = None
+            return self._runs(session, turn, watch, proof, status, call)
+        watch.idle = (watch.idle or time.monotonic()) if status is None else None
+        if proof.state == turn_proof.CUT:
+            if watch.idle is not None and time.monotonic() - watch.idle < TRAILING:
+                return SOON
+            return self._end(session, turn, watch, self._outcome(turn, watch, proof), call)
+        return self._begins(session, turn, watch, proof.state == turn_proof.UNBEGUN, status, call)
 
-    def _begins(self, session, turn, watch, proof, status, call):
-        """Go on with a turn to whose prompt no answer has begun."""
-        on, is_ours = self._on, turn.claim_id is not None
-        is_stored, since = proof.state == turn_proof.UNBEGUN, time.monotonic() - (watch.sent or 0.0)
-        if watch.failure is not None and status is None:
-            return self._end(session, turn, watch, outcomes.outcome_of([], watch.failure), call)
-        if not is_ours:
-            if status is None and not is_stored:
-                return self._end(session, turn, watch, outcomes.outcome_of([]), call)
-            return POLL[1] if is_stored or status is None else POLL[not on.link.streaming]
+    def _runs(self, session, turn, watch, proof, status, call):
+        on = self._on
         if turn.cancelled is not None:
-            return self._cancel(session, turn, watch, is_stored, status, since, call)
-        if watch.sent is None and not is_stored or watch.sent is not None and since > LOST and status is None:
+            on.server.abort(session.id, call.within(ABORTING), directory=session.directory, turn_id=proof.prompt_id)
+            return 0.0
+        state = turn_rows.state_of(status, on.store, session.id)
+        if turn.state != state and not (turn.state == CLAIMED and state == RUNNING):
+            on.writer.run(lambda transaction: turn_rows.set_state(transaction, session.id, turn.id, state), call)
+        return POLL[not on.link.streaming]
+
+    def _begins(self, session, turn, watch, is_stored, status, call):
+        """Go on with a turn to whose prompt no answer has begun."""
+        on, now = self._on, time.monotonic()
+        if status is None and watch.failure is not None:
+            return self._end(session, turn, watch, outcomes.outcome_of([], watch.failure), call)
+        if watch.refusal is not None:
+            outcome = outcomes.STOPPED, outcomes.SUBMITTED_ERROR, _told(watch.refusal)
+            return self._end(session, turn, watch, outcome, call)
+        if turn.claim_id is None:  # another client's, whose message was removed
+            outcome = outcomes.outcome_of([])
+            return POLL[1] if is_stored or status else self._end(session, turn, watch, outcome, call)
+        if watch.sent is None and is_stored:  # by a process that has died, or for a server that has
+            watch.sent, watch.sends, watch.lost = now, 1, now + TRAILING
+        if turn.cancelled is not None:
+            return self._cancel(session, turn, watch, status, call)
+        if watch.sent is None or status is None and watch.asking is None and now > watch.lost:
             if watch.sends >= TRIES:
                 return self._give_up(session, turn, watch, is_stored, call)
             return self._again(session, turn, watch, call)
-        if watch.sent is None:  # it was stored, by the process that has died or a server that has
-            watch.sent = time.monotonic() - (LOST - TRAILING if status is None else 0.0)
-        return SOON if since < 1.0 or not on.link.streaming else 0.5
+        return SOON if now - watch.sent < 1.0 or not on.link.streaming else 0.5
 
-    def _cancel(self, session, turn, watch, is_stored, status, since, call):
+    def _cancel(self, session, turn, watch, status, call):
         """End a turn that is to end, and has not begun. Aborted before the model's message is there, a server that has
         run no turn yet would run none any more."""
         on = self._on
-        if watch.sent is None and not is_stored:
-            return self._end(session, turn, watch, _CANCELLED, call)
-        if watch.sent is None:
-            watch.sent, since = time.monotonic(), 0.0
-        if since < BEGINS[self._warm != on.link.connections] or status is not None and since < BEGINS[1]:
-            return SOON
-        on.server.stop(session.id, call.within(ABORTING), session.directory)
+        if watch.sent is not None:
+            since, is_cold = time.monotonic() - watch.sent, self._warm != on.link.connections
+            if since < BEGINS[is_cold or status is not None]:
+                return SOON
+            on.server.stop(session.id, call.within(ABORTING), session.directory)
         return self._end(session, turn, watch, _CANCELLED, call)
 
     def _give_up(self, session, turn, watch, is_stored, call):
@@ -132,83 +148,98 @@ class Follower:
 
     def send(self, session, turn, watch, said, model, call):
         """Send a prompt; what the server refuses ends the turn, what it may not have heard is seen by the next step."""
-        server, where = self._on.server, session.directory
         watch.sends += 1
-        watch.failure = None
+        watch.failure = watch.refusal = None
+        if said.command is not None:
+            self._ask(session, turn, watch, said, model)
+            return SOON
         try:
-            if said.command is not None:
-                return self._send_command(session, turn, watch, said, model)
             parts = said.parts(turn.message_id)
         except errors.InvalidParam as error:
             return self._end(session, turn, watch, (outcomes.STOPPED, "invalid_input", _told(error)), call)
+        watch.posting = call.within(POSTING)
         try:
-            server.prompt(session.id, turn.message_id, parts, model, call, directory=where, agent=said.agent)
+            self._on.server.prompt(
+                session.id, turn.message_id, parts, model, watch.posting, directory=session.directory, agent=said.agent
+            )
         except errors.PlueError as error:
-            return self._refused(session, turn, watch, error, call)
+            if not self._is_refusal(watch, error):
+                raise
+            outcome = outcomes.STOPPED, outcomes.SUBMITTED_ERROR, _told(error)
+            return self._end(session, turn, watch, outcome, call)
+        finally:
+            watch.posting = None
         watch.sent = time.monotonic()
+        watch.lost = watch.sent + LOST
         return SOON if turn.cancelled else 1.0
 
-    def _refused(self, session, turn, watch, error, call):
-        if isinstance(error, (errors.NotFound, *AWAY)) or isinstance(error, errors.Server) and watch.sends < TRIES:
-            if (error.details or {}).get("sent") is not False:
-                watch.sent = time.monotonic() - LOST + 1.0  # soon it shows whether it was heard
-            raise error
-        return self._end(session, turn, watch, (outcomes.STOPPED, outcomes.SUBMITTED_ERROR, _told(error)), call)
+    @staticmethod
+    def _is_refusal(watch, error):
+        """Return whether the server has refused a prompt for good; else it is seen whether it has it."""
+        is_refusal = not isinstance(error, NO_WORD) and (not isinstance(error, errors.Server) or watch.sends >= TRIES)
+        if not is_refusal and (error.details or {}).get("sent") is not False:
+            watch.sent = time.monotonic()
+            watch.lost = watch.sent + TRAILING
+        return is_refusal
 
-    def _send_command(self, session, turn, watch, said, model):
-        """Send a command, whose answer comes with the end of its turn: a thread waits for that, until the turn's first
-        message is seen (O-053)."""
-        on, call = self._on, Call()
+    def _ask(self, session, turn, watch, said, model):
+        """Send a command, whose answer comes with the end of its turn: a thread waits for that, or until the turn's
+        first message is seen (O-053)."""
+        on, where = self._on, session.directory
+        watch.sent = time.monotonic()
+        watch.asking = call = Call(watch.sent + LONGEST)
 
         def run():
             try:
-                if said.is_compaction:
-                    on.server.summarize(session.id, model, call, directory=session.directory)
-                else:
-                    on.server.command(
-                        session.id,
-                        turn.message_id,
-                        said.command,
-                        said.arguments,
-                        model,
-                        call,
-                        directory=session.directory,
-                        agent=said.agent,
-                    )
-            except errors.PlueError as error:
-                if call.error is None and not isinstance(error, AWAY):
+                with self._driver.lasting(call):
+                    if said.is_compaction:
+                        on.server.summarize(session.id, model, call, directory=where)
+                    else:
+                        on.server.command(
+                            session.id, turn.message_id, said.command, said.arguments, model, call, where, said.agent
+                        )
+            except Exception as failure:
+                error = errors.known(failure)
+                if call.error is None and self._is_refusal(watch, error):
                     watch.refusal = error
-            watch.sending = None
+            watch.asking = None
             self._driver.poke(session.id)
 
-        watch.sending, watch.sent = call, time.monotonic()
         threads.start(run, "plue-command")
-        return SOON
 
     # -- reading -------------------------------------------------------------------------------------------------------
-    def _messages(self, session, turn, call):
-        """Return the newest messages, oldest first, back to the prompt, or to what is older than the turn."""
+    def _page(self, session, turn, call):
+        """Return the newest messages with their parts, oldest first, back to the prompt, or to what is older than the
+        turn."""
         server, before, limit, found = self._on.server, None, NEWEST, []
-        oldest = turn.started + server.ahead() - 60_000
+        oldest = turn.started + server.ahead() - SKEW_MS
         while True:
             page, before = server.messages(session.id, call, session.directory, limit=limit, before=before)
-            found = [message for message, _ in page] + found
+            found = page + found
             is_there = any(
                 each.id == turn.message_id or each.role == "assistant" and each.parent_id == turn.message_id
-                for each in found
+                for each, _ in found
             )
             if before is None or is_there or not page or page[0][0].created < oldest:
                 return found
             limit = FURTHER
 
-    def _find(self, session, turn, watch, call):
+    def _find(self, session, turn, page, call):
         """Find the message that the server has made for a compaction: it takes no id of ours."""
+        oldest = turn.started + self._on.server.ahead() - SKEW_MS // 10
+        for message, parts in reversed(page):
+            if message.role == "user" and message.created >= oldest and turn_proof.is_compaction(parts):
+                turn.message_id = message.id
+                self._on.writer.run(
+                    lambda transaction: turn_rows.named(transaction, session.id, turn.id, turn.message_id), call
+                )
+                return
 
     # -- rows ----------------------------------------------------------------------------------------------------------
     def _keep(self, session, turn, watch, call):
         """See that the turn is this process's, and stays so; False: look again."""
         now, lease = time.monotonic(), self._driver.lease
-        if not watch.ours or watch.claim_id != turn.claim_id:
+        if not watch.is_ours or watch.claim_id != turn.claim_id:
             taken = self._on.writer.run(
                 lambda transaction: turn_rows.take_over(
                     transaction, session.id, turn.id, self._driver.owner, lease.ttl_ms
@@ -216,7 +247,7 @@ class Follower:
                 call,
             )
             if taken is not None:
-                watch.ours, watch.claim_id, watch.renewed = True, taken.claim_id, now
+                watch.is_ours, watch.claim_id, watch.renewed = True, taken.claim_id, now
                 self._on.turns.mine(session.id, turn.id)
             return False
         if now - watch.renewed >= lease.renew_ms / 1000:
@@ -224,22 +255,18 @@ class Follower:
             self._on.writer.run(lambda transaction: turn_rows.renew(transaction, turn, lease.ttl_ms), call)
         return True
 
-    def _show(self, session, turn, is_retrying, call):
-        self._on.writer.run(
-            lambda transaction: turn_rows.set_state(transaction, session.id, turn.id, is_retrying), call
-        )
-
     @staticmethod
     def _outcome(turn, watch, proof):
         outcome = outcomes.outcome_of([proof.answer], watch.failure)
-        if turn.cancelled is not None and outcome[1] == outcomes.INCOMPLETE and not proof.answer.ended:
-            return _CANCELLED
+        answer = proof.answer
+        if answer.failure is None and (turn.cancelled or watch.retry) and (not answer.ended or answer.finish is None):
+            return _CANCELLED  # aborted while it tries again, a message ends without a word (O-035)
         return outcome
 
     def _end(self, session, turn, watch, outcome, call):
         """Note the end of the turn, and have the session go on."""
-        if watch.sending is not None:
-            watch.sending.set(errors.Aborted("the turn has ended", ""))
+        if watch.asking is not None:
+            watch.asking.set(_OVER)
         self._on.writer.run(
             lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome), call
         )
@@ -247,6 +274,7 @@ class Follower:
 
 
 _CANCELLED = outcomes.STOPPED, outcomes.CANCELLED, None
+_OVER = errors.Aborted("the turn is followed without it")
 
 
 def _told(error):

@@ -7,6 +7,7 @@ import time
 from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER
 from plue_session.model.input import CANCELLED, COMPLETED
+from plue_session.model.turn import ENDED
 from plue_session.rules import inputs, transcripts
 from plue_session.rules.jsontext import loads, quote
 from plue_session.services.later import Later
@@ -17,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.services.backend import Backend
 
+#: Seconds between two looks for the end of a turn, should nothing tell of it.
+LOOK = 0.5
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
 
 
@@ -46,7 +49,7 @@ class RemoteTurns:
 
     def __init__(self, on: "Backend", publisher):
         self._on, self._publisher = on, publisher
-        self._lock = threading.Lock()
+        self._lock, self._finished = threading.Lock(), threading.Condition()
         self._waiters, self._ended = {}, []  # by input's seq; `(session id or None, row of the log or None)` to be seen
         self._looks, self._closed = False, False
         self._own = {}  # session id: ids of the turns that are this process's
@@ -147,6 +150,26 @@ class RemoteTurns:
             self._forget(waiter)
         waiter.later.end(outcome)
 
+    def stop(self, session_id, turn, call, directory, seen=None):
+        """Have a turn that is to end be ended on the server, and return once that is recorded; see `Server.abort`."""
+        if turn.message_id is not None:
+            self._on.server.abort(session_id, call, directory=directory, turn_id=turn.message_id, seen=seen)
+        self.await_end(session_id, turn, call)
+
+    def await_end(self, session_id, turn, call):
+        """Return once a turn has ended, and that is recorded; `TIMEOUT`: it has not."""
+
+        def ready():
+            found = self._on.store.read_turn(session_id, turn.id)
+            return True if found is None or found.state == ENDED else None
+
+        while not call.within(LOOK).wait(self._finished, ready):
+            if not call.left:
+                raise errors.Timeout(
+                    "the turn has not ended in time", "Try again; it is to end all the same.", session=session_id
+                )
+            self._on.driver.hurried(session_id)
+
     # -- ends ----------------------------------------------------------------------------------------------------------
     def aborted(self, session_id):
         """End the waits for turns of a session that is being aborted."""
@@ -172,6 +195,8 @@ class RemoteTurns:
 
     def _told(self, row):
         """Hear what was committed; must not wait."""
+        with self._finished:
+            self._finished.notify_all()
         if row is not None and row.session_id in self._own:
             if row.kind == _DELETED:
                 self._gone(row.session_id)

@@ -33,7 +33,10 @@ class Taker:
             return None
         model = self.model(session, loads(waiting[0].content), call)
         ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
+        says = loads(waiting[0].content)
         message_id = prompt.message_id(on.writer.clock() + on.server.ahead())
+        if prompt.Prompt([says]).is_compaction:  # the server chooses it
+            message_id = None
 
         def begin(transaction):
             return turn_rows.begin(transaction, session_id, message_id, owner, ttl, waiting[0].seq)
@@ -42,7 +45,7 @@ class Taker:
         if begun is None:  # an abort has begun, or others are next by now
             return 0.0
         watch = self._driver.watch(session_id, begun.turn)
-        watch.ours, watch.renewed = True, time.monotonic()
+        watch.is_ours, watch.renewed = True, time.monotonic()
         on.turns.mine(session_id, begun.turn.id)
         return self._driver.follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
 
@@ -66,7 +69,7 @@ class Taker:
         """Note whose turn runs, if it is another client's."""
         on = self._on
         page, _ = on.server.messages(session.id, call, session.directory, limit=NEWEST)
-        prompt_id = turn_proof.running([message for message, _ in page])
+        prompt_id = turn_proof.running(page)
         if prompt_id is None:
             return
         known = on.store.read_turn(session.id, prompt_id)

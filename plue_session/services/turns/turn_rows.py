@@ -2,6 +2,7 @@
 whoever comes second, of several processes on the store, finds it done and tells nothing."""
 
 from plue_session.model import Claim, Turn
+from plue_session.model.ask import PERMISSION, QUESTION
 from plue_session.model.turn import CLAIMED, ENDED, RETRYING, RUNNING, WAITING
 from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
@@ -93,7 +94,7 @@ def renew(transaction, turn, ttl):
     return True
 
 
-def renamed(transaction, session_id, turn_id, message_id):
+def named(transaction, session_id, turn_id, message_id):
     """Note which message of the user's a turn answers, which the server has chosen."""
     _, turn = _open(transaction, session_id, turn_id)
     if turn is not None and turn.message_id != message_id:
@@ -101,30 +102,35 @@ def renamed(transaction, session_id, turn_id, message_id):
         transaction.store.keep_turn(turn)
 
 
-def set_state(transaction, session_id, turn_id, is_retrying):
-    """Show whether a turn runs, waits for an answer, or for the model to be tried again."""
+def state_of(status, store, session_id):
+    """Return whether a turn runs, tries the model again, or waits for an answer, by the server's status and what is
+    asked."""
+    if status.get("type") == "retry":
+        return RETRYING
+    return WAITING if any(store.read_asks(session_id, kind) for kind in (PERMISSION, QUESTION)) else RUNNING
+
+
+def set_state(transaction, session_id, turn_id, state):
+    """Note and show whether a turn runs, tries the model again, or waits for an answer."""
     session, turn = _open(transaction, session_id, turn_id)
-    if turn is None:
+    if turn is None or turn.state == state:
         return
-    waits = bool(transaction.store.asks(session.number))
-    state = RETRYING if is_retrying else WAITING if waits else RUNNING
-    if turn.state != state:
-        turn.state = state
-        transaction.store.keep_turn(turn)
+    turn.state = state
+    transaction.store.keep_turn(turn)
     if session.turn != shown(turn):
         session.turn = shown(turn)
         transaction.save(session, "session.updated", {"id": session.id}, touch=False)
 
 
-def cancel(transaction, session):
-    """Ask for the end of the turn that is open, and return its id; None: there is none."""
+def cancel(transaction, session, turn_id=None):
+    """Ask for the end of the turn that is open, and return that; None: there is none, or it is not the one named."""
     turn = transaction.store.open_turn(session.number)
-    if turn is None:
+    if turn is None or turn_id not in (None, turn.id):
         return None
     if turn.cancelled is None:
         turn.cancelled = transaction.now
         transaction.store.keep_turn(turn)
-    return turn.id
+    return turn
 
 
 def cancel_all(transaction, session_id, own):

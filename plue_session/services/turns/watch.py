@@ -2,24 +2,36 @@
 
 
 class Watch:
-    """Of the turn `turn_id`. Times are monotonic seconds.
+    """Of the turn `turn_id`, whose answers have the parent `prompt_id`. Times are monotonic seconds.
 
-    `sent`: when its prompt was last sent, None: not by this process; `sends` how often, `refused` how often in vain;
-    `failure`: what the server has said since, a `Failure`; `retry`: how it tries the model again; `idle`: since when
-    the server is idle without what should follow; `renewed`: when the claim was last renewed.
+    `sent`: when the server last may have been sent its prompt, None: not by this process; `lost`: when that counts as
+    lost if nothing has come of it; `sends`: how often it was sent; `posting`: the call that sends it now, `asking`: the
+    one that waits for the end of a command; `failure`: what the server has said since, a `Failure`, `refusal`: what it
+    has answered, one of our errors; `retry`: how it tries the model again; `idle`: since when the server is idle
+    without what should follow; `renewed`: when the claim was last; `is_ours`: this process has claimed the turn.
     """
 
     __slots__ = (
-        "turn_id", "claim_id", "prompt_id", "sent", "sends", "refused", "failure", "retry", "idle", "renewed", "ours",
-        "sending", "begun", "refusal",
-    )  # fmt: skip
+        "turn_id",
+        "claim_id",
+        "prompt_id",
+        "sent",
+        "lost",
+        "sends",
+        "posting",
+        "asking",
+        "failure",
+        "refusal",
+        "retry",
+        "idle",
+        "renewed",
+        "is_ours",
+    )
 
     def __init__(self, turn):
         self.turn_id, self.claim_id, self.prompt_id = turn.id, turn.claim_id, turn.message_id
-        self.sent = self.failure = self.retry = self.idle = self.sending = self.refusal = None
-        self.sends = self.refused = 0
-        self.renewed = 0.0
-        self.ours = self.begun = False
+        self.sent = self.posting = self.asking = self.failure = self.refusal = self.retry = self.idle = None
+        self.sends, self.lost, self.renewed, self.is_ours = 0, 0.0, 0.0, False
 
     def knows(self, message):
         """Return whether a message that was heard to begin is an answer of this turn."""
