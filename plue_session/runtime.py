@@ -18,6 +18,7 @@ from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.messages import Messages
 from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 
@@ -100,6 +101,7 @@ class Runtime:
             else:
                 backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
                 self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
+                self.messages = Messages(backend)
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -133,6 +135,7 @@ class Runtime:
         self._half.sync.end()
         self._half.outbox.end()
         self._half.driver.end()
+        self._half.streams.end()
         self._half.turns.close()
         self._server.end()
 
@@ -207,6 +210,7 @@ class Runtime:
         )
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
         self.inputs, self.turns = half.inputs, half.turns  # type: ignore[assignment]
+        self.messages = half.messages
         self.sync = half.sync  # type: ignore[assignment]
         self.refreshed = half.mirror.last_refreshed
         self._away = self._open(server)

@@ -19,7 +19,10 @@ from plue_session.services.sync.session_locks import SessionLocks
 from plue_session.services.sync.unnumbered import Unnumbered
 from plue_session.services.turns.driver import Driver
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.messages import RemoteMessages
 from plue_session.services.turns.running import RemoteTurns
+from plue_session.services.turns.streams import Streams
+from plue_session.services.turns.transcript import Transcript
 
 
 class RemoteHalf:
@@ -34,13 +37,17 @@ class RemoteHalf:
         self.link = Link(server, store, publisher, self.jobs, trust, interval, log, tell, clock)
         numbers, unnumbered = Numbers(server), Unnumbered(self.jobs)
         self.mirror = Mirror(writer, store, publisher, self.jobs, numbers, unnumbered, version, server.is_automatic)
-        inbox = Inbox(store, self.mirror, self.session_locks, self.jobs, numbers, unnumbered, log)
+        self.transcript = Transcript(server, writer, store, self.link, self.jobs)
+        inbox = Inbox(store, self.mirror, self.session_locks, self.transcript, self.jobs, numbers, unnumbered, log)
+        self.streams = Streams(store, writer, publisher, clock)
+        self.streams.follow(inbox, self.transcript)
         histories = Histories(server, writer, store, self.mirror, inbox, numbers, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, histories, log)
         follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, self.calls)
         works = {
             "history": histories.run,
             "wake": inbox.wake,
+            "transcript": self.transcript.catch_up,
             "turn": follow_ups.clear_aborted,
             "title": follow_ups.settle_title,
             "take back": follow_ups.take_back,
@@ -60,6 +67,7 @@ class RemoteHalf:
             works,
             log,
         )
+        self.sync.missed = self._missed
         backend = Backend(
             store,
             writer,
@@ -75,12 +83,21 @@ class RemoteHalf:
             jobs=self.jobs,
             follow_ups=follow_ups,
             calls=self.calls,
+            transcript=self.transcript,
         )
         self.calls.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
         self.inputs = Inputs(backend)
+        self.messages = RemoteMessages(backend, self.transcript)
+        self._server, self._publisher = server, publisher
         backend.driver = self.driver = Driver(backend, publisher, settings, tell_of)
         backend.turns = self.turns = RemoteTurns(backend, publisher)
         for kind in ("message", "status", "idle", "failed"):
             inbox.hearers[kind] = self.driver.hear
+
+    def _missed(self):
+        """The event stream begins, or has a gap."""
+        self.streams.missed()
+        if not self._server.numbered:
+            self.transcript.missed(self._publisher.known_ids())

@@ -5,7 +5,12 @@ from plue_session.capi.surface import TABLE
 from plue_session.capi.types import TYPES
 
 #: The functions over services whose methods have another name.
-NAMES = {"validate": "validate_share", "cancel": "cancel_inputs", "cancel_from": "cancel_inputs_from"}
+NAMES = {
+    "validate": "validate_share",
+    "cancel": "cancel_inputs",
+    "cancel_from": "cancel_inputs_from",
+    "page": "messages",
+}
 
 
 def parameters(name):

@@ -33,6 +33,7 @@ class FakeServer:
 
     def __init__(self):
         self.sessions, self.said, self.busy, self.shares = {}, {}, {}, False
+        self.parts = {}  # message id: {part id: part}
         self.fail, self.during, self.asked = {}, {}, []
         self.clock = itertools.count(START)
         self.numbers = itertools.count(1)
@@ -64,6 +65,41 @@ class FakeServer:
         )
         self.said.setdefault(session_id, {})[message_id] = said
         self._say(Change("message", session_id, said))
+
+    def say(self, session_id, message_id, role="assistant", parent_id=None, texts=(), ended=True, **more):
+        """Add a message with parts of text, or change it, and tell of each."""
+        known = self.said.get(session_id, {}).get(message_id)
+        created = known.created if known else next(self.clock)
+        said = shapes.RemoteMessage(
+            message_id,
+            session_id,
+            role,
+            parent_id,
+            created,
+            next(self.clock) if ended and role == "assistant" else None,
+            None,
+            ended and role == "assistant",
+            **more,
+        )
+        self.said.setdefault(session_id, {})[message_id] = said
+        if known is None:
+            self._say(Change("message", session_id, said._replace(completed=None, ended=False)))
+        for number, text in enumerate(texts):
+            self.part(session_id, message_id, f"{message_id}_{number}", text)
+        if ended and role == "assistant":
+            self._say(Change("message", session_id, said))
+
+    def part(self, session_id, message_id, part_id, text, finished=True):
+        """Add a part of text to a message, or change it, and tell."""
+        times = {"start": 1, "end": 2} if finished else {"start": 1}
+        place = {"id": part_id, "sessionID": session_id, "messageID": message_id}
+        said = parts.part({**place, "type": "text", "text": text, "time": times})
+        self.parts.setdefault(message_id, {})[part_id] = said
+        self._say(Change("part", session_id, said))
+
+    def delta(self, session_id, message_id, part_id, text):
+        """Tell of more text of a part, which is not kept until its end."""
+        self.tell(Change("part.delta", session_id, parts.RemoteDelta(message_id, part_id, "text", text)))
 
     def _say(self, change):
         if self.numbered:
@@ -120,15 +156,10 @@ class FakeServer:
 
     def messages(self, session_id, call, directory=None, limit=100, before=None):
         self._begin("messages", call, session_id)
-        return self._end(
-            "messages",
-            (
-                [(message, self.parts.get(message.id, [])) for message in self.said.get(session_id, {}).values()][
-                    -limit:
-                ],
-                None,
-            ),
-        )
+        said = sorted(self.said.get(session_id, {}).values(), key=lambda each: (each.created, each.id))
+        said = said[: None if before is None else int(before)]
+        page = [(message, list(self.parts.get(message.id, {}).values())) for message in said[-limit:]]
+        return self._end("messages", (page, str(len(said) - limit) if len(said) > limit else None))
 
     def default_model(self, call):
         self._begin("default_model", call)

@@ -44,7 +44,7 @@ class On:
             return work(call) if callable(work) else work
 
         self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
-        self.inputs = Checked(world.inputs, perform)
+        self.inputs, self.messages = Checked(world.inputs, perform), Checked(world.messages, perform)
         self.sync = Waited(world.sync)
 
 
@@ -95,6 +95,7 @@ class RemoteWorld:
         self.sync, self.link, self.queue, self.mirror = half.sync, half.link, half.jobs, half.mirror
         self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
         self.executor, self.sessions, self.inputs = half.executor, half.sessions, half.inputs
+        self.messages, self.transcript, self.streams = half.messages, half.transcript, half.streams
         self.server.tell = self.hear
         self.held_back = []
 

@@ -12,6 +12,7 @@ from plue_session.services.operations import Operation
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.messages import Messages
 from plue_session.services.writer import Writer
 from tests.checked import Checked
 from tests.recording import RecordingPublisher
@@ -34,6 +35,7 @@ class World:
         backend = Backend(self.store, self.writer, sharing, self.settings, "0.1.0")
         self.sessions, self.sharing = Checked(Sessions(backend), self.perform), Checked(sharing, self.perform)
         self.inputs = Checked(Inputs(backend), self.perform)
+        self.messages = Checked(Messages(backend), self.perform)
 
     def perform(self, work):
         """Do what a function of the services returned: the change of an operation, or nothing more."""

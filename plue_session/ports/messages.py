@@ -56,6 +56,9 @@ class MessageReader(Protocol):
         """Return at most `limit` messages, the newest ones before `(created, id)`, oldest first; without `parts` the
         lists are empty. Costs the same however many there are."""
 
+    def read_message(self, session_id: str, id: str) -> Message | None:
+        """Return the message of the session with this id."""
+
     def read_turn_messages(self, session_id: str, turn_id: str) -> list[tuple[Message, list[Part]]]:
         """Return the messages of a turn, in order."""
 

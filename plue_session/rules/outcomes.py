@@ -100,6 +100,13 @@ def broken(finish="unknown"):
     return _error(errors.Server, _BROKEN[finish], None, _REMEDIES[errors.Server])
 
 
+def cut_off(reason):
+    """Return the error of a message that has no end of its own, in a turn that stopped for this reason."""
+    if reason == CANCELLED:
+        return _error(errors.Aborted, "the turn was aborted", None, _REMEDIES[errors.Aborted])
+    return _error(errors.Server, "the answer was cut off: its server ended", None, _REMEDIES[errors.Aborted])
+
+
 def _error(kind, message, status, remedy):
     found = {"code": kind.name, "message": message}
     if status is not None:

@@ -7,7 +7,7 @@ newer one counts, if it is known to be newer.
 """
 
 from plue_session.errors import BadCursor
-from plue_session.model import Message, Part
+from plue_session.model import Message, Part, Transcript
 from plue_session.rules import fields
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.rules.outcomes import error_of
@@ -30,6 +30,11 @@ def parse_query(json):
     if "cursor" in given:
         fields.text(cursor, "cursor", 1)
     return limit, cursor, fields.flag(given.get("parts", True), "parts")
+
+
+def place(message):
+    """Return where a message stands among those of its session."""
+    return message.created, message.id
 
 
 # -- cursors -----------------------------------------------------------------------------------------------------------
@@ -121,11 +126,11 @@ def is_shown(before, after):
 
 def part_merged(number, known, said, is_newer, has_ended=False):
     """Return what is to be stored of a part of which `known` is, or nothing (None); None: that stays. With its message
-    each part has ended."""
+    each part has ended; one that has only begun is not worth a commit."""
     finished = said.finished or has_ended
     new = Part(number, said.message_id, said.id, finished, dumps(said.body))
     if known is None:
-        return new
+        return new if finished or _reach(said.body) else None
     if known.finished and not (finished and is_newer):
         return None
     if not said.finished:
@@ -140,28 +145,89 @@ def _reach(body):
     return _TOOL[body["tool"]["state"]] if "tool" in body else len(body.get("text", ""))
 
 
+def closed(body, heard=None):
+    """Return a part (JSON) that nothing more comes of: with the text that was heard of it (the same, as a dict), should
+    that be longer; a tool that has not answered has failed."""
+    part = loads(body)
+    if heard is not None and len(heard["text"]) > len(part.get("text", heard["text"])):
+        part = heard
+    if _TOOL.get(part.get("tool", {}).get("state"), 2) < 2:
+        part["tool"]["state"] = "error"
+    return dumps(part)
+
+
+# -- how much is known -------------------------------------------------------------------------------------------------
+class Extent:
+    """How much of a session's transcript is in the store: from `since`, a place `(created, id)`, on nothing is missing
+    (None: no such place is known). `is_complete`: nothing at all is. `is_behind`: something newer may be. `cursor` is
+    the server's, for what comes before `since`; None: for the newest.
+
+    `is_ours`: the session was made here, so all that was said was heard. `row` is the `Transcript` or None; its
+    `before` is "" if something was missed, or `since` and `cursor` in one text.
+    """
+
+    __slots__ = ("row", "is_complete", "is_behind", "since", "cursor")
+
+    def __init__(self, row, is_ours):
+        self.row, self.since, self.cursor = row, None, None
+        before = row.before if row is not None else None
+        self.is_behind = before == ""
+        self.is_complete = row is not None and bool(row.complete) or is_ours and before is None
+        if before:
+            place, _, self.cursor = before.partition(" ")
+            created, _, id = place.partition(".")
+            self.since = int(created, 16), id
+
+    def read(self, number, before, oldest, cursor, newest):
+        """Return the row once a page was read, the one before the cursor `before` (None: the newest), that begins with
+        the place `oldest` (None: it is empty) and is followed by `cursor` (None: it was the last one); `newest` is that
+        of the newest message known before. None: it stays as it is."""
+        follows = not self.is_complete and before == self.cursor
+        has_hole = before is None and cursor is not None and newest is not None and oldest > newest
+        return self._row(number, oldest, cursor) if follows or has_hole else None
+
+    def lost(self, number):
+        """Return the row once something may have been missed; None: it stays as it is."""
+        return self._row(number, None, "") if self.is_complete or self.since is not None else None
+
+    def _row(self, number, oldest, cursor):
+        row = self.row or Transcript(number=number)
+        row.complete = cursor is None
+        row.before = f"{oldest[0]:x}.{oldest[1]} {cursor}" if cursor and oldest else cursor and ""
+        return row
+
+
 # -- usage -------------------------------------------------------------------------------------------------------------
 def _usage(said):
     return {"tokens": dict(zip(TOKENS, said.tokens, strict=True)), "cost": said.cost or 0}
 
 
-def usage_added(sums, more, less=None):
-    """Return the sums (JSON, or None for nothing) with what one message has used more, and what it had less; both JSON
-    or None."""
+def usage_added(sums, used, sign=1):
+    """Return the sums (JSON, or None for nothing) with what one message has used (JSON), or (sign -1) without it."""
     found: dict = loads(sums) if sums else {"tokens": dict.fromkeys(TOKENS, 0), "cost": 0}
-    for text, sign in ((more, 1), (less, -1)):
-        if text is not None:
-            used = loads(text)
-            for name in TOKENS:
-                found["tokens"][name] += sign * used["tokens"][name]
-            found["cost"] = round(found["cost"] + sign * used["cost"], 12) or 0
+    given = loads(used)
+    for name in TOKENS:
+        found["tokens"][name] += sign * given["tokens"][name]
+    found["cost"] = round(found["cost"] + sign * given["cost"], 12) or 0
     return dumps(found)
+
+
+_NOTHING = dumps({"tokens": dict.fromkeys(TOKENS, 0), "cost": 0})
 
 
 def render_usage(rows):
     """Write the usage of a session: `rows` are `(model, sums)`, both JSON."""
-    total = None
+    total = _NOTHING
     for _, sums in rows:
         total = usage_added(total, sums)
     models = ",".join([f"{model[:-1]},{sums[1:]}" for model, sums in rows])
-    return f'{usage_added(total, None)[:-1]},"models":[{models}]}}'
+    return f'{total[:-1]},"models":[{models}]}}'
+
+
+def render_turn(pairs):
+    """Write the messages of a turn, `(message, parts)` each, and what they have used: two texts."""
+    sums: dict = {}
+    for message, _ in pairs:
+        if message.usage is not None and message.model is not None:
+            sums[message.model] = usage_added(sums.get(message.model), message.usage)
+    return f"[{','.join([render(*pair) for pair in pairs])}]", render_usage(sorted(sums.items()))

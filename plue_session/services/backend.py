@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         RemoteTurns,
         SessionLocks,
         Sync,
+        Transcript,
     )
 
 
@@ -33,6 +34,7 @@ class Backend:
     outbox: "Outbox"
     driver: "Driver"
     turns: "RemoteTurns"
+    transcript: "Transcript"
 
     def __init__(
         self, store: "Store", writer, sharing, settings, version, log=None, server: "Server" = None, **mirroring

@@ -159,6 +159,8 @@ class Writer:
         self._process = os.urandom(5).hex()
         self._since_trim = 0
         self._missed = False  # what others wrote could not be read: compare every snapshot when it can be
+        #: called with rows of the log before they are told; must not fail, nor wait
+        self.telling = lambda rows: None
         self._early = []  # of the group: each `Early` change that has run, with its effects
         self._counts, self._busy = {}, set()  # events of a session since its last trim; those with many
         self._hearers = {}  # who hears of an event, by its kind
@@ -445,6 +447,7 @@ class Writer:
             self._tell(rows)
 
     def _tell(self, rows):
+        self.telling(rows)
         self.publisher.publish(rows, self.store.store_id)
         self._published = rows[-1].id
         if self._hearers:
@@ -509,7 +512,8 @@ class Transaction:
         self._put(self.store.save, session, kind, data)
 
     def save_told(self, session, told):
-        """Store a session that was brought up to date, once, and tell each of `told`, `(kind, data)` in order."""
+        """Store a session that was brought up to date, once, and tell each of `told`, `(kind, data)` in order; data may
+        be JSON text."""
         session.rev = self.log_id + len(told)
         session.revision += len(told)
         session.info = info.render(session)
@@ -547,12 +551,13 @@ class Transaction:
 
     def _log(self, kind, session_id, data):
         self.log_id += 1
+        text = data if type(data) is str else dumps(data)
         return LogRow(
             self.log_id,
             session_id,
             EVENT_NUMBER[kind],
             self.now,
-            f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{dumps(data)}}}',
+            f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{text}}}',
         )
 
     def log(self):

@@ -128,7 +128,7 @@ def test_a_tool_goes_forward():
 # -- usage and pages ---------------------------------------------------------------------------------------------------
 def test_usage_is_summed_by_model_and_in_all():
     one = transcripts.usage_added(None, record().usage)
-    two = transcripts.usage_added(one, record(cost=0.5).usage, record().usage)
+    two = transcripts.usage_added(transcripts.usage_added(one, record(cost=0.5).usage), record().usage, -1)
     rows = [('{"providerId":"fake","modelId":"m"}', two), ('{"providerId":"fake","modelId":"n"}', one)]
     shown = json.loads(transcripts.render_usage(rows))
     tokens = {"input": 1, "output": 2, "reasoning": 3, "cacheRead": 4, "cacheWrite": 5}

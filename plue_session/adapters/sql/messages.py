@@ -58,6 +58,10 @@ class Messages:
         name = "newest_messages" if before is None else "older_messages"
         return self._with_parts(name, self._values(session_id, limit, *place), parts)[::-1]
 
+    def read_message(self, session_id, id):
+        found = self._read(self._sql["read_message"], self._values(session_id, id))
+        return Message(*found[0]) if found else None
+
     def read_turn_messages(self, session_id, turn_id):
         return self._with_parts("turn_messages", self._values(session_id, turn_id), True)
 

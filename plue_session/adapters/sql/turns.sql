@@ -129,6 +129,9 @@ SELECT sums FROM usage WHERE number = ? AND model = ?;
 -- name: keep_usage
 INSERT INTO usage (number, model, sums) VALUES (?, ?, ?) ON CONFLICT (number, model) DO UPDATE SET sums = excluded.sums;
 
+-- name: read_message
+SELECT {message} FROM message WHERE number = {of_session} AND id = ?4;
+
 -- name: newest_messages
 SELECT {message} FROM message WHERE number = {of_session} ORDER BY created DESC, id DESC LIMIT ?4;
 

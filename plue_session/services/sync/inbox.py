@@ -8,6 +8,7 @@ from functools import partial
 from plue_session import errors
 from plue_session.rules.sequences import WHOLE, last
 from plue_session.services.sync.memory import remember
+from plue_session.services.turns.transcript import KINDS as TRANSCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 #: of it.
 SIBLING = 0.5
 #: The kinds of changes without a number that are of interest.
-HEARD = frozenset(("created", "session", "deleted", "message"))
+HEARD = frozenset(("created", "session", "deleted", *TRANSCRIPT))
 #: Numbers by which a record's mark may lag behind: so many events of messages are asked for again after a restart.
 LAG = 256
 
@@ -37,32 +38,38 @@ class Inbox:
     """Thread-safe. First comes what can be decided without the store. The rest is one change of the writer for each
     session; the changes of all that was told together share commits."""
 
-    def __init__(self, store: "Store", mirror, session_locks, jobs, numbers, unnumbered, log):
-        self._store, self._mirror, self._session_locks = store, mirror, session_locks
+    def __init__(self, store: "Store", mirror, session_locks, transcript, jobs, numbers, unnumbered, log):
+        self._store, self._mirror, self._session_locks, self._transcript = store, mirror, session_locks, transcript
         self._jobs, self._numbers, self._unnumbered, self._log = jobs, numbers, unnumbered, log
         #: who else hears of changes, once what they change is stored: `{kind: function of a change}`. None may wait
         self.hearers = {}
+        #: who hears of them as they come, before that; as above
+        self.arriving = {}
         self.asked = {}  # session id: the number from which on its history is to be asked for
         self._begun = {}  # messages that were heard to begin: each counts once
 
     def apply_all(self, changes):
         """Take in what the server has told, in this order."""
-        heard = [change for change in changes if change.seq is not None or change.kind in HEARD]
-        self._record([change for change in heard if not self._waits(change)])
+        heard, others = [], []
         for change in changes:
-            hear = self.hearers.get(change.kind)
-            if hear is not None:
-                hear(change)
+            _tell(self.arriving, change)
+            (heard if change.seq is not None or change.kind in HEARD else others).append(change)
+        self._record([change for change in heard if not self._waits(change)])
+        for change in others:
+            _tell(self.hearers, change)
 
     def wake(self, session_id, *_):
         """Go on with a session whose events have waited."""
         self.apply_all([Told("wake", session_id)])
 
     def _waits(self, change):
-        return (change.kind != "message" or change.seq is not None) and self._session_locks.defer(change, self._record)
+        is_said = change.kind in TRANSCRIPT and change.seq is None  # which no change of ours is about
+        return not is_said and self._session_locks.defer(change, self._record)
 
     def _record(self, changes, call=None):
         """Record what was told. What cannot be is seen by the next comparison: this does not fail."""
+        if not changes:
+            return
         sessions, before = {}, {}
         try:
             for change in changes:
@@ -83,15 +90,15 @@ class Inbox:
                 self._mirror.differs(session_id)
                 if isinstance(known, errors.Busy):  # the store was locked by another process
                     self._jobs.add("reread", session_id)
+        for change in changes:
+            _tell(self.hearers, change)
 
     def _is_news(self, change):
         """Return whether the store may have to be changed."""
         if change.seq is not None or change.kind == "deleted":
             return not self._mirror.has_ended(change.session_id)
-        if change.kind == "message":
-            if self._begins(change.value):
-                self._message_began(self._store.read(change.session_id))
-            return False
+        if change.kind in TRANSCRIPT:
+            return True
         return not self._unnumbered.is_echo(change.value)
 
     def _begins(self, message):
@@ -113,12 +120,27 @@ class Inbox:
                 told = self._take_numbered(session_id, list(alike), before, transaction)
                 continue
             for change in alike:
+                if change.kind in TRANSCRIPT:
+                    self._take_plain(session_id, change, transaction)
+                    continue
                 told = change.kind != "deleted"
                 if told:
                     self._mirror.merge(transaction, change.value, heard=True, unknown=self._unknown(change))
                 else:
                     self._mirror.erase(transaction, session_id)
         return told
+
+    def _take_plain(self, session_id, change, transaction):
+        """Record what was said, as a server without numbers tells it."""
+        session = transaction.store.load(session_id)
+        if change.kind == "message" and self._begins(change.value):
+            self._message_began(session)
+        told = None if session is None else self._transcript.record(transaction, session, change)
+        if told is not None:
+            is_overtaken = self._unnumbered.is_overtaken(session)
+            self._mirror.save(transaction, session, told)
+            if not is_overtaken:
+                self._unnumbered.merged(session)
 
     def _unknown(self, change):
         """Return after how many seconds to ask for the session if it has no record; None: it gets one at once.
@@ -139,7 +161,7 @@ class Inbox:
         numbers, session = self._numbers, transaction.store.load(session_id)
         sequence = before.setdefault(session_id, numbers.sequence(session_id)).copy()
         mark, told, now = numbers.mark(session, session_id), None, time.monotonic()
-        heard = False
+        heard = said = False
         if numbers.is_overtaken(session, session_id):  # perhaps by an answer, whose event is to come here, too
             sequence.answered(mark, now)
 
@@ -160,8 +182,12 @@ class Inbox:
                     self._mirror.erase(transaction, session_id)
                     numbers.forget(session_id)
                     return False
-                if change.kind == "message" and self._begins(change.value):
-                    self._message_began(session)
+                if change.kind in TRANSCRIPT:
+                    if change.kind == "message" and self._begins(change.value):
+                        self._message_began(session)
+                    events = session and self._transcript.record(transaction, session, change)
+                    if events is not None:
+                        said, told = True, (told or []) + events
                 elif change.kind in WHOLE and session is None:
                     heard = True
                     session = self._mirror.found(transaction, change.value, change.seq, self._unknown(change))
@@ -176,8 +202,12 @@ class Inbox:
                         told = told or []
                         told += events
             mark = step.mark
+            is_missing = other is not None and other.kind != "wake" and other.value is None
+            if session is not None and (step.read or is_missing):
+                self._transcript.lose(transaction, session)
             self._follow(session_id, step, now, other is None or other.kind != "missing")
-        if session is not None and _lags(session.remote_seq, mark):
+        # With what was said its number is stored: so nobody records it again, here or in another process.
+        if session is not None and (said or _lags(session.remote_seq, mark)):
             session.remote_seq = mark
             told = told or []
         if told is not None:  # however many events there were, it is stored once
@@ -194,6 +224,12 @@ class Inbox:
             self._jobs.add("wake", session_id, step.wake - now)
         if step.read and read:
             self._jobs.add("reread", session_id)
+
+
+def _tell(hearers, change):
+    hear = hearers.get(change.kind)
+    if hear is not None:
+        hear(change)
 
 
 def _lags(recorded, mark):

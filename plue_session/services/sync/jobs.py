@@ -15,6 +15,7 @@ KINDS = {
     "history": (10.0, None),  # ask for events that were missed
     "wake": (3.0, 1),  # go on with events that waited for the one of an answer
     "reread": (3.0, 5),  # ask for a session: what was said of it may have been overtaken
+    "transcript": (10.0, 5),  # read what was said: it may not have been heard
     "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
     "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)
     "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server

@@ -61,6 +61,8 @@ class Sync:
             log,
         )
         self.join = self.worker.join
+        #: called when the event stream begins or has a gap: what came before that may not have been heard
+        self.missed = lambda: None
         self._lock = allocate_lock()
         self._waiting = set()  # `Later`s that end with the next comparison
         self._place = 0  # how many of those missing were found there the last time
@@ -131,6 +133,7 @@ class Sync:
     def snapshot(self):
         """Read the server's state: the stream begins, or has a gap. Fails if it cannot be read."""
         self._publisher.adopt()
+        self.missed()
         call = self.worker.call.within(KINDS["reconcile"][0])
         if self._server.numbered:
             self._histories.catch_up(call)

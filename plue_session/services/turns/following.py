@@ -211,10 +211,10 @@ class Follower:
     def _page(self, session, turn, call):
         """Return the newest messages with their parts, oldest first, back to the prompt, or to what is older than the
         turn."""
-        server, before, limit, found = self._on.server, None, NEWEST, []
-        oldest = turn.started + server.ahead() - SKEW_MS
+        transcript, before, limit, found = self._on.transcript, None, NEWEST, []
+        oldest = turn.started + self._on.server.ahead() - SKEW_MS
         while True:
-            page, before = server.messages(session.id, call, session.directory, limit=limit, before=before)
+            page, before = transcript.read(session, call, limit=limit, before=before)
             found = page + found
             is_there = any(
                 each.id == turn.message_id or each.role == "assistant" and each.parent_id == turn.message_id
@@ -267,8 +267,9 @@ class Follower:
         """Note the end of the turn, and have the session go on."""
         if watch.asking is not None:
             watch.asking.set(_OVER)
+        close = self._on.transcript.close
         self._on.writer.run(
-            lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome), call
+            lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome, close), call
         )
         return 0.0
 

@@ -272,18 +272,13 @@ class RemoteTurns:
                 "See the messages of the session.",
                 session=session_id,
             )
-        found = store.read_turn_messages(session_id, turn.id)
-        sums: dict = {}
-        for message, _ in found:
-            if message.usage is not None and message.model is not None:
-                sums[message.model] = transcripts.usage_added(sums.get(message.model), message.usage)
+        messages, usage = transcripts.render_turn(store.read_turn_messages(session_id, turn.id))
         text = f'{{"turnId":{quote(turn.id)},"outcome":{quote(turn.outcome)}'
         if turn.reason is not None:
             text += f',"reason":{quote(turn.reason)}'
         if turn.error is not None:
             text += f',"error":{turn.error}'
-        messages = ",".join([transcripts.render(message, parts) for message, parts in found])
-        return f'{text},"messages":[{messages}],"usage":{transcripts.render_usage(sorted(sums.items()))}}}'
+        return f'{text},"messages":{messages},"usage":{usage}}}'
 
 
 def _data(row):

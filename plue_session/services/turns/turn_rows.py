@@ -154,9 +154,10 @@ def cancel_all(transaction, session_id, own):
     transaction.save_told(session, told)
 
 
-def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
+def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []):
     """Note the end of a turn, and of the inputs that it answered. False: it has ended, or is another process's by now.
-    `outcome` is `(outcome, reason, error)`; `told` are events that come before."""
+    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn id, outcome)` ends what of its messages
+    has no end, and returns the events that tell so."""
     session, turn = _open(transaction, session_id, turn_id)
     if turn is None or turn.claim_id != claim_id:
         return False
@@ -173,7 +174,7 @@ def end(transaction, session_id, turn_id, claim_id, outcome, told=()):
         data["reason"] = turn.reason
     if error:
         data["error"] = error
-    events = [*told, ("turn.finished", data)]
+    events = [*close(transaction, session, turn.id, outcome), ("turn.finished", data)]
     if ended:
         events.append(queue.told("completed", ended))
     transaction.save_told(session, events)

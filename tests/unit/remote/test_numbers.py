@@ -238,7 +238,7 @@ def test_what_another_process_creates_is_left_to_it_and_then_followed(tmp_path):
 
 
 @pytest.mark.requirement("P-110")
-def test_an_event_costs_one_read_and_one_merge_and_one_of_a_message_no_write(world, monkeypatch):
+def test_an_event_costs_one_read_and_one_write_and_one_of_a_session_a_merge(world, monkeypatch):
     session, counted = world.elsewhere(title="A"), []
     for name in ("load", "read", "info", "save", "share"):
         function = getattr(world.store, name)
@@ -252,8 +252,8 @@ def test_an_event_costs_one_read_and_one_merge_and_one_of_a_message_no_write(wor
     rename(world, session, "B")
     assert counted == ["load", "merge", "save"]
     counted.clear()
-    world.server.message(session, "msg_1")
-    assert counted == ["load"]
+    world.server.message(session, "msg_1")  # what was said is recorded, and its number with it
+    assert counted == ["load", "save"] and world.store.read(session).remote_seq == 2
     rename(world, session, "C")
     assert world.store.read(session).remote_seq == 3 and world.jobs() == []
 
