@@ -6,7 +6,7 @@
  * FOLDER holds ours/ (our data folder) and raw/sessions.db (a copy of a store with the session NUMBER), both on the
  * disk that is probed. For create and for update_title: rounds of the probe (append 300 bytes, fdatasync), one caller
  * of ours, and SQLite alone; then rounds of the probe, one caller, and 64 callers; then 64 callers at one stretch, for
- * how long their calls take.
+ * how long their calls take. For enqueue: rounds of the probe, one caller, and one caller of update_title.
  */
 #include <fcntl.h>
 
@@ -14,10 +14,10 @@
 #include "plue_session.h"
 #include "replay.h"
 
-enum { CALLERS = 64, ROUNDS = 200 };
-enum { PROBE, ONE, RAW, MANY, SIDES };
+enum { CALLERS = 64, ROUNDS = 200, INPUTS = 5000 };
+enum { PROBE, ONE, RAW, MANY, TITLE, SIDES };
 
-static int creating, probe_fd;
+static int creating, enqueuing, probe_fd;
 static replay *raw;
 static int64_t raw_session, raw_number, raw_place;
 static plue_session_t handles[CALLERS];
@@ -39,9 +39,25 @@ static void do_raw(void)
         run_replay(raw, raw_session, raw_place, raw_number + raw_place);
 }
 
-static void do_ours(int caller, long step)
+/* A session takes 10,000 inputs that wait; now and then there is another one. */
+static void do_enqueue(int caller, long step)
 {
-    if (creating) {
+    if (step % INPUTS == INPUTS - 1) {
+        plue_session_destroy(handles[caller]);
+        if (!(handles[caller] = plue_session_create(NULL)))
+            die("plue_session_create", plue_get_last_error());
+    }
+    char *record = plue_session_enqueue(handles[caller], "{\"text\":\"What is said in a line, as people do.\"}");
+    if (!record)
+        die("plue_session_enqueue", plue_get_last_error());
+    plue_free(record);
+}
+
+static void do_ours(int side, int caller, long step)
+{
+    if (enqueuing && side != TITLE)
+        do_enqueue(caller, step);
+    else if (creating) {
         plue_session_t made = plue_session_create(NULL);
         if (!made)
             die("plue_session_create", plue_get_last_error());
@@ -74,7 +90,7 @@ static void work(worker *mine, int64_t from)
         else if (mine->side == RAW)
             do_raw();
         else
-            do_ours(mine->index, mine->step);
+            do_ours(mine->side, mine->index, mine->step);
         int64_t after = now_ns();
         mine->step++;
         add_sample(&mine->took, (double)(after - before) / 1000);
@@ -211,6 +227,10 @@ int main(int count, char **argument)
         rounds_of("together", operation, together, together_names, 3, rounds);
         steady(operation, rounds);
     }
+    static const int queued[] = {PROBE, ONE, TITLE};
+    static const char *const queued_names[] = {"probe", "ours", "titled"};
+    creating = 0, enqueuing = 1;
+    rounds_of("alone", "enqueue", queued, queued_names, 3, rounds);
     plue_shutdown();
     return 0;
 }

@@ -143,6 +143,19 @@ def writer(bench):
                 "≥ 0.5 (0.7 wanted)",
                 median(ratios) >= 0.5,
             )
+            if "titled" in line:
+                ratios = both(line["ours"], line["titled"])
+                bench.row(
+                    f"{operation}, 1 caller",
+                    "our update_title, 1 caller",
+                    f"{rate(median(line['ours']))}",
+                    f"{rate(median(line['titled']))}, {times.format(**line['titled_us'])}",
+                    median(ratios),
+                    span(ratios),
+                    "≥ 0.7",
+                    median(ratios) >= 0.7,
+                )
+                continue
             if "raw" not in line:
                 bench.row(f"{operation}, 1 caller", "SQLite alone from C", "", "libsqlite3.so.0 is missing", None)
                 continue

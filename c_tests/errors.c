@@ -123,6 +123,15 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(plue_session_observer_fd(NULL) == -1);
     REFUSED(!plue_session_observer_cursor(NULL));
     REFUSED(plue_session_discard_pending(session, NULL) == -1);
+    REFUSED(!plue_session_enqueue(session, NULL));
+    REFUSED(!plue_session_run_turn(session, NULL, 0));
+    REFUSED(!plue_session_run_turn(session, "{\"text\":\"t\"}", -1));
+    CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
+    REFUSED(plue_session_reply_permission(session, NULL, "once") == -1);
+    REFUSED(plue_session_reply_permission(session, "per_1", NULL) == -1);
+    REFUSED(plue_session_reply_question(session, NULL, NULL) == -1);
+    REFUSED(!plue_session_cancel_inputs(session, NULL));
+    REFUSED(!plue_session_cancel_inputs_from(session, NULL));
     REFUSED(plue_session_sync(-1) == -1);
     CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
     REFUSED(plue_session_sync(INT_MIN) == -1);
@@ -171,6 +180,16 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(plue_session_initialize(session, "p", bad[i]) == -1);
         REFUSED(plue_session_abort_turn(session, bad[i]) == -1);
         REFUSED(!plue_session_fork(session, bad[i]));
+        REFUSED(!plue_session_enqueue(session, bad[i]));
+        REFUSED(!plue_session_run_turn(session, bad[i], 0));
+        REFUSED(!plue_session_messages(session, bad[i]));
+        REFUSED(plue_session_reply_permission(session, bad[i], "once") == -1);
+        REFUSED(plue_session_reply_permission(session, "per_1", bad[i]) == -1);
+        REFUSED(plue_session_reply_question(session, bad[i], NULL) == -1);
+        REFUSED(plue_session_reply_question(session, "que_1", bad[i]) == -1);
+        REFUSED(!plue_session_diff(session, bad[i]));
+        REFUSED(!plue_session_cancel_inputs(session, bad[i]));
+        REFUSED(!plue_session_cancel_inputs_from(session, bad[i]));
         REFUSED(!plue_session_observe(session, bad[i]));
         REFUSED(!plue_session_observe(PLUE_ALL_SESSIONS, bad[i]));
         REFUSED(plue_session_validate_share(bad[i], "x") == -1);
@@ -214,12 +233,25 @@ static void what_is_not_json_is_refused(void)
         CHECK_ERROR(!plue_session_query(bad[i]), PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(plue_session_count(bad[i]) == -1, PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(plue_session_update(session, bad[i]) == -1, PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_enqueue(session, bad[i]), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_run_turn(session, bad[i], 0), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_messages(session, bad[i]), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(plue_session_reply_question(session, "que_1", bad[i]) == -1, PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_diff(session, bad[i]), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_cancel_inputs(session, bad[i]), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(!plue_session_cancel_inputs_from(session, bad[i]), PLUE_ERROR_JSON_PARSE);
     }
     static const char *const others[] = {"[]", "1", "\"x\"", "null", "true"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         REFUSED(!plue_session_create_with(others[i]));
         REFUSED(!plue_session_query(others[i]));
         REFUSED(plue_session_update(session, others[i]) == -1);
+        REFUSED(!plue_session_enqueue(session, others[i]));
+        REFUSED(!plue_session_messages(session, others[i]));
+        REFUSED(!plue_session_diff(session, others[i]));
+        REFUSED(!plue_session_cancel_inputs_from(session, others[i]));
+        if (i) /* an empty array names nothing */
+            REFUSED(!plue_session_cancel_inputs(session, others[i]));
     }
     REFUSED(plue_session_update(session, "{\"title\":\"\\ud800\"}") == -1);
     end_refusals();
@@ -256,6 +288,17 @@ static void unknown_keys_and_wrong_types_are_named(void)
     NAMED(plue_session_update(session, "{\"title\":null}") == -1, "title");
     NAMED(plue_session_update(session, "{\"archived\":\"yes\"}") == -1, "archived");
     NAMED(plue_session_update(session, "{\"base\":{\"id\":1}}") == -1, "base.id");
+    NAMED(!plue_session_enqueue(session, "{}"), "nothing to say");
+    NAMED(!plue_session_enqueue(session, "{\"text\":\"t\",\"mood\":1}"), "mood");
+    NAMED(!plue_session_enqueue(session, "{\"text\":\"t\",\"model\":{\"modelId\":\"m\"}}"), "model.providerId");
+    NAMED(!plue_session_enqueue(session,
+                                "{\"parts\":[{\"type\":\"file\",\"file\":{\"data\":\"?\",\"mimeType\":\"a/b\"}}]}"),
+          "parts[0].file.data");
+    NAMED(!plue_session_run_turn(session, "{\"text\":1}", 0), "text");
+    NAMED(!plue_session_messages(session, "{\"limit\":101}"), "limit");
+    NAMED(!plue_session_cancel_inputs(session, "[{\"id\":\"x\"}]"), "targets[0].id");
+    NAMED(!plue_session_cancel_inputs_from(session, "{\"inputId\":1}"), "inputId");
+    NAMED(!plue_session_diff(session, "{\"turn\":\"x\"}"), "turn");
     CHECK_ERROR(!plue_session_create_with("{\"template\":\"none such\"}"), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(!plue_session_create_with("{\"parentId\":\"session_1\"}"), PLUE_ERROR_NOT_FOUND);
     end_refusals();

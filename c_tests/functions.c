@@ -215,6 +215,92 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
     plue_session_destroy(session);
 }
 
+/* The next event tells of inputs: this change of these. */
+static void told_of_inputs(const char *change, const char *first, const char *second)
+{
+    char ids[128];
+    snprintf(ids, sizeof ids, second ? "[\"%s\",\"%s\"]" : "[\"%s\"]", first, second);
+    const char *data = told("queue.changed", NULL);
+    char *told_change = json_text(data, "change");
+    CHECK(!strcmp(told_change, change) && json_is(data, "kind", "\"input\"") && json_is(data, "ids", ids));
+    free(told_change);
+}
+
+/* Whether that is there, as plue_json_text() returns it. */
+static int is_at(const char *json, const char *pointer, const char *wanted)
+{
+    return !strcmp(text(plue_json_text(json, pointer)), wanted);
+}
+
+static void inputs_are_queued_listed_and_taken_back(void)
+{
+    plue_session_t session = plue_session_create(NULL), other = plue_session_open(text(plue_session_get_id(session)));
+    told("session.created", session);
+    char *first = plue_session_enqueue(session, "{\"text\":\"h\\u00e9\",\"id\":\"mine\",\"agent\":\"build\"}");
+    CHECK(first && json_valid(first) && json_is(first, "sourceKey", "\"host:mine\"") &&
+          json_is(first, "ingress", "\"nextTurn\"") && json_is(first, "state", "\"deferred_next_turn\"") &&
+          json_is(first, "input", "{\"agent\":\"build\",\"text\":\"h\xc3\xa9\"}"));
+    char *id = json_text(first, "inputId"), *session_id = json_text(first, "sessionId");
+    CHECK(!strcmp(session_id, text(plue_session_get_id(session))) &&
+          json_number(first, "enqueuedAt") >= ((long long)time(NULL) - 9) * 1000);
+    told_of_inputs("enqueued", id, NULL);
+    CHECK(!strcmp(first,
+                  text(plue_session_enqueue(other, "{\"agent\":\"build\",\"id\":\"mine\",\"text\":\"h\xc3\xa9\"}"))));
+    CHECK_ERROR(!plue_session_enqueue(session, "{\"text\":\"other\",\"id\":\"mine\"}"), PLUE_ERROR_CONFLICT);
+    CHECK_SAYS(id);
+    char batch[512];
+    snprintf(batch, sizeof batch,
+             "[{\"op\":\"enqueue\",\"session\":\"%s\",\"input_json\":{\"text\":\"two\"}},"
+             "{\"op\":\"enqueue\",\"session\":\"%s\",\"input_json\":{\"command\":\"init\",\"arguments\":\"x\"}}]",
+             session_id, session_id);
+    char *results = plue_session_batch(batch), *second = plue_json_text(results, "/0/ok/inputId"),
+         *third = plue_json_text(results, "/1/ok/inputId");
+    CHECK(second && third && plue_json_int(results, "/0/ok/enqueueSeq", 0) > json_number(first, "enqueueSeq") &&
+          plue_json_int(results, "/1/ok/enqueueSeq", 0) > plue_json_int(results, "/0/ok/enqueueSeq", 0));
+    told_of_inputs("enqueued", second, NULL);
+    told_of_inputs("enqueued", third, NULL);
+    const char *listed = text(plue_session_inputs(other));
+    CHECK(json_count(listed) == 3 && is_at(listed, "/2/input", "{\"arguments\":\"x\",\"command\":\"init\"}"));
+    char *observation = plue_session_observation(session), *queue = json_at(observation, "queue");
+    CHECK(json_count(queue) == 3 && !strcmp(queue, text(plue_session_inputs(session))));
+    free(queue);
+    plue_free(observation);
+    char targets[256];
+    snprintf(targets, sizeof targets, "[{\"inputId\":\"%s\"},{\"sourceKey\":\"none\"},{\"inputId\":\"%s\"}]", second,
+             second);
+    const char *outcomes = text(plue_session_cancel_inputs(session, targets));
+    CHECK(json_count(outcomes) == 3 && is_at(outcomes, "/0/outcome", "cancelled") &&
+          is_at(outcomes, "/0/input/state", "cancelled") && is_at(outcomes, "/1/outcome", "not_found") &&
+          is_at(outcomes, "/2/outcome", "already_cancelled"));
+    told_of_inputs("cancelled", second, NULL);
+    CHECK(!strcmp(text(plue_session_cancel_inputs(session, "[]")), "[]"));
+    outcomes = text(plue_session_cancel_inputs_from(session, "{\"sourceKey\":\"host:mine\"}"));
+    CHECK(json_count(outcomes) == 3 && is_at(outcomes, "/1/outcome", "already_cancelled"));
+    told_of_inputs("cancelled", id, third);
+    outcomes = text(plue_session_cancel_inputs_from(session, "{\"inputId\":\"none\"}"));
+    CHECK(json_count(outcomes) == 1 && is_at(outcomes, "/0/outcome", "anchor_not_found"));
+    CHECK(json_is(text(plue_session_enqueue(session, "{\"agent\":\"build\",\"id\":\"mine\",\"text\":\"h\xc3\xa9\"}")),
+                  "state", "\"cancelled\""));
+    CHECK(!strcmp(text(plue_session_inputs(session)), "[]"));
+    CHECK(plue_session_vacuum(session) == 3 && plue_session_vacuum(other) == 0);
+    told_nothing();
+    CHECK(plue_session_delete(session) == 0);
+    told("session.deleted", NULL);
+    CHECK_ERROR(!plue_session_enqueue(other, "{\"text\":\"x\"}"), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_inputs(other), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_cancel_inputs(other, "[]"), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_cancel_inputs_from(other, "{\"inputId\":\"input_1\"}"), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_vacuum(other) == -1, PLUE_ERROR_NOT_FOUND);
+    plue_session_destroy(session);
+    plue_session_destroy(other);
+    plue_free(first);
+    plue_free(results);
+    free(id);
+    free(session_id);
+    plue_free(second);
+    plue_free(third);
+}
+
 static int base64url(const char *text_, size_t length)
 {
     return strlen(text_) == length &&
@@ -479,6 +565,7 @@ int main(void)
     create_with_takes_every_option();
     updates_change_what_they_name();
     what_needs_a_server_is_nothing_or_unsupported();
+    inputs_are_queued_listed_and_taken_back();
     a_share_is_made_checked_and_withdrawn();
     delete_takes_the_descendants_along();
     a_thousand_sessions_are_queried_and_paged();

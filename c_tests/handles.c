@@ -30,6 +30,22 @@ static void refused_everywhere(plue_session_t handle, int code)
     CHECK_ERROR(!plue_session_fork(handle, NULL), code);
     CHECK_ERROR(!plue_session_create_share(handle), code);
     CHECK_ERROR(plue_session_unshare(handle) == -1, code);
+    CHECK_ERROR(!plue_session_enqueue(handle, "{\"text\":\"t\"}"), code);
+    CHECK_ERROR(!plue_session_run_turn(handle, "{\"text\":\"t\"}", 1), code);
+    CHECK_ERROR(plue_session_cancel_turns(handle) == -1, code);
+    CHECK_ERROR(!plue_session_messages(handle, NULL), code);
+    CHECK_ERROR(!plue_session_permissions(handle), code);
+    CHECK_ERROR(plue_session_reply_permission(handle, "per_1", "once") == -1, code);
+    CHECK_ERROR(!plue_session_questions(handle), code);
+    CHECK_ERROR(plue_session_reply_question(handle, "que_1", NULL) == -1, code);
+    CHECK_ERROR(!plue_session_usage(handle), code);
+    CHECK_ERROR(!plue_session_todos(handle), code);
+    CHECK_ERROR(!plue_session_diff(handle, NULL), code);
+    CHECK_ERROR(!plue_session_choices(handle), code);
+    CHECK_ERROR(!plue_session_inputs(handle), code);
+    CHECK_ERROR(!plue_session_cancel_inputs(handle, "[]"), code);
+    CHECK_ERROR(!plue_session_cancel_inputs_from(handle, "{\"inputId\":\"input_1\"}"), code);
+    CHECK_ERROR(plue_session_vacuum(handle) == -1, code);
     if (handle != PLUE_ALL_SESSIONS) {
         CHECK_ERROR(!plue_session_observation(handle), code);
         CHECK_ERROR(!plue_session_observe(handle, NULL), code);
@@ -63,6 +79,13 @@ static void null_is_named(void)
     CHECK_ERROR(plue_session_initialize(session, "p", "") == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(plue_session_abort_turn(session, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(plue_session_discard_pending(session, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_enqueue(session, NULL), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_run_turn(session, NULL, 0), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_permission(session, NULL, "once") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", NULL) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_question(session, NULL, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_cancel_inputs(session, NULL), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_cancel_inputs_from(session, NULL), PLUE_ERROR_INVALID_PARAM);
     CHECK(json_is(text(plue_session_get_info(session)), "provider", NULL));
     plue_session_destroy(NULL);
     plue_session_destroy(session);

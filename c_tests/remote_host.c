@@ -146,8 +146,13 @@ static int is(const command *told, const char *name)
 #define SESSION_OF_TEXT(X) X(session_create) X(session_create_with) X(session_get_or_create) X(session_open)
 #define TEXT_OF_NOTHING(X) X(session_list) X(session_sync_status) X(get_app_info) X(event_poll)
 #define TEXT_OF_SESSION(X)                                                                                             \
-    X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation)
-#define STATUS_OF_SESSION(X) X(session_delete) X(session_abort) X(session_unshare)
+    X(session_get_info)                                                                                                \
+    X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation) X(session_inputs)            \
+        X(session_permissions) X(session_questions) X(session_usage) X(session_todos) X(session_choices)
+#define TEXT_OF_SESSION_AND_TEXT(X)                                                                                    \
+    X(session_enqueue) X(session_cancel_inputs) X(session_cancel_inputs_from) X(session_messages) X(session_diff)
+#define STATUS_OF_SESSION(X)                                                                                           \
+    X(session_delete) X(session_abort) X(session_unshare) X(session_vacuum) X(session_cancel_turns)
 #define STATUS_OF_SESSION_AND_TEXT(X)                                                                                  \
     X(session_update_title) X(session_update) X(session_abort_turn) X(session_discard_pending)
 #define STATUS_OF_TEXT(X) X(init) X(session_count)
@@ -180,6 +185,12 @@ static void *perform(void *argument)
             status = -!(result.number = (uintptr_t)plue_session_fork(session, given[1]));
         else if (is(told, "session_initialize"))
             status = plue_session_initialize(session, given[1], given[2]);
+        else if (is(told, "session_run_turn"))
+            owned = plue_session_run_turn(session, given[1], atoi(given[2])), result.is_text = 1;
+        else if (is(told, "session_reply_permission"))
+            status = plue_session_reply_permission(session, given[1], given[2]);
+        else if (is(told, "session_reply_question"))
+            status = plue_session_reply_question(session, given[1], given[2]);
         else if (is(told, "session_sync"))
             status = plue_session_sync(atoi(given[0]));
         else if (is(told, "session_query"))
@@ -209,8 +220,11 @@ static void *perform(void *argument)
 #define CASE(NAME) else if (is(told, #NAME)) owned = plue_##NAME(session), result.is_text = 1;
         TEXT_OF_SESSION(CASE)
 #undef CASE
-#define CASE(NAME) else if (is(told, #NAME)) status = plue_##NAME(session);
+#define CASE(NAME) else if (is(told, #NAME)) status = plue_##NAME(session), result.number = (unsigned)status;
         STATUS_OF_SESSION(CASE)
+#undef CASE
+#define CASE(NAME) else if (is(told, #NAME)) owned = plue_##NAME(session, given[1]), result.is_text = 1;
+        TEXT_OF_SESSION_AND_TEXT(CASE)
 #undef CASE
 #define CASE(NAME) else if (is(told, #NAME)) status = plue_##NAME(session, given[1]);
         STATUS_OF_SESSION_AND_TEXT(CASE)

@@ -22,6 +22,8 @@ typedef char *(*number_text)(int);
 typedef plue_session_t (*text_session)(const char *);
 typedef char *(*session_text)(plue_session_t);
 typedef plue_session_t (*session_text_session)(plue_session_t, const char *);
+typedef char *(*session_text_text)(plue_session_t, const char *);
+typedef char *(*session_text_number_text)(plue_session_t, const char *, int);
 typedef int (*number_status)(int);
 typedef int (*session_status)(plue_session_t);
 typedef int (*session_text_status)(plue_session_t, const char *);
@@ -87,6 +89,22 @@ SAME(plue_session_validate_share, two_texts_status);
 SAME(plue_session_batch, text_text);
 SAME(plue_session_submit, text_operation);
 SAME(plue_session_cancel_operation, operation_status);
+SAME(plue_session_enqueue, session_text_text);
+SAME(plue_session_run_turn, session_text_number_text);
+SAME(plue_session_cancel_turns, session_status);
+SAME(plue_session_messages, session_text_text);
+SAME(plue_session_permissions, session_text);
+SAME(plue_session_reply_permission, session_two_texts_status);
+SAME(plue_session_questions, session_text);
+SAME(plue_session_reply_question, session_two_texts_status);
+SAME(plue_session_usage, session_text);
+SAME(plue_session_todos, session_text);
+SAME(plue_session_diff, session_text_text);
+SAME(plue_session_choices, session_text);
+SAME(plue_session_inputs, session_text);
+SAME(plue_session_cancel_inputs, session_text_text);
+SAME(plue_session_cancel_inputs_from, session_text_text);
+SAME(plue_session_vacuum, session_status);
 SAME(plue_session_destroy, session_nothing);
 SAME(plue_event_subscribe, subscribe);
 SAME(plue_event_unsubscribe, unsubscribe);
@@ -138,5 +156,11 @@ int main(void)
            plue_session_cancel_operation_ == 0 || plue_event_poll_ == 0 || plue_event_wait_ == 0 ||
            plue_event_fd_ == 0 || plue_session_peek_id_ == 0 || plue_session_observation_ == 0 ||
            plue_session_observe_ == 0 || plue_session_observer_next_ == 0 || plue_session_observer_fd_ == 0 ||
-           plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 || plue_session_observer_close_ == 0;
+           plue_session_enqueue_ == 0 || plue_session_run_turn_ == 0 || plue_session_cancel_turns_ == 0 ||
+           plue_session_messages_ == 0 || plue_session_permissions_ == 0 || plue_session_reply_permission_ == 0 ||
+           plue_session_questions_ == 0 || plue_session_reply_question_ == 0 || plue_session_usage_ == 0 ||
+           plue_session_todos_ == 0 || plue_session_diff_ == 0 || plue_session_choices_ == 0 ||
+           plue_session_inputs_ == 0 || plue_session_cancel_inputs_ == 0 || plue_session_cancel_inputs_from_ == 0 ||
+           plue_session_vacuum_ == 0 || plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 ||
+           plue_session_observer_close_ == 0;
 }

@@ -698,10 +698,10 @@ PLUE_API int plue_session_validate_share(const char *session_id, const char *sec
  * each out, in the same order. One that fails does not stop the others, and what came before it stays.
  *
  * `op` is a function's name without "plue_session_": create, create_with, fork, get_info, list, query, update_title, update,
- * initialize, delete, abort, abort_turn, create_share, unshare. Its arguments stand beside it by the names of the
- * function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON object, or a
- * string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the time of the call,
- * which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
+ * initialize, delete, abort, abort_turn, create_share, unshare, enqueue, cancel_inputs. Its arguments stand beside it by the
+ * names of the function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON
+ * object or array, or a string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the
+ * time of the call, which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
  * An example: [{"op":"create_with","options_json":{"title":"Parser"}},{"op":"update_title","session":"session_1","title":"b"}]
  *
  * `ok` is what the function returns; of those that return a handle the info of the session; of those that return 0 true.
@@ -841,6 +841,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
+ *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
  *   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
@@ -1064,8 +1065,9 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * {"type":"file","file":{"path"|"data" (base64)|"url","mimeType","name"?}}. command: one of plue_session_choices(), without a
  * slash, or "compact", which shortens the context; `arguments` is its text. model: {"providerId","modelId"}, else the session's
  * (plue_session_initialize()), else `defaultModel`, else the server's default; it is always sent. ingress: "nextTurn", or {"activeTurn":{"turnId","boundary":
- * "afterWork"|"beforeCompletion"}}: for the turn that runs; OpenCode takes nothing in the middle of one, and it is said after it. `id` is
- * your own name for the input: the same once more with the same content is the same input, not a second one.
+ * "afterWork"|"beforeCompletion"}}: for the turn that runs; OpenCode takes nothing in the middle of one, and it is said after it, and so is what
+ * names a turn that has ended. `id` is your own name for the input: the same once more with the same content is the same input, not a
+ * second one. turnId is the id that the turn is to have.
  *
  * Each input ends in a named state, also when this process, another one, or the server dies: "completed" (its turn has ended) or
  * "cancelled". A turn ends with an outcome: "finished"; or "stopped" with a reason: cancelled, incomplete (cut off: the server died,
@@ -1081,15 +1083,17 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * Put an input into the session's queue; it is on disk before this returns. Its turn begins when those before it have ended.
  *
  * {"inputId","sessionId","enqueueSeq","sourceKey"?,"ingress","state":"pending_active|deferred_next_turn|accepted|cancelled|completed",
- * "enqueuedAt","input"}. enqueueSeq rises. An input with an `id` that was enqueued before, with the same content and ingress, is returned as it
- * stands now. Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or
- * names a turnId, has its own. At most 10,000 wait in a session.
+ * "enqueuedAt","input"}. enqueueSeq rises; sourceKey is "host:" and the `id`. pending_active: for a turn that has not ended. accepted: a turn has
+ * taken it. An input with an `id` that was enqueued before, with the same content, ingress and turnId, is returned as it stands now.
+ * Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or names a turnId, has its own.
+ * The server is not asked, so that it may be away. At most 10,000 wait in a session. One queue.changed tells of it.
  *
- * @param input_json an input, as above. Copied; files are read when they are sent.
+ * @param input_json an input, as above, of at most 16 Mi characters. Copied; files that go by a path are read
+ *     when they are sent.
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (the `id` is taken by another content: names
- *     its inputId; the turnId is taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL; LIMIT_EXCEEDED; BUSY;
- *     IO.
+ *     its inputId; the turnId is taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL (10,000 wait);
+ *     LIMIT_EXCEEDED (it is too long); BUSY; IO.
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.
  */
@@ -1249,9 +1253,12 @@ PLUE_API char *plue_session_choices(plue_session_t session);
 PLUE_API char *plue_session_inputs(plue_session_t session);
 
 /**
- * Cancel inputs that no turn has taken yet, all in one step: an array of {"outcome","inputId"?,"input"?,…}, one for each target, in order.
+ * Cancel inputs that no turn has taken yet, all in one step: an array of {"outcome","inputId"?,"sourceKey"?,"turnId"?,"claim"?:{"claimId","owner",
+ * "expiresAt"},"input"?}, one for each target, in order.
  *
- * outcome: cancelled, already_claimed (its turn can be ended with plue_session_abort_turn()), already_completed, already_cancelled, not_found.
+ * outcome: cancelled, already_claimed (its turn, `turnId`, can be ended with plue_session_abort_turn()), already_completed, already_cancelled,
+ * not_found. `input` is the record as it is now, as of plue_session_enqueue(). One queue.changed names those that were cancelled; it
+ * does not come when none was.
  *
  * @param targets_json an array of {"inputId"} or {"sourceKey"}, at most 1000.
  * @return free it with plue_free_json(); NULL on failure.
@@ -1294,10 +1301,10 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
  * Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Observations: messages, queue, permissions, questions and todos are [], usage is {}.
+ * Observations: messages, permissions, questions and todos are [], usage is {}.
  * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
- * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
+ * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
  * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
  * question.replied, todo.updated.
  * ======================================================================== */

@@ -100,12 +100,12 @@ def _fill(step, given, ops):
 
 
 def _text(value, name, op, is_required):
-    """Return an argument as its function takes it. What is JSON there may be an object here."""
+    """Return an argument as its function takes it. What is JSON there may be an object or an array here."""
     if value is None:
         if is_required:
             raise InvalidParam(f"Invalid parameters: {op.name} lacks {name}", "Add it.")
         return None
-    if type(value) is dict and name.endswith("_json"):
+    if type(value) in (dict, list) and name.endswith("_json"):
         return dumps(value)
     if "\0" in fields.text(value, name):
         raise InvalidParam(f"{name} holds a NUL character", "Remove it.")

@@ -355,6 +355,7 @@ def restore(on, transaction, base):
             continue
         if session.key is not None and store.load_by_key(session.key) is not None:  # somebody else has it by now
             session.key = None
+        session.turn = session.held_until = None  # with the rows of turns, what they were has gone
         on.mirror.revived(session.id)
         outbox.uncover(session)
         outbox.cover(session, store.outgoing(session.id))

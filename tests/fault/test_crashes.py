@@ -136,6 +136,44 @@ def test_kill_at_a_random_moment_loses_nothing_that_was_acknowledged(crasher, fo
     assert acknowledged > 40
 
 
+@pytest.mark.requirement("P-143", "P-144", "L-082", "L-084")
+def test_what_was_enqueued_is_there_after_a_kill_once_and_in_its_order(folder):
+    """The first half of T-05: what becomes of it then is told by the tests of turns."""
+    enqueuer = support.library().compile(support.PROGRAMS / "enqueuer.c")
+    acknowledged, dice, total = {}, random.Random(20251129), 0
+    for _ in range(KILLS // 4):
+        first, *lines = run_and_kill([enqueuer, dice.choice((1, 16))], folder, dice.uniform(0.0, 0.08)).splitlines(True)
+        known = first.decode().split(" ", 2)[2]
+        check_queue(json.loads(known), acknowledged)
+        last = {}
+        for line in lines:
+            if line.endswith(b"\n"):
+                thread, name, input_id = line.decode().split()
+                seq = int(input_id.removeprefix("input_"))
+                assert seq > last.get(thread, 0), "the order of a thread's calls"
+                last[thread] = acknowledged[name] = seq
+                total += 1
+        store = SqliteStore(str(folder), "embedded")
+        rows = store.read_inputs(store.id_of_key("queue"), 0)
+        assert store.check() == []
+        store.close()
+        check_queue([{"enqueueSeq": row.seq, "input": json.loads(row.content)} for row in rows], acknowledged)
+        if len(rows) > 5000:
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
+            acknowledged = {}
+    assert total > 100
+
+
+def check_queue(queue, acknowledged):
+    """What was acknowledged is in the queue once, and the queue in its order."""
+    seqs = [each["enqueueSeq"] for each in queue]
+    assert seqs == sorted(set(seqs))
+    names = {each["input"]["text"]: each["enqueueSeq"] for each in queue}
+    assert len(names) == len(queue), "one was enqueued twice"
+    assert {name: names.get(name) for name in acknowledged} == acknowledged
+
+
 @pytest.mark.requirement("P-071", "P-143", "P-144", "P-147")
 def test_kill_at_each_system_call_of_a_start_and_a_few_commits(crasher, folder, tmp_path):
     """From the first file that is made: a store that is cut short in the making is made by the next start."""

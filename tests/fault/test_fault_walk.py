@@ -12,6 +12,7 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.services.turns import queue
 from tests.ports import FALLIBLE
 from tests.recording import RecordingPublisher
 from tests.world import World
@@ -59,11 +60,25 @@ class Scenario:
         self.other = self.sessions.create()
         self.keyed = self.sessions.get_or_create("keyed")
         self.secret = json.loads(self.sessions.create_share(self.other.id))["secret"]
+        self.taken = None
         self.world.told.take()
 
     def steps(self):
         sessions, sharing, root, other = self.sessions, self.sharing, self.root.id, self.other.id
+        inputs = self.world.inputs
         return [
+            lambda: inputs.enqueue(root, '{"text":"x","id":"a","turnId":"mine"}'),
+            lambda: inputs.enqueue(root, '{"text":"x","id":"a","turnId":"mine"}'),
+            lambda: inputs.enqueue(
+                root, '{"text":"x","ingress":{"activeTurn":{"turnId":"mine","boundary":"afterWork"}}}'
+            ),
+            lambda: inputs.enqueue(other, '{"text":"y"}'),
+            lambda: json.loads(inputs.inputs(root)),
+            self.begin_turn,
+            self.end_turn,
+            lambda: inputs.cancel(root, '[{"sourceKey":"host:a"},{"inputId":"input_2"}]'),
+            lambda: inputs.cancel_from(other, '{"inputId":"input_3"}'),
+            lambda: inputs.vacuum(root),
             lambda: sessions.create(root),
             lambda: sessions.create_with('{"key":"new","role":"worker","tags":["a","b"],"metadata":{"x":1}}'),
             lambda: sessions.get_or_create("keyed"),
@@ -85,6 +100,31 @@ class Scenario:
             lambda: sessions.delete(root),
         ]
 
+    def begin_turn(self):
+        """Take the next inputs, as a driver does."""
+
+        def begin(transaction):
+            session = transaction.load(self.root.id)
+            taken = queue.take(transaction, session, "me", 1 << 60)
+            if taken is not None:
+                kind, data = queue.told("claimed", taken[2])
+                transaction.emit(kind, session, data)
+            return taken
+
+        self.taken = self.world.writer.run(begin)
+
+    def end_turn(self):
+        def end(transaction):
+            turn, session = self.taken[0], transaction.load(self.root.id)
+            kind, data = queue.told("completed", queue.complete(transaction, turn))
+            turn.state = "ended"
+            transaction.store.keep_turn(turn)
+            queue.defer(transaction, turn.number, turn.id)
+            transaction.emit(kind, session, data)
+
+        if self.taken is not None:
+            self.world.writer.run(end)
+
     def fail_half_way(self):
         """A change that writes and then refuses: it is undone, in a part of its own."""
 
@@ -97,7 +137,10 @@ class Scenario:
         self.world.writer.run(change)
 
     def state(self):
-        return text(self.inner.infos()), self.inner.log_state()[1]
+        queues = [self.inner.read_inputs(each.id, 0) for each in (self.root, self.other)]
+        waiting = [(row.seq, row.state) for rows in queues for row in rows]
+        turns = [(turn.id, turn.state) for turn in self.inner.read_turns(self.root.id)]
+        return text(self.inner.infos()), self.inner.log_state()[1], waiting, turns
 
     def run(self):
         """Make every step; one that fails must fail as the port did or for want of what a failed one should have
@@ -165,6 +208,7 @@ def test_every_failing_call_of_the_store_is_an_error_and_nothing_else(opened, st
     assert (
         at > 60
         and {"begin", "commit", "savepoint", "undo", "insert", "save", "append", "erase", "put_share", "page"}
+        | {"add_input", "keep_input", "add_claim", "drop_claim", "add_turn", "keep_turn", "vacuum_inputs"}
         <= reached
     )
 

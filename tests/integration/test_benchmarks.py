@@ -30,6 +30,7 @@ for operation in ("create", "update_title"):
         + [f"{operation}, 64 callers"] * 2
         + [f"time of {operation}, 64 callers at a stretch"]
     )
+ROWS += ["enqueue, 1 caller"] * 2
 ROWS += ["batch of 100 creates", "submit of a create, idle", "submit of a create, Python at full load"]
 for order in ("", ", changed in no order"):
     ROWS += [f"list of 10,000 sessions{order}"] * 2 + [f"plue_json_each over the list of 10,000 sessions{order}"]

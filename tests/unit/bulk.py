@@ -41,7 +41,9 @@ class Bulk:
 
     def __init__(self, world, sessions, seconds=5.0, fresh_info=None, **server):
         self.sent_home = []
-        functions = bulk.functions(SimpleNamespace(sessions=sessions), self.sent_home.append, fresh_info)
+        inputs = getattr(world.inputs, "services", world.inputs)
+        runtime = SimpleNamespace(sessions=sessions, inputs=inputs)
+        functions = bulk.functions(runtime, self.sent_home.append, fresh_info)
 
         def refusal(error, function, session_id):
             return bulk.render(errors.known(error), function, session_id)

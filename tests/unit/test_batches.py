@@ -29,7 +29,7 @@ def test_operations_are_functions_of_the_surface_with_their_parameters():
     made = bulk.functions(None, None)
     assert sorted(made) == sorted(
         "create create_with fork get_info update update_title initialize delete abort abort_turn create_share unshare "
-        "list query".split()
+        "list query enqueue cancel_inputs".split()
     )
     for name, op in made.items():
         notes = TABLE[f"plue_session_{name}"][0].__annotations__

@@ -40,10 +40,11 @@ def test_arguments_come_by_name_in_the_order_of_the_function():
 
 
 def test_json_may_also_be_text_and_what_is_null_is_left_out():
-    (text,), (none,) = (
-        read({"op": "say", "session": "s", "title": "", "query_json": each}) for each in ('{"a":1}', None)
+    (text,), (none,), (array,) = (
+        read({"op": "say", "session": "s", "title": "", "query_json": each}) for each in ('{"a":1}', None, [{"a": 1}])
     )
     assert text.texts[2] == '{"a":1}' and none.texts[2] is None and none.arguments() == ["S", "", None]
+    assert array.texts[2] == '[{"a":1}]'
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_json_may_also_be_text_and_what_is_null_is_left_out():
         ({"op": "say", "session": "s", "title": None}, "Invalid parameters: say lacks title"),
         ({"op": "say", "session": "s", "title": 7}, "title must be a string"),
         ({"op": "say", "session": "s", "title": {}}, "title must be a string"),
-        ({"op": "say", "session": "s", "title": "t", "query_json": []}, "query_json must be a string"),
+        ({"op": "say", "session": "s", "title": "t", "query_json": 7}, "query_json must be a string"),
         ({"op": "say", "session": "s", "title": "a\0b"}, "title holds a NUL"),
         ({"op": "make", "tag": 7}, "tag must be a string"),
         ({"op": "make", "tag": "x" * 201}, "tag has 201 characters"),

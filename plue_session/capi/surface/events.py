@@ -23,6 +23,7 @@ What `data` holds:
   session.deleted      {"id","aliases"?}
   session.shared       {"id","url"}
   session.unshared     {"id"}
+  queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
   sync.state           {"connected","reason"?}
   operation.progress   {"operation","tag"?,"done","of"}
   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}

@@ -336,10 +336,10 @@ def plue_session_batch(runtime, operations_json: Operations) -> OwnedText:
     each out, in the same order. One that fails does not stop the others, and what came before it stays.
 
     `op` is a function's name without "plue_session_": create, create_with, fork, get_info, list, query, update_title, update,
-    initialize, delete, abort, abort_turn, create_share, unshare. Its arguments stand beside it by the names of the
-    function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON object, or a
-    string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the time of the call,
-    which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
+    initialize, delete, abort, abort_turn, create_share, unshare, enqueue, cancel_inputs. Its arguments stand beside it by the
+    names of the function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON
+    object or array, or a string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the
+    time of the call, which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
     An example: [{"op":"create_with","options_json":{"title":"Parser"}},{"op":"update_title","session":"session_1","title":"b"}]
 
     `ok` is what the function returns; of those that return a handle the info of the session; of those that return 0 true.

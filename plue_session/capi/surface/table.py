@@ -20,10 +20,10 @@ Queries, a string or an array of alternatives: status "suspended", "completed", 
 "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
 Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
 Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
-Observations: messages, queue, permissions, questions and todos are [], usage is {}.
+Observations: messages, permissions, questions and todos are [], usage is {}.
 Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
-session.state_changed, session.completed, turn.started, turn.activity, turn.finished, queue.changed, artifact.added,
+session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
 artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
 question.replied, todo.updated.
 """

@@ -12,8 +12,9 @@ An input is {"text" or "parts" or "command","arguments"?,"id"?,"turnId"?,"ingres
 {"type":"file","file":{"path"|"data" (base64)|"url","mimeType","name"?}}. command: one of plue_session_choices(), without a
 slash, or "compact", which shortens the context; `arguments` is its text. model: {"providerId","modelId"}, else the session's
 (plue_session_initialize()), else `defaultModel`, else the server's default; it is always sent. ingress: "nextTurn", or {"activeTurn":{"turnId","boundary":
-"afterWork"|"beforeCompletion"}}: for the turn that runs; OpenCode takes nothing in the middle of one, and it is said after it. `id` is
-your own name for the input: the same once more with the same content is the same input, not a second one.
+"afterWork"|"beforeCompletion"}}: for the turn that runs; OpenCode takes nothing in the middle of one, and it is said after it, and so is what
+names a turn that has ended. `id` is your own name for the input: the same once more with the same content is the same input, not a
+second one. turnId is the id that the turn is to have.
 
 Each input ends in a named state, also when this process, another one, or the server dies: "completed" (its turn has ended) or
 "cancelled". A turn ends with an outcome: "finished"; or "stopped" with a reason: cancelled, incomplete (cut off: the server died,
@@ -35,14 +36,15 @@ def plue_session_enqueue(runtime, session: SessionHandle, input_json: Input) -> 
     """Put an input into the session's queue; it is on disk before this returns. Its turn begins when those before it have ended.
 
     {"inputId","sessionId","enqueueSeq","sourceKey"?,"ingress","state":"pending_active|deferred_next_turn|accepted|cancelled|completed",
-    "enqueuedAt","input"}. enqueueSeq rises. An input with an `id` that was enqueued before, with the same content and ingress, is returned as it
-    stands now. Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or
-    names a turnId, has its own. At most 10,000 wait in a session.
+    "enqueuedAt","input"}. enqueueSeq rises; sourceKey is "host:" and the `id`. pending_active: for a turn that has not ended. accepted: a turn has
+    taken it. An input with an `id` that was enqueued before, with the same content, ingress and turnId, is returned as it stands now.
+    Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or names a turnId, has its own.
+    The server is not asked, so that it may be away. At most 10,000 wait in a session. One queue.changed tells of it.
 
-    :param input_json: an input, as above. Copied; files are read when they are sent.
+    :param input_json: an input, as above, of at most 16 Mi characters. Copied; files that go by a path are read when they are sent.
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (the `id` is taken by another content: names its inputId; the turnId is
-        taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL; LIMIT_EXCEEDED; BUSY; IO.
+        taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL (10,000 wait); LIMIT_EXCEEDED (it is too long); BUSY; IO.
     """
     return runtime.inputs.enqueue(session, input_json)
 
@@ -206,9 +208,12 @@ def plue_session_inputs(runtime, session: SessionHandle) -> OwnedText:
 
 @export(time="local", executor="commit", in_bulk=True)
 def plue_session_cancel_inputs(runtime, session: SessionHandle, targets_json: Targets) -> OwnedText:
-    """Cancel inputs that no turn has taken yet, all in one step: an array of {"outcome","inputId"?,"input"?,…}, one for each target, in order.
+    """Cancel inputs that no turn has taken yet, all in one step: an array of {"outcome","inputId"?,"sourceKey"?,"turnId"?,"claim"?:{"claimId","owner",
+    "expiresAt"},"input"?}, one for each target, in order.
 
-    outcome: cancelled, already_claimed (its turn can be ended with plue_session_abort_turn()), already_completed, already_cancelled, not_found.
+    outcome: cancelled, already_claimed (its turn, `turnId`, can be ended with plue_session_abort_turn()), already_completed, already_cancelled,
+    not_found. `input` is the record as it is now, as of plue_session_enqueue(). One queue.changed names those that were cancelled; it
+    does not come when none was.
 
     :param targets_json: an array of {"inputId"} or {"sourceKey"}, at most 1000.
     :returns: free it with plue_free_json(); NULL on failure.
