@@ -41,7 +41,7 @@ class FakeServer:
         self.numbered, self.most_asked, self.logged = False, 900, {}
         self.hurried = 0  # how often listening was to be tried at once
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
-        self.prompts, self.parts, self.answering = [], {}, True  # what turns were asked for; whether they end at once
+        self.prompts, self.answering = [], True  # what turns were asked for; whether they end at once
 
     # -- what tests do -------------------------------------------------------------------------------------------------
     def put(self, session_id, **fields):
@@ -291,9 +291,8 @@ class FakeServer:
             failure=None,
             ended=role == "user",
         )
-        self.parts[message_id] = [
-            parts.RemotePart(f"prt_{message_id}", session_id, message_id, source, {"type": source}, True)
-        ]
+        part = parts.RemotePart(f"prt_{message_id}", session_id, message_id, source, {"type": source}, True)
+        self.parts[message_id] = {part.id: part} if role == "user" else {}
         self.said.setdefault(session_id, {})[message_id] = said
         self._say(Change("message", session_id, said))
 

@@ -57,6 +57,7 @@ class Driver:
             self.hurry()
 
         on.link.back = hurry
+        on.transcript.begins = self._begins
         for kind in WAKES:
             on.writer.hear(EVENT_NUMBER[kind], self._told)
 
@@ -115,6 +116,12 @@ class Driver:
             self._hire()
         elif row.kind != _UPDATED or row.session_id in self._parked or row.session_id in self._watches:
             self.poke(row.session_id)
+
+    def _begins(self, transaction, session, message):
+        """Note the turn of another client's whose first answer begins; see `Transcript.begins`."""
+        if message.parent_id is None or message.ended:
+            return []
+        return turn_rows.begin_foreign(transaction, session, message.parent_id)
 
     def hear(self, change):
         """Hear what the server tells of a session: hints. Must not wait."""

@@ -68,15 +68,21 @@ class Taker:
     def _foreign(self, session, call):
         """Note whose turn runs, if it is another client's."""
         on = self._on
-        page, _ = on.server.messages(session.id, call, session.directory, limit=NEWEST)
+        page, _ = on.transcript.read(session, call, limit=NEWEST)
         prompt_id = turn_proof.running(page)
         if prompt_id is None:
             return
         known = on.store.read_turn(session.id, prompt_id)
         if known is None:
-            turn = on.writer.run(lambda transaction: turn_rows.begin_foreign(transaction, session.id, prompt_id), call)
-            if turn is not None:
-                self._driver.poke(session.id)
+
+            def begin(transaction):
+                found = transaction.load(session.id)
+                told = turn_rows.begin_foreign(transaction, found, prompt_id)
+                if told:
+                    transaction.save_told(found, told)
+
+            on.writer.run(begin, call)
+            self._driver.poke(session.id)
         elif known.cancelled is not None:  # the prompt of a turn that was aborted has run all the same
             on.server.abort(session.id, call, directory=session.directory, turn_id=prompt_id)
             self._driver.poke(session.id)

@@ -50,20 +50,19 @@ def _unaborted(session):
     return [("session.updated", {"id": session.id, "fields": ["aborted"]})]
 
 
-def begin_foreign(transaction, session_id, message_id):
-    """Note the turn of another client that answers this message, and return it; None: there is one already."""
+def begin_foreign(transaction, session, message_id):
+    """Note the turn of another client that answers this message, and return the events that tell of it, for the
+    session to be saved with; none: it is of a turn that is known."""
     store = transaction.store
-    session = transaction.load(session_id)
     if store.open_turn(session.number) is not None or store.turn_of_message(session.number, message_id) is not None:
-        return None
+        return []
     turn = Turn(
         number=session.number, id=message_id, message_id=message_id, state=RUNNING, started=transaction.now, inputs="[]"
     )
     turn.seq = store.add_turn(turn)
     told = [] if is_held(session, transaction.now) else _unaborted(session)
     session.turn = shown(turn)
-    transaction.save_told(session, [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})])
-    return turn
+    return [*told, ("turn.started", {"turnId": turn.id, "inputIds": []})]
 
 
 def take_over(transaction, session_id, turn_id, owner, ttl):
