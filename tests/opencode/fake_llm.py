@@ -1,10 +1,10 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
-The user's text gives the orders: `[words=N]` how many to stream, `[pause=S]` seconds between them, `[wait]` after the
-first word until the client leaves, `[bash=command]` to call that tool first, `[status=N]` to refuse, `[drop]` to leave
-after the first word. What happens can be awaited: `started` gets the text of each turn whose first word is out, `ended`
-the same text with "done" or "left" when it is over. `asked` lists the text of each request. The title of a session is
-always "A title".
+The user's text gives the orders: `[words=N]` how many to stream, `[think=N]` how many to reason with before that,
+`[pause=S]` seconds between words, `[wait]` after the first word until the client leaves, `[bash=command]` to call that
+tool first, `[status=N]` to refuse, `[drop]` to leave after the first word. What happens can be awaited: `started` gets
+the text of each turn whose first word is out, `ended` the same text with "done" or "left" when it is over. `asked`
+lists the text of each request. The title of a session is always "A title".
 """
 
 import json
@@ -94,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         how = "done"
         try:
             self.say({"role": "assistant", "content": ""})
+            for number in range(int(order.get("think", 0))):
+                self.say({"reasoning_content": f"thought{number} "})
             for number, word in enumerate(words):
                 self.say({"content": word})
                 if number == 0 and text is not None:

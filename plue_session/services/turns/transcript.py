@@ -106,14 +106,14 @@ class Transcript:
             self._jobs.add("transcript", session_id)
 
     def _record_page(self, transaction, session_id, page, before, cursor, since, place):
-        """Record a page. Told is what is newer than `place`, which all that was known is not; what was said before that
-        is shown to those who ask for it."""
+        """Record a page. Told are changes of what was known, and messages newer than `place`, which none of those was;
+        what was said before that is shown to those who ask for it."""
         session, store = transaction.load(session_id), transaction.store
         count, told, changed, is_newer = session.message_count, [], False, session.rev <= since
         first = 0 if _is_ours(session) else _running(page)
         for at, (said, parts) in enumerate(page):
             is_news = at >= first if place is None else transcripts.place(said) > place
-            changed |= self._take(transaction, session, said, parts, told if is_news else None, is_newer)
+            changed |= self._take(transaction, session, said, parts, told, is_newer, is_news)
         row = transcripts.Extent(store.transcript(session.number), _is_ours(session)).read(
             session.number, before, transcripts.place(page[0][0]) if page else None, cursor, place
         )
@@ -126,18 +126,17 @@ class Transcript:
         elif changed:
             store.save(session)
 
-    def _take(self, transaction, session, said, parts, told, is_newer):
-        """Record one message of a page; return whether that changes anything. `told` is None where nothing is to be
-        told of it."""
-        heard, changed = [] if told is None else told, False
+    def _take(self, transaction, session, said, parts, told, is_newer, is_news):
+        """Record one message of a page; return whether that changes anything. Unless it `is_news`, a message that was
+        not known is not told of."""
+        changed = False
         if transaction.store.message(session.number, said.id) is None:
-            open_ = said._replace(completed=None, failure=None, ended=False)
-            changed = self._message(
-                transaction, session, said if told is None else open_, heard, is_newer, told is not None
-            )
+            told = told if is_news else []
+            begun = said._replace(completed=None, failure=None, ended=False) if is_news else said
+            changed = self._message(transaction, session, begun, told, is_newer, is_news)
         for part in parts:
-            changed |= self._part(transaction, session, part, heard, is_newer)
-        return self._message(transaction, session, said, heard, is_newer) or changed
+            changed |= self._part(transaction, session, part, told, is_newer)
+        return self._message(transaction, session, said, told, is_newer) or changed
 
     # -- recording -----------------------------------------------------------------------------------------------------
     def _message(self, transaction, session, said, told, is_newer, is_told=True):

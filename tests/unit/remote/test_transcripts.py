@@ -397,3 +397,17 @@ def test_a_page_costs_the_same_however_many_messages_there_are(numbered):
     assert steps[200, "newest"] > 0
     for name in ("newest", "older"):
         assert steps[10_000, name] <= steps[200, name] * 1.05 + 1
+
+
+def test_what_a_reading_shows_of_a_message_that_is_known_is_told(numbered):
+    session = numbered.create()
+    numbered.server.say(session.id, "msg_1", ended=False)
+    numbered.hold_back()
+    numbered.server.part(session.id, "msg_1", "prt_1", "one")
+    numbered.told.take()
+    call = numbered.sync.worker.call.within(5)
+    numbered.transcript.read(numbered.store.read(session.id), call)
+    (part,) = told(numbered)
+    assert part[1]["part"]["text"] == "one"
+    numbered.deliver()
+    assert told(numbered) == []
