@@ -146,9 +146,9 @@ static int is(const command *told, const char *name)
 #define SESSION_OF_TEXT(X) X(session_create) X(session_create_with) X(session_get_or_create) X(session_open)
 #define TEXT_OF_NOTHING(X) X(session_list) X(session_sync_status) X(get_app_info) X(event_poll)
 #define TEXT_OF_SESSION(X)                                                                                             \
-    X(session_get_info)                                                                                                \
-    X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation) X(session_inputs)            \
-        X(session_permissions) X(session_questions) X(session_usage) X(session_todos) X(session_choices)
+    X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation)
+#define TURNS_OF_SESSION(X)                                                                                            \
+    X(session_inputs) X(session_permissions) X(session_questions) X(session_usage) X(session_todos) X(session_choices)
 #define TEXT_OF_SESSION_AND_TEXT(X)                                                                                    \
     X(session_enqueue) X(session_cancel_inputs) X(session_cancel_inputs_from) X(session_messages) X(session_diff)
 #define STATUS_OF_SESSION(X)                                                                                           \
@@ -219,6 +219,9 @@ static void *perform(void *argument)
 #undef CASE
 #define CASE(NAME) else if (is(told, #NAME)) owned = plue_##NAME(session), result.is_text = 1;
         TEXT_OF_SESSION(CASE)
+#undef CASE
+#define CASE(NAME) else if (is(told, #NAME)) owned = plue_##NAME(session), result.is_text = 1;
+        TURNS_OF_SESSION(CASE)
 #undef CASE
 #define CASE(NAME) else if (is(told, #NAME)) status = plue_##NAME(session), result.number = (unsigned)status;
         STATUS_OF_SESSION(CASE)
