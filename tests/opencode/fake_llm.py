@@ -2,11 +2,12 @@
 
 The user's text gives the orders: `[words=N]` how many to stream, `[think=N]` how many to reason with before that,
 `[pause=S]` seconds between words, `[wait]` after the first word until the client leaves, `[bash=command]` to call that
-tool first, `[status=N]` to refuse, `[drop]` to leave after the first word. What happens can be awaited: `started` gets
+tool first, `[tool64=NAME:ARGUMENTS]` any tool, its arguments as JSON in base64, `[status=N]` to refuse, `[drop]` to leave after the first word. What happens can be awaited: `started` gets
 the text of each turn whose first word is out, `ended` the same text with "done" or "left" when it is over. `asked`
 lists the text of each request. The title of a session is always "A title".
 """
 
+import base64
 import json
 import queue
 import re
@@ -54,6 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.refuse(int(order["status"]))
         elif "bash" in order and request["messages"][-1]["role"] == "user":
             self.call("bash", {"command": order["bash"], "description": "As told"})
+        elif "tool64" in order and request["messages"][-1]["role"] == "user":
+            name, _, arguments = order["tool64"].partition(":")
+            self.call(name, json.loads(base64.b64decode(arguments)))
         else:
             self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
 
