@@ -1210,8 +1210,12 @@ PLUE_API char *plue_session_usage(plue_session_t session);
 /**
  * Return the agent's plan: [{"content","status":"pending|in_progress|completed|cancelled","priority"}]; [] without one.
  *
+ * Where the plan is not known here yet, the server is asked, once; then todo.updated tells of each change.
+ *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); CONNECTION and TIMEOUT (it is not
+ *     known here, and the server is away); ABORTED; BUSY; IO.
+ * OpenCode: GET /session/{id}/todo
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
  *     more to learn how a commit that has begun ends). No network.
  */

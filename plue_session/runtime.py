@@ -17,6 +17,7 @@ from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
+from plue_session.services.turns.asks import NoAsks
 from plue_session.services.turns.inputs import Inputs
 from plue_session.services.turns.messages import Messages
 from plue_session.services.turns.running import Turns
@@ -101,7 +102,7 @@ class Runtime:
             else:
                 backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
                 self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
-                self.messages = Messages(backend)
+                self.messages, self.asks = Messages(backend), NoAsks(self.sessions.get_info)
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -209,6 +210,7 @@ class Runtime:
             self._tell_of,
         )
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
+        self.asks = half.asks  # type: ignore[assignment]
         self.inputs, self.turns = half.inputs, half.turns  # type: ignore[assignment]
         self.messages = half.messages
         self.sync = half.sync  # type: ignore[assignment]

@@ -17,12 +17,14 @@ from plue_session.services.sync.reconcile import Sync
 from plue_session.services.sync.session_listing import SessionListing
 from plue_session.services.sync.session_locks import SessionLocks
 from plue_session.services.sync.unnumbered import Unnumbered
+from plue_session.services.turns.asks import Asks
 from plue_session.services.turns.driver import Driver
 from plue_session.services.turns.inputs import Inputs
 from plue_session.services.turns.messages import RemoteMessages
 from plue_session.services.turns.running import RemoteTurns
 from plue_session.services.turns.streams import Streams
 from plue_session.services.turns.transcript import Transcript
+from plue_session.services.turns.views import Views
 
 
 class RemoteHalf:
@@ -44,6 +46,10 @@ class RemoteHalf:
         histories = Histories(server, writer, store, self.mirror, inbox, numbers, self.jobs, log)
         listing = SessionListing(server, store, publisher, self.mirror, self.session_locks, histories, log)
         follow_ups = FollowUps(server, writer, store, self.mirror, self.session_locks, self.link, self.calls)
+        views = Views(server, store, writer, self.link, self.jobs, settings.default_model)
+        self.asks = Asks(server, store, writer, self.link, self.jobs, settings.permissions, log, views)
+        inbox.hearers.update(self.asks.hearers)
+        inbox.hearers.update(views.hearers)
         works = {
             "history": histories.run,
             "wake": inbox.wake,
@@ -51,6 +57,9 @@ class RemoteHalf:
             "turn": follow_ups.clear_aborted,
             "title": follow_ups.settle_title,
             "take back": follow_ups.take_back,
+            "asks": self.asks.read,
+            "deadline": self.asks.settle,
+            "todos": views.read_todos,
         }
         self.sync = Sync(
             server,
@@ -85,7 +94,7 @@ class RemoteHalf:
             calls=self.calls,
             transcript=self.transcript,
         )
-        self.calls.resolve = backend.resolve
+        self.calls.resolve = self.asks.resolve = views.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
         self.inputs = Inputs(backend)

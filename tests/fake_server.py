@@ -9,10 +9,18 @@ import itertools
 import time
 
 from plue_session import errors
-from plue_session.adapters.opencode import parts, shapes
+from plue_session.adapters.opencode import asking, parts, shapes
 from plue_session.adapters.opencode.events import Change
 
 START = 1_767_225_600_000
+#: A question with two options, of which one is to be chosen.
+QUESTION = {
+    "header": "H",
+    "question": "Which?",
+    "options": [{"label": "A", "description": "a"}, {"label": "B", "description": "b"}],
+    "multiple": False,
+    "custom": False,
+}
 
 
 class Survey:
@@ -41,6 +49,14 @@ class FakeServer:
         self.numbered, self.most_asked, self.logged = False, 900, {}
         self.hurried = 0  # how often listening was to be tried at once
         self.models, self.clock_ahead = {("fake", "fake-model")}, 0
+        self.waiting, self.replies = {}, []  # what turns ask, by id; how callers have answered
+        self.plans, self.changes = {}, {}  # of sessions, and by the user's message what its turn has changed
+        self.offer = {
+            "models": [{"providerId": "fake", "modelId": "fake-model", "name": "Fake", "contextLimit": 128000}],
+            "agents": [{"name": "build", "description": "The default"}],
+            "commands": [{"name": "init", "description": "Set up"}],
+            "default": {"providerId": "fake", "modelId": "fake-model"},
+        }
         self.prompts, self.answering = [], True  # what turns were asked for; whether they end at once
 
     # -- what tests do -------------------------------------------------------------------------------------------------
@@ -65,6 +81,23 @@ class FakeServer:
         )
         self.said.setdefault(session_id, {})[message_id] = said
         self._say(Change("message", session_id, said))
+
+    def ask(self, session_id, id, message_id=None, **body):
+        """Have a turn ask for a permission ("per_…") or an answer ("que_…"), and tell."""
+        kind = asking.PERMISSION if id.startswith("per") else asking.QUESTION
+        body = body or ({"action": "bash"} if kind == asking.PERMISSION else {"questions": [QUESTION]})
+        self.waiting[id] = asked = asking.Asked(id, kind, session_id, message_id, body)
+        self.tell(Change(f"{kind}.asked", session_id, asked))
+
+    def reply(self, id, given):
+        """Answer as another client would, and tell."""
+        asked = self.waiting.pop(id)
+        self.tell(Change(f"{asked.kind}.replied", asked.session_id, asking.Replied(id, asked.kind, given)))
+
+    def plan(self, session_id, *contents):
+        """Have the agent's plan be this, and tell."""
+        self.plans[session_id] = [{"content": each, "status": "pending", "priority": "high"} for each in contents]
+        self.tell(Change("todo.updated", session_id, self.plans[session_id]))
 
     def say(self, session_id, message_id, role="assistant", parent_id=None, texts=(), ended=True, **more):
         """Add a message with parts of text, or change it, and tell of each."""
@@ -164,6 +197,42 @@ class FakeServer:
     def default_model(self, call):
         self._begin("default_model", call)
         return self._end("default_model", next(iter(sorted(self.models))))
+
+    def read_message(self, session_id, message_id, call, directory=None):
+        self._begin("read_message", call, session_id)
+        if message_id not in self.said.get(session_id, {}):
+            raise errors.NotFound("the server answered 404", session=session_id, details={"status": 404})
+        return self._end("read_message", self.said[session_id][message_id])
+
+    def pending(self, call, directory=None):
+        self._begin("pending", call)
+        return self._end("pending", list(self.waiting.values()))
+
+    def reply_permission(self, request_id, reply, call, directory=None):
+        self._reply("reply_permission", request_id, reply, call)
+
+    def reply_question(self, request_id, answers, call, directory=None):
+        self._reply("reply_question", request_id, answers, call)
+
+    def _reply(self, name, id, given, call):
+        self._begin(name, call)
+        if id not in self.waiting:
+            raise errors.NotFound("the server answered 404", details={"status": 404})
+        self.replies.append((id, given))
+        self.reply(id, given)
+        self._end(name, None)
+
+    def todos(self, session_id, call, directory=None):
+        self._begin("todos", call, session_id)
+        return self._end("todos", self.plans.get(session_id, []))
+
+    def diff(self, session_id, message_id, call, directory=None):
+        self._begin("diff", call, session_id)
+        return self._end("diff", self.changes.get(message_id, []))
+
+    def choices(self, call, directory=None):
+        self._begin("choices", call)
+        return self._end("choices", self.offer)
 
     def check_provider(self, provider_id, model_id, call):
         self._begin("check_provider", call)

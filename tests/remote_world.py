@@ -44,6 +44,7 @@ class On:
             return work(call) if callable(work) else work
 
         self.sessions, self.sharing = Checked(world.sessions, perform), Checked(world.sharing, perform)
+        self.asks = Checked(world.asks, perform)
         self.inputs, self.messages = Checked(world.inputs, perform), Checked(world.messages, perform)
         self.sync = Waited(world.sync)
 
@@ -96,6 +97,7 @@ class RemoteWorld:
         self.calls, self.session_locks, self.outbox = half.calls, half.session_locks, half.outbox
         self.executor, self.sessions, self.inputs = half.executor, half.sessions, half.inputs
         self.messages, self.transcript, self.streams = half.messages, half.transcript, half.streams
+        self.asks = half.asks
         self.server.tell = self.hear
         self.held_back = []
 
@@ -125,10 +127,14 @@ class RemoteWorld:
         for change in late:
             self.hear(change)
 
-    def jobs(self):
-        """Do what is to be done behind the callers' backs but to reconcile, also what has time, and return its
-        kinds."""
-        jobs = [job for job in self.queue.waiting() if job.kind != "reconcile"]
+    def jobs(self, kinds=None):
+        """Do what is to be done behind the callers' backs but to reconcile and to see what turns ask, also what has
+        time, and return its kinds; or what is of these `kinds`."""
+        jobs = [
+            job
+            for job in self.queue.waiting()
+            if (job.kind in kinds if kinds else job.kind not in ("reconcile", "asks", "deadline"))
+        ]
         for job in jobs:
             self.queue.drop(job.kind, job.session_id)
             self.sync.worker.do(job)

@@ -116,6 +116,8 @@ TYPES = {
     "Input": text(parameters.input),
     "MessageQuery": optional(parameters.message_query),
     "DiffQuery": optional(parameters.diff_query),
+    "AskId": text(parameters.ask),
+    "Reply": text(parameters.reply),
     "Answers": optional(parameters.answers),
     "Targets": text(parameters.targets),
     "Target": text(parameters.target),

@@ -18,4 +18,5 @@ class Ask(Record):
     body: str  # JSON, as it is listed
     asked: int  # ms
     deadline: int  # ms
+    answer: str | None  # JSON: what one of ours answers, from before that is sent (rules/asks.py)
     ended: str | None

@@ -35,4 +35,4 @@ class Transcript(Record):
     number: int  # the session's
     complete: Bit  # all that was said is in the store
     before: str | None  # else the server's cursor for what is older than the oldest here
-    todos: str = "[]"  # JSON: the agent's plan
+    todos: str | None  # JSON: the agent's plan; None: not known

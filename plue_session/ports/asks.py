@@ -19,8 +19,8 @@ class AskWriter(Protocol):
     def asks(self, number: int) -> list[Ask]:
         """Return those of the session that are open, in the order in which they were asked."""
 
-    def drop_ended_asks(self, number: int) -> None:
-        """Remove those that have ended."""
+    def drop_ended_asks(self, number: int, turn_id: str | None) -> None:
+        """Remove those that have ended, but for this turn's."""
 
 
 class AskReader(Protocol):

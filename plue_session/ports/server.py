@@ -96,6 +96,24 @@ class Server(Protocol):
         """Return `([(message, parts), …], cursor)`, the newest ones, oldest first; a message has `id`, `role`,
         `created`, `completed`, `ended`."""
 
+    def read_message(self, session_id: str, message_id: str, call: Call, directory=None) -> Any:
+        """Return one message, as `messages` does, without its parts."""
+
+    def pending(self, call: Call, directory=None) -> list:
+        """Return what turns of one directory wait for: permissions and questions, each with `id`, `kind`, `session_id`,
+        `message_id` (the model's message that asks, or None) and `body` (a dict, as callers get it)."""
+
+    def todos(self, session_id: str, call: Call, directory=None) -> list:
+        """Return the agent's plan, as callers get it."""
+
+    def diff(self, session_id: str, message_id: str, call: Call, directory=None) -> list:
+        """Return what the turn of a user's message has changed in files, as callers get it; nothing for an unknown
+        one."""
+
+    def choices(self, call: Call, directory=None) -> dict:
+        """Return `models`, `agents` and `commands` that a prompt may name, as callers get them, and the `default`
+        model, or None."""
+
     def default_model(self, call: Call) -> tuple[str, str]:
         """Return the `(provider id, model id)` that it takes where none is named."""
 
@@ -134,6 +152,12 @@ class Server(Protocol):
     def delete(self, session_id: str, call: Call, directory=None, elsewhere: Iterable[str] = ()) -> None:
         """End what runs in the session and its descendants, of which some are `elsewhere` (directories), and delete
         them."""
+
+    def reply_permission(self, request_id: str, reply: str, call: Call, directory=None) -> None:
+        """Answer a permission: "once", "always" or "reject". `NOT_FOUND` when nobody waits for it."""
+
+    def reply_question(self, request_id: str, answers: list | None, call: Call, directory=None) -> None:
+        """Answer a question, or (None) reject it. `NOT_FOUND` when nobody waits for it."""
 
     def abort(
         self,

@@ -113,6 +113,18 @@ def diff_query(text, name):
     return asks.parse_diff_query(text)
 
 
+def ask(text, name):
+    """Return the id of a permission or question: any but an empty one."""
+    if not text:
+        raise InvalidParam(f"{name} is empty", "Pass an id as the library gave it.")
+    return text
+
+
+def reply(text, name):
+    """Return an answer to a permission."""
+    return asks.parse_reply(text)
+
+
 def answers(text, name):
     """Return the answers to a question, a list of lists of labels, or None: it is rejected."""
     return asks.parse_answers(text)

@@ -1,4 +1,8 @@
-"""What messages say of turns: whether one has begun since an abort, whether one can have made a title."""
+"""Turns: how a session's info shows the one that runs; and what messages say of them: whether one has begun since an
+abort, whether one can have made a title."""
+
+from plue_session.model.turn import ENDED, RETRYING, WAITING
+from plue_session.rules.jsontext import dumps
 
 #: Milliseconds by which the server's clock may differ from what is known of it.
 SKEW_MS = 2_000
@@ -6,6 +10,14 @@ SKEW_MS = 2_000
 NAMING_MS = 10_000
 #: Milliseconds after the end of a turn in which a title that the server made in it may still come.
 TRAILING_MS = 10_000
+
+
+def shown(turn):
+    """Return a turn as the session's info shows it, `Session.turn`: None once it has ended."""
+    if turn.state == ENDED:
+        return None
+    state = turn.state if turn.state in (WAITING, RETRYING) else "running"
+    return dumps({"turnId": turn.id, "state": state, "since": turn.started})
 
 
 def abort_mark(now):

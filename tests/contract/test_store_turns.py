@@ -197,7 +197,9 @@ def test_what_is_asked_comes_back_whole_and_is_open_until_it_has_ended(filled):
     assert filled.read_ask("session_10", "per_1").ended == "host"
     with transaction(filled):
         assert filled.asks(10) == []
-        filled.drop_ended_asks(10)
+        filled.drop_ended_asks(10, "turn_1")
+        assert filled.ask(10, "per_1").ended == "host"  # until another turn asks
+        filled.drop_ended_asks(10, "turn_2")
         assert filled.ask(10, "per_1") is None
 
 
@@ -208,7 +210,7 @@ def test_asks_come_in_their_order_and_the_first_to_be_due_first(filled):
     assert [each.id for each in filled.read_asks("session_10", "permission")] == ["c", "a", "b"]
     with transaction(filled):
         assert [each.id for each in filled.asks(10)] == ["c", "a", "b"]
-        filled.drop_ended_asks(10)
+        filled.drop_ended_asks(10, None)
     assert [(whose, each.id) for whose, each in filled.open_asks()] == [
         ("session_11", "q"),
         ("session_10", "a"),

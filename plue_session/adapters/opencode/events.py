@@ -7,8 +7,9 @@ are any. Text deltas, states, failures and permissions are not logged: they are 
 """
 
 import re
+from functools import partial
 
-from plue_session.adapters.opencode import parts, shapes
+from plue_session.adapters.opencode import asking, parts, shapes
 from plue_session.errors import Server
 
 
@@ -27,8 +28,11 @@ class Change:
     "part"                a `RemotePart`
     "part.delta"          a `RemoteDelta`
     "part.removed"        `(message id, part id)`
-    "permission.asked", "permission.replied"
-                          the server's properties, cleaned
+    "permission.asked", "question.asked"
+                          an `asking.Asked`: a turn waits for that
+    "permission.replied", "question.replied"
+                          an `asking.Replied`: it was answered, or rejected
+    "todo.updated"        the agent's plan, a list
     "other"               None: a number of the sequence whose event is of no known type, or cannot be read
 
     `seq` is its number in the session's sequence, or None; `directory` the one that it happened in, where the stream is
@@ -147,6 +151,14 @@ def _removed(*names):
     return reader
 
 
+def _asked(kind, read):
+    def reader(properties):
+        asked = read(properties)
+        return Change(kind, asked.session_id, asked)
+
+    return reader
+
+
 def _status(properties):
     status = properties.get("status")
     if type(status) is not dict or status.get("type") not in ("idle", "busy", "retry"):
@@ -169,8 +181,12 @@ _READERS = {
     "message.part.updated": _part,
     "message.part.delta": _of_session("part.delta", parts.delta),
     "message.part.removed": _of_session("part.removed", _removed("messageID", "partID")),
-    "permission.asked": _of_session("permission.asked", shapes.clean),
-    "permission.replied": _of_session("permission.replied", shapes.clean),
+    "permission.asked": _asked("permission.asked", asking.permission),
+    "permission.replied": _of_session("permission.replied", partial(asking.replied, asking.PERMISSION)),
+    "question.asked": _asked("question.asked", asking.question),
+    "question.replied": _of_session("question.replied", partial(asking.replied, asking.QUESTION)),
+    "question.rejected": _of_session("question.replied", partial(asking.replied, asking.QUESTION)),
+    "todo.updated": _of_session("todo.updated", lambda properties: asking.todos(properties.get("todos"))),
 }
 
 #: What the server logs, and numbers.

@@ -4,6 +4,7 @@ from plue_session import errors
 from plue_session.adapters.child.guard import PROGRAM
 from plue_session.adapters.opencode import health, shapes
 from plue_session.adapters.opencode.api_call import headers
+from plue_session.adapters.opencode.asking import Asking
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
 from plue_session.adapters.opencode.history import NAMES, History
@@ -28,9 +29,10 @@ class Server:
     `directory` and `env`; `environ` is the host's environment. The calls are `Client`'s and, where turns end, `Turns`';
     each takes its `call.Call`, and fails with the library's errors:
 
-    reading   `get` `survey` `history` `status` `messages` `check_provider` `find_created`
+    reading   `get` `survey` `history` `status` `messages` `read_message` `check_provider` `find_created`
     changing  `create` `update` `fork` `share` `unshare` `delete` (what runs is ended first), `abort` (returns after the
               end)
+    asking    `pending` `reply_permission` `reply_question` `todos` `diff` `choices`
 
     `on_lifeline(fd, open)` names descriptors that a forked child must close; `children` starts what is to be no child
     of the host's; `trace` hears of each request, see `Log.trace`. A server of our own is shared with the processes that
@@ -69,8 +71,15 @@ class Server:
         self.create, self.find_created, self.update = client.create, client.find_created, client.update
         self.fork, self.share, self.unshare = client.fork, client.share, client.unshare
         self.abort, self.delete, self.stop = turns.abort, turns.delete, client.stop_turn
-        self.prompt, self.command = client.prompt, client.command
+        self.prompt, self.command, self.read_message = client.prompt, client.command, client.message
         self.summarize, self.default_model = client.summarize, client.default_model
+        asking = Asking(client)
+        self.pending, self.reply_permission, self.reply_question = (
+            asking.pending,
+            asking.reply_permission,
+            asking.reply_question,
+        )
+        self.todos, self.diff, self.choices = asking.todos, asking.diff, asking.choices
         self.history, self.most_asked = history.read, NAMES
         self._stream = Stream(
             locate,

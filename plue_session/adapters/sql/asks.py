@@ -20,8 +20,8 @@ class Asks:
     def asks(self, number):
         return [Ask(*row) for row in self._change(self._sql["asks"], (number,)).fetchall()]
 
-    def drop_ended_asks(self, number):
-        self._change(self._sql["drop_ended_asks"], (number,))
+    def drop_ended_asks(self, number, turn_id):
+        self._change(self._sql["drop_ended_asks"], (number, turn_id))
 
     def read_ask(self, session_id, id):
         found = self._of(session_id, "read_ask", id)

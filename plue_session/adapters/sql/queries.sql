@@ -210,8 +210,8 @@ UNION ALL SELECT 'turn ' || seq, inputs, ifnull(error, '0'), '0' FROM turn
 UNION ALL SELECT 'message ' || id, ifnull(model, '0'), ifnull(error, '0'), ifnull(usage, '0') FROM message
 UNION ALL SELECT 'part ' || id, body, '0', '0' FROM part
 UNION ALL SELECT 'usage of session ' || number, model, sums, '0' FROM usage
-UNION ALL SELECT 'transcript of session ' || number, todos, '0', '0' FROM transcript
-UNION ALL SELECT 'ask ' || id, body, '0', '0' FROM ask;
+UNION ALL SELECT 'transcript of session ' || number, ifnull(todos, '0'), '0', '0' FROM transcript
+UNION ALL SELECT 'ask ' || id, body, ifnull(answer, '0'), '0' FROM ask;
 
 -- name: stray_tags
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;

@@ -157,7 +157,7 @@ INSERT INTO ask ({ask}) VALUES ({ask?}) ON CONFLICT (number, id) DO UPDATE SET {
 SELECT {ask} FROM ask WHERE number = ? AND ended IS NULL ORDER BY asked, id;
 
 -- name: drop_ended_asks
-DELETE FROM ask WHERE number = ? AND ended IS NOT NULL;
+DELETE FROM ask WHERE number = ? AND ended IS NOT NULL AND turn_id IS NOT ?;
 
 -- name: read_ask
 SELECT {ask} FROM ask WHERE number = {of_session} AND id = ?4;

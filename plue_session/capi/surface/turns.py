@@ -111,7 +111,7 @@ def plue_session_permissions(runtime, session: SessionHandle) -> OwnedText:
 
 
 @export(time="remote", executor="read")
-def plue_session_reply_permission(runtime, session: SessionHandle, permission_id: Name, reply: Name) -> Status:
+def plue_session_reply_permission(runtime, session: SessionHandle, permission_id: AskId, reply: Reply) -> Status:
     """Answer a permission. It counts as answered only when the server has taken it.
 
     :param permission_id: as in permission.asked.
@@ -138,7 +138,7 @@ def plue_session_questions(runtime, session: SessionHandle) -> OwnedText:
 
 
 @export(time="remote", executor="read")
-def plue_session_reply_question(runtime, session: SessionHandle, question_id: Name, answers_json: Answers) -> Status:
+def plue_session_reply_question(runtime, session: SessionHandle, question_id: AskId, answers_json: Answers) -> Status:
     """Answer a question, or reject it. It counts as answered only when the server has taken it.
 
     :param answers_json: [["label",…],…]: one list of labels for each of its questions, in order; NULL rejects it.
@@ -161,12 +161,16 @@ def plue_session_usage(runtime, session: SessionHandle) -> OwnedText:
     return runtime.messages.usage(session)
 
 
-@export(time="local", executor="read")
+@export(time="local", executor="read", away="remote")
 def plue_session_todos(runtime, session: SessionHandle) -> OwnedText:
     """Return the agent's plan: [{"content","status":"pending|in_progress|completed|cancelled","priority"}]; [] without one.
 
+    Where the plan is not known here yet, the server is asked, once; then todo.updated tells of each change.
+
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); CONNECTION and TIMEOUT (it is not known here, and the
+        server is away); ABORTED; BUSY; IO.
+    :opencode: GET /session/{id}/todo
     """
     return runtime.asks.todos(session)
 

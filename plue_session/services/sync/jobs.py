@@ -19,6 +19,9 @@ KINDS = {
     "turn": (3.0, 5),  # see whether a turn has begun since the session was aborted
     "title": (3.0, None),  # settle whose title it is: the server may have replaced one that was set here (O-027)
     "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server
+    "asks": (10.0, None),  # see what turns wait for (services/turns/asks.py)
+    "deadline": (10.0, None),  # answer what has waited for too long
+    "todos": (3.0, 5),  # ask for a plan that was heard of, and could not be recorded
     INTENT: (3.0, None),  # see what has become of a change that the server was asked for, and that is not recorded
 }
 #: Seconds until what has failed is tried again: from the first time to the longest.

@@ -138,6 +138,7 @@ class Sync:
         if self._server.numbered:
             self._histories.catch_up(call)
         error = self.compare(None, call)
+        self._jobs.add("asks")
         if error is not None and not isinstance(error, Doubtful):  # which status tells; the stream is all right
             raise error
 
@@ -169,6 +170,8 @@ class Sync:
         after = 0.0 if further else self._link.interval
         self._jobs.add("reconcile", after=after if self._link.connected else min(after, self._back_off))
         self._end(waiting, error)
+        if error is None and self._link.streaming is False:  # nothing tells what turns wait for
+            self._jobs.add("asks")
         if error is None and self._store.wants_maintenance():
             self._store.maintain()
         return error

@@ -86,10 +86,10 @@ CREATE TABLE transcript (
   number         INTEGER PRIMARY KEY,
   complete       INTEGER NOT NULL,         -- all that was said is in the store
   before         TEXT,                     -- else: the server's cursor for what is older than the oldest here
-  todos          TEXT NOT NULL             -- JSON array
+  todos          TEXT                      -- JSON array; NULL: not known
 ) STRICT;
 
--- Permissions and questions that a turn waits for; those that have ended are kept until their turn has.
+-- Permissions and questions that a turn waits for; those that have ended are kept until another turn asks.
 CREATE TABLE ask (
   number         INTEGER NOT NULL,
   id             TEXT NOT NULL,
@@ -99,6 +99,7 @@ CREATE TABLE ask (
   body           TEXT NOT NULL,            -- JSON, as it is listed
   asked          INTEGER NOT NULL,
   deadline       INTEGER NOT NULL,
+  answer         TEXT,                     -- JSON: what one of ours answers, from before that is sent
   ended          TEXT,                     -- by whom: host, deadline, abort, other; NULL: it is open
   PRIMARY KEY (number, id)
 ) STRICT;

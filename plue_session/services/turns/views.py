@@ -1,0 +1,146 @@
+"""What turns show besides text: the agent's plan, what they changed in files; and what an input may name."""
+
+from functools import partial
+
+from plue_session import errors
+from plue_session.model import Transcript
+from plue_session.rules import choices, ids
+from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.turns.heard import AGAIN, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from plue_session.ports import Server, Store
+
+#: Messages that are read at a time, to find those of the user's.
+PAGE = 100
+
+
+class Views:
+    """Of one server's sessions. Thread-safe; `resolve` returns the id that a session has by now."""
+
+    def __init__(self, server: "Server", store: "Store", writer, link, jobs, default_model):
+        self._server, self._store, self._writer, self._link, self._jobs = server, store, writer, link, jobs
+        self._default_model = default_model and {
+            "providerId": default_model.provider_id,
+            "modelId": default_model.model_id,
+        }
+        self.resolve = lambda session_id: session_id
+        #: see `Inbox.hearers`
+        self.hearers = {"todo.updated": self._heard}
+
+    def _read(self, session_id):
+        session = self._store.read(self.resolve(session_id))
+        if session is None:
+            raise errors.gone(session_id)
+        return session
+
+    # -- the plan --------------------------------------------------------------------------------------------------
+    def todos(self, session_id):
+        """Return the agent's plan as JSON; where it is not known here, the server is asked, once."""
+        session = self._read(session_id)
+        transcript = self._store.read_transcript(session.id)
+        if transcript is not None and transcript.todos is not None:
+            return transcript.todos
+        return "[]" if ids.is_given_here(session.id) else partial(self._ask_todos, session)
+
+    def _ask_todos(self, session, call):
+        """OpenCode: GET /session/{id}/todo."""
+        with self._link.asking(session.id):
+            found = self._server.todos(session.id, call, session.directory)
+        return self._writer.run(partial(self._plan, session.id, dumps(found), False), call)
+
+    def read_todos(self, session_id, call):
+        """Ask for a plan that was heard of, and could not be recorded."""
+        session = self._read(session_id)
+        found = self._server.todos(session.id, call, session.directory)
+        self._writer.run(partial(self._plan, session.id, dumps(found), True), call)
+
+    def _heard(self, change):
+        plan = partial(self._plan, change.session_id, dumps(change.value), True)
+        record(self._writer, plan, partial(self._missed, change.session_id))
+
+    def _missed(self, session_id, error):
+        if not isinstance(error, errors.NotFound):
+            self._jobs.add("todos", session_id, AGAIN)
+
+    @staticmethod
+    def _plan(session_id, plan, is_newer, transaction):
+        """Record the plan, and tell of it if it is another one; return what is known then. One that is not newer than
+        what is known (it was asked for before) counts only where there is none."""
+        store, session = transaction.store, transaction.load(session_id)
+        transcript = store.transcript(session.number) or Transcript(session.number, 0)
+        known = transcript.todos
+        if known == plan or known is not None and not is_newer:
+            return known
+        transcript.todos = plan
+        store.keep_transcript(transcript)
+        if plan != (known or "[]"):
+            transaction.save_told(session, [("todo.updated", {"todos": loads(plan)})])
+        return plan
+
+    # -- changes of files ------------------------------------------------------------------------------------------
+    def diff(self, session_id, query):
+        """Return what one turn changed, of which ("turnId" or "messageId", id) is known, or (None) all."""
+        return partial(self._diff, session_id, query)
+
+    def _diff(self, session_id, query, call):
+        session = self._read(session_id)
+        if query is None:
+            found = []
+            for turn_id, message_id in self._turns(session, call):
+                found += [{**file, "turnId": turn_id} for file in self._changes(session, message_id, call)]
+        else:
+            name, id = query
+            found = self._changes(session, self._prompt(session, name, id, call), call)
+        return dumps({"files": found})
+
+    def _changes(self, session, message_id, call):
+        """OpenCode: GET /session/{id}/diff."""
+        with self._link.asking(session.id):
+            return self._server.diff(session.id, message_id, call, session.directory)
+
+    def _prompt(self, session, name, id, call):
+        """Return the user's message of a turn, which is named by its own id or by that of this message."""
+        turn = self._store.read_turn(session.id, id)
+        if turn is not None and turn.message_id is not None:
+            return turn.message_id
+        if turn is None and not ids.is_given_here(session.id) and ids.is_message_id(id):
+            try:
+                with self._link.asking(session.id):
+                    if self._server.read_message(session.id, id, call, session.directory).role == "user":
+                        return id
+            except errors.NotFound:
+                self._read(session.id)  # perhaps it is the session that is no more
+        raise errors.NotFound(
+            f"the session has no turn with the {name} {id}", "turn.started tells the ids.", session=session.id
+        )
+
+    def _turns(self, session, call):
+        """Return `(turn id, id of its user's message)` of all turns, in order: where not all are known here, of all
+        messages of the user's."""
+        known = [(turn.id, turn.message_id) for turn in self._store.read_turns(session.id) if turn.message_id]
+        transcript = self._store.read_transcript(session.id)
+        if ids.is_given_here(session.id) or transcript is not None and transcript.complete:
+            return known
+        names = {message_id: turn_id for turn_id, message_id in known}
+        prompts, before = [], None
+        while True:
+            with self._link.asking(session.id):
+                page, before = self._server.messages(session.id, call, session.directory, limit=PAGE, before=before)
+            prompts[:0] = [message.id for message, _ in page if message.role == "user"]
+            if before is None:
+                return [(names.get(prompt, prompt), prompt) for prompt in prompts]
+
+    # -- what an input may name ------------------------------------------------------------------------------------
+    def choices(self, session_id):
+        """Return the models, agents and commands that an input may name."""
+        return partial(self._choices, session_id)
+
+    def _choices(self, session_id, call):
+        """OpenCode: GET /config/providers, GET /config, GET /agent, GET /command."""
+        session = self._read(session_id)
+        with self._link.asking():
+            found = self._server.choices(call, session.directory)
+        bound = session.provider_id and {"providerId": session.provider_id, "modelId": session.model_id}
+        return dumps(choices.offered(found, bound, self._default_model))
