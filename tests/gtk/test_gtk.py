@@ -72,7 +72,9 @@ def test_a_window_shows_turns_and_lets_one_answer_and_stop_them(window, client, 
     client.create("gtk", soon(), title="A session of another program")
     window.shows("A session of another program")
     window.do("click New session")
-    window.shows("The session's model", "fake/fake-model")  # it is open: its choices are here
+    window.shows("The session's model")
+    window.do("choose 1")  # as soon as it is open, and its choices are here
+    window.shows("fake/fake-model")
     window.do("type Please say [words=3]")
     window.shows("Please say", "word0 word1 word2")
 
@@ -81,17 +83,14 @@ def test_a_window_shows_turns_and_lets_one_answer_and_stop_them(window, client, 
     window.shows("bash, completed")
     window.hides("Allow once")
 
-    window.do(f"type {tool('todowrite', todos=PLAN)} [words=1]")
-    window.shows("✔ Read the parser", "▶ Write a test that fails", "○ Mend it")
-
     window.do(f"type {tool('question', questions=[QUESTION])} [words=1]")
     window.shows("Tabs or spaces?")
     window.do("click Spaces")
     window.do("click Answer")
-    window.hides("Tabs or spaces?\n")
+    window.hides("Spaces: four")
     window.shows("question, completed")
 
-    window.do("choose 1")
+    window.do("choose 0")
     window.do("type [wait] for ever")
     window.shows("for ever\nword0")
     window.do("click Stop")
@@ -99,3 +98,34 @@ def test_a_window_shows_turns_and_lets_one_answer_and_stop_them(window, client, 
     window.do("type [words=2] after it")
     window.shows("after it\nword0 word1")
     assert "CRITICAL" not in window.end()
+
+
+def test_a_window_shows_the_plan_and_what_was_said_before_it_was_opened(window, client, model, tmp_path):
+    """The picture that it makes is the documents', docs/window.png."""
+    for title in ("Move the lexer to UTF-8", "Nightly builds fail on aarch64", "Empty input breaks the parser"):
+        made = client.create("gtk", soon(), title=title)
+    model.orders.update(
+        {
+            "Why does the parser fail on empty input?": tool("todowrite", todos=PLAN)
+            + "[say=It asks the lexer for a first token before it knows that there is one. I have written a plan: "
+            "first a test that shows the failure, then a parser that returns an empty program.]",
+            "Please go on.": "[bash=git status --short]"
+            "[say=Nothing has changed yet. I shall write the test now.]",
+        }
+    )
+    window.shows(made.title)
+    window.do("open 0")
+    window.do("type Why does the parser fail on empty input?")
+    window.shows("returns an empty program.", "✔ Read the parser", "▶ Write a test that fails", "○ Mend it")
+    window.do("click New session")
+    window.hides("returns an empty program.")
+    window.await_item(made.title)
+    window.shows("returns an empty program.", "✔ Read the parser")
+    window.do("type Please go on.")
+    window.shows("git status --short", "Allow once")
+    picture = tmp_path / "window.png"
+    window.do(f"picture {picture}")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    window.do("click Always allow")
+    window.shows("I shall write the test now.")
+    window.end()

@@ -90,6 +90,11 @@ class Window:
         """Wait until all of these are shown."""
         self._await(lambda: self._has(parts), parts)
 
+    def await_item(self, title):
+        """Open the session with this title, as soon as the list has it."""
+        self._await(lambda: title in self.texts(), title)
+        self.do(f"open {self.texts().index(title)}")  # the list comes first
+
     def hides(self, part):
         """Wait until this is not shown."""
         self._await(lambda: not self._has([part]), part)
