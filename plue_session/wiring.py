@@ -93,6 +93,7 @@ class RemoteHalf:
             follow_ups=follow_ups,
             calls=self.calls,
             transcript=self.transcript,
+            asks=self.asks,
         )
         self.calls.resolve = self.asks.resolve = views.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)

@@ -4,6 +4,7 @@ from plue_session.model.ask import Ask
 from plue_session.model.event import EVENT_NUMBER, EVENTS, LogRow
 from plue_session.model.input import Claim, Input
 from plue_session.model.message import Message, Part, Transcript
+from plue_session.model.observed import Observed
 from plue_session.model.operation import Operation
 from plue_session.model.outgoing import Outgoing
 from plue_session.model.query import Query
@@ -19,6 +20,7 @@ __all__ = [
     "Input",
     "LogRow",
     "Message",
+    "Observed",
     "Operation",
     "Outgoing",
     "Part",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from plue_session.model import Query, Session
+from plue_session.model import Observed, Query, Session
 
 
 class SessionWriter(Protocol):
@@ -62,8 +62,9 @@ class SessionReader(Protocol):
     def ids(self) -> list[tuple[str, str | None]]:
         """Return `(id, directory)` of all sessions, in any order."""
 
-    def observe(self, session_id: str) -> tuple[int, int, str] | None:
-        """Return `(newest log id of all scopes, the session's revision, its info)`, as of one moment, or None."""
+    def observe(self, session_id: str, now: int, limit: int, small: int) -> Observed | None:
+        """Return how a session stands as of one moment, with its newest `limit` messages; parts of one that have more
+        than `small` bytes together are left out. None: there is no such session."""
 
     def observe_all(self) -> tuple[int, list[str]]:
         """Return `(newest log id of all scopes, the info of each session)` as of one moment, in the order of

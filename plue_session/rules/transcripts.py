@@ -77,6 +77,16 @@ def render(message, parts=None):
     return text + "}"
 
 
+def render_observed(observed):
+    """Write what an observation says of a transcript: its messages, its usage, and the agent's plan."""
+    pairs, more = observed.messages, observed.has_older
+    more = more or not Extent(observed.transcript, observed.is_ours).is_complete
+    after = f',"nextCursor":{quote(render_cursor(pairs[0][0]))}' if pairs and more else ""
+    todos = observed.transcript and observed.transcript.todos or "[]"
+    messages = ",".join([render(message, parts) for message, parts in pairs])
+    return f'"messages":[{messages}]{after},"usage":{render_usage(observed.usage)},"todos":{todos}'
+
+
 def render_small(message, parts):
     """Write a message as an event has it: with its parts if they are small."""
     size = sum([len(part.body) if part.body.isascii() else len(part.body.encode()) for part in parts])

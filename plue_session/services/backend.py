@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from plue_session.ports import Server, Store
     from plue_session.services.calls import Calls
     from plue_session.wiring import (
+        Asks,
         Driver,
         FollowUps,
         Jobs,
@@ -34,6 +35,7 @@ class Backend:
     outbox: "Outbox"
     driver: "Driver"
     turns: "RemoteTurns"
+    asks: "Asks"
     transcript: "Transcript"
 
     def __init__(

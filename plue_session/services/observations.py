@@ -2,15 +2,12 @@
 
 from plue_session.errors import BadCursor, gone
 from plue_session.model import EVENT_NUMBER, LogRow
-from plue_session.rules import cursors, replay
+from plue_session.rules import cursors, replay, transcripts
 from plue_session.rules.inputs import queue_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Store
-
-#: What a session has besides its record and its queue. Nothing in this version fills it.
-_REST = '"messages":[],"usage":{},"permissions":[],"questions":[],"todos":[]'
 
 
 class Opening:
@@ -67,7 +64,7 @@ class Observations:
             last, state = self._all()
             revision, said = last, f'"sessions":{state[state.index("[") : -1]}'
         else:
-            found = self._store.observe(session_id)
+            found = self._observed(session_id)
             if found is None:
                 return None
             last, revision, state = self._text(session_id, found)
@@ -94,20 +91,23 @@ class Observations:
         return session_id and (self._store.id_of_alias(session_id) or session_id)
 
     def _one(self, session_id):
-        found = self._store.observe(session_id)
+        found = self._observed(session_id)
         if found is None:
             raise gone(session_id)
         return self._text(session_id, found)
 
+    def _observed(self, session_id):
+        return self._store.observe(session_id, self._clock(), transcripts.MAX_LIMIT, transcripts.SMALL)
+
     def _text(self, session_id, found):
-        last, revision, info = found
         shown = self._shown()
-        info = shown(info) if shown else info
-        cursor = self._render(last, session_id)
-        # Read after the cursor: what changes meanwhile is in both, and nothing is in neither.
-        queue = queue_json(self._store.read_inputs(session_id, self._clock()), session_id)
-        state = f'"revision":{revision},"session":{info},"queue":{queue},{_REST}'
-        return last, revision, f'{{"cursor":"{cursor}",{state}}}'
+        info = shown(found.info) if shown else found.info
+        text = (
+            f'{{"cursor":"{self._render(found.last, session_id)}","revision":{found.revision},"session":{info},'
+            f'{transcripts.render_observed(found)},"queue":{queue_json(found.inputs, session_id)},'
+            f'"permissions":[{",".join(found.permissions)}],"questions":[{",".join(found.questions)}]'
+        )
+        return found.last, found.revision, text + ("}" if found.turn is None else f',"turn":{found.turn}}}')
 
     def _all(self):
         last, infos = self._store.observe_all()

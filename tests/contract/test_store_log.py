@@ -222,8 +222,10 @@ def test_events_of_one_session_are_read_alone(store):
 def test_state_and_log_are_observed_at_one_moment(store):
     put(store, session(10, revision=3, info='{"é":1}'), session(11))
     log(store, "session_10", "b")
-    assert store.observe("session_10") == (2, 3, '{"é":1}')
-    assert store.observe("session_12") is None
+    found = store.observe("session_10", 0, 100, 1000)
+    assert (found.last, found.revision, found.info, found.turn, found.is_ours) == (2, 3, '{"é":1}', None, 1)
+    assert not any((found.messages, found.has_older, found.usage, found.inputs, found.permissions, found.questions))
+    assert store.observe("session_12", 0, 100, 1000) is None
     assert store.observe_all() == (2, ['{"é":1}', '{"id":"session_11"}'])
 
 

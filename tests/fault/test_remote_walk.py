@@ -88,6 +88,12 @@ def scenario(world):
         lambda on: on.sessions.update(root.id, '{"metadata":{"a":1},"archived":true,"base":{"title":"Renamed"}}'), root
     )
     attempt(lambda on: on.sessions.initialize(root.id, "fake", "fake-model"), root)
+    for session, given in ((root, "a"), (child, "a"), (child, "b"), (child, "a")):
+        if session:
+            given = json.dumps({"text": "x", "id": given})
+            attempt(lambda on, whose=session, given=given: on.inputs.enqueue(whose.id, given), session)
+    if child:
+        attempt(lambda on: on.inputs.cancel(child.id, '[{"sourceKey":"host:b"}]'), child)
     fork = attempt(lambda on: on.sessions.fork(root.id), root)
     for each in (root, child):
         attempt(lambda on, each=each: on.sessions.create_share(each.id), each) if each else None
@@ -132,6 +138,12 @@ def in_step(world):
         for kind in ("session.created", "session.deleted")
     )
     assert created - deleted == shown.keys()
+    queued = set()
+    for row in [call[1] for call in world.told.calls if call[0] == "event"]:
+        data = json.loads('{"x":0' + row.tail)["data"]
+        if data.get("kind") == "input" and named.get(row.session_id, row.session_id) in shown:
+            (queued.update if data["change"] == "enqueued" else queued.difference_update)(data["ids"])
+    assert {each.name for session_id in shown for each in world.store.read_inputs(session_id, 0)} == queued
     keys = [each["key"] for each in shown.values() if "key" in each]
     assert len(keys) == len(set(keys))
 

@@ -34,7 +34,7 @@ def test_an_observation_is_state_and_cursor_of_one_moment(world, observations):
     assert found["session"] == world.info(session) and found["revision"] == 3
     assert cursors.parse(found["cursor"]) == (world.store.store_id, 3, session.id)
     assert [found[name] for name in ("messages", "queue", "permissions", "questions", "todos")] == [[]] * 5
-    assert found["usage"] == {}
+    assert found["usage"]["models"] == [] and found["usage"]["cost"] == 0
     everything = json.loads(observations.observation(None))
     assert everything == {"cursor": f"1.{world.store.store_id}.3.*", "sessions": [world.info(session)]}
 

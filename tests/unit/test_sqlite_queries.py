@@ -145,7 +145,7 @@ def test_no_statement_of_the_hot_path_scans_a_table(opened):
 
 
 #: Statements of turns that put what they return in order: what that is has few rows, or all are wanted.
-SORTED = {"sessions_with_inputs", "read_turns", "read_open_turns", "asks", "read_asks", "open_asks"}
+SORTED = {"sessions_with_inputs", "read_turns", "read_open_turns", "asks", "read_asks", "read_ask_bodies", "open_asks"}
 
 
 @pytest.mark.requirement("T-07")

@@ -77,16 +77,14 @@ class Messages:
 
     def _with_parts(self, name, values, parts):
         def look(read):
-            found = []
-            for row in read(self._sql[name], values):
-                message = Message(*map(_text, row))
-                place = message.number, message.id
-                bodies = read(self._sql["parts"], place) if parts else ()
-                found.append((message, [Part(*map(_text, each)) for each in bodies]))
+            found = [(Message(*map(text, row)), []) for row in read(self._sql[name], values)]
+            for message, of in found if parts else ():
+                of += [Part(*map(text, row)) for row in read(self._sql["parts"], (message.number, message.id))]
             return found
 
         return self._snapshot(look)
 
 
-def _text(value):
+def text(value):
+    """Return a value of a row as of a snapshot, which has text as bytes."""
     return value.decode() if type(value) is bytes else value

@@ -194,7 +194,7 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM log WHERE session_id = ?2 AND scope 
         WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number));
 
 -- name: state
-SELECT revision, info FROM session
+SELECT revision, info, turn, imported IS NULL AND is_fork IS NULL FROM session
 WHERE (number = ?3 AND scope = ?1 AND id = ?2) OR (scope = ?1 AND id = ?2 AND id <> 'session_' || number);
 
 -- name: infos

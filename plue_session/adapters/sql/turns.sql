@@ -165,6 +165,9 @@ SELECT {ask} FROM ask WHERE number = {of_session} AND id = ?4;
 -- name: read_asks
 SELECT {ask} FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
 
+-- name: read_ask_bodies
+SELECT body FROM ask WHERE number = {of_session} AND kind = ?4 AND ended IS NULL ORDER BY asked, id;
+
 -- name: open_asks
 SELECT session.id, {ask.} FROM ask INDEXED BY ask_open CROSS JOIN session ON session.number = ask.number
 WHERE ask.ended IS NULL AND session.scope = ? ORDER BY ask.deadline, ask.id;

@@ -5,7 +5,7 @@ from sqlite3 import IntegrityError
 
 from plue_session import errors
 from plue_session.adapters.apart import apart
-from plue_session.adapters.sql import queries, rows
+from plue_session.adapters.sql import queries, rows, states
 from plue_session.adapters.sql.asks import Asks
 from plue_session.adapters.sql.inputs import Inputs
 from plue_session.adapters.sql.messages import Messages
@@ -324,14 +324,8 @@ class SqliteStore:
         sql = _SQL["session_events_after" if whose else "events_after"]
         return [LogRow(*row) for row in self._read(sql, (log_id, self._scope, *whose, limit), room=room)]
 
-    def observe(self, session_id):
-        number = rows.number_in(session_id)
-
-        def look(read):
-            found = read(_SQL["state"], (self._scope, session_id, number))
-            return found and (read(_SQL["log_state"], (self._scope,))[0][1], found[0][0], found[0][1].decode())
-
-        return self._snapshot(look) or None
+    def observe(self, session_id, now, limit, small):
+        return self._snapshot(partial(states.observe, _SQL, self._scope, session_id, now, limit, small))
 
     def observe_all(self):
         def look(read):

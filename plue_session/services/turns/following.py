@@ -3,12 +3,13 @@
 The status is asked for before the messages: what has ended by the time at which the server was idle has ended for good.
 """
 
+import contextlib
 import time
 
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model.turn import CLAIMED, RUNNING
-from plue_session.rules import outcomes, turn_proof
+from plue_session.rules import asks, outcomes, turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, queue, turn_rows
 
@@ -37,6 +38,8 @@ POSTING = 15.0
 LONGEST = 600.0
 #: Ms by which the server's messages may be older than a turn of theirs.
 SKEW_MS = 20_000
+#: Seconds that withdrawing on the server what an ended turn has asked may take: its end is certain without it.
+WITHDRAWING = 2.0
 #: Failures that do not say what the server makes of a prompt.
 NO_WORD = (
     errors.NotFound,
@@ -267,10 +270,19 @@ class Follower:
         """Note the end of the turn, and have the session go on."""
         if watch.asking is not None:
             watch.asking.set(_OVER)
-        close = self._on.transcript.close
-        self._on.writer.run(
+        on, asked = self._on, []
+
+        def close(transaction, session, turn):
+            by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
+            asked[:] = on.asks.end_asks(transaction, session, turn, by)
+            return [*on.transcript.close(transaction, session, turn.id, outcome), *asked]
+
+        on.writer.run(
             lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome, close), call
         )
+        if asked:  # the server keeps its questions (O-037)
+            with contextlib.suppress(errors.PlueError):
+                on.asks.withdraw(session.id, call.within(WITHDRAWING))
         return 0.0
 
 

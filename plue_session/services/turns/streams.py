@@ -141,12 +141,13 @@ class Streams:
             self._running.pop(part.id, None)
         with self._changed:
             growing = self._growing.get(part.id)
-        if growing is not None and not growing.ready:
-            message = self._store.read_message(change.session_id, part.message_id)
-            if message is None:  # of no session of ours, or not to be recorded
-                self._drop(part.id)
-                return
-            growing.turn_id, growing.ready = message.turn_id, True
+        if growing is not None:
+            if not growing.ready:
+                message = self._store.read_message(change.session_id, part.message_id)
+                if message is None:  # of no session of ours, or not to be recorded
+                    self._drop(part.id)
+                    return
+                growing.turn_id, growing.ready = message.turn_id, True
             self._tell_soon(change)
         elif "tool" in part.body or part.source == "step-start":
             self._active(change.session_id, part)

@@ -3,9 +3,10 @@ whoever comes second, of several processes on the store, finds it done and tells
 
 from plue_session.model import Claim, Turn
 from plue_session.model.ask import PERMISSION, QUESTION
-from plue_session.model.turn import CLAIMED, ENDED, RETRYING, RUNNING, WAITING
+from plue_session.model.turn import ENDED, RETRYING, RUNNING, WAITING
 from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.rules.turns import shown
 from plue_session.services.turns import queue
 
 
@@ -155,8 +156,8 @@ def cancel_all(transaction, session_id, own):
 
 def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []):
     """Note the end of a turn, and of the inputs that it answered. False: it has ended, or is another process's by now.
-    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn id, outcome)` ends what of its messages
-    has no end, and returns the events that tell so."""
+    `outcome` is `(outcome, reason, error)`; `close(transaction, session, turn)` ends what else of it has no end, and
+    returns the events that tell so."""
     session, turn = _open(transaction, session_id, turn_id)
     if turn is None or turn.claim_id != claim_id:
         return False
@@ -173,17 +174,11 @@ def end(transaction, session_id, turn_id, claim_id, outcome, close=lambda *_: []
         data["reason"] = turn.reason
     if error:
         data["error"] = error
-    events = [*close(transaction, session, turn.id, outcome), ("turn.finished", data)]
+    events = [*close(transaction, session, turn), ("turn.finished", data)]
     if ended:
         events.append(queue.told("completed", ended))
     transaction.save_told(session, events)
     return True
-
-
-def shown(turn):
-    """Return a turn that runs as the info shows it."""
-    state = "running" if turn.state == CLAIMED else turn.state
-    return dumps({"turnId": turn.id, "state": state, "since": turn.started})
 
 
 def _open(transaction, session_id, turn_id):

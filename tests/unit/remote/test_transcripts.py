@@ -7,7 +7,8 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.opencode import events
 from plue_session.adapters.opencode.events import Change
-from plue_session.model import Turn
+from plue_session.model import Ask, Turn
+from plue_session.services.observations import Observations
 from plue_session.services.sync.inbox import Told
 from tests.remote_world import RemoteWorld, until
 
@@ -367,6 +368,34 @@ def test_a_fork_is_not_taken_for_known(numbered):
         "msg_f": numbered.server.said[session.id]["msg_00000a"]._replace(id="msg_f", session_id=fork.id)
     }
     assert [each["id"] for each in page(numbered, fork)["messages"]] == ["msg_f"]
+
+
+# -- observation -------------------------------------------------------------------------------------------------------
+@pytest.mark.requirement("L-072")
+def test_an_observation_has_the_newest_messages_what_they_used_and_what_waits(numbered):
+    session = numbered.create()
+    converse(numbered, session.id, 60)
+    numbered.server.say(session.id, "msg_large", texts=["a" * 70_000], model=("fake", "m"), tokens=(1, 2, 3, 4, 5))
+    numbered.do(lambda on: on.inputs.enqueue(session.id, '{"text":"next"}'))
+
+    def ask(transaction):
+        for kind in ("permission", "question"):
+            body = json.dumps({"id": kind})
+            transaction.store.keep_ask(Ask(session.number, kind, kind, None, None, body, 1, 2, None))
+        of = transaction.load(session.id)
+        of.turn = '{"turnId":"turn_1","state":"running","since":5}'
+        transaction.save(of, "session.updated", {"id": of.id})
+
+    numbered.writer.run(ask)
+    observations = Observations(numbered.store, 100, 1000, lambda: numbered.now)
+    found = json.loads(observations.observation(session.id))
+    newest = page(numbered, session)
+    assert "parts" not in found["messages"][-1] and newest["messages"][-1]["parts"]
+    assert found["messages"][:-1] == newest["messages"][:-1] and found["nextCursor"] == newest["nextCursor"]
+    assert found["usage"]["tokens"]["output"] == 2 and found["queue"][0]["input"] == {"text": "next"}
+    assert (found["permissions"], found["questions"]) == ([{"id": "permission"}], [{"id": "question"}])
+    assert found["turn"]["turnId"] == "turn_1" == found["session"]["turn"]["turnId"] and found["todos"] == []
+    assert found["cursor"].split(".")[2] == f"{numbered.store.log_state()[1]:x}"
 
 
 # -- what a page costs -------------------------------------------------------------------------------------------------
