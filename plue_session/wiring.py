@@ -59,6 +59,7 @@ class RemoteHalf:
             "take back": follow_ups.take_back,
             "asks": self.asks.read,
             "deadline": self.asks.settle,
+            "withdraw": self.asks.withdraw,
             "todos": views.read_todos,
         }
         self.sync = Sync(

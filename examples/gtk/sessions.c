@@ -80,6 +80,7 @@ GtkWidget *sessions_make(void)
     GtkSingleSelection *selection = gtk_single_selection_new(G_LIST_MODEL(infos));
     gtk_single_selection_set_autoselect(selection, FALSE);
     GtkWidget *view = gtk_list_view_new(GTK_SELECTION_MODEL(selection), factory);
+    gtk_widget_add_css_class(view, "navigation-sidebar");
     gtk_list_view_set_single_click_activate(GTK_LIST_VIEW(view), TRUE);
     g_signal_connect(view, "activate", G_CALLBACK(on_activate), NULL);
     return view;

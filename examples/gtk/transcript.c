@@ -74,11 +74,11 @@ char *transcript_text(const char *json, const char *role, const char **look)
 {
     char *type = plue_json_text(json, "/type"), *text = plue_json_text(json, "/text");
     char *name = plue_json_text(json, "/tool/name"), *state = plue_json_text(json, "/tool/state");
-    char *input = plue_json_text(json, "/tool/input"), *file = plue_json_text(json, "/file/name"), *made = NULL;
+    char *input = plue_json_text(json, "/tool/input/command"), *file = plue_json_text(json, "/file/name"), *made = NULL;
     *look = g_strcmp0(role, "user") == 0 ? "user" : g_strcmp0(type, "reasoning") == 0 ? "reasoning" : "model";
     if (name) {
         *look = "tool";
-        made = g_strdup_printf("%s, %s: %.200s", name, state ? state : "", input ? input : "");
+        made = g_strdup_printf("%s, %s%s%s", name, state ? state : "", input ? ": " : "", input ? input : "");
     } else if (text)
         made = g_strdup(text);
     else if (file)

@@ -132,6 +132,7 @@ static GtkWidget *middle(void)
     gtk_widget_set_sensitive(entry, FALSE);
     g_signal_connect(entry, "activate", G_CALLBACK(on_say), NULL);
     gtk_box_append(GTK_BOX(box), entry);
+    gtk_widget_set_margin_bottom(box, 6);
     status = gtk_label_new("Starting …");
     gtk_label_set_xalign(GTK_LABEL(status), 0);
     gtk_label_set_wrap(GTK_LABEL(status), TRUE);
@@ -152,6 +153,8 @@ void window_make(GtkApplication *application)
     gtk_label_set_xalign(GTK_LABEL(plan), 0);
     gtk_label_set_yalign(GTK_LABEL(plan), 0);
     gtk_label_set_wrap(GTK_LABEL(plan), TRUE);
+    gtk_widget_set_margin_top(plan, 9);
+    gtk_widget_set_margin_start(plan, 6);
     gtk_box_append(GTK_BOX(panes), scrolled(plan, 220));
     gtk_window_set_child(GTK_WINDOW(window), panes);
     gtk_window_present(GTK_WINDOW(window));

@@ -90,7 +90,7 @@ def ending(ask, *given):
     it was answered with is `given`, if that is known. Who was about to, and has not come back, has done so."""
     (answer,) = given or (None,)
     claim = ask.answer and loads(ask.answer)
-    if not claim or given and claim["by"] != ABORT and claim["given"] != answer:
+    if not claim or given and claim["given"] != answer:
         return OTHER, answer
     return claim["by"], claim["given"]
 

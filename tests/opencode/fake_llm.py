@@ -55,11 +55,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.stream(["A ", "title"], {}, None)
         elif "status" in order:
             self.refuse(int(order["status"]))
-        elif "bash" in order and request["messages"][-1]["role"] == "user":
-            self.call("bash", {"command": order["bash"], "description": "As told"})
         elif "tool64" in order and request["messages"][-1]["role"] == "user":
             name, _, arguments = order["tool64"].partition(":")
             self.call(name, json.loads(base64.b64decode(arguments)))
+        elif "bash" in order and request["messages"][-1]["role"] == "user":
+            self.call("bash", {"command": order["bash"], "description": "As told"})
         else:
             words = [f"word{number} " for number in range(int(order.get("words", 3)))]
             self.stream(re.findall(r"\S+\s*", order["say"]) if "say" in order else words, order, text)

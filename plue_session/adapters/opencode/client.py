@@ -9,7 +9,7 @@ import contextlib
 import time
 
 from plue_session import errors
-from plue_session.adapters.opencode import parts, shapes
+from plue_session.adapters.opencode import asking, parts, shapes
 from plue_session.adapters.opencode.api_call import ApiCall, is_garbled
 from plue_session.adapters.opencode.survey import Survey
 from plue_session.rules import directories, ids
@@ -354,6 +354,23 @@ class Client(ApiCall):
                 # NOT_FOUND: answered meanwhile, by the refusal of another one, or ended with its turn after all
                 with contextlib.suppress(errors.NotFound):
                     self._call("POST", path, directory, call, body=refusal, resend=False, empty=True)
+
+    def refuse_questions(self, session_id, is_over, call, directory=None):
+        """Reject the questions of a turn that was ended: the server keeps them, too (O-075).
+
+        OpenCode: GET /question, POST /question/{id}/reject.
+        """
+        for each in shapes.expect(list, self._call("GET", "/question", directory, call), "a list of questions"):
+            if (
+                type(each) is not dict
+                or each.get("sessionID") != session_id
+                or not asking.is_request(each.get("id"), asking.QUESTION)
+            ):
+                continue
+            if is_over(_asking(each)):
+                with contextlib.suppress(errors.NotFound):
+                    path = f"/question/{each['id']}/reject"
+                    self._call("POST", path, directory, call, resend=False, empty=True)
 
     def _about(self, method, session_id, rest, directory, call, **more):
         """Make a call about one session."""

@@ -68,7 +68,7 @@ class Turns:
             if state.begun:  # deleted while we were at it
                 return True
             raise
-        self._refuse_permissions(state)
+        self._refuse(state)
         return True
 
     @staticmethod
@@ -123,19 +123,20 @@ class Turns:
                     session=state.session_id,
                 )
 
-    def _refuse_permissions(self, state):
-        """Refuse what the ended turn had asked for, as well as that goes: it has ended, whatever becomes of its
+    def _refuse(self, state):
+        """Refuse what the ended turn had asked, as well as that goes: it has ended, whatever becomes of its
         questions."""
         call = state.call.within(REFUSING)
-        try:
-            self._client.refuse_permissions(
-                state.session_id,
-                lambda message_id: state.asks_no_more(message_id, call),
-                call,
-                state.directory,
-            )
-        except (errors.NotFound, *UNREADABLE):
-            return  # who answers such a question later changes nothing
+        for refuse in (self._client.refuse_permissions, self._client.refuse_questions):
+            try:
+                refuse(
+                    state.session_id,
+                    lambda message_id: state.asks_no_more(message_id, call),
+                    call,
+                    state.directory,
+                )
+            except (errors.NotFound, *UNREADABLE):
+                continue
 
     def delete(self, session_id, call, directory=None, elsewhere=()):
         """Delete the session and its descendants, after ending what runs in them: deleted while busy, a turn would run

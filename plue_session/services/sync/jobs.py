@@ -21,6 +21,7 @@ KINDS = {
     "take back": (3.0, None),  # delete a session that a failed call of ours has left on the server
     "asks": (10.0, None),  # see what turns wait for (services/turns/asks.py)
     "deadline": (10.0, None),  # answer what has waited for too long
+    "withdraw": (5.0, 5),  # refuse on the server what ended turns had asked
     "todos": (3.0, 5),  # ask for a plan that was heard of, and could not be recorded
     INTENT: (3.0, None),  # see what has become of a change that the server was asked for, and that is not recorded
 }

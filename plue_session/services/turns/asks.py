@@ -163,7 +163,8 @@ class Asks:
         """Record that the server waits no more for what was about to be answered."""
         session, ask = self._load(transaction, session_id, id)
         if ask is not None and ask.ended is None and ask.answer == claim:
-            self._end(transaction, session, ask, rules.OTHER, None)
+            ask.answer = None
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask))
 
     def _ended(self, session_id, ask):
         """Return the error of an answer that came too late."""
@@ -175,7 +176,7 @@ class Asks:
 
     # -- what the server tells -------------------------------------------------------------------------------------
     def _heard_asked(self, change):
-        record(self._writer, partial(self._open, change.value, None), self._missed)
+        record(self._writer, partial(self._open, change.value, None), self._missed, self._opened)
 
     def _heard_replied(self, change):
         record(self._writer, partial(self._close, change.session_id, change.value), self._missed)
@@ -188,18 +189,18 @@ class Asks:
         self._jobs.add("asks", after=AGAIN)
 
     def _open(self, asked, parent_id, transaction):
-        """Record and announce what a turn asks, once. `parent_id` is the user's message that its turn answers, "" if
-        nobody knows; None: that was not asked for yet."""
+        """Record and announce what a turn asks, once; returns whether it did. `parent_id` is the user's message that
+        its turn answers, "" if nobody knows; None: that was not asked for yet."""
         store, session = transaction.store, transaction.load(asked.session_id)
         if store.ask(session.number, asked.id) is not None or asked.id in self._over:
-            return
+            return False
         turn_id = self._turn_id(store, session.number, asked, parent_id)
         if turn_id is None and parent_id is None and asked.message_id is not None:
             self._jobs.add("asks")
-            return
+            return False
         turn = turn_id and store.turn(session.number, turn_id)
         if turn and turn.state == ENDED:
-            return
+            return False
         deadline = transaction.now + self._deadline_ms
         listed = {"id": asked.id} if turn_id is None else {"id": asked.id, "turnId": turn_id}
         ask = Ask(session.number, asked.id, asked.kind, turn_id, asked.message_id)
@@ -210,7 +211,12 @@ class Asks:
         if turn and turn.state != WAITING:
             self._show(store, session, turn, WAITING)
         transaction.save_told(session, [rules.asked(ask)])
-        self._jobs.add("deadline", after=self._deadline_ms / 1000 if self._default is None else 0.0)
+        return True
+
+    def _opened(self, is_new):
+        """Have what was announced be answered in time; now that it is committed, it is found."""
+        if is_new:
+            self._jobs.add("deadline", after=self._deadline_ms / 1000 if self._default is None else 0.0)
 
     @staticmethod
     def _turn_id(store, number, asked, parent_id):
@@ -230,13 +236,20 @@ class Asks:
         if ask is None:
             remember(self._over, replied.id, True)
         elif ask.ended is None and not self._is_left(ask, transaction.now):
-            self._end(transaction, session, ask, *rules.ending(ask, replied.given))
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask, replied.given))
 
     def _missing(self, session_id, id, transaction):
         """Record that the server waits for one no more, if nobody of ours is about to answer it."""
         session, ask = self._load(transaction, session_id, id)
         if ask is not None and ask.ended is None and not self._is_left(ask, transaction.now):
-            self._end(transaction, session, ask, *rules.ending(ask))
+            self._end(transaction, session, ask, *self._ending(transaction.store, ask))
+
+    @staticmethod
+    def _ending(store, ask, *given):
+        """Return `(by, given)` of an ask that nobody waits for any more: see `rules.ending`."""
+        by, given = rules.ending(ask, *given)
+        turn = ask.turn_id and store.turn(ask.number, ask.turn_id)
+        return (rules.ABORT if by == rules.OTHER and turn and turn.cancelled else by), given
 
     def _is_left(self, ask, now):
         """Return whether the end of an ask is left to who is about to answer it; should he die, it is seen to later."""
@@ -267,15 +280,9 @@ class Asks:
 
     # -- the end of turns ------------------------------------------------------------------------------------------
     @staticmethod
-    def expect_abort(transaction, session, until):
-        """Note, in the change that begins an abort, that until then (ms) what the session's turn asks ends by that."""
-        for ask in transaction.store.asks(session.number):
-            ask.answer = rules.claim(rules.ABORT, None, until)
-            transaction.store.keep_ask(ask)
-
-    @staticmethod
     def end_asks(transaction, session, turn, by):
-        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save."""
+        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save.
+        After that it is to `withdraw` it."""
         told = []
         for ask in transaction.store.asks(session.number):
             if rules.is_of(ask, turn):

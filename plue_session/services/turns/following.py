@@ -3,7 +3,6 @@
 The status is asked for before the messages: what has ended by the time at which the server was idle has ended for good.
 """
 
-import contextlib
 import time
 
 from plue_session import errors, threads
@@ -281,8 +280,10 @@ class Follower:
             lambda transaction: turn_rows.end(transaction, session.id, turn.id, turn.claim_id, outcome, close), call
         )
         if asked:  # the server keeps its questions (O-037)
-            with contextlib.suppress(errors.PlueError):
+            try:
                 on.asks.withdraw(session.id, call.within(WITHDRAWING))
+            except errors.PlueError:
+                on.jobs.add("withdraw", session.id)
         return 0.0
 
 

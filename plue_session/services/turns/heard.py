@@ -7,20 +7,23 @@ AGAIN = 1.0
 
 
 class Heard(Queued):
-    """A change that somebody heard of and nobody waits for; `failed(error)` makes up for one that cannot be made."""
+    """A change that somebody heard of and nobody waits for. `done(result)` is called once it is committed, with what it
+    has returned; `failed(error)` makes up for one that cannot be made."""
 
-    __slots__ = ("_failed",)
+    __slots__ = ("_failed", "_done")
 
-    def __init__(self, change, failed):
+    def __init__(self, change, failed, done=None):
         super().__init__(change)
-        self._failed = failed
+        self._failed, self._done = failed, done
 
     def end(self):
         if isinstance(self.outcome, Exception):
             self._failed(self.outcome)
+        elif self._done is not None:
+            self._done(self.outcome)
 
 
-def record(writer, change, failed):
+def record(writer, change, failed, done=None):
     """Have a change written, from a thread that must not wait."""
-    writer.queue(Heard(change, failed))
+    writer.queue(Heard(change, failed, done))
     writer.lead(patient=False)

@@ -4,6 +4,7 @@ whoever comes second, of several processes on the store, finds it done and tells
 from plue_session.model import Claim, Turn
 from plue_session.model.ask import PERMISSION, QUESTION
 from plue_session.model.turn import ENDED, RETRYING, RUNNING, WAITING
+from plue_session.rules.asks import is_of
 from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.rules.turns import shown
@@ -113,6 +114,8 @@ def state_of(status, store, session_id):
 def set_state(transaction, session_id, turn_id, state):
     """Note and show whether a turn runs, tries the model again, or waits for an answer."""
     session, turn = _open(transaction, session_id, turn_id)
+    if turn is not None and state != RETRYING:  # what is asked may be another by now
+        state = WAITING if any(is_of(ask, turn) for ask in transaction.store.asks(session.number)) else RUNNING
     if turn is None or turn.state == state:
         return
     turn.state = state
