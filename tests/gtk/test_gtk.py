@@ -109,8 +109,7 @@ def test_a_window_shows_the_plan_and_what_was_said_before_it_was_opened(window, 
             "Why does the parser fail on empty input?": tool("todowrite", todos=PLAN)
             + "[say=It asks the lexer for a first token before it knows that there is one. I have written a plan: "
             "first a test that shows the failure, then a parser that returns an empty program.]",
-            "Please go on.": "[bash=git status --short]"
-            "[say=Nothing has changed yet. I shall write the test now.]",
+            "Please go on.": "[bash=git status --short][say=Nothing has changed yet. I shall write the test now.]",
         }
     )
     window.shows(made.title)

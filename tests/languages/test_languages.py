@@ -12,7 +12,7 @@ from tests.remote.hosts import Failed, Host
 LANGUAGES = ("C", "Zig", "ctypes", "Node")
 #: What differs each time: ids, times, cursors, versions of the store; of each the first one seen is the first.
 IDS = re.compile(r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|per_\w{20,}|que_\w{20,}|call_\w+)\b")
-TIMES = re.compile(r"\b1[6-9]\d{11}\b")
+TIMES = re.compile(r"\b1[6-9]\d{11}\b|\b20\d\d-\d\d-\d\dT[\d:.]+Z")
 SECRETS = re.compile(r'("(?:secret|correlationId|causeId|cursor|latestCursor)":)"[^"]*"')
 LINKS = re.compile(r"/share/[\w-]+(#[\w-]+)?")
 
@@ -25,8 +25,8 @@ def plain():
 class Recorder:
     """Calls a host, and writes down what each call has returned."""
 
-    def __init__(self, made):
-        self._host, self.said, self._ids = made, [], {}
+    def __init__(self, made, folder):
+        self._host, self.said, self._ids, self._folder = made, [], {}, str(folder)
 
     def __call__(self, name, *arguments, keep=True):
         try:
@@ -46,7 +46,7 @@ class Recorder:
         """Return a result without what differs each time."""
         if not isinstance(value, str):
             return value
-        text = SECRETS.sub(r'\1"…"', LINKS.sub("/share/…", value))
+        text = SECRETS.sub(r'\1"…"', LINKS.sub("/share/…", value.replace(self._folder, "…")))
         text = IDS.sub(lambda found: self._ids.setdefault(found[0], f"id {len(self._ids)}"), text)
         return TIMES.sub("…", text)
 
@@ -180,12 +180,14 @@ def await_event(call, observer, kind, fits=lambda data: True):
 def play(plain, tmp_path, language, scenario, **config):
     """Have a host in this language do all of a scenario; return what its calls have returned."""
     folder = tmp_path / language
-    folder.mkdir(mode=0o700)
+    (folder / "project").mkdir(parents=True, mode=0o700)
+    if "backend" in config:
+        config["backend"] = {**config["backend"], "directory": str(folder / "project")}
     command = [str(word) for word in host(language, plain, folder)]
     if language == "Node":
         command[0] = support.shutil.which("node")
     with Host(plain, folder, init=False, program=command) as made:
-        call = Recorder(made)
+        call = Recorder(made, folder)
         call("session_create", None)  # too early
         call("init", json.dumps({"dataDir": str(folder / "data"), **config}), keep=False)
         scenario(call)
@@ -197,9 +199,7 @@ def play(plain, tmp_path, language, scenario, **config):
 
 def alike(plain, tmp_path, scenario, **config):
     """See that all languages are told the same; return what."""
-    first, *others = [
-        (language, play(plain, tmp_path, language, scenario, **config)) for language in LANGUAGES
-    ]
+    first, *others = [(language, play(plain, tmp_path, language, scenario, **config)) for language in LANGUAGES]
     for language, said in others:
         assert len(said) == len(first[1])
         for ours, theirs in zip(said, first[1], strict=True):
@@ -220,14 +220,13 @@ def test_all_languages_are_told_the_same_without_a_server(plain, tmp_path):
     assert [name for name, value in said if isinstance(value, str) and value.startswith("RUNTIME")] == []
 
 
-def test_all_languages_are_told_the_same_of_turns(plain, tmp_path, server, repository):
+def test_all_languages_are_told_the_same_of_turns(plain, tmp_path, server):
     def scenario(call):
         session = sessions(call)
         observe(call, session)
         turns(call, session)
         call("session_delete", session)
 
-    backend = {"kind": "opencode", "url": server.place[0], "directory": repository}
-    backend.update(username=server.username, password=server.password)
-    said = alike(plain, tmp_path, scenario, backend=backend)
+    place = {"url": server.place[0], "username": server.username, "password": server.password}
+    said = alike(plain, tmp_path, scenario, backend={"kind": "opencode", **place})
     assert [name for name, value in said if isinstance(value, str) and value.startswith("RUNTIME")] == []
