@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from tests.robust.conftest import TORTURE, patience
-from tests.robust.host import Host, eventually
+from tests.robust.host import Host, eventually, outcome
 
 #: How often servers and hosts are killed.
 TIMES = 50 if TORTURE else 5
@@ -93,3 +93,44 @@ def test_each_input_is_answered_once_or_ends_in_a_named_state(victim, daemon, fo
         assert all(times[text] for text, (outcome, _) in ends.items() if outcome == "finished"), times
     finally:
         host.kill()
+
+
+@pytest.mark.requirement("L-068")
+def test_another_process_on_the_store_goes_on_with_the_turns_of_one_that_dies(daemon, folder, model):
+    config = {"dataDir": str(folder), "backend": daemon.backend}
+    mark = uuid.uuid4().hex[:8]
+    driving = Host(folder, config)
+    with Host(folder, config) as other:
+        handle = driving.session_create_with('{"title":"Taken over"}')
+        session_id = driving.session_get_id(handle)
+        other.subscribe()
+        mine = other.session_open(session_id)
+        text = f"{mark} [words=20] [pause=0.1]"
+        driving.session_enqueue(handle, json.dumps({"text": text}))
+        assert eventually(lambda: text in model.asked, patience(20))
+        # What the other one wants waits for the turn of the first one, which drives.
+        waiting = other.start("session_run_turn", mine, json.dumps({"text": f"{mark} second [words=1]"}), 60_000)
+        assert eventually(lambda: len(json.loads(other.session_inputs(mine))) == 1)
+        driving.kill()
+        assert json.loads(waiting.result(patience(30)))["outcome"] == "finished"
+        ends = [event["data"] for event in other.heard() if event["type"] == "turn.finished"]
+        assert [end["outcome"] for end in ends] == ["finished", "finished"]
+        assert sum(mark in each for each in model.asked) == 2
+
+
+def test_a_process_that_drives_hears_of_what_others_enqueue_and_cancel(daemon, folder, model):
+    config = {"dataDir": str(folder), "backend": daemon.backend}
+    mark = uuid.uuid4().hex[:8]
+    with Host(folder, config) as driving, Host(folder, config) as other:
+        handle = driving.session_create_with('{"title":"Together"}')
+        mine = other.session_open(driving.session_get_id(handle))
+        first = driving.start(
+            "session_run_turn", handle, json.dumps({"text": f"{mark} [words=30] [pause=0.1]"}), 60_000
+        )
+        assert eventually(lambda: any(mark in each for each in model.asked), patience(20))
+        second = other.start("session_run_turn", mine, json.dumps({"text": f"{mark} second [words=1]"}), 60_000)
+        assert eventually(lambda: len(json.loads(driving.session_inputs(handle))) == 1)
+        assert other.session_abort(mine) == 0  # the turn is the other process's
+        assert json.loads(first.result())["reason"] == "cancelled"
+        assert eventually(lambda: sum(mark in each for each in model.asked) == 2, patience(20))
+        assert outcome(second) == "ABORTED"

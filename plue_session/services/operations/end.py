@@ -1,6 +1,7 @@
 """Ending what runs, and sessions themselves."""
 
 import contextlib
+import threading
 
 from plue_session import errors
 from plue_session.rules import ids, turns
@@ -12,6 +13,8 @@ from plue_session.services.writer import NOT_WRITTEN
 
 #: Seconds for which an abort holds back prompts at most, and ms more than it may take.
 HELD, SPARE_MS = 600.0, 1_000
+#: Seconds that an abort waits to learn from the store which turn runs.
+KNOWING = 0.25
 #: Seconds that a delete waits for the end of a turn of ours that may not be with the server yet.
 ENDING = 5.0
 
@@ -121,10 +124,15 @@ class Abort(Operation):
     #: the turn that is to end, and until when (ms) prompts are held back
     turn = until = None
 
+    def __init__(self, on, session):
+        super().__init__(on, session)
+        self._known = threading.Event()  # the turn is
+
     def preview(self, transaction):
         session = transaction.load(self.session)
         session.abort_mark = turns.abort_mark(transaction.now)
         self.turn = turn_rows.cancel(transaction, session)
+        self._known.set()
         if self.until is not None:
             session.held_until = max(self.until, session.held_until or 0)
             self.on.asks.expect_abort(transaction, session, self.until)
@@ -157,9 +165,10 @@ class Abort(Operation):
             transaction.store.save(session)
 
     def check(self, call):
-        """Set the flag first. Nothing is asked or waited for before the abort is sent: should that fail, the turn would
-        run on."""
+        """Set the flag first. Nothing is asked before the abort is sent, nor waited for but a moment: should that fail,
+        the turn would run on."""
         self._flag = self.on.writer.run_later(self.preview)
+        self._known.wait(min(KNOWING, call.left))
         self.on.turns.aborted(self.session)
         self.on.driver.poke(self.session)
         return True

@@ -169,6 +169,7 @@ class RemoteTurns:
                     "the turn has not ended in time", "Try again; it is to end all the same.", session=session_id
                 )
             self._on.driver.hurried(session_id)
+        self._on.writer.run(lambda transaction: None, call)  # what is committed may be yet to be told
 
     # -- ends ----------------------------------------------------------------------------------------------------------
     def aborted(self, session_id):
