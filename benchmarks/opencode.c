@@ -17,6 +17,8 @@
  *     settle SECONDS      wait: what a call leaves to be done, is done
  *     renames COUNT       of so many renames by another client: three lines, microseconds from the request until its
  *                         event was read by a C program, and from that until the callback, and peek_info, had it here
+ *     deltas COUNT        of so many turns: two lines, microseconds from the input until a C program has read the
+ *                         first piece of the answer's text, and from that until observer_next had it here
  *     turn NUMBER         the id of a session in which a turn has begun that goes on until it is aborted
  *     abort ours|peer ID  milliseconds until it has ended
  *     fill COUNT          sessions in DIRECTORY, by 8 connections; milliseconds
@@ -175,9 +177,9 @@ static double peers(const char *what, int number, int kept)
 
 /* ---- renames by another client ---- */
 static struct {
-    _Atomic int64_t wire, callback, peek; /* when it was seen, 0: not yet */
-    char title[64];                       /* of the rename that is waited for */
-    atomic_int number, listening, over;
+    _Atomic int64_t wire, callback, peek;     /* when it was seen, 0: not yet */
+    char title[64];                           /* of the rename that is waited for */
+    atomic_int number, listening, over, anew; /* `anew`: what was read before does not count */
 } seen;
 
 static void note(_Atomic int64_t *at)
@@ -251,6 +253,10 @@ static void *listening(void *socket)
     size_t kept = 0;
     ssize_t got;
     while ((got = read(*(int *)socket, buffer + kept, sizeof buffer - 1 - kept)) > 0) {
+        if (atomic_exchange(&seen.anew, 0)) {
+            memmove(buffer, buffer + kept, (size_t)got);
+            kept = 0;
+        }
         kept += (size_t)got;
         buffer[kept] = 0;
         if (strstr(buffer, "server.connected"))
@@ -313,6 +319,62 @@ static void renames(int count)
     print_times(&wire);
     print_times(&callback);
     print_times(&peek);
+}
+
+/* ---- pieces of an answer ---- */
+static void answer(plue_session_observer_t observer, int number, int64_t *heard)
+{
+    char input[128];
+    int ended = 0;
+    snprintf(input, sizeof input, "{\"text\":\"answer %d [words=20] [pause=0.01]\"}", number);
+    plue_free_json(plue_session_enqueue(our_session, input));
+    while (!ended) {
+        char *item = plue_session_observer_next(observer, WAIT_S * 1000);
+        int64_t at = now_ns();
+        if (!item)
+            die("plue_session_observer_next", "the turn does not end");
+        if (!*heard && strstr(item, "\"delta\":"))
+            *heard = at;
+        ended = strstr(item, "\"type\":\"turn.finished\"") != NULL;
+        plue_free_json(item);
+    }
+}
+
+static void deltas(int count)
+{
+    samples wire = make_samples((size_t)count), ours = make_samples((size_t)count);
+    pthread_t listener;
+    int fd = event_socket(directory);
+    strcpy(seen.title, "message.part.delta");
+    atomic_store(&seen.wire, 1);
+    if (pthread_create(&listener, NULL, listening, &fd))
+        die("deltas", "no thread");
+    while (!atomic_load(&seen.listening))
+        sleep_ns(1000000);
+    plue_session_observer_t observer = plue_session_observe(our_session, NULL);
+    if (!observer)
+        die("plue_session_observe", plue_get_last_error());
+    for (int i = -1; i < count; i++) { /* the first turn of a server's life takes seconds */
+        int64_t heard = 0, from;
+        sleep_ns(50000000 + rand() % 20000000);
+        atomic_store(&seen.anew, 1);
+        atomic_store(&seen.wire, 0);
+        from = now_ns();
+        answer(observer, i, &heard);
+        int64_t on_wire = atomic_load(&seen.wire);
+        if (!on_wire || !heard)
+            die("deltas", "one was never seen");
+        if (i >= 0) {
+            add_sample(&wire, (double)(on_wire - from) / 1000);
+            add_sample(&ours, (double)(heard - on_wire) / 1000);
+        }
+    }
+    plue_session_observer_close(observer);
+    shutdown(fd, SHUT_RDWR);
+    pthread_join(listener, NULL);
+    close(fd);
+    print_times(&wire);
+    print_times(&ours);
 }
 
 /* ---- turns ---- */
@@ -447,6 +509,9 @@ int main(int count, char **argument)
         } else if (sscanf(line, "renames %d", &number) == 1) {
             have_sessions();
             renames(number);
+        } else if (sscanf(line, "deltas %d", &number) == 1) {
+            have_sessions();
+            deltas(number);
         } else if (sscanf(line, "turn %d", &number) == 1)
             turn(number);
         else if (sscanf(line, "abort %63s %127s", what, name) == 2)

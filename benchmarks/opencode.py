@@ -363,6 +363,25 @@ def opencode_seen(bench):
         )
 
 
+@needs_curl("the first piece of an answer until observer_next has it")
+def opencode_deltas(bench):
+    """11. How soon the model's first words are here."""
+    real = server(bench)
+    with program(bench, real.url, real.one, real.other, backend=real.backend(real.one)) as process:
+        wire, ours = process.ask(f"deltas {bench.size['answers']}"), process.more()
+    late = [max(each, 0) for each in ours]
+    bench.row(
+        "the first piece of an answer until observer_next has it",
+        "a C program reads its event",
+        f"p50 {shown(median(late))} after it, p95 {shown(quantile(late, 0.95))}",
+        f"p50 {shown(median(wire))} after the input, p95 {shown(quantile(wire, 0.95))}",
+        median([(a + b) / b for a, b in zip(late, wire, strict=True)]),
+        f"after the event: p50 {shown(median(late))}, p95 {shown(quantile(late, 0.95))}",
+        "p50 ≤ 2 ms after the event",
+        median(late) <= 2_000,
+    )
+
+
 @needs_curl("abort of a turn that streams")
 def opencode_turns(bench):
     """12. How long an abort takes that returns after the turn's end."""
@@ -509,6 +528,7 @@ PARTS = (
     opencode_stub,
     opencode_burst,
     opencode_seen,
+    opencode_deltas,
     opencode_turns,
     opencode_many,
     opencode_spawn,
@@ -522,6 +542,7 @@ FULL = {
     "burst_events": 400,
     "bursts": 9,
     "renames": 150,
+    "answers": 40,
     "turns": 15,
     "many": 5000,
     "many_rounds": 3,
@@ -537,6 +558,7 @@ QUICK = {
     "burst_events": 40,
     "bursts": 2,
     "renames": 3,
+    "answers": 2,
     "turns": 1,
     "many": 50,
     "many_rounds": 1,

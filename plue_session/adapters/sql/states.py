@@ -20,16 +20,12 @@ def observe(sql, scope, session_id, now, limit, small, read):
         return None
     found = [Message(*row) for row in rows_of("newest_messages", limit + 1)]
     transcript = rows_of("read_transcript")
-    return Observed(  # type: ignore[call-arg]
-        read(sql["log_state"], (scope,))[0][1],
-        *state[0],
-        [(message, _small(sql, read, message, small)) for message in reversed(found[:limit])],
-        len(found) > limit,
-        rows_of("read_usage"),
-        [Input(*row) for row in rows_of("read_inputs", now)],
-        *[[body for (body,) in rows_of("read_ask_bodies", kind)] for kind in (PERMISSION, QUESTION)],
-        Transcript(*transcript[0]) if transcript else None,
-    )
+    last = read(sql["log_state"], (scope,))[0][1]
+    messages = [(message, _small(sql, read, message, small)) for message in reversed(found[:limit])]
+    inputs = [Input(*row) for row in rows_of("read_inputs", now)]
+    asks = [[body for (body,) in rows_of("read_ask_bodies", kind)] for kind in (PERMISSION, QUESTION)]
+    usage, kept = rows_of("read_usage"), Transcript(*transcript[0]) if transcript else None
+    return Observed._make((last, *state[0], messages, len(found) > limit, usage, inputs, *asks, kept))
 
 
 def _small(sql, read, message, most):
