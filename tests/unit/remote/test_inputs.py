@@ -144,6 +144,26 @@ def test_a_delete_takes_the_queue_with_it_also_while_the_server_is_away(world):
             enqueue(world, session)
 
 
+def test_a_delete_that_is_refused_later_brings_the_session_back_without_its_queue_and_its_turn(world):
+    session = world.create()
+    enqueue(world, session)
+
+    def begin(transaction):
+        loaded = transaction.load(session.id)
+        loaded.turn, loaded.held_until = '{"turnId":"turn_1","state":"running","since":1}', 1
+        transaction.save(loaded, "session.updated", {"id": session.id})
+
+    world.writer.run(begin)
+    world.away()
+    world.do(lambda on: on.sessions.delete(session.id), session.id)
+    world.reconcile()
+    world.server.fail["delete"] = errors.InvalidParam("the server answered 400", details={"status": 400})
+    world.replay()
+    assert "turn" not in world.info(session) and listed(world, session.id) == [] and world.store.check() == []
+    assert world.store.read(session.id).held_until is None
+    assert enqueue(world, session)["state"] == "deferred_next_turn"
+
+
 @pytest.mark.requirement("L-185")
 def test_in_bulk_it_is_the_same_record(world):
     many = Bulk(world, world.sessions, executor=world.executor, calls=world.calls, resolve=world.sessions.resolve)
