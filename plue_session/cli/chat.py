@@ -23,24 +23,13 @@ SHORT = 100
 
 def chat(options):
     """Converse until the input ends or Ctrl-C comes between two turns."""
-    model = parse_model(options.model)
     with Host(dataDir=options.data_dir) as host:
         session = host.session("plue_session_open", options.session)
-        conversation = Conversation(host, session, model, Screen(options.json))
+        conversation = Conversation(host, session, options.model, Screen(options.json))
         interrupt.instead(conversation.abort)
         if not options.json and os.isatty(INPUT):
             print("Ctrl-C ends a turn, a second one leaves; so does Ctrl-D.", file=sys.stderr, flush=True)
         return conversation.run(Keyboard())
-
-
-def parse_model(text):
-    """Return `PROVIDER/MODEL` as an input names it, or None."""
-    if text is None:
-        return None
-    provider, slash, model = text.partition("/")
-    if not (provider and slash and model):
-        raise Failure(f"--model {text} is not PROVIDER/MODEL. Name both, such as anthropic/claude-sonnet-4.")
-    return {"providerId": provider, "modelId": model}
 
 
 class Keyboard:

@@ -132,7 +132,9 @@ def parser():
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
     talk = add("chat", chat.chat, "talk to a session's model; Ctrl-C ends the turn, a second one leaves", session=True)
-    talk.add_argument("--model", metavar="P/M", help="the provider and model to ask, such as anthropic/claude-sonnet-4")
+    talk.add_argument(
+        "--model", type=model, metavar="P/M", help="the provider and model to ask, such as anthropic/claude-sonnet-4"
+    )
     add("config", show.config, "show the configuration that a start would use, without its secrets")
     pending = add("pending", show.pending, "list the changes that the server is yet to be told, and those in conflict")
     pending.add_argument(
@@ -150,6 +152,14 @@ def parser():
         help="end after S seconds; with --count, that is a failure (exit 1)",
     )
     return top
+
+
+def model(text):
+    """Return `PROVIDER/MODEL` as an input names it."""
+    provider, _, name = text.partition("/")
+    if not (provider and name):
+        raise argparse.ArgumentTypeError(f"{text} does not name both, such as anthropic/claude-sonnet-4")
+    return {"providerId": provider, "modelId": name}
 
 
 def positive(kind):

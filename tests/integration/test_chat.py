@@ -1,5 +1,7 @@
 """Conversations in a terminal with a real OpenCode: examples/chat.c, chat.zig and chat.py, and plue-session chat."""
 
+import base64
+import fcntl
 import itertools
 import json
 import os
@@ -8,6 +10,7 @@ import queue
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -26,7 +29,8 @@ _numbers = itertools.count(1)
 class Chat:
     """One that runs; `said` is what it has printed."""
 
-    def __init__(self, command, env, cwd, stdin=subprocess.PIPE):
+    def __init__(self, command, env, cwd, stdin=subprocess.PIPE, controls=False):
+        """`controls`: the input is a terminal, which sends it signals."""
         self._process = subprocess.Popen(
             [str(word) for word in command],
             stdin=stdin,
@@ -34,6 +38,8 @@ class Chat:
             stderr=subprocess.PIPE,
             env=env,
             cwd=cwd,
+            start_new_session=controls,
+            preexec_fn=(lambda: fcntl.ioctl(stdin, termios.TIOCSCTTY, 0)) if controls else None,
         )
         self.said, self._more = "", threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -182,3 +188,104 @@ def test_lines_of_a_pipe_are_turns_one_after_the_other(chat, client, repository,
     talk.ends()
     messages, _ = client.messages(talk.session, soon(), directory=repository)
     assert [message.role for message, _ in messages] == ["user", "assistant"] * 2
+
+
+# -- the command alone -------------------------------------------------------------------------------------------------
+QUESTIONS = [
+    {"header": "Style", "question": "Tabs?", "options": [{"label": "Yes", "description": "8"}, {"label": "No"}]},
+    {"header": "Names", "question": "Which?", "multiple": True, "options": [{"label": "a"}, {"label": "b"}]},
+]
+
+
+def asking(questions):
+    """Return the order to the model to ask these."""
+    for question in questions:
+        for option in question["options"]:
+            option.setdefault("description", "none")
+    return f"[tool64=question:{base64.b64encode(json.dumps({'questions': questions}).encode()).decode()}]"
+
+
+def test_questions_are_asked_one_by_one_and_answered_together(chat, client, repository):
+    talk = chat("plue-session")
+    talk.say(f"{asking(QUESTIONS)} [words=2]")
+    place = talk.shows("(a number, or your own answer; nothing rejects it)")
+    assert "Tabs?\n  1. Yes: 8\n  2. No: none\n" in talk.said
+    talk.say("2")
+    place = talk.shows("(numbers, separated by commas", place)
+    talk.say("1,2")
+    talk.shows("word1", place)
+    talk.close()
+    talk.ends()
+    parts = [part for _, inside in client.messages(talk.session, soon(), directory=repository)[0] for part in inside]
+    assert 'Tabs?"="No"' in json.dumps([str(part) for part in parts]).replace("\\", "")
+
+
+def test_a_question_that_gets_no_answer_is_rejected(chat):
+    talk = chat("plue-session")
+    talk.say(f"{asking(QUESTIONS[:1])} [words=2]")
+    talk.shows("nothing rejects it)")
+    talk.say("")
+    talk.close()
+    talk.ends(None)
+    assert "question error" in talk.said
+
+
+def test_events_are_printed_as_json(chat):
+    talk = chat("plue-session", "--json")
+    talk.say("[bash=echo hello] [words=2]")
+    talk.shows('"permission.asked"')
+    talk.say("once")
+    talk.close()
+    assert "May it?" in talk.ends()
+    kinds = [json.loads(line)["type"] for line in talk.said.splitlines()]
+    assert kinds.count("turn.started") == kinds.count("turn.finished") == kinds.count("permission.replied") == 1
+
+
+def test_the_model_is_named_by_provider_and_name(chat, model):
+    talk = chat("plue-session", "--model", "fake/fake-model")
+    talk.say("[words=2]")
+    talk.shows("word1")
+    talk.close()
+    talk.ends()
+    other = chat("plue-session", "--model", "fake/none")
+    other.say("[words=2]")
+    other.shows("! ")
+    other.close()
+    other.ends(1)
+    assert "does not name both" in chat("plue-session", "--model", "fake").ends(2)
+
+
+def test_a_turn_that_fails_says_why_and_what_to_do(chat):
+    talk = chat("plue-session")
+    talk.say("[status=401]")
+    talk.close()
+    talk.ends(1)
+    assert "! stopped, provider_error: refused with 401" in talk.said and "Log in to the provider" in talk.said
+
+
+def test_in_a_terminal_ctrl_c_ends_the_turn_and_the_next_one_leaves(chat, model):
+    ours, theirs = pty.openpty()
+    talk = chat("plue-session", stdin=theirs, controls=True)
+    os.close(theirs)
+    try:
+        talk.shows("> ")
+        os.write(ours, b"[wait] for me\n")
+        place = talk.shows("word0")
+        os.write(ours, b"\x03")
+        place = talk.shows("! stopped, cancelled", place)
+        talk.shows("> ", place)
+        os.write(ours, b"\x03")
+        assert "Ctrl-C ends a turn" in talk.ends(130)
+    finally:
+        os.close(ours)
+
+
+def test_without_a_model_the_command_says_so(plain, folder, tmp_path, commands):
+    shell = [*commands("plue-session")[:3]]
+    env = support.environment(folder, PYTHONPATH=plain.root)
+    made = support.run([*shell, "create"], env=env, cwd=tmp_path).out.strip()
+    typed = tmp_path / "typed"
+    typed.write_text("hello\n")
+    with typed.open() as stdin:
+        done = support.run([*shell, "chat", made], env=env, cwd=tmp_path, code=1, stdin=stdin)
+    assert "plue-session chat: " in done.err and "no model" in done.err
