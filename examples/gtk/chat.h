@@ -37,6 +37,7 @@ void asks_remove(const char *id);
 
 /* window.c: what holds all of it */
 void window_make(GtkApplication *application);
+void window_begin(void); /* the library has started */
 void window_show_status(const char *text);
 void window_show_title(const char *title);
 void window_show_plan(const char *todos);    /* JSON */

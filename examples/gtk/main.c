@@ -53,7 +53,7 @@ static gpointer start(char **words)
 static void started(gpointer unused)
 {
     (void)unused;
-    window_show_status("");
+    window_begin();
     source = events_watch(all, hear);
     sessions_refresh();
 }

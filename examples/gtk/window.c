@@ -1,9 +1,15 @@
 /* The window: sessions at the left, what is said in the middle, the plan at the right. */
 #include "chat.h"
 
-static GtkWidget *window, *title, *status, *plan, *entry, *stop;
+static GtkWidget *window, *title, *status, *plan, *entry, *stop, *create;
 static GtkStringList *models; /* "provider/model"; the first is the session's own */
 static GtkWidget *model;
+
+void window_begin(void)
+{
+    window_show_status("");
+    gtk_widget_set_sensitive(create, TRUE);
+}
 
 void window_show_status(const char *text)
 {
@@ -105,12 +111,14 @@ static GtkWidget *scrolled(GtkWidget *child, int width)
 
 static GtkWidget *header(void)
 {
-    GtkWidget *bar = gtk_header_bar_new(), *new = gtk_button_new_with_label("New session");
+    GtkWidget *bar = gtk_header_bar_new();
     const char *const first[] = {"The session's model", NULL};
     title = gtk_label_new("plue_session");
     gtk_header_bar_set_title_widget(GTK_HEADER_BAR(bar), title);
-    g_signal_connect(new, "clicked", G_CALLBACK(on_new), NULL);
-    gtk_header_bar_pack_start(GTK_HEADER_BAR(bar), new);
+    create = gtk_button_new_with_label("New session");
+    gtk_widget_set_sensitive(create, FALSE);
+    g_signal_connect(create, "clicked", G_CALLBACK(on_new), NULL);
+    gtk_header_bar_pack_start(GTK_HEADER_BAR(bar), create);
     stop = gtk_button_new_with_label("Stop");
     gtk_widget_set_sensitive(stop, FALSE);
     g_signal_connect(stop, "clicked", G_CALLBACK(session_stop), NULL);

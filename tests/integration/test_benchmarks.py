@@ -95,6 +95,8 @@ ROWS += [
     "burst of changes of a server until the last is observed",
     "the SSE parser alone, an event in each chunk",
     "what has changed in a list of 10,000 sessions",
+    "plue_* on a GTK window's main thread while turns stream, 50 sessions syncing",
+    "frames of that window missed because of a call",
 ]
 
 
