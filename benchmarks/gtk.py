@@ -1,4 +1,4 @@
-"""The rows of a window: what the library's calls take of its main thread while turns stream and everything is synced."""
+"""The rows of a window: what the library takes of its main thread while turns stream and all sessions are synced."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from embedded import LIBRARY
 from opencode import PASSWORD, fill_many, program, server
+
 from tests.gtk.window import Window, build, display
 
 GOAL_US = 1000

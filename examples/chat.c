@@ -19,7 +19,8 @@
 
 static plue_session_t session;
 static char *turn, *asked;       /* ids: of our turn while it runs, of the permission that it waits for */
-static int64_t shown, is_answer; /* bytes on the screen of the part that is being said; whether the model says it */
+static char *part;               /* id of the part that is being said */
+static int64_t shown, is_answer; /* its bytes on the screen; whether the model says it */
 
 static void keep(char **id, char *text)
 {
@@ -62,11 +63,13 @@ static void hear(const char *event)
         is_answer = is(event, "/data/role", "assistant");
         break;
     case PLUE_EVENT_MESSAGE_PART_UPDATED: /* what is new of a part; when it is whole all of it, in case some was lost */
-        if (plue_json_int(event, "/data/offset", -1) == shown)
+        if (plue_json_int(event, "/data/offset", -1) == 0)
+            keep(&part, plue_json_text(event, "/data/partId")), shown = 0;
+        if (is(event, "/data/partId", part) && plue_json_int(event, "/data/offset", -1) == shown)
             shown += print(event, "/data/delta", 0);
         else if (is_answer && plue_json_count(event, "/data/part") > 0) {
-            print(event, "/data/part/text", shown), print(event, "/data/part/tool/name", shown = 0);
-            puts("");
+            print(event, "/data/part/text", is(event, "/data/part/id", part) ? shown : 0);
+            print(event, "/data/part/tool/name", 0), puts("");
         }
         break;
     case PLUE_EVENT_PERMISSION_ASKED:

@@ -30,25 +30,33 @@ class Chat:
         if not self.observer:
             fail()
         self.turn = self.asked = None  # ids: of our turn while it runs, of the permission that it waits for
-        self.shown, self.is_answer = 0, False  # bytes on the screen of the part that is said; whether the model says it
+        self.part, self.shown = None, 0  # id of the part that is being said, its bytes on the screen
+        self.is_answer = False  # whether the model says it
 
     def hear(self, event):
         """Show what has happened."""
         kind, data = event["type"], event["data"]
         if kind == "message.created":
             self.is_answer = data["role"] == "assistant"
-        elif kind == "message.part.updated" and data.get("offset") == self.shown:
-            print(data["delta"], end="", flush=True)
-            self.shown += len(data["delta"].encode())
-        elif kind == "message.part.updated" and "part" in data and self.is_answer:  # all of it: some may have been lost
-            print(data["part"].get("text", "").encode()[self.shown :].decode(), end="")
-            print(data["part"].get("tool", {}).get("name", ""), flush=True)
-            self.shown = 0
+        elif kind == "message.part.updated":
+            self.stream(data)
         elif kind in ("permission.asked", "permission.replied"):  # replied: by an abort, or another client, too
             self.ask()
         elif kind == "turn.finished" and data["turnId"] == self.turn:
             print(data.get("reason", ""), flush=True)
             self.turn = None
+
+    def stream(self, data):
+        """Print what is new of a part; when it is whole all of it, in case some was lost."""
+        if data.get("offset") == 0:
+            self.part, self.shown = data["partId"], 0
+        if data.get("partId") == self.part and data.get("offset") == self.shown:
+            print(data["delta"], end="", flush=True)
+            self.shown += len(data["delta"].encode())
+        elif "part" in data and self.is_answer:
+            part = data["part"]
+            text = part.get("text", "").encode()[self.shown if part["id"] == self.part else 0 :]
+            print(text.decode("utf-8", "replace") + part.get("tool", {}).get("name", ""), flush=True)
 
     def ask(self):
         """Ask for the permission that is waited for, if any is."""

@@ -21,7 +21,8 @@ const Text = ?[*:0]u8;
 var session: c.plue_session_t = null;
 var turn: Text = null; // id of our turn while it runs
 var asked: Text = null; // id of the permission that it waits for
-var shown: i64 = 0; // bytes on the screen of the part that is being said
+var part: Text = null; // id of the part that is being said
+var shown: i64 = 0; // its bytes on the screen
 var is_answer = false; // whether the model says it
 
 fn keep(id: *Text, text: Text) void {
@@ -29,10 +30,10 @@ fn keep(id: *Text, text: Text) void {
     id.* = text;
 }
 
-fn is(json: Text, pointer: [*:0]const u8, expected: [*:0]const u8) bool {
+fn is(json: Text, pointer: [*:0]const u8, expected: ?[*:0]const u8) bool {
     const found = c.plue_json_text(json, pointer) orelse return false;
     defer c.plue_free_string(found);
-    return c.strcmp(found, expected) == 0;
+    return c.strcmp(found, expected orelse return false) == 0;
 }
 
 // Print a text of the JSON, if it has one there, from its byte `from` on; return the text's length.
@@ -59,17 +60,26 @@ fn ask() void {
     _ = c.puts(" (once, always, reject)");
 }
 
+// Print what is new of a part; when it is whole all of it, in case some was lost.
+fn stream(event: Text) void {
+    const offset = c.plue_json_int(event, "/data/offset", -1);
+    if (offset == 0) {
+        keep(&part, c.plue_json_text(event, "/data/partId"));
+        shown = 0;
+    }
+    if (offset == shown and is(event, "/data/partId", part)) {
+        shown += print(event, "/data/delta", 0);
+    } else if (is_answer and c.plue_json_count(event, "/data/part") > 0) {
+        _ = print(event, "/data/part/text", if (is(event, "/data/part/id", part)) shown else 0);
+        _ = print(event, "/data/part/tool/name", 0);
+        _ = c.puts("");
+    }
+}
+
 fn hear(event: Text) void {
     switch (c.plue_json_int(event, "/number", -1)) {
         c.PLUE_EVENT_MESSAGE_CREATED => is_answer = is(event, "/data/role", "assistant"),
-        c.PLUE_EVENT_MESSAGE_PART_UPDATED => if (c.plue_json_int(event, "/data/offset", -1) == shown) {
-            shown += print(event, "/data/delta", 0);
-        } else if (is_answer and c.plue_json_count(event, "/data/part") > 0) { // all of it: some may have been lost
-            _ = print(event, "/data/part/text", shown);
-            _ = print(event, "/data/part/tool/name", 0);
-            _ = c.puts("");
-            shown = 0;
-        },
+        c.PLUE_EVENT_MESSAGE_PART_UPDATED => stream(event),
         c.PLUE_EVENT_PERMISSION_ASKED, c.PLUE_EVENT_PERMISSION_REPLIED => ask(), // replied: by an abort, too
         c.PLUE_EVENT_TURN_FINISHED => if (turn) |ours| {
             if (!is(event, "/data/turnId", ours)) return;
