@@ -536,6 +536,34 @@ def pages(bench, large):
                 )
 
 
+def said(bench):
+    """7. A page of what was said, whatever the number of messages."""
+    few, many, folder = 100, bench.size["messages"], bench.place("said")
+    stores.fill_said(folder, "said", (few, many))
+    calls, query = bench.size["page_calls"], '{"limit":50}'
+    with reading(bench, folder, folder) as processes:
+        took = {}
+        for process, count in zip(processes, (few, many), strict=True):
+            process.ask(f"of said{count}")
+            process.ask(f"walk 1 {query}")
+        for _ in range(bench.size["page_rounds"]):
+            for what in ("page", "next"):
+                for index, process in enumerate(processes):
+                    took.setdefault((what, index), []).extend(process.ask(f"{what} {calls} {query}"))
+        for what, name in (("page", "first page"), ("next", "page 2")):
+            ratios = both(took[what, 1], took[what, 0])
+            bench.row(
+                f"messages of 50, {name}, of {many:,}",
+                f"the same of {few}",
+                f"{shown(median(took[what, 1]))} µs",
+                f"{shown(median(took[what, 0]))} µs",
+                median(ratios),
+                span(ratios),
+                "1 (≤ 1.3)",
+                median(ratios) <= 1.3,
+            )
+
+
 def seen_elsewhere(bench):
     """8. How soon another process sees a change, and what idling costs."""
     (ours,) = bench.run("live", "seen", bench.place("seen"), bench.size["changes"])
@@ -634,11 +662,13 @@ PARTS = (
     four_processes,
     large_store,
     freed,
+    said,
     seen_elsewhere,
     refills,
     observers,
 )
 FULL = {
+    "messages": 10_000,
     "rounds": 9,
     "slice_ms": 40,
     "calls": 2500,
@@ -664,6 +694,7 @@ FULL = {
     "long_lists": 20,
 }
 QUICK = {
+    "messages": 200,
     "rounds": 3,
     "slice_ms": 10,
     "calls": 100,

@@ -7,6 +7,7 @@
  *     copy                  milliseconds of malloc, memcpy and free of as many bytes
  *     each                  milliseconds of plue_json_each() over that list
  *     quotes                milliseconds of a memchr from quotation mark to quotation mark over it
+ *     of KEY                from now on pages are of the messages of this session
  *     walk PAGES QUERY      follow the query's cursor over so many pages, and remember where it led
  *     page COUNT QUERY      microseconds of a page, the median of COUNT calls
  *     next COUNT QUERY      the same with the cursor that walk left
@@ -15,6 +16,7 @@
 #include "plue_session.h"
 
 static char cursor[1024], *list_text;
+static plue_session_t said;
 
 static int count_element(const char *element_json, void *user_data)
 {
@@ -50,9 +52,9 @@ static char *page(const char *query, const char *after)
         snprintf(full, sizeof full, "%.*s,\"cursor\":\"%s\"}", (int)strlen(query) - 1, query, after);
     else
         snprintf(full, sizeof full, "%s", query);
-    char *text = plue_session_query(full);
+    char *text = said ? plue_session_messages(said, full) : plue_session_query(full);
     if (!text)
-        die("plue_session_query", plue_get_last_error());
+        die("page", plue_get_last_error());
     return text;
 }
 
@@ -113,7 +115,11 @@ int main(int count, char **argument)
             printf("%.4f\n", each());
         else if (!strcmp(line, "quotes\n") && list_text)
             printf("%.4f\n", quotes());
-        else if (sscanf(line, "walk %d %4095[^\n]", &number, query) == 2) {
+        else if (sscanf(line, "of %4095s", query) == 1) {
+            if (!(said = plue_session_open(query)))
+                die("plue_session_open", plue_get_last_error());
+            printf("0\n");
+        } else if (sscanf(line, "walk %d %4095[^\n]", &number, query) == 2) {
             walk(number, query);
             printf("0\n");
         } else if (sscanf(line, "page %d %4095[^\n]", &number, query) == 2)

@@ -6,6 +6,7 @@ import random
 import sqlite3
 from functools import partial
 
+from plue_session.model import Message, Part
 from plue_session.rules import parameters
 from plue_session.runtime import Runtime
 
@@ -86,6 +87,23 @@ def fill_keyed(folder, keys):
     numbers = [runtime.writer.run(runtime.sessions.get_or_create(key).preview).number for key in keys]
     runtime.close()
     return numbers
+
+
+def fill_said(folder, key, counts):
+    """Make a store with a session for each count, of so many messages with a part of 300 bytes each; their keys are
+    `key` and the count."""
+    runtime = opened(folder)
+    body = json.dumps({"id": "prt", "type": "text", "text": "word " * 56}, separators=(",", ":"))
+    for count in counts:
+        number = runtime.writer.run(runtime.sessions.get_or_create(f"{key}{count}").preview).number
+
+        def say(transaction, at, number=number):
+            message = Message(number, f"msg_{at:08d}", "assistant" if at % 2 else "user", None, EPOCH + at)
+            transaction.store.keep_message(message)
+            transaction.store.keep_part(Part(number, message.id, f"prt_{at:08d}", True, body))
+
+        _in_groups(runtime, say, range(count))
+    runtime.close()
 
 
 class Recording(sqlite3.Cursor):

@@ -201,6 +201,21 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
     CHECK_ERROR(plue_session_abort_turn(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(plue_session_discard_pending(session, "op_1") == -1, PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(plue_session_discard_pending(session, "") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK(!strcmp(text(plue_session_messages(session, NULL)), "{\"messages\":[]}"));
+    CHECK(!strcmp(text(plue_session_messages(session, "{\"limit\":1,\"parts\":false}")), "{\"messages\":[]}"));
+    CHECK(!strcmp(text(plue_session_permissions(session)), "[]") &&
+          !strcmp(text(plue_session_questions(session)), "[]") && !strcmp(text(plue_session_todos(session)), "[]"));
+    const char *usage = text(plue_session_usage(session));
+    CHECK(json_number(usage, "tokens.input") == 0 && json_number(usage, "cost") == 0 && json_is(usage, "models", "[]"));
+    CHECK(plue_session_cancel_turns(session) == 0);
+    CHECK_ERROR(!plue_session_run_turn(session, "{\"text\":\"x\"}", 0), PLUE_ERROR_UNSUPPORTED);
+    CHECK_SAYS(text(plue_session_get_id(session)));
+    CHECK_ERROR(!plue_session_diff(session, NULL), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(!plue_session_choices(session), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "once") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "perhaps") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", "[[\"a\"]]") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK(!strcmp(text(plue_session_inputs(session)), "[]"));
     double begun = seconds();
     CHECK(plue_session_sync(0) == 0 && plue_session_sync(1) == 0 && plue_session_sync(2147483647) == 0 &&
           seconds() - begun < 5);
@@ -211,6 +226,17 @@ static void what_needs_a_server_is_nothing_or_unsupported(void)
     told("session.deleted", NULL);
     CHECK_ERROR(!plue_session_fork(session, NULL), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(plue_session_abort_turn(session, "turn_1") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_messages(session, NULL), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_permissions(session), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_questions(session), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_todos(session), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_usage(session), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_cancel_turns(session) == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_run_turn(session, "{\"text\":\"x\"}", 0), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_diff(session, NULL), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_choices(session), PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "once") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", NULL) == -1, PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(plue_session_discard_pending(session, "op_1") == -1, PLUE_ERROR_NOT_FOUND);
     plue_session_destroy(session);
 }
@@ -299,6 +325,27 @@ static void inputs_are_queued_listed_and_taken_back(void)
     free(session_id);
     plue_free(second);
     plue_free(third);
+}
+
+static void nothing_is_asked_where_no_turn_runs(void)
+{
+    plue_session_t session = plue_session_create(NULL);
+    told("session.created", session);
+    CHECK(!strcmp(text(plue_session_permissions(session)), "[]"));
+    CHECK(!strcmp(text(plue_session_questions(session)), "[]"));
+    CHECK(!strcmp(text(plue_session_todos(session)), "[]"));
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "once") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", "[[\"yes\"]]") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_question(session, "que_1", NULL) == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(plue_session_reply_permission(session, "per_1", "yes") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_reply_permission(session, "", "once") == -1, PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(!plue_session_diff(session, NULL), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(!plue_session_diff(session, "{\"turnId\":\"turn_1\"}"), PLUE_ERROR_UNSUPPORTED);
+    CHECK_ERROR(!plue_session_choices(session), PLUE_ERROR_UNSUPPORTED);
+    told_nothing();
+    CHECK(plue_session_delete(session) == 0);
+    told("session.deleted", NULL);
+    plue_session_destroy(session);
 }
 
 static int base64url(const char *text_, size_t length)
@@ -566,6 +613,7 @@ int main(void)
     updates_change_what_they_name();
     what_needs_a_server_is_nothing_or_unsupported();
     inputs_are_queued_listed_and_taken_back();
+    nothing_is_asked_where_no_turn_runs();
     a_share_is_made_checked_and_withdrawn();
     delete_takes_the_descendants_along();
     a_thousand_sessions_are_queried_and_paged();

@@ -236,6 +236,7 @@ static void *call_what_is_instant(void *unused)
             CHECK(i || texts[n]); /* what becomes of the large one is up to who was stopped */
             plue_free(texts[n]);
         }
+        CHECK(plue_session_cancel_turns(all[i]) == 0);
     }
     plue_session_destroy(spare);
     CHECK_ERROR(!plue_session_get_id(spare), PLUE_ERROR_BAD_HANDLE);
@@ -249,6 +250,7 @@ static void *call_what_is_instant(void *unused)
     /* Who is stopped may be the one that would take it, until the queue is full. */
     CHECK(submitted || plue_get_last_error_code() == PLUE_ERROR_QUEUE_FULL);
     (void)plue_session_cancel_operation(submitted);
+    CHECK(plue_session_cancel_turns(other) == 0);
     plue_session_observer_t observers[2] = {watched, everybodys};
     for (int i = 0; i < 2; i++) {
         char *item = plue_session_observer_next(observers[i], 0), *cursor = plue_session_observer_cursor(observers[i]);

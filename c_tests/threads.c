@@ -124,6 +124,11 @@ static void *hammer(void *argument)
             expect(good(plue_session_cancel_inputs(session, "[{\"inputId\":\"input_1\"}]")), stopping);
             expect(good(plue_session_cancel_inputs_from(session, "{\"inputId\":\"input_2\"}")), stopping);
             expect(plue_session_vacuum(session) >= 0, stopping);
+            expect(plue_session_cancel_turns(session) == 0, stopping);
+            expect(good(plue_session_messages(session, NULL)), stopping);
+            expect(good(plue_session_permissions(session)), stopping);
+            expect(good(plue_session_questions(session)), stopping);
+            expect(good(plue_session_todos(session)), stopping);
             break;
         case 16:
             good(plue_event_poll());

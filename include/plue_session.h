@@ -177,6 +177,9 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
  *                as long each time
  *   share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
  *   replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
+ *   defaultModel {"providerId","modelId"}: the model of turns whose input and session name none; else the server's own default
+ *   lease        {"ttlMs" 30000, "renewMs" 10000}: for how long a process that runs a turn claims its inputs at a time, and how
+ *                often it does so again; ttlMs is at least three times as long
  *   limits       {"activeSessions"}: refuse to create more; none by default
  *   log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
  *                anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each
@@ -631,7 +634,9 @@ PLUE_API int plue_session_delete(plue_session_t session);
  * this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
  * server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
  * other call to the server is waited for. While another process keeps the store locked the server is told all the same; the
- * call fails with BUSY, and the flag follows.
+ * call fails with BUSY, and the flag follows. A turn of ours has ended, stopped/cancelled, and turn.finished was told when
+ * this returns; one that was not sent yet never is. Inputs in the queue stay, and go on from then on; until then none is sent, by no process.
+ * A server that has run no turn since it started ends its first one only when the model's message is there: that takes up to 10 s.
  * What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
  *
  * @return 0 (the server's turn is known to have ended), or -1.
@@ -644,7 +649,7 @@ PLUE_API int plue_session_abort(plue_session_t session);
 /**
  * End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
  *
- * @param turn_id the id of the user's message that began the turn, such as "msg_…".
+ * @param turn_id as in turn.started; or the id of the user's message that began the turn, such as "msg_…".
  * @return 0, also when the turn is over already or unknown; -1.
  * Errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted);
  *     ABORTED; BUSY; IO.
@@ -841,7 +846,25 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
+ *   message.created      {"id","role",…}: the message, as of plue_session_messages(); "parts" is absent when they are long (64 KB)
+ *   message.updated      {"id","role",…}: the same
+ *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"}, or at its end {"messageId","turnId"?,"part"}
+ *   turn.started         {"turnId","inputIds"}
+ *   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
+ *   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
+ *   message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
+ *   message.updated      {"id","role",…}: the same
+ *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"} while its text is written, and once it is whole
+ *                        {"messageId","turnId"?,"part"}
+ *   turn.started         {"turnId","inputIds"}
+ *   turn.finished        {"turnId","inputIds","outcome":"finished|stopped","reason"?,"error"?}
+ *   permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
+ *   permission.replied   {"id","reply","by":"host|deadline|abort|other"}
+ *   question.asked       {"id",…}: the question, as plue_session_questions() has it
+ *   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
+ *   todo.updated         {"todos"}
+ *   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
  *   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
@@ -858,6 +881,9 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
  * its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
  * tell of `share`.
+ * A piece of text comes at once, or with those of 40 ms; `offset` counts bytes (UTF-8) of the part's text. Pieces and turn.activity are
+ * not stored, so not repeated either: who misses one has the whole part. A part that changes after that is told whole again. Of messages
+ * that are read because somebody asks for old ones nothing is told.
  * With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
  * ======================================================================== */
 
@@ -962,9 +988,11 @@ PLUE_API int plue_event_fd(void);
 /**
  * Return how a session stands, and the cursor that goes with it, read at one moment.
  *
- * {"cursor","revision","session":info,"messages","usage","queue","permissions","questions","todos"}
+ * {"cursor","revision","session":info,"messages","nextCursor"?,"usage","queue","permissions","questions","todos","turn"?}
  *
- * `revision` is the number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
+ * `messages` are the newest 100 that are known here, as plue_session_messages() has them, but that one with more than 64 KB of
+ * parts has no `parts`; nextCursor leads to older ones there. `queue` is what plue_session_inputs() returns. `revision` is the
+ * number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
  * PLUE_ALL_SESSIONS: {"cursor","sessions":[infos]}. While the server is away, infos say "stale".
  *
  * @param session a session's handle, or PLUE_ALL_SESSIONS.
@@ -1132,13 +1160,16 @@ PLUE_API int plue_session_cancel_turns(plue_session_t session);
  * Return a page of what was said: {"messages":[Message],"nextCursor"?}.
  *
  * Message: {"id","role":"user|assistant","turnId"?,"parts":[Part],"time":{"created","completed"?},"model"?,"error"?}. Part: {"id","type":
- * "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}. The first page has the
- * newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. What is known here is
- * answered without the server, also while it is away; older pages than that are fetched, once.
+ * "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}; a file is as
+ * an input has it: its `data`, `path` or `url`, mimeType and name; `raw` is what the server has of another part. The first page has the
+ * newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. A text that is
+ * being written is there as far as it was heard. What is known here is answered without the server, also while it is away; older pages than
+ * that are fetched, once.
  *
  * @param query_json {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR (also another session's); BAD_HANDLE;
+ *     NOT_FOUND (deleted); CONNECTION (they are not known here, and the server is away); ABORTED; BUSY; IO.
  * OpenCode: GET /session/{id}/message
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1147,7 +1178,11 @@ PLUE_API char *plue_session_messages(plue_session_t session, const char *query_j
 /**
  * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
  *
- * Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at `deadline` (permissions.deadlineMs).
+ * `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+ * `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
+ * other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
+ * from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
+ * tools unasked by default: what it does not ask for is not held back.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -1173,7 +1208,8 @@ PLUE_API int plue_session_reply_permission(plue_session_t session, const char *p
  * Return the questions that turns of the session wait for, in order:
  * [{"id","turnId","questions":[{"header","question","options":[{"label","description"}],"multiple","custom"}],"deadline"}].
  *
- * They end as permissions do.
+ * `custom`: other text is an answer, too. They end as permissions do, but for permissions.default. question.asked announces each, question.replied
+ * {"id","answers"?,"by"} tells its end; without answers it was rejected.
  *
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -1299,18 +1335,15 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
- * Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
+ * Configuration: retry.attempts, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
  * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
  * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
- * Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+ * Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Observations: messages, permissions, questions and todos are [], usage is {}.
- * Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
- * Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
- * session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
- * question.replied, todo.updated.
+ * Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+ * Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
+ * artifact.deleted, resource.changed, relay.changed, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus

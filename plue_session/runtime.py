@@ -17,9 +17,9 @@ from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
-from plue_session.services.turns.asks import NoAsks
 from plue_session.services.turns.inputs import Inputs
 from plue_session.services.turns.messages import Messages
+from plue_session.services.turns.no_asks import NoAsks
 from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 

@@ -5,7 +5,7 @@ import inspect
 from plue_session import ports
 
 #: Methods of a store that never fail (see ports/): what is done when something else did must be possible.
-INFALLIBLE = {"rollback", "keep", "written", "wants_maintenance", "lock_fds", "close", "end_replay"}
+INFALLIBLE = {"is_locked", "rollback", "keep", "written", "wants_maintenance", "lock_fds", "close", "end_replay"}
 
 
 def methods(port):

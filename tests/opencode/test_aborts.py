@@ -1,5 +1,7 @@
 """An abort is sent whatever cannot be read, is of one turn, and leaves what a later turn has asked for alone."""
 
+import base64
+import json
 import threading
 import time
 
@@ -117,6 +119,20 @@ def test_a_permission_that_a_later_turn_asks_for_is_left_to_be_answered(client, 
     assert set(left) - set(before) and session.id in client.status(soon())
     assert turns.abort(session.id, soon(), directory=session.directory, turn_id=later[0]) is True
     assert asked(client, session) == []
+
+
+@pytest.mark.requirement("O-075", "T-01")
+def test_an_abort_leaves_no_question_on_the_server(client, turns, session):
+    questions = {"questions": [{"question": "Which?", "header": "H", "options": [{"label": "A", "description": "a"}]}]}
+    arguments = base64.b64encode(json.dumps(questions).encode()).decode()
+    prompt(client, session, f"[tool64=question:{arguments}]")
+
+    def pending():
+        return [each for each in client._call("GET", "/question", None, soon()) if each["sessionID"] == session.id]
+
+    await_that(pending)
+    assert turns.abort(session.id, soon(), directory=session.directory) is True
+    assert pending() == []
 
 
 def asked(client, session):

@@ -35,6 +35,8 @@ BAD = {
     "MessageId": (*NOT_TEXT, "", "message", "msg/1", "msg" + "_" * 100),
     "TurnId": (*NULL, *NOT_TEXT, "", "msg/1", "x" * 101, "é"),
     "Name": (*NULL, *NOT_TEXT, ""),
+    "AskId": (*NULL, *NOT_TEXT, ""),
+    "Reply": (*NULL, *NOT_TEXT, "", "yes", "ONCE"),
     "Options": (
         *NOT_TEXT,
         *JSON,
@@ -106,6 +108,8 @@ GOOD = {
     "MessageId": None,
     "TurnId": "msg_1",
     "Name": "name",
+    "AskId": "per_1",
+    "Reply": "once",
     "Options": "{}",
     "Query": "{}",
     "Patch": "{}",

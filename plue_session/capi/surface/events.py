@@ -23,7 +23,25 @@ What `data` holds:
   session.deleted      {"id","aliases"?}
   session.shared       {"id","url"}
   session.unshared     {"id"}
+  message.created      {"id","role",…}: the message, as of plue_session_messages(); "parts" is absent when they are long (64 KB)
+  message.updated      {"id","role",…}: the same
+  message.part.updated  {"messageId","turnId"?,"partId","offset","delta"}, or at its end {"messageId","turnId"?,"part"}
+  turn.started         {"turnId","inputIds"}
+  turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
+  turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
+  message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
+  message.updated      {"id","role",…}: the same
+  message.part.updated  {"messageId","turnId"?,"partId","offset","delta"} while its text is written, and once it is whole
+                       {"messageId","turnId"?,"part"}
+  turn.started         {"turnId","inputIds"}
+  turn.finished        {"turnId","inputIds","outcome":"finished|stopped","reason"?,"error"?}
+  permission.asked     {"id","turnId"?,"action","title"?,"patterns"?,"tool"?,"deadline"}
+  permission.replied   {"id","reply","by":"host|deadline|abort|other"}
+  question.asked       {"id",…}: the question, as plue_session_questions() has it
+  question.replied     {"id","answers"?,"by"}, without answers: it was rejected
+  todo.updated         {"todos"}
+  turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
   sync.state           {"connected","reason"?}
   operation.progress   {"operation","tag"?,"done","of"}
   operation.completed  {"operation","tag"?,"results":[{"ok"} or {"error"} each]}
@@ -40,6 +58,9 @@ change that had waited met another client's of the same field. It was made over 
 conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
 its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
 tell of `share`.
+A piece of text comes at once, or with those of 40 ms; `offset` counts bytes (UTF-8) of the part's text. Pieces and turn.activity are
+not stored, so not repeated either: who misses one has the whole part. A part that changes after that is told whole again. Of messages
+that are read because somebody asks for old ones nothing is told.
 With a server the session events also tell of what other clients of it do, and sync.state tells that it is away or back.
 """
 

@@ -37,6 +37,9 @@ def plue_init(config_json: Configuration) -> Status:
                    as long each time
       share        {"baseUrl" "http://localhost:4780", "ttlMs" 86400000 or null for ever, "auto" false}
       replay       {"limit" 2048, "ageMs" 120000}: how many events of a session stay readable, and how long
+      defaultModel {"providerId","modelId"}: the model of turns whose input and session name none; else the server's own default
+      lease        {"ttlMs" 30000, "renewMs" 10000}: for how long a process that runs a turn claims its inputs at a time, and how
+                   often it does so again; ttlMs is at least three times as long
       limits       {"activeSessions"}: refuse to create more; none by default
       log          {"level" "warning", "file"}: "debug", "info", "warning" or "error"; without a file nothing is written
                    anywhere. "debug" adds, to the file alone, each call that a thread of the library has carried out and each

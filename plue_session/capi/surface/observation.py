@@ -34,9 +34,11 @@ from plue_session.capi.surface.table import export
 def plue_session_observation(runtime, session: SessionOrAll) -> OwnedText:
     """Return how a session stands, and the cursor that goes with it, read at one moment.
 
-    {"cursor","revision","session":info,"messages","usage","queue","permissions","questions","todos"}
+    {"cursor","revision","session":info,"messages","nextCursor"?,"usage","queue","permissions","questions","todos","turn"?}
 
-    `revision` is the number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
+    `messages` are the newest 100 that are known here, as plue_session_messages() has them, but that one with more than 64 KB of
+    parts has no `parts`; nextCursor leads to older ones there. `queue` is what plue_session_inputs() returns. `revision` is the
+    number of durable changes of the session. Lists are empty where there is nothing, not absent. Of
     PLUE_ALL_SESSIONS: {"cursor","sessions":[infos]}. While the server is away, infos say "stale".
 
     :param session: a session's handle, or PLUE_ALL_SESSIONS.

@@ -262,7 +262,9 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
     this call then fails itself. With nothing running, which is always so with the embedded backend, that is all. On a
     server the turn that it runs is ended; the flag shows even if the server cannot be told, and no
     other call to the server is waited for. While another process keeps the store locked the server is told all the same; the
-    call fails with BUSY, and the flag follows.
+    call fails with BUSY, and the flag follows. A turn of ours has ended, stopped/cancelled, and turn.finished was told when
+    this returns; one that was not sent yet never is. Inputs in the queue stay, and go on from then on; until then none is sent, by no process.
+    A server that has run no turn since it started ends its first one only when the model's message is there: that takes up to 10 s.
     What another server on the same database runs cannot be seen or ended from here: then 0 says only that this one is idle.
 
     :returns: 0 (the server's turn is known to have ended), or -1.
@@ -276,7 +278,7 @@ def plue_session_abort(runtime, session: SessionHandle) -> Status:
 def plue_session_abort_turn(runtime, session: SessionHandle, turn_id: TurnId) -> Status:
     """End this turn of the session and no other; what else is in flight goes on, and `aborted` stays as it is.
 
-    :param turn_id: the id of the user's message that began the turn, such as "msg_…".
+    :param turn_id: as in turn.started; or the id of the user's message that began the turn, such as "msg_…".
     :returns: 0, also when the turn is over already or unknown; -1.
     :errors: INVALID_PARAM (NULL handle, empty or malformed id); BAD_HANDLE; NOT_FOUND (session deleted); ABORTED; BUSY; IO.
     :opencode: POST /session/{id}/abort

@@ -14,18 +14,15 @@ RESERVED = """Reserved.
 
 Checked, without effect until a later version. They are there so that programs need not be built anew for it.
 
-Configuration: retry.attempts, lease, artifacts, sessions, permissions, hooks, defaultModel.
+Configuration: retry.attempts, artifacts, sessions, hooks.
 Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
 Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
 "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
-Info: messageCount, artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
 Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
-Observations: messages, permissions, questions and todos are [], usage is {}.
-Errors that nothing fails with: PROVIDER_AUTH, INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
-Events that nothing sends: message.created, message.updated, message.part.updated, provider.changed, config.changed, error,
-session.state_changed, session.completed, turn.started, turn.activity, turn.finished, artifact.added,
-artifact.deleted, resource.changed, relay.changed, permission.asked, permission.replied, hook.failed, question.asked,
-question.replied, todo.updated.
+Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
+artifact.deleted, resource.changed, relay.changed, hook.failed.
 """
 
 #: Functions in the order of the header: name -> (function, attributes).

@@ -86,13 +86,16 @@ def plue_session_messages(runtime, session: SessionHandle, query_json: MessageQu
     """Return a page of what was said: {"messages":[Message],"nextCursor"?}.
 
     Message: {"id","role":"user|assistant","turnId"?,"parts":[Part],"time":{"created","completed"?},"model"?,"error"?}. Part: {"id","type":
-    "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}. The first page has the
-    newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. What is known here is
-    answered without the server, also while it is away; older pages than that are fetched, once.
+    "text|reasoning|tool|file|other","text"?,"tool"?:{"callId","name","state":"pending|running|completed|error","input","output"?},"file"?,"raw"?}; a file is as
+    an input has it: its `data`, `path` or `url`, mimeType and name; `raw` is what the server has of another part. The first page has the
+    newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. A text that is
+    being written is there as far as it was heard. What is known here is answered without the server, also while it is away; older pages than
+    that are fetched, once.
 
     :param query_json: {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR; BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
+    :errors: INVALID_PARAM and JSON_PARSE (name the key); BAD_CURSOR (also another session's); BAD_HANDLE; NOT_FOUND (deleted);
+        CONNECTION (they are not known here, and the server is away); ABORTED; BUSY; IO.
     :opencode: GET /session/{id}/message
     """
     return runtime.messages.page(session, query_json)
@@ -102,7 +105,11 @@ def plue_session_messages(runtime, session: SessionHandle, query_json: MessageQu
 def plue_session_permissions(runtime, session: SessionHandle) -> OwnedText:
     """Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
 
-    Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at `deadline` (permissions.deadlineMs).
+    `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+    `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
+    other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
+    from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
+    tools unasked by default: what it does not ask for is not held back.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.
@@ -129,7 +136,8 @@ def plue_session_questions(runtime, session: SessionHandle) -> OwnedText:
     """Return the questions that turns of the session wait for, in order:
     [{"id","turnId","questions":[{"header","question","options":[{"label","description"}],"multiple","custom"}],"deadline"}].
 
-    They end as permissions do.
+    `custom`: other text is an answer, too. They end as permissions do, but for permissions.default. question.asked announces each, question.replied
+    {"id","answers"?,"by"} tells its end; without answers it was rejected.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); BUSY; IO.

@@ -135,7 +135,6 @@ class Abort(Operation):
         self._known.set()
         if self.until is not None:
             session.held_until = max(self.until, session.held_until or 0)
-            self.on.asks.expect_abort(transaction, session, self.until)
         if session.aborted:
             transaction.store.save(session)
         else:

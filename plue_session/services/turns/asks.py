@@ -80,24 +80,20 @@ class Asks:
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)
-        try:
-            while True:
-                ask = self._store.read_ask(session_id, id)
-                if ask is None or ask.kind != kind:
-                    raise rules.unknown(kind, id)
-                if ask.ended is not None:
-                    raise rules.over(ask)
-                if kind == QUESTION and given is not None:
-                    rules.check_answers(loads(ask.body)["questions"], given)
-                if self._answer(session_id, ask, rules.HOST, given, call):
-                    return
-                # Somebody else is about to: what comes of that decides.
-                if not call.left:
-                    raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
-                call.within(LOOK).wait(threading.Condition(), lambda: None)
-        except errors.PlueError as error:
-            error.session = error.session or session_id
-            raise
+        while True:
+            ask = self._store.read_ask(session_id, id)
+            if ask is None or ask.kind != kind:
+                raise rules.unknown(kind, id)
+            if ask.ended is not None:
+                raise rules.over(ask)
+            if kind == QUESTION and given is not None:
+                rules.check_answers(loads(ask.body)["questions"], given)
+            if self._answer(session_id, ask, rules.HOST, given, call):
+                return
+            # Somebody else is about to: what comes of that decides.
+            if not call.left:
+                raise errors.Timeout(f"another call is answering the {kind} {id}", "See whether it still waits.")
+            call.within(LOOK).wait(threading.Condition(), lambda: None)
 
     # -- answering -------------------------------------------------------------------------------------------------
     def _answer(self, session_id, ask, by, given, call):
@@ -398,46 +394,3 @@ class Asks:
             if session_id in running:
                 return True
         return False
-
-
-class NoAsks:
-    """What stands in where no turn runs: on the embedded backend. `known(session_id)` fails if there is no such
-    session."""
-
-    def __init__(self, known):
-        self._known = known
-
-    def permissions(self, session_id):
-        """Return that nothing waits."""
-        self._known(session_id)
-        return "[]"
-
-    questions = todos = permissions
-
-    def reply_permission(self, session_id, permission_id, reply):
-        """There is none."""
-        self._known(session_id)
-        raise rules.unknown(PERMISSION, permission_id)
-
-    def reply_question(self, session_id, question_id, answers):
-        """There is none."""
-        self._known(session_id)
-        raise rules.unknown(QUESTION, question_id)
-
-    def diff(self, session_id, query):
-        """No turn changes files here."""
-        self._known(session_id)
-        raise self._unsupported("has no turns whose changes could be read", session_id)
-
-    def choices(self, session_id):
-        """There is no model here."""
-        self._known(session_id)
-        raise self._unsupported("has no models, agents and commands", session_id)
-
-    @staticmethod
-    def _unsupported(what, session_id):
-        return errors.Unsupported(
-            f"the embedded backend {what}",
-            "Use the backend opencode, or run turns in the host: it claims the inputs.",
-            session=session_id,
-        )

@@ -4,6 +4,7 @@ whoever comes second, of several processes on the store, finds it done and tells
 from plue_session.model import Claim, Turn
 from plue_session.model.ask import PERMISSION, QUESTION
 from plue_session.model.turn import ENDED, RETRYING, RUNNING, WAITING
+from plue_session.rules import transcripts
 from plue_session.rules.asks import is_of
 from plue_session.rules.inputs import turn_id_of
 from plue_session.rules.jsontext import dumps, loads
@@ -96,11 +97,20 @@ def renew(transaction, turn, ttl):
 
 
 def named(transaction, session_id, turn_id, message_id):
-    """Note which message of the user's a turn answers, which the server has chosen."""
-    _, turn = _open(transaction, session_id, turn_id)
-    if turn is not None and turn.message_id != message_id:
-        turn.message_id = message_id
-        transaction.store.keep_turn(turn)
+    """Note which message of the user's a turn answers, which the server has chosen. What was recorded as another
+    client's is the turn's by now."""
+    store, told = transaction.store, []
+    session, turn = _open(transaction, session_id, turn_id)
+    if turn is None or turn.message_id == message_id:
+        return
+    turn.message_id = message_id
+    store.keep_turn(turn)
+    for message in store.messages_of_turn(session.number, message_id):
+        message.turn_id = turn.id
+        store.keep_message(message)
+        told.append(("message.updated", transcripts.render_small(message, store.parts(session.number, message.id))))
+    if told:
+        transaction.save_told(session, told)
 
 
 def state_of(status, store, session_id):
