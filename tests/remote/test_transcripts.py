@@ -173,3 +173,32 @@ def test_a_restart_tells_nothing_twice(connected, tmp_path, title):
     second.call("session_sync", 10_000)
     assert page(again)["messages"] == before and again.info()["messageCount"] == 2
     assert [kind for kind, _ in second.since(0, id) if kind.startswith("message.")] == []
+
+
+@pytest.mark.requirement("P-141")
+def test_what_another_client_says_in_a_session_of_its_own_is_told_here(connected, client, model, title):
+    remote = client.create("theirs", soon(), title=title)
+    host = connected(direct=True)
+    host.await_stream()
+    host.call("session_sync", 10_000)
+    session, mark, asked = host.open(remote.id), host.mark(), f"msg_{'7' * 26}"
+    client.prompt(remote.id, asked, [{"type": "text", "text": "[words=3]"}], ("fake", "fake-model"), soon(60))
+    host.wait_for("turn.finished", remote.id, mark, turnId=asked)
+    told = host.since(mark, remote.id)
+    created = [data["id"] for kind, data in told if kind == "message.created"]
+    found = page(session)["messages"]
+    assert created == [message["id"] for message in found] and len(created) == 2
+    assert [message["turnId"] for message in found] == [asked, asked] and "nextCursor" not in page(session)
+    assert [part["text"] for part in wholes(told)] == ["[words=3]", "word0 word1 word2 "]
+
+
+@pytest.mark.requirement("P-141")
+def test_of_a_server_without_sequences_the_same_is_told_and_once(older, title):
+    session, mark = older.create_with(title=title), older.mark()
+    result = run(session, "[words=20] [pause=0.02]")
+    told = events(older, mark, session.id)
+    created = [data["id"] for kind, data in told if kind == "message.created"]
+    assert created == [message["id"] for message in result["messages"]]
+    (text,) = [part for part in result["messages"][-1]["parts"] if part["type"] == "text"]
+    assert deltas(told, text["id"]) and [part for part in wholes(told) if part["id"] == text["id"]] == [text]
+    assert page(session)["messages"] == result["messages"]
