@@ -846,12 +846,6 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
  *   session.unshared     {"id"}
- *   message.created      {"id","role",…}: the message, as of plue_session_messages(); "parts" is absent when they are long (64 KB)
- *   message.updated      {"id","role",…}: the same
- *   message.part.updated  {"messageId","turnId"?,"partId","offset","delta"}, or at its end {"messageId","turnId"?,"part"}
- *   turn.started         {"turnId","inputIds"}
- *   turn.activity        {"turnId","kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
- *   turn.finished        {"turnId","inputIds","outcome","reason"?,"error"?}
  *   queue.changed        {"change":"enqueued|cancelled|claimed|completed","kind":"input","ids"}
  *   message.created      {"id","role",…}: the message, as plue_session_messages() has it; without `parts` if they have more than 64 KB
  *   message.updated      {"id","role",…}: the same
