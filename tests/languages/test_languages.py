@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+from plue_session.prototypes import PROTOTYPES
 from tests import support
-from tests.languages.programs import host
+from tests.languages.programs import HERE, host
 from tests.remote.hosts import Failed, Host
 
 LANGUAGES = ("C", "Zig", "ctypes", "Node")
@@ -14,6 +17,9 @@ LANGUAGES = ("C", "Zig", "ctypes", "Node")
 IDS = re.compile(r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|per_\w{20,}|que_\w{20,}|call_\w+)\b")
 TIMES = re.compile(r"\b1[6-9]\d{11}\b|\b20\d\d-\d\d-\d\dT[\d:.]+Z")
 SECRETS = re.compile(r'("(?:secret|correlationId|causeId|cursor|latestCursor)":)"[^"]*"')
+#: Functions that scenarios call one after the other, without arguments, and with the session.
+PLAIN = ("get_version", "version_number", "event_poll")
+BY_NAME = ("usage", "todos", "questions", "permissions", "choices", "inputs", "vacuum", "cancel_turns")
 LINKS = re.compile(r"/share/[\w-]+(#[\w-]+)?")
 
 
@@ -53,7 +59,7 @@ class Recorder:
 
 def sessions(call):
     """The mission's functions."""
-    for name in ("get_version", "version_number", "event_poll"):
+    for name in PLAIN:
         call(name)
     for number in (-2, 0, -99):
         call("error_name", number)
@@ -72,8 +78,8 @@ def sessions(call):
     call("session_update_title", session, None)
     call("session_update", session, '{"addTags":["one"],"metadata":{"a":1}}')
     call("session_update", session, '{"nonsense":1}')
-    for name in ("session_peek_info", "session_get_info"):
-        call(name, session)
+    call("session_peek_info", session)
+    call("session_get_info", session)
     call("session_peek_id", session_id)
     call("session_count", '{"tags":["one"]}')
     call("session_query", '{"tags":["one"]}')
@@ -93,6 +99,14 @@ def sessions(call):
         call("session_delete", handle)
     call("session_get_info", child)
     call("session_sync", 10_000)
+    json.loads(call("get_app_info", keep=False))  # paths, and how long it has run
+    made = call("session_create_with", '{"title":"Made","description":"with options"}')
+    call("session_get_info", made)
+    call("session_create_with", '{"titel":"Made"}')
+    copy = call("session_fork", made, None)
+    for handle in (made, copy):
+        call("session_delete", handle)
+    call("session_observation", session)
     return session
 
 
@@ -108,7 +122,7 @@ def queue(call, session):
     call("session_cancel_inputs_from", session, '{"sourceKey":"host:none"}')
     call("session_inputs", session)
     call("session_vacuum", session)
-    for name in ("permissions", "questions", "todos", "usage", "choices"):
+    for name in BY_NAME:
         call(f"session_{name}", session)
     call("session_messages", session, None)
     call("session_messages", session, '{"limit":0}')
@@ -134,6 +148,7 @@ def observe(call, session):
     call("session_update_title", session, "Observed")
     call("session_observer_next", observer, 5_000)
     call("session_observer_next", observer, 0)
+    call("session_observer_cursor", observer, keep=False)
     call("session_observer_close", observer)
     call("session_observer_next", observer, 0)
     call("session_observe", session, "nonsense")
@@ -158,7 +173,7 @@ def turns(call, session):
     call("session_abort_turn", session, begun["turnId"])
     call("session_run_turn", session, '{"text":"[words=2]"}', 30_000)
     call("session_run_turn", session, '{"text":"[status=401]"}', 30_000)
-    for name in ("usage", "todos", "questions", "permissions", "inputs", "vacuum", "cancel_turns"):
+    for name in BY_NAME:
         call(f"session_{name}", session)
     call("session_observer_close", observer)
 
@@ -185,7 +200,7 @@ def play(plain, tmp_path, language, scenario, **config):
         config["backend"] = {**config["backend"], "directory": str(folder / "project")}
     command = [str(word) for word in host(language, plain, folder)]
     if language == "Node":
-        command[0] = support.shutil.which("node")
+        command[0] = shutil.which("node")
     with Host(plain, folder, init=False, program=command) as made:
         call = Recorder(made, folder)
         call("session_create", None)  # too early
@@ -207,6 +222,7 @@ def alike(plain, tmp_path, scenario, **config):
     return first[1]
 
 
+@pytest.mark.requirement("X-016")
 def test_all_languages_are_told_the_same_without_a_server(plain, tmp_path):
     def scenario(call):
         session = sessions(call)
@@ -220,6 +236,7 @@ def test_all_languages_are_told_the_same_without_a_server(plain, tmp_path):
     assert [row for row in said if "internal error" in str(row)] == []
 
 
+@pytest.mark.requirement("X-016")
 def test_all_languages_are_told_the_same_of_turns(plain, tmp_path, server):
     def scenario(call):
         session = sessions(call)
@@ -230,3 +247,18 @@ def test_all_languages_are_told_the_same_of_turns(plain, tmp_path, server):
     place = {"url": server.place[0], "username": server.username, "password": server.password}
     said = alike(plain, tmp_path, scenario, backend={"kind": "opencode", **place})
     assert [row for row in said if "internal error" in str(row)] == []
+
+
+def test_every_host_names_what_the_scenarios_call():
+    """Of the header that is all but what has callbacks, frees, or waits for what the scenarios do not make happen."""
+    in_c = set(re.findall(r"^    F\((\w+),", (HERE / "host.c").read_text(), re.MULTILINE))
+    in_zig = set(
+        re.findall(r'"([a-z_]+)",', (HERE / "host.zig").read_text().partition("const names")[2].partition("};")[0])
+    )
+    called = set(re.findall(r'call(?:\.json)?\(\s*"(\w+)"', Path(__file__).read_text()))
+    called |= {f"session_{name}" for name in BY_NAME} | set(PLAIN)
+    assert in_c == in_zig == called
+    others = re.compile(
+        "plue_(free|get_last_error|event_|json_each|json_double|session_(submit|cancel_operation|sync_status|discard_pending|observer_fd|observer_wake))"
+    )
+    assert {name for name in PROTOTYPES if not others.match(name)} <= {f"plue_{name}" for name in called}
