@@ -2,8 +2,7 @@
  * A conversation in a terminal: one thread, one poll() on what is typed and on what happens.
  *
  *     eval "cc chat.c -o chat $(plue-session-config --cflags --libs)"
- *     ./chat [ID_OR_KEY]    a new session, or this one, of the server that PLUE_OPENCODE_URL or PLUE_SESSION_CONFIG
- * names
+ *     ./chat [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names
  *
  * Ctrl-C ends the turn, and between two turns the program; so does the end of the input.
  */
@@ -52,7 +51,8 @@ static void ask(void)
     char *open = plue_session_permissions(session);
     keep(&asked, plue_json_text(open, "/0/id"));
     if (asked)
-        printf("May it? "), print(open, "/0/action", 0), puts(" (once, always, reject)");
+        printf("May it? "), print(open, "/0/action", 0), printf(" "), print(open, "/0/title", 0),
+            puts(" (once, always, reject)");
     plue_free_json(open);
 }
 
@@ -81,6 +81,11 @@ static void hear(const char *event)
             print(event, "/data/reason", 0), puts("");
             keep(&turn, NULL);
         }
+        break;
+    case PLUE_EVENT_GAP: /* more has happened than is kept: this is how things stand */
+        if (!is(event, "/data/observation/turn/turnId", turn))
+            keep(&turn, NULL);
+        ask();
     }
 }
 

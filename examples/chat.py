@@ -1,7 +1,6 @@
 """A conversation in a terminal, by ctypes: one thread, one poll() on what is typed and on what happens.
 
-    python chat.py [ID_OR_KEY]    a new session, or this one, of the server that PLUE_OPENCODE_URL or
-                                  PLUE_SESSION_CONFIG names
+    python chat.py [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names
 
 Ctrl-C ends the turn, and between two turns the program; so does the end of the input.
 """
@@ -45,6 +44,10 @@ class Chat:
         elif kind == "turn.finished" and data["turnId"] == self.turn:
             print(data.get("reason", ""), flush=True)
             self.turn = None
+        elif kind == "gap":  # more has happened than is kept: this is how things stand
+            running = data["observation"].get("turn", {}).get("turnId")
+            self.turn = self.turn if running == self.turn else None
+            self.ask()
 
     def stream(self, data):
         """Print what is new of a part; when it is whole all of it, in case some was lost."""
@@ -63,7 +66,7 @@ class Chat:
         waiting = json.loads(take(plue, plue.plue_session_permissions(self.session)) or "[]")
         self.asked = waiting[0]["id"] if waiting else None
         if waiting:
-            print(f"May it? {waiting[0]['action']} (once, always, reject)", flush=True)
+            print(f"May it? {waiting[0]['action']} {waiting[0].get('title', '')} (once, always, reject)", flush=True)
 
     def say(self, text):
         """Begin a turn with what was typed, or let it be the answer to the permission."""

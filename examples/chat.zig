@@ -1,7 +1,7 @@
 // A conversation in a terminal, from Zig: one thread, one poll() on what is typed and on what happens.
 //
 //     eval "zig build-exe chat.zig -lc $(plue-session-config --cflags --libs | sed 's/-Wl,-rpath,/-rpath /')"
-//     ./chat [ID_OR_KEY]    a new session, or this one, of the server that PLUE_OPENCODE_URL or PLUE_SESSION_CONFIG names
+//     ./chat [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names
 //
 // Ctrl-C ends the turn, and between two turns the program; so does the end of the input.
 const std = @import("std");
@@ -57,6 +57,8 @@ fn ask() void {
     if (asked == null) return;
     _ = c.printf("May it? ");
     _ = print(waiting, "/0/action", 0);
+    _ = c.printf(" ");
+    _ = print(waiting, "/0/title", 0);
     _ = c.puts(" (once, always, reject)");
 }
 
@@ -86,6 +88,10 @@ fn hear(event: Text) void {
             _ = print(event, "/data/reason", 0);
             _ = c.puts("");
             keep(&turn, null);
+        },
+        c.PLUE_EVENT_GAP => { // more has happened than is kept: this is how things stand
+            if (!is(event, "/data/observation/turn/turnId", turn)) keep(&turn, null);
+            ask();
         },
         else => {},
     }
