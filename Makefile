@@ -16,7 +16,7 @@ export PYTHON
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-run: build/first ## build the library, run the C example and the demo
+run: build/first build/chat ## build the library, run the C example and the demo
 	@rm -rf build/data
 	@echo "== examples/first.c, a C program that links the library =="
 	@$(ALONE) PLUE_SESSION_DATA_DIR=build/data build/first
@@ -24,6 +24,7 @@ run: build/first ## build the library, run the C example and the demo
 	@echo "== plue-session demo =="
 	@$(ALONE) $(PY) -m plue_session.cli demo
 	@echo
+	@echo "To talk to a model: PLUE_OPENCODE_URL=http://127.0.0.1:4096 build/chat, where 'opencode serve' runs in this folder."
 	@echo "The library is plue_session/lib/libplue_session.so, its header plue_session/include/plue_session.h."
 
 library: build/.library ## build the library into plue_session/
@@ -90,6 +91,6 @@ build/.library: .venv/.runtime $(LIBRARY_SOURCES)
 	@$(PY) build_ffi.py
 	@touch $@
 
-build/first: examples/first.c build/.library
-	@$(CC) -Wall -Wextra -o $@ examples/first.c \
+build/first build/chat: build/%: examples/%.c build/.library
+	@$(CC) -Wall -Wextra -o $@ $< \
 		-Iplue_session/include -Lplue_session/lib -Wl,-rpath,"$(CURDIR)/plue_session/lib" -lplue_session

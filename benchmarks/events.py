@@ -153,7 +153,7 @@ def following(bench, name, reader):
 def events_seen(bench):
     """How soon one event is there."""
     took, read, count = [], [], bench.size["events_alone"]
-    with following(bench, "seen", "observer") as (teller, ours):
+    with following(bench, "seen-alone", "observer") as (teller, ours):
         curl = Program(bench, "curl", LIBCURL, teller.url, "none")
         teller.await_listeners(2)
         for number in range(count):

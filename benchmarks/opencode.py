@@ -411,6 +411,13 @@ def opencode_turns(bench):
     )
 
 
+def fill_many(bench, process):
+    """Have the server's directory `many` hold as many sessions as are to be measured with, once in a run."""
+    if "many" not in bench.shared:
+        process.ask(f"fill {bench.size['many']}")
+        bench.shared["many"] = True
+
+
 MANY = (
     "plue_init until {} sessions are here",
     "first list of {}, right after plue_init",
@@ -428,7 +435,7 @@ def opencode_many(bench):
     for number in range(bench.size["many_rounds"]):
         with program(bench, real.url, real.many, real.other, start=False, backend=real.backend(real.many)) as process:
             if number == 0:
-                process.ask(f"fill {count}")
+                fill_many(bench, process)
             lists["peer"] += process.ask("peer list 1")
             process.ask("start")
             lists["converged"] += process.ask(f"converge {count}")

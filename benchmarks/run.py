@@ -26,6 +26,7 @@ sys.path[:0] = [ROOT, HERE]
 
 import embedded  # noqa: E402
 import events  # noqa: E402
+import gtk  # noqa: E402
 import opencode  # noqa: E402
 import ui  # noqa: E402
 from embedded import LIBRARY  # noqa: E402
@@ -33,12 +34,12 @@ from report import machine, report, shown  # noqa: E402
 
 PROGRAMS = os.path.join(ROOT, "build", "benchmarks")
 
-REMOTE = (*opencode.PARTS, *events.PARTS)
+REMOTE = (*opencode.PARTS, *events.PARTS, *gtk.PARTS)
 LOCAL = (*embedded.PARTS, *ui.PARTS)
 PARTS = (*LOCAL, *REMOTE)
 #: What --quick leaves of each part: enough to see that it runs.
-FULL = {**embedded.FULL, **ui.FULL, **opencode.FULL, **events.FULL}
-QUICK = {**embedded.QUICK, **ui.QUICK, **opencode.QUICK, **events.QUICK}
+FULL = {**embedded.FULL, **ui.FULL, **opencode.FULL, **events.FULL, **gtk.FULL}
+QUICK = {**embedded.QUICK, **ui.QUICK, **opencode.QUICK, **events.QUICK, **gtk.QUICK}
 
 
 class Bench:

@@ -3,10 +3,10 @@
 set -u
 
 missing=
-for pair in valgrind:valgrind cmake:cmake patchelf:patchelf pkg-config:pkg-config g++:g++ cc:gcc node:nodejs npm:npm; do
+for pair in valgrind:valgrind cmake:cmake patchelf:patchelf pkg-config:pkg-config g++:g++ cc:gcc node:nodejs npm:npm Xvfb:xvfb; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
-for pair in glib-2.0:libglib2.0-dev libuv:libuv1-dev; do # what the examples of event loops are built with
+for pair in glib-2.0:libglib2.0-dev libuv:libuv1-dev gtk4:libgtk-4-dev; do # what examples are built with
     pkg-config --exists "${pair%%:*}" 2>/dev/null || missing="$missing ${pair#*:}"
 done
 [ -e /usr/share/i18n/locales/de_DE ] || missing="$missing locales" # what localedef makes one of

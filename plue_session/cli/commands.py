@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from plue_session import __version__
-from plue_session.cli import change, demo, doctor, show
+from plue_session.cli import change, chat, demo, doctor, show
 from plue_session.cli.host import Failure
 
 #: The largest number that an option takes; seconds, that is 31 years.
@@ -131,6 +131,10 @@ def parser():
     add("delete", change.delete, "delete a session and all that belongs to it", session=True)
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
+    talk = add("chat", chat.chat, "talk to a session's model; Ctrl-C ends the turn, a second one leaves", session=True)
+    talk.add_argument(
+        "--model", type=model, metavar="P/M", help="the provider and model to ask, such as anthropic/claude-sonnet-4"
+    )
     add("config", show.config, "show the configuration that a start would use, without its secrets")
     pending = add("pending", show.pending, "list the changes that the server is yet to be told, and those in conflict")
     pending.add_argument(
@@ -148,6 +152,14 @@ def parser():
         help="end after S seconds; with --count, that is a failure (exit 1)",
     )
     return top
+
+
+def model(text):
+    """Return `PROVIDER/MODEL` as an input names it."""
+    provider, _, name = text.partition("/")
+    if not (provider and name):
+        raise argparse.ArgumentTypeError(f"{text} does not name both, such as anthropic/claude-sonnet-4")
+    return {"providerId": provider, "modelId": name}
 
 
 def positive(kind):

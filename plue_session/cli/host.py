@@ -88,9 +88,11 @@ class Host:
         self._callbacks[subscription] = callback  # must live as long as C may call it
         return heard
 
-    def observe(self, cursor):
-        """Observe all sessions, from a cursor on or (None) from now on."""
-        return Observer(self.library, self._call("plue_session_observe", (ALL, cursor), lambda made: not made), self)
+    def observe(self, cursor, session=ALL):
+        """Observe all sessions, or one, from a cursor on or (None) from now on."""
+        return Observer(
+            self.library, self._call("plue_session_observe", (session, cursor), lambda made: not made), self
+        )
 
     def failure(self):
         """Return the failure of the last call of this thread."""
@@ -109,6 +111,10 @@ class Observer:
     def cursor(self):
         """Return where it is."""
         return self._host.text("plue_session_observer_cursor", self._handle)
+
+    def descriptor(self):
+        """Return what is readable while there is an item."""
+        return self._host.number("plue_session_observer_fd", self._handle)
 
     def next(self, seconds):
         """Return the next item, or None if none comes within that time (None: however long that takes)."""

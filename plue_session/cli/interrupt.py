@@ -11,6 +11,7 @@ import _thread
 import os
 
 _last_acts = []
+_instead = None
 
 
 def begin():
@@ -29,6 +30,13 @@ def last(act):
     _last_acts.append(act)
 
 
+def instead(act):
+    """From now on have an interrupt call `act`, on the thread that waits for it; it ends the process if that returns
+    False."""
+    global _instead
+    _instead = act
+
+
 def end_when_unread(fd):
     """From now on end with 141 when nobody reads what is written to this descriptor any more."""
     _thread.start_new_thread(_end_when_unread, (fd,))
@@ -44,7 +52,8 @@ def _end_when_unread(fd):
 
 
 def _end_when_interrupted(reading):
-    os.read(reading, 1)
+    while os.read(reading, 1) and _instead is not None and _instead():
+        pass
     try:
         for act in _last_acts:
             act()

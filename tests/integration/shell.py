@@ -128,7 +128,7 @@ def attached(shell, server, project, tmp_path):
 
 def answering(answers):
     """Return what a healthy server without a password answers, beside these: {path: JSON}."""
-    known = {"/session": [], "/session/status": {}, **answers}
+    known = {"/session": [], "/session/status": {}, "/permission": [], "/question": [], **answers}
     return lambda method, target: (
         reply(200, known[target.partition("?")[0]]) if target.partition("?")[0] in known else reply(404, b"{}")
     )

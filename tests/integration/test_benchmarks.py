@@ -50,6 +50,8 @@ ROWS += [
     "addresses taken by 5 long lists, each freed",
 ]
 ROWS += [
+    "messages of 50, first page, of 200",
+    "messages of 50, page 2, of 200",
     "update_title until another process's peek_info shows it",
     "idle process, switches and processor time per second",
     "8 subscriptions that are behind until each has 1,500 events",
@@ -79,7 +81,8 @@ ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable
 ROWS += [f"{call}, stub" for call in CALLS] + ["get_info, stub, connection kept"]
 ROWS += ["burst of 40 events of a server, until the last is shown"]
 ROWS += [f"a rename by another client until {what}" for what in ("it is told here", "peek_info shows it")] + [
-    "abort of a turn that streams"
+    "the first piece of an answer until observer_next has it",
+    "abort of a turn that streams",
 ]
 ROWS += [
     "plue_init until 50 sessions are here",
@@ -95,6 +98,8 @@ ROWS += [
     "burst of changes of a server until the last is observed",
     "the SSE parser alone, an event in each chunk",
     "what has changed in a list of 10,000 sessions",
+    "plue_* on a GTK window's main thread while turns stream, 50 sessions syncing",
+    "frames of that window missed because of a call",
 ]
 
 

@@ -37,6 +37,25 @@ def test_the_opencode_example_says_that_there_is_no_server(plain, folder, tmp_pa
     assert "cannot be reached" in done.err and done.out == ""
 
 
+def test_the_first_program_of_the_readme_prints_what_a_model_says(plain, server, model, folder, tmp_path):
+    text = (support.ROOT / "README.md").read_text().partition("```c\n")[2].partition("```")[0]
+    (tmp_path / "readme.c").write_text(text)
+    question = "What is in this folder?"
+    assert question in text
+    model.orders[question] = "[say=There is a parser. It is small.]"
+    program = plain.compile(tmp_path / "readme.c")
+    env = support.environment(
+        folder,
+        PLUE_OPENCODE_URL=server.place[0],
+        OPENCODE_SERVER_USERNAME=server.username,
+        OPENCODE_SERVER_PASSWORD=server.password,
+    )
+    done = support.run([program], env=env, cwd=tmp_path, timeout=60)
+    assert (done.out, done.err) == (f"{question}\nThere is a parser. It is small.\n", "")
+    done = support.run([program], env=support.environment(folder), cwd=tmp_path, code=1)
+    assert "the embedded backend has no model" in done.err
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
 def test_the_configurations_that_the_documents_show_are_ones(document, tmp_path):
     shown = re.findall(r"```json\n(.*?)```", (support.ROOT / document).read_text(), re.DOTALL)

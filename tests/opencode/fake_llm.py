@@ -1,11 +1,11 @@
 """A model that does as it is told, behind the OpenAI chat-completions API that OpenCode speaks.
 
-The user's text gives the orders: `[words=N]` how many to stream, `[think=N]` how many to reason with before that,
-`[pause=S]` seconds between words, `[wait]` after the first word until the client leaves, `[bash=command]` to call that
-tool first, `[tool64=name:base64]` to call any tool with these arguments (JSON in base64), `[status=N]` to refuse,
-`[drop]` to leave after the first word. What happens can be awaited: `started` gets the text of each turn whose first
-word is out, `ended` the same text with "done" or "left" when it is over. `asked` lists the text of each request. The
-title of a session is always "A title".
+The user's text gives the orders: `[words=N]` how many to stream, or `[say=text]` which, `[think=N]` how many to reason
+with before that, `[pause=S]` seconds between words, `[wait]` after the first word until the client leaves,
+`[bash=command]` to call that tool first, `[tool64=NAME:ARGUMENTS]` any tool, its arguments as JSON in base64,
+`[status=N]` to refuse, `[drop]` to leave after the first word. `orders` has other orders for some texts. What happens
+can be awaited: `started` gets the text of each turn whose first word is out, `ended` the same text with "done" or
+"left" when it is over. `asked` lists the text of each request. The title of a session is always "A title".
 """
 
 import base64
@@ -26,6 +26,7 @@ class FakeModel(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.started, self.ended, self.asked = queue.Queue(), queue.Queue(), []
+        self.orders = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -47,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         is_title = any(role == "system" and "title generator" in text.lower() for role, text in said)
         text = next((text for role, text in reversed(said) if role == "user"), "")
-        order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", text))
+        order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", self.server.orders.get(text, text)))
         if not is_title:
             self.server.asked.append(text)
         if is_title:
@@ -60,7 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif "bash" in order and request["messages"][-1]["role"] == "user":
             self.call("bash", {"command": order["bash"], "description": "As told"})
         else:
-            self.stream([f"word{number} " for number in range(int(order.get("words", 3)))], order, text)
+            words = [f"word{number} " for number in range(int(order.get("words", 3)))]
+            self.stream(re.findall(r"\S+\s*", order["say"]) if "say" in order else words, order, text)
 
     def call(self, name, arguments):
         self.send_response(200)

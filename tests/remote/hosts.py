@@ -99,9 +99,10 @@ class Session:
 class Host:
     """A process with the library, started and listened to. Whatever fails raises `Failed`."""
 
-    def __init__(self, library, folder, environ=None, init=True, **config):
+    def __init__(self, library, folder, environ=None, init=True, program=None, **config):
+        """`program`: the command of one in another language."""
         self._process = subprocess.Popen(
-            [sys.executable, "-I", HOST, library.path, library.package / "prototypes.py"],
+            program or [sys.executable, "-I", HOST, library.path, library.package / "prototypes.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=support.environment(folder, **environ or {}),
