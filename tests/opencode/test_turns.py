@@ -261,4 +261,4 @@ def test_messages_are_paged_from_the_newest(client, session, turns):
     page, cursor = client.messages(session.id, soon(), limit=4)
     older, end = client.messages(session.id, soon(), limit=4, before=cursor)
     assert [message.id for message, _ in older + page] == [message.id for message, _ in whole] and end is None
-    assert whole[0][1][0]["text"] == "0 [words=1]"
+    assert whole[0][1][0].body["text"] == "0 [words=1]"

@@ -187,7 +187,8 @@ class Inbox:
                         self._message_began(session)
                     events = session and self._transcript.record(transaction, session, change)
                     if events is not None:
-                        said, told = True, (told or []) + events
+                        said, told = True, told or []
+                        told += events if events != told[-1:] else ()
                 elif change.kind in WHOLE and session is None:
                     heard = True
                     session = self._mirror.found(transaction, change.value, change.seq, self._unknown(change))

@@ -40,8 +40,23 @@ class Transcript:
         """Record what the server has told of a session's transcript. Return the events that tell of it, for the
         session to be saved with; None: it changes nothing."""
         told: list = []
-        take = _TAKES[change.kind]
-        return told if take(self, transaction, session, change.value, told, True) else None
+        count, take = session.message_count, _TAKES[change.kind]
+        if not take(self, transaction, session, change.value, told, True):
+            return None
+        if self._is_copied(transaction.store, session, change):
+            return [] if session.message_count == count else [_counted(session)]
+        return told
+
+    @staticmethod
+    def _is_copied(store, session, change):
+        """Return whether a fork was given this of its source: what was said before there was the session is not told
+        as if it were said now."""
+        if change.kind == "message":
+            return change.value.created < session.created
+        if change.kind != "part":
+            return False
+        message = store.message(session.number, change.value.message_id)
+        return message is not None and message.created < session.created
 
     def close(self, transaction, session, turn_id, outcome):
         """End what of a turn that is over has no end: its parts keep what was heard of them, its messages say why.
@@ -120,7 +135,7 @@ class Transcript:
         if row is not None:
             store.keep_transcript(row)
         if session.message_count != count and not told:
-            told.append(("session.updated", {"id": session.id, "fields": ["messageCount"]}))
+            told.append(_counted(session))
         if told:
             transaction.save_told(session, told)
         elif changed:
@@ -204,7 +219,7 @@ class Transcript:
         store.drop_message(number, message_id)
         self._count(store, known, None)
         session.message_count = max(session.message_count - 1, 0)
-        told.append(("session.updated", {"id": session.id, "fields": ["messageCount"]}))
+        told.append(_counted(session))
         return True
 
     def _part_removed(self, transaction, session, names, told, is_newer):
@@ -238,6 +253,11 @@ _TAKES = {
     "message.removed": Transcript._message_removed,
     "part.removed": Transcript._part_removed,
 }
+
+
+def _counted(session):
+    """Return the event that tells that a session has more messages, or fewer, than before."""
+    return "session.updated", {"id": session.id, "fields": ["messageCount"]}
 
 
 def _is_ours(session):
