@@ -28,7 +28,7 @@ static void hear(const char *event)
 {
     int64_t number = plue_json_int(event, "/number", -1), offset = plue_json_int(event, "/data/offset", -1);
     if (number == PLUE_EVENT_MESSAGE_CREATED)
-        is_answer = plue_json_count(event, "/data/model") > 0;         /* only the model's messages have one */
+        is_answer = strstr(event, "\"role\":\"assistant\"") != NULL;
     else if (number == PLUE_EVENT_MESSAGE_PART_UPDATED && offset >= 0) /* a piece of a part; some may be lost */
         shown += offset == shown ? print(event, "/data/delta", 0) : 0;
     else if (number == PLUE_EVENT_MESSAGE_PART_UPDATED && is_answer) /* the whole of it */
