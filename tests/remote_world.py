@@ -98,6 +98,7 @@ class RemoteWorld:
         self.executor, self.sessions, self.inputs = half.executor, half.sessions, half.inputs
         self.messages, self.transcript, self.streams = half.messages, half.transcript, half.streams
         self.asks = half.asks
+        self.driver, self.turns = half.driver, half.turns
         self.server.tell = self.hear
         self.held_back = []
 

@@ -24,6 +24,8 @@ def judge(page, prompt_id, is_busy):
     the answer to a later prompt has ended the earlier one. What the server says to the model itself, to shorten the
     context and go on, belongs to the turn.
     """
+    if prompt_id is None:
+        return Proof(ABSENT, None, None)
     place = next((place for place, (each, _) in enumerate(page) if each.id == prompt_id), None)
     prompts = {prompt_id}
     for each, parts in page[0 if place is None else place + 1 :]:

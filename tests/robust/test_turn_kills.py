@@ -134,3 +134,29 @@ def test_a_process_that_drives_hears_of_what_others_enqueue_and_cancel(daemon, f
         assert json.loads(first.result())["reason"] == "cancelled"
         assert eventually(lambda: sum(mark in each for each in model.asked) == 2, patience(20))
         assert outcome(second) == "ABORTED"
+
+
+@pytest.mark.requirement("T-05")
+def test_what_is_said_while_the_server_is_away_is_answered_when_it_is_back(daemon, folder, model):
+    mark = uuid.uuid4().hex[:8]
+    with Host(folder, {"dataDir": str(folder), "backend": daemon.backend}) as host:
+        assert eventually(lambda: host.status()["server"]["events"])
+        known = host.session_create_with('{"title":"Known"}')
+        host.subscribe()
+        daemon.kill()
+        try:
+            assert eventually(lambda: not host.status()["connected"], 20), host.status()
+            made = host.session_create_with('{"title":"Made offline"}')
+            for handle in known, made:
+                host.session_enqueue(handle, json.dumps({"text": f"{mark} [words=1]"}))
+        finally:
+            daemon.start()
+        ends = []
+
+        def ended():
+            ends.extend(event["data"] for event in host.heard() if event["type"] == "turn.finished")
+            return len(ends) == 2
+
+        assert eventually(ended, patience(40)), host.status()
+        assert {end["outcome"] for end in ends} == {"finished"}
+        assert sum(mark in each for each in model.asked) == 2

@@ -45,6 +45,8 @@ class Driver:
         self._due, self._busy = {}, {}  # session id: when, in monotonic seconds; session id: the `Call` of its step
         self._watches, self._failed = {}, {}  # session id: of its open turn; how often in a row a step has failed
         self._parked = set()  # sessions that wait for a change of theirs
+        #: sessions in which something may run that is of no turn of ours
+        self.doubtful = set()
         self._workers = self._idle = 0
         self._drives, self._closed = False, True  # until `begin`
         self._looked = 0.0
@@ -132,7 +134,10 @@ class Driver:
                 self.poke(session_id)
         elif change.kind == "message":
             message = change.value
-            if message.role == "assistant" and (message.ended or watch is None or not watch.knows(message)):
+            is_ours = watch is not None and watch.knows(message)
+            if message.role == "assistant" and (message.ended or not is_ours):
+                if not message.ended:
+                    self.doubtful.add(session_id)
                 self.poke(session_id)
         elif change.kind == "status":
             if change.value["type"] == "retry" and watch is not None:

@@ -9,6 +9,8 @@ from plue_session.services.turns import prompt, turn_rows
 
 #: Seconds between two looks at a server that is busy with another client's turn: where events come, and where none do.
 BUSY = 5.0, 0.5
+#: Seconds until a session is looked at again whose inputs wait for a turn to come.
+LATER = 30.0
 #: Newest messages that are read at first, to see whose turn runs.
 NEWEST = 4
 #: Seconds for which the server's default model is believed.
@@ -25,15 +27,18 @@ class Taker:
     def step(self, session, call):
         """Begin the next turn of a session that has none; see `Driver._step`."""
         on, session_id = self._on, session.id
-        if session_id in on.server.status(call, session.directory):
-            self._foreign(session, call)
-            return self._driver.park(session_id, BUSY[not on.link.streaming])
-        waiting = [each for each in on.store.read_inputs(session_id, on.writer.clock()) if each.state == DEFERRED]
-        if not waiting:
-            return None
-        model = self.model(session, loads(waiting[0].content), call)
-        ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
+        found = on.store.read_inputs(session_id, on.writer.clock())
+        waiting = [each for each in found if each.state == DEFERRED]
+        if waiting or session_id in self._driver.doubtful:
+            self._driver.doubtful.discard(session_id)
+            if session_id in on.server.status(call, session.directory):
+                self._foreign(session, call)
+                return self._driver.park(session_id, BUSY[not on.link.streaming])
+        if not waiting:  # those that are for a turn to come are told of with that
+            return self._driver.park(session_id, LATER) if found else None
         says = loads(waiting[0].content)
+        model = self.model(session, says, call)
+        ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
         message_id = prompt.message_id(on.writer.clock() + on.server.ahead())
         if prompt.Prompt([says]).is_compaction:  # the server chooses it
             message_id = None

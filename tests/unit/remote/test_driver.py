@@ -1,0 +1,188 @@
+"""The driver's steps, one by one, over a fake server: what is sent, when, and how often, wherever a process dies."""
+
+import json
+import time
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.opencode.shapes import Failure
+from plue_session.call import Call
+from plue_session.services.turns import turn_rows
+from plue_session.services.turns.driver import Driver
+from plue_session.services.turns.watch import Watch
+
+AWAY = errors.Connection("the server ended the connection", details={"sent": True})
+
+
+@pytest.fixture
+def session(world):
+    world.server.answering = False
+    return world.create().id
+
+
+def enqueue(world, session, text="Hello", **more):
+    given = json.dumps({"text": text, **more})
+    return json.loads(world.do(lambda on: on.inputs.enqueue(session, given), session))["inputId"]
+
+
+def step(world, session, driver=None):
+    """Do one step of a session as its driver does; what fails is tried again by the next one."""
+    try:
+        return (driver or world.driver)._step(session, Call(time.monotonic() + 5))
+    except errors.PlueError as error:
+        return error
+
+
+def another(world):
+    """Return the driver of another process on the store, which this one has died for."""
+    return Driver(world.driver._on, world.told, world.settings, lambda *_: None)
+
+
+def turn(world, session):
+    (found,) = world.store.read_turns(session)
+    return found
+
+
+def ended(world, session):
+    found = turn(world, session)
+    return found.outcome, found.reason
+
+
+def test_a_turn_is_claimed_sent_followed_and_ended(world, session):
+    name = enqueue(world, session)
+    step(world, session)
+    found = turn(world, session)
+    ((of, message_id, parts, model, agent),) = world.server.prompts
+    assert (of, message_id, model, agent) == (session, found.message_id, ("fake", "fake-model"), None)
+    assert [(part["type"], part["text"]) for part in parts] == [("text", "Hello")] and parts[0]["id"][:4] == "prt_"
+    assert json.loads(found.inputs) == [name]
+    assert world.info(session)["turn"]["turnId"] == found.id
+    step(world, session)
+    assert turn(world, session).ended is None  # its answer is open
+    world.server.answer(session)
+    step(world, session)
+    assert ended(world, session) == ("finished", None) and "turn" not in world.info(session)
+    assert step(world, session) is None and len(world.server.prompts) == 1
+
+
+@pytest.mark.requirement("O-038", "T-05")
+def test_a_prompt_that_may_have_been_heard_is_not_sent_again_if_it_was(world, session):
+    enqueue(world, session)
+    world.server.during["prompt"] = lambda: (_ for _ in ()).throw(AWAY)
+    assert step(world, session) is AWAY
+    world.server.answer(session)
+    step(world, session)
+    assert ended(world, session) == ("finished", None) and len(world.server.prompts) == 1
+
+
+@pytest.mark.requirement("O-038", "T-05")
+def test_a_process_that_dies_before_it_has_sent_is_followed_by_one_that_sends_under_the_same_id(world, session):
+    enqueue(world, session)
+    world.server.fail["prompt"] = errors.Connection("away", details={"sent": False})
+    step(world, session)
+    chosen = turn(world, session).message_id
+    driver = another(world)
+    step(world, session, driver)  # which takes the claim over
+    step(world, session, driver)
+    ((_, message_id, *_),) = world.server.prompts
+    assert message_id == chosen
+    world.server.answer(session)
+    step(world, session, driver)
+    assert ended(world, session) == ("finished", None) and len(world.server.prompts) == 1
+
+
+def test_an_outdated_claim_changes_nothing(world, session):
+    enqueue(world, session)
+    step(world, session)
+    stale = turn(world, session)
+    step(world, session, another(world))
+    assert turn(world, session).claim_id > stale.claim_id
+    change = lambda transaction: turn_rows.end(  # noqa: E731
+        transaction, session, stale.id, stale.claim_id, ("finished", None, None)
+    )
+    assert world.writer.run(change) is False and turn(world, session).ended is None
+
+
+@pytest.mark.requirement("O-048")
+def test_an_answer_that_a_server_has_died_over_is_never_asked_for_again(world, session, monkeypatch):
+    monkeypatch.setattr("plue_session.services.turns.following.TRAILING", 0.0)
+    enqueue(world, session)
+    step(world, session)
+    world.server.busy.clear()
+    step(world, session)
+    assert ended(world, session) == ("stopped", "incomplete") and len(world.server.prompts) == 1
+
+
+@pytest.mark.requirement("O-044")
+def test_what_the_provider_says_is_the_turns_error(world, session):
+    enqueue(world, session)
+    step(world, session)
+    world.server.answer(session, Failure("APIError", "no", 401))
+    step(world, session)
+    assert ended(world, session) == ("stopped", "provider_error")
+    assert json.loads(turn(world, session).error)["code"] == "PROVIDER_AUTH"
+
+
+def test_a_prompt_that_is_refused_ends_its_turn(world, session):
+    enqueue(world, session)
+    world.server.fail["prompt"] = errors.InvalidParam("no such thing")
+    step(world, session)
+    assert ended(world, session) == ("stopped", "submitted_error")
+
+
+@pytest.mark.requirement("P-020")
+def test_nothing_is_taken_while_an_abort_holds_the_session(world, session):
+    enqueue(world, session)
+
+    def hold(transaction):
+        found = transaction.load(session)
+        found.held_until = transaction.now + 1000
+        transaction.store.save(found)
+
+    world.writer.run(hold)
+    step(world, session)
+    assert world.server.prompts == [] and world.store.read_turns(session) == []
+    world.now += 1001
+    step(world, session)
+    assert len(world.server.prompts) == 1
+
+
+@pytest.mark.requirement("P-151", "L-097")
+def test_a_turn_that_is_to_end_before_it_is_sent_never_is(world, session):
+    enqueue(world, session)
+    world.server.fail["prompt"] = errors.Connection("away", details={"sent": False})
+    step(world, session)
+    world.writer.run(lambda transaction: turn_rows.cancel(transaction, transaction.load(session)) and None)
+    step(world, session)
+    assert ended(world, session) == ("stopped", "cancelled") and world.server.prompts == []
+    assert json.loads(world.do(lambda on: on.inputs.inputs(session))) == []
+
+
+@pytest.mark.requirement("O-036")
+def test_while_the_server_is_busy_nothing_of_ours_is_sent(world, session):
+    enqueue(world, session)
+    world.server.busy[session] = {"type": "busy"}
+    step(world, session)
+    assert world.server.prompts == []
+    world.server.busy.clear()
+    step(world, session)
+    assert len(world.server.prompts) == 1
+
+
+@pytest.mark.requirement("O-068")
+def test_a_prompt_that_is_stored_and_not_run_is_given_up(world, session, monkeypatch):
+    monkeypatch.setattr("plue_session.services.turns.following.LOST", -1.0)
+    enqueue(world, session)
+    monkeypatch.setattr(world.server, "_ask", lambda *_: None)
+    for _ in range(5):
+        step(world, session)
+    assert ended(world, session) == ("stopped", "submitted_error") and len(world.server.prompts) == 3
+
+
+def test_a_watch_knows_the_answers_of_its_turn(world, session):
+    enqueue(world, session)
+    step(world, session)
+    watch = Watch(turn(world, session))
+    message = world.server.said[session]
+    assert watch.knows(list(message.values())[-1]) and not watch.knows(list(message.values())[0])
