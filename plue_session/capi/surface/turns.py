@@ -52,6 +52,7 @@ def plue_session_enqueue(runtime, session: SessionHandle, input_json: Input) -> 
 @export(
     time="waits",
     executor="read",
+    in_bulk=True,
     late="the turn has not ended in time; it goes on, and turn.finished will tell.",
 )
 def plue_session_run_turn(runtime, session: SessionHandle, input_json: Input, timeout_ms: Milliseconds) -> OwnedText:

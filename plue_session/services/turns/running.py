@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for the end of a turn, should nothing tell of it.
 LOOK = 0.5
+#: What becomes of a turn that is no longer waited for.
+BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
 
 
@@ -41,7 +43,8 @@ class Waiter:
     __slots__ = ("session_id", "number", "seq", "later")
 
     def __init__(self, session_id, row, deadline):
-        self.session_id, self.number, self.seq, self.later = session_id, row.number, row.seq, Later(deadline)
+        self.session_id, self.number, self.seq = session_id, row.number, row.seq
+        self.later = Later(deadline, BEYOND)
 
 
 class RemoteTurns:
@@ -125,7 +128,7 @@ class RemoteTurns:
             if waiter not in self._waiters[row.seq]:
                 self._waiters[row.seq].append(waiter)
         for each in left:  # their callers have left
-            self._end(each, errors.Timeout("the turn goes on", "turn.finished tells of its end."))
+            self._end(each, errors.Timeout("the turn has not ended in time", BEYOND))
         if closed:
             self._end(waiter, errors.closed())
         return waiter
