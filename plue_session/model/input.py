@@ -12,7 +12,7 @@ CANCELLED, COMPLETED = "cancelled", "completed"
 class Input(Record):
     """One input of a session's queue. Those of a session are taken in the order of `seq`."""
 
-    seq: int  # given by the store, and never again
+    seq: int  # the log's id of the event that tells of it: it rises, and is never given again
     number: int  # the session's
     source_key: str | None
     ingress: str = '"nextTurn"'  # JSON: "nextTurn" or {"activeTurn":{"turnId","boundary"}}

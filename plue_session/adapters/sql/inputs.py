@@ -14,9 +14,7 @@ class Inputs:
         self._sql, self._scope, self._change, self._read = sql, scope, change, read
 
     def add_input(self, row):
-        new = row.copy()
-        new.seq = None
-        return self._change(self._sql["add_input"], new.VALUES(new)).fetchall()[0][0]
+        self._change(self._sql["add_input"], row.VALUES(row))
 
     def input(self, number, seq):
         found = self._change(self._sql["input"], (number, seq)).fetchone()

@@ -2,7 +2,7 @@
 -- in its id. States are named as the partial indexes name them, or SQLite would not use these.
 
 -- name: add_input
-INSERT INTO input ({input}) VALUES ({input?}) RETURNING seq;
+INSERT INTO input ({input}) VALUES ({input?});
 
 -- name: input
 SELECT {input} FROM input WHERE number = ? AND seq = ?;

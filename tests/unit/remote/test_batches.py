@@ -308,3 +308,15 @@ def test_a_deleted_session_ends_the_wait(world, many):
     waits(world, session)
     assert codes(many.run({"op": "delete", "session": session.id})) == ["OK"]
     assert codes(batch.wait()) == ["NOT_FOUND", "OK"]
+
+
+def test_a_turn_that_could_not_be_stored_is_not_this_processes(world, many):
+    session, commit = world.create(), world.store.commit
+
+    def fail():
+        world.store.commit = commit
+        raise errors.StoreIo("the disk is full", "")
+
+    world.store.commit = fail
+    assert codes(many.run(turn(session))) == ["IO"]
+    assert world.turns._own == {} and world.turns._waiters == {}

@@ -1,8 +1,9 @@
 -- What is said in sessions, and what is still to be said. Rows name their session by its number, which it keeps whatever its id becomes.
 --
--- What waits to be said: the queue of inputs. `seq` is never used again, also after a vacuum.
+-- What waits to be said: the queue of inputs. `seq` is the log's id of the event that told of it, so it is never used again: not
+-- AUTOINCREMENT's, which writes a page more.
 CREATE TABLE input (
-  seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+  seq            INTEGER PRIMARY KEY,
   number         INTEGER NOT NULL,
   source_key     TEXT,
   ingress        TEXT NOT NULL,            -- JSON: "nextTurn" or {"activeTurn":{"turnId","boundary"}}
