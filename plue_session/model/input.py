@@ -6,7 +6,7 @@ from plue_session.model.fields import Bit, Record
 
 #: States of an input.
 PENDING, DEFERRED, ACCEPTED = "pending_active", "deferred_next_turn", "accepted"
-CANCELLED, COMPLETED = "cancelled", "completed"
+ENDED = CANCELLED, COMPLETED = "cancelled", "completed"
 
 
 class Input(Record):
