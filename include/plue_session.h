@@ -1130,7 +1130,7 @@ PLUE_API char *plue_session_enqueue(plue_session_t session, const char *input_js
  * Enqueue an input that has a turn of its own, and wait for the end of that turn.
  *
  * {"turnId","outcome":"finished|stopped","reason"?,"error"?,"messages":[Message],"usage"}, messages and usage of this turn alone. Turns of one
- * session run one at a time: those before it are waited for, too.
+ * session run one at a time: those before it are waited for, too. However many threads wait here, they hold up no other call.
  *
  * @param timeout_ms how long to wait; the turn goes on after that. 0: starts it, and returns
  *     {"turnId","inputId"} at once.
