@@ -8,7 +8,7 @@ from plue_session.capi.types import TYPES
 from plue_session.errors import PlueError, damaged
 from plue_session.rules import parameters
 from plue_session.rules.jsontext import dumps, quote
-from plue_session.rules.steps import Op
+from plue_session.rules.steps import Op, milliseconds
 from plue_session.services.batches import Batches
 
 PREFIX = "plue_session_"
@@ -25,6 +25,7 @@ class Function(Op):
             body.__name__.removeprefix(PREFIX),
             [(name, *_check(TYPES[note])) for name, note in taken],
             is_urgent=attributes["away"] == "urgent",
+            limit=next((place for place, (_, note) in enumerate(taken) if TYPES[note].slot == "number"), None),
         )
         self._known = known
         self.function, self._kind, self._body, self._runtime = body.__name__, TYPES[result].kind, body, runtime
@@ -53,6 +54,8 @@ def _check(crossing):
     """Return the check of a parameter, and whether it is required."""
     if crossing.slot == "session":
         return parameters.session_id, True
+    if crossing.slot == "number":
+        return milliseconds, True
     return crossing.check, crossing.required
 
 

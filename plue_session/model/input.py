@@ -6,13 +6,13 @@ from plue_session.model.fields import Bit, Record
 
 #: States of an input.
 PENDING, DEFERRED, ACCEPTED = "pending_active", "deferred_next_turn", "accepted"
-CANCELLED, COMPLETED = "cancelled", "completed"
+ENDED = CANCELLED, COMPLETED = "cancelled", "completed"
 
 
 class Input(Record):
     """One input of a session's queue. Those of a session are taken in the order of `seq`."""
 
-    seq: int  # given by the store, and never again
+    seq: int  # the log's id of the event that tells of it: it rises, and is never given again
     number: int  # the session's
     source_key: str | None
     ingress: str = '"nextTurn"'  # JSON: "nextTurn" or {"activeTurn":{"turnId","boundary"}}

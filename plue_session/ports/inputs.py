@@ -10,8 +10,8 @@ from plue_session.model import Claim, Input
 class InputWriter(Protocol):
     """The queue, inside a transaction."""
 
-    def add_input(self, row: Input) -> int:
-        """Store an input behind all others and return its `seq`, a new one."""
+    def add_input(self, row: Input) -> None:
+        """Store an input whose `seq` is larger than any before."""
 
     def input(self, number: int, seq: int) -> Input | None:
         """Return the input of the session with this `seq`."""

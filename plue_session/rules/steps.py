@@ -15,12 +15,13 @@ MOST, MAX_TAG, MAX_TIME = 1000, 200, (1 << 31) - 1
 
 class Op:
     """One kind of operation: `parameters` are those of its function, `(name, check, is_required)` each. One that
-    `is_urgent` ends what others do, and waits for none of them."""
+    `is_urgent` ends what others do, and waits for none of them. `limit` is the place of the parameter that says for how
+    many milliseconds it waits, or None: it does not."""
 
-    __slots__ = ("name", "parameters", "is_urgent")
+    __slots__ = ("name", "parameters", "is_urgent", "limit")
 
-    def __init__(self, name, parameters, is_urgent=False):
-        self.name, self.parameters, self.is_urgent = name, parameters, is_urgent
+    def __init__(self, name, parameters, is_urgent=False, limit=None):
+        self.name, self.parameters, self.is_urgent, self.limit = name, parameters, is_urgent, limit
 
 
 class Step:
@@ -36,6 +37,11 @@ class Step:
     def arguments(self):
         """Return the checked arguments; fails as the function itself does."""
         return [check(text, name) for (name, check, _), text in zip(self.op.parameters, self.texts, strict=True)]
+
+
+def milliseconds(value, name):
+    """Return how long an operation is to wait; unlike other arguments it is a number."""
+    return fields.integer(value, name, 0, MAX_TIME)
 
 
 def read(text, ops):
@@ -94,17 +100,22 @@ def _fill(step, given, ops):
     op = ops.get(fields.choice(given.get("op"), "op", ops))
     names = [name for name, *_ in op.parameters]
     fields.members(given, op.name, ("op", *names, "tag", "timeoutMs"))
-    step.texts = [_text(given.get(name), name, op, is_required) for name, _, is_required in op.parameters]
+    step.texts = [
+        _argument(given.get(name), name, op, is_required, place == op.limit)
+        for place, (name, _, is_required) in enumerate(op.parameters)
+    ]
     step.session = step.texts[names.index("session")] if "session" in names else None
     step.op = op
 
 
-def _text(value, name, op, is_required):
-    """Return an argument as its function takes it. What is JSON there may be an object or an array here."""
+def _argument(value, name, op, is_required, is_number):
+    """Return an argument as its check takes it. What is JSON there may be an object or an array here."""
     if value is None:
         if is_required:
             raise InvalidParam(f"Invalid parameters: {op.name} lacks {name}", "Add it.")
         return None
+    if is_number:
+        return value
     if type(value) in (dict, list) and name.endswith("_json"):
         return dumps(value)
     if "\0" in fields.text(value, name):

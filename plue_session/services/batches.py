@@ -7,6 +7,7 @@ from collections import deque
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.rules import steps
+from plue_session.services.alarms import Alarms
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
 from plue_session.services.writer import Awaited
@@ -27,13 +28,15 @@ HEAD_START, MOST_HEAD_START = 0.1, 0.1
 
 class Batch:
     """Operations of one caller, who called `function`. `results` are JSON texts, in order; `has_run`: some operation
-    was not refused; `is_cut`: some was stopped."""
+    was not refused; `is_cut`: some was stopped. `place` is that of the operation to be done next; `waited` is its
+    outcome if it has been waited for, in a list."""
 
     function: str
 
     def __init__(self, text, deadline):
         self.text, self.deadline = text, deadline
         self.steps, self.results, self.has_run, self.is_cut = None, [], False, False
+        self.place, self.waited = 0, ()
         self._lock, self._calls, self._stopped, self._size = threading.Lock(), (), None, 0
 
     def stop(self, error):
@@ -100,8 +103,18 @@ class Awaiting(Batch):
         self.later.end(f"[{','.join(self.results)}]")
 
 
+class Wait:
+    """An operation that is waited for, without a thread: its `Later`, the call that it is, until it ends, and what ends
+    the call when its time is up."""
+
+    __slots__ = ("later", "call", "alarm")
+
+    def __init__(self, later, call, alarm):
+        self.later, self.call, self.alarm = later, call, alarm
+
+
 class Batches:
-    """Runs batches, each on a thread. Thread-safe.
+    """Runs batches, each on a thread, but while it waits. Thread-safe.
 
     `ops` has, by its name, each operation that there is: a `rules.steps.Op` that also has `function`, the name of its
     function, `begin(arguments)`, which returns a result or what makes one, `answer(result)`, which returns that as JSON
@@ -115,6 +128,7 @@ class Batches:
         self._executor, self._calls, self._resolve = executor, calls, resolve
         self._changed, self._reading = threading.Condition(), threading.Lock()
         self._open, self._waiting, self._running, self._closed = set(), deque(), 0, None
+        self._alarms = Alarms(adopt)
 
     def run(self, text):
         """Begin a batch whose caller waits; return its `Later`."""
@@ -186,12 +200,15 @@ class Batches:
                     self._running -= 1
 
     def _finish(self, batch):
-        """Run a batch to its end."""
+        """Run a batch to its end, or up to what it waits for."""
         try:
             if batch.steps is None and batch.stopped:
                 self._drop(batch)
             elif batch.steps is not None or self._read(batch):
-                self._run(batch)
+                wait = self._run(batch)
+                if wait:  # from then on it may be another thread's
+                    wait.later.then(lambda outcome: self._resume(batch, wait, outcome))
+                    return
                 batch.end()
         except BaseException as error:  # of memory, most likely
             batch.refuse(error)
@@ -216,16 +233,48 @@ class Batches:
             return False
         return True
 
+    def _resume(self, batch, wait, outcome):
+        """Have a batch go on whose wait has ended; whoever ended it does not wait. It has to have a place again if it
+        may begin something."""
+        self._over(batch, wait.call, wait.alarm)
+        batch.is_cut |= outcome is batch.stopped
+        if outcome is wait.call.error and type(outcome) in (errors.Timeout, errors.Aborted):
+            outcome = type(outcome)(outcome.cause, wait.later.beyond)
+        batch.waited = [outcome]
+        begins = batch.place + 1 < len(batch.steps) and time.monotonic() < batch.deadline
+        with self._changed:
+            counts = begins and not batch.stopped  # looked at here: `stop` looks for it afterwards
+            if counts and self._running == SIDE_BY_SIDE:
+                self._waiting.append(batch)
+                return
+            self._running += counts
+        try:
+            threads.start(lambda: self._work(batch, counts), "plue-bulk")
+        except errors.StoreIo as error:
+            batch.stop(error)  # nothing of it begins any more: what is left to be done is to tell of it
+            with self._changed:
+                self._running -= counts
+            self._finish(batch)
+
     def _run(self, batch):
-        place, every = 0, -(-len(batch.steps) // TOLD)
-        while place < len(batch.steps):
-            group = self._group(batch.steps, place)
-            outcomes = self._run_together(batch, group) if len(group) > 1 else [self._run_one(batch, group[0])]
+        """Run what is left of a batch; returns a `Wait` if that has to be waited for, before it goes on."""
+        every = -(-len(batch.steps) // TOLD)
+        while batch.place < len(batch.steps):
+            group = self._group(batch.steps, batch.place)
+            if batch.waited:
+                group, outcomes, batch.waited = group[:1], batch.waited, ()
+            elif len(group) > 1:
+                outcomes = self._run_together(batch, group)
+            else:
+                outcomes = [self._run_one(batch, group[0])]
+            if type(outcomes[0]) is Wait:
+                return outcomes[0]
             for step, outcome in zip(group, outcomes, strict=True):
                 self._add(batch, step, outcome)
-                place += 1
-                if not batch.stopped and (place % every == 0 or place == len(batch.steps)):
-                    batch.progress(step, place)
+                batch.place += 1
+                if not batch.stopped and (batch.place % every == 0 or batch.place == len(batch.steps)):
+                    batch.progress(step, batch.place)
+        return None
 
     def _group(self, every, place):
         """Return the next operations that can share a commit: without a server, all changes up to what only reads."""
@@ -263,11 +312,13 @@ class Batches:
                 "the operations before it took all the time of the batch; it has not begun",
                 "Pass fewer at a time, or raise requestTimeoutMs.",
             )
+        if step.timeout is None and step.op.limit is not None:
+            return batch.deadline  # it says itself for how long it waits
         return min(batch.deadline, now + (self._seconds if step.timeout is None else step.timeout))
 
-    def _prepare(self, batch, step):
+    def _prepare(self, batch, step, arguments=None):
         """Return what the function of an operation returns, once its arguments are checked."""
-        arguments = step.arguments()
+        arguments = arguments or step.arguments()
         batch.has_run = True
         if step.op.interrupt:
             step.op.interrupt(step.session)
@@ -278,6 +329,8 @@ class Batches:
             if self._executor is None:
                 return self._run_together(batch, [step])[0]
             deadline = self._deadline(batch, step)
+            if step.op.limit is not None:
+                return self._begin(batch, step, deadline)
             with self._calls.begin(step.op.function, self._resolve(step.session), deadline) as call:
                 batch.under_way((call,))
                 try:
@@ -289,6 +342,34 @@ class Batches:
                     batch.under_way(())
         except BaseException as error:
             return error
+
+    def _begin(self, batch, step, deadline):
+        """Begin an operation that waits, and return a `Wait`, or its result if that is known. What ends it ends its
+        call: that its time is up, that the batch is stopped, an abort, the shutdown."""
+        arguments, limit, now = step.arguments(), step.op.limit, time.monotonic()
+        if arguments[limit]:
+            deadline = min(deadline, now + arguments[limit] / 1000)
+            arguments[limit] = max(int((deadline - now) * 1000), 1)
+        else:  # it begins only
+            deadline = min(deadline, now + self._seconds)
+        call, alarm, work = self._calls.begin(step.op.function, self._resolve(step.session), deadline), None, None
+        try:
+            batch.under_way((call,))
+            alarm = self._alarms.set(deadline, lambda: call.set(errors.Timeout("it has not ended in time")))
+            work = self._prepare(batch, step, arguments)
+            if type(work) is not Later:
+                return work
+            call.watch(lambda: work.end(call.error))
+            return Wait(work, call, alarm)
+        finally:
+            if type(work) is not Later:
+                self._over(batch, call, alarm)
+
+    def _over(self, batch, call, alarm):
+        """Note that an operation that waited has ended."""
+        batch.under_way(())
+        self._alarms.drop(alarm)
+        self._calls.end(call)
 
     def _run_together(self, batch, group):
         """Run operations in one commit, if it can be, and return a result or an exception for each."""

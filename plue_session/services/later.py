@@ -5,12 +5,13 @@ from plue_session.primitives import allocate_lock
 
 class Later:
     """The outcome of a call, to be known later, and once. Thread-safe. Its caller leaves at `deadline` (monotonic
-    seconds)."""
+    seconds); `beyond` tells who leaves earlier what becomes of it, if anything does."""
 
-    __slots__ = ("deadline", "_lock", "_tell", "_outcomes")
+    __slots__ = ("deadline", "beyond", "_lock", "_tell", "_outcomes")
 
-    def __init__(self, deadline):
-        self.deadline, self._lock, self._tell, self._outcomes = deadline, allocate_lock(), None, []
+    def __init__(self, deadline, beyond=""):
+        self.deadline, self.beyond = deadline, beyond
+        self._lock, self._tell, self._outcomes = allocate_lock(), None, []
 
     def then(self, tell):
         """Have `tell(outcome)` called, by whoever ends this; at once if it is known."""

@@ -223,9 +223,10 @@ def test_asks_come_in_their_order_and_the_first_to_be_due_first(filled):
 def fill(store, number):
     """Put something of each kind into a session, in one transaction."""
     id = store.add_claim(Claim(number=number, owner="me", turn_id="turn_1", expires=9))
-    store.add_input(Input(number=number, enqueued=1, content="{}", state="accepted", claim_id=id, turn_id="turn_1"))
-    store.add_input(Input(number=number, enqueued=1, content="{}", source_key="host:a"))
-    store.add_input(Input(number=number, enqueued=1, content="{}", state="completed"))
+    of = {"number": number, "enqueued": 1, "content": "{}"}
+    store.add_input(Input(seq=number * 10, **of, state="accepted", claim_id=id, turn_id="turn_1"))
+    store.add_input(Input(seq=number * 10 + 1, **of, source_key="host:a"))
+    store.add_input(Input(seq=number * 10 + 2, **of, state="completed"))
     store.add_turn(turn(number=number, **WHOLE))
     store.keep_message(message("msg_1", number=number, turn_id="turn_1"))
     store.keep_part(part("prt_1", number=number))
@@ -294,8 +295,8 @@ def test_the_check_of_a_store_names_what_has_lost_what_it_belongs_to(filled):
     with transaction(store):
         fill(store, 99)  # of no session
         store.keep_part(part("prt_2", "msg_2"))
-        store.add_input(Input(number=10, enqueued=1, content="{}", state="accepted", turn_id="turn_7"))
-        store.add_input(Input(number=10, enqueued=1, content="{"))
+        store.add_input(Input(seq=4, number=10, enqueued=1, content="{}", state="accepted", turn_id="turn_7"))
+        store.add_input(Input(seq=5, number=10, enqueued=1, content="{"))
         store.keep_message(message("msg_3", usage="nothing"))
         store.keep_part(part("prt_3", "msg_3", body="?"))
         store.keep_ask(ask(body="["))

@@ -76,8 +76,8 @@ class Scenario:
             lambda: json.loads(inputs.inputs(root)),
             self.begin_turn,
             self.end_turn,
-            lambda: inputs.cancel(root, '[{"sourceKey":"host:a"},{"inputId":"input_2"}]'),
-            lambda: inputs.cancel_from(other, '{"inputId":"input_3"}'),
+            lambda: inputs.cancel(root, f'[{{"sourceKey":"host:a"}},{{"inputId":"{self.last(root)}"}}]'),
+            lambda: inputs.cancel_from(other, f'{{"inputId":"{self.last(other)}"}}'),
             lambda: inputs.vacuum(root),
             lambda: sessions.create(root),
             lambda: sessions.create_with('{"key":"new","role":"worker","tags":["a","b"],"metadata":{"x":1}}'),
@@ -99,6 +99,10 @@ class Scenario:
             self.fail_half_way,
             lambda: sessions.delete(root),
         ]
+
+    def last(self, session_id):
+        """Return the name of the last input of a session that waits."""
+        return next((row.name for row in reversed(self.inner.read_inputs(session_id, 0))), "input_1")
 
     def begin_turn(self):
         """Take the next inputs, as a driver does."""

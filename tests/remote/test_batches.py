@@ -116,3 +116,95 @@ def test_an_operation_ends_in_its_own_time(quiet, proxy, title):
     gate.open()
     assert codes(results) == ["TIMEOUT", "OK"]
     assert session.peek()["title"] == title
+
+
+# -- turns -------------------------------------------------------------------------------------------------------------
+def run_turn(session, text, timeout_ms=60_000, **more):
+    return {"op": "run_turn", "session": session.id, "input_json": {"text": text}, "timeout_ms": timeout_ms, **more}
+
+
+def heard(model, text):
+    """Wait until the model is asked this."""
+    while model.started.get(timeout=30) != text:
+        pass
+
+
+def over(host, session, mark):
+    return host.wait_for("turn.finished", session.id, mark)
+
+
+@pytest.mark.requirement("P-174")
+def test_a_batch_holds_a_conversation(quiet, model, title):
+    session = quiet.create()
+    results = batch(
+        quiet,
+        run_turn(session, f"{title} one [words=2]", 20_000),
+        run_turn(session, f"{title} two [words=2]", 20_000),
+        run_turn(session, f"{title} three [words=2]", 0),
+        {"op": "update_title", "session": session.id, "title": title},
+    )
+    assert codes(results) == ["OK"] * 4
+    assert [each["ok"]["outcome"] for each in results[:2]] == ["finished"] * 2
+    assert sorted(results[2]["ok"]) == ["inputId", "turnId"]
+    texts = [message["parts"][0]["text"] for each in results[:2] for message in each["ok"]["messages"][:1]]
+    assert texts == [f"{title} one [words=2]", f"{title} two [words=2]"]
+
+
+@pytest.mark.requirement("P-171", "P-174")
+def test_a_turn_that_was_submitted_takes_its_time_and_holds_up_no_others(quiet, model, title):
+    session, mark, text = quiet.create(), quiet.mark(), f"{title} [wait]"
+    waiting = submit(quiet, run_turn(session, text, timeoutMs=60_000), {"op": "get_info", "session": session.id})
+    heard(model, text)
+    others = [submit(quiet, {"op": "list"}) for _ in range(40)]
+    assert {final(quiet, each, mark)[0] for each in others} == {"completed"}
+    late = submit(quiet, run_turn(session, f"{title} behind [words=1]", 300), {"op": "list"})
+    assert codes(final(quiet, late, mark)[1]["results"]) == ["TIMEOUT", "OK"]  # and its turn waits
+    assert session.abort_turn(json.loads(session.peek_info())["turn"]["turnId"]) == 0
+    kind, data = final(quiet, waiting, mark)
+    assert kind == "completed" and codes(data["results"]) == ["OK", "OK"]
+    assert data["results"][0]["ok"]["reason"] == "cancelled" and "turn" not in data["results"][1]["ok"]
+    until = time.monotonic() + 30
+    while len(ends := [data for kind, data in quiet.since(mark, session.id) if kind == "turn.finished"]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert ends[1]["outcome"] == "finished"
+
+
+@pytest.mark.requirement("P-171")
+def test_to_cancel_a_submission_ends_its_wait_at_once_and_its_turn_goes_on(quiet, model, title):
+    session, mark, text = quiet.create(), quiet.mark(), f"{title} [words=4] [pause=0.5]"
+    waiting = submit(quiet, run_turn(session, text), {"op": "create"})
+    heard(model, text)
+    assert quiet.call("session_cancel_operation", waiting) == 0
+    kind, data = final(quiet, waiting, mark)
+    assert kind == "cancelled" and codes(data["results"]) == ["ABORTED"] * 2
+    assert "The turn goes on" in data["results"][0]["error"]["message"]
+    assert not [kind for kind, _ in quiet.since(mark, session.id) if kind == "turn.finished"]
+    assert over(quiet, session, mark)["outcome"] == "finished"
+
+
+@pytest.mark.requirement("P-171", "P-156")
+def test_an_abort_ends_the_wait_of_another_submission_and_its_turn(quiet, model, title):
+    session, mark, text = quiet.create(), quiet.mark(), f"{title} [wait]"
+    waiting = submit(quiet, run_turn(session, text), {"op": "get_info", "session": session.id})
+    heard(model, text)
+    abort = submit(quiet, {"op": "abort", "session": session.id})
+    kind, data = final(quiet, waiting, mark)
+    assert kind == "completed" and codes(data["results"]) == ["ABORTED", "OK"]
+    assert codes(final(quiet, abort, mark)[1]["results"]) == ["OK"]
+    assert over(quiet, session, mark)["reason"] == "cancelled"
+
+
+@pytest.mark.requirement("P-171")
+def test_at_the_shutdown_no_turn_is_waited_for(connected, model, title):
+    host = connected()
+    session, text = host.create(), f"{title} [words=4] [pause=0.3]"
+    waiting = [submit(host, run_turn(session, text)), submit(host, run_turn(session, f"{title} behind"))]
+    heard(model, text)
+    began, ended, stops = time.monotonic(), {}, host.start("shutdown")
+    while (event := json.loads(host.call("event_wait", 7000)))["type"] != "library.shutdown":
+        if event["type"].removeprefix("operation.") in ("completed", "failed", "cancelled"):
+            ended[event["data"]["operation"]] = event["type"], codes(event["data"]["results"])
+    stops.result()
+    assert time.monotonic() - began < 7
+    assert ended == dict.fromkeys(waiting, ("operation.cancelled", ["CLOSED"]))

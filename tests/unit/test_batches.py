@@ -29,7 +29,7 @@ def test_operations_are_functions_of_the_surface_with_their_parameters():
     made = bulk.functions(None, None)
     assert sorted(made) == sorted(
         "create create_with fork get_info update update_title initialize delete abort abort_turn create_share unshare "
-        "list query enqueue cancel_inputs".split()
+        "list query enqueue cancel_inputs run_turn".split()
     )
     for name, op in made.items():
         notes = TABLE[f"plue_session_{name}"][0].__annotations__
@@ -122,6 +122,12 @@ def test_results_that_are_too_long_are_errors_and_the_rest_goes_on(world, many, 
     session = world.sessions.create_with('{"title":"%s"}' % ("x" * 1000))
     results = many.run({"op": "list"}, {"op": "update_title", "session": session.id, "title": ""}, {"op": "list"})
     assert codes(results) == ["LIMIT_EXCEEDED", "OK", "OK"] and world.info(session)["title"] == ""
+
+
+def test_a_turn_is_the_hosts_to_run(world, many):
+    session, turn = world.sessions.create(), {"op": "run_turn", "input_json": {"text": "Hello"}, "timeout_ms": 1000}
+    results = many.run({**turn, "session": session.id}, {"op": "create"})
+    assert codes(results) == ["UNSUPPORTED", "OK"] and "the host" in results[0]["error"]["message"]
 
 
 def test_an_abort_sends_home_who_waits(world, many):

@@ -271,17 +271,54 @@ def test_sixteen_threads_enqueue_and_none_is_lost(world, session):
     assert [id for ids in events for id in ids] == [each["inputId"] for each in found] and len(events) == 400
 
 
+@pytest.mark.requirement("L-082", "L-093")
+def test_no_number_of_an_input_comes_again_whatever_becomes_of_those_before(world, session):
+    seqs = [enqueue(world, session)["enqueueSeq"]]
+
+    def added(*ways):
+        for way in ways:
+            way()
+            seqs.append(enqueue(world, session)["enqueueSeq"])
+
+    def fail():
+        """As a change does that fails after it has written, beside one that does not."""
+
+        def change(transaction):
+            world.inputs.services.enqueue(session.id, rules.parse_input('{"text":"x"}')).preview(transaction)
+            raise errors.NotFound("it fails")
+
+        outcome, made = world.writer.run_all([change, lambda transaction: None])
+        assert isinstance(outcome, errors.NotFound) and made is None
+
+    def vacuum():
+        cancel(world, session, *map(by_id, listed(world, session)))
+        assert world.inputs.vacuum(session.id)
+
+    def erase():
+        other = world.sessions.create()
+        seqs.append(enqueue(world, other)["enqueueSeq"])
+        world.sessions.delete(other.id)
+
+    def trim():
+        world.store.begin()
+        world.store.trim(0, 1 << 60, [session.id])
+        world.store.commit()
+
+    added(fail, vacuum, erase, trim, fail)
+    assert seqs == sorted(set(seqs)) and len(seqs) == 7
+
+
 # -- for the turn that runs --------------------------------------------------------------------------------------------
 @pytest.mark.requirement("L-083", "L-096")
 def test_an_input_for_a_turn_waits_for_it_and_comes_next_when_that_has_ended(world, session):
-    enqueue(world, session, turnId="t1")
+    first = enqueue(world, session, turnId="t1")
     (turn, _, _) = take(world, session)
     mine, other, gone = (enqueue(world, session, str(place), ingress=FOR_TURN) for place in range(3))
     world.writer.run(lambda transaction: transaction.store.keep_input(_for_other(transaction, session, other)))
     cancel(world, session, by_id(gone))
     assert mine["state"] == PENDING and mine["ingress"] == FOR_TURN
     assert take(world, session) is None
-    assert end(world, session, turn) == (["input_1"], [mine["inputId"]])
+    assert end(world, session, turn) == ([first["inputId"]], [mine["inputId"]])
     assert end(world, session, turn) == ([], [])  # once
     assert [(each["inputId"], each["state"]) for each in listed(world, session)] == [
         (mine["inputId"], "deferred_next_turn"),

@@ -207,14 +207,14 @@ def test_old_sessions_take_turns(opened, folder, version):
     assert found.turn is found.held_until is None
     found.turn, found.held_until = '{"turnId":"turn_1"}', 5
     store.save(found)
-    seq = store.add_input(Input(number=1001, enqueued=1, content="{}"))
+    store.add_input(Input(seq=10, number=1001, enqueued=1, content="{}"))
     store.add_turn(Turn(number=1001, id="turn_1", started=1))
     store.keep_message(Message(number=1001, id="msg_1", role="user", created=1))
     store.keep_ask(Ask(number=1001, id="per_1", kind="permission", body="{}", asked=1, deadline=2))
     store.commit()
     again = opened()
     assert values(again.read("session_1001")) == values(found)
-    assert [each.seq for each in again.read_inputs("session_1001", 0)] == [seq]
+    assert [each.seq for each in again.read_inputs("session_1001", 0)] == [10]
     assert again.sessions_with_inputs() == ["session_1001"]
     assert [each.id for each in again.read_turns("session_1001")] == ["turn_1"]
     assert len(again.read_messages("session_1001", 9)) == len(again.read_asks("session_1001", "permission")) == 1

@@ -19,6 +19,7 @@ OPS = {
     "make": Op("make", []),
     "say": Op("say", [("session", shout, 1), ("title", shout, 1), ("query_json", shout, 0)]),
     "stop": Op("stop", [("session", shout, 1)], is_urgent=True),
+    "wait": Op("wait", [("session", shout, 1), ("timeout_ms", steps.milliseconds, True)], limit=1),
 }
 
 
@@ -37,6 +38,17 @@ def test_arguments_come_by_name_in_the_order_of_the_function():
     assert (said.texts, said.session, said.tag, said.timeout) == (["s", "t", '{"a":[1,"ü"]}'], "s", "x", 1.5)
     assert said.arguments() == ["S", "T", '{"A":[1,"Ü"]}'] and not stopped.error and stopped.op.is_urgent
     assert steps.first_tag([made, said, stopped]) == "x" and steps.first_tag([made]) is None
+
+
+def test_how_long_to_wait_is_a_number():
+    least, most = read(*({"op": "wait", "session": "s", "timeout_ms": each} for each in (0, (1 << 31) - 1)))
+    assert (least.arguments(), most.arguments()) == (["S", 0], ["S", (1 << 31) - 1])
+    for wrong in (-1, 1 << 31, 1.5, "100", True, []):
+        (step,) = read({"op": "wait", "session": "s", "timeout_ms": wrong})
+        with pytest.raises(InvalidParam, match="timeout_ms"):
+            step.arguments()
+    (missing,) = read({"op": "wait", "session": "s"})
+    assert "wait lacks timeout_ms" in str(missing.error)
 
 
 def test_json_may_also_be_text_and_what_is_null_is_left_out():

@@ -2,6 +2,7 @@
 
 from plue_session.adapters.sql import rows
 from plue_session.model import Claim, Input
+from plue_session.model.input import ENDED
 
 #: More rows than there are.
 ALL = -1
@@ -14,9 +15,7 @@ class Inputs:
         self._sql, self._scope, self._change, self._read = sql, scope, change, read
 
     def add_input(self, row):
-        new = row.copy()
-        new.seq = None
-        return self._change(self._sql["add_input"], new.VALUES(new)).fetchall()[0][0]
+        self._change(self._sql["add_input"], (row.state in ENDED, *row.VALUES(row)))
 
     def input(self, number, seq):
         found = self._change(self._sql["input"], (number, seq)).fetchone()
@@ -44,7 +43,8 @@ class Inputs:
         return bool(self._change(self._sql["inputs_have_room"], (number, most)).fetchone()[0])
 
     def keep_input(self, row):
-        self._change(self._sql["keep_input"], (row.ingress, row.state, row.claim_id, row.turn_id, row.seq))
+        values = row.state in ENDED, row.ingress, row.state, row.claim_id, row.turn_id, row.number, row.seq
+        self._change(self._sql["keep_input"], values)
 
     def vacuum_inputs(self, number):
         return self._change(self._sql["vacuum_inputs"], (number,)).rowcount

@@ -2,43 +2,40 @@
 -- in its id. States are named as the partial indexes name them, or SQLite would not use these.
 
 -- name: add_input
-INSERT INTO input ({input}) VALUES ({input?}) RETURNING seq;
+INSERT INTO input (closed, {input}) VALUES (?, {input?});
 
 -- name: input
-SELECT {input} FROM input WHERE number = ? AND seq = ?;
+SELECT {input} FROM input WHERE closed IN (0, 1) AND number = ? AND seq = ?;
 
 -- name: input_of_key
 SELECT {input} FROM input WHERE number = ? AND source_key = ?;
 
 -- name: input_that_wants
 SELECT {input} FROM input
-WHERE number = ? AND wanted = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') ORDER BY seq LIMIT 1;
+WHERE number = ? AND wanted = ? AND closed = 0 ORDER BY seq LIMIT 1;
 
 -- name: inputs_from
-SELECT {input} FROM input
-WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq >= ?2
-UNION ALL SELECT {input} FROM input INDEXED BY input_closed
-WHERE number = ?1 AND state IN ('cancelled', 'completed') AND seq >= ?2 ORDER BY seq;
+SELECT {input} FROM input WHERE closed = 0 AND number = ?1 AND seq >= ?2
+UNION ALL SELECT {input} FROM input WHERE closed = 1 AND number = ?1 AND seq >= ?2 ORDER BY seq;
 
 -- name: open_inputs
-SELECT {input} FROM input
-WHERE number = ? AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND seq > ? ORDER BY seq LIMIT ?;
+SELECT {input} FROM input WHERE closed = 0 AND number = ? AND seq > ? ORDER BY seq LIMIT ?;
 
 -- name: active_inputs
 SELECT {input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
 
 -- name: inputs_have_room
 -- There are no more than their numbers span; they are counted where that is not enough.
-SELECT CASE WHEN (SELECT max(seq) FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted'))
-  - (SELECT min(seq) FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted')) + 1 < ?2 THEN 1
-  ELSE (SELECT count(*) FROM (
-    SELECT 1 FROM input WHERE number = ?1 AND state IN ('pending_active', 'deferred_next_turn', 'accepted') LIMIT ?2)) < ?2 END;
+SELECT CASE WHEN (SELECT max(seq) FROM input WHERE closed = 0 AND number = ?1)
+  - (SELECT min(seq) FROM input WHERE closed = 0 AND number = ?1) + 1 < ?2 THEN 1
+  ELSE (SELECT count(*) FROM (SELECT 1 FROM input WHERE closed = 0 AND number = ?1 LIMIT ?2)) < ?2 END;
 
 -- name: keep_input
-UPDATE input SET ingress = ?, state = ?, claim_id = ?, turn_id = ? WHERE seq = ?;
+UPDATE input SET closed = ?, ingress = ?, state = ?, claim_id = ?, turn_id = ?
+WHERE closed IN (0, 1) AND number = ? AND seq = ?;
 
 -- name: vacuum_inputs
-DELETE FROM input WHERE number = ? AND state IN ('cancelled', 'completed');
+DELETE FROM input WHERE closed = 1 AND number = ?;
 
 -- name: add_claim
 INSERT INTO claim ({claim}) VALUES ({claim?}) RETURNING id;
@@ -54,13 +51,13 @@ DELETE FROM claim WHERE id = ?;
 
 -- name: read_inputs
 SELECT {input} FROM input
-WHERE number = {of_session} AND state IN ('pending_active', 'deferred_next_turn', 'accepted') AND state <> 'accepted'
+WHERE closed = 0 AND number = {of_session} AND state <> 'accepted'
   AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
 ORDER BY seq;
 
 -- name: sessions_with_inputs
-SELECT session.id FROM input INDEXED BY input_open CROSS JOIN session ON session.number = input.number
-WHERE input.state IN ('pending_active', 'deferred_next_turn', 'accepted') AND input.state <> 'accepted' AND session.scope = ?
+SELECT session.id FROM input CROSS JOIN session ON session.number = input.number
+WHERE input.closed = 0 AND input.state <> 'accepted' AND session.scope = ?
 GROUP BY input.number ORDER BY min(input.seq);
 
 -- name: add_turn
@@ -173,8 +170,7 @@ SELECT session.id, {ask.} FROM ask INDEXED BY ask_open CROSS JOIN session ON ses
 WHERE ask.ended IS NULL AND session.scope = ? ORDER BY ask.deadline, ask.id;
 
 -- name: erase_input
-DELETE FROM input WHERE number = ?
-  AND (state IN ('pending_active', 'deferred_next_turn', 'accepted') OR state IN ('cancelled', 'completed'));
+DELETE FROM input WHERE closed IN (0, 1) AND number = ?;
 
 -- name: erase_claim
 DELETE FROM claim WHERE number = ?;

@@ -52,8 +52,8 @@ SCHEMA = frozenset(
     "session session_id session_key session_role session_updated session_created session_title session_artifacts "
     "session_parent session_token session_tag counted share log log_session meta "
     "operation operation_name operation_due outbox outbox_session "
-    "input input_source input_open input_closed input_active input_wanted claim claim_session "
-    "turn turn_id turn_message turn_open message message_order message_turn part usage transcript ask ask_open".split()
+    "input input_source input_active input_wanted claim claim_session turn turn_id turn_message turn_open "
+    "message message_order message_turn part usage transcript ask ask_open".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20

@@ -338,10 +338,10 @@ def plue_session_batch(runtime, operations_json: Operations) -> OwnedText:
     each out, in the same order. One that fails does not stop the others, and what came before it stays.
 
     `op` is a function's name without "plue_session_": create, create_with, fork, get_info, list, query, update_title, update,
-    initialize, delete, abort, abort_turn, create_share, unshare, enqueue, cancel_inputs. Its arguments stand beside it by the
-    names of the function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON
-    object or array, or a string with its text. What is left out, or null, is NULL. `timeoutMs` limits one operation within the
-    time of the call, which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
+    initialize, delete, abort, abort_turn, create_share, unshare, enqueue, cancel_inputs, run_turn. Its arguments stand beside it by
+    the names of the function's parameters; `session` is a session's id; the value of a parameter that ends in "_json" may be a JSON
+    object or array, or a string with its text; `timeout_ms` is a number. What is left out, or null, is NULL. `timeoutMs` limits
+    one operation within the time of the call, which is requestTimeoutMs; `tag` (a string of at most 200 characters) is yours, for plue_session_submit().
     An example: [{"op":"create_with","options_json":{"title":"Parser"}},{"op":"update_title","session":"session_1","title":"b"}]
 
     `ok` is what the function returns; of those that return a handle the info of the session; of those that return 0 true.
@@ -349,6 +349,9 @@ def plue_session_batch(runtime, operations_json: Operations) -> OwnedText:
     operation that is wrong by itself (unknown, or with an argument that is missing, unknown or malformed) fails alone with
     INVALID_PARAM or JSON_PARSE; only what is no array, or has more than 1000 elements, fails as a whole, and then nothing is
     done. With the embedded backend neighbouring changes share a commit: a hundred take little longer than ten.
+
+    run_turn waits for the end of its turn, and what stands behind it waits for that: at most `timeout_ms`, `timeoutMs` and the
+    time of the call. Then its error is TIMEOUT; the turn goes on, and so do the operations. For a longer turn submit it, or pass 0.
 
     :param operations_json: a JSON array of at most 1000 objects; [] gives []. Copied.
     :returns: free it with plue_free_json(); NULL on failure. More than 64 MiB are not returned: an operation whose
@@ -367,7 +370,8 @@ def plue_session_submit(operations_json: Text) -> Number:
     operation.completed; operation.failed: nothing was done, because the text, or each of its operations, is wrong by itself;
     operation.cancelled: it was cut short by plue_session_cancel_operation() or plue_shutdown(). These may come before this function
     has returned. Submissions run side by side (32 of them; the next ones wait), the operations of one in their
-    order; one that begins with an abort waits for none.
+    order; one that begins with an abort waits for none. One whose run_turn waits is not among the 32 meanwhile, nor is
+    requestTimeoutMs its limit, but `timeout_ms` and `timeoutMs`; an abort of its session ends that wait (ABORTED).
 
     Nothing of it is durable before it is done: what is still open at plue_shutdown() is cancelled, and told before
     library.shutdown; what is open when the process dies is lost. An operation may take its `timeoutMs`, else requestTimeoutMs.
@@ -386,7 +390,8 @@ def plue_session_cancel_operation(operation: Number) -> Code:
     """Ask that a submission end: what it has not begun is not done, and what waits for the server is cut short.
 
     That is a request. Its last event says what has become of it: operation.cancelled, whose results tell of each operation
-    whether it was done (those that were not have ABORTED); or operation.completed, if all was done by then.
+    whether it was done (those that were not have ABORTED); or operation.completed, if all was done by then. A run_turn is no longer
+    waited for (ABORTED); its turn goes on: plue_session_abort_turn() and plue_session_cancel_turns() end it.
 
     :param operation: what plue_session_submit() returned.
     :returns: 0, also when it was asked before; -1.

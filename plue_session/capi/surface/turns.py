@@ -52,13 +52,14 @@ def plue_session_enqueue(runtime, session: SessionHandle, input_json: Input) -> 
 @export(
     time="waits",
     executor="read",
+    in_bulk=True,
     late="the turn has not ended in time; it goes on, and turn.finished will tell.",
 )
 def plue_session_run_turn(runtime, session: SessionHandle, input_json: Input, timeout_ms: Milliseconds) -> OwnedText:
     """Enqueue an input that has a turn of its own, and wait for the end of that turn.
 
     {"turnId","outcome":"finished|stopped","reason"?,"error"?,"messages":[Message],"usage"}, messages and usage of this turn alone. Turns of one
-    session run one at a time: those before it are waited for, too.
+    session run one at a time: those before it are waited for, too. However many threads wait here, they hold up no other call.
 
     :param timeout_ms: how long to wait; the turn goes on after that. 0: starts it, and returns {"turnId","inputId"} at once.
     :returns: free it with plue_free_json(); NULL on failure.

@@ -127,6 +127,7 @@ class Enqueue(Change):
             )
         meant = inputs.turn_meant(given.ingress)
         row = Input(
+            seq=transaction.log_id + 1,  # of the event that tells of it, which is the next
             number=number,
             source_key=given.source_key,
             ingress=given.ingress,
@@ -138,7 +139,7 @@ class Enqueue(Change):
         )
         if meant is not None and queue.waits_for(store, number, meant, runs_here=self.on.server is None):
             row.state = PENDING
-        row.seq = store.add_input(row)
+        store.add_input(row)
         return row
 
 

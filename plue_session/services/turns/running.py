@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for the end of a turn, should nothing tell of it.
 LOOK = 0.5
+#: What becomes of a turn that is no longer waited for.
+BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
 
 
@@ -41,7 +43,8 @@ class Waiter:
     __slots__ = ("session_id", "number", "seq", "later")
 
     def __init__(self, session_id, row, deadline):
-        self.session_id, self.number, self.seq, self.later = session_id, row.number, row.seq, Later(deadline)
+        self.session_id, self.number, self.seq = session_id, row.number, row.seq
+        self.later = Later(deadline, BEYOND)
 
 
 class RemoteTurns:
@@ -62,14 +65,17 @@ class RemoteTurns:
         on = self._on
         operation = Enqueue(on, session_id, given, alone=True)
         deadline = time.monotonic() + timeout_ms / 1000
-        waiter = None
+        waiter, own = None, []
 
         def change(transaction):
             nonlocal waiter
+            self._disown(own)  # it runs again, and the turn may get another id
             operation.preview(transaction)
             row = operation.row
             if row.state not in (COMPLETED, CANCELLED):
-                self.mine(on.resolve(session_id), row.turn_id or inputs.turn_id_of(row))
+                named = on.resolve(session_id), row.turn_id or inputs.turn_id_of(row)
+                if self.mine(*named):
+                    own.append(named)
             if timeout_ms and row.state not in (COMPLETED, CANCELLED):
                 waiter = self._wait(waiter, transaction.load(on.resolve(session_id)).id, row, deadline)
 
@@ -77,6 +83,7 @@ class RemoteTurns:
             try:
                 on.writer.run(change, call.within(on.seconds))
             except BaseException:
+                self._disown(own)
                 self._drop(waiter)
                 raise
         row = operation.row
@@ -89,11 +96,19 @@ class RemoteTurns:
 
     # -- this process's own --------------------------------------------------------------------------------------------
     def mine(self, session_id, turn_id):
-        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it."""
+        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it. Return whether it was
+        not noted before."""
         with self._lock:
             own = self._own.setdefault(session_id, set())
+            before = len(own)
             own.add(turn_id)
             self._publisher.turns(session_id, len(own))
+            return len(own) > before
+
+    def _disown(self, turns):
+        """Forget turns that have not come to be, a list of `(session_id, turn_id)`, which is empty then."""
+        while turns:
+            self._over(*turns.pop())
 
     def _over(self, session_id, turn_id):
         with self._lock:
@@ -116,8 +131,10 @@ class RemoteTurns:
     def _wait(self, known, session_id, row, deadline):
         """Have somebody wait, from before the commit on: the turn may end at once."""
         waiter = known or Waiter(session_id, row, deadline)
-        waiter.session_id, waiter.number, waiter.seq = session_id, row.number, row.seq
         with self._lock:
+            if known:  # the change runs again, and the input may get another number
+                self._forget(known)
+            waiter.session_id, waiter.number, waiter.seq = session_id, row.number, row.seq
             closed = self._closed
             now = time.monotonic()
             left = [each for each in self._all() if each.later.deadline <= now]
@@ -125,7 +142,7 @@ class RemoteTurns:
             if waiter not in self._waiters[row.seq]:
                 self._waiters[row.seq].append(waiter)
         for each in left:  # their callers have left
-            self._end(each, errors.Timeout("the turn goes on", "turn.finished tells of its end."))
+            self._end(each, errors.Timeout("the turn has not ended in time", BEYOND))
         if closed:
             self._end(waiter, errors.closed())
         return waiter

@@ -88,11 +88,12 @@ def _given():
 @pytest.mark.requirement("L-083", "L-096")
 def test_one_for_a_turn_that_nobody_knows_waits_for_its_own_and_for_one_to_come_or_that_runs_it_waits(world):
     session = world.create()
-    assert enqueue(world, session, ingress=FOR_TURN)["state"] == "deferred_next_turn"
+    other = enqueue(world, session, ingress=FOR_TURN)
+    assert other["state"] == "deferred_next_turn"
     first = enqueue(world, session, turnId="mine")
     states = [
         enqueue(world, session, ingress={"activeTurn": {"turnId": name, "boundary": "afterWork"}})["state"]
-        for name in ("mine", f"turn_{first['enqueueSeq']}", "turn_1", "turn_99", "other")
+        for name in ("mine", f"turn_{first['enqueueSeq']}", f"turn_{other['enqueueSeq']}", "turn_99", "other")
     ]
     assert states == ["pending_active", "deferred_next_turn", "pending_active"] + ["deferred_next_turn"] * 2
 
@@ -100,7 +101,7 @@ def test_one_for_a_turn_that_nobody_knows_waits_for_its_own_and_for_one_to_come_
         return queue.take(transaction, transaction.load(session.id), "me", 1 << 60, "msg_1")
 
     turn, _, _ = world.writer.run(begin)
-    assert turn.id == "turn_1"
+    assert turn.id == f"turn_{other['enqueueSeq']}"
     assert enqueue(world, session, ingress=FOR_TURN)["state"] == "pending_active"
 
 

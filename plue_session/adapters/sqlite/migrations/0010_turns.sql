@@ -1,8 +1,11 @@
 -- What is said in sessions, and what is still to be said. Rows name their session by its number, which it keeps whatever its id becomes.
 --
--- What waits to be said: the queue of inputs. `seq` is never used again, also after a vacuum.
+-- What waits to be said: the queue of inputs. `seq` is the log's id of the event that told of it, so it is never used again: not
+-- AUTOINCREMENT's, which writes a page more. What has ended lies behind all that is open: no index has to tell them apart, and however
+-- much has ended, what is open is together.
 CREATE TABLE input (
-  seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+  closed         INTEGER NOT NULL CHECK (closed = (state IN ('cancelled', 'completed'))),
+  seq            INTEGER NOT NULL,
   number         INTEGER NOT NULL,
   source_key     TEXT,
   ingress        TEXT NOT NULL,            -- JSON: "nextTurn" or {"activeTurn":{"turnId","boundary"}}
@@ -12,13 +15,12 @@ CREATE TABLE input (
   alone          INTEGER NOT NULL,         -- it shares its turn with no other
   wanted         TEXT,                     -- the id that its turn is to have
   claim_id       INTEGER,
-  turn_id        TEXT                      -- the turn that has taken it
-) STRICT;
+  turn_id        TEXT,                     -- the turn that has taken it
+  PRIMARY KEY (closed, number, seq)
+) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX input_source ON input (number, source_key) WHERE source_key IS NOT NULL;
-CREATE INDEX input_open ON input (number, seq) WHERE state IN ('pending_active', 'deferred_next_turn', 'accepted');
 CREATE INDEX input_active ON input (number, seq) WHERE state = 'pending_active';
 CREATE INDEX input_wanted ON input (number, wanted) WHERE wanted IS NOT NULL;
-CREATE INDEX input_closed ON input (number) WHERE state IN ('cancelled', 'completed');
 
 -- Who has taken inputs, and until when they are his. The id is the fencing token as well: a later claim has a larger one.
 CREATE TABLE claim (
