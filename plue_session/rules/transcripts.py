@@ -155,6 +155,18 @@ def _reach(body):
     return _TOOL[body["tool"]["state"]] if "tool" in body else len(body.get("text", ""))
 
 
+def joined(text):
+    """Return `(text, half)` of pieces of text that were put together: what UTF-8 can hold, and the first half of a
+    character, or "", that the next piece goes on from. Halves alone become their escapes, as everywhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        whole = text[: len(text) - len(half)].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return whole.encode("utf-8", "backslashreplace").decode(), half
+    return text, ""
+
+
 def closed(body, heard=None):
     """Return a part (JSON) that nothing more comes of: with the text that was heard of it (the same, as a dict), should
     that be longer; a tool that has not answered has failed."""
