@@ -50,7 +50,7 @@ def parse_cursor(text, number):
     created, _, id = place.partition(".")
     try:
         found = Message(number=int(session, 16), id=id, created=int(created, 16))
-        intact = version == _VERSION and found.created >= 0 and bool(id) and render_cursor(found) == text
+        intact = version == _VERSION and 0 <= found.created < 1 << 53 and bool(id) and render_cursor(found) == text
     except ValueError:
         intact = False
     if not intact:
