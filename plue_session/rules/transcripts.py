@@ -50,7 +50,7 @@ def parse_cursor(text, number):
     created, _, id = place.partition(".")
     try:
         found = Message(number=int(session, 16), id=id, created=int(created, 16))
-        intact = version == _VERSION and found.created >= 0 and bool(id) and render_cursor(found) == text
+        intact = version == _VERSION and 0 <= found.created < 1 << 53 and bool(id) and render_cursor(found) == text
     except ValueError:
         intact = False
     if not intact:
@@ -153,6 +153,18 @@ def part_merged(number, known, said, is_newer, has_ended=False):
 def _reach(body):
     """Return how far a part that is not finished has come."""
     return _TOOL[body["tool"]["state"]] if "tool" in body else len(body.get("text", ""))
+
+
+def joined(text):
+    """Return `(text, half)` of pieces of text that were put together: what UTF-8 can hold, and the first half of a
+    character, or "", that the next piece goes on from. Halves alone become their escapes, as everywhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        whole = text[: len(text) - len(half)].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return whole.encode("utf-8", "backslashreplace").decode(), half
+    return text, ""
 
 
 def closed(body, heard=None):

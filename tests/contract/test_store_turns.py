@@ -124,7 +124,7 @@ def test_messages_and_parts_come_back_whole(filled):
     assert filled.read_messages("session_11", 9) == filled.read_turn_messages("session_10", "x") == []
 
 
-@pytest.mark.requirement("P-141", "T-07")
+@pytest.mark.requirement("P-141")
 def test_pages_ascend_and_lead_to_older_ones(filled):
     keep(filled, *(message(f"msg_{id}", created) for id, created in (("b", 5), ("a", 5), ("c", 4), ("d", 9))))
     assert page(filled, 9) == ["msg_c", "msg_a", "msg_b", "msg_d"]

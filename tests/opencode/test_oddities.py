@@ -4,11 +4,12 @@ import base64
 import json
 import time
 from email.utils import formatdate
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from plue_session import errors
-from plue_session.adapters.opencode import events
+from plue_session.adapters.opencode import events, http
 from plue_session.adapters.opencode.client import Client
 from plue_session.adapters.opencode.event_signal import EventSignal
 from tests.opencode.fixtures import soon
@@ -418,3 +419,19 @@ def test_what_the_servers_clock_shows_is_what_its_last_answer_says(stub, client,
     date = formatdate(time.time() + said, usegmt=True) if isinstance(said, int) else said
     stub.answers.append(reply(200, SESSION, headers=[f"Date: {date}"] if date else ()))
     assert client.get("ses_a", soon()).id == "ses_a" and low <= client.ahead() <= high
+
+
+def test_messages_that_are_too_much_for_one_answer_are_read_in_smaller_pages(stub, client, monkeypatch):
+    monkeypatch.setattr(http, "MAX_ANSWER", 10_000)
+
+    def answer(method, target):
+        limit = int(parse_qs(urlsplit(target).query)["limit"][0])
+        message = {"id": "msg_1", "sessionID": "ses_a", "role": "user", "time": {"created": 1}, "text": "x" * 1000}
+        return reply(200, [{"info": message, "parts": []}] * limit, headers=("x-next-cursor: more",))
+
+    stub.default = answer
+    page, cursor = client.messages("ses_a", soon())
+    assert (len(page), cursor) == (6, "more")
+    monkeypatch.setattr(http, "MAX_ANSWER", 1000)
+    with pytest.raises(errors.LimitExceeded):
+        client.messages("ses_a", soon())

@@ -90,10 +90,18 @@ class Client(ApiCall):
         """Return `(page, cursor)`: the newest `limit` messages (before a cursor), oldest first; cursor None on the last
         page.
 
-        Page: `[(RemoteMessage, [RemotePart, …]), …]`. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
+        Page: `[(RemoteMessage, [RemotePart, …]), …]`; of large messages there are fewer, as many as one answer may
+        hold. OpenCode: GET /session/{id}/message; 0 would mean all (O-056).
         """
-        path = _path(session_id, "/message")
-        reply = self._get(path, directory, call, limit=max(limit, 1), before=before)
+        path, limit = _path(session_id, "/message"), max(limit, 1)
+        while True:
+            try:
+                reply = self._get(path, directory, call, limit=limit, before=before)
+                break
+            except errors.LimitExceeded:
+                if limit == 1:
+                    raise
+                limit = max(limit // 4, 1)
         page = parts.messages(self._read(f"GET {path}", reply, session_id))
         return page, reply.headers.get("x-next-cursor") or None
 

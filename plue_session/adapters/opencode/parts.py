@@ -24,7 +24,8 @@ class RemotePart(namedtuple("RemotePart", "id session_id message_id source body 
 
 
 class RemoteDelta(namedtuple("RemoteDelta", "message_id part_id field text")):
-    """More text of a part; `field` is OpenCode's name of what grows, "text" for all that streams."""
+    """More text of a part; `field` is OpenCode's name of what grows, "text" for all that streams. The server cuts text
+    anywhere: it may begin or end with half a character (rules/transcripts.py joins them)."""
 
     __slots__ = ()
 
@@ -67,7 +68,8 @@ def delta(data):
     values = [data.get(name) for name in ("messageID", "partID", "field", "delta")]
     if not all(type(value) is str for value in values):
         raise malformed("a piece of text", "it does not say of what")
-    return RemoteDelta(*map(clean, values))
+    message_id, part_id, field = map(clean, values[:3])
+    return RemoteDelta(message_id, part_id, field, values[3])
 
 
 # -- by type -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules.ids import is_given_here
+from plue_session.rules.jsontext import loads
 from plue_session.rules.outbox import is_waiting
 from plue_session.services.turns import turn_rows
 from plue_session.services.turns.following import Follower
@@ -140,21 +141,29 @@ class Driver:
                     self.doubtful.add(session_id)
                 self.poke(session_id)
         elif change.kind == "status":
-            if change.value["type"] == "retry" and watch is not None:
-                watch.retry = change.value
-                more = {name: change.value[name] for name in ("attempt", "next") if type(change.value.get(name)) is int}
-                self.activity(session_id, watch, "retry", text=change.value.get("message"), **more)
-                self.poke(session_id)
+            if change.value["type"] == "retry":
+                self._retries(session_id, watch, change.value)
             elif change.value["type"] == "busy" and watch is not None and watch.retry:
                 watch.retry = None
                 self.poke(session_id)
         elif watch is not None or session_id in self._parked:  # idle
             self.poke(session_id)
 
-    def activity(self, session_id, watch, kind, **data):
-        """Tell what a turn is at."""
-        data = {name: each for name, each in data.items() if each is not None}
-        self._tell(session_id, "turn.activity", {"turnId": watch.turn_id, "kind": kind, **data})
+    def _retries(self, session_id, watch, status):
+        """Tell that a turn tries the model again, whichever process follows it."""
+        if watch is not None:
+            watch.retry, turn_id = status, watch.turn_id
+            self.poke(session_id)
+        else:
+            session = self._on.store.read(session_id)
+            if session is None or session.turn is None:
+                return
+            turn_id = loads(session.turn)["turnId"]
+        data = {"turnId": turn_id, "kind": "retry"}
+        for name, key, of in (("attempt", "attempt", int), ("next", "next", int), ("message", "text", str)):
+            if type(status.get(name)) is of:
+                data[key] = status[name]
+        self._tell(session_id, "turn.activity", data)
 
     def watch(self, session_id, turn):
         """Return what is known of an open turn here."""
@@ -296,6 +305,7 @@ class Driver:
         session = on.store.read(session_id)
         if session is None:
             self.forget(session_id)
+            self.doubtful.discard(session_id)  # it is of no concern here, or deleted
             return None
         turn = next((turn for each, turn in on.store.read_open_turns() if each == session_id), None)
         if turn is not None:

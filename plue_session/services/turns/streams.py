@@ -29,6 +29,7 @@ KEEPING = 1.0
 MOST_PARTS, MOST_TEXT = 1024, 64 << 20
 
 _PART, _ACTIVITY = EVENT_NUMBER["message.part.updated"], EVENT_NUMBER["turn.activity"]
+_DELETED = EVENT_NUMBER["session.deleted"]
 #: How the data of an event begins that tells a part whole.
 _WHOLE = re.compile(r'"data":\{"messageId":"[^"]*",(?:"turnId":"[^"]*",)?"part":\{"id":"([^"]*)"')
 
@@ -39,7 +40,7 @@ class _Growing:
 
     __slots__ = (
         *("id", "kind", "message_id", "session_id", "turn_id"),
-        *("text", "told", "offset", "due", "kept", "size", "ready", "broken"),
+        *("text", "half", "told", "offset", "due", "kept", "size", "ready", "broken"),
     )
 
     def __init__(self, part, session_id):
@@ -47,6 +48,7 @@ class _Growing:
         self.id, self.kind, self.message_id = part.id, part.body["type"], part.message_id
         self.session_id, self.turn_id = session_id, None
         self.text, self.told, self.offset, self.size = [text], 1, len(text.encode()), len(text)
+        self.half = ""  # of a character whose other half is to come
         self.due = 0.0  # until when (monotonic seconds) nothing is told
         self.kept, self.ready = self.size, False  # how much is stored; whether what it belongs to was told
         self.broken = False  # something was missed of it
@@ -67,7 +69,8 @@ class Streams:
         """Begin to hear."""
         inbox.arriving.update({"part": self._arrives, "part.delta": self._grows})
         inbox.hearers.update({"part": self._recorded, "part.delta": self._tell_soon})
-        inbox.hearers["part.removed"] = lambda change: self._drop(change.value[1])
+        inbox.arriving["part.removed"] = lambda change: self._drop(change.value[1])
+        inbox.arriving["message.removed"] = lambda change: self._drop_all(change.session_id, change.value)
         transcript.heard, self._writer.telling = self.heard, self._told
 
     def end(self):
@@ -103,6 +106,7 @@ class Streams:
             if known is not None:
                 text = "".join(known.text)
                 if part.body["text"].startswith(text):
+                    known.half = ""
                     self._add(known, part.body["text"][len(text) :])
                 elif not text.startswith(part.body["text"]):  # another text: it is told when it is whole
                     self._forget(part.id)
@@ -121,6 +125,9 @@ class Streams:
 
     def _add(self, growing, text):
         if text and not growing.broken:
+            text, growing.half = transcripts.joined(growing.half + text)
+            if not text:
+                return
             growing.text.append(text)
             growing.size += len(text)
             self._size += len(text)
@@ -170,10 +177,20 @@ class Streams:
         with self._changed:
             self._forget(part_id)
 
+    def _drop_all(self, session_id, message_id=None):
+        """Forget what grows of a message, or (None) of a session."""
+        with self._changed:
+            for each in list(self._growing.values()):
+                if each.session_id == session_id and message_id in (None, each.message_id):
+                    self._forget(each.id)
+
     def _told(self, rows):
-        """Hear of events before they are told: of a part that is told whole no piece follows."""
+        """Hear of events before they are told: of a part that is told whole no piece follows, nor of what is deleted,
+        though a server runs a turn on whose session another client deletes (O-030)."""
         for row in rows:
-            if row.kind == _PART:
+            if row.kind == _DELETED:
+                self._drop_all(row.session_id)
+            elif row.kind == _PART:
                 found = _WHOLE.search(row.tail)
                 if found is not None:
                     with self._changed:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from plue_session import errors
+from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.opencode.shapes import Failure
 from plue_session.call import Call
 from plue_session.services.turns import turn_rows
@@ -186,3 +187,22 @@ def test_a_watch_knows_the_answers_of_its_turn(world, session):
     watch = Watch(turn(world, session))
     message = world.server.said[session]
     assert watch.knows(list(message.values())[-1]) and not watch.knows(list(message.values())[0])
+
+
+def test_nothing_is_kept_of_turns_in_sessions_that_have_no_record(world):
+    world.server.say("ses_elsewhere", "msg_1", parent_id="msg_0", ended=False)
+    step(world, "ses_elsewhere")
+    assert not world.driver.doubtful and not world.driver._watches
+
+
+def test_each_process_on_the_store_tells_that_a_turn_tries_the_model_again(world, session):
+    enqueue(world, session)
+    step(world, session)
+    told = []
+    other = Driver(world.driver._on, world.told, world.settings, lambda *each: told.append(each))
+    retry = {"type": "retry", "attempt": 2, "message": "Too many requests", "next": 5}
+    other.hear(Change("status", session, retry))
+    data = {"turnId": turn(world, session).id, "kind": "retry", "text": "Too many requests", "attempt": 2, "next": 5}
+    assert told == [(session, "turn.activity", data)]
+    other.hear(Change("status", "ses_elsewhere", retry))
+    assert len(told) == 1

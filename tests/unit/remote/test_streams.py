@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from plue_session.adapters.opencode import parts
 from plue_session.adapters.opencode.events import Change
 from plue_session.model import EVENTS
 from plue_session.services.turns import streams
@@ -195,3 +196,26 @@ def test_many_parts_beside_each_other_keep_their_order(world, session, monkeypat
             assert data["offset"] == len(heard)
             heard += data["delta"]
         assert "".join(texts).startswith(heard) and heard
+
+
+@pytest.mark.parametrize(
+    "kind, value",
+    [("deleted", None), ("message.removed", "msg_2"), ("part.removed", ("msg_2", "prt_1"))],
+)
+def test_of_what_another_client_deletes_while_it_grows_nothing_more_is_told(world, session, monkeypatch, kind, value):
+    monkeypatch.setattr(streams, "PACE", 0.0)
+    begin(world, session)
+    grow(world, session, "one ")
+    world.server._say(Change(kind, session.id, value))
+    before = events(world)
+    grow(world, session, "two ")  # the server runs the turn on (O-030)
+    assert events(world) == before and not world.streams._growing
+
+
+def test_a_character_that_the_server_has_cut_in_two_is_told_whole(world, session, monkeypatch):
+    monkeypatch.setattr(streams, "PACE", 0.0)
+    begin(world, session)
+    for text in ("a\ud83d", "\ude00b\ud83d", "c\udc00"):  # the last two halves have no other
+        given = {"messageID": "msg_2", "partID": "prt_1", "field": "text", "delta": text}
+        world.hear(Change("part.delta", session.id, parts.delta(given)))
+    assert [(each["offset"], each["delta"]) for each in pieces(world)] == [(0, "a"), (1, "😀b"), (6, "\\ud83dc\\udc00")]
