@@ -157,7 +157,8 @@ class Worker:
         except errors.NotFound:  # there is nothing left to be put right
             pass
         except errors.PlueError as error:
-            self._log.write("warning", error.message(f"sync {job.kind}"))
+            if not isinstance(error, errors.Connection):  # that the server is away is told by `link`, once
+                self._log.write("warning", error.message(f"sync {job.kind}"))
             self._jobs.retry(job, error)
             self._link.refused(error)
         except Exception as error:  # a defect of ours: it must be noticed, and not end the thread
