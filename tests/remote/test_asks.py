@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+from tests import support
 from tests.opencode.fixtures import isolate, soon
+from tests.remote.hosts import Host
 from tests.remote_world import until
 
 BASH = "[bash=true]"
@@ -59,7 +61,7 @@ def told(host, session, mark, *kinds):
 
 
 # -- permissions -------------------------------------------------------------------------------------------------------
-@pytest.mark.requirement("T-06", "O-052", "O-051")
+@pytest.mark.requirement("T-06", "O-052")
 @pytest.mark.parametrize("reply", ["once", "always", "reject"])
 def test_a_turn_waits_for_a_permission_until_it_is_given_or_refused(quiet, session, mark, raw, reply):
     command = {"once": "echo a", "always": "printf b", "reject": "ls c"}[reply]
@@ -218,24 +220,46 @@ def session_of(raw, asked):
     return next(each["sessionID"] for each in pending(raw) if each["id"] == asked["id"])
 
 
-@pytest.mark.requirement("T-06")
-def test_what_is_asked_ends_with_the_server(opencode, guard, model, repository, tmp_path, plain, title):
-    from tests.remote.hosts import Host
+@pytest.fixture
+def spawning(opencode, model, repository, tmp_path, plain):
+    """`spawning(**env)` returns a host that has started a server of its own, with these variables besides."""
+    hosts = []
 
-    folder = tmp_path / "server"
-    folder.mkdir()
-    environment = isolate(folder, model)
-    spawn = {"command": [opencode], "directory": repository, "env": environment}
-    config = {"dataDir": str(tmp_path / "data"), "backend": {"kind": "opencode", "spawn": spawn}}
-    with Host(plain, tmp_path, **config) as host:
+    def start(**env):
+        folder = tmp_path / "server"
+        folder.mkdir()
+        spawn = {"command": [opencode], "directory": repository, "env": {**isolate(folder, model), **env}}
+        host = Host(plain, tmp_path, dataDir=str(tmp_path / "data"), backend={"kind": "opencode", "spawn": spawn})
+        hosts.append(host)
         host.await_stream()
-        session, mark = host.create_with(title=title), host.mark()
-        asked = ask(session, BASH, mark)
-        os.kill(host.status()["server"]["pid"], signal.SIGKILL)
-        data = host.wait_for("permission.replied", session.id, mark)
-        assert data["id"] == asked["id"] and data["by"] == "other"
-        ended(session, mark)
-        assert json.loads(session.permissions()) == []
+        return host
+
+    yield start
+    for host in hosts:
+        host.__exit__()
+
+
+@pytest.mark.requirement("T-06")
+def test_what_is_asked_ends_with_the_server(spawning, title):
+    host = spawning()
+    session, mark = host.create_with(title=title), host.mark()
+    asked = ask(session, BASH, mark)
+    os.kill(host.status()["server"]["pid"], signal.SIGKILL)
+    data = host.wait_for("permission.replied", session.id, mark)
+    assert data["id"] == asked["id"] and data["by"] == "other"
+    ended(session, mark)
+    assert json.loads(session.permissions()) == []
+
+
+@pytest.mark.requirement("O-051")
+def test_what_the_server_does_not_ask_for_is_not_held_back(spawning, repository, title):
+    host = spawning(OPENCODE_PERMISSION="{}")
+    session, mark = host.create_with(title=title), host.mark()
+    enqueue(session, "[bash=touch unasked]")
+    assert ended(session, mark)["outcome"] == "finished" and os.path.exists(f"{repository}/unasked")
+    assert told(host, session, mark, "permission.asked") == []
+    header = (support.ROOT / "include" / "plue_session.h").read_text()
+    assert "OpenCode runs most" in header and "unasked by default" in header
 
 
 # -- what turns show ---------------------------------------------------------------------------------------------------

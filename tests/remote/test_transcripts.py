@@ -53,6 +53,7 @@ def png():
 
 @pytest.mark.requirement("P-141", "L-070")
 def test_text_streams_and_is_whole_at_its_end(quiet, session):
+    run(session, "[words=1]")  # the first turn of a server's life comes in one piece
     mark = quiet.mark()
     result = run(session, "[words=60] [pause=0.03]")
     told = events(quiet, mark, session.id)
@@ -70,8 +71,8 @@ def test_text_streams_and_is_whole_at_its_end(quiet, session):
     assert "part" in told[places[-1]][1] and [part for part in wholes(told) if part["id"] == text["id"]] == [text]
     begun = [at for at, (kind, data) in enumerate(told) if kind == "message.created" and data["id"] == answer["id"]]
     assert len(begun) == 1 and begun[0] < places[0]
-    assert page(session)["messages"] == result["messages"] and json.loads(session.usage())["tokens"]["output"] == 60
-    assert session.info()["messageCount"] == 2
+    assert page(session)["messages"][2:] == result["messages"]
+    assert json.loads(session.usage())["tokens"]["output"] == 61 and session.info()["messageCount"] == 4
 
 
 def test_reasoning_streams_and_is_a_part_of_its_own(quiet, session):
@@ -173,3 +174,34 @@ def test_a_restart_tells_nothing_twice(connected, tmp_path, title):
     second.call("session_sync", 10_000)
     assert page(again)["messages"] == before and again.info()["messageCount"] == 2
     assert [kind for kind, _ in second.since(0, id) if kind.startswith("message.")] == []
+
+
+@pytest.mark.requirement("P-141")
+def test_what_another_client_says_in_a_session_of_its_own_is_told_here(connected, client, model, title):
+    remote = client.create("theirs", soon(), title=title)
+    host = connected(direct=True)
+    host.await_stream()
+    host.call("session_sync", 10_000)
+    session, mark, asked = host.open(remote.id), host.mark(), f"msg_{'7' * 26}"
+    client.prompt(remote.id, asked, [{"type": "text", "text": "[words=3]"}], ("fake", "fake-model"), soon(60))
+    host.wait_for("turn.finished", remote.id, mark, turnId=asked)
+    told = host.since(mark, remote.id)
+    created = [data["id"] for kind, data in told if kind == "message.created"]
+    found = page(session)["messages"]
+    assert created == [message["id"] for message in found] and len(created) == 2
+    assert [message["turnId"] for message in found] == [asked, asked] and "nextCursor" not in page(session)
+    assert [part["text"] for part in wholes(told)] == ["[words=3]", "word0 word1 word2 "]
+
+
+@pytest.mark.requirement("P-141")
+def test_of_a_server_without_sequences_the_same_is_told_and_once(older, title):
+    session = older.create_with(title=title)
+    run(session, "[words=1]")  # the first turn of a server's life comes in one piece
+    mark = older.mark()
+    result = run(session, "[words=20] [pause=0.03]")
+    told = events(older, mark, session.id)
+    created = [data["id"] for kind, data in told if kind == "message.created"]
+    assert created == [message["id"] for message in result["messages"]]
+    (text,) = [part for part in result["messages"][-1]["parts"] if part["type"] == "text"]
+    assert len(deltas(told, text["id"])) > 1 and [part for part in wholes(told) if part["id"] == text["id"]] == [text]
+    assert page(session)["messages"][2:] == result["messages"]

@@ -129,7 +129,7 @@ class Driver:
         """Hear what the server tells of a session: hints. Must not wait."""
         session_id, watch = change.session_id, self._watches.get(change.session_id)
         if change.kind == "failed":
-            if watch is not None and watch.failure is None and (watch.sent is not None or watch.posting is not None):
+            if watch is not None and watch.failure is None and watch.is_meant(change.value):
                 watch.failure = change.value  # the first one says why
                 self.poke(session_id)
         elif change.kind == "message":

@@ -1,5 +1,12 @@
 """What one process knows of an open turn, and no row says."""
 
+import time
+
+from plue_session.rules.outcomes import ABORTED
+
+#: Seconds by which what ends a turn may be told of late.
+LATE = 1.0
+
 
 class Watch:
     """Of the turn `turn_id`, whose answers have the parent `prompt_id`. Times are monotonic seconds.
@@ -32,6 +39,13 @@ class Watch:
         self.turn_id, self.claim_id, self.prompt_id = turn.id, turn.claim_id, turn.message_id
         self.sent = self.posting = self.asking = self.failure = self.refusal = self.retry = self.idle = None
         self.sends, self.lost, self.renewed, self.is_ours = 0, 0.0, 0.0, False
+
+    def is_meant(self, failure):
+        """Return whether a failure that was heard can be this turn's: the end of the one before it, which was aborted,
+        may be told of late."""
+        if failure.name == ABORTED:
+            return self.sent is not None and time.monotonic() - self.sent > LATE
+        return self.sent is not None or self.posting is not None
 
     def knows(self, message):
         """Return whether a message that was heard to begin is an answer of this turn."""
