@@ -101,7 +101,7 @@ class RemoteHalf:
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
         self.inputs = Inputs(backend)
         self.messages = RemoteMessages(backend, self.transcript)
-        self._server, self._publisher = server, publisher
+        self._server, self._publisher, self._views = server, publisher, views
         backend.driver = self.driver = Driver(backend, publisher, settings, tell_of)
         backend.turns = self.turns = RemoteTurns(backend, publisher)
         for kind in ("message", "status", "idle", "failed"):
@@ -110,5 +110,6 @@ class RemoteHalf:
     def _missed(self):
         """The event stream begins, or has a gap."""
         self.streams.missed()
+        self._views.missed()
         if not self._server.numbered:
             self.transcript.missed(self._publisher.known_ids())

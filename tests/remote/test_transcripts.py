@@ -205,3 +205,10 @@ def test_of_a_server_without_sequences_the_same_is_told_and_once(older, title):
     (text,) = [part for part in result["messages"][-1]["parts"] if part["type"] == "text"]
     assert len(deltas(told, text["id"])) > 1 and [part for part in wholes(told) if part["id"] == text["id"]] == [text]
     assert page(session)["messages"][2:] == result["messages"]
+
+
+def test_where_nothing_tells_of_it_what_another_client_says_is_read_each_time(deaf, say, title):
+    session = deaf.create_with(title=title)
+    for said in (["one"], ["one", "two"]):
+        say(session.id, said[-1])
+        assert [part["text"] for message in page(session)["messages"] for part in message["parts"]] == said

@@ -61,7 +61,8 @@ def test_other_parts_are_passed_on_as_they_are():
         {"type": "new", "x": 1},
     ):
         assert read(**more) == ({"type": "other", "raw": {**PLACE, **more}}, True)
-    assert read(type="tool", tool="bash", state={"status": "odd"})[0]["type"] == "other"
+    for status in ("odd", ["completed"], {}, None):
+        assert read(type="tool", tool="bash", state={"status": status})[0]["type"] == "other"
     assert read(type="file", url=5)[0]["type"] == "other"
 
 
@@ -80,6 +81,7 @@ def test_a_page_of_messages_has_their_parts():
     info = {"id": "msg_1", "sessionID": "ses_a", "role": "user", "time": {"created": 1}}
     ((message, found),) = parts.messages([{"info": info, "parts": [{**PLACE, "type": "text", "text": "\ud800"}]}])
     assert message.id == "msg_1" and found[0].body["text"] == "\\ud800"
-    for bad in ({}, [5], [{"parts": []}]):
+    odd = [[{"info": {**info, "id": id}}] for id in ("", "msg 1", 5)]
+    for bad in ({}, [5], [{"parts": []}], *odd):
         with pytest.raises(errors.Server):
             parts.messages(bad)

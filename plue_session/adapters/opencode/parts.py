@@ -83,7 +83,7 @@ def _said(data):
 def _tool(data):
     state, name, call_id = inner(data, "state"), data.get("tool"), data.get("callID")
     status = state.get("status")
-    if status not in _STATES or type(name) is not str:
+    if type(status) is not str or status not in _STATES or type(name) is not str:
         return None, True
     tool = {
         "callId": call_id if type(call_id) is str else "",

@@ -218,7 +218,7 @@ def message(info):
     what = "a message"
     times = expect(dict, expect(dict, info, what).get("time"), what)
     for name in ("id", "sessionID", "role"):
-        if type(info.get(name)) is not str:
+        if type(info.get(name)) is not str or info[name].split() != [info[name]]:  # cursors end an id at a space
             raise malformed(what, f"it has no {name}")
     completed, failed = _time(times, "completed"), info.get("error")
     return RemoteMessage(

@@ -110,6 +110,11 @@ class Link:
             self._publisher.adopt()
             self.contact(error)
 
+    @property
+    def is_deaf(self):
+        """Whether the server is there, and nothing tells what happens on it."""
+        return self.connected and self.streaming is False
+
     def lag(self):
         """Return after how many ms what happens on the server is heard of at the latest."""
         return 0 if self.streaming else int(self.interval * 1000)

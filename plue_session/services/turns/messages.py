@@ -60,6 +60,8 @@ class RemoteMessages(Messages):
     def page(self, session_id, query):
         """Return a page, or a function of the call that does, if the server is to be asked."""
         session = self._known(session_id)
+        if query[1] is None:
+            self._transcript.asked(session)
         text = self._local(session, query)
         return partial(self._fetch, session.id, query) if text is None else text
 

@@ -111,8 +111,13 @@ class Transcript:
     def is_behind(self, session):
         """Return whether something newer than what is known may have been said."""
         return self.extent(session).is_behind or not (
-            self._server.numbered or self._read_in.get(session.id) == self._connection
+            self._server.numbered and not self._link.is_deaf or self._read_in.get(session.id) == self._connection
         )
+
+    def asked(self, session):
+        """Hear that somebody asks for what is newest: where nothing tells of that, it is to be read each time."""
+        if self._link.is_deaf:
+            self._read_in.pop(session.id, None)
 
     def missed(self, session_ids):
         """Hear that the event stream begins, and what was said before it is not told: that is read of these sessions

@@ -6,12 +6,15 @@ from plue_session import errors
 from plue_session.model import Transcript
 from plue_session.rules import choices, ids
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.sync.memory import remember
 from plue_session.services.turns.heard import AGAIN, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Server, Store
 
+#: Of a plan that the server has told by itself.
+HEARD = object()
 #: Messages that are read at a time, to find those of the user's.
 PAGE = 100
 
@@ -25,6 +28,8 @@ class Views:
             "providerId": default_model.provider_id,
             "modelId": default_model.model_id,
         }
+        # how often the stream has begun without telling what was missed; session id: when the plan was last learned
+        self._connection, self._read_in = 0, {}
         self.resolve = lambda session_id: session_id
         #: see `Inbox.hearers`
         self.hearers = {"todo.updated": self._heard}
@@ -37,27 +42,54 @@ class Views:
 
     # -- the plan --------------------------------------------------------------------------------------------------
     def todos(self, session_id):
-        """Return the agent's plan as JSON; where it is not known here, the server is asked, once."""
+        """Return the agent's plan as JSON; where it is not known here, or may be another one by now, the server is
+        asked, once."""
         session = self._read(session_id)
-        transcript = self._store.read_transcript(session.id)
-        if transcript is not None and transcript.todos is not None:
-            return transcript.todos
-        return "[]" if ids.is_given_here(session.id) else partial(self._ask_todos, session)
+        known = self._known_plan(session)
+        if known is not None and (self._is_heard(session.id) or not self._link.connected):
+            return known
+        return "[]" if ids.is_given_here(session.id) else partial(self._ask_todos, session, known)
 
-    def _ask_todos(self, session, call):
+    def _known_plan(self, session):
+        transcript = self._store.read_transcript(session.id)
+        return None if transcript is None else transcript.todos
+
+    def _is_heard(self, session_id):
+        """Return whether each change of the plan was heard since it was learned."""
+        return not self._link.is_deaf and self._read_in.get(session_id) == self._connection
+
+    def _ask_todos(self, session, known, call):
+        try:
+            with self._link.asking(session.id):
+                return self._ask_plan(session, known, call)
+        except (errors.Connection, errors.Timeout):
+            if known is None:
+                raise
+            return known
+
+    def _ask_plan(self, session, known, call):
         """OpenCode: GET /session/{id}/todo."""
-        with self._link.asking(session.id):
-            found = self._server.todos(session.id, call, session.directory)
-        return self._writer.run(partial(self._plan, session.id, dumps(found), False), call)
+        connection = self._connection
+        found = self._server.todos(session.id, call, session.directory)
+        plan = self._writer.run(partial(self._plan, session.id, dumps(found), known), call)
+        remember(self._read_in, session.id, connection)
+        return plan
 
     def read_todos(self, session_id, call):
-        """Ask for a plan that was heard of, and could not be recorded."""
+        """Ask for a plan of which something may have been missed. The work of a job."""
         session = self._read(session_id)
-        found = self._server.todos(session.id, call, session.directory)
-        self._writer.run(partial(self._plan, session.id, dumps(found), True), call)
+        self._ask_plan(session, self._known_plan(session), call)
+
+    def missed(self):
+        """Hear that the event stream begins, and that what was planned before it is not told: the plans of turns that
+        run are read soon, others when they are asked for. May wait for the store."""
+        self._connection += 1
+        for session_id in {session_id for session_id, _ in self._store.read_open_turns()}:
+            self._jobs.add("todos", session_id)
 
     def _heard(self, change):
-        plan = partial(self._plan, change.session_id, dumps(change.value), True)
+        remember(self._read_in, change.session_id, self._connection)
+        plan = partial(self._plan, change.session_id, dumps(change.value), HEARD)
         record(self._writer, plan, partial(self._missed, change.session_id))
 
     def _missed(self, session_id, error):
@@ -65,13 +97,13 @@ class Views:
             self._jobs.add("todos", session_id, AGAIN)
 
     @staticmethod
-    def _plan(session_id, plan, is_newer, transaction):
-        """Record the plan, and tell of it if it is another one; return what is known then. One that is not newer than
-        what is known (it was asked for before) counts only where there is none."""
+    def _plan(session_id, plan, before, transaction):
+        """Record the plan, and tell of it if it is another one; return what is known then. One that was asked for when
+        another one was known than now (it was `before`) does not count; `HEARD`: it is the newest."""
         store, session = transaction.store, transaction.load(session_id)
         transcript = store.transcript(session.number) or Transcript(session.number, 0)
         known = transcript.todos
-        if known == plan or known is not None and not is_newer:
+        if known == plan or before is not HEARD and known != before:
             return known
         transcript.todos = plan
         store.keep_transcript(transcript)

@@ -74,6 +74,31 @@ def test_without_the_server_the_plan_is_what_is_known(world, session):
 
 
 @pytest.mark.requirement("O-076")
+def test_a_plan_that_changed_while_nothing_was_heard_is_asked_for_and_told(world, session):
+    world.server.plan(session.id, "a")
+    world.sync.missed()
+    world.server.plans[session.id] = [todo("b")]
+    assert read(world, session, "todos") == [todo("b")] == read(world, session, "todos")
+    assert plans(world) == [["a"], ["b"]] and asked(world).count("todos") == 1
+    world.sync.missed()
+    world.server.fail["todos"] = AWAY
+    assert read(world, session, "todos") == [todo("b")]
+    world.link.stream(AWAY)  # it has no event stream: it is asked each time
+    world.back()
+    for content in ("c", "d"):
+        world.server.plans[session.id] = [todo(content)]
+        assert read(world, session, "todos") == [todo(content)]
+
+
+def test_the_plan_of_a_turn_that_runs_is_read_when_the_stream_begins_anew(world, session):
+    turn(world, session, "turn_1", "msg_1")
+    world.server.plan(session.id, "a")
+    world.sync.missed()
+    world.server.plans[session.id] = [todo("b")]
+    assert world.jobs(("todos",)) == ["todos"] and plans(world) == [["a"], ["b"]]
+
+
+@pytest.mark.requirement("O-076")
 def test_two_processes_tell_of_a_plan_once(two):
     first, second, deliver = two
     session = first.create(title="T")
