@@ -111,8 +111,8 @@ def read(boundary, executor, generation):
 
     def cancel_turns():
         id = boundary.ffi.new("char[]", TURN_ID)
-        while lib.core__turns_asked(id):
-            runtime.turns.cancel(boundary.ffi.string(id).decode())
+        while lib.core__turns_asked(id):  # each is asked for once: the failure of one must not keep others
+            boundary.guarded(partial(runtime.turns.cancel, boundary.ffi.string(id).decode()), "cancel_turns")
 
     def sound(request):
         try:

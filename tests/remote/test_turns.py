@@ -218,6 +218,26 @@ def test_cancelled_turns_end_and_the_session_goes_on(quiet, session, model, titl
     assert len(asked(model, f"{title} ")) == 2
 
 
+def test_a_wait_for_an_input_that_is_taken_back_ends(session, model, title):
+    text = f"{title} [wait]"
+    running = session.start("run_turn", json.dumps({"text": text}), 60_000)
+    while model.started.get(timeout=30) != text:
+        pass
+    waits = [
+        session.start("run_turn", json.dumps({"text": f"{title} {n}", "id": f"{n}", "turnId": f"mine{n}"}), 15_000)
+        for n in range(3)
+    ]
+    while len(json.loads(session.inputs())) != 3:
+        threading.Event().wait(0.02)
+    session.cancel_inputs('[{"sourceKey":"host:0"}]')
+    first = json.loads(waits[0].result())
+    assert (first["turnId"], first["outcome"], first["reason"]) == ("mine0", "stopped", "cancelled")
+    session.cancel_inputs_from('{"sourceKey":"host:1"}')
+    assert {json.loads(each.result())["reason"] for each in waits[1:]} == {"cancelled"}
+    assert session.cancel_turns() == 1  # the one that runs
+    assert json.loads(running.result())["reason"] == "cancelled"
+
+
 @pytest.mark.requirement("P-156", "T-01", "P-151", "P-154")
 def test_an_abort_ends_the_turn_and_the_wait_for_it_and_the_next_input_starts(quiet, session, model, client, title):
     mark = quiet.mark()

@@ -33,7 +33,9 @@ AGAIN = 0.25, 8.0
 STEP = 30.0
 #: Events after which a session may have something to do.
 WAKES = "queue.changed", "turn.started", "turn.finished", "session.updated"
-_UPDATED = EVENT_NUMBER["session.updated"]
+_QUEUE, _STARTED, _UPDATED = map(EVENT_NUMBER.get, ("queue.changed", "turn.started", "session.updated"))
+#: What events say: of another client's turn, of an abort, and of inputs that a step has taken.
+_FOREIGN, _ABORTED, _TAKEN = '"inputIds":[]', '"aborted"', '"change":"claimed"'
 
 
 class Driver:
@@ -117,8 +119,17 @@ class Driver:
             with self._changed:
                 self._looked = 0.0
             self._hire()
-        elif row.kind != _UPDATED or row.session_id in self._parked or row.session_id in self._watches:
+        elif self._is_news(row):
             self.poke(row.session_id)
+
+    def _is_news(self, row):
+        """Return whether an event says what the step that tells it, if one does, does not know."""
+        session_id = row.session_id
+        if row.kind == _UPDATED:
+            return session_id in self._parked or session_id in self._watches and _ABORTED in row.tail
+        if row.kind == _STARTED:
+            return session_id not in self._busy or _FOREIGN in row.tail
+        return session_id not in self._busy or row.kind != _QUEUE or _TAKEN not in row.tail
 
     def _begins(self, transaction, session, message):
         """Note the turn of another client's whose first answer begins; see `Transcript.begins`."""
@@ -136,8 +147,8 @@ class Driver:
         elif change.kind == "message":
             message = change.value
             is_ours = watch is not None and watch.knows(message)
-            if message.role == "assistant" and (message.ended or not is_ours):
-                if not message.ended:
+            if message.role == "assistant" and (message.ended or not is_ours or not watch.has_begun):
+                if not (message.ended or is_ours):
                     self.doubtful.add(session_id)
                 self.poke(session_id)
         elif change.kind == "status":
@@ -251,7 +262,7 @@ class Driver:
                 self._look()
             with self._changed:
                 if self._closed or not self._is_there() or not (self._due or self._busy):
-                    self._rest()
+                    self._rest(may_be_due=True)  # a server that is away from here need not be so from elsewhere
                     self._workers -= 1
                     return None
                 now = time.monotonic()
@@ -276,9 +287,9 @@ class Driver:
             self._drives = self._on.store.begin_drive()
         return self._drives
 
-    def _rest(self):
-        """Let another process drive, for nothing is to be done here now."""
-        if self._drives and not self._busy and not self._due:
+    def _rest(self, may_be_due=False):
+        """Let another process drive, for nothing is to be done here now, or nothing can be."""
+        if self._drives and not self._busy and (may_be_due or not self._due):
             self._drives = False
             self._on.store.end_drive()
 
@@ -306,6 +317,8 @@ class Driver:
         if session is None:
             self.forget(session_id)
             self.doubtful.discard(session_id)  # it is of no concern here, or deleted
+            if (now := on.resolve(session_id)) != session_id:  # it was given another id
+                self.poke(now)
             return None
         turn = next((turn for each, turn in on.store.read_open_turns() if each == session_id), None)
         if turn is not None:

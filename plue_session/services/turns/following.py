@@ -18,6 +18,9 @@ NEWEST, FURTHER = 4, 32
 POLL = 5.0, 0.4
 #: The same while something is about to follow.
 SOON = 0.1
+#: The same while a prompt was sent and has not begun, where events come: on a server that is busy with it, and on one
+#: that is idle, and may have failed it.
+UNBEGUN = 2.0, 0.5
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
 #: server was killed in mid-turn (O-048).
 TRAILING = 1.0
@@ -69,7 +72,7 @@ class Follower:
             self._find(session, turn, page, call)
         proof = turn_proof.judge(page, turn.message_id, status is not None)
         if proof.answer is not None:
-            watch.prompt_id, self._warm = proof.prompt_id, on.link.connections
+            watch.prompt_id, self._warm, watch.has_begun = proof.prompt_id, on.link.connections, True
             if watch.asking is not None:
                 watch.asking.set(_OVER)
         if proof.state == turn_proof.OVER:
@@ -117,7 +120,9 @@ class Follower:
             if watch.sends >= TRIES:
                 return self._give_up(session, turn, watch, is_stored, call)
             return self._again(session, turn, watch, call)
-        return SOON if now - watch.sent < 1.0 or not on.link.streaming else 0.5
+        if not on.link.streaming:
+            return SOON
+        return UNBEGUN[status is None]  # the beginning is heard of
 
     def _cancel(self, session, turn, watch, status, call):
         """End a turn that is to end, and has not begun. Aborted before the model's message is there, a server that has

@@ -8,7 +8,7 @@ from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER
 from plue_session.model.input import CANCELLED, COMPLETED
 from plue_session.model.turn import ENDED
-from plue_session.rules import inputs, transcripts
+from plue_session.rules import info, inputs, transcripts
 from plue_session.rules.jsontext import loads, quote
 from plue_session.services.later import Later
 from plue_session.services.turns import turn_rows
@@ -23,6 +23,9 @@ LOOK = 0.5
 #: What becomes of a turn that is no longer waited for.
 BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
+_QUEUE, _UPDATED = EVENT_NUMBER["queue.changed"], EVENT_NUMBER["session.updated"]
+#: What the log says of inputs that were cancelled: they have no turn that could end.
+_CANCELLED = '"change":"cancelled"'
 
 
 class Turns:
@@ -55,9 +58,11 @@ class RemoteTurns:
         self._lock, self._finished = threading.Lock(), threading.Condition()
         self._waiters, self._ended = {}, []  # by input's seq; `(session id or None, row of the log or None)` to be seen
         self._looks, self._closed = False, False
-        self._own = {}  # session id: ids of the turns that are this process's
-        for kind in (_FINISHED, _DELETED):
+        #: session id: the turns that are this process's: {id: its input's seq, or None}
+        self._own: dict = {}
+        for kind in (_FINISHED, _DELETED, _QUEUE):
             on.writer.hear(kind, self._told)
+        on.writer.hear(_UPDATED, self._updated)
 
     # -- running -------------------------------------------------------------------------------------------------------
     def run(self, session_id, given, timeout_ms):
@@ -65,17 +70,16 @@ class RemoteTurns:
         on = self._on
         operation = Enqueue(on, session_id, given, alone=True)
         deadline = time.monotonic() + timeout_ms / 1000
-        waiter, own = None, []
+        waiter = noted = None
 
         def change(transaction):
-            nonlocal waiter
-            self._disown(own)  # it runs again, and the turn may get another id
+            nonlocal waiter, noted
+            self._unmine(noted)  # it runs again, and the turn may get another id
+            noted = None
             operation.preview(transaction)
             row = operation.row
             if row.state not in (COMPLETED, CANCELLED):
-                named = on.resolve(session_id), row.turn_id or inputs.turn_id_of(row)
-                if self.mine(*named):
-                    own.append(named)
+                noted = self.mine(on.resolve(session_id), row.turn_id or inputs.turn_id_of(row), row.seq)
             if timeout_ms and row.state not in (COMPLETED, CANCELLED):
                 waiter = self._wait(waiter, transaction.load(on.resolve(session_id)).id, row, deadline)
 
@@ -83,8 +87,8 @@ class RemoteTurns:
             try:
                 on.writer.run(change, call.within(on.seconds))
             except BaseException:
-                self._disown(own)
                 self._drop(waiter)
+                self._unmine(noted)
                 raise
         row = operation.row
         if not timeout_ms:
@@ -95,29 +99,36 @@ class RemoteTurns:
         return waiter.later
 
     # -- this process's own --------------------------------------------------------------------------------------------
-    def mine(self, session_id, turn_id):
-        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it. Return whether it was
-        not noted before."""
+    def mine(self, session_id, turn_id, seq=None):
+        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it. `seq`: of the input
+        that it is to have. Return what was noted, or None: it was noted before."""
         with self._lock:
-            own = self._own.setdefault(session_id, set())
-            before = len(own)
-            own.add(turn_id)
+            own = self._own.setdefault(session_id, {})
+            is_new = turn_id not in own
+            own[turn_id] = seq
             self._publisher.turns(session_id, len(own))
-            return len(own) > before
+        return (session_id, turn_id) if is_new else None
 
-    def _disown(self, turns):
-        """Forget turns that have not come to be, a list of `(session_id, turn_id)`, which is empty then."""
-        while turns:
-            self._over(*turns.pop())
+    def _unmine(self, noted):
+        """Take back a note of a turn that will not come."""
+        if noted is not None:
+            self._over(*noted)
 
     def _over(self, session_id, turn_id):
         with self._lock:
-            own = self._own.get(session_id, set())
+            own = self._own.get(session_id, {})
             if turn_id in own:
-                own.discard(turn_id)
+                del own[turn_id]
                 if not own:
                     del self._own[session_id]
                 self._publisher.turns(session_id, len(own))
+
+    def _cancelled(self, session_id, names):
+        """Forget the turns that cancelled inputs were to have."""
+        seqs = {inputs.seq_of(name) for name in names}
+        for turn_id, seq in list(self._own.get(session_id, {}).items()):
+            if seq in seqs:
+                self._over(session_id, turn_id)
 
     def cancel(self, session_id):
         """Have the turns of the session that are this process's end: what waits is cancelled, what runs is aborted
@@ -213,6 +224,8 @@ class RemoteTurns:
 
     def _told(self, row):
         """Hear what was committed; must not wait."""
+        if row is not None and row.kind == _QUEUE and _CANCELLED not in row.tail:
+            return
         with self._finished:
             self._finished.notify_all()
         if row is not None and row.session_id in self._own:
@@ -220,8 +233,10 @@ class RemoteTurns:
                 self._gone(row.session_id)
             elif row.kind == _FINISHED:
                 self._over(row.session_id, _data(row)["turnId"])
+            else:
+                self._cancelled(row.session_id, _data(row)["ids"])
         with self._lock:
-            if not self._waiters:
+            if not (self._waiters or row is None and self._own):
                 return
             self._ended.append(row)
             starts, self._looks = not self._looks, True
@@ -231,6 +246,40 @@ class RemoteTurns:
             except errors.StoreIo as error:  # the next event finds one
                 self._looks = False
                 self._on.log.write("warning", error.message("plue_session_run_turn"))
+
+    def _updated(self, row):
+        """Hear that a session has got the server's id in place of its own; must not wait."""
+        if row is not None and (self._own or self._waiters) and info.tells_alias(row):
+            for before in _data(row)["aliases"]:
+                self._renamed(before, row.session_id)
+
+    def _renamed(self, before, session_id):
+        with self._lock:
+            for each in self._all():
+                if each.session_id == before:
+                    each.session_id = session_id
+            moved = self._own.pop(before, None)
+            if moved:
+                own = self._own[session_id] = {**moved, **self._own.get(session_id, {})}
+                self._publisher.turns(before, 0)
+                self._publisher.turns(session_id, len(own))
+
+    def _compare(self):
+        """See which turns of this process are still to end: not all of it was told."""
+        on = self._on
+        for session_id, own in list(self._own.items()):
+            now = on.resolve(session_id)
+            if now != session_id:
+                self._renamed(session_id, now)
+            if on.store.info(now) is None:
+                self._gone(now)
+            for turn_id, seq in list(own.items()):
+                turn = on.store.read_turn(now, turn_id)
+                waits = seq is not None and any(
+                    each.seq == seq for each in on.store.read_inputs(now, on.writer.clock())
+                )
+                if turn.state == ENDED if turn is not None else not waits:
+                    self._over(now, turn_id)
 
     def _gone(self, session_id):
         with self._lock:
@@ -253,11 +302,13 @@ class RemoteTurns:
                 self._on.log.write("warning", errors.known(error).message("plue_session_run_turn"))
 
     def _see(self, row):
+        if row is None:
+            self._compare()
         if row is None or row.kind == _DELETED:
             with self._lock:
                 waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
         else:
-            names = _data(row)["inputIds"]
+            names = _data(row)["ids" if row.kind == _QUEUE else "inputIds"]
             with self._lock:
                 waiters = [each for name in names for each in self._waiters.get(inputs.seq_of(name), ())]
         for each in waiters:

@@ -15,7 +15,8 @@ class Watch:
     lost if nothing has come of it; `sends`: how often it was sent; `posting`: the call that sends it now, `asking`: the
     one that waits for the end of a command; `failure`: what the server has said since, a `Failure`, `refusal`: what it
     has answered, one of our errors; `retry`: how it tries the model again; `idle`: since when the server is idle
-    without what should follow; `renewed`: when the claim was last; `is_ours`: this process has claimed the turn.
+    without what should follow; `renewed`: when the claim was last; `is_ours`: this process has claimed the turn;
+    `has_begun`: an answer was seen.
     """
 
     __slots__ = (
@@ -33,12 +34,14 @@ class Watch:
         "idle",
         "renewed",
         "is_ours",
+        "has_begun",
     )
 
     def __init__(self, turn):
         self.turn_id, self.claim_id, self.prompt_id = turn.id, turn.claim_id, turn.message_id
         self.sent = self.posting = self.asking = self.failure = self.refusal = self.retry = self.idle = None
-        self.sends, self.lost, self.renewed, self.is_ours = 0, 0.0, 0.0, False
+        self.sends, self.lost, self.renewed = 0, 0.0, 0.0
+        self.is_ours = self.has_begun = False
 
     def is_meant(self, failure):
         """Return whether a failure that was heard can be this turn's: the end of the one before it, which was aborted,
