@@ -216,7 +216,7 @@ def test_the_flag_stays_when_the_server_cannot_be_told(behind, other, model):
     assert model.ended.get(timeout=2)[1] == "left"
 
 
-@pytest.mark.requirement("P-150", "P-156")
+@pytest.mark.requirement("P-150", "P-152", "P-156")
 def test_an_abort_ends_the_calls_of_other_threads_on_its_session_alone(behind, other, model):
     """Also when every thread that may wait for the server does: aborts have a executor of their own."""
     gate, host = behind

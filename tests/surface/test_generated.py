@@ -212,3 +212,11 @@ def test_the_header_tells_what_works_from_what_is_reserved():
     used = [f'"{name}"' for name in unsent if "." in name] + [f"PLUE_ERROR_{name}" for name in unmet]
     used += [f"errors.{name.title().replace('_', '')}" for name in unmet]
     assert not [name for name in used if name in code]
+
+
+@pytest.mark.requirement("L-071")
+def test_there_are_no_functions_for_tools_commands_triggers_and_processes():
+    text = HEADER.read_text()
+    named = {word for name in re.findall(r"\bplue_\w+(?=\()", text) for word in re.split(r"[_\d]+", name)}
+    assert not named & {"tool", "tools", "command", "commands", "trigger", "triggers", "process", "processes"}
+    assert {"turn", "turns", "inputs"} <= named
