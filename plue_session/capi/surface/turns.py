@@ -91,7 +91,7 @@ def plue_session_messages(runtime, session: SessionHandle, query_json: MessageQu
     an input has it: its `data`, `path` or `url`, mimeType and name; `raw` is what the server has of another part. The first page has the
     newest, nextCursor leads to older ones; within a page they ascend. A page costs the same however many there are. A text that is
     being written is there as far as it was heard. What is known here is answered without the server, also while it is away; older pages than
-    that are fetched, once.
+    that are fetched, once, and the newest each time where the server's event stream does not come through.
 
     :param query_json: {"limit" 1-100 (100),"cursor","parts" (true)}, all optional; NULL for the newest 100.
     :returns: free it with plue_free_json(); NULL on failure.
@@ -174,7 +174,7 @@ def plue_session_usage(runtime, session: SessionHandle) -> OwnedText:
 def plue_session_todos(runtime, session: SessionHandle) -> OwnedText:
     """Return the agent's plan: [{"content","status":"pending|in_progress|completed|cancelled","priority"}]; [] without one.
 
-    Where the plan is not known here yet, the server is asked, once; then todo.updated tells of each change.
+    Where the plan is not known here, or a change may have been missed, the server is asked, once; then todo.updated tells of each.
 
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); CONNECTION and TIMEOUT (it is not known here, and the
