@@ -35,6 +35,9 @@ class TurnReader(Protocol):
     def read_turns(self, session_id: str) -> list[Turn]:
         """Return the session's turns in order."""
 
+    def read_open_turn(self, session_id: str) -> Turn | None:
+        """Return the session's turn that has not ended."""
+
     def read_open_turns(self) -> list[tuple[str, Turn]]:
         """Return `(session id, turn)` of all that have not ended."""
 

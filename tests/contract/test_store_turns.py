@@ -60,6 +60,7 @@ def test_turns_are_in_the_order_of_their_beginning_and_the_open_one_is_found(fil
         ("session_10", "a"),
         ("session_11", "z"),
     ]
+    assert filled.read_open_turn("session_10").id == "z" and filled.read_open_turn("session_12") is None
     one.state, one.outcome, one.ended = "ended", "finished", 8
     with transaction(filled):
         filled.keep_turn(one)
@@ -67,6 +68,8 @@ def test_turns_are_in_the_order_of_their_beginning_and_the_open_one_is_found(fil
         two.state = "ended"
         filled.keep_turn(two)
         assert filled.open_turn(10) is None
+        assert filled.read_open_turn("session_10").id == "z"
+    assert filled.read_open_turn("session_10") is None
     assert [(whose, each.id) for whose, each in filled.read_open_turns()] == [("session_11", "z")]
     assert values(filled.read_turn("session_10", "z")) == values(one)
     assert [each.id for each in filled.read_turns("session_10")] == ["z", "a"]

@@ -38,6 +38,10 @@ class Turns:
     def read_turns(self, session_id):
         return [Turn(*row) for row in self._of(session_id, "read_turns")]
 
+    def read_open_turn(self, session_id):
+        found = self._of(session_id, "read_open_turn")
+        return Turn(*found[0]) if found else None
+
     def read_open_turns(self):
         found = self._read(self._sql["read_open_turns"], (self._scope,))
         return [(session_id, Turn(*row)) for session_id, *row in found]

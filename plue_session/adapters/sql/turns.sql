@@ -83,6 +83,9 @@ SELECT {turn} FROM turn WHERE seq = ifnull(
 -- name: read_turns
 SELECT {turn} FROM turn WHERE number = {of_session} ORDER BY seq;
 
+-- name: read_open_turn
+SELECT {turn} FROM turn WHERE number = {of_session} AND state <> 'ended' ORDER BY seq LIMIT 1;
+
 -- name: read_open_turns
 SELECT session.id, {turn.} FROM turn INDEXED BY turn_open CROSS JOIN session ON session.number = turn.number
 WHERE turn.state <> 'ended' AND session.scope = ? ORDER BY turn.seq;

@@ -320,7 +320,7 @@ class Driver:
             if (now := on.resolve(session_id)) != session_id:  # it was given another id
                 self.poke(now)
             return None
-        turn = next((turn for each, turn in on.store.read_open_turns() if each == session_id), None)
+        turn = on.store.read_open_turn(session_id)
         if turn is not None:
             return self.follower.step(session, turn, self.watch(session_id, turn), call)
         self.forget(session_id)

@@ -20,7 +20,7 @@ POLL = 5.0, 0.4
 SOON = 0.1
 #: The same while a prompt was sent and has not begun, where events come: on a server that is busy with it, and on one
 #: that is idle, and may have failed it.
-UNBEGUN = 2.0, 0.5
+UNBEGUN = 1.0, 0.5
 #: Seconds that the end of a message may come after the session is idle (60 ms were measured). Later it never comes: the
 #: server was killed in mid-turn (O-048).
 TRAILING = 1.0
