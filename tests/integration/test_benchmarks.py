@@ -50,8 +50,8 @@ ROWS += [
     "addresses taken by 5 long lists, each freed",
 ]
 ROWS += [
-    "messages of 50, first page, of 200",
-    "messages of 50, page 2, of 200",
+    "messages of 100, first page, of 300",
+    "messages of 100, page 2, of 300",
     "update_title until another process's peek_info shows it",
     "idle process, switches and processor time per second",
     "8 subscriptions that are behind until each has 1,500 events",
