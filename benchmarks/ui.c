@@ -218,7 +218,7 @@ static const struct {
 };
 enum { CALLS = sizeof calls / sizeof *calls, WITHOUT_TURNS = CALLS - 2, LOAD = 4 };
 static void *(*const listing[LOAD])(void *) = {sync_main, list_main, sync_main, list_main};
-static void *(*const talking[LOAD])(void *) = {sync_main, stream_main, cancelled_main, python_main};
+static void *(*const talking[LOAD])(void *) = {stream_main, sync_main, cancelled_main, python_main};
 
 static void begin_turns(void)
 {
@@ -271,12 +271,13 @@ int main(int count, char **argument)
     known = need(plue_session_peek_info(session));
     for (int i = 0; i < measured; i++)
         of[i] = make_samples((size_t)rounds);
-    for (int i = 0; i < LOAD; i++)
+    for (int i = 0; i < LOAD; i++) {
         if (pthread_create(&load[i], NULL, (in_turns ? talking : listing)[i], NULL))
             die("pthread_create", "no thread");
-    while (in_turns && !atomic_load(&streamed)) { /* the first turn of a server's life takes seconds */
-        drain();
-        sleep_ns(1000000);
+        while (in_turns && !atomic_load(&streamed)) { /* the first turn of a server's life takes seconds */
+            drain();
+            sleep_ns(1000000);
+        }
     }
     sleep_ns(200000000);
     long synced = -atomic_load(&syncs), listed = -atomic_load(&lists), told = -atomic_load(&streamed),
