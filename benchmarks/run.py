@@ -34,7 +34,7 @@ from report import machine, report, shown  # noqa: E402
 
 PROGRAMS = os.path.join(ROOT, "build", "benchmarks")
 
-REMOTE = (*opencode.PARTS, *events.PARTS, *gtk.PARTS)
+REMOTE = (*opencode.PARTS, *events.PARTS, *ui.REMOTE, *gtk.PARTS)
 LOCAL = (*embedded.PARTS, *ui.PARTS)
 PARTS = (*LOCAL, *REMOTE)
 #: What --quick leaves of each part: enough to see that it runs.

@@ -50,8 +50,8 @@ ROWS += [
     "addresses taken by 5 long lists, each freed",
 ]
 ROWS += [
-    "messages of 50, first page, of 200",
-    "messages of 50, page 2, of 200",
+    "messages of 100, first page, of 300",
+    "messages of 100, page 2, of 300",
     "update_title until another process's peek_info shows it",
     "idle process, switches and processor time per second",
     "8 subscriptions that are behind until each has 1,500 events",
@@ -59,20 +59,18 @@ ROWS += [
     "100 observers of one session, memory of each, and a change until each has handed it out",
     "a change in another process until an observer that waits has it",
 ]
-ROWS += [
-    f"{call}, a call each 1 ms, 50 sessions syncing"
-    for call in (
-        "peek_info",
-        "peek_id",
-        "get_id",
-        "event_poll",
-        "observer_next(0)",
-        "observer_cursor",
-        "observer_fd",
-        "json_int",
-        "destroy",
-    )
+INSTANT = [
+    "peek_info",
+    "peek_id",
+    "get_id",
+    "event_poll",
+    "observer_next(0)",
+    "observer_cursor",
+    "observer_fd",
+    "json_int",
+    "destroy",
 ]
+ROWS += [f"{call}, a call each 1 ms, 50 sessions syncing" for call in INSTANT]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
 ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable") if not kind or call in DURABLE] + [
@@ -98,6 +96,10 @@ ROWS += [
     "burst of changes of a server until the last is observed",
     "the SSE parser alone, an event in each chunk",
     "what has changed in a list of 10,000 sessions",
+    *(
+        f"{call}, 50 sessions syncing, a turn streaming, Python at full load"
+        for call in (*INSTANT, "submit", "cancel_turns")
+    ),
     "plue_* on a GTK window's main thread while turns stream, 50 sessions syncing",
     "frames of that window missed because of a call",
 ]
