@@ -18,7 +18,7 @@ from plue_session.rules.jsontext import dumps
 from plue_session.rules.parameters import plain
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
-from plue_session.services.writer import NOT_WRITTEN, Queued
+from plue_session.services.queued import NOT_WRITTEN, Queued
 
 #: What a caller is told when there is no room to put together what the matter is.
 OUT_OF_MEMORY = b"out of memory. Free some and try again."

@@ -10,7 +10,7 @@ from plue_session.rules import steps
 from plue_session.services.alarms import Alarms
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
-from plue_session.services.writer import Awaited
+from plue_session.services.queued import Awaited
 
 #: Batches that run side by side. One that begins with an abort runs in any case.
 SIDE_BY_SIDE = 32

@@ -1,27 +1,25 @@
 """One writer that any thread may join: changes are queued, run in groups, committed once, and only then told.
 
 A change is a function of a `Transaction`. One that fails leaves no trace and does not disturb its neighbours. All of a
-group become durable with one commit, and nobody hears of a change before that; but for the caller of an `Early` one,
-which is recovered should it be lost. Whoever finds the writer idle leads: it
-writes what is queued, its own and the others'. A change may run twice (see `_run_all`), so it touches nothing but its
-transaction, or bears doing so twice.
+group become durable with one commit, and nobody hears of a change before that; but for the caller of an `Early` one
+(queued.py), which is recovered should it be lost. Whoever finds the writer idle leads: it writes what is queued, its
+own and the others'. A change may run twice (see `_run_all`), so it touches nothing but its transaction, or bears doing
+so twice.
 """
 
 import os
 from collections import deque
 
-from plue_session.errors import Busy, Unknown, gone
-from plue_session.model import EVENT_NUMBER, LogRow
+from plue_session.model import EVENT_NUMBER
 from plue_session.primitives import allocate_lock
 from plue_session.rules import info
-from plue_session.rules.jsontext import dumps, quote
+from plue_session.services.queued import NOT_WRITTEN, Awaited, Queued
+from plue_session.services.transaction import GONE, Transaction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.ports import Publisher, Store
 
-#: Seconds after which a caller whose time is up asks again whether the store is locked.
-TICK = 0.05
 #: Changes that one group has at most.
 GROUP = 256
 #: Rows read from the log at a time when another process has written, and characters of them after which no more is.
@@ -31,105 +29,6 @@ TRIM_EVERY = 256
 #: Sessions whose events are counted between trims.
 TRIM_SESSIONS = 4096
 CREATED = EVENT_NUMBER["session.created"]
-#: What has become of a session that was erased.
-GONE = object()
-#: The outcome of a change as long as there is no other.
-NOT_WRITTEN = Unknown("the writer has failed", "Please report it.")
-
-
-class Queued:
-    """One change that waits to be written. Its `outcome` is what it returned, or the exception that ended it."""
-
-    __slots__ = ("change", "outcome")
-    #: whether its caller may be told before the commit, see `Early`
-    is_early = False
-
-    def __init__(self, change):
-        self.change, self.outcome = change, NOT_WRITTEN
-
-    def start(self):
-        """Begin it, as its group does, and return whether it is still wanted."""
-        return True
-
-    def is_wanted(self):
-        """Return whether it is still wanted by now."""
-        return True
-
-    def end(self):
-        """Hear that the outcome is durable and told. Called once, by whoever led; must not fail."""
-
-
-class Awaited(Queued):
-    """A change whose thread waits for the end."""
-
-    __slots__ = ("_begun", "_ended")
-
-    def __init__(self, change):
-        super().__init__(change)
-        self._begun, self._ended = allocate_lock(), allocate_lock()
-        self._ended.acquire()
-
-    def start(self):
-        return self._begun.acquire(False)
-
-    def is_wanted(self):
-        return not self._begun.locked()
-
-    def end(self):
-        self._ended.release()
-
-    def wait(self, writer, call=None):
-        """Return at the end. One that has not begun when its call ends, because others have locked the store, never
-        will."""
-        if call is None:
-            self._ended.acquire()
-        elif not self._ended.acquire(False):
-            call.watch(self._leave)
-            while not self._ended.acquire(timeout=call.left or TICK):
-                if writer.is_waiting and self.start():
-                    self.change = None  # it stays queued until the store is unlocked
-                    self.outcome = Busy(
-                        "another process kept the store locked; what the server has done is recorded later",
-                        "See which process writes to it, and try again.",
-                    )
-                    break
-            call.unwatch(self._leave)
-            if self.outcome is NOT_WRITTEN:
-                self.outcome = call.error
-
-    def _leave(self):
-        if self.start():
-            self.end()
-
-
-class Intent(Queued):
-    """A note of what is about to be done elsewhere, of which what is not recorded here could be recovered."""
-
-    __slots__ = ("is_durable",)
-
-    def __init__(self, change):
-        super().__init__(change)
-        self.is_durable = False
-
-    def end(self):
-        self.is_durable = not isinstance(self.outcome, Exception)
-
-
-class Early(Awaited):
-    """A change whose caller is told by `tell(outcome)` before the commit, if `may_tell()`: its intent is on disk by
-    then, so what the commit loses is recovered. Its thread waits for the end all the same."""
-
-    __slots__ = ("is_told", "may_tell", "_tell")
-    is_early = True
-
-    def __init__(self, change, may_tell, tell):
-        super().__init__(change)
-        self.is_told, self.may_tell, self._tell = False, may_tell, tell
-
-    def tell(self):
-        """Tell the caller."""
-        self.is_told = True
-        self._tell(self.outcome)
 
 
 class Writer:
@@ -349,7 +248,7 @@ class Writer:
         """
         store = self.store
         self._last, self._early = store.last_log_id(), []
-        transaction = Transaction(self, effects, max(self._last, self._told))
+        transaction = Transaction(self.store, effects, max(self._last, self._told))
         for each in group:
             mark, log_id = len(effects), transaction.log_id
             self._operations += 1
@@ -477,98 +376,3 @@ class Writer:
                 self.publisher.snapshot(session_id, *found, any(row.kind == CREATED for row in told))
             else:
                 self.publisher.gone(session_id, info.alias_told(told))
-
-
-class Transaction:
-    """What a change works with: the store's writer side, the time, and the events that tell of it. Those of all changes
-    of a group are appended to the log together."""
-
-    def __init__(self, writer: Writer, effects, log_id):
-        self.store = writer.store
-        self.effects, self._logged = effects, 0  # `_logged`: how many of them are in the log
-        self.log_id = log_id
-        self.now = 0  # the time (ms) and the correlation id of the change that is made
-        self.correlation = ""
-
-    def load(self, session_id):
-        """Return the session, or fail with NOT_FOUND."""
-        session = self.store.load(session_id)
-        if session is None:
-            raise gone(session_id)
-        return session
-
-    def insert(self, session):
-        """Store a new session and tell `session.created`, once (O-029); or one that was erased and is back."""
-        data = {"id": session.id}
-        if session.parent_id is not None:
-            data["parentId"] = session.parent_id
-        self._put(self.store.insert, session, "session.created", data)
-
-    def save(self, session, kind, data, touch=True):
-        """Store a changed session and tell so; with `touch`, raise `updated` to now. `session.updated` names what has
-        changed."""
-        if touch:
-            session.updated = max(session.updated, self.now)
-        self._put(self.store.save, session, kind, data)
-
-    def save_told(self, session, told):
-        """Store a session that was brought up to date, once, and tell each of `told`, `(kind, data)` in order; data may
-        be JSON text."""
-        session.rev = self.log_id + len(told)
-        session.revision += len(told)
-        session.info = info.render(session)
-        self.store.save(session)
-        rows = [self._log(kind, session.id, data) for kind, data in told]
-        self.effects += [(row, None) for row in rows[:-1]]
-        self.effects.append((rows[-1], (session.rev, session.info)))
-
-    def erase(self, session_id):
-        """Erase the session and tell `session.deleted`."""
-        self.log()  # with the session go the events that tell of it
-        session, data = self.store.load(session_id), {"id": session_id}
-        if session is not None and session.aliased:  # whoever knows it by that one alone is to hear, too
-            data["aliases"] = [f"session_{session.number}"]
-        self.store.erase(session_id)
-        self.effects.append((self._log("session.deleted", session_id, data), GONE))
-
-    def emit(self, kind, session, data):
-        """Tell an event of any kind, of a session's (its record) or (None) of none's."""
-        if session is not None:
-            session.rev = self.log_id + 1
-            session.revision += 1
-            self.store.save(session)
-        self.effects.append((self._log(kind, session and session.id, data), None))
-
-    def _put(self, store, session, kind, data):
-        session.rev = self.log_id + 1
-        session.revision += 1
-        session.info = info.render(session)
-        changed = store(session)
-        if kind == "session.updated":
-            data = {**data, "fields": info.keys(changed)}
-        row = self._log(kind, session.id, data)
-        self.effects.append((row, (row.id, session.info)))
-
-    def _log(self, kind, session_id, data):
-        self.log_id += 1
-        text = data if type(data) is str else dumps(data)
-        return LogRow(
-            self.log_id,
-            session_id,
-            EVENT_NUMBER[kind],
-            self.now,
-            f',"timestamp":{self.now},"correlationId":{quote(self.correlation)},"data":{text}}}',
-        )
-
-    def log(self):
-        """Append to the log what is not in it yet."""
-        rows = [row for row, _ in self.effects[self._logged :]]
-        if rows:
-            self.store.append(*rows)
-            self._logged = len(self.effects)
-
-    def forget(self, mark, log_id):
-        """Forget what a change has told that is undone; before it there were so many effects, and the log's last id was
-        this one."""
-        del self.effects[mark:]
-        self.log_id, self._logged = log_id, min(self._logged, mark)

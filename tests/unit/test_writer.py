@@ -9,7 +9,8 @@ from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.errors import Busy, NotFound, StoreIo
 from plue_session.model import EVENT_NUMBER, Session
 from plue_session.services import writer as module
-from plue_session.services.writer import Queued, Writer
+from plue_session.services.queued import Queued
+from plue_session.services.writer import Writer
 from tests.recording import RecordingPublisher
 
 

@@ -9,9 +9,9 @@ from plue_session.model import Outgoing
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps
 from plue_session.rules.outbox import MOST, is_waiting
+from plue_session.services.queued import Early, Intent
 from plue_session.services.sync.jobs import INTENT, postpone
 from plue_session.services.sync.numbers import shown
-from plue_session.services.writer import Early, Intent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from plue_session.rules import ids, turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.outgoing import family_of, remember
+from plue_session.services.queued import NOT_WRITTEN
 from plue_session.services.turns import turn_rows
-from plue_session.services.writer import NOT_WRITTEN
 
 #: Seconds for which an abort holds back prompts at most, and ms more than it may take.
 HELD, SPARE_MS = 600.0, 1_000

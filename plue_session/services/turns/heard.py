@@ -1,6 +1,6 @@
 """What was heard of, and changes the store without anybody waiting."""
 
-from plue_session.services.writer import Queued
+from plue_session.services.queued import Queued
 
 #: Seconds after which what could not be recorded is asked for.
 AGAIN = 1.0

@@ -14,8 +14,8 @@ from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER, Part
 from plue_session.rules import cursors, transcripts
 from plue_session.rules.jsontext import dumps, loads, quote
+from plue_session.services.queued import Queued
 from plue_session.services.sync.memory import remember
-from plue_session.services.writer import Queued
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

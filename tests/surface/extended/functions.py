@@ -7,7 +7,7 @@ import weakref
 
 from plue_session import errors
 from plue_session.capi.surface.table import export
-from plue_session.services.writer import Transaction
+from plue_session.services.transaction import Transaction
 
 OPEN, KEPT, SCANS = weakref.WeakSet(), {}, [0]
 
