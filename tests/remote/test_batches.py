@@ -201,8 +201,13 @@ def test_an_abort_ends_the_wait_of_another_submission_and_its_turn(quiet, model,
 def test_at_the_shutdown_no_turn_is_waited_for(connected, model, title):
     host = connected()
     session, text = host.create(), f"{title} [words=4] [pause=0.3]"
-    waiting = [submit(host, run_turn(session, text)), submit(host, run_turn(session, f"{title} behind"))]
+    waiting = [submit(host, run_turn(session, text))]
     heard(model, text)
+    waiting.append(submit(host, run_turn(session, f"{title} behind")))
+    until = time.monotonic() + 30
+    while not json.loads(session.inputs()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
     began, ended, stops = time.monotonic(), {}, host.start("shutdown")
     while (event := json.loads(host.call("event_wait", 7000)))["type"] != "library.shutdown":
         if event["type"].removeprefix("operation.") in ("completed", "failed", "cancelled"):

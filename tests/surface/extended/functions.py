@@ -190,7 +190,7 @@ def plue_test_name(runtime, session: SessionHandle, name: Text) -> Status:
     writer, store = runtime.writer, runtime.store
     with writer._lock:
         store.begin()
-        transaction = Transaction(writer, [], store.last_log_id())
+        transaction = Transaction(store, [], store.last_log_id())
         store.rename(session, name)
         record = store.load(name)
         record.aliased = True
