@@ -547,7 +547,7 @@ def test_the_search_for_a_python_takes_none_that_cannot_embed(tmp_path):
 
 
 def test_a_machine_without_npm_is_told_so_on_one_line(tmp_path):
-    for name in ("sh", "id", "valgrind", "cmake", "patchelf", "pkg-config", "g++", "cc", "node"):
+    for name in ("sh", "id", "valgrind", "cmake", "patchelf", "pkg-config", "g++", "cc", "node", "Xvfb"):
         (tmp_path / name).symlink_to(shutil.which(name))
     done = support.run(["sh", support.ROOT / "scripts" / "tools.sh"], env={"PATH": str(tmp_path)}, code=1)
     assert (
