@@ -15,7 +15,7 @@ from tests.robust.gate import Gate, cut, cut_after, of, once, refuse, stall, sta
 from tests.robust.host import Host, alive, eventually
 
 #: How often the host and the server are killed.
-HOSTS, SERVERS = (200, 50) if TORTURE else (20, 5)
+HOSTS, SERVERS = (200, 50) if TORTURE else (10, 5)
 SETTINGS = {"retry": {"baseMs": 100, "maxMs": 1000}, "syncIntervalMs": 2000, "requestTimeoutMs": 10_000}
 
 
