@@ -50,7 +50,9 @@ def may_have_made_title(messages, title_defended_at, now):
     `messages` are the session's, oldest first.
     """
     answers = _answers(messages)
-    if not answers or answers[0].created > title_defended_at + SKEW_MS:
+    if not answers:  # its prompt is there, and the title may come before the answer has begun
+        return bool(messages) and now <= messages[0].created + NAMING_MS
+    if answers[0].created > title_defended_at + SKEW_MS:
         return False
     end = answers[0].completed
     return end is None or title_defended_at <= end + TRAILING_MS and now <= end + TRAILING_MS
@@ -59,8 +61,8 @@ def may_have_made_title(messages, title_defended_at, now):
 def may_be_making_title(messages, now):
     """Return whether the first turn is so young `now`, by the server's clock, that its title may still be in the
     making."""
-    answers = _answers(messages)
-    return bool(answers) and now <= answers[0].created + NAMING_MS
+    begun = _answers(messages) or messages
+    return bool(begun) and now <= begun[0].created + NAMING_MS
 
 
 def _answers(messages):
