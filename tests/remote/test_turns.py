@@ -223,12 +223,12 @@ def test_a_wait_for_an_input_that_is_taken_back_ends(session, model, title):
     running = session.start("run_turn", json.dumps({"text": text}), 60_000)
     while model.started.get(timeout=30) != text:
         pass
-    waits = [
-        session.start("run_turn", json.dumps({"text": f"{title} {n}", "id": f"{n}", "turnId": f"mine{n}"}), 15_000)
-        for n in range(3)
-    ]
-    while len(json.loads(session.inputs())) != 3:
-        threading.Event().wait(0.02)
+    waits = []
+    for n in range(3):  # one after the other: they are cancelled in their order
+        said = {"text": f"{title} {n}", "id": f"{n}", "turnId": f"mine{n}"}
+        waits.append(session.start("run_turn", json.dumps(said), 15_000))
+        while len(json.loads(session.inputs())) != n + 1:
+            threading.Event().wait(0.02)
     session.cancel_inputs('[{"sourceKey":"host:0"}]')
     first = json.loads(waits[0].result())
     assert (first["turnId"], first["outcome"], first["reason"]) == ("mine0", "stopped", "cancelled")
