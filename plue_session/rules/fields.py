@@ -91,6 +91,17 @@ def choice(value, key, choices):
     return value
 
 
+def model(value, key):
+    """Check for an object that names a model, by provider and id."""
+    names = "providerId", "modelId"
+    pair = members(value, key, names, f"{key}.")
+    for name in names:
+        if name not in pair:
+            raise InvalidParam(f"{key}.{name} is missing", f"A {key} has both providerId and modelId.")
+        text(pair[name], f"{key}.{name}", 1)
+    return pair
+
+
 def texts(value, key, least=0, most=None):
     """Check for an array of strings and return it without repetitions, in order."""
     if type(value) is not list:

@@ -166,15 +166,6 @@ def _command(value, key):
     return name
 
 
-def _model(value, key):
-    pair = fields.members(value, key, ("providerId", "modelId"), f"{key}.")
-    for name in ("providerId", "modelId"):
-        if name not in pair:
-            raise InvalidParam(f"{key}.{name} is missing", f"A {key} has both providerId and modelId.")
-        fields.text(pair[name], f"{key}.{name}", 1)
-    return pair
-
-
 def _ingress(value, key):
     if value == NEXT_TURN:
         return value
@@ -242,6 +233,6 @@ _KEYS = {
     "id": lambda value, key: fields.text(value, key, 1, 200),
     "turnId": _turn_id,
     "ingress": _ingress,
-    "model": _model,
+    "model": fields.model,
     "agent": _filled,
 }

@@ -82,11 +82,7 @@ def _parent(value, key):
 
 
 def _provider(value, key):
-    pair = fields.members(value, key, ("providerId", "modelId"), f"{key}.")
-    for name in ("providerId", "modelId"):
-        if name not in pair:
-            raise InvalidParam(f"{key}.{name} is missing", f"A {key} has both providerId and modelId.")
-        fields.text(pair[name], f"{key}.{name}", 1)
+    pair = fields.model(value, key)
     return pair["providerId"], pair["modelId"]
 
 
