@@ -27,8 +27,8 @@ class NoAgents:
 
 class Relay:
     """All of it. Thread-safe. Each dependency is given: `ids` makes new names (`Ids`), `clock()` tells ms,
-    `cleaner(info)` cleans up after a session, whose info it gets, and raises when it fails, `log` writes records;
-    `resolve(id)` tells the id that a session has by now, and `seconds` how long cleaning may take."""
+    `cleaner(info)` cleans up after a session, whose info it gets, and returns None, 0, or what is wrong, `log` writes
+    records; `resolve(id)` tells the id that a session has by now, and `seconds` how long cleaning may take."""
 
     def __init__(self, store, writer, ids, clock, cleaner, log, resolve=lambda session_id: session_id, seconds=30.0):
         given = {"store": store, "writer": writer, "ids": ids, "clock": clock, "cleaner": cleaner, "log": log}
