@@ -6,6 +6,7 @@ from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.relay import changes
 from plue_session.services.relay.cleaning import Cleaning
+from plue_session.services.relay.idle import Idle
 from plue_session.services.relay.metrics import Failures, Metrics
 from plue_session.services.relay.rates import Rates
 from plue_session.services.relay.records import Records
@@ -39,6 +40,7 @@ class Relay:
         #: what ends agents; whoever has some puts itself here
         self.agents = NoAgents()
         self.failures, self.rates = Failures(), Rates()
+        self._idle = Idle(self)
         self._cleaning = Cleaning(self, cleaner)
         self._metrics = Metrics(self)
         self._records = Records(self)
@@ -100,6 +102,8 @@ class Relay:
             changes.show(transaction, session)
         else:
             changes.move(transaction, session, rules.ACTIVATE)
+        if (most := rules.read_options(attachment.options)["idleMs"]) is not None:
+            self._idle.watch(session.id, most)
         return session
 
     def lost(self, transaction, session_id, owner, error):
@@ -121,5 +125,6 @@ class Relay:
         return attachment is None or attachment.owner is None or not self.store.is_owner_alive(attachment.owner)
 
     def close(self, seconds):
-        """End what is under way. Twice is harmless."""
+        """End what is under way, and wait for it, at most so many seconds. Twice is harmless."""
+        self._idle.close()
         self._cleaning.close(seconds)
