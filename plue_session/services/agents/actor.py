@@ -1,5 +1,5 @@
-"""Who runs the turns of a session that an agent is attached to: one thread for each attachment, by which all is done that
-concerns the agent.
+"""Who runs the turns of a session that an agent is attached to: one thread for each attachment, by which all is done
+that concerns the agent.
 
 What the agent says is taken from its inbox; what others do to the session, in whichever process, is a row, and whoever
 hears of it only pokes: the actor looks at the rows. So a change that is missed is found by the next look.
@@ -33,8 +33,8 @@ NOISE = 20
 
 
 class Actor:
-    """Of one attachment. `on` is the `Agents` that it is one of, `inbox` what its `agent` speaks into, `options` those of the
-    attachment. `run` is the work of its thread; all other methods may be called by any, and do not wait."""
+    """Of one attachment. `on` is the `Agents` that it is one of, `inbox` what its `agent` speaks into, `options` those
+    of the attachment. `run` is the work of its thread; all other methods may be called by any, and do not wait."""
 
     def __init__(self, on, session_id, agent, inbox, options):
         self._on, self.session_id, self.agent, self._inbox, self.options = on, session_id, agent, inbox, options
@@ -91,8 +91,8 @@ class Actor:
         self._must_look = True
 
     def _attend(self):
-        """Do what is due, and return after how many seconds to do so again, None: when something happens. What the store
-        cannot take now is tried again."""
+        """Do what is due, and return after how many seconds to do so again, None: when something happens. What the
+        store cannot take now is tried again."""
         try:
             self._step()
         except errors.PlueError as error:
@@ -331,7 +331,9 @@ class Actor:
             self.agent.close()
         elif now >= turn.renewal:
             turn.renewal = now + self._on.settings.lease.renew_ms / 1000
-            self._on.writer.run(lambda transaction: turn_rows.renew(transaction, turn.row, self._on.settings.lease.ttl_ms))
+            self._on.writer.run(
+                lambda transaction: turn_rows.renew(transaction, turn.row, self._on.settings.lease.ttl_ms)
+            )
 
     def _say(self, turn):
         """Choose what the turn's inputs name, one thing after the other, and then say it."""
