@@ -10,6 +10,7 @@ from plue_session import config
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.share_key import ShareKeyMemory
 from plue_session.services.backend import Backend
+from plue_session.services.calls import Calls
 from plue_session.services.later import Later
 from plue_session.services.operations import Operation
 from plue_session.services.relay.ids import Ids
@@ -18,6 +19,7 @@ from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
 from plue_session.services.turns.messages import Messages
+from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 from tests.checked import Checked
 from tests.recording import RecordingLog, RecordingPublisher
@@ -38,6 +40,8 @@ class World:
         self.keys = keys or ShareKeyMemory()
         sharing = Sharing(self.store, self.keys, lambda: self.now, self.settings)
         backend = Backend(self.store, self.writer, sharing, self.settings, "0.1.0")
+        backend.calls, backend.turns = Calls(), Turns(backend, self.told)
+        self.calls, self.turns = backend.calls, backend.turns
         self.sessions, self.sharing = Checked(Sessions(backend), self.perform), Checked(sharing, self.perform)
         self.inputs = Checked(Inputs(backend), self.perform)
         self.messages = Checked(Messages(backend), self.perform)
