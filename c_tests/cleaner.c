@@ -71,10 +71,10 @@ static void in_a_forked_child(void)
         CHECK(json_valid(plue_get_last_error_json()));
         CHECK_ERROR(!plue_session_relay_next_state(NULL, NULL), PLUE_ERROR_INVALID_PARAM);
         CHECK_ERROR(plue_session_set_cleaner(NULL, NULL) == -1, PLUE_ERROR_FORKED);
-        _exit(0);
+        raise(SIGKILL); /* a tool that looks for leaks would look for the parent's here */
     }
     int status;
-    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 /* ---- the cleaner ---- */
@@ -124,8 +124,8 @@ static void it_gets_the_info_once_and_its_result_is_not_ours(void)
     for (int i = 0; i < 3; i++)
         CHECK(plue_session_relay_clean(mine.id) == 0);
     CHECK(mine.calls == 1 && !pthread_equal(mine.thread, pthread_self()));
-    CHECK(json_valid(mine.info) && !strcmp(text(json_text(mine.info, "id")), mine.id));
-    CHECK(!strcmp(text(json_text(mine.info, "relay.state")), "TERMINATING"));
+    CHECK(json_valid(mine.info) && !strcmp(text(plue_json_text(mine.info, "/id")), mine.id));
+    CHECK(!strcmp(text(plue_json_text(mine.info, "/relay/state")), "TERMINATING"));
     CHECK_ERROR(!plue_session_relay_get("once"), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(plue_session_relay_clean("session_5") == -1, PLUE_ERROR_NOT_FOUND);
     CHECK_SAYS("session not found: session_5");
