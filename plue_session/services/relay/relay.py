@@ -2,6 +2,7 @@
 
 from plue_session import errors
 from plue_session.model import Query
+from plue_session.model.attachment import HOST
 from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.relay import changes
@@ -102,7 +103,8 @@ class Relay:
             changes.show(transaction, session)
         else:
             changes.move(transaction, session, rules.ACTIVATE)
-        if (most := rules.read_options(attachment.options)["idleMs"]) is not None:
+        most = rules.read_options(attachment.options)["idleMs"]
+        if most is not None and attachment.kind == HOST:  # harmless, should this change not be made
             self._idle.watch(session.id, most)
         return session
 
