@@ -120,6 +120,11 @@ class Relay:
         transaction.store.keep_attachment(attachment)
         return True
 
+    def failed(self, place, session_id, error):
+        """Log and count what was met in one of `metrics.PLACES` and is no call's."""
+        self.failures.count(place, error)
+        self.log.write("warning", errors.known(error).message(f"relay {place} {session_id}"))
+
     def _is_lost(self, transaction, session):
         if not rules.is_active(session.relay_state):
             return False
