@@ -91,7 +91,7 @@ class Agents:
             self._starts[session_id] = start
         try:
             known = self.writer.run(lambda transaction: self._check(transaction, session_id))
-            threads.start(lambda: self._run(start, given, options, known, end), "plue-agent")
+            threads.start(lambda: self._run(start, given, options, known, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -195,10 +195,6 @@ class Agents:
         if row and row.owner == self.store.owner():
             row.owner = row.pid = None
             transaction.store.keep_attachment(row)
-
-    def terminate(self, session_id, reason):
-        """Terminate the session of an agent."""
-        self.writer.run(self._relay.terminate(session_id, reason).preview)
 
     def forget(self, agent):
         """Have an agent forget its conversation, for its session was deleted."""
@@ -360,6 +356,7 @@ class Agents:
         actor = self._actors.get(session_id)
         if actor is not None:
             actor.close(errors.Closed("the session was terminated"))
+        self.writer.run(lambda transaction: self._close_later(transaction, session_id), call)
         while True:
             row = self.store.read_attachment(session_id)
             if row is None or row.kind != ACP:
@@ -374,6 +371,14 @@ class Agents:
             if not call.left:
                 raise errors.Timeout("the agent has not ended in time", "Try again.", session=session_id)
             call.within(LOOK).wait(self._changed, lambda: None)
+
+    def _close_later(self, transaction, session_id):
+        """Note that whoever has the session's agent is to end it."""
+        session = transaction.store.load(session_id)
+        row = session and transaction.store.attachment(session.number)
+        if row and row.owner is not None and not row.closing:
+            row.closing = True
+            transaction.store.keep_attachment(row)
 
     def hang_up(self):
         """Begin to end all agents. Returns at once."""

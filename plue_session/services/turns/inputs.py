@@ -8,7 +8,7 @@ from plue_session import errors
 from plue_session.model import EVENT_NUMBER, Input
 from plue_session.model.attachment import ACP
 from plue_session.model.input import DEFERRED, PENDING
-from plue_session.rules import inputs
+from plue_session.rules import inputs, relay
 from plue_session.rules.jsontext import quote
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.turns import queue
@@ -114,6 +114,8 @@ class Enqueue(Change):
 
     def _new(self, transaction, session):
         store, given, number = transaction.store, self.given, session.number
+        if session.relay_agent is not None:
+            relay.check_message(len(given.content.encode()), session.id)
         if not store.inputs_have_room(number, MOST):
             raise errors.QueueFull(
                 f"{MOST:,} inputs of the session wait already",
