@@ -92,7 +92,8 @@ class Runtime:
         self.sync, self._half, self._server, self.log, self._closing = NoServer(), None, None, None, False
         #: the operations in bulk, put here by who knows the functions that there are
         self.batches = None
-        self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
+        self._read_environ, self._lifeline = environ or (lambda: dict(os.environ)), lifeline
+        self._environ = self._read_environ() if self.remote else {}
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
             from plue_session.adapters.opencode import needs
@@ -290,9 +291,18 @@ class Runtime:
 
     def _make_agent(self, given, ear):
         """Return an agent that is yet to be started."""
-        from plue_session.adapters.acp.agent import Agent
+        from plue_session.adapters.acp.agent import AcpAgent
 
-        raise NotImplementedError
+        return AcpAgent(
+            given.command,
+            given.worktree,
+            given.env,
+            ear,
+            files=given.options.get("files", "none"),
+            environment=self._read_environ(),
+            children=self._children,
+            on_lifeline=self._lifeline,
+        )
 
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""

@@ -16,7 +16,7 @@ from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.asking import Asking
 from plue_session.services.agents.choosing import Choosing
 from plue_session.services.agents.recording import Recording, outcome_of, parts_of, told
-from plue_session.services.agents.turn import Turn
+from plue_session.services.agents.turn import LOOK, Turn
 from plue_session.services.turns import ask_rows, prompt, turn_rows
 from plue_session.services.turns.views import record_plan
 
@@ -47,7 +47,7 @@ class Actor:
         self._error = None  # by which the agent is to end, or has
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
         self._again = False
-        self._noise, self._idle_since = 0, time.monotonic()
+        self._noise = 0
         self.offer = None
 
     # -- from any thread -----------------------------------------------------------------------------------------------
@@ -117,9 +117,15 @@ class Actor:
         elif self._turn is not None:
             self._watch()
         elif self._is_closing:
-            self.agent.close()
+            self._leave()
         else:
             self._rest()
+
+    def _leave(self):
+        """The session was terminated: it is left at whose wish, in whatever process, the agent ends."""
+        row = self._on.store.read_attachment(self.session_id)
+        if self._is_deleted or row is None or row.closing or self._on.is_closed:
+            self.agent.close()
 
     def _due(self):
         now, waits = time.monotonic(), []
@@ -129,14 +135,13 @@ class Actor:
             waits.append(0.0)
         if self._again:
             waits.append(HELD)
+        if self._is_closing:
+            waits.append(LOOK)
         if self._turn is not None:
             waits.append(self._turn.due(now, bool(self._asking)))
             waits.append(self._asking.due)
         elif self._recording.is_open:
             waits.append(max(self._heard + PAUSE - now, 0.0))
-        idle = self.options["idleMs"]
-        if idle is not None and self._turn is None and not self._is_closing:
-            waits.append(max(self._idle_since + idle / 1000 - now, 0.05))
         return min((each for each in waits if each is not None), default=None)
 
     # -- what is said --------------------------------------------------------------------------------------------------
@@ -270,15 +275,6 @@ class Actor:
         if first is not None:
             self._recording.pause()
             self._start(first)
-        elif self.options["idleMs"] is not None:
-            self._idle()
-
-    def _idle(self):
-        idle = self.options["idleMs"] / 1000
-        session = self._on.store.read(self.session_id)
-        since = (self._on.writer.clock() - (session.relay_active or 0)) / 1000 if session else idle
-        if min(time.monotonic() - self._idle_since, since) >= idle:
-            self._on.terminate(self.session_id, f"idle for {idle:g} s")
 
     def _start(self, first):
         """Take the next inputs, and have them be said."""
@@ -293,6 +289,7 @@ class Actor:
             )
             if begun is not None:
                 self._recording.record(transaction, Recording.asked(begun.inputs, message_id, now))
+                count_message(transaction, self.session_id)
             return begun
 
         begun = on.writer.run(begin)
@@ -362,6 +359,7 @@ class Actor:
 
         def close(transaction, session, row):
             by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
+            session.relay_active = max(transaction.now, session.relay_active or 0)
             return [
                 *self._recording.events(transaction, session, changes),
                 *self._on.recorder.close(transaction, session, row.id, outcome),
@@ -369,12 +367,14 @@ class Actor:
             ]
 
         def end(transaction):
-            return turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            if self._is_gone:
+                self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
         self._on.writer.run(end)
         self._recording.over()
         self._asking.over()
-        self._turn, self._idle_since, self._must_look = None, time.monotonic(), True
+        self._turn, self._must_look = None, True
         if isinstance(turn.error, errors.Timeout) and outcome[0] != outcomes.FINISHED:  # it was silent, and may stay so
             self._error = self._error or turn.error
             self.agent.close()
@@ -390,6 +390,19 @@ class Actor:
             if self._turn.outcome is None:
                 self._turn.failed(self._error)
             self._end(self._turn)
-        self._recording.pause()
-        self._on.lost(self.session_id, self._error, self._is_closing)
+        else:
+            self._recording.pause()
+            self._on.writer.run(
+                lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
+            )
+        if not self._is_closing:
+            self._on.failed(self.session_id, self._error)
         self._is_over = True
+
+
+def count_message(transaction, session_id):
+    """Count what is said to the agent, as hosts do theirs."""
+    session = transaction.load(session_id)
+    session.relay_messages += 1
+    session.relay_active = transaction.now
+    transaction.save(session, "session.updated", {"id": session.id}, touch=False)
