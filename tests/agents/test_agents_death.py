@@ -98,7 +98,7 @@ def test_each_prompt_has_one_outcome(attached):
     session.observe_now()
     session.turn("[twice][say=a]")
     session.turn("[say=b]")
-    finished = [e for e in session.events("turn.finished") + session.events("turn.finished")]
+    finished = session.events("turn.finished") + session.events("turn.finished")
     assert [e["data"]["outcome"] for e in finished if e["type"] == "turn.finished"] == ["finished", "finished"]
 
 

@@ -84,8 +84,8 @@ class Agents:
         given = fields.pop("agent")
         if given.worktree is None and self._backend.server is None and "directory" not in fields:
             raise errors.InvalidParam(
-                "agent.worktree is missing, and the session has no directory", "Name the directory that the agent works
-                in."
+                "agent.worktree is missing, and the session has no directory",
+                "Name the directory that the agent works in.",
             )
         return CreateWithAgent(self._backend, self, fields, given)
 
@@ -153,9 +153,7 @@ class Agents:
         kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
         try:
             self.writer.run(
-                lambda transaction: self.activate(
-                    transaction, start.session_id, kept, agent.pid, conversation
-                ),
+                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
