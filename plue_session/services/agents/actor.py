@@ -395,6 +395,8 @@ class Actor:
             self._on.writer.run(
                 lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
             )
+        if not self._is_closing:
+            self._on.died(self.session_id, self._error)
         self._is_over = True
 
 

@@ -135,6 +135,7 @@ class Agents:
             error = errors.known(start.call.error or failure)
             if agent is not None:
                 self._dismiss(agent)
+            self._relay.failed("attach", start.session_id, error)
             self._started(start)
             end(error)
             return
@@ -201,6 +202,10 @@ class Agents:
             self._free(transaction, session_id)
         else:
             self._relay.lost(transaction, session_id, self.store.owner(), error)
+
+    def died(self, session_id, error):
+        """Count and log that an agent of this process is gone that nobody has ended."""
+        self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
         session = transaction.store.load(session_id)
