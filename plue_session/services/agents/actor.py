@@ -76,7 +76,9 @@ class Actor:
                     self._take(each)
                 seconds = self._attend()
         except BaseException as error:  # a defect: the agent is of no use without its actor
-            self._on.log.write("error", errors.known(error).message(f"agent {self.session_id}"))
+            failure = errors.known(error)
+            self._on.log.write("error", failure.message(f"agent {self.session_id}"))
+            self._on.fail(self, failure)
             raise
         finally:
             self.agent.close()
