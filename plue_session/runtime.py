@@ -45,6 +45,8 @@ SPAWN, ATTACH = 29.0, 3.0
 GLANCE = 1.0
 #: Seconds that `close` waits for the server's end.
 CLOSING = 5.5
+#: Seconds that it has in any case, should the ends of agents have taken those.
+GRACE = 0.5
 #: Seconds that it waits for a cleaning whose cleaner has returned.
 CLEANING = 0.5
 
@@ -178,6 +180,7 @@ class Runtime:
             self.hang_up()
             if self.relay is not None:
                 self.relay.close(CLEANING)
+            until = time.monotonic() + CLOSING
             if self.agents is not None:
                 self.agents.close(CLOSING)
             if self._echo is not None:
@@ -185,7 +188,7 @@ class Runtime:
             if self._streams is not None:
                 self._streams.end()
             if self._server is not None:
-                self._server.close(CLOSING)
+                self._server.close(max(until - time.monotonic(), GRACE))
                 self._half.sync.join(0.1)
         finally:  # whatever the server's end met
             try:

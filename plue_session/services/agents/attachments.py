@@ -104,8 +104,7 @@ class Agents:
                 raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
             self._starts[session_id] = start
         try:
-            known = self.writer.run(lambda transaction: self._check(transaction, session_id))
-            threads.start(lambda: self._run(start, given, options, known, end), "plue-actor")
+            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -118,12 +117,13 @@ class Agents:
             raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
         return transaction.store.attachment(session.number)
 
-    def _run(self, start, given, options, known, end):
+    def _run(self, start, given, options, end):
         """The thread of an attachment: start the agent, then be its actor."""
         self.publisher.adopt()
         inbox = Inbox()
         agent = actor = None
         try:
+            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
             agent.start(start.call)
@@ -238,6 +238,17 @@ class Agents:
         with self._changed:
             self._leaving.discard(agent)
             self._changed.notify_all()
+
+    def fail(self, actor, error):
+        """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
+
+        def change(transaction):
+            session = transaction.store.load(actor.session_id)
+            if session is not None:
+                self.end_turn(transaction, session.id, (outcomes.STOPPED, "runtime_error", told(error)))
+                self._relay.lost(transaction, session.id, self.store.owner(), error)
+
+        self.writer.run_later(change)
 
     # -- what is heard -------------------------------------------------------------------------------------------------
     def _told(self, row):
