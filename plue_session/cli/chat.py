@@ -1,9 +1,11 @@
-"""chat: a conversation in a terminal. What the model says is shown as it comes; permissions and questions are asked.
+"""chat: a conversation in a terminal, with a session's model or with an agent that is started for it. What is said is
+shown as it comes; permissions and questions are asked.
 
 Input is read when it is its turn: a line typed, or piped, before that waits. So lines of a pipe are turns one after the
 other, and a line after a question is its answer.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -21,15 +23,37 @@ LINE = 1 << 20
 SHORT = 100
 
 
+#: Where sessions are whose agent the library itself runs.
+OURS = {"kind": "embedded"}
+
+
 def chat(options):
     """Converse until the input ends or Ctrl-C comes between two turns."""
-    with Host(dataDir=options.data_dir) as host:
-        session = host.session("plue_session_open", options.session)
+    if options.agent is None and options.place is None:
+        options.misused("name the session (ID_OR_KEY), or an agent by --agent")
+    backend = None if options.agent is None else OURS
+    with Host(dataDir=options.data_dir, backend=backend) as host, session_of(host, options) as session:
         conversation = Conversation(host, session, options.model, Screen(options.json))
         interrupt.instead(conversation.abort)
         if not options.json and os.isatty(INPUT):
             print("Ctrl-C ends a turn, a second one leaves; so does Ctrl-D.", file=sys.stderr, flush=True)
         return conversation.run(Keyboard())
+
+
+@contextlib.contextmanager
+def session_of(host, options):
+    """The session that is named, or a new one with the agent; that one's agent ends with the conversation."""
+    if options.agent is None:
+        yield host.session("plue_session_open", options.place)
+        return
+    agent = {"kind": "acp", "command": options.agent, "worktree": os.path.abspath(options.place or ".")}
+    session = host.session("plue_session_create_with", json.dumps({"agent": agent}))
+    session_id = host.text("plue_session_get_id", session)
+    try:
+        yield session
+    finally:
+        host.number("plue_session_relay_terminate", session_id, "the conversation has ended")
+        host.number("plue_session_relay_clean", session_id)
 
 
 class Keyboard:

@@ -131,10 +131,21 @@ def parser():
     add("delete", change.delete, "delete a session and all that belongs to it", session=True)
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
-    talk = add("chat", chat.chat, "talk to a session's model; Ctrl-C ends the turn, a second one leaves", session=True)
+    talk = add(
+        "chat", chat.chat, "talk to a session's model, or to an agent; Ctrl-C ends the turn, a second one leaves"
+    )
+    talk.add_argument(
+        "place", nargs="?", metavar="ID_OR_KEY | FOLDER", help="the session; with --agent the folder to work in (here)"
+    )
+    talk.add_argument(
+        "--agent",
+        metavar="COMMAND",
+        help="start this agent of the Agent Client Protocol for a new session, such as codex-acp or 'opencode acp'",
+    )
     talk.add_argument(
         "--model", type=model, metavar="P/M", help="the provider and model to ask, such as anthropic/claude-sonnet-4"
     )
+    talk.set_defaults(misused=talk.error)
     add("config", show.config, "show the configuration that a start would use, without its secrets")
     pending = add("pending", show.pending, "list the changes that the server is yet to be told, and those in conflict")
     pending.add_argument(
