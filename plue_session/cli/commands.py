@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from plue_session import __version__
-from plue_session.cli import change, chat, demo, doctor, show
+from plue_session.cli import agents, change, chat, demo, doctor, show
 from plue_session.cli.host import Failure
 
 #: The largest number that an option takes; seconds, that is 31 years.
@@ -113,6 +113,7 @@ def parser():
     for reader in (
         add("list", show.list_sessions, "list all sessions, the last changed first"),
         add("info", show.info, "show one session", session=True),
+        add("agents", agents.agents, "list the agents of sessions: state, memory, last activity, command"),
     ):
         reader.add_argument(
             "--fresh", action="store_true", help="if the library is to spawn the server, start it for this, and ask it"
