@@ -62,7 +62,6 @@ assert plue.plue_init(json.dumps({"dataDir": f"{folder}/store"}).encode()) == 0,
 left, zombies = [], []
 for words, text, end in (
     ([], "[grandchild=away][words=1]", "clean"),
-    (["stubborn"], "[grandchild][words=1]", "delete"),
     ([], "[grandchild=away][exit=3]", "delete"),
     (["exit=3"], None, "delete"),
 ):

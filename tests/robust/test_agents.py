@@ -19,7 +19,9 @@ from tests.robust.host import Host, eventually, outcome, processes_with
 FAKE = support.ROOT / "tests" / "agents" / "fake_agent.py"
 INIT = support.ROOT / "tests" / "robust" / "init.py"
 THREADS = 64
-ROUNDS = 20 if TORTURE else 2
+ROUNDS = 20 if TORTURE else 4
+#: Seconds between two of their calls, at most: an agent starts in some hundredths.
+PAUSE = 0.008
 #: Hosts that are killed.
 KILLS = 100 if TORTURE else 10
 
@@ -78,11 +80,14 @@ def test_attach_terminate_and_clean_race_over_64_threads(host, folder, tmp_path,
             sessions[host.session_get_id(handle)] = handle
         calls = []
         for session_id, handle in sessions.items():
-            calls += [("session_relay_attach", handle, attachment(tmp_path, mark, "slow=0.05"))] * 3
+            calls += [("session_relay_attach", handle, attachment(tmp_path, mark))] * 3
             calls += [("session_relay_terminate", session_id, "raced")] * 2
             calls += [("session_relay_clean", session_id)] * 2 + [("session_relay_heartbeat", handle)]
         random.shuffle(calls)
-        answers = [(call[0], host.start(*call)) for call in calls]
+        answers = []
+        for call in calls:
+            answers.append((call[0], host.start(*call)))
+            time.sleep(random.random() * PAUSE)
         assert len(answers) == THREADS
         for name, answer in answers:
             ended = outcome(answer)
@@ -94,7 +99,7 @@ def test_attach_terminate_and_clean_race_over_64_threads(host, folder, tmp_path,
             assert host.info(handle)["relay"]["state"] == "CLEANED"
         again = json.loads(host.session_run_turn(bystander, '{"text":"[words=2]"}', 20000))
         assert again["outcome"] == "finished"
-    assert {name for name, ended in seen if ended == "OK"} >= MAY.keys() - {"session_relay_attach"}
+    assert {name for name, ended in seen if ended == "OK"} == MAY.keys(), seen
     host.session_delete(bystander)
     assert eventually(lambda: not processes_with(mark), 1), "an agent is left"
 
@@ -239,7 +244,7 @@ def test_nothing_of_the_library_touches_the_worktree(host, worktree, mark):
     host.session_relay_terminate(session_id, "done")
     host.session_relay_clean(session_id)
     assert state_of(worktree.parent) == before and not processes_with(mark)
-    other = attached(host, "two", worktree, mark, "stubborn")
+    other = attached(host, "two", worktree, mark)
     host.session_run_turn(other, '{"text":"[words=1]"}', 20000)
     host.session_delete(session)
     host.session_delete(other)
