@@ -119,6 +119,7 @@ class Agents:
             error = errors.known(start.call.error or failure)
             if agent is not None:
                 self._dismiss(agent)
+            self._relay.failed("attach", start.session_id, error)
             self._started(start)
             end(error)
             return
@@ -188,6 +189,8 @@ class Agents:
                 self._relay.lost(transaction, session_id, self.store.owner(), error)
 
         self.writer.run(change)
+        if not was_wanted:
+            self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
         session = transaction.store.load(session_id)
