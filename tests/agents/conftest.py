@@ -1,7 +1,9 @@
-"""Sessions with the fake agent attached, in processes that hold the library."""
+"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library, or
+held by the test itself."""
 
 import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import support
+from tests.agents.held import Held
 from tests.remote.hosts import Host, Session
 
 AGENT = Path(__file__).parent / "fake_agent.py"
@@ -134,3 +137,33 @@ def attached(host, spawn):
         return made
 
     return attach
+
+
+# -- without the library ---------------------------------------------------------------------------------------------
+def children():
+    """Return the processes whose parent is this one, zombies, too."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == os.getpid():
+            found.append(int(name))
+    return found
+
+
+@pytest.fixture
+def agents(tmp_path, guard):
+    """`agents(words…)` makes a `Held`; at the end each is closed and checked."""
+    before, made = set(children()), []
+
+    def make(*words, **options):
+        made.append(Held(tmp_path, guard, words, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+    assert not set(children()) - before
