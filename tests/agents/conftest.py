@@ -1,5 +1,4 @@
-"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library, or
-held by the test itself."""
+"""Agents that end with their test, and leave nothing behind: attached to sessions, or held by the test itself."""
 
 import contextlib
 import json
