@@ -367,7 +367,9 @@ class Actor:
             ]
 
         def end(transaction):
-            return turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            if self._is_gone:
+                self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
         self._on.writer.run(end)
         self._recording.over()
@@ -388,8 +390,13 @@ class Actor:
             if self._turn.outcome is None:
                 self._turn.failed(self._error)
             self._end(self._turn)
-        self._recording.pause()
-        self._on.lost(self.session_id, self._error, self._is_closing)
+        else:
+            self._recording.pause()
+            self._on.writer.run(
+                lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
+            )
+        if not self._is_closing:
+            self._on.failed(self.session_id, self._error)
         self._is_over = True
 
 

@@ -70,18 +70,32 @@ class Agents:
         state is checked first, and nothing is started if that is wrong."""
         session_id = self.resolve(session_id)
         if given.kind != ACP:
-            self.writer.run(lambda transaction: self._activate(transaction, session_id, given, None, None))
+            self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
             return None
         later = Later(time.monotonic() + self._seconds, BEYOND)
-        self._start(session_id, given, later.end)
+        self.start(session_id, given, later.end)
         return later
 
-    def _start(self, session_id, given, end):
-        """Begin to start an agent; `end(None or an error)` is called at its end."""
+    def create_with(self, fields):
+        """Create a session with an agent: `fields` as for `Sessions.create_with`, `agent` is a `Given`."""
+        from plue_session.services.agents.creating import CreateWithAgent
+
+        fields = dict(fields)
+        given = fields.pop("agent")
+        if given.worktree is None and self._backend.server is None and "directory" not in fields:
+            raise errors.InvalidParam(
+                "agent.worktree is missing, and the session has no directory",
+                "Name the directory that the agent works in.",
+            )
+        return CreateWithAgent(self._backend, self, fields, given)
+
+    def start(self, session_id, given, end, patient=True):
+        """Begin to start an agent; `end(None or an error)` is called at its end. Unless `patient`, it has no longer
+        than a caller waits."""
         options = {**relay.DEFAULTS, **given.options}
         seconds = self._seconds - min(HEAD_START * self._seconds, MOST_HEAD_START)
         if options["startMs"] is not None:
-            seconds = options["startMs"] / 1000
+            seconds = options["startMs"] / 1000 if patient else min(options["startMs"] / 1000, seconds)
         start = Start(session_id, Call(time.monotonic() + seconds))
         with self._changed:
             if self.is_closed:
@@ -100,6 +114,8 @@ class Agents:
         """Return what was attached before, if anything can be now."""
         session = self._relay.check_attach(transaction, session_id)
         self.settle(transaction, session)
+        if transaction.store.open_turn(session.number) is not None:
+            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
         return transaction.store.attachment(session.number)
 
     def _run(self, start, given, options, known, end):
@@ -137,7 +153,7 @@ class Agents:
         kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
         try:
             self.writer.run(
-                lambda transaction: self._activate(transaction, start.session_id, kept, agent.pid, conversation),
+                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
@@ -147,7 +163,8 @@ class Agents:
         self._started(start)
         return actor
 
-    def _activate(self, transaction, session_id, given, pid, conversation):
+    def activate(self, transaction, session_id, given, pid=None, conversation=None):
+        """Have a session be ACTIVE with what is attached to it."""
         session = self._relay.check_attach(transaction, session_id)
         self.settle(transaction, session)
         attached = Attachment(
@@ -179,18 +196,16 @@ class Agents:
             self._actors.pop(actor.session_id, None)
             self._actors[session_id] = actor
 
-    def lost(self, session_id, error, was_wanted):
+    def lost(self, transaction, session_id, error, was_wanted):
         """Record that an agent of this process is gone."""
+        if was_wanted:
+            self._free(transaction, session_id)
+        else:
+            self._relay.lost(transaction, session_id, self.store.owner(), error)
 
-        def change(transaction):
-            if was_wanted:
-                self._free(transaction, session_id)
-            else:
-                self._relay.lost(transaction, session_id, self.store.owner(), error)
-
-        self.writer.run(change)
-        if not was_wanted:
-            self._relay.failed("agent", session_id, error)
+    def failed(self, session_id, error):
+        """Log and count that an agent is gone that nobody has ended."""
+        self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
         session = transaction.store.load(session_id)
