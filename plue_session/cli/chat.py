@@ -32,8 +32,8 @@ def chat(options):
     if options.agent is None and options.place is None:
         options.misused("name the session (ID_OR_KEY), or an agent by --agent")
     backend = None if options.agent is None else OURS
-    with Host(dataDir=options.data_dir, backend=backend) as host, session_of(host, options) as session:
-        conversation = Conversation(host, session, options.model, Screen(options.json))
+    with Host(dataDir=options.data_dir, backend=backend) as host, session_of(host, options) as (session, revive):
+        conversation = Conversation(host, session, options.model, Screen(options.json), revive)
         interrupt.instead(conversation.abort)
         if not options.json and os.isatty(INPUT):
             print("Ctrl-C ends a turn, a second one leaves; so does Ctrl-D.", file=sys.stderr, flush=True)
@@ -42,15 +42,21 @@ def chat(options):
 
 @contextlib.contextmanager
 def session_of(host, options):
-    """The session that is named, or a new one with the agent; that one's agent ends with the conversation."""
+    """The session that is named, or a new one with the agent, which ends with the conversation; and what is to be called
+    before a turn: it attaches an agent anew that has died."""
     if options.agent is None:
-        yield host.session("plue_session_open", options.place)
+        yield host.session("plue_session_open", options.place), lambda: None
         return
-    agent = {"kind": "acp", "command": options.agent, "worktree": os.path.abspath(options.place or ".")}
-    session = host.session("plue_session_create_with", json.dumps({"agent": agent}))
+    agent, worktree = {"kind": "acp", "command": options.agent}, os.path.abspath(options.place or ".")
+    session = host.session("plue_session_create_with", json.dumps({"agent": {**agent, "worktree": worktree}}))
     session_id = host.text("plue_session_get_id", session)
+
+    def revive():
+        if any(each["session"] == session_id and each["isLost"] for each in host.attached()):
+            host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
+
     try:
-        yield session
+        yield session, revive
     finally:
         host.number("plue_session_relay_terminate", session_id, "the conversation has ended")
         host.number("plue_session_relay_clean", session_id)
@@ -117,8 +123,8 @@ class Screen:
 class Conversation:
     """One session, and how its conversation stands."""
 
-    def __init__(self, host, session, model, screen):
-        self._host, self._session, self._model, self._screen = host, session, model, screen
+    def __init__(self, host, session, model, screen, revive):
+        self._host, self._session, self._model, self._screen, self._revive = host, session, model, screen, revive
         self._id = host.text("plue_session_get_id", session)
         self._turn = None  # id of our turn, while it runs
         self._aborting = False
@@ -179,6 +185,7 @@ class Conversation:
 
     def _begin(self, given):
         """Begin a turn; what is wrong with this one, or may be better later, does not end the conversation."""
+        self._revive()
         try:
             begun = self._host.json("plue_session_run_turn", self._session, json.dumps(given, ensure_ascii=False), 0)
         except Failure as failure:

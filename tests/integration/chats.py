@@ -1,5 +1,6 @@
 """Conversations in a terminal: programs that run, what is typed into them, and what they print."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -60,6 +61,12 @@ class Chat:
 
     def interrupt(self):
         self._process.send_signal(signal.SIGINT)
+
+    def has_ended(self, seconds):
+        """Return whether it ends within that time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
 
     def ends(self, code=0):
         ended = self._process.wait(PATIENCE)
