@@ -1,4 +1,5 @@
-"""Agents that end with their test, and leave nothing behind: attached to sessions, or held by the test itself."""
+"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library, or
+held by the test itself."""
 
 import contextlib
 import json
@@ -22,7 +23,12 @@ class Attached(Session):
 
     def __init__(self, host, handle, worktree):
         super().__init__(host, handle)
-        self.worktree = worktree
+        self.worktree, self._id = worktree, host.call("session_get_id", handle)
+
+    @property
+    def id(self):
+        """Its id, also when its process is gone."""
+        return self._id
 
     def attach(self, *words, **options):
         return self.relay_attach(self.given(*words, **options))

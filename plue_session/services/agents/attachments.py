@@ -203,8 +203,8 @@ class Agents:
         else:
             self._relay.lost(transaction, session_id, self.store.owner(), error)
 
-    def failed(self, session_id, error):
-        """Log and count that an agent is gone that nobody has ended."""
+    def died(self, session_id, error):
+        """Count and log that an agent of this process is gone that nobody has ended."""
         self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
