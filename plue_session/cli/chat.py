@@ -10,6 +10,7 @@ import json
 import os
 import select
 import sys
+import time
 
 from plue_session.cli import interrupt
 from plue_session.cli.ask import Permission, Question
@@ -23,6 +24,8 @@ LINE = 1 << 20
 SHORT = 100
 
 
+#: Seconds between two looks at an agent that has died, and how many are enough for what it has started to end.
+MOMENT, ENDING = 0.05, 200
 #: Where sessions are whose agent the library itself runs.
 OURS = {"kind": "embedded"}
 
@@ -42,8 +45,8 @@ def chat(options):
 
 @contextlib.contextmanager
 def session_of(host, options):
-    """The session that is named, or a new one with the agent, which ends with the conversation; and what is to be called
-    before a turn: it attaches an agent anew that has died."""
+    """The session that is named, or a new one with the agent, which ends with the conversation; and what is to be
+    called before a turn: it attaches an agent anew that has died."""
     if options.agent is None:
         yield host.session("plue_session_open", options.place), lambda: None
         return
@@ -52,14 +55,30 @@ def session_of(host, options):
     session_id = host.text("plue_session_get_id", session)
 
     def revive():
-        if any(each["session"] == session_id and each["isLost"] for each in host.attached()):
-            host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
+        for _ in range(ENDING):
+            (found,) = [each for each in host.attached() if each["session"] == session_id]
+            if found["isLost"]:
+                host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
+            if found["isLost"] or runs(found["pid"]):
+                return
+            time.sleep(MOMENT)  # what it has started is being ended
 
     try:
         yield session, revive
     finally:
         host.number("plue_session_relay_terminate", session_id, "the conversation has ended")
         host.number("plue_session_relay_clean", session_id)
+
+
+def runs(pid):
+    """Return whether there is a process with this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Keyboard:
