@@ -398,7 +398,7 @@ class Actor:
                 lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
             )
         if not self._is_closing:
-            self._on.died(self.session_id, self._error)
+            self._on.failed(self.session_id, self._error)
         self._is_over = True
 
 
