@@ -67,9 +67,9 @@ class Pipe:
             os.set_blocking(process.stdout, False)
             os.set_blocking(process.stderr, False)
             self._process = process
-            for fd in (process.lifeline, process.stdin):
-                self._on_lifeline(fd, True)
             try:
+                for fd in (process.lifeline, process.stdin):
+                    self._on_lifeline(fd, True)
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._thread = threads.start(self._run, "plue-agent")
             except (OSError, errors.StoreIo) as error:
