@@ -22,13 +22,13 @@ _TEXTS = tuple(
             errors.ProviderAuth,
         ),
         (
-            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found|no (conversation|rollout|session) found"
+            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found|no (previous )?(conversation|rollout|session)s? found"
             r"|(unknown|no such|invalid) (session|conversation|thread)",
             errors.NotFound,
         ),
         (
             r"model.{0,80}(not found|not supported|not available|unknown|does not exist|invalid)"
-            r"|(unknown|no such|invalid|unsupported) model",
+            r"|(unknown|no such|invalid|unsupported) model|invalid value for .{0,30}\bmodel\b",
             errors.ProviderInit,
         ),
         (r"rate.?limit|overloaded|too many requests|quota|\b429\b|\b529\b", errors.Busy),

@@ -127,7 +127,9 @@ def _plan(update):
 
 
 def _usage(update):
-    used, size, cost = _count(update.get("used")), _count(update.get("size")), update.get("cost")
+    if update.get("used") is None:  # an agent that does not know it yet says so (claude-agent-acp)
+        return []
+    used, size, cost = _count(update["used"]), _count(update.get("size")), update.get("cost")
     if used is None or size is None:
         raise ValueError("usage without numbers")
     amount = cost.get("amount") if type(cost) is dict and cost.get("currency") == "USD" else None
