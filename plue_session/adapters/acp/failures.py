@@ -22,7 +22,8 @@ _TEXTS = tuple(
             errors.ProviderAuth,
         ),
         (
-            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found|no (previous )?(conversation|rollout|session)s? found"
+            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found"
+            r"|no (previous )?(conversation|rollout|session)s? found"
             r"|(unknown|no such|invalid) (session|conversation|thread)",
             errors.NotFound,
         ),
