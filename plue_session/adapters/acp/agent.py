@@ -21,8 +21,8 @@ from plue_session.model.said import Answered, Asked, Finish, Gone, Noise, Withdr
 VERSION = 1
 #: Seconds that an agent's end may take which could not start: TERM, 5 s, KILL.
 STOP = 7.0
-#: How many updates may come before the conversation has an id, and characters of a line that a permission shows.
-EARLY, LINE = 1000, 1000
+#: Bytes of the updates that may come before the conversation has an id, and characters of a line that is shown.
+EARLY, LINE = 4 << 20, 1000
 #: The updates that tell of what is offered.
 _OFFERS = ("available_commands_update", "config_option_update", "current_mode_update")
 _CANCELLED = {"outcome": {"outcome": "cancelled"}}
@@ -119,8 +119,8 @@ class AcpAgent:
         self._can, self._ways = _inner(answer, "agentCapabilities"), login.methods(answer)
         name = _inner(answer, "agentInfo").get("name")
         if type(name) is str and name:
-            self.name = name
-            self._offers = Offers(name)
+            self.name = _line(name)
+            self._offers = Offers(self.name)
 
     def open(self, conversation, call):
         """Begin or restore a conversation (ports.Agent)."""
@@ -321,7 +321,7 @@ class AcpAgent:
         if type(id) is not str or type(update) is not dict:
             raise ValueError("no update")
         if self._id is None:
-            if len(self._early) < EARLY:
+            if sum(before for _, before in self._early) + size <= EARLY:
                 self._early.append((params, size))
         elif id == self._id and not self._takes_offer(update) and not self._restoring:
             for said in updates.read(update, self._halves):
@@ -384,13 +384,12 @@ class AcpAgent:
         if tool.changes:
             self._hear(tool, 1000)
         places = [each.get("path") for each in _inner(call, "locations", list) if type(each) is dict]
-        title = " ".join((tool.changes.get("title") or "").split())
         self._hear(
             Asked(
                 request,
                 tool.call_id,
                 _inner(call, "kind", str) or tool.changes.get("name") or "unknown",
-                title if len(title) <= LINE else title[: LINE - 1] + "…",
+                _line(tool.changes.get("title") or ""),
                 [each for each in places if type(each) is str],
                 options,
             ),
@@ -423,6 +422,11 @@ def _inner(data, key, kind=dict):
     """Return what a dict has there, if it is of that kind; else an empty one."""
     value = data.get(key) if type(data) is dict else None
     return value if type(value) is kind else kind()
+
+
+def _line(text):
+    text = " ".join(text.split())
+    return text if len(text) <= LINE else text[: LINE - 1] + "…"
 
 
 def _offered(capability):
