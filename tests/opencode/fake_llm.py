@@ -23,8 +23,8 @@ class FakeModel(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or _Handler)
         self.started, self.ended, self.asked = queue.Queue(), queue.Queue(), []
         self.orders = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
