@@ -143,6 +143,9 @@ typedef struct plue_session_observer *plue_session_observer_t;
 /* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 
+/* What cleans up after a session whose agent has ended: gets its info; 0 = it is done. */
+typedef int (*plue_session_cleaner)(const char *session_json, void *user_data);
+
 /* ========================================================================
  * Library: start, stop, errors, memory.
  *
@@ -846,7 +849,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * them is let go of, but by a default queue that nobody has read from for 5 s.
  *
  * What `data` holds:
- *   session.created      {"id","parentId"?}
+ *   session.created      {"id","parentId"?,"role"?}
  *   session.updated      {"id","aliases"?,"fields","title"?}
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
@@ -863,6 +866,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   question.asked       {"id",…}: the question, as plue_session_questions() has it
  *   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
  *   todo.updated         {"todos"}
+ *   relay.changed        {"from","to","event":"SPAWN|ACTIVATE|TERMINATE|CLEAN","reason"?}: the relay state, see Agents
  *   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
@@ -1330,19 +1334,198 @@ PLUE_API char *plue_session_cancel_inputs_from(plue_session_t session, const cha
 PLUE_API int plue_session_vacuum(plue_session_t session);
 
 /* ========================================================================
+ * Agents.
+ *
+ * A session with a role (plue_session_create_with()) may have an agent attached, which runs its turns. Its relay state tells how far that
+ * is: CREATED, SPAWNING while the agent is made ready, ACTIVE while it is attached, TERMINATING from its end on until all is cleaned
+ * up, CLEANED. Then the role is free again.
+ *
+ *     plue_session_t session = plue_session_create_with("{\"role\":\"reviewer\"}");
+ *     plue_session_relay_spawn(session);
+ *     plue_session_relay_attach(session, "{\"worktree\":\"/work/tree\",\"agent\":{\"kind\":\"acp\",\"command\":\"codex-acp\"}}");
+ *     …   turns, as with a server
+ *     plue_session_relay_terminate(id, "done");
+ *     plue_session_relay_clean(id);
+ *
+ * An agent of kind "acp" is a program that speaks the Agent Client Protocol on its standard streams: it is started in the worktree, and ends
+ * with the host, however that ends. One of kind "host" is yours: the library keeps its state, and you run its turns. What is
+ * refused is INVALID_TRANSITION and changes nothing; calls on a session without a role are, too. relay.changed tells of each change,
+ * to every process on the store.
+ * ======================================================================== */
+
+/**
+ * Note that an agent is being made ready: CREATED to SPAWNING.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION; BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_spawn(plue_session_t session);
+
+/**
+ * Attach an agent: SPAWNING to ACTIVE. An "acp" agent is started, and 0 says that it is ready.
+ *
+ * Also an ACTIVE session takes one whose agent has gone, or whose host has: it goes on where that was, if the agent can.
+ * Terminated meanwhile, the session stays so, and the agent is ended.
+ *
+ * agent_json: {"worktree","agent":{"kind","command"?,…}}:
+ *   worktree    the absolute path of an existing directory; the agent is started there
+ *   kind        "acp", or "host": yours
+ *   command     of "acp": the program and its arguments, as an array; or a string, split into words as a shell would
+ *   env         variables to be set beside the process's own: {"NAME":"value"}. Not stored, shown or logged
+ *   files       "none" (default), "read" or "write": what the agent may ask the library to do with files of the worktree, and of nothing
+ *               outside it. What it does by itself is up to it
+ *   startMs     how long it may take to be ready, default requestTimeoutMs
+ *   silenceMs   a turn in which the agent says nothing for so long is cancelled, and the agent ended if that does not help; default
+ *               600000. Waiting for your answers does not count
+ *   idleMs      the session is terminated when nothing was said or noted for so long; off by default
+ *   messagesPerSecond  more are refused with LIMIT_EXCEEDED; off by default
+ *   restore     true (default): a session that had a conversation gets it back, or the call fails; false begins a new one
+ *
+ * @param agent_json a JSON object. Copied.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); INVALID_TRANSITION; IO (the command cannot be run);
+ *     SERVER (it ended, or answered what it should not; its last words are in the message); PROVIDER_AUTH (it
+ *     wants a login); TIMEOUT (it is not ready in time); UNSUPPORTED (it speaks another version, or cannot
+ *     restore); BAD_HANDLE; NOT_FOUND (deleted, or the agent has forgotten the conversation); ABORTED; BUSY.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_relay_attach(plue_session_t session, const char *agent_json);
+
+/**
+ * Note that the agent lives: relay.lastActive in the info is now. In any relay state.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role); BUSY;
+ *     IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_heartbeat(plue_session_t session);
+
+/**
+ * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. For agents of kind
+ * "acp" the library counts the messages itself.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role);
+ *     LIMIT_EXCEEDED (messagesPerSecond); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_count_message(plue_session_t session);
+
+/**
+ * Begin the end of a session's agent: to TERMINATING, from any relay state but CLEANED. Its turn is cancelled, no other begins; the
+ * agent itself is ended by plue_session_relay_clean().
+ *
+ * @param session_id an id, not a handle: whoever terminates need not have one.
+ * @param reason told in relay.changed and logged; at most 1000 characters; NULL: none.
+ * @return 0, also when it is TERMINATING or CLEANED already, or there is no such session; -1.
+ * Errors: INVALID_PARAM (NULL or malformed id; reason); INVALID_TRANSITION (no role); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_terminate(const char *session_id, const char *reason);
+
+/**
+ * End a terminated session's agent and what is left of it: TERMINATING to CLEANED.
+ *
+ * The agent's pipes are closed, then its process group gets SIGTERM, and after 5 s SIGKILL; in whichever process it is. Then the
+ * cleaner runs (plue_session_set_cleaner()), once, however many threads and processes call this; if it fails, that is logged.
+ * The worktree stays as it is. Should the process die in between, the next call begins anew.
+ *
+ * @return 0 (CLEANED, also if it was before), or -1.
+ * Errors: INVALID_PARAM (NULL or malformed id); NOT_FOUND; INVALID_TRANSITION (not terminated: nothing was
+ *     done); TIMEOUT; BUSY; IO.
+ * Takes: waits, for the agent's end and the cleaner, at most requestTimeoutMs.
+ */
+PLUE_API int plue_session_relay_clean(const char *session_id);
+
+/**
+ * Open the session that holds a role.
+ *
+ * @param role as plue_session_create_with() was given it.
+ * @return a new handle, to be destroyed by you; NULL on failure.
+ * Errors: INVALID_PARAM (NULL or empty role); NOT_FOUND (no session has it, or it is CLEANED); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API plue_session_t plue_session_relay_get(const char *role);
+
+/**
+ * Tell which relay state follows another by an event, and change nothing.
+ *
+ *     Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
+ *
+ *     States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
+ *
+ *                SPAWN        ACTIVATE     TERMINATE    CLEAN
+ *   CREATED      SPAWNING     -            TERMINATING  -
+ *   SPAWNING     -            ACTIVE       TERMINATING  -
+ *   ACTIVE       -            -            TERMINATING  -
+ *   TERMINATING  -            -            TERMINATING  CLEANED
+ *   CLEANED      -            -            -            -
+ *
+ *     :returns: the state, which belongs to the library; NULL when there is none.
+ *     :errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event, too); INVALID_PARAM
+ *         (NULL, not UTF-8).
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_session_relay_next_state(const char *state, const char *event);
+
+/**
+ * Have `cleaner` called for each session that plue_session_relay_clean() cleans in this process, after its agent has ended.
+ *
+ * It gets the session's info, valid during the call, on a thread of the library's, with no library lock held and all signals blocked, and
+ * may call any function but plue_shutdown(). Sessions that are cleaned at the same time have calls at the same time. Any result but 0
+ * says that it has failed: that is logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a
+ * C++ exception may end it.
+ *
+ * Once this has returned, no call of the cleaner that was set before begins, and none runs: it waits for those that do, so hold no lock
+ * that the cleaner takes. Called by a cleaner, it waits for none. plue_shutdown() removes it.
+ *
+ * @param cleaner NULL removes it: then cleaning goes without.
+ * @param user_data passed to each call; yours.
+ * @return 0, or -1.
+ * Errors: CLOSED (the library shuts down).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_set_cleaner(plue_session_cleaner cleaner, void *user_data);
+
+/**
+ * Return what is counted: sessions by relay state, agents attached and lost, changes, errors by reason, and how long cleaned sessions
+ * lived and how many messages they had.
+ *
+ * States and agents are those of the store, of all processes on it; the rest is what this process has done since plue_init().
+ *
+ * @param format "json":
+ *     {"relay":{"states","transitions","durationSeconds","messagesPerSession","errors"},"agents":{"attached","lost",
+ *     "memoryBytes"}}; or "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
+ * @return free it with plue_free_string(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL, another format); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_metrics(const char *format);
+
+/* ========================================================================
  * Reserved.
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
  * Configuration: retry.attempts, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
- * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
- * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
- * Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+ * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; residency "open", "parked", "closed":
+ * no session matches. sort "artifactCount": all have the same.
+ * Info: artifactCount is 0; time.ended and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+ * Errors that nothing fails with: LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, hook.failed.
+ * artifact.deleted, resource.changed, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus

@@ -15,6 +15,8 @@ from plue_session.rules.scopes import scope_of
 from plue_session.services.backend import Backend
 from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
+from plue_session.services.relay.ids import Ids
+from plue_session.services.relay.relay import Relay
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
@@ -40,6 +42,8 @@ SPAWN, ATTACH = 29.0, 3.0
 GLANCE = 1.0
 #: Seconds that `close` waits for the server's end.
 CLOSING = 5.5
+#: Seconds that it waits for a cleaning whose cleaner has returned.
+CLEANING = 0.5
 
 
 def now_ms():
@@ -53,7 +57,7 @@ class Runtime:
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
     descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more;
     `places` are the folders that hold what the library needs, should a host's own Python lack it; `children` starts
-    programs that are no children of the host's.
+    programs that are no children of the host's; `cleaner(info)` cleans up after a session whose agent has ended.
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class Runtime:
         places=(),
         children=None,
         lead=None,
+        cleaner=None,
         began=0,
     ):
+        self.relay = None
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
         )
@@ -103,6 +109,17 @@ class Runtime:
                 backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
                 self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
                 self.messages, self.asks = Messages(backend), NoAsks(self.sessions.get_info)
+            self.relay = Relay(
+                self.store,
+                self.writer,
+                Ids(lambda: os.urandom(8).hex()),
+                now_ms,
+                cleaner or (lambda info: None),
+                self.log,
+                self.sessions.resolve,
+                self.settings.request_timeout_ms / 1000,
+            )
+            self.agents = NoAttaching()
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -145,6 +162,8 @@ class Runtime:
         harmless. `call`: the one that ends so, as `Log.trace_call` takes it."""
         try:
             self.hang_up()
+            if self.relay is not None:
+                self.relay.close(CLEANING)
             if self._closing:
                 self._server.close(CLOSING)
                 self._half.sync.join(0.1)
@@ -273,6 +292,11 @@ class Runtime:
 
     def _tell_log(self, level, message):
         self._tell("log", {"level": level, "message": message})
+
+
+class NoAttaching:
+    def attach(self, session_id, given):
+        raise Unsupported("no agent can be attached yet", "Use a later version.", session=session_id)
 
 
 def open_store(settings, scope):

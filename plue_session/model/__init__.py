@@ -1,6 +1,7 @@
 """The nouns: records that services, rules and stores pass to each other. Plain data, one table of fields each."""
 
 from plue_session.model.ask import Ask
+from plue_session.model.attachment import Attachment
 from plue_session.model.event import EVENT_NUMBER, EVENTS, LogRow
 from plue_session.model.input import Claim, Input
 from plue_session.model.message import Message, Part, Transcript
@@ -16,6 +17,7 @@ __all__ = [
     "EVENTS",
     "EVENT_NUMBER",
     "Ask",
+    "Attachment",
     "Claim",
     "Input",
     "LogRow",

@@ -31,6 +31,8 @@ class Session(Record):
     relay_state: str | None
     relay_messages: int = 0
     relay_active: int | None
+    relay_worktree: str | None
+    relay_agent: str | None  # what is attached: "host" or "acp"
     residency: str | None
     message_count: int = 0
     artifact_count: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from plue_session.ports.asks import AskReader, AskWriter
+from plue_session.ports.attachments import AttachmentReader, AttachmentWriter
 from plue_session.ports.inputs import InputReader, InputWriter
 from plue_session.ports.log import LogReader, LogWriter
 from plue_session.ports.messages import MessageReader, MessageWriter
@@ -35,6 +36,8 @@ class Store(
     MessageReader,
     AskWriter,
     AskReader,
+    AttachmentWriter,
+    AttachmentReader,
     Protocol,
 ):
     """Durable state of one backend's sessions (`scope`), and the log of their events, in one file or in memory.

@@ -48,8 +48,10 @@ def render(session):
     if s.role is not None:
         text += f',"role":{quote(s.role)}'
     if s.relay_state is not None:
+        worktree = "" if s.relay_worktree is None else f',"worktree":{quote(s.relay_worktree)}'
         text += (
-            f',"relay":{{"state":"{s.relay_state}","messageCount":{s.relay_messages},"lastActive":{s.relay_active}}}'
+            f',"relay":{{"state":"{s.relay_state}"{worktree},"messageCount":{s.relay_messages}'
+            f',"lastActive":{s.relay_active}}}'
         )
     if s.residency is not None:
         text += f',"residency":"{s.residency}"'
@@ -110,6 +112,7 @@ _SHOWN = {
     "relay_state": "relay",
     "relay_messages": "relay",
     "relay_active": "relay",
+    "relay_worktree": "relay",
     "residency": "residency",
     "turn": "turn",
     "message_count": "messageCount",

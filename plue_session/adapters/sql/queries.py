@@ -9,6 +9,7 @@ import os
 from plue_session.adapters.sql import rows
 from plue_session.model import (
     Ask,
+    Attachment,
     Claim,
     Input,
     LogRow,
@@ -34,9 +35,10 @@ _TABLES = {
     "part": Part.__slots__,
     "transcript": Transcript.__slots__,
     "ask": Ask.__slots__,
+    "attachment": Attachment.__slots__,
 }
 #: The files of what all databases share.
-_SHARED = "queries.sql", "turns.sql"
+_SHARED = "queries.sql", "turns.sql", "agents.sql"
 #: Stands for {of_session}.
 _NUMBER = (
     "(SELECT number FROM session WHERE (number = ?3 AND scope = ?1 AND id = ?2)"

@@ -211,7 +211,8 @@ UNION ALL SELECT 'message ' || id, ifnull(model, '0'), ifnull(error, '0'), ifnul
 UNION ALL SELECT 'part ' || id, body, '0', '0' FROM part
 UNION ALL SELECT 'usage of session ' || number, model, sums, '0' FROM usage
 UNION ALL SELECT 'transcript of session ' || number, ifnull(todos, '0'), '0', '0' FROM transcript
-UNION ALL SELECT 'ask ' || id, body, ifnull(answer, '0'), '0' FROM ask;
+UNION ALL SELECT 'ask ' || id, body, ifnull(answer, '0'), '0' FROM ask
+UNION ALL SELECT 'attachment of session ' || number, command, options, ifnull(lost, '0') FROM attachment;
 
 -- name: stray_tags
 SELECT 'tag without session ' || number FROM session_tag WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
@@ -226,6 +227,7 @@ SELECT kind || ' without session ' || number FROM (
   SELECT DISTINCT 'input' AS kind, number FROM input UNION SELECT 'claim', number FROM claim UNION SELECT 'turn', number FROM turn
   UNION SELECT 'message', number FROM message UNION SELECT 'part', number FROM part UNION SELECT 'usage', number FROM usage
   UNION SELECT 'transcript', number FROM transcript UNION SELECT 'ask', number FROM ask
+  UNION SELECT 'attachment', number FROM attachment
 ) WHERE number NOT IN (SELECT number FROM session) LIMIT 100;
 
 -- name: stray_parts

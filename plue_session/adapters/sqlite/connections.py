@@ -7,6 +7,7 @@ from time import monotonic
 from plue_session import errors
 from plue_session.adapters.promise import Promise
 from plue_session.adapters.sqlite import failures, files
+from plue_session.adapters.sqlite.owners import Owners
 from plue_session.adapters.sqlite.reading import at_one_moment, fetch
 from plue_session.adapters.sqlite.replay_lock import DRIVER, ReplayLock
 from plue_session.adapters.sqlite.standing import Files
@@ -71,6 +72,8 @@ class Connections:
         self.begin_replay, self.end_replay = replays.take, replays.leave
         drives = ReplayLock(data_dir, DRIVER)
         self.begin_drive, self.end_drive = drives.take, drives.leave
+        owners = Owners(data_dir)
+        self.owner, self.is_owner_alive, self._disown = owners.owner, owners.is_alive, owners.close
         self._locks = files.Locks(data_dir)
         try:
             with failures.translated(self.path, "open"):
@@ -327,6 +330,7 @@ class Connections:
             self._closed = True
         self.end_replay()
         self.end_drive()
+        self._disown()
         self._check_descriptors()
         self._retire()
 

@@ -46,6 +46,7 @@ MIGRATIONS = (
     "0008_outbox.sql",
     "0009_revisions.sql",
     "0010_turns.sql",
+    "0011_agents.sql",
 )
 #: The tables and indexes of a store of the newest version.
 SCHEMA = frozenset(
@@ -53,7 +54,7 @@ SCHEMA = frozenset(
     "session_parent session_token session_tag counted share log log_session meta "
     "operation operation_name operation_due outbox outbox_session "
     "input input_source input_active input_wanted claim claim_session turn turn_id turn_message turn_open "
-    "message message_order message_turn part usage transcript ask ask_open".split()
+    "message message_order message_turn part usage transcript ask ask_open attachment".split()
 )
 #: Up to this size (bytes) a store is checked in full when it is opened.
 FULL_CHECK = 16 << 20

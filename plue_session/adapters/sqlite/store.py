@@ -7,6 +7,7 @@ from plue_session import errors
 from plue_session.adapters.apart import apart
 from plue_session.adapters.sql import queries, rows, states
 from plue_session.adapters.sql.asks import Asks
+from plue_session.adapters.sql.attachments import Attachments
 from plue_session.adapters.sql.inputs import Inputs
 from plue_session.adapters.sql.messages import Messages
 from plue_session.adapters.sql.operations import Operations
@@ -34,7 +35,7 @@ KNOWN_ROWS = 1024
 COPIES = 4
 
 #: What goes with a session, by its number.
-_ERASED = tuple(f"erase_{name}" for name in ("input", "claim", "turn", "message", "part", "usage", "transcript", "ask"))
+_ERASED = tuple(f"erase_{name}" for name in ("input", "claim", "turn", "message", "part", "usage", "transcript", "ask", "attachment"))
 ACTIVE = ("active", "suspended")
 
 _SQL = queries.load(files.FOLDER)
@@ -80,9 +81,10 @@ class SqliteStore:
         self.is_being_deleted = outbox.is_being_deleted
         self.due_outgoing, self.next_outgoing = outbox.due_outgoing, outbox.next_outgoing
         self.begin_replay, self.end_replay = partial(connections.begin_replay, scope), connections.end_replay
+        self.owner, self.is_owner_alive = connections.owner, connections.is_owner_alive
         self.begin_drive, self.end_drive = partial(connections.begin_drive, scope), connections.end_drive
         access = _SQL, scope, self._change, self._read
-        for part in (Inputs(*access), Turns(*access), Messages(*access, self._snapshot), Asks(*access)):
+        for part in (Inputs(*access), Turns(*access), Messages(*access, self._snapshot), Asks(*access), Attachments(*access)):
             vars(self).update({name: getattr(part, name) for name in vars(type(part)) if not name.startswith("_")})
         self._owner = None  # the thread that is between begin and commit or rollback
         self._rows, self._touched = {}, []

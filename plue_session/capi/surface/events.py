@@ -18,7 +18,7 @@ plue_shutdown(), has the reason "unavailable". The last events of submissions ha
 them is let go of, but by a default queue that nobody has read from for 5 s.
 
 What `data` holds:
-  session.created      {"id","parentId"?}
+  session.created      {"id","parentId"?,"role"?}
   session.updated      {"id","aliases"?,"fields","title"?}
   session.deleted      {"id","aliases"?}
   session.shared       {"id","url"}
@@ -35,6 +35,7 @@ What `data` holds:
   question.asked       {"id",…}: the question, as plue_session_questions() has it
   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
   todo.updated         {"todos"}
+  relay.changed        {"from","to","event":"SPAWN|ACTIVATE|TERMINATE|CLEAN","reason"?}: the relay state, see Agents
   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
   sync.state           {"connected","reason"?}
   operation.progress   {"operation","tag"?,"done","of"}

@@ -11,12 +11,12 @@ from functools import partial
 from plue_session import errors
 from plue_session.model import Ask
 from plue_session.model.ask import PERMISSION, QUESTION
-from plue_session.model.turn import ENDED, RUNNING, WAITING
+from plue_session.model.turn import ENDED
 from plue_session.rules import asks as rules
-from plue_session.rules import turns
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.sync.memory import remember
+from plue_session.services.turns import ask_rows
 from plue_session.services.turns.heard import AGAIN, record
 
 TYPE_CHECKING = False
@@ -202,10 +202,7 @@ class Asks:
         ask = Ask(session.number, asked.id, asked.kind, turn_id, asked.message_id)
         ask.body = dumps({**listed, **asked.body, "deadline": deadline})
         ask.asked, ask.deadline = transaction.now, deadline
-        store.drop_ended_asks(session.number, turn_id)
-        store.keep_ask(ask)
-        if turn and turn.state != WAITING:
-            self._show(store, session, turn, WAITING)
+        ask_rows.add(store, session, turn, ask)
         transaction.save_told(session, [rules.asked(ask)])
         return True
 
@@ -259,34 +256,11 @@ class Asks:
         session = transaction.load(session_id)
         return session, transaction.store.ask(session.number, id)
 
-    def _end(self, transaction, session, ask, by, given):
-        store = transaction.store
-        ask.ended, ask.answer = by, None
-        store.keep_ask(ask)
-        turn = ask.turn_id and store.turn(session.number, ask.turn_id)
-        if turn and turn.state == WAITING and not any(rules.is_of(each, turn) for each in store.asks(session.number)):
-            self._show(store, session, turn, RUNNING)
-        transaction.save_told(session, [rules.replied(ask, given)])
-
     @staticmethod
-    def _show(store, session, turn, state):
-        turn.state = state
-        store.keep_turn(turn)
-        session.turn = turns.shown(turn)
+    def _end(transaction, session, ask, by, given):
+        transaction.save_told(session, [ask_rows.end(transaction.store, session, ask, by, given)])
 
     # -- the end of turns ------------------------------------------------------------------------------------------
-    @staticmethod
-    def end_asks(transaction, session, turn, by):
-        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save.
-        After that it is to `withdraw` it."""
-        told = []
-        for ask in transaction.store.asks(session.number):
-            if rules.is_of(ask, turn):
-                ask.ended, ask.answer = by, None
-                transaction.store.keep_ask(ask)
-                told.append(rules.replied(ask, None))
-        return told
-
     def withdraw(self, session_id, call):
         """Refuse on the server what ended turns of the session had asked: it keeps that (O-037). What a turn asks that
         runs by now is left alone; while it asks for a permission, none is refused, for the server takes that for all.

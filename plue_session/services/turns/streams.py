@@ -68,10 +68,15 @@ class Streams:
     def follow(self, inbox, transcript):
         """Begin to hear."""
         inbox.arriving.update({"part": self._arrives, "part.delta": self._grows})
-        inbox.hearers.update({"part": self._recorded, "part.delta": self._tell_soon})
+        inbox.hearers["part"] = self._recorded
+        inbox.hearers["part.delta"] = lambda change: self._tell_soon(change.value.part_id)
         inbox.arriving["part.removed"] = lambda change: self._drop(change.value[1])
         inbox.arriving["message.removed"] = lambda change: self._drop_all(change.session_id, change.value)
-        transcript.heard, self._writer.telling = self.heard, self._told
+        self.record_with(transcript)
+
+    def record_with(self, recorder):
+        """Have what grows be known to who records it, and end with what is told."""
+        recorder.heard, self._writer.telling = self.heard, self._told
 
     def end(self):
         """Stop. Returns at once."""
@@ -95,6 +100,26 @@ class Streams:
             for each in self._growing.values():
                 each.broken = True
 
+    # -- of an agent of this process -----------------------------------------------------------------------------------
+    def begin(self, session_id, turn_id, part):
+        """Hear that a part begins, without text, of a message that was told."""
+        growing = _Growing(part, session_id)
+        growing.turn_id, growing.ready = turn_id, True
+        with self._changed:
+            self._add_part(growing)
+
+    def grow(self, part_id, text):
+        """Hear that such a part has grown."""
+        with self._changed:
+            growing = self._growing.get(part_id)
+            if growing is not None:
+                self._add(growing, text)
+        self._tell_soon(part_id)
+
+    def active(self, session_id, data):
+        """Tell what a turn is about."""
+        self._send(_ACTIVITY, session_id, dumps(data))
+
     # -- as it comes ---------------------------------------------------------------------------------------------------
     def _arrives(self, change):
         """A part has begun, or grown otherwise than by pieces."""
@@ -111,10 +136,13 @@ class Streams:
                 elif not text.startswith(part.body["text"]):  # another text: it is told when it is whole
                     self._forget(part.id)
             elif part.id not in self._whole:
-                if len(self._growing) == MOST_PARTS:  # of which the oldest most likely grows no more
-                    self._forget(next(iter(self._growing)))
-                self._growing[part.id] = growing = _Growing(part, change.session_id)
-                self._size += growing.size
+                self._add_part(_Growing(part, change.session_id))
+
+    def _add_part(self, growing):
+        if len(self._growing) == MOST_PARTS:  # of which the oldest most likely grows no more
+            self._forget(next(iter(self._growing)))
+        self._growing[growing.id] = growing
+        self._size += growing.size
 
     def _grows(self, change):
         delta = change.value
@@ -155,7 +183,7 @@ class Streams:
                     self._drop(part.id)
                     return
                 growing.turn_id, growing.ready = message.turn_id, True
-            self._tell_soon(change)
+            self._tell_soon(part.id)
         elif "tool" in part.body or part.source == "step-start":
             self._active(change.session_id, part)
 
@@ -198,9 +226,8 @@ class Streams:
                         remember(self._whole, found[1], True)
 
     # -- telling -------------------------------------------------------------------------------------------------------
-    def _tell_soon(self, change):
+    def _tell_soon(self, part_id):
         """Tell what a part has grown by: at once, or as soon as its pace allows."""
-        part_id = change.value.part_id if change.kind == "part.delta" else change.value.id
         with self._changed:
             growing = self._growing.get(part_id)
             if growing is None or growing.told == len(growing.text) or not growing.ready:

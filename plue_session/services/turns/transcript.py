@@ -5,10 +5,9 @@ store that hear the same the first one records it, and tells of it. A session th
 from its first message on; of another one the newest page is read when somebody asks for it, and older ones then.
 """
 
-from plue_session.model import Part
-from plue_session.rules import outcomes, transcripts
-from plue_session.rules.jsontext import dumps
+from plue_session.rules import transcripts
 from plue_session.services.sync.memory import remember
+from plue_session.services.turns.recorder import Recorder, counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,57 +15,18 @@ if TYPE_CHECKING:
 
 #: The kinds of changes that tell of a transcript.
 KINDS = frozenset(("message", "part", "message.removed", "part.removed"))
-#: Parts that mark the steps of a turn, which are told as its activity: nothing is said in them.
-STEPS = frozenset(("step-start", "step-finish", "snapshot"))
 #: Messages that are read at a time.
 PAGE = 100
 
 
-class Transcript:
-    """Thread-safe. A change of a transcript is made within one of its session's: `record`, `close`."""
+class Transcript(Recorder):
+    """Thread-safe."""
 
     def __init__(self, server: "Server", writer, store: "Store", link, jobs):
+        super().__init__()
         self._server, self._writer, self._store, self._link, self._jobs = server, writer, store, link, jobs
         # how often the stream has begun without telling what was missed; session id: when the newest was last read
         self._connection, self._read_in = 0, {}
-        #: what was heard of a message's parts that grow, `{part id: part as callers get it}`; set by whoever hears it
-        self.heard = lambda message_id: {}
-        #: called before a message of the model's is recorded that begins, with (transaction, session, message): the
-        #: events to be told before it. Set by whoever keeps the turns
-        self.begins = lambda transaction, session, said: []
-
-    # -- what is heard -------------------------------------------------------------------------------------------------
-    def record(self, transaction, session, change):
-        """Record what the server has told of a session's transcript. Return the events that tell of it, for the
-        session to be saved with; None: it changes nothing."""
-        told: list = []
-        count, take = session.message_count, _TAKES[change.kind]
-        if not take(self, transaction, session, change.value, told, True):
-            return None
-        if self._is_copied(transaction.store, session, change):
-            return [] if session.message_count == count else [_counted(session)]
-        return told
-
-    @staticmethod
-    def _is_copied(store, session, change):
-        """Return whether a fork was given this of its source: what was said before there was the session is not told
-        as if it were said now."""
-        if change.kind == "message":
-            return change.value.created < session.created
-        if change.kind != "part":
-            return False
-        message = store.message(session.number, change.value.message_id)
-        return message is not None and message.created < session.created
-
-    def close(self, transaction, session, turn_id, outcome):
-        """End what of a turn that is over has no end: its parts keep what was heard of them, its messages say why.
-        `outcome` is `(outcome, reason, error)`. Return the events, for the session to be saved with."""
-        told: list = []
-        for message in transaction.store.messages_of_turn(session.number, turn_id):
-            if not transcripts.has_ended(message):
-                message.error = dumps(outcome[2] or outcomes.cut_off(outcome[1]))
-                self._ended(transaction.store, message, told)
-        return told
 
     def lose(self, transaction, session):
         """Note that something may have been said that was not heard: the newest messages are to be read."""
@@ -141,7 +101,7 @@ class Transcript:
         if row is not None:
             store.keep_transcript(row)
         if session.message_count != count and not told:
-            told.append(_counted(session))
+            told.append(counted(session))
         if told:
             transaction.save_told(session, told)
         elif changed:
@@ -158,112 +118,6 @@ class Transcript:
         for part in parts:
             changed |= self._part(transaction, session, part, told, is_newer)
         return self._message(transaction, session, said, told, is_newer) or changed
-
-    # -- recording -----------------------------------------------------------------------------------------------------
-    def _message(self, transaction, session, said, told, is_newer, is_told=True):
-        store, number = transaction.store, session.number
-        known = store.message(number, said.id)
-        new = transcripts.message_of(number, said, self._turn_id(store, number, said))
-        if known is None:
-            if is_told and said.role == "assistant":
-                told += self.begins(transaction, session, said)
-                new.turn_id = self._turn_id(store, number, said)
-            session.message_count += 1
-            store.keep_message(new)
-            self._count(store, None, new)
-            told.append(("message.created", transcripts.render(new, [])))
-            return True
-        new = transcripts.merged(known, new, is_newer)
-        if new is None:
-            return False
-        self._count(store, known, new)
-        if transcripts.has_ended(new) and not transcripts.has_ended(known):
-            self._ended(store, new, told)
-        else:
-            store.keep_message(new)
-            if transcripts.is_shown(known, new):
-                told.append(("message.updated", transcripts.render_small(new, store.parts(number, new.id))))
-        return True
-
-    def _ended(self, store, message, told):
-        """Store a message that has ended, and end its parts with it."""
-        heard, parts = self.heard(message.id), store.parts(message.number, message.id)
-        known = {part.id for part in parts}
-        for part_id, body in heard.items():
-            if part_id not in known and body["text"]:
-                parts.append(Part(message.number, message.id, part_id, False, dumps(body)))
-        for part in parts:
-            if not part.finished:
-                part.finished, part.body = True, transcripts.closed(part.body, heard.get(part.id))
-                store.keep_part(part)
-                told.append(("message.part.updated", transcripts.render_part(message, part)))
-        store.keep_message(message)
-        told.append(("message.updated", transcripts.render_small(message, parts)))
-
-    def _part(self, transaction, session, said, told, is_newer):
-        if said.source in STEPS:
-            return False
-        store, number = transaction.store, session.number
-        message = store.message(number, said.message_id)
-        if message is None:  # it began before we listened
-            self.lose(transaction, session)
-            return False
-        known = store.part(number, said.message_id, said.id)
-        new = transcripts.part_merged(number, known, said, is_newer, transcripts.has_ended(message))
-        if new is None:
-            return False
-        store.keep_part(new)
-        if new.finished:
-            told.append(("message.part.updated", transcripts.render_part(message, new)))
-        return True
-
-    def _message_removed(self, transaction, session, message_id, told, is_newer):
-        store, number = transaction.store, session.number
-        known = store.message(number, message_id)
-        if known is None:
-            return False
-        store.drop_message(number, message_id)
-        self._count(store, known, None)
-        session.message_count = max(session.message_count - 1, 0)
-        told.append(_counted(session))
-        return True
-
-    def _part_removed(self, transaction, session, names, told, is_newer):
-        store, number = transaction.store, session.number
-        message = store.message(number, names[0])
-        if message is None or store.part(number, *names) is None:
-            return False
-        store.drop_part(number, *names)
-        told.append(("message.updated", transcripts.render_small(message, store.parts(number, message.id))))
-        return True
-
-    @staticmethod
-    def _turn_id(store, number, said):
-        """Return the id of the turn that a message belongs to: for another client's that of the user's message."""
-        asked = said.id if said.role == "user" else said.parent_id
-        turn = asked and store.turn_of_message(number, asked)
-        return turn.id if turn else asked
-
-    @staticmethod
-    def _count(store, before, after):
-        """Count what a message has used, and no more what it had before."""
-        for message, sign in ((before, -1), (after, 1)):
-            if message is not None and message.usage is not None and message.model is not None:
-                sums = store.usage_of(message.number, message.model)
-                store.keep_usage(message.number, message.model, transcripts.usage_added(sums, message.usage, sign))
-
-
-_TAKES = {
-    "message": Transcript._message,
-    "part": Transcript._part,
-    "message.removed": Transcript._message_removed,
-    "part.removed": Transcript._part_removed,
-}
-
-
-def _counted(session):
-    """Return the event that tells that a session has more messages, or fewer, than before."""
-    return "session.updated", {"id": session.id, "fields": ["messageCount"]}
 
 
 def _is_ours(session):

@@ -71,7 +71,7 @@ class Views:
         """OpenCode: GET /session/{id}/todo."""
         connection = self._connection
         found = self._server.todos(session.id, call, session.directory)
-        plan = self._writer.run(partial(self._plan, session.id, dumps(found), known), call)
+        plan = self._writer.run(partial(record_plan, session.id, dumps(found), before=known), call)
         remember(self._read_in, session.id, connection)
         return plan
 
@@ -89,27 +89,12 @@ class Views:
 
     def _heard(self, change):
         remember(self._read_in, change.session_id, self._connection)
-        plan = partial(self._plan, change.session_id, dumps(change.value), HEARD)
+        plan = partial(record_plan, change.session_id, dumps(change.value))
         record(self._writer, plan, partial(self._missed, change.session_id))
 
     def _missed(self, session_id, error):
         if not isinstance(error, errors.NotFound):
             self._jobs.add("todos", session_id, AGAIN)
-
-    @staticmethod
-    def _plan(session_id, plan, before, transaction):
-        """Record the plan, and tell of it if it is another one; return what is known then. One that was asked for when
-        another one was known than now (it was `before`) does not count; `HEARD`: it is the newest."""
-        store, session = transaction.store, transaction.load(session_id)
-        transcript = store.transcript(session.number) or Transcript(session.number, 0)
-        known = transcript.todos
-        if known == plan or before is not HEARD and known != before:
-            return known
-        transcript.todos = plan
-        store.keep_transcript(transcript)
-        if plan != (known or "[]"):
-            transaction.save_told(session, [("todo.updated", {"todos": loads(plan)})])
-        return plan
 
     # -- changes of files ------------------------------------------------------------------------------------------
     def diff(self, session_id, query):
@@ -176,3 +161,18 @@ class Views:
             found = self._server.choices(call, session.directory)
         bound = session.provider_id and {"providerId": session.provider_id, "modelId": session.model_id}
         return dumps(choices.offered(found, bound, self._default_model))
+
+
+def record_plan(session_id, plan, transaction, before=HEARD):
+    """Record the plan (JSON), and tell of it if it is another one; return what is known then. One that was asked for when
+    another one was known than now (it was `before`) does not count; `HEARD`: it is the newest."""
+    store, session = transaction.store, transaction.load(session_id)
+    transcript = store.transcript(session.number) or Transcript(session.number, 0)
+    known = transcript.todos
+    if known == plan or before is not HEARD and known != before:
+        return known
+    transcript.todos = plan
+    store.keep_transcript(transcript)
+    if plan != (known or "[]"):
+        transaction.save_told(session, [("todo.updated", {"todos": loads(plan)})])
+    return plan
