@@ -5,17 +5,25 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.agents.fake_models import INPUT, OUTPUT
 from tests.agents.raw import Raw
 from tests.opencode import fixtures
 from tests.support import ROOT, alone
 
 FOLDER = ROOT / ".tools" / "agents"
 PACKAGES = Path(__file__).parent / "package.json"
+#: What Codex says before each answer, of a model that it does not know.
+NOTICE = (
+    "Model metadata for `fake-model` not found. Defaulting to fallback metadata; this can degrade performance and cause "
+    "issues."
+)
 BIN = FOLDER / "node_modules" / ".bin"
 
 
@@ -50,8 +58,8 @@ class Agent:
 
     #: of `authenticate`, before a session is made
     login = None
-    #: it says in turns what it has used
-    has_usage = True
+    #: the tokens that it says a turn with one answer has used, (input, output)
+    used = INPUT, OUTPUT
     #: it restores a conversation without telling all of it again
     resumes = True
     #: the outcome of a prompt whose permission was rejected
@@ -81,11 +89,44 @@ class Agent:
         """Take its account from it. OpenCode needs none for a model of one's own."""
         raise NotImplementedError
 
+    def given(self, **more):
+        """Return the `agent` of create_with."""
+        return {
+            "kind": "acp",
+            "command": self.command,
+            "env": self.environment,
+            "worktree": str(self.worktree),
+            "startMs": 60_000,
+            **more,
+        }
+
+    def processes(self):
+        """Return all that runs with its home, whoever is its parent by now, as pid to command line. The guard is ours."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # gone by now, or another user's
+                if f"HOME={self.environment['HOME']}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return {pid: command for pid, command in found.items() if "plue-session-guard" not in command.split(" ")[0]}
+
+    def kill(self):
+        """Kill all of it at once."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def forget(self):
+        """Have it know no conversation any more."""
+        shutil.rmtree(self.home / self.keeps)
+
     def age(self):
         """Make what it has written look older than this minute."""
 
 
 class OpenCode(Agent):
+    used = 1, 3  # those of fake_llm.py
+    keeps = "../opencode/data"
+
     @property
     def command(self):
         return [fixtures.install(), "acp"]
@@ -96,6 +137,7 @@ class OpenCode(Agent):
 
 
 class Claude(Agent):
+    keeps = ".claude/projects"
     command = [str(BIN / "claude-agent-acp")]
 
     def prepare(self):
@@ -110,6 +152,8 @@ class Claude(Agent):
 
 
 class Codex(Agent):
+    used = None
+    keeps = "sessions"
     command = [str(BIN / "codex-acp")]
     rejected = "cancelled"
 
@@ -130,6 +174,7 @@ class Codex(Agent):
 
 
 class Gemini(Agent):
+    keeps = ".gemini/tmp"
     command = [str(BIN / "gemini"), "--experimental-acp", "-m", "gemini-2.5-flash"]
     login = "gemini-api-key"
     resumes = False
@@ -139,6 +184,36 @@ class Gemini(Agent):
 
     def log_out(self):
         del self.environment["GEMINI_API_KEY"], self.environment["GOOGLE_GEMINI_BASE_URL"]
+
+    def given(self, **more):
+        """Return the `agent` of create_with."""
+        return {
+            "kind": "acp",
+            "command": self.command,
+            "env": self.environment,
+            "worktree": str(self.worktree),
+            "startMs": 60_000,
+            **more,
+        }
+
+    def processes(self):
+        """Return all that runs with its home, whoever is its parent by now, as pid to command line. The guard is ours."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # gone by now, or another user's
+                if f"HOME={self.environment['HOME']}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return {pid: command for pid, command in found.items() if "plue-session-guard" not in command.split(" ")[0]}
+
+    def kill(self):
+        """Kill all of it at once."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def forget(self):
+        """Have it know no conversation any more."""
+        shutil.rmtree(self.home / self.keeps)
 
     def age(self):
         # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same
@@ -167,16 +242,10 @@ def contents(folder):
     }
 
 
-def descendants(pid):
-    """Return the processes that descend from this one, as pid to command line."""
-    parents, commands = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                commands[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    found, size = {pid}, 0
-    while len(found) != size:
-        size = len(found)
-        found |= {each for each, parent in parents.items() if parent in found}
-    return {each: commands.get(each, "") for each in found - {pid}}
+def until(condition, seconds=30.0):
+    """Wait until this is so, and return it."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+    return value

@@ -58,12 +58,14 @@ class _Models(_Handler):
         return None
 
     def answer(self, model):
-        text = model.user_text()
+        texts = model.user_texts()
+        text = texts[-1] if texts else ""
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", self.server.orders.get(text, text)))
         if model.is_beside():
             model.whole("A title")
             return
         self.server.asked.append(text)
+        self.server.remembered[text] = texts
         if "status" in order:
             status = int(order["status"])
             self.send_json(model.error(status, f"refused with {status}"), status)
@@ -132,15 +134,14 @@ class _Messages:
         self._to, self._request = answering, request
         self._index = -1
 
-    def user_text(self):
-        texts = [
+    def user_texts(self):
+        return [
             block["text"]
             for message in self._request["messages"]
             if message["role"] == "user"
             for block in _blocks(message["content"])
             if block.get("type") == "text" and not block["text"].startswith("<system-reminder>")
         ]
-        return texts[-1] if texts else ""
 
     def has_result(self):
         return any(block.get("type") == "tool_result" for block in _blocks(self._request["messages"][-1]["content"]))
@@ -239,15 +240,14 @@ class _Responses:
             "content": [],
         }
 
-    def user_text(self):
-        texts = [
+    def user_texts(self):
+        return [
             part["text"]
             for item in self._request["input"]
             if item.get("role") == "user"
             for part in _blocks(item["content"])
             if part.get("type") == "input_text" and not part["text"].startswith("<")
         ]
-        return texts[-1] if texts else ""
 
     def has_result(self):
         return self._request["input"][-1].get("type", "").endswith("_output")
@@ -334,15 +334,14 @@ class _Gemini:
         self._to, self._request, self._is_stream = answering, request, is_stream
         self._last = None
 
-    def user_text(self):
-        texts = [
+    def user_texts(self):
+        return [
             part["text"]
             for content in self._request["contents"]
             if content.get("role") == "user"
             for part in content["parts"]
             if "text" in part and not part["text"].startswith("<")
         ]
-        return texts[-1] if texts else ""
 
     def has_result(self):
         return any("functionResponse" in part for part in self._request["contents"][-1]["parts"])
