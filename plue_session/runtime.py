@@ -12,7 +12,9 @@ from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors, info
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.rules.scopes import scope_of
+from plue_session.services.agents import LazyAgents
 from plue_session.services.backend import Backend
+from plue_session.services.calls import Calls
 from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
 from plue_session.services.relay.ids import Ids
@@ -20,8 +22,8 @@ from plue_session.services.relay.relay import Relay
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.local_asks import LocalAsks
 from plue_session.services.turns.messages import Messages
-from plue_session.services.turns.no_asks import NoAsks
 from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 
@@ -76,7 +78,7 @@ class Runtime:
         cleaner=None,
         began=0,
     ):
-        self.relay = None
+        self.relay = self.agents = self._streams = None
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
         )
@@ -90,7 +92,8 @@ class Runtime:
         self.sync, self._half, self._server, self.log, self._closing = NoServer(), None, None, None, False
         #: the operations in bulk, put here by who knows the functions that there are
         self.batches = None
-        self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
+        self._read_environ, self._lifeline = environ or (lambda: dict(os.environ)), lifeline
+        self._environ = self._read_environ() if self.remote else {}
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
             from plue_session.adapters.opencode import needs
@@ -103,12 +106,16 @@ class Runtime:
             self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms, lead)
             self.sharing = Sharing(self.store, keys, now_ms, self.settings)
             self.observations = Observations(self.store, replay.limit, replay.age_ms, now_ms, self._shown)
+            self.agents = LazyAgents(self.store, self._load_agents)
             if self.remote:
                 self._connect(lifeline)
             else:
-                backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
-                self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
-                self.messages, self.asks = Messages(backend), NoAsks(self.sessions.get_info)
+                self._backend = backend = Backend(
+                    self.store, self.writer, self.sharing, self.settings, __version__, self.log
+                )
+                backend.agents, backend.calls, backend.turns = self.agents, Calls(), Turns(backend, publisher)
+                self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), backend.turns
+                self.messages, self.asks, self.calls = Messages(backend), LocalAsks(backend), backend.calls
             self.relay = Relay(
                 self.store,
                 self.writer,
@@ -119,7 +126,7 @@ class Runtime:
                 self.sessions.resolve,
                 self.settings.request_timeout_ms / 1000,
             )
-            self.agents = NoAttaching()
+            self.relay.agents = self.agents  # type: ignore[assignment]
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -144,11 +151,15 @@ class Runtime:
         self._tell("library.shutdown", {})
 
     def hang_up(self):
-        """Cut what is under way with the server, and begin to stop a server of our own. Returns within 200 ms; twice is
-        harmless."""
-        if self._server is None or self._closing:
+        """Cut what is under way with agents and with the server, and begin to stop those of our own. Returns within 200
+        ms; twice is harmless."""
+        if self._closing:
             return
         self._closing = True
+        if self.agents is not None:
+            self.agents.hang_up()
+        if self._server is None:
+            return
         self.calls.close()
         self._half.sync.end()
         self._half.outbox.end()
@@ -164,7 +175,11 @@ class Runtime:
             self.hang_up()
             if self.relay is not None:
                 self.relay.close(CLEANING)
-            if self._closing:
+            if self.agents is not None:
+                self.agents.close(CLOSING)
+            if self._streams is not None:
+                self._streams.end()
+            if self._server is not None:
                 self._server.close(CLOSING)
                 self._half.sync.join(0.1)
         finally:  # whatever the server's end met
@@ -227,7 +242,9 @@ class Runtime:
             now_ms,
             __version__,
             self._tell_of,
+            self.agents,
         )
+        self._backend = half.backend
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
         self.asks = half.asks  # type: ignore[assignment]
         self.inputs, self.turns = half.inputs, half.turns  # type: ignore[assignment]
@@ -255,8 +272,41 @@ class Runtime:
             raise Connection(error.cause, error.remedy, details=error.details) from None
         return None
 
+    def _load_agents(self):
+        """Make what attaches agents, when the first one is, or one of another process's is met."""
+        from plue_session.services.agents.attachments import Agents
+
+        if self.remote:
+            recorder, streams = self._half.transcript, self._half.streams
+        else:
+            from plue_session.services.turns.recorder import Recorder
+            from plue_session.services.turns.streams import Streams
+
+            recorder = Recorder()
+            self._streams = streams = Streams(self.store, self.writer, self.publisher, now_ms)
+            streams.record_with(recorder)
+        return Agents(
+            self._backend, self.relay, self.publisher, self.settings, self.log, recorder, streams, self._make_agent
+        )
+
+    def _make_agent(self, given, ear):
+        """Return an agent that is yet to be started."""
+        from plue_session.adapters.acp.agent import AcpAgent
+
+        return AcpAgent(
+            given.command,
+            given.worktree,
+            given.env,
+            ear,
+            files=given.options.get("files", "none"),
+            environment=self._read_environ(),
+            children=self._children,
+            on_lifeline=self._lifeline,
+        )
+
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
+        self.agents.settle_all()
         if self.remote:
             self._half.sync.begin(self._away)
             self._half.outbox.begin()
@@ -292,11 +342,6 @@ class Runtime:
 
     def _tell_log(self, level, message):
         self._tell("log", {"level": level, "message": message})
-
-
-class NoAttaching:
-    def attach(self, session_id, given):
-        raise Unsupported("no agent can be attached yet", "Use a later version.", session=session_id)
 
 
 def open_store(settings, scope):

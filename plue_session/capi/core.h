@@ -321,7 +321,7 @@ int core__turns_count(const char *id, int count);
 int core__turns_asked(char *id);
 
 /* relay.c */
-int core__clean(const char *info, int *result);
+void core__clean(const char *info, int *result);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(core_request *request, const char *id);

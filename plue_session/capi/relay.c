@@ -129,18 +129,17 @@ int core_cleaner_close(int64_t deadline_ns)
     struct timespec at;
     core_deadline(&at, deadline_ns);
     pthread_mutex_lock(&cleaner_lock);
-    int stuck;
-    while ((stuck = runs_of_before_locked(setting)))
-        if (pthread_cond_timedwait(&cleaner_ended, &cleaner_lock, &at) == ETIMEDOUT)
-            break;
-    stuck = runs_of_before_locked(setting);
+    int late = 0;
+    while (!late && runs_of_before_locked(setting))
+        late = pthread_cond_timedwait(&cleaner_ended, &cleaner_lock, &at) == ETIMEDOUT;
+    int stuck = runs_of_before_locked(setting);
     pthread_mutex_unlock(&cleaner_lock);
     return stuck ? -1 : 0;
 }
 
 /* ---- for Python ---- */
-/* Have the cleaner run, with what it returns in `result`; 0: there is none. */
-int core__clean(const char *info, int *result)
+/* Have the cleaner run, if there is one, with what it returns in `result`. */
+void core__clean(const char *info, int *result)
 {
     core_thread *thread = core_this_thread();
     run mine;
@@ -153,7 +152,7 @@ int core__clean(const char *info, int *result)
     }
     pthread_mutex_unlock(&cleaner_lock);
     if (!run_it)
-        return 0;
+        return;
     if (thread)
         thread->cleans++;
     *result = run_it(info, user_data);
@@ -166,5 +165,4 @@ int core__clean(const char *info, int *result)
     *at = mine.next;
     pthread_cond_broadcast(&cleaner_ended);
     pthread_mutex_unlock(&cleaner_lock);
-    return 1;
 }

@@ -51,6 +51,17 @@ def loads(text):
     return _scan(text, 0)[0]
 
 
+def clean(value):
+    """Return text, or a JSON value, that UTF-8 can hold: a lone surrogate becomes its escape, as six characters."""
+    if type(value) is str:
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is dict:
+        return {clean(name): clean(part) for name, part in value.items()}
+    if type(value) is list:
+        return [clean(part) for part in value]
+    return value
+
+
 def first_of(text):
     """Return the first element of an array, of whose text this is the beginning; None: that is not in it."""
     text = text.lstrip(_BLANK)

@@ -32,7 +32,7 @@ REFUSAL = "invalid transition: state=%s event=%s reason=%s"
 REMEDY = "plue_session_relay_next_state() tells what is possible."
 
 #: Bytes that a relayed message may have (R-074).
-MOST_MESSAGE = 1_000_000
+MOST_MESSAGE = 1 << 20
 #: Words of a command, and variables of an environment, at most; bytes that one of them may have: the kernel's limit.
 MOST_WORDS, LONGEST_WORD = 1_000, 131_071
 #: ms: the longest time that an option may name.

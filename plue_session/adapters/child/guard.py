@@ -13,13 +13,13 @@ PROGRAM = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "lib", "plue-session-guard"
 )
 #: Milliseconds from TERM to the second TERM, and from there to KILL: within the 5 s that a shutdown grants.
-FIRST, SECOND = 1500, 3000
+DELAYS = 1500, 3000
 
 
-class Command(namedtuple("Command", "words directory environment name does key install")):
+class Command(namedtuple("Command", "words directory environment name does key install place", defaults=[None])):
     """What is run: `words`, without a shell, in `directory`, with `environment` (a dict of text). For messages: `name`
     of what it is and what it `does` when it is ready ("the server", "listen"), `key` of the configuration that it comes
-    from, how to `install` it."""
+    from, how to `install` it, and the key that names the directory, if that is not in `key`."""
 
     __slots__ = ()
 
@@ -34,6 +34,8 @@ class Lifeline:
     is_own = False
     #: what the command prints, as descriptors for `poll`; None for who has joined it
     stdout = stderr = None
+    #: where it is told things, as a descriptor that does not block; None: its standard input is empty
+    stdin = None
     _wait, _is_shared = None, True
 
     def __init__(self, line, command, program=PROGRAM):
@@ -113,10 +115,14 @@ class Lifeline:
         ends = self.gone and not self._left or not self._is_shared
         if wait is not None and not wait(ends):
             _staying.append(wait)
-        for fd in (self.stdout, self.stderr):
+        self.hang_up()
+
+    def hang_up(self):
+        """Close the command's standard streams. Twice is harmless."""
+        for fd in (self.stdin, self.stdout, self.stderr):
             if fd is not None:
                 os.close(fd)
-        self.stdout = self.stderr = None
+        self.stdin = self.stdout = self.stderr = None
 
 
 #: What waits for the guards that went on without this process, where they take part of it.
@@ -124,15 +130,17 @@ _staying: list = []
 
 
 class Guarded(Lifeline):
-    """A running command that was started here. `stdout` and `stderr` are closed with it.
+    """A running command that was started here. `stdin`, `stdout` and `stderr` are closed with it; a forked child must
+    close `stdin`, too, or the command misses its end.
 
     The host has no child process by it.
     """
 
     is_own = True
 
-    def __init__(self, command, program=PROGRAM, children=None, share=None):
-        """Start a `Command`. `IO` when it cannot be run. Standard input is empty.
+    def __init__(self, command, program=PROGRAM, children=None, share=None, *, talks=False, delays=DELAYS):
+        """Start a `Command`. `IO` when it cannot be run. Standard input is empty, or (`talks`) a pipe. `delays`: as
+        `DELAYS`.
 
         `children.start(program, arguments, environment, folder, streams)` starts a program that is no child of the
         host's (see capi/children.py); without it, the guard is to detach by itself. Others may join the command at
@@ -140,7 +148,7 @@ class Guarded(Lifeline):
         """
         _staying[:] = [wait for wait in _staying if not wait(False)]
         try:
-            ours, self.stdout, self.stderr, theirs = _streams()
+            ours, self.stdin, self.stdout, self.stderr, theirs = _streams(talks)
         except OSError as error:
             raise StoreIo(
                 f"the guard {program} cannot be run: {error.strerror}",
@@ -149,7 +157,7 @@ class Guarded(Lifeline):
         super().__init__(ours, command, program)
         self._is_shared = share is not None
         try:
-            self._wait = _start(children, program, command, theirs, share.words if share else [])
+            self._wait = _start(children, program, command, theirs, share.words if share else [], delays)
         except (OSError, ValueError) as error:
             self.close()
             if isinstance(error, ValueError):
@@ -160,9 +168,9 @@ class Guarded(Lifeline):
                 os.close(fd)
 
 
-def _streams():
-    """Return our end of the lifeline, of the command's output and of its errors, and a list of what are its descriptors
-    0 to 3: above those, for a host may have closed them, and then ours would be among them."""
+def _streams(talks):
+    """Return our end of the lifeline, of the command's input (or None), of its output and of its errors, and a list of
+    what are its descriptors 0 to 3: above those, for a host may have closed them, and then ours would be among them."""
     ours, theirs = socket.socketpair()
     made = [theirs.detach()]
     try:
@@ -171,7 +179,7 @@ def _streams():
         lifeline, nothing, empty, stdout, out, stderr, err = made
         moved = []
         try:
-            for fd in (nothing, out, err, lifeline):
+            for fd in (nothing, out, err, lifeline, *([empty] if talks else [])):
                 moved.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))
         except OSError:
             for fd in moved:
@@ -180,7 +188,10 @@ def _streams():
         for fd in (lifeline, nothing, empty, out, err):
             made.remove(fd)
             os.close(fd)
-        return ours, stdout, stderr, moved
+        stdin = moved.pop() if talks else None
+        if talks:
+            os.set_blocking(stdin, False)
+        return ours, stdin, stdout, stderr, moved
     except OSError:
         ours.close()
         for fd in made:
@@ -188,10 +199,10 @@ def _streams():
         raise
 
 
-def _start(children, program, command, streams, share):
+def _start(children, program, command, streams, share, delays):
     """Start the guard, and return a function that waits for its end, or only looks (`wait(False)`), and returns whether
     it has ended; or None."""
-    words, (*standard, lifeline) = [str(FIRST), str(SECOND), *command.words], streams
+    words, (*standard, lifeline) = [*map(str, delays), *command.words], streams
     if children is not None:
         try:
             return children.start(
@@ -220,7 +231,8 @@ def _unable(error, command, program):
         )
     if error.filename == command.directory:
         return StoreIo(
-            f"the directory {command.directory} cannot be used: {error.strerror}", f"Correct {command.key}.directory."
+            f"the directory {command.directory} cannot be used: {error.strerror}",
+            f"Correct {command.place or command.key + '.directory'}.",
         )
     return StoreIo(
         f"the command {command.words[0]} cannot be run: {error.strerror}",

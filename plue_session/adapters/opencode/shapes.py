@@ -11,7 +11,7 @@ from collections import namedtuple
 
 from plue_session import errors
 from plue_session.rules import ids
-from plue_session.rules.jsontext import MAX_DEPTH
+from plue_session.rules.jsontext import MAX_DEPTH, clean
 from plue_session.rules.patches import RESERVED
 
 #: Where a create's token lies in the session's metadata on the server (P-176).
@@ -92,17 +92,6 @@ def parse(data):
         return _decoder.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-
-
-def clean(value):
-    """Return text, or a JSON value, that UTF-8 can hold: a lone surrogate becomes its escape, as six characters."""
-    if type(value) is str:
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if type(value) is dict:
-        return {clean(name): clean(part) for name, part in value.items()}
-    if type(value) is list:
-        return [clean(part) for part in value]
-    return value
 
 
 def is_deep(value):

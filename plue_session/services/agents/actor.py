@@ -1,5 +1,5 @@
-"""Who runs the turns of a session that an agent is attached to: one thread for each attachment, by which all is done that
-concerns the agent.
+"""Who runs the turns of a session that an agent is attached to: one thread for each attachment, by which all is done
+that concerns the agent.
 
 What the agent says is taken from its inbox; what others do to the session, in whichever process, is a row, and whoever
 hears of it only pokes: the actor looks at the rows. So a change that is missed is found by the next look.
@@ -16,7 +16,7 @@ from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.asking import Asking
 from plue_session.services.agents.choosing import Choosing
 from plue_session.services.agents.recording import Recording, outcome_of, parts_of, told
-from plue_session.services.agents.turn import Turn
+from plue_session.services.agents.turn import LOOK, Turn
 from plue_session.services.turns import ask_rows, prompt, turn_rows
 from plue_session.services.turns.views import record_plan
 
@@ -33,8 +33,8 @@ NOISE = 20
 
 
 class Actor:
-    """Of one attachment. `on` is the `Agents` that it is one of, `inbox` what its `agent` speaks into, `options` those of the
-    attachment. `run` is the work of its thread; all other methods may be called by any, and do not wait."""
+    """Of one attachment. `on` is the `Agents` that it is one of, `inbox` what its `agent` speaks into, `options` those
+    of the attachment. `run` is the work of its thread; all other methods may be called by any, and do not wait."""
 
     def __init__(self, on, session_id, agent, inbox, options):
         self._on, self.session_id, self.agent, self._inbox, self.options = on, session_id, agent, inbox, options
@@ -47,7 +47,7 @@ class Actor:
         self._error = None  # by which the agent is to end, or has
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
         self._again = False
-        self._noise, self._idle_since = 0, time.monotonic()
+        self._noise = 0
         self.offer = None
 
     # -- from any thread -----------------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class Actor:
         self._must_look = True
 
     def _attend(self):
-        """Do what is due, and return after how many seconds to do so again, None: when something happens. What the store
-        cannot take now is tried again."""
+        """Do what is due, and return after how many seconds to do so again, None: when something happens. What the
+        store cannot take now is tried again."""
         try:
             self._step()
         except errors.PlueError as error:
@@ -117,9 +117,15 @@ class Actor:
         elif self._turn is not None:
             self._watch()
         elif self._is_closing:
-            self.agent.close()
+            self._leave()
         else:
             self._rest()
+
+    def _leave(self):
+        """The session was terminated: it is left at whose wish, in whatever process, the agent ends."""
+        row = self._on.store.read_attachment(self.session_id)
+        if self._is_deleted or row is None or row.closing or self._on.is_closed:
+            self.agent.close()
 
     def _due(self):
         now, waits = time.monotonic(), []
@@ -129,14 +135,13 @@ class Actor:
             waits.append(0.0)
         if self._again:
             waits.append(HELD)
+        if self._is_closing:
+            waits.append(LOOK)
         if self._turn is not None:
             waits.append(self._turn.due(now, bool(self._asking)))
             waits.append(self._asking.due)
         elif self._recording.is_open:
             waits.append(max(self._heard + PAUSE - now, 0.0))
-        idle = self.options["idleMs"]
-        if idle is not None and self._turn is None and not self._is_closing:
-            waits.append(max(self._idle_since + idle / 1000 - now, 0.05))
         return min((each for each in waits if each is not None), default=None)
 
     # -- what is said --------------------------------------------------------------------------------------------------
@@ -270,15 +275,6 @@ class Actor:
         if first is not None:
             self._recording.pause()
             self._start(first)
-        elif self.options["idleMs"] is not None:
-            self._idle()
-
-    def _idle(self):
-        idle = self.options["idleMs"] / 1000
-        session = self._on.store.read(self.session_id)
-        since = (self._on.writer.clock() - (session.relay_active or 0)) / 1000 if session else idle
-        if min(time.monotonic() - self._idle_since, since) >= idle:
-            self._on.terminate(self.session_id, f"idle for {idle:g} s")
 
     def _start(self, first):
         """Take the next inputs, and have them be said."""
@@ -293,6 +289,7 @@ class Actor:
             )
             if begun is not None:
                 self._recording.record(transaction, Recording.asked(begun.inputs, message_id, now))
+                count_message(transaction, self.session_id)
             return begun
 
         begun = on.writer.run(begin)
@@ -331,7 +328,9 @@ class Actor:
             self.agent.close()
         elif now >= turn.renewal:
             turn.renewal = now + self._on.settings.lease.renew_ms / 1000
-            self._on.writer.run(lambda transaction: turn_rows.renew(transaction, turn.row, self._on.settings.lease.ttl_ms))
+            self._on.writer.run(
+                lambda transaction: turn_rows.renew(transaction, turn.row, self._on.settings.lease.ttl_ms)
+            )
 
     def _say(self, turn):
         """Choose what the turn's inputs name, one thing after the other, and then say it."""
@@ -360,6 +359,7 @@ class Actor:
 
         def close(transaction, session, row):
             by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
+            session.relay_active = max(transaction.now, session.relay_active or 0)
             return [
                 *self._recording.events(transaction, session, changes),
                 *self._on.recorder.close(transaction, session, row.id, outcome),
@@ -372,7 +372,7 @@ class Actor:
         self._on.writer.run(end)
         self._recording.over()
         self._asking.over()
-        self._turn, self._idle_since, self._must_look = None, time.monotonic(), True
+        self._turn, self._must_look = None, True
         if isinstance(turn.error, errors.Timeout) and outcome[0] != outcomes.FINISHED:  # it was silent, and may stay so
             self._error = self._error or turn.error
             self.agent.close()
@@ -391,3 +391,11 @@ class Actor:
         self._recording.pause()
         self._on.lost(self.session_id, self._error, self._is_closing)
         self._is_over = True
+
+
+def count_message(transaction, session_id):
+    """Count what is said to the agent, as hosts do theirs."""
+    session = transaction.load(session_id)
+    session.relay_messages += 1
+    session.relay_active = transaction.now
+    transaction.save(session, "session.updated", {"id": session.id}, touch=False)

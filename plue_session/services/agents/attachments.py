@@ -1,10 +1,9 @@
 """The agents of one process: what is attached to its sessions, from the start of an agent to its end.
 
-The row of an attachment says which process has the agent's pipes: its `owner`, a lock of the kernel's. What a process has left
-that died is settled by whoever meets it: its turn ends, and the session can be attached again.
+The row of an attachment says which process has the agent's pipes: its `owner`, a lock of the kernel's. What a process
+has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
 """
 
-import json
 import threading
 import time
 
@@ -26,6 +25,8 @@ FORGETTING = 5.0
 ENDING = 8.0
 #: Seconds between two looks at what another process has.
 LOOK = 0.05
+#: Seconds between two looks for whether it lives, while its turns are waited for.
+WATCH = 1.0
 #: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
 #: What becomes of a start that is no longer waited for.
@@ -42,24 +43,31 @@ class Start:
 
 
 class Agents:
-    """Thread-safe. `backend` is the one whose sessions they are attached to, `relay` decides on their states; `make(given,
-    ear)` makes an agent, `recorder` and `streams` are those of the process."""
+    """Thread-safe. `backend` is the one whose sessions they are attached to, `relay` decides on their states;
+    `make(given, ear)` makes an agent, `recorder` and `streams` are those of the process."""
 
     def __init__(self, backend, relay, publisher, settings, log, recorder, streams, make):
         self.store, self.writer, self.resolve, self.read = backend.store, backend.writer, backend.resolve, backend.read
-        self.publisher, self.settings, self.log, self.recorder, self.streams = publisher, settings, log, recorder, streams
+        self.publisher, self.settings, self.log, self.recorder, self.streams = (
+            publisher,
+            settings,
+            log,
+            recorder,
+            streams,
+        )
         self._backend, self._relay, self._make = backend, relay, make
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
         self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; agents that are being ended
+        self._watched = set()  # sessions whose agents others have, and for whose turns somebody here waits
         self.is_closed = False
         for kind in _WAKES:
             self.writer.hear(EVENT_NUMBER[kind], self._told)
 
     # -- attaching -----------------------------------------------------------------------------------------------------
     def attach(self, session_id, given):
-        """Attach what `rules.relay.parse_agent` has read; returns a `Later` that ends once the session is ACTIVE. The state is
-        checked first, and nothing is started if that is wrong."""
+        """Attach what `rules.relay.parse_agent` has read; returns a `Later` that ends once the session is ACTIVE. The
+        state is checked first, and nothing is started if that is wrong."""
         session_id = self.resolve(session_id)
         if given.kind != ACP:
             self.writer.run(lambda transaction: self._activate(transaction, session_id, given, None, None))
@@ -83,7 +91,7 @@ class Agents:
             self._starts[session_id] = start
         try:
             known = self.writer.run(lambda transaction: self._check(transaction, session_id))
-            threads.start(lambda: self._run(start, given, options, known, end), "plue-agent")
+            threads.start(lambda: self._run(start, given, options, known, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -91,7 +99,7 @@ class Agents:
     def _check(self, transaction, session_id):
         """Return what was attached before, if anything can be now."""
         session = self._relay.check_attach(transaction, session_id)
-        self._settle(transaction, session)
+        self.settle(transaction, session)
         return transaction.store.attachment(session.number)
 
     def _run(self, start, given, options, known, end):
@@ -128,7 +136,8 @@ class Agents:
         kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
         try:
             self.writer.run(
-                lambda transaction: self._activate(transaction, start.session_id, kept, agent.pid, conversation), start.call
+                lambda transaction: self._activate(transaction, start.session_id, kept, agent.pid, conversation),
+                start.call,
             )
         except BaseException:
             with self._changed:
@@ -139,7 +148,7 @@ class Agents:
 
     def _activate(self, transaction, session_id, given, pid, conversation):
         session = self._relay.check_attach(transaction, session_id)
-        self._settle(transaction, session)
+        self.settle(transaction, session)
         attached = Attachment(
             number=session.number,
             kind=given.kind,
@@ -186,10 +195,6 @@ class Agents:
         if row and row.owner == self.store.owner():
             row.owner = row.pid = None
             transaction.store.keep_attachment(row)
-
-    def terminate(self, session_id, reason):
-        """Terminate the session of an agent."""
-        self.writer.run(self._relay.terminate(session_id, reason).preview)
 
     def forget(self, agent):
         """Have an agent forget its conversation, for its session was deleted."""
@@ -266,23 +271,57 @@ class Agents:
             found[session_id] = {"pid": pid, "name": actor.agent.name, **_memory(pid)}
         return found
 
-    def settle(self, session_id):
-        """See to what a process has left that had the session's agent, and has died."""
+    def watch(self, session_id):
+        """Have the session's turn be ended should the process that has its agent die, for as long as somebody here
+        waits for it."""
+        with self._changed:
+            if session_id in self._actors or self.is_closed:
+                return
+            starts = not self._watched
+            self._watched.add(session_id)
+        if starts:
+            threads.start(self._watch, "plue-agents")
+
+    def _watch(self):
+        self.publisher.adopt()
+        while True:
+            with self._changed:
+                self._changed.wait(WATCH)
+                watched = set() if self.is_closed else set(self._watched)
+            for session_id in watched:
+                try:
+                    if self._backend.turns.is_awaited(session_id):
+                        self.settle_now(session_id)
+                        continue
+                except errors.PlueError as error:
+                    self.log.write("warning", error.message("agents"))
+                    continue
+                with self._changed:
+                    self._watched.discard(session_id)
+            with self._changed:
+                if not self._watched or self.is_closed:
+                    self._watched.clear()
+                    return
+
+    def settle_now(self, session_id):
+        """See to what a process has left that had the session's agent, if it has died."""
+        row = self.store.read_attachment(session_id)
+        if row is None or row.kind != ACP or row.owner is None or self.store.is_owner_alive(row.owner):
+            return
 
         def change(transaction):
             session = transaction.store.load(session_id)
             if session is not None:
-                self._settle(transaction, session)
+                self.settle(transaction, session)
 
         self.writer.run(change)
 
     def settle_all(self):
         """The same for all sessions."""
-        for session_id, row in self.store.read_attachments():
-            if row.kind == ACP and row.owner is not None and not self.store.is_owner_alive(row.owner):
-                self.settle(session_id)
+        for session_id, _ in self.store.read_attachments():
+            self.settle_now(session_id)
 
-    def _settle(self, transaction, session):
+    def settle(self, transaction, session):
         """End the turn of an agent whose process has died, and note that it is gone. Returns whether that was so."""
         store = transaction.store
         row = store.attachment(session.number)
@@ -317,14 +356,14 @@ class Agents:
         actor = self._actors.get(session_id)
         if actor is not None:
             actor.close(errors.Closed("the session was terminated"))
+        self.writer.run(lambda transaction: self._close_later(transaction, session_id), call)
         while True:
             row = self.store.read_attachment(session_id)
             if row is None or row.kind != ACP:
                 is_over = True
             else:
                 group = row.pid or group
-                if row.owner is not None and not self.store.is_owner_alive(row.owner):
-                    self.settle(session_id)
+                self.settle_now(session_id)
                 is_over = row.owner is None and not _lives(group)
             with self._changed:
                 if is_over and session_id not in self._actors and session_id not in self._starts:
@@ -332,6 +371,14 @@ class Agents:
             if not call.left:
                 raise errors.Timeout("the agent has not ended in time", "Try again.", session=session_id)
             call.within(LOOK).wait(self._changed, lambda: None)
+
+    def _close_later(self, transaction, session_id):
+        """Note that whoever has the session's agent is to end it."""
+        session = transaction.store.load(session_id)
+        row = session and transaction.store.attachment(session.number)
+        if row and row.owner is not None and not row.closing:
+            row.closing = True
+            transaction.store.keep_attachment(row)
 
     def hang_up(self):
         """Begin to end all agents. Returns at once."""

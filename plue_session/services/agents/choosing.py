@@ -1,5 +1,5 @@
-"""The model and the mode of a session's agent: what an input names is chosen before it is said, and counts once the agent has
-said so."""
+"""The model and the mode of a session's agent: what an input names is chosen before it is said, and counts once the
+agent has said so."""
 
 from plue_session import errors
 from plue_session.rules.jsontext import dumps, loads

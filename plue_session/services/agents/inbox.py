@@ -33,7 +33,8 @@ class Inbox:
             self._changed.notify()
 
     def take(self, seconds):
-        """Wait for something, at most so long (None: for ever); return what was said, and whether somebody has poked."""
+        """Wait for something, at most so long (None: for ever); return what was said, and whether somebody has
+        poked."""
         until = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             while not (self._said or self._is_poked):

@@ -1,5 +1,5 @@
-"""What an agent says, made the messages and parts of its session: recorded by the merge that records a server's, and told
-while it grows."""
+"""What an agent says, made the messages and parts of its session: recorded by the merge that records a server's, and
+told while it grows."""
 
 from collections import namedtuple
 
@@ -8,7 +8,8 @@ from plue_session.rules import outcomes, transcripts
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt
 
-#: Characters that an agent may say in one turn, and parts that it may make of them: the turn of one that says more is ended.
+#: Characters that an agent may say in one turn, and parts that it may make of them: the turn of one that says more is
+#: ended.
 MOST, MOST_PARTS = 64 << 20, 20_000
 
 #: As `Recorder.record` takes what it is told.
@@ -20,8 +21,8 @@ _NO_TOKENS = (0,) * len(transcripts.TOKENS)
 
 
 class _Text:
-    """A part that grows: `pieces` of its text, of which `told` is whether they are told as they come, and the `half` of a
-    character whose other half is to come."""
+    """A part that grows: `pieces` of its text, of which `told` is whether they are told as they come, and the `half` of
+    a character whose other half is to come."""
 
     __slots__ = ("id", "message_id", "kind", "body", "pieces", "half", "told")
 

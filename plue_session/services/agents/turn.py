@@ -15,9 +15,9 @@ LOOK = 0.5
 class Turn:
     """Times are monotonic seconds.
 
-    `row` is the turn's; `says` what its first input says, `parts` what all of them do. `is_said`: the prompt was sent, and its
-    answer has the `ticket`; `sign`: when the agent last said something; `cancelled`: since when it is to end, `error` says why,
-    None: somebody wants that. `outcome` and `tokens`: how it ended, once that is known.
+    `row` is the turn's; `says` what its first input says, `parts` what all of them do. `is_said`: the prompt was sent,
+    and its answer has the `ticket`; `sign`: when the agent last said something; `cancelled`: since when it is to end,
+    `error` says why, None: somebody wants that. `outcome` and `tokens`: how it ended, once that is known.
     """
 
     def __init__(self, row, parts, says, options):

@@ -187,11 +187,13 @@ class Cleaning:
         if found is None:
             return
         try:
-            self._cleaner(found[1])
+            result = self._cleaner(found[1])
+            reason, cause = "RESULT", result and f"it returned {result}"
         except Exception as error:
-            failure = errors.known(error)
-            self._relay.failures.count("cleaner", failure)
-            self._relay.log.write("warning", f"relay clean {session_id}: the cleaner failed: {failure.cause}")
+            reason, cause = errors.known(error).name, errors.known(error).cause
+        if cause:
+            self._relay.failures.count("cleaner", reason)
+            self._relay.log.write("warning", f"relay clean {session_id}: the cleaner failed: {cause}")
 
     def _heard(self, row):
         """What was committed may be what somebody waits for; must not wait."""

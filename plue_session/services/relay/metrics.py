@@ -19,19 +19,19 @@ MESSAGES = 0, 1, 10, 100, 1_000, 10_000
 
 
 class Failures:
-    """Counts errors by where they were met and their name. Thread-safe."""
+    """Counts errors by where they were met, and the reason. Thread-safe."""
 
     def __init__(self):
         self._lock, self._counts = allocate_lock(), {}
 
-    def count(self, place, error):
-        """Count an error of any kind that was met in one of PLACES."""
-        key = place, errors.known(error).name
+    def count(self, place, reason):
+        """Count what was met in one of PLACES: an error of any kind, or a reason of few."""
+        key = place, reason if type(reason) is str else errors.known(reason).name
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def read(self):
-        """Return `(place, name, count)` of each."""
+        """Return `(place, reason, count)` of each."""
         with self._lock:
             return [(*key, count) for key, count in sorted(self._counts.items())]
 

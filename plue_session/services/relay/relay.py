@@ -6,6 +6,7 @@ from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.relay import changes
 from plue_session.services.relay.cleaning import Cleaning
+from plue_session.services.relay.idle import Idle
 from plue_session.services.relay.metrics import Failures, Metrics
 from plue_session.services.relay.rates import Rates
 from plue_session.services.relay.records import Records
@@ -27,8 +28,8 @@ class NoAgents:
 
 class Relay:
     """All of it. Thread-safe. Each dependency is given: `ids` makes new names (`Ids`), `clock()` tells ms,
-    `cleaner(info)` cleans up after a session, whose info it gets, and raises when it fails, `log` writes records;
-    `resolve(id)` tells the id that a session has by now, and `seconds` how long cleaning may take."""
+    `cleaner(info)` cleans up after a session, whose info it gets, and returns None, 0, or what is wrong, `log` writes
+    records; `resolve(id)` tells the id that a session has by now, and `seconds` how long cleaning may take."""
 
     def __init__(self, store, writer, ids, clock, cleaner, log, resolve=lambda session_id: session_id, seconds=30.0):
         given = {"store": store, "writer": writer, "ids": ids, "clock": clock, "cleaner": cleaner, "log": log}
@@ -39,6 +40,7 @@ class Relay:
         #: what ends agents; whoever has some puts itself here
         self.agents = NoAgents()
         self.failures, self.rates = Failures(), Rates()
+        self._idle = Idle(self)
         self._cleaning = Cleaning(self, cleaner)
         self._metrics = Metrics(self)
         self._records = Records(self)
@@ -100,6 +102,8 @@ class Relay:
             changes.show(transaction, session)
         else:
             changes.move(transaction, session, rules.ACTIVATE)
+        if (most := rules.read_options(attachment.options)["idleMs"]) is not None:
+            self._idle.watch(session.id, most)
         return session
 
     def lost(self, transaction, session_id, owner, error):
@@ -121,5 +125,6 @@ class Relay:
         return attachment is None or attachment.owner is None or not self.store.is_owner_alive(attachment.owner)
 
     def close(self, seconds):
-        """End what is under way. Twice is harmless."""
+        """End what is under way, and wait for it, at most so many seconds. Twice is harmless."""
+        self._idle.close()
         self._cleaning.close(seconds)

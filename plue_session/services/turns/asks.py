@@ -72,11 +72,18 @@ class Asks:
 
     def reply_permission(self, session_id, permission_id, reply):
         """Answer a permission: "once", "always" or "reject"."""
+        if rules.is_local(permission_id):
+            return partial(self._reply_here, session_id, permission_id, reply)
         return partial(self._reply, session_id, permission_id, PERMISSION, reply)
 
     def reply_question(self, session_id, question_id, answers):
         """Answer a question with a list of labels for each of its parts, or (None) reject it."""
         return partial(self._reply, session_id, question_id, QUESTION, answers)
+
+    def _reply_here(self, session_id, id, given, call):
+        """Answer what an agent of ours asks: whoever has it hears of that."""
+        session_id = self._known(session_id)
+        self._writer.run(lambda transaction: ask_rows.reply(transaction, session_id, id, given), call)
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)
@@ -301,7 +308,7 @@ class Asks:
     def read(self, _, call):
         """See what the server waits for: announce what is new, and end what it waits for no more. OpenCode: GET
         /permission, GET /question, GET /session/{id}/message/{messageID}."""
-        before = self._store.open_asks()
+        before = self._open_asks()
         places = {where or self._server.directory for id, where in self._store.ids() if not is_given_here(id)}
         listed, changes = {}, []
         for directory in sorted({self._server.directory, *places}):
@@ -325,11 +332,15 @@ class Asks:
             self._jobs.add("deadline")
         self._schedule()
 
+    def _open_asks(self):
+        """Return `(session id, ask)` of all that the server waits for."""
+        return [each for each in self._store.open_asks() if not rules.is_local(each[1].id)]
+
     def _schedule(self):
         """Have the next deadline kept."""
         due = [
             max(ask.deadline, rules.claimed_until(ask)) if rules.is_claimed(ask, self._writer.clock()) else ask.deadline
-            for _, ask in self._store.open_asks()
+            for _, ask in self._open_asks()
         ]
         if due:
             self._jobs.add("deadline", after=max(min(due) - self._writer.clock(), 0) / 1000)
@@ -337,7 +348,7 @@ class Asks:
     def settle(self, _, call):
         """Answer what is due: what has waited until its deadline, and what `permissions.default` decides."""
         failure = None
-        for session_id, ask in self._store.open_asks():
+        for session_id, ask in self._open_asks():
             now = self._writer.clock()
             if rules.is_claimed(ask, now):
                 continue

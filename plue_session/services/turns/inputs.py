@@ -6,8 +6,9 @@ runs the turns hears of what was enqueued, by whichever process, once it is comm
 
 from plue_session import errors
 from plue_session.model import EVENT_NUMBER, Input
+from plue_session.model.attachment import ACP
 from plue_session.model.input import DEFERRED, PENDING
-from plue_session.rules import inputs
+from plue_session.rules import inputs, relay
 from plue_session.rules.jsontext import quote
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.turns import queue
@@ -113,6 +114,8 @@ class Enqueue(Change):
 
     def _new(self, transaction, session):
         store, given, number = transaction.store, self.given, session.number
+        if session.relay_agent is not None:
+            relay.check_message(len(given.content.encode()), session.id)
         if not store.inputs_have_room(number, MOST):
             raise errors.QueueFull(
                 f"{MOST:,} inputs of the session wait already",
@@ -137,7 +140,8 @@ class Enqueue(Change):
             alone=self.alone,
             wanted=given.turn_id,
         )
-        if meant is not None and queue.waits_for(store, number, meant, runs_here=self.on.server is None):
+        runs_here = self.on.server is None and session.relay_agent != ACP
+        if meant is not None and queue.waits_for(store, number, meant, runs_here):
             row.state = PENDING
         store.add_input(row)
         return row

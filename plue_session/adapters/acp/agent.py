@@ -1,0 +1,442 @@
+"""An agent of the Agent Client Protocol as the port's `Agent`: one process, one conversation.
+
+What it tells of other conversations than ours, be it of its own subagents, is not mixed in; what those ask is answered
+as cancelled. What comes between turns is told as it comes.
+"""
+
+import os
+import threading
+
+from plue_session import __version__, errors
+from plue_session.adapters.acp import failures, login, updates
+from plue_session.adapters.acp.files import Files
+from plue_session.adapters.acp.offers import Offers
+from plue_session.adapters.acp.pipe import Pipe
+from plue_session.adapters.acp.prompt import blocks
+from plue_session.adapters.acp.rpc import BAD_PARAMS, CANCELLED, LATER, Refused, Rpc
+from plue_session.adapters.child.guard import PROGRAM, Command
+from plue_session.model.said import Answered, Asked, Finish, Gone, Noise, Withdrawn
+
+#: The version of the protocol that is spoken here.
+VERSION = 1
+#: Seconds that an agent's end may take which could not start: TERM, 5 s, KILL.
+STOP = 7.0
+#: How many updates may come before the conversation has an id, and characters of a line that a permission shows.
+EARLY, LINE = 1000, 1000
+#: The updates that tell of what is offered.
+_OFFERS = ("available_commands_update", "config_option_update", "current_mode_update")
+_CANCELLED = {"outcome": {"outcome": "cancelled"}}
+_KINDS = ("allow_once", "allow_always", "reject_once", "reject_always")
+
+
+class AcpAgent:
+    """See ports/agent.py. `command` are words, run without a shell in `worktree`, an absolute path, with `env` over the
+    host's `environment`. `files`: "none", "read" or "write": what it may have us do in the worktree. `children`,
+    `on_lifeline` and `program` as for `Guarded` and `Pipe`."""
+
+    def __init__(
+        self,
+        command,
+        worktree,
+        env,
+        ear,
+        *,
+        files="none",
+        environment,
+        children=None,
+        on_lifeline=None,
+        program=PROGRAM,
+    ):
+        self.name = os.path.basename(command[0])
+        self._worktree, self._environment = os.path.abspath(worktree), {**environment, **(env or {})}
+        self._ear, self._files = ear, files
+        self._lock, self._changed = threading.Lock(), threading.Condition()
+        self._can, self._ways = {}, []  # its capabilities, and how to log in
+        self._id, self._restoring, self._early = None, False, []
+        self._asked, self._last_asked = {}, 0  # what it waits for: the ids of its requests
+        self._prompting = self._cancelling = False
+        self._room = True
+        self._offers, self._halves = Offers(self.name), updates.Halves()
+        guarded = Command(
+            list(command),
+            self._worktree,
+            self._environment,
+            name=f"the agent {self.name}",
+            does="start",
+            key="agent",
+            install=f"Install {self.name}",
+            place="worktree",
+        )
+        self._pipe = Pipe(
+            guarded,
+            self._on_line,
+            self._on_exit,
+            self._on_gone,
+            on_lifeline=on_lifeline,
+            children=children,
+            program=program,
+        )
+        requests = {"session/request_permission": self._ask_leave}
+        if files != "none":
+            requests["fs/read_text_file"] = self._read_file
+        if files == "write":
+            requests["fs/write_text_file"] = self._write_file
+        notices = {"session/update": self._on_update, "$/cancel_request": self._withdraw}
+        self._rpc = Rpc(self._pipe.send, requests, notices, lambda text, size: self._hear(Noise(text), size))
+
+    @property
+    def pid(self):
+        return self._pipe.pid
+
+    def start(self, call):
+        """Start and greet it (ports.Agent)."""
+        self._pipe.start()
+        try:
+            self._greet(call)
+        except BaseException:
+            self._pipe.close()
+            self._pipe.join(STOP)
+            raise
+
+    def _greet(self, call):
+        fs = {"readTextFile": self._files != "none", "writeTextFile": self._files == "write"}
+        hello = {
+            "protocolVersion": VERSION,
+            "clientCapabilities": {"fs": fs, "terminal": False},
+            "clientInfo": {"name": "plue_session", "title": "plue_session", "version": __version__},
+        }
+        answer = self._wait("initialize", hello, call, "start")
+        if type(answer) is not dict or type(answer.get("protocolVersion")) is not int:
+            raise errors.Server(
+                f"the agent {self.name} does not speak the Agent Client Protocol", "Correct agent.command."
+            )
+        if answer["protocolVersion"] != VERSION:
+            raise errors.Unsupported(
+                f"the agent {self.name} speaks version {answer['protocolVersion']} of the Agent Client Protocol, "
+                f"not {VERSION}",
+                "Install a version of it that speaks both, or update plue_session.",
+            )
+        self._can, self._ways = _inner(answer, "agentCapabilities"), login.methods(answer)
+        name = _inner(answer, "agentInfo").get("name")
+        if type(name) is str and name:
+            self.name = name
+            self._offers = Offers(name)
+
+    def open(self, conversation, call):
+        """Begin or restore a conversation (ports.Agent)."""
+        try:
+            return self._open(conversation, call)
+        except errors.ProviderAuth:
+            if not self._log_in(call):
+                raise
+        return self._open(conversation, call)
+
+    def _open(self, conversation, call):
+        about = {"cwd": self._worktree, "mcpServers": []}
+        if conversation is None:
+            self._wait("session/new", about, call, "begin a conversation", self._begun)
+            return self._id
+        if _offered(_inner(self._can, "sessionCapabilities").get("resume")):
+            method = "session/resume"
+        elif self._can.get("loadSession") is True:
+            method = "session/load"
+        else:
+            raise errors.Unsupported(
+                f"the agent {self.name} restores no conversation",
+                'Attach it with "restore":false to begin a new conversation.',
+            )
+        self._id, self._restoring = conversation, True
+        about["sessionId"] = conversation
+        self._wait(method, about, call, f"restore the conversation {conversation}", self._restored)
+        return conversation
+
+    def _log_in(self, call):
+        """Log in as far as that needs nobody; returns whether that was possible."""
+        for way in login.without_user(self._ways, self._environment):
+            try:
+                self._wait("authenticate", {"methodId": way}, call, "log in")
+            except (errors.Timeout, errors.Aborted, errors.Closed):
+                raise
+            except errors.PlueError:  # there may be another way; else the first error says more
+                call.check()
+            else:
+                return True
+        return False
+
+    def offer(self):
+        """Return the newest `Offer`."""
+        return self._offers.offer()
+
+    def prompt(self, parts):
+        """Say this (ports.Agent)."""
+        said = blocks(parts, _inner(self._can, "promptCapabilities"), self.name)
+        with self._lock:
+            if self._prompting:
+                raise errors.Busy(f"the agent {self.name} is in the middle of a turn", "Wait for its end.")
+            self._prompting, self._cancelling = True, False
+        try:
+            return self._rpc.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
+        except errors.PlueError:
+            self._prompting = False
+            raise
+
+    def choose(self, kind, id):
+        """Have "model" or "mode" be this one (ports.Agent). `UNSUPPORTED` when it offers no choice of that."""
+        option = self._offers.option(kind)
+        if option is not None:
+            method, params = "session/set_config_option", {"configId": option, "value": id}
+        elif self._offers.ids(kind):
+            method, params = f"session/set_{kind}", {f"{kind}Id": id}
+        else:
+            raise errors.Unsupported(f"the agent {self.name} offers no choice of a {kind}", f"Name no {kind}.")
+
+        def chosen(ticket, result, error):
+            if error is None:
+                was = self.offer()
+                self._offers.choose(kind, id)
+                self._offers.configure(_inner(result, "configOptions", list))
+                self._tell_offer(was)
+            self._hear(Answered(ticket, None, self._error(error, f"take the {kind} {id}")))
+
+        return self._rpc.ask(method, {"sessionId": self._id, **params}, chosen)
+
+    def cancel(self):
+        """Ask for the end of the prompt, and take back what it waits for (ports.Agent)."""
+        with self._lock:
+            if not self._prompting or self._cancelling:
+                return
+            self._cancelling = True
+            asked, self._asked = self._asked, {}
+        try:
+            self._rpc.tell("session/cancel", {"sessionId": self._id})
+            for id in asked.values():
+                self._rpc.reply(id, _CANCELLED)
+        except errors.QueueFull as error:
+            self._pipe.give_up(error)
+
+    def answer(self, request, option):
+        """Answer what it has `Asked` (ports.Agent)."""
+        with self._lock:
+            if request not in self._asked:
+                return
+            id = self._asked.pop(request)
+        outcome = _CANCELLED if option is None else {"outcome": {"outcome": "selected", "optionId": option}}
+        try:
+            self._rpc.reply(id, outcome)
+        except errors.QueueFull as error:  # it does not read, and waits for this
+            self._pipe.give_up(error)
+
+    def forget(self, call):
+        """Have it delete the conversation (ports.Agent)."""
+        if self._id is not None and _offered(_inner(self._can, "sessionCapabilities").get("delete")):
+            try:
+                self._wait("session/delete", {"sessionId": self._id}, call, "delete the conversation")
+            except errors.NotFound:
+                pass
+
+    def go_on(self):
+        """Read on (ports.Agent)."""
+        self._pipe.go_on()
+
+    def close(self):
+        """Begin to end it (ports.Agent)."""
+        self._pipe.close()
+
+    def join(self, seconds):
+        """Wait for its end (ports.Agent)."""
+        return self._pipe.join(seconds)
+
+    def _wait(self, method, params, call, doing, take=None):
+        """Ask, and return the answer once `take(answer, error)`, on the agent's thread, has taken it."""
+        found = []
+
+        def answered(_, result, error):
+            if take is not None:
+                error = take(result, error) or error
+            with self._changed:
+                found.append((result, error))
+                self._changed.notify_all()
+
+        self._rpc.ask(method, params, answered)
+        answer = call.wait(self._changed, lambda: found[0] if found else None)
+        if answer is None:
+            said = f"; its last words: {self._pipe.words[-1000:]}" if self._pipe.words else ""
+            raise errors.Timeout(
+                f"the agent {self.name} does not {doing} in time{said}", "See what it waits for, or give it more time."
+            )
+        result, error = answer
+        if error is not None:
+            raise self._error(error, doing)
+        return result
+
+    def _error(self, error, doing):
+        if error is None or isinstance(error, errors.PlueError):
+            return error
+        return failures.failure(error, doing, f"the agent {self.name}", self._ways)
+
+    # -- its thread --------------------------------------------------------------------------------------------------
+    def _hear(self, said, size=100):
+        if not self._ear.hear(said, size):
+            self._room = False
+
+    def _on_line(self, line):
+        self._room = True
+        self._rpc.feed(line)
+        return self._room
+
+    def _on_exit(self, error):
+        with self._lock:
+            self._asked = {}
+        self._rpc.end(error)
+
+    def _on_gone(self, error):
+        self._hear(Gone(error))
+
+    def _begun(self, result, error):
+        """The conversation has begun, or not: then return why, if that is not said."""
+        if error is not None:
+            return None
+        id = _inner(result, "sessionId", str)
+        if not id:
+            return errors.Server(f"the agent {self.name} begins a conversation without an id", "Update it.")
+        self._id = id
+        self._offers.begin(result)
+        early, self._early = self._early, []
+        for params, size in early:
+            try:
+                self._on_update(params, size)
+            except ValueError:
+                self._hear(Noise("an update that cannot be read"), size)
+        return None
+
+    def _restored(self, result, error):
+        self._restoring = False
+        if error is not None:
+            self._id = None
+        else:
+            self._offers.begin(result)
+
+    def _on_update(self, params, size):
+        id, update = params.get("sessionId"), params.get("update")
+        if type(id) is not str or type(update) is not dict:
+            raise ValueError("no update")
+        if self._id is None:
+            if len(self._early) < EARLY:
+                self._early.append((params, size))
+        elif id == self._id and not self._takes_offer(update) and not self._restoring:
+            for said in updates.read(update, self._halves):
+                self._hear(said, size)
+
+    def _takes_offer(self, update):
+        """Take what an update tells of what is offered; returns whether it is of that kind."""
+        kind = update.get("sessionUpdate")
+        if kind not in _OFFERS:
+            return False
+        was = self.offer()
+        if kind == "available_commands_update":
+            self._offers.command(update.get("availableCommands"))
+        elif kind == "config_option_update":
+            self._offers.configure(update.get("configOptions"))
+        else:
+            self._offers.choose("mode", _inner(update, "currentModeId", str) or was.mode)
+        if not self._restoring:
+            self._tell_offer(was)
+        return True
+
+    def _tell_offer(self, was):
+        offer = self.offer()
+        if offer != was:
+            self._hear(offer, 1000)
+
+    def _prompted(self, ticket, result, error):
+        with self._lock:
+            self._prompting, cancelling = False, self._cancelling
+            asked, self._asked = self._asked, {}
+        for request, id in asked.items():
+            self._rpc.reply(id, _CANCELLED)
+            self._hear(Withdrawn(request))
+        finish = None
+        if type(error) is dict and cancelling and failures.is_cancelled(error):
+            finish, error = Finish("cancelled", None), None
+        elif error is None:
+            try:
+                finish = updates.finish(result)
+            except ValueError as wrong:
+                error = errors.Server(f"the agent {self.name} ends a turn with {wrong}", "Update it.")
+        self._hear(Answered(ticket, finish, self._error(error, "answer")))
+
+    def _ask_leave(self, params, id):
+        call, options = _inner(params, "toolCall"), _options(params.get("options"))
+        if params.get("sessionId") != self._id:
+            return _CANCELLED
+        try:
+            tool = updates.tool(call)
+        except ValueError:
+            raise Refused(BAD_PARAMS, "the tool call has no id") from None
+        if not options:
+            raise Refused(BAD_PARAMS, "no option that is known")
+        with self._lock:
+            if not self._prompting or self._cancelling:  # nobody is there to be asked
+                return _CANCELLED
+            self._last_asked += 1
+            request = self._last_asked
+            self._asked[request] = id
+        if tool.changes:
+            self._hear(tool, 1000)
+        places = [each.get("path") for each in _inner(call, "locations", list) if type(each) is dict]
+        title = " ".join((tool.changes.get("title") or "").split())
+        self._hear(
+            Asked(
+                request,
+                tool.call_id,
+                _inner(call, "kind", str) or tool.changes.get("name") or "unknown",
+                title if len(title) <= LINE else title[: LINE - 1] + "…",
+                [each for each in places if type(each) is str],
+                options,
+            ),
+            1000,
+        )
+        return LATER
+
+    def _withdraw(self, params, size):
+        with self._lock:
+            request = next((key for key, id in self._asked.items() if _same(id, params.get("requestId"))), None)
+            id = self._asked.pop(request, None)
+        if request is not None:
+            self._rpc.refuse(id, CANCELLED, "cancelled")
+            self._hear(Withdrawn(request), size)
+
+    def _read_file(self, params, _):
+        return {"content": self._place(params).read(params.get("path"), params.get("line"), params.get("limit"))}
+
+    def _write_file(self, params, _):
+        self._place(params).write(params.get("path"), params.get("content"))
+        return {}
+
+    def _place(self, params):
+        if self._id is None or params.get("sessionId") != self._id:
+            raise Refused(BAD_PARAMS, "the session is not known")
+        return Files(self._worktree)
+
+
+def _inner(data, key, kind=dict):
+    """Return what a dict has there, if it is of that kind; else an empty one."""
+    value = data.get(key) if type(data) is dict else None
+    return value if type(value) is kind else kind()
+
+
+def _offered(capability):
+    return capability is not None and capability is not False
+
+
+def _same(id, other):
+    return type(id) is type(other) and id == other
+
+
+def _options(options):
+    """Return `(id, kind)` of the options that can be chosen."""
+    return [
+        (each["optionId"], each["kind"])
+        for each in (options if type(options) is list else ())
+        if type(each) is dict and type(each.get("optionId")) is str and each.get("kind") in _KINDS
+    ]
