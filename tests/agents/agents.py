@@ -60,6 +60,8 @@ class Agent:
     login = None
     #: the tokens that it says a turn with one answer has used, (input, output)
     used = INPUT, OUTPUT
+    #: the ways to log in that it names
+    logins = ()
     #: it restores a conversation without telling all of it again
     resumes = True
     #: the outcome of a prompt whose permission was rejected
@@ -154,6 +156,7 @@ class Claude(Agent):
 class Codex(Agent):
     used = None
     keeps = "sessions"
+    logins = "chatgpt", "codex-api-key", "openai-api-key"
     command = [str(BIN / "codex-acp")]
     rejected = "cancelled"
 
@@ -175,6 +178,7 @@ class Codex(Agent):
 
 class Gemini(Agent):
     keeps = ".gemini/tmp"
+    logins = "oauth-personal", "gemini-api-key"
     command = [str(BIN / "gemini"), "--experimental-acp", "-m", "gemini-2.5-flash"]
     login = "gemini-api-key"
     resumes = False

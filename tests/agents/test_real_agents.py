@@ -64,6 +64,12 @@ class Attached:
             said.append((message["role"], "".join(parts).replace(agents.NOTICE, "")))
         return [each for each in said if each[1]]
 
+    def tools(self, turn):
+        """The tools that a turn has used."""
+        messages = json.loads(self.session.messages(None))["messages"]
+        parts = [part for message in messages if message.get("turnId") == turn for part in message["parts"]]
+        return [part["tool"] for part in parts if part["type"] == "tool"]
+
     def state(self):
         return self.session.info()["relay"]["state"]
 
@@ -88,7 +94,7 @@ def host(library, tmp_path_factory):
 def attached(request, host, models, installed, tmp_path_factory):
     """A session with an agent for several tests: what they leave must not matter to the next one."""
     agent = agents.KINDS[request.param](tmp_path_factory.mktemp(request.param), models)
-    made = Attached(host, agent, host.create_with(agent=agent.given()))
+    made = step_by_step(host, agent)
     yield made
     made.session.delete()
 
@@ -96,7 +102,15 @@ def attached(request, host, models, installed, tmp_path_factory):
 @pytest.fixture
 def fresh(host, agent):
     """As `attached`, for one test, which may end the agent."""
-    return Attached(host, agent, host.create_with(agent=agent.given()))
+    return step_by_step(host, agent)
+
+
+def step_by_step(host, agent):
+    """Attach an agent to a session by the calls that create_with {"agent"} puts together."""
+    made = Attached(host, agent, host.create_with(role=f"role of {agent.root}"))
+    made.session.relay_spawn()
+    made.attach()
+    return made
 
 
 def test_a_turn_is_streamed_to_its_end(attached, models):
@@ -119,3 +133,155 @@ def test_a_turn_is_streamed_to_its_end(attached, models):
     choices = json.loads(attached.session.choices())
     assert choices["models"] and choices["agents"]
     assert contents(attached.agent.worktree) == before
+
+
+def test_a_tool_is_used_with_leave_and_not_without(attached):
+    made, never = attached.agent.worktree / "made.txt", attached.agent.worktree / "never.txt"
+    asked, turn, mark = attached.asked("make [bash=echo made > made.txt]")
+    assert not made.exists()
+    assert [each["id"] for each in json.loads(attached.session.permissions())] == [asked["id"]]
+    assert asked["turnId"] == turn and set(asked["replies"]) == {"once", "always", "reject"}
+    attached.session.reply_permission(asked["id"], "once")
+    assert attached.finished(turn, mark)["outcome"] == "finished"
+    assert made.read_text() == "made\n"
+    assert attached.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "once", "by": "host"}]
+    assert attached.tools(turn)[-1]["state"] == "completed"
+    asked, turn, mark = attached.asked("make no more [bash=echo made > never.txt]")
+    attached.session.reply_permission(asked["id"], "reject")
+    ended = attached.finished(turn, mark)
+    if attached.agent.rejected == "end_turn":
+        assert ended["outcome"] == "finished"
+    else:
+        assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+    assert attached.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "reject", "by": "host"}]
+    assert not never.exists() and json.loads(attached.session.permissions()) == []
+    assert {each["state"] for each in attached.tools(turn)} <= {"error"}
+    made.unlink()
+
+
+def test_a_turn_is_aborted_and_the_next_one_is_itself(attached):
+    before = contents(attached.agent.worktree)
+    for number in range(2):
+        turn, mark = attached.begin(f"long {number} {LONG}")
+        attached.session.abort()
+        ended = attached.finished(turn, mark)
+        assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+        role, text = attached.texts()[-1]
+        assert role == "assistant" and text.startswith("word0 ") and "word399" not in text
+        attached.session.resume()
+        result = attached.run(f"another {number} [say=this and that {number} ]")
+        assert result["outcome"] == "finished"
+        assert attached.texts()[-1] == ("assistant", f"this and that {number} ")
+    assert contents(attached.agent.worktree) == before
+
+
+def test_an_abort_takes_back_what_was_asked(attached):
+    asked, turn, mark = attached.asked("ask [bash=echo made > never.txt]")
+    attached.session.abort()
+    ended = attached.finished(turn, mark)
+    assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+    assert [each["by"] for each in attached.told(mark, "permission.replied")] == ["abort"]
+    attached.session.resume()
+    assert attached.run("after that [say=fine ]")["outcome"] == "finished"
+    assert attached.texts()[-1] == ("assistant", "fine ")
+    assert not (attached.agent.worktree / "never.txt").exists()
+
+
+def test_an_abort_reaches_a_tool_that_runs(attached):
+    asked, turn, mark = attached.asked("sleep [bash=touch begun; sleep 600; touch never.txt]")
+    attached.session.reply_permission(asked["id"], "once")
+    agents.until((attached.agent.worktree / "begun").exists)
+    attached.session.abort()
+    ended = attached.finished(turn, mark)
+    assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+    assert {each["state"] for each in attached.tools(turn)} == {"error"}
+    attached.session.resume()
+    (attached.agent.worktree / "begun").unlink()
+
+
+def test_a_provider_that_refuses_ends_the_turn(attached):
+    result = attached.run("refuse [status=400]")
+    assert (result["outcome"], result["reason"]) == ("stopped", "provider_error")
+    assert "refused with 400" in result["error"]["message"] and result["error"]["remedy"]
+    assert attached.run("and on [say=well then ]")["outcome"] == "finished"
+    assert attached.texts()[-1] == ("assistant", "well then ")
+
+
+def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, models):
+    fresh.run("first [say=one two ]")
+    turn, mark = fresh.begin(f"second {LONG}")
+    fresh.agent.kill()
+    ended = fresh.finished(turn, mark)
+    assert ended["outcome"] == "stopped" and ended["error"]["remedy"]
+    assert fresh.state() == "ACTIVE"
+    before = fresh.texts()
+    assert before[:3] == [("user", "first [say=one two ]"), ("assistant", "one two "), ("user", f"second {LONG}")]
+    fresh.agent.age()
+    fresh.attach()
+    assert fresh.run("third [say=three ]")["outcome"] == "finished"
+    assert fresh.texts() == [*before, ("user", "third [say=three ]"), ("assistant", "three ")]
+    assert models.remembered["third [say=three ]"][-3:] == ["first [say=one two ]", f"second {LONG}", "third [say=three ]"]
+
+
+def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
+    fresh.run("first [say=one ]")
+    fresh.agent.kill()
+    agents.until(lambda: not fresh.agent.processes())
+    fresh.agent.forget()
+    with pytest.raises(Failed) as failed:
+        fresh.attach()
+    assert failed.value.code == "NOT_FOUND" and "restore" in str(failed.value)
+    fresh.attach(restore=False)
+    assert fresh.run("second [say=two ]")["outcome"] == "finished"
+    assert [text for _, text in fresh.texts()] == ["first [say=one ]", "one ", "second [say=two ]", "two "]
+
+
+def test_nothing_is_left_after_clean(fresh):
+    before = contents(fresh.agent.worktree)
+    asked, turn, mark = fresh.asked("sleep [bash=sleep 600 & exec sleep 600]")
+    fresh.session.reply_permission(asked["id"], "once")
+    agents.until(lambda: any("sleep 600" in each for each in fresh.agent.processes().values()))
+    fresh.host.call("session_relay_terminate", fresh.session.id, "done")
+    fresh.host.call("session_relay_clean", fresh.session.id)
+    assert fresh.agent.processes() == {} and fresh.state() == "CLEANED"
+    assert fresh.finished(turn, mark)["outcome"] == "stopped"
+    assert contents(fresh.agent.worktree) == before
+    fresh.session.delete()
+    assert contents(fresh.agent.worktree) == before
+
+
+def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    with Host(library, folder, dataDir=str(folder)) as first:
+        had = step_by_step(first, agent)
+        had.run("first [say=one two ]")
+        had.begin(f"second {LONG}")
+        id = had.session.id
+        first.kill()
+    agents.until(lambda: not agent.processes(), 10)
+    agent.age()
+    with Host(library, folder, dataDir=str(folder)) as second:
+        now = Attached(second, agent, second.open(id))
+        now.attach()
+        before = now.texts()
+        assert before[:3] == [("user", "first [say=one two ]"), ("assistant", "one two "), ("user", f"second {LONG}")]
+        assert now.run("third [say=three ]")["outcome"] == "finished"
+        assert now.texts() == [*before, ("user", "third [say=three ]"), ("assistant", "three ")]
+    agents.until(lambda: not agent.processes(), 10)
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "gemini"], indirect=True)
+def test_without_an_account_the_error_says_what_to_do(host, agent):
+    agent.log_out()
+    made = Attached(host, agent, host.create_with(role=f"role of {agent.root}"))
+    made.session.relay_spawn()
+    try:
+        made.attach()
+        error = made.run("hello")["error"]
+        code, text = error["code"], f"{error['message']} {error['remedy']}"
+    except Failed as failed:
+        code, text = failed.code, str(failed)
+        assert made.state() == "SPAWNING" and agent.processes() == {}
+    assert code == "PROVIDER_AUTH" and "log in" in text.lower()
+    for way in agent.logins:
+        assert way in text
