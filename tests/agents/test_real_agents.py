@@ -168,7 +168,6 @@ def test_a_turn_is_aborted_and_the_next_one_is_itself(attached):
         assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
         role, text = attached.texts()[-1]
         assert role == "assistant" and text.startswith("word0 ") and "word399" not in text
-        attached.session.resume()
         result = attached.run(f"another {number} [say=this and that {number} ]")
         assert result["outcome"] == "finished"
         assert attached.texts()[-1] == ("assistant", f"this and that {number} ")
@@ -181,7 +180,6 @@ def test_an_abort_takes_back_what_was_asked(attached):
     ended = attached.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
     assert [each["by"] for each in attached.told(mark, "permission.replied")] == ["abort"]
-    attached.session.resume()
     assert attached.run("after that [say=fine ]")["outcome"] == "finished"
     assert attached.texts()[-1] == ("assistant", "fine ")
     assert not (attached.agent.worktree / "never.txt").exists()
@@ -195,7 +193,6 @@ def test_an_abort_reaches_a_tool_that_runs(attached):
     ended = attached.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
     assert {each["state"] for each in attached.tools(turn)} == {"error"}
-    attached.session.resume()
     (attached.agent.worktree / "begun").unlink()
 
 
