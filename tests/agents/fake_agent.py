@@ -36,6 +36,7 @@ A prompt's words are in brackets, and done in their order: `[think=2][tool=bash]
     [tool=NAME]              a tool call pending, in progress; it is ended by what follows:
     [ask] [ask=N] [ask=KIND,KIND]   asks for leave, once, N times, or with these options (else all four kinds, whose ids
                              are the kinds with "-"); a call that is not allowed fails
+    [leave] [retract]        asks, and goes on at once; takes that back (`$/cancel_request`)
     [done] [fail]            the call ends (with its answers in rawOutput); [open] leaves it open
     [unseen]                 a `tool_call_update` of a call that was never told
     [plan=N]                 a plan of N entries, then again with its first one completed
@@ -48,7 +49,7 @@ A prompt's words are in brackets, and done in their order: `[think=2][tool=bash]
     [env=NAME] [cwd] [prompt]   it says the variable, its directory, the prompt's blocks as JSON
     [wait]                   waits for the cancel; [late=N]: N chunks come after that
     [deaf]                   from here on it ignores a cancel; [stall]: it ignores all, for ever
-    [unread]                 it reads its standard input no more, for ever
+    [unread]                 from here on it does not read its standard input
     [grandchild] [grandchild=away]   starts one that ignores TERM; in a session of its own
     [garbage] [split] [binary]   lines that are no messages; a chunk "é€😀" in writes of a byte; one that is no UTF-8
     [invalid]                an update and a request with parameters that are not the protocol's
@@ -451,19 +452,11 @@ class Turn:
 
     def do_ask(self, how):
         kinds, times = (KINDS, int(how or 1)) if how.isdigit() or not how else (how.split(","), 1)
-        answers, asked = [], []
+        answers, asked, question = [], [], self.question(kinds)
 
         def ask():
             answers.append(self.agent.ask("session/request_permission", question)["result"]["outcome"])
 
-        question = {
-            "sessionId": self.id,
-            "toolCall": {"toolCallId": self.call, "title": "Run it", "kind": "execute", "rawInput": {"command": "it"}},
-            "options": [
-                {"optionId": kind.replace("_", "-"), "name": kind.replace("_", " ").title(), "kind": kind}
-                for kind in kinds
-            ],
-        }
         for _ in range(times):
             asked.append(threading.Thread(target=ask, daemon=True))
             asked[-1].start()
@@ -473,6 +466,22 @@ class Turn:
         self.given += [answer.get("optionId", "cancelled") for answer in answers]
         if not all(answer.startswith("allow") for answer in self.given):
             self.end("failed")
+
+    def question(self, kinds):
+        return {
+            "sessionId": self.id,
+            "toolCall": {"toolCallId": self.call, "title": "Run it", "kind": "execute", "rawInput": {"command": "it"}},
+            "options": [
+                {"optionId": kind.replace("_", "-"), "name": kind.replace("_", " ").title(), "kind": kind}
+                for kind in kinds
+            ],
+        }
+
+    def do_leave(self, _):
+        self.agent.wire.send(id="left", method="session/request_permission", params=self.question(KINDS))
+
+    def do_retract(self, _):
+        self.agent.wire.send(method="$/cancel_request", params={"requestId": "left"})
 
     def end(self, status):
         if not self.call:
@@ -595,7 +604,6 @@ class Turn:
 
     def do_unread(self, _):
         self.agent.reads = False
-        self.do_stall(None)
 
     def do_grandchild(self, where):
         self.agent.grandchild(away=bool(where))

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from tests.agents.agents import contents
+from tests.agents.real import contents
 from tests.agents.raw import Refused
 
 

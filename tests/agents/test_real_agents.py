@@ -13,8 +13,8 @@ import time
 import pytest
 
 from tests import support
-from tests.agents import agents
-from tests.agents.agents import contents
+from tests.agents import real
+from tests.agents.real import contents
 from tests.remote.hosts import Failed, Host
 
 #: An answer that an agent is in the midst of for long enough.
@@ -26,7 +26,7 @@ class Attached:
     """A session with an agent, in a host."""
 
     host: Host
-    agent: agents.Agent
+    agent: real.Agent
     session: object
 
     def run(self, text):
@@ -42,7 +42,7 @@ class Attached:
 
     def delta(self, mark):
         """Wait until a piece of the model's answer is told."""
-        agents.until(lambda: any("word0" in each.get("delta", "") for each in self.told(mark, "message.part.updated")))
+        real.until(lambda: any("word0" in each.get("delta", "") for each in self.told(mark, "message.part.updated")))
 
     def asked(self, text):
         """Have a turn be run until it asks for leave; return that, the turn's id and the mark before it."""
@@ -61,7 +61,7 @@ class Attached:
         said = []
         for message in json.loads(self.session.messages(None))["messages"]:
             parts = [part["text"] for part in message["parts"] if part["type"] == "text"]
-            said.append((message["role"], "".join(parts).replace(agents.NOTICE, "")))
+            said.append((message["role"], "".join(parts).replace(real.NOTICE, "")))
         return [each for each in said if each[1]]
 
     def tools(self, turn):
@@ -90,10 +90,10 @@ def host(library, tmp_path_factory):
         yield made
 
 
-@pytest.fixture(scope="module", params=agents.KINDS)
+@pytest.fixture(scope="module", params=real.KINDS)
 def attached(request, host, models, installed, tmp_path_factory):
     """A session with an agent for several tests: what they leave must not matter to the next one."""
-    agent = agents.KINDS[request.param](tmp_path_factory.mktemp(request.param), models)
+    agent = real.KINDS[request.param](tmp_path_factory.mktemp(request.param), models)
     made = step_by_step(host, agent)
     yield made
     made.session.delete()
@@ -188,7 +188,7 @@ def test_an_abort_takes_back_what_was_asked(attached):
 def test_an_abort_reaches_a_tool_that_runs(attached):
     asked, turn, mark = attached.asked("sleep [bash=touch begun; sleep 600; touch never.txt]")
     attached.session.reply_permission(asked["id"], "once")
-    agents.until((attached.agent.worktree / "begun").exists)
+    real.until((attached.agent.worktree / "begun").exists)
     attached.session.abort()
     ended = attached.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
@@ -223,7 +223,7 @@ def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, 
 def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
     fresh.run("first [say=one ]")
     fresh.agent.kill()
-    agents.until(lambda: not fresh.agent.processes())
+    real.until(lambda: not fresh.agent.processes())
     fresh.agent.forget()
     with pytest.raises(Failed) as failed:
         fresh.attach()
@@ -237,7 +237,7 @@ def test_nothing_is_left_after_clean(fresh):
     before = contents(fresh.agent.worktree)
     asked, turn, mark = fresh.asked("sleep [bash=sleep 600 & exec sleep 600]")
     fresh.session.reply_permission(asked["id"], "once")
-    agents.until(lambda: any("sleep 600" in each for each in fresh.agent.processes().values()))
+    real.until(lambda: any("sleep 600" in each for each in fresh.agent.processes().values()))
     fresh.host.call("session_relay_terminate", fresh.session.id, "done")
     fresh.host.call("session_relay_clean", fresh.session.id)
     assert fresh.agent.processes() == {} and fresh.state() == "CLEANED"
@@ -255,7 +255,7 @@ def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_
         had.begin(f"second {LONG}")
         id = had.session.id
         first.kill()
-    agents.until(lambda: not agent.processes(), 10)
+    real.until(lambda: not agent.processes(), 10)
     agent.age()
     with Host(library, folder, dataDir=str(folder)) as second:
         now = Attached(second, agent, second.open(id))
@@ -264,7 +264,7 @@ def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_
         assert before[:3] == [("user", "first [say=one two ]"), ("assistant", "one two "), ("user", f"second {LONG}")]
         assert now.run("third [say=three ]")["outcome"] == "finished"
         assert now.texts() == [*before, ("user", "third [say=three ]"), ("assistant", "three ")]
-    agents.until(lambda: not agent.processes(), 10)
+    real.until(lambda: not agent.processes(), 10)
 
 
 @pytest.mark.parametrize("agent", ["claude", "codex", "gemini"], indirect=True)

@@ -5,11 +5,13 @@ import inspect
 import pytest
 
 from plue_session import config, ports
+from plue_session.adapters.acp.agent import AcpAgent
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.opencode.server import Server
 from plue_session.adapters.share_key import ShareKeyFile, ShareKeyMemory
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.capi.publish import Publisher
+from plue_session.ports.agent import Agent
 from tests.fake_server import FakeServer
 from tests.ports import INFALLIBLE, REQUESTS, methods, signature
 from tests.recording import RecordingPublisher
@@ -30,6 +32,7 @@ ADAPTERS = [
     (ports.Publisher, lambda folder: RecordingPublisher()),
     (ports.Server, server),
     (ports.Server, lambda folder: FakeServer()),
+    (Agent, lambda folder: AcpAgent(["agent"], str(folder), {}, None, environment={})),
 ]
 
 
