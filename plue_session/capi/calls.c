@@ -339,7 +339,7 @@ request *core_call_run(core_call *call)
     }
     int executor = atomic_load(&core_away) ? core_operations[call->operation].away
                                            : core_operations[call->operation].executor;
-    int64_t span = atomic_load(&core_away) && call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
+    int64_t span = call->wait_ns ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, executor, core_monotonic_ns() + span);
     core_leave(&visit);
     return done;

@@ -13,8 +13,8 @@ import time
 import pytest
 
 from tests import support
-from tests.agents import real
-from tests.agents.real import contents
+from tests.real_agents import real
+from tests.real_agents.real import contents
 from tests.remote.hosts import Failed, Host
 
 #: An answer that an agent is in the midst of for long enough.
@@ -217,7 +217,11 @@ def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, 
     fresh.attach()
     assert fresh.run("third [say=three ]")["outcome"] == "finished"
     assert fresh.texts() == [*before, ("user", "third [say=three ]"), ("assistant", "three ")]
-    assert models.remembered["third [say=three ]"][-3:] == ["first [say=one two ]", f"second {LONG}", "third [say=three ]"]
+    assert models.remembered["third [say=three ]"][-3:] == [
+        "first [say=one two ]",
+        f"second {LONG}",
+        "third [say=three ]",
+    ]
 
 
 def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.fake_models import INPUT, OUTPUT
-from tests.agents.raw import Raw
+from tests.real_agents.fake_models import INPUT, OUTPUT
+from tests.real_agents.raw import Raw
 from tests.opencode import fixtures
 from tests.support import ROOT, alone
 
