@@ -140,7 +140,7 @@ class _Messages:
             for message in self._request["messages"]
             if message["role"] == "user"
             for block in _blocks(message["content"])
-            if block.get("type") == "text" and not block["text"].startswith("<system-reminder>")
+            if block.get("type") == "text" and not block["text"].startswith("<")
         ]
 
     def has_result(self):

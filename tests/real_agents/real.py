@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.opencode import fixtures
 from tests.real_agents.fake_models import INPUT, OUTPUT
 from tests.real_agents.raw import Raw
-from tests.opencode import fixtures
 from tests.support import ROOT, alone
 
 FOLDER = ROOT / ".tools" / "agents"
 PACKAGES = Path(__file__).parent / "package.json"
 #: What Codex says before each answer, of a model that it does not know.
 NOTICE = (
-    "Model metadata for `fake-model` not found. Defaulting to fallback metadata; this can degrade performance and cause "
-    "issues."
+    "Model metadata for `fake-model` not found. "
+    "Defaulting to fallback metadata; this can degrade performance and cause issues."
 )
 BIN = FOLDER / "node_modules" / ".bin"
 
@@ -220,8 +220,8 @@ class Gemini(Agent):
         shutil.rmtree(self.home / self.keeps)
 
     def age(self):
-        # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same
-        # one (0.61.0): "No previous sessions found".
+        # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same one
+        # (0.61.0): "No previous sessions found".
         for path in self.home.glob(".gemini/tmp/*/chats/session-*"):
             path.rename(path.with_name(re.sub(r"session-\d{4}", "session-2020", path.name)))
 

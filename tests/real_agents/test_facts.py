@@ -7,8 +7,8 @@ import contextlib
 
 import pytest
 
-from tests.real_agents.real import contents
 from tests.real_agents.raw import Refused
+from tests.real_agents.real import contents
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ as cancelled. What comes between turns is told as it comes.
 
 import os
 import threading
+import time
 
 from plue_session import __version__, errors
-from plue_session.adapters.acp import failures, login, updates
+from plue_session.adapters.acp import failures, login, renewal, updates
 from plue_session.adapters.acp.files import Files
 from plue_session.adapters.acp.offers import Offers
 from plue_session.adapters.acp.pipe import Pipe
@@ -23,6 +24,8 @@ VERSION = 1
 STOP = 7.0
 #: How many updates may come before the conversation has an id, and characters of a line that a permission shows.
 EARLY, LINE = 1000, 1000
+#: Seconds without more of the past after which all of it was told, and seconds at most.
+QUIET, MOST_PAST = 0.3, 30.0
 #: The updates that tell of what is offered.
 _OFFERS = ("available_commands_update", "config_option_update", "current_mode_update")
 _CANCELLED = {"outcome": {"outcome": "cancelled"}}
@@ -53,6 +56,7 @@ class AcpAgent:
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._can, self._ways = {}, []  # its capabilities, and how to log in
         self._id, self._restoring, self._early = None, False, []
+        self._told = 0.0  # when it last told of the past
         self._asked, self._last_asked = {}, 0  # what it waits for: the ids of its requests
         self._prompting = self._cancelling = False
         self._room = True
@@ -83,6 +87,7 @@ class AcpAgent:
             requests["fs/write_text_file"] = self._write_file
         notices = {"session/update": self._on_update, "$/cancel_request": self._withdraw}
         self._rpc = Rpc(self._pipe.send, requests, notices, lambda text, size: self._hear(Noise(text), size))
+        self._gate = renewal.Gate(self._rpc)
 
     @property
     def pid(self):
@@ -132,8 +137,8 @@ class AcpAgent:
         return self._open(conversation, call)
 
     def _open(self, conversation, call):
-        about = {"cwd": self._worktree, "mcpServers": []}
         if conversation is None:
+            about = {"cwd": self._worktree, "mcpServers": []}
             self._wait("session/new", about, call, "begin a conversation", self._begun)
             return self._id
         if _offered(_inner(self._can, "sessionCapabilities").get("resume")):
@@ -146,9 +151,21 @@ class AcpAgent:
                 'Attach it with "restore":false to begin a new conversation.',
             )
         self._id, self._restoring = conversation, True
-        about["sessionId"] = conversation
-        self._wait(method, about, call, f"restore the conversation {conversation}", self._restored)
+        self._wait(method, self._conversation(), call, f"restore the conversation {conversation}", self._restored)
+        if method == "session/load":
+            self._await_quiet(call)
+        self._restoring = False
         return conversation
+
+    def _conversation(self):
+        return {"sessionId": self._id, "cwd": self._worktree, "mcpServers": []}
+
+    def _await_quiet(self, call):
+        """Wait until it tells no more of the past: Gemini does so after it has answered."""
+        end = time.monotonic() + MOST_PAST
+        while (left := min(self._told + QUIET, end) - time.monotonic()) > 0:
+            call.within(left).wait(self._changed, lambda: None)
+            call.check()
 
     def _log_in(self, call):
         """Log in as far as that needs nobody; returns whether that was possible."""
@@ -175,20 +192,17 @@ class AcpAgent:
                 raise errors.Busy(f"the agent {self.name} is in the middle of a turn", "Wait for its end.")
             self._prompting, self._cancelling = True, False
         try:
-            return self._rpc.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
+            return self._gate.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
         except errors.PlueError:
             self._prompting = False
             raise
 
     def choose(self, kind, id):
         """Have "model" or "mode" be this one (ports.Agent). `UNSUPPORTED` when it offers no choice of that."""
-        option = self._offers.option(kind)
-        if option is not None:
-            method, params = "session/set_config_option", {"configId": option, "value": id}
-        elif self._offers.ids(kind):
-            method, params = f"session/set_{kind}", {f"{kind}Id": id}
-        else:
+        request = self._offers.request(kind, id)
+        if request is None:
             raise errors.Unsupported(f"the agent {self.name} offers no choice of a {kind}", f"Name no {kind}.")
+        method, params = request
 
         def chosen(ticket, result, error):
             if error is None:
@@ -198,7 +212,7 @@ class AcpAgent:
                 self._tell_offer(was)
             self._hear(Answered(ticket, None, self._error(error, f"take the {kind} {id}")))
 
-        return self._rpc.ask(method, {"sessionId": self._id, **params}, chosen)
+        return self._gate.ask(method, {"sessionId": self._id, **params}, chosen)
 
     def cancel(self):
         """Ask for the end of the prompt, and take back what it waits for (ports.Agent)."""
@@ -208,7 +222,8 @@ class AcpAgent:
             self._cancelling = True
             asked, self._asked = self._asked, {}
         try:
-            self._rpc.tell("session/cancel", {"sessionId": self._id})
+            if not self._gate.is_shut:  # else it knows nothing of the prompt yet
+                self._rpc.tell("session/cancel", {"sessionId": self._id})
             for id in asked.values():
                 self._rpc.reply(id, _CANCELLED)
         except errors.QueueFull as error:
@@ -310,9 +325,9 @@ class AcpAgent:
         return None
 
     def _restored(self, result, error):
-        self._restoring = False
+        self._told = time.monotonic()
         if error is not None:
-            self._id = None
+            self._id, self._restoring = None, False
         else:
             self._offers.begin(result)
 
@@ -323,7 +338,10 @@ class AcpAgent:
         if self._id is None:
             if len(self._early) < EARLY:
                 self._early.append((params, size))
-        elif id == self._id and not self._takes_offer(update) and not self._restoring:
+        elif id == self._id and self._restoring:
+            self._told = time.monotonic()
+            self._takes_offer(update)
+        elif id == self._id and not self._takes_offer(update):
             for said in updates.read(update, self._halves):
                 self._hear(said, size)
 
@@ -363,7 +381,35 @@ class AcpAgent:
                 finish = updates.finish(result)
             except ValueError as wrong:
                 error = errors.Server(f"the agent {self.name} ends a turn with {wrong}", "Update it.")
+        if self.name in renewal.NAMES and (finish is None or finish.reason == "cancelled"):
+            self._renew()
         self._hear(Answered(ticket, finish, self._error(error, "answer")))
+
+    def _renew(self):
+        """Have the conversation be taken up anew; what is asked meanwhile waits."""
+        was = self.offer()
+
+        def ask(method, params, answered):
+            try:
+                self._rpc.ask(method, {"sessionId": self._id, **params}, answered)
+            except errors.PlueError as error:  # the line has ended
+                answered(None, None, error)
+
+        def done(error):
+            self._restoring = False
+            if error is not None:
+                self._pipe.give_up(self._error(error, "take up its conversation again"))
+            self._tell_offer(was)
+            self._gate.open(lambda method: self._cancelled if method == "session/prompt" else None)
+
+        self._gate.shut()
+        self._restoring = True
+        renewal.renew(ask, self._offers, self._conversation(), done)
+
+    @property
+    def _cancelled(self):
+        """The answer to a prompt that was cancelled before it was sent, or None."""
+        return {"stopReason": "cancelled"} if self._cancelling else None
 
     def _ask_leave(self, params, id):
         call, options = _inner(params, "toolCall"), _options(params.get("options"))

@@ -45,6 +45,7 @@ class Actor:
         self._turn = None
         self._asked, self._plan, self._title, self._heard = [], None, None, 0.0
         self._error = None  # by which the agent is to end, or has
+        self._has_exited = self._is_left = False  # nothing more comes but its end; that was recorded
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
         self._again = False
         self._noise = 0
@@ -118,7 +119,7 @@ class Actor:
             self._watch()
         elif self._is_closing:
             self._leave()
-        else:
+        elif not self._has_exited:
             self._rest()
 
     def _leave(self):
@@ -191,6 +192,9 @@ class Actor:
             turn.ticket = None
             if said.error is not None:
                 turn.failed(said.error)
+                self._has_exited = "exit" in said.error.details
+                if self._has_exited:
+                    self._error = self._error or said.error
             else:
                 turn.outcome, turn.tokens = outcome_of(said.value.reason), said.value.tokens
 
@@ -367,9 +371,13 @@ class Actor:
             ]
 
         def end(transaction):
-            return turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            if is_last:  # who hears of the end may attach another one at once
+                self._on.note_lost(transaction, self.session_id, self._error, self._is_closing)
 
+        is_last = self._is_gone or self._has_exited
         self._on.writer.run(end)
+        self._is_left = is_last
         self._recording.over()
         self._asking.over()
         self._turn, self._must_look = None, True
@@ -389,7 +397,8 @@ class Actor:
                 self._turn.failed(self._error)
             self._end(self._turn)
         self._recording.pause()
-        self._on.lost(self.session_id, self._error, self._is_closing)
+        if not self._is_left:
+            self._on.lost(self.session_id, self._error, self._is_closing)
         self._is_over = True
 
 

@@ -180,14 +180,14 @@ class Agents:
 
     def lost(self, session_id, error, was_wanted):
         """Record that an agent of this process is gone."""
+        self.writer.run(lambda transaction: self.note_lost(transaction, session_id, error, was_wanted))
 
-        def change(transaction):
-            if was_wanted:
-                self._free(transaction, session_id)
-            else:
-                self._relay.lost(transaction, session_id, self.store.owner(), error)
-
-        self.writer.run(change)
+    def note_lost(self, transaction, session_id, error, was_wanted):
+        """The same, as part of a change."""
+        if was_wanted:
+            self._free(transaction, session_id)
+        else:
+            self._relay.lost(transaction, session_id, self.store.owner(), error)
 
     def _free(self, transaction, session_id):
         session = transaction.store.load(session_id)
