@@ -103,7 +103,7 @@ class Agent:
         }
 
     def processes(self):
-        """Return all that runs with its home, whoever is its parent by now, as pid to command line. The guard is ours."""
+        """Return all that runs with its home, whoever is its parent by now, as pid to command line; not our guard."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # gone by now, or another user's
@@ -201,7 +201,7 @@ class Gemini(Agent):
         }
 
     def processes(self):
-        """Return all that runs with its home, whoever is its parent by now, as pid to command line. The guard is ours."""
+        """Return all that runs with its home, whoever is its parent by now, as pid to command line; not our guard."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # gone by now, or another user's
@@ -220,8 +220,8 @@ class Gemini(Agent):
         shutil.rmtree(self.home / self.keeps)
 
     def age(self):
-        # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same one
-        # (0.61.0): "No previous sessions found".
+        # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same
+        # minute (0.61.0): "No previous sessions found".
         for path in self.home.glob(".gemini/tmp/*/chats/session-*"):
             path.rename(path.with_name(re.sub(r"session-\d{4}", "session-2020", path.name)))
 

@@ -92,13 +92,18 @@ def attached(request, host, models, installed, tmp_path_factory):
     agent = real.KINDS[request.param](tmp_path_factory.mktemp(request.param), models)
     made = step_by_step(host, agent)
     yield made
+    before = contents(agent.worktree)
     made.session.delete()
+    real.until(lambda: not agent.processes())
+    assert contents(agent.worktree) == before
 
 
 @pytest.fixture
 def fresh(host, agent):
     """As `attached`, for one test, which may end the agent."""
-    return step_by_step(host, agent)
+    made = step_by_step(host, agent)
+    yield made
+    made.session.delete()
 
 
 def step_by_step(host, agent):
@@ -254,8 +259,6 @@ def test_nothing_is_left_after_clean(fresh):
     assert fresh.agent.processes() == {} and fresh.state() == "CLEANED"
     assert fresh.finished(turn, mark)["outcome"] == "stopped"
     assert contents(fresh.agent.worktree) == before
-    fresh.session.delete()
-    assert contents(fresh.agent.worktree) == before
 
 
 def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_path_factory):
@@ -294,3 +297,5 @@ def test_without_an_account_the_error_says_what_to_do(host, agent):
     assert "log in" in text.lower()
     for way in agent.logins:
         assert way in text
+    made.session.delete()
+    real.until(lambda: not agent.processes())

@@ -23,7 +23,8 @@ _TEXTS = tuple(
         ),
         (
             r"(session|conversation|thread|rollout)\b.{0,60}\bnot found"
-            r"|no (previous )?(conversation|rollout|session)s? found|(unknown|no such|invalid) (session|conversation|thread)"
+            r"|no (previous )?(conversation|rollout|session)s? found"
+            r"|(unknown|no such|invalid) (session|conversation|thread)"
             r"|restore the conversation \S+: internal error: opencode service failure",
             errors.NotFound,
         ),

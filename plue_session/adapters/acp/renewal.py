@@ -13,8 +13,8 @@ NAMES = frozenset({"@zed-industries/claude-agent-acp"})
 
 
 def renew(ask, offers, conversation, done):
-    """Close the conversation and resume it (`conversation` are the parameters of that), with the model and the mode that
-    it had. `ask(method, params, answered)` sends a request; `done(error)` is called once, None: it is in step."""
+    """Close the conversation and resume it (`conversation` are the parameters of that), with the model and the mode
+    that it had. `ask(method, params, answered)` sends a request; `done(error)` is called once, None: it is in step."""
     was = offers.offer()
 
     def closed(*_):  # what it says to that does not matter: it resumes, or does not
