@@ -432,7 +432,9 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *
  * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
- * description; role (the session starts with relay state CREATED; one live session per role); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * description; role (the session starts with relay state CREATED; one live session per role); agent (one to be attached, as
+ * plue_session_relay_attach() has it, with its `worktree` in it, default the session's directory: role, default the session's id,
+ * plue_session_relay_spawn() and plue_session_relay_attach() in one call, which is undone as one); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
  * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
  * "plue_session" is the library's own name); the rest is kept here.
  *
@@ -440,7 +442,7 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent); ALREADY_EXISTS (key or live role:
  *     names the session that has it); PROVIDER_INIT (the server has no such provider or model);
- *     LIMIT_EXCEEDED; BUSY; IO.
+ *     LIMIT_EXCEEDED; BUSY; IO; and with an agent those of plue_session_relay_attach().
  * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1084,8 +1086,8 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
 /* ========================================================================
  * Turns.
  *
- * A turn is what was said to a session, answered by the model. With an OpenCode server the library runs the turns: an input is
- * stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
+ * A turn is what was said to a session, answered by the model. With an OpenCode server, and in a session that an agent is attached
+ * to (plue_session_relay_attach()), the library runs the turns: an input is stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
  * the model writes it, and is kept here as messages. The next input waits for the end of the turn.
  *
  *     plue_session_observer_t observer = plue_session_observe(session, NULL);
@@ -1106,8 +1108,9 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * plugin_abort, runtime_error, submitted_error (the server did not take the input). `error` is {"code","message","status"?,"remedy"}, code
  * as of the errors: PROVIDER_AUTH, BUSY (rate limit), LIMIT_EXCEEDED (the context is full: send the command "compact"), …
  *
- * The embedded backend has no model: what is enqueued waits for a host that claims it, messages are empty, and what needs a model is
- * UNSUPPORTED.
+ * The embedded backend has no model: without an agent what is enqueued waits for a host that claims it, messages are empty, and what
+ * needs a model is UNSUPPORTED. An agent's command is what its user would type with a slash. While an agent is lost, inputs wait
+ * for the next one.
  * ======================================================================== */
 
 /**
@@ -1140,8 +1143,8 @@ PLUE_API char *plue_session_enqueue(plue_session_t session, const char *input_js
  *     {"turnId","inputId"} at once.
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: as plue_session_enqueue(); INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on);
- *     ABORTED (by plue_session_abort()); UNSUPPORTED (embedded backend: the host runs turns, by claiming
- *     inputs); NOT_FOUND (deleted meanwhile).
+ *     ABORTED (by plue_session_abort()); UNSUPPORTED (embedded backend, and no agent: the host runs turns, by
+ *     claiming inputs); NOT_FOUND (deleted meanwhile).
  * OpenCode: POST /session/{id}/prompt_async
  * Takes: waits, as described, at most as long as stated.
  */
@@ -1179,9 +1182,9 @@ PLUE_API int plue_session_cancel_turns(plue_session_t session);
 PLUE_API char *plue_session_messages(plue_session_t session, const char *query_json);
 
 /**
- * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
+ * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"replies"?,"deadline"}].
  *
- * `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+ * `tool`: {"messageId","callId"}. `replies`: what an attached agent takes, of "once", "always" and "reject". Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
  * `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
  * other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
  * from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
@@ -1195,13 +1198,17 @@ PLUE_API char *plue_session_messages(plue_session_t session, const char *query_j
 PLUE_API char *plue_session_permissions(plue_session_t session);
 
 /**
- * Answer a permission. It counts as answered only when the server has taken it.
+ * Answer a permission. It counts as answered only when the server has taken it; that of an attached agent when it is committed, in
+ * whichever process the agent is.
+ *
+ * "always" is "once" for an agent that offers no more; another reply that it does not offer is refused.
  *
  * @param permission_id as in permission.asked.
  * @param reply "once", "always" or "reject".
  * @return 0, or -1.
- * Errors: INVALID_PARAM (another reply); BAD_HANDLE; NOT_FOUND (no such permission, answered already; session
- *     deleted); CONFLICT (it ended by its deadline or an abort); ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM (another reply, or one that the agent does not offer); BAD_HANDLE; NOT_FOUND (no such
+ *     permission, answered already; session deleted); CONFLICT (it ended by its deadline or an abort, or its
+ *     agent is gone); ABORTED; BUSY; IO.
  * OpenCode: POST /permission/{id}/reply
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1275,11 +1282,12 @@ PLUE_API char *plue_session_diff(plue_session_t session, const char *query_json)
 
 /**
  * Return what an input of the session may name: {"models":[{"providerId","modelId","name","contextLimit"?}],"agents":[{"name","description"}],
- * "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}.
+ * "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}. For an attached agent that is what it offers, its modes as
+ * agents, in the process that has it.
  *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend);
- *     ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend without
+ *     an agent; the agent is lost, or another process's); ABORTED; BUSY; IO.
  * OpenCode: GET /config/providers, GET /agent, GET /command
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1379,8 +1387,9 @@ PLUE_API int plue_session_relay_spawn(plue_session_t session);
  *   startMs     how long it may take to be ready, default requestTimeoutMs
  *   silenceMs   a turn in which the agent says nothing for so long is cancelled, and the agent ended if that does not help; default
  *               600000. Waiting for your answers does not count
- *   idleMs      the session is terminated when nothing was said or noted for so long; off by default
- *   messagesPerSecond  more are refused with LIMIT_EXCEEDED; off by default
+ *   idleMs      the session is terminated when no turn ran, and nothing was noted, for so long; off by default
+ *   messagesPerSecond  of more that are enqueued, or counted, the rest is refused with LIMIT_EXCEEDED; off by default. One of more than
+ *               1 MiB always is
  *   restore     true (default): a session that had a conversation gets it back, or the call fails; false begins a new one
  *
  * @param agent_json a JSON object. Copied.
@@ -1405,8 +1414,8 @@ PLUE_API int plue_session_relay_attach(plue_session_t session, const char *agent
 PLUE_API int plue_session_relay_heartbeat(plue_session_t session);
 
 /**
- * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. For agents of kind
- * "acp" the library counts the messages itself.
+ * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. Of an
+ * agent of kind "acp" the library counts what is said to it.
  *
  * @return 0, or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role);

@@ -75,7 +75,9 @@ def options(text, name):
     if "template" in given:
         raise NotFound(f"no template {quote(given['template'][:80])} is defined", "Leave template out.")
     fields = {
-        name: given[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in given
+        name: given[name]
+        for name in ("title", "description", "tags", "metadata", "key", "role", "agent")
+        if name in given
     }
     if given.get("parentId") is not None:
         fields["parent_id"] = given["parentId"]

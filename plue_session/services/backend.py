@@ -3,6 +3,7 @@
 from plue_session.errors import gone
 from plue_session.rules import ids
 from plue_session.services.agents import LazyAgents
+from plue_session.services.relay.rates import Rates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Backend:
         self.server, self.seconds = server, settings.request_timeout_ms / 1000
         #: what is attached to the sessions
         self.agents = LazyAgents(store)
+        #: how fast inputs come to agents
+        self.rates = Rates()
         vars(self).update(mirroring)
 
     def resolve(self, session_id):

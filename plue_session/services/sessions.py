@@ -34,6 +34,8 @@ class Sessions:
 
     def create_with(self, fields):
         """Create a session with these fields. A taken key or live role is `ALREADY_EXISTS` naming its session."""
+        if "agent" in fields:
+            return self._on.agents.create_with(fields)
         return Create(self._on, fields)
 
     def get_or_create(self, key):

@@ -1,4 +1,5 @@
-"""The fake agent by itself (`agents`), and attached to sessions, in processes that hold the library."""
+"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library,
+or held by the test itself."""
 
 import contextlib
 import json
@@ -22,7 +23,12 @@ class Attached(Session):
 
     def __init__(self, host, handle, worktree):
         super().__init__(host, handle)
-        self.worktree = worktree
+        self.worktree, self._id = worktree, host.call("session_get_id", handle)
+
+    @property
+    def id(self):
+        """Its id, also when its process is gone."""
+        return self._id
 
     def attach(self, *words, **options):
         return self.relay_attach(self.given(*words, **options))
@@ -138,6 +144,7 @@ def attached(host, spawn):
     return attach
 
 
+# -- without the library ---------------------------------------------------------------------------------------------
 def children():
     """Return the processes whose parent is this one, zombies, too."""
     found = []

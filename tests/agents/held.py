@@ -94,9 +94,10 @@ class Held:
             judge.judge(self.trace)
 
     def alive(self):
-        """Return those of its processes, and of its grandchildren's, that are there."""
+        """Return those of its processes, and of its grandchildren's, that are there; the dead that only the system's
+        init has still to look at are not."""
         pids = self.pids.read_text().split() if self.pids.exists() else []
-        return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+        return [pid for pid in pids if _stat(pid) not in (None, ("Z", 1))]
 
     def said(self, way, method=None):
         """Return the messages that went to it ("in") or came from it."""
@@ -106,3 +107,13 @@ class Held:
 
 def call(seconds=SOON):
     return Call(time.monotonic() + seconds)
+
+
+def _stat(pid):
+    """Return a process's state and its parent, or None."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state, parent = file.read().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return state, int(parent)

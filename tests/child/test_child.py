@@ -95,3 +95,28 @@ def test_a_command_that_is_not_there_is_named_with_its_key(guard, tmp_path):
         child.start(soon())
     assert caught.value.remedy == "Install it, or name its program in agents.command."
     child.stop()
+
+
+def test_a_command_can_be_talked_to_and_hears_the_end(guard, tmp_path):
+    running = Guarded(command("cat; echo over", tmp_path), guard, talks=True, delays=(4000, 500))
+    try:
+        assert running.stdin > 2 and not os.get_blocking(running.stdin) and not os.get_inheritable(running.stdin)
+        os.write(running.stdin, b"hello\n")
+        assert os.read(running.stdout, 100) == b"hello\n"
+        os.close(running.stdin)
+        running.stdin = None
+        assert os.read(running.stdout, 100) == b"over\n"
+    finally:
+        running.close()
+
+
+def test_delays_are_the_commands_own(guard, tmp_path):
+    running = Guarded(command("trap '' TERM; echo up; while :; do sleep 1; done", tmp_path), guard, delays=(50, 50))
+    assert os.read(running.stdout, 100) == b"up\n"
+    began = time.monotonic()
+    running.stop()
+    while not running.gone and time.monotonic() < began + 10:
+        running.listen()
+        threading.Event().wait(0.01)
+    assert running.exit == "signal 9"
+    running.close()

@@ -189,36 +189,6 @@ class Gemini(Agent):
     def log_out(self):
         del self.environment["GEMINI_API_KEY"], self.environment["GOOGLE_GEMINI_BASE_URL"]
 
-    def given(self, **more):
-        """Return the `agent` of create_with."""
-        return {
-            "kind": "acp",
-            "command": self.command,
-            "env": self.environment,
-            "worktree": str(self.worktree),
-            "startMs": 60_000,
-            **more,
-        }
-
-    def processes(self):
-        """Return all that runs with its home, whoever is its parent by now, as pid to command line; not our guard."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # gone by now, or another user's
-                if f"HOME={self.environment['HOME']}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return {pid: command for pid, command in found.items() if "plue-session-guard" not in command.split(" ")[0]}
-
-    def kill(self):
-        """Kill all of it at once."""
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def forget(self):
-        """Have it know no conversation any more."""
-        shutil.rmtree(self.home / self.keeps)
-
     def age(self):
         # It names what it keeps by the minute, and empties the file of a conversation that it is to load in the same
         # minute (0.61.0): "No previous sessions found".

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -329,8 +330,62 @@ def test_messages_that_come_too_fast_are_refused_where_that_was_asked_for(world)
 
 
 @pytest.mark.requirement("R-075")
+def test_inputs_that_come_too_fast_are_refused_where_that_was_asked_for(world):
+    session = made(world, "SPAWNING")
+    attach(world, session, messagesPerSecond=2)
+    for number in range(2):
+        world.inputs.enqueue(session.id, f'{{"text":"{number}"}}')
+    world.unchanged_by(LimitExceeded, world.inputs.enqueue, session.id, '{"text":"3"}', match="messagesPerSecond is 2")
+    world.now += 1000
+    world.inputs.enqueue(session.id, '{"text":"3"}')
+    assert len(json.loads(world.inputs.inputs(session.id))) == 3
+
+
+@pytest.mark.requirement("R-075")
 def test_messages_may_come_as_fast_as_they_like_by_default(world):
     session = made(world, "ACTIVE")
     for _ in range(50):
         world.relay.count_message(session.id)
     assert relay_of(world, session)["messageCount"] == 50
+
+
+def eventually(holds, seconds=20):
+    until = time.monotonic() + seconds
+    while not (found := holds()) and time.monotonic() < until:
+        time.sleep(0.005)
+    return found
+
+
+@pytest.mark.requirement("R-075")
+def test_what_nobody_uses_is_terminated_where_that_was_asked_for(world):
+    used, unused, busy = (world.sessions.create_with(json.dumps({"role": name})) for name in "abc")
+    for session in (used, unused, busy):
+        world.relay.spawn(session.id)
+        attach(world, session, idleMs=20)
+    world.set(busy.id, turn='{"turnId":"turn_1"}')
+    time.sleep(0.1)  # the clock stands still: nobody was idle for so long
+    assert {relay_of(world, each)["state"] for each in (used, unused, busy)} == {"ACTIVE"}
+
+    def is_over_while_one_is_used(other):
+        world.now += 10
+        world.relay.heartbeat(used.id)
+        return relay_of(world, other)["state"] == "TERMINATING"
+
+    assert eventually(lambda: is_over_while_one_is_used(unused))
+    assert {relay_of(world, each)["state"] for each in (used, busy)} == {"ACTIVE"}
+    told = [each for each in changes(world) if each["event"] == "TERMINATE"]
+    assert told == [{"from": "ACTIVE", "to": "TERMINATING", "event": "TERMINATE", "reason": "idle"}]
+    world.set(busy.id, turn=None)
+    assert eventually(lambda: is_over_while_one_is_used(busy))
+    world.relay.services.close(0)
+    world.now += 1000
+    time.sleep(0.05)
+    assert relay_of(world, used)["state"] == "ACTIVE"  # nobody watches any more
+
+
+@pytest.mark.requirement("R-075")
+def test_an_attachment_lasts_by_default(world):
+    session = made(world, "ACTIVE")
+    world.now += 100 * 24 * 3_600_000
+    time.sleep(0.05)
+    assert relay_of(world, session)["state"] == "ACTIVE"

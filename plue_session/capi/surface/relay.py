@@ -54,8 +54,9 @@ def plue_session_relay_attach(runtime, session: SessionHandle, agent_json: Agent
       startMs     how long it may take to be ready, default requestTimeoutMs
       silenceMs   a turn in which the agent says nothing for so long is cancelled, and the agent ended if that does not help; default
                   600000. Waiting for your answers does not count
-      idleMs      the session is terminated when nothing was said or noted for so long; off by default
-      messagesPerSecond  more are refused with LIMIT_EXCEEDED; off by default
+      idleMs      the session is terminated when no turn ran, and nothing was noted, for so long; off by default
+      messagesPerSecond  of more that are enqueued, or counted, the rest is refused with LIMIT_EXCEEDED; off by default. One of more than
+                  1 MiB always is
       restore     true (default): a session that had a conversation gets it back, or the call fails; false begins a new one
 
     :param agent_json: a JSON object. Copied.
@@ -80,8 +81,8 @@ def plue_session_relay_heartbeat(runtime, session: SessionHandle) -> Status:
 
 @export(time="local", executor="commit")
 def plue_session_relay_count_message(runtime, session: SessionHandle) -> Status:
-    """Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. For agents of kind
-    "acp" the library counts the messages itself.
+    """Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. Of an
+    agent of kind "acp" the library counts what is said to it.
 
     :returns: 0, or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role); LIMIT_EXCEEDED

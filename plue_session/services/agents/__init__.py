@@ -23,6 +23,10 @@ class LazyAgents:
         """Attach an agent; see `Agents.attach`."""
         return self.get().attach(session_id, given)
 
+    def create_with(self, fields):
+        """Create a session with an agent; see `Agents.create_with`."""
+        return self.get().create_with(fields)
+
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
         row = self._store.read_attachment(session_id)

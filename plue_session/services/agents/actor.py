@@ -77,7 +77,9 @@ class Actor:
                     self._take(each)
                 seconds = self._attend()
         except BaseException as error:  # a defect: the agent is of no use without its actor
-            self._on.log.write("error", errors.known(error).message(f"agent {self.session_id}"))
+            failure = errors.known(error)
+            self._on.log.write("error", failure.message(f"agent {self.session_id}"))
+            self._on.fail(self, failure)
             raise
         finally:
             self.agent.close()
@@ -373,7 +375,7 @@ class Actor:
         def end(transaction):
             turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
             if is_last:  # who hears of the end may attach another one at once
-                self._on.note_lost(transaction, self.session_id, self._error, self._is_closing)
+                self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
         is_last = self._is_gone or self._has_exited
         self._on.writer.run(end)
@@ -396,9 +398,13 @@ class Actor:
             if self._turn.outcome is None:
                 self._turn.failed(self._error)
             self._end(self._turn)
-        self._recording.pause()
-        if not self._is_left:
-            self._on.lost(self.session_id, self._error, self._is_closing)
+        elif not self._is_left:
+            self._recording.pause()
+            self._on.writer.run(
+                lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
+            )
+        if not self._is_closing:
+            self._on.failed(self.session_id, self._error)
         self._is_over = True
 
 

@@ -70,18 +70,32 @@ class Agents:
         state is checked first, and nothing is started if that is wrong."""
         session_id = self.resolve(session_id)
         if given.kind != ACP:
-            self.writer.run(lambda transaction: self._activate(transaction, session_id, given, None, None))
+            self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
             return None
         later = Later(time.monotonic() + self._seconds, BEYOND)
-        self._start(session_id, given, later.end)
+        self.start(session_id, given, later.end)
         return later
 
-    def _start(self, session_id, given, end):
-        """Begin to start an agent; `end(None or an error)` is called at its end."""
+    def create_with(self, fields):
+        """Create a session with an agent: `fields` as for `Sessions.create_with`, `agent` is a `Given`."""
+        from plue_session.services.agents.creating import CreateWithAgent
+
+        fields = dict(fields)
+        given = fields.pop("agent")
+        if given.worktree is None and self._backend.server is None and "directory" not in fields:
+            raise errors.InvalidParam(
+                "agent.worktree is missing, and the session has no directory",
+                "Name the directory that the agent works in.",
+            )
+        return CreateWithAgent(self._backend, self, fields, given)
+
+    def start(self, session_id, given, end, patient=True):
+        """Begin to start an agent; `end(None or an error)` is called at its end. Unless `patient`, it has no longer
+        than a caller waits."""
         options = {**relay.DEFAULTS, **given.options}
         seconds = self._seconds - min(HEAD_START * self._seconds, MOST_HEAD_START)
         if options["startMs"] is not None:
-            seconds = options["startMs"] / 1000
+            seconds = options["startMs"] / 1000 if patient else min(options["startMs"] / 1000, seconds)
         start = Start(session_id, Call(time.monotonic() + seconds))
         with self._changed:
             if self.is_closed:
@@ -90,8 +104,7 @@ class Agents:
                 raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
             self._starts[session_id] = start
         try:
-            known = self.writer.run(lambda transaction: self._check(transaction, session_id))
-            threads.start(lambda: self._run(start, given, options, known, end), "plue-actor")
+            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -100,14 +113,17 @@ class Agents:
         """Return what was attached before, if anything can be now."""
         session = self._relay.check_attach(transaction, session_id)
         self.settle(transaction, session)
+        if transaction.store.open_turn(session.number) is not None:
+            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
         return transaction.store.attachment(session.number)
 
-    def _run(self, start, given, options, known, end):
+    def _run(self, start, given, options, end):
         """The thread of an attachment: start the agent, then be its actor."""
         self.publisher.adopt()
         inbox = Inbox()
         agent = actor = None
         try:
+            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
             agent.start(start.call)
@@ -119,6 +135,7 @@ class Agents:
             error = errors.known(start.call.error or failure)
             if agent is not None:
                 self._dismiss(agent)
+            self._relay.failed("attach", start.session_id, error)
             self._started(start)
             end(error)
             return
@@ -136,7 +153,7 @@ class Agents:
         kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
         try:
             self.writer.run(
-                lambda transaction: self._activate(transaction, start.session_id, kept, agent.pid, conversation),
+                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
@@ -146,7 +163,8 @@ class Agents:
         self._started(start)
         return actor
 
-    def _activate(self, transaction, session_id, given, pid, conversation):
+    def activate(self, transaction, session_id, given, pid=None, conversation=None):
+        """Have a session be ACTIVE with what is attached to it."""
         session = self._relay.check_attach(transaction, session_id)
         self.settle(transaction, session)
         attached = Attachment(
@@ -178,16 +196,16 @@ class Agents:
             self._actors.pop(actor.session_id, None)
             self._actors[session_id] = actor
 
-    def lost(self, session_id, error, was_wanted):
+    def lost(self, transaction, session_id, error, was_wanted):
         """Record that an agent of this process is gone."""
-        self.writer.run(lambda transaction: self.note_lost(transaction, session_id, error, was_wanted))
-
-    def note_lost(self, transaction, session_id, error, was_wanted):
-        """The same, as part of a change."""
         if was_wanted:
             self._free(transaction, session_id)
         else:
             self._relay.lost(transaction, session_id, self.store.owner(), error)
+
+    def failed(self, session_id, error):
+        """Log and count that an agent of this process has gone by itself."""
+        self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
         session = transaction.store.load(session_id)
@@ -220,6 +238,17 @@ class Agents:
         with self._changed:
             self._leaving.discard(agent)
             self._changed.notify_all()
+
+    def fail(self, actor, error):
+        """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
+
+        def change(transaction):
+            session = transaction.store.load(actor.session_id)
+            if session is not None:
+                self.end_turn(transaction, session.id, (outcomes.STOPPED, "runtime_error", told(error)))
+                self._relay.lost(transaction, session.id, self.store.owner(), error)
+
+        self.writer.run_later(change)
 
     # -- what is heard -------------------------------------------------------------------------------------------------
     def _told(self, row):

@@ -38,6 +38,7 @@ class Cleaning:
         self._changed = threading.Condition()
         self._waiters: dict = {}  # session id: `Later` of each who waits for it
         self._queue, self._running, self._closed = deque(), set(), False
+        self._ran = set()  # sessions whose cleaner has run, and whose end could not be recorded yet
         self._told = 0  # how often a relay was heard to have changed
         self._call = Call()
         relay.writer.hear(EVENT_NUMBER["relay.changed"], self._heard)
@@ -141,8 +142,11 @@ class Cleaning:
         except BaseException:
             relay.writer.run_later(lambda transaction: self._release(transaction, session_id, attempt))
             raise
-        self._run_cleaner(session_id)
+        if session_id not in self._ran:
+            self._run_cleaner(session_id)
+            self._ran.add(session_id)
         relay.writer.run(lambda transaction: self._finish(transaction, session_id, attempt))
+        self._ran.discard(session_id)
 
     def _claim(self, transaction, session_id):
         """Return a name for this attempt, which is the one that cleans; CLEANED: that is done; None: another process is

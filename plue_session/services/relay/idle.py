@@ -1,4 +1,5 @@
-"""Attachments that nobody uses are terminated, where that was asked for (R-075)."""
+"""Agents of the host's that nobody uses are terminated, where that was asked for (R-075). Those that the library runs
+are by who runs them."""
 
 import time
 
@@ -46,6 +47,8 @@ class Idle:
     def _look(self, session_id):
         with self._lock:
             self._set.pop(session_id, None)
+            if self._closed:
+                return
 
         def failed(error):
             self._relay.log.write("warning", known(error).message(f"relay idle {session_id}"))

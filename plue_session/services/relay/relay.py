@@ -2,6 +2,7 @@
 
 from plue_session import errors
 from plue_session.model import Query
+from plue_session.model.attachment import HOST
 from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.relay import changes
@@ -102,7 +103,8 @@ class Relay:
             changes.show(transaction, session)
         else:
             changes.move(transaction, session, rules.ACTIVATE)
-        if (most := rules.read_options(attachment.options)["idleMs"]) is not None:
+        most = rules.read_options(attachment.options)["idleMs"]
+        if most is not None and attachment.kind == HOST:  # harmless, should this change not be made
             self._idle.watch(session.id, most)
         return session
 
@@ -117,6 +119,11 @@ class Relay:
         attachment.lost = dumps({"code": error.name, "number": error.number, "message": error.message("agent")})
         transaction.store.keep_attachment(attachment)
         return True
+
+    def failed(self, place, session_id, error):
+        """Log and count what was met in one of `metrics.PLACES` and is no call's."""
+        self.failures.count(place, error)
+        self.log.write("warning", errors.known(error).message(f"relay {place} {session_id}"))
 
     def _is_lost(self, transaction, session):
         if not rules.is_active(session.relay_state):

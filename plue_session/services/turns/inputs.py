@@ -85,6 +85,7 @@ class Enqueue(Change):
 
     #: the row, once it is stored
     row = None
+    _is_measured = False
 
     def __init__(self, on, session, given, alone=False):
         super().__init__(on, session)
@@ -101,6 +102,15 @@ class Enqueue(Change):
         self.row = known
         return inputs.render(known, session.id)
 
+    def _check_relayed(self, transaction, session):
+        """Refuse what is too large for an agent, or comes faster than its attachment allows (R-074, R-075)."""
+        relay.check_message(len(self.given.content.encode()), session.id)
+        attachment = transaction.store.attachment(session.number)
+        most = attachment and relay.read_options(attachment.options)["messagesPerSecond"]
+        if most is not None and not self._is_measured:
+            self.on.rates.take(session.id, most, transaction.now)
+            self._is_measured = True  # it may run again
+
     def _same(self, known, session):
         given = self.given
         if (known.content, known.ingress, known.wanted) != (given.content, given.ingress, given.turn_id):
@@ -115,7 +125,7 @@ class Enqueue(Change):
     def _new(self, transaction, session):
         store, given, number = transaction.store, self.given, session.number
         if session.relay_agent is not None:
-            relay.check_message(len(given.content.encode()), session.id)
+            self._check_relayed(transaction, session)
         if not store.inputs_have_room(number, MOST):
             raise errors.QueueFull(
                 f"{MOST:,} inputs of the session wait already",

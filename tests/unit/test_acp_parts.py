@@ -1,0 +1,180 @@
+"""The pure parts of the Agent Client Protocol's adapter: what texts, ways to log in, offers and updates mean."""
+
+import pytest
+
+from plue_session import errors
+from plue_session.adapters.acp import failures, login, updates
+from plue_session.adapters.acp.offers import Offers
+from plue_session.adapters.acp.rpc import Rpc
+from plue_session.model.said import Finish, Said, Tool
+
+
+@pytest.mark.requirement("O-073")
+@pytest.mark.parametrize(
+    "code, text, details, kind",
+    [
+        (-32000, "Authentication required", None, errors.ProviderAuth),
+        (-32000, "Gemini API key is missing or not configured.", None, errors.ProviderAuth),
+        (-32603, "Internal error", {"details": "Query closed before response received"}, errors.ProviderAuth),
+        (-32603, "Internal error", {"details": "Invalid API key"}, errors.ProviderAuth),
+        (-32603, "Please run /login", None, errors.ProviderAuth),
+        (-32002, "Resource not found: ses_1", {"uri": "ses_1"}, errors.NotFound),
+        (-32603, "Internal error", {"details": "Session not found: ses_1"}, errors.NotFound),
+        (-32603, "session ses_1 was not found", None, errors.NotFound),
+        (-32602, "Invalid params", {"error": "unknown session: ses_1"}, errors.NotFound),
+        (-32602, "Invalid params", "model gpt-0 is not supported", errors.ProviderInit),
+        (-32603, "Internal error", {"details": "ProviderModelNotFoundError: model not found"}, errors.ProviderInit),
+        (-32603, "rate limit reached", None, errors.Busy),
+        (-32603, "context window exceeded", None, errors.LimitExceeded),
+        (-32601, '"Method not found": session/fork', None, errors.Unsupported),
+        (-32603, "Internal error", None, errors.Server),
+        (None, None, None, errors.Server),
+        ("-32000", 5, [1], errors.Server),
+    ],
+)
+def test_an_agents_texts_become_codes(code, text, details, kind):
+    error = failures.failure({"code": code, "message": text, "data": details}, "answer", "the agent a", [])
+    assert type(error) is kind and error.remedy
+    assert error.cause.startswith("the agent a does not answer: ") and len(error.cause) > 30
+
+
+def test_the_ways_to_log_in_are_in_the_remedy():
+    ways = login.methods({"authMethods": [{"id": "a", "name": "By A"}, {"name": "no id"}, 5, {"id": "b"}]})
+    error = failures.failure({"code": -32000}, "answer", "the agent a", ways)
+    assert error.remedy.endswith("It offers: a (By A); b ().") or error.remedy.endswith("It offers: a (By A); b.")
+
+
+@pytest.mark.parametrize(
+    "method, environment, is_ready",
+    [
+        ({"id": "gemini-api-key", "name": "Gemini API key"}, {"GEMINI_API_KEY": "x"}, True),
+        ({"id": "gemini-api-key", "name": "Gemini API key"}, {"GEMINI_API_KEY": ""}, False),
+        ({"id": "gemini-api-key", "name": "Gemini API key"}, {}, False),
+        ({"id": "openai", "name": "Use OPENAI_API_KEY"}, {"OPENAI_API_KEY": "x"}, True),
+        ({"id": "key", "name": "A key", "description": "Set the `ANY_TOKEN` variable"}, {"ANY_TOKEN": "x"}, True),
+        ({"id": "oauth-personal", "name": "Log in with Google"}, {"GEMINI_API_KEY": "x"}, False),
+        ({"id": "home", "name": "HOME"}, {"HOME": "/"}, False),
+        ({"id": "e", "type": "env_var", "vars": [{"name": "A"}, {"name": "B", "optional": True}]}, {"A": "x"}, True),
+        ({"id": "e", "type": "env_var", "vars": [{"name": "A"}, {"name": "B"}]}, {"A": "x"}, False),
+        ({"id": "e", "type": "env_var", "vars": []}, {}, False),
+        ({"id": "e", "type": "env_var", "vars": [5]}, {}, False),
+        ({"id": "a-key", "type": "terminal"}, {"A_KEY": "x"}, False),
+    ],
+)
+def test_which_ways_to_log_in_need_no_user(method, environment, is_ready):
+    assert login.without_user([method], environment) == ([method["id"]] if is_ready else [])
+
+
+def chunk(text, **more):
+    return {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}, **more}
+
+
+def test_half_a_character_waits_for_the_other():
+    halves = updates.Halves()
+    assert updates.read(chunk("a\ud83d"), halves) == [Said("text", "a", None)]
+    assert updates.read(chunk("\ude00b"), halves) == [Said("text", "😀b", None)]
+    assert updates.read(chunk("\ud83d"), halves) == []
+    other = {**chunk("\ude00"), "sessionUpdate": "agent_thought_chunk"}
+    assert updates.read(other, halves) == [Said("reasoning", "\ufffd", None)]
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {},
+        {"sessionUpdate": 5},
+        {"sessionUpdate": "weather_update"},
+        {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "mine"}},
+        {"sessionUpdate": "session_info_update", "title": None},
+        chunk(""),
+    ],
+)
+def test_what_is_not_known_tells_nothing(update):
+    assert updates.read(update, updates.Halves()) == []
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"sessionUpdate": "agent_message_chunk"},
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "text"}},
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "hologram"}},
+        {"sessionUpdate": "tool_call", "title": "no id"},
+        {"sessionUpdate": "plan", "entries": 5},
+        {"sessionUpdate": "usage_update", "used": "many", "size": 5},
+    ],
+)
+def test_what_is_not_what_it_should_be_is_told_apart(update):
+    with pytest.raises(ValueError):
+        updates.read(update, updates.Halves())
+
+
+def test_a_tool_is_called_as_the_agent_calls_it():
+    def name(**data):
+        return updates.tool({"toolCallId": "c", **data}).changes.get("name")
+
+    assert name(title="Read a", kind="read", _meta={"vendor": {"toolName": "Read"}}) == "Read"
+    assert name(title="Read a", kind="read", _meta={"tool_name": "read_file"}) == "read_file"
+    assert name(title="Read a", kind="read", _meta={"vendor": 5}) == "read"
+    assert name(title="Read a", kind="other") == "Read a"
+    assert name(status="completed") is None
+
+
+def test_what_a_tool_answers_is_its_text_else_what_it_gave():
+    def output(**data):
+        return updates.tool({"toolCallId": "c", **data}).changes.get("output")
+
+    text = {"type": "content", "content": {"type": "text", "text": "said"}}
+    diff = {"type": "diff", "path": "/a", "oldText": None, "newText": "b"}
+    assert output(content=[text, diff, text], rawOutput={"output": "raw"}) == "said\nsaid"
+    assert output(content=[diff], rawOutput={"output": "raw"}) == "raw"
+    assert output(rawOutput=["a", 1]) == '["a",1]' and output(rawOutput="raw") == "raw"
+    assert output(content=[diff]) is None and output() is None
+    assert updates.tool({"toolCallId": "c", "content": [diff]}) == Tool("c", {"raw": {"content": [diff]}})
+
+
+@pytest.mark.parametrize("result", [None, [], {}, {"stopReason": 5}])
+def test_an_answer_without_a_reason_is_none(result):
+    with pytest.raises(ValueError):
+        updates.finish(result)
+
+
+def test_a_reason_that_is_not_known_is_an_end():
+    assert updates.finish({"stopReason": "bored", "usage": {"inputTokens": -1}}) == Finish("end_turn", (0, 0, 0, 0, 0))
+
+
+def test_offers_take_what_is_well_formed():
+    offers = Offers("a")
+    for data in (None, [], {"models": 5, "modes": {"availableModes": [{}, 5]}, "configOptions": [5, {}]}):
+        offers.begin(data)
+    offers.command([{"name": "a"}, {"description": "no name"}, 5])
+    offer = offers.offer()
+    assert (offer.models, offer.modes, offer.model, offer.mode) == ([], [], None, None)
+    assert offer.commands == [{"name": "a", "description": ""}]
+
+
+def test_requests_are_answered_once_and_after_the_end_none_is_taken():
+    said, answers, noise = [], [], []
+    rpc = Rpc(said.append, {}, {}, lambda text, size: noise.append(text))
+    ticket = rpc.ask("a", {}, lambda *answer: answers.append(answer))
+    other = rpc.ask("b", {}, lambda *answer: answers.append(answer))
+    rpc.feed(b'{"jsonrpc":"2.0","id":%d,"result":1}' % ticket)
+    rpc.feed(b'{"jsonrpc":"2.0","id":%d,"result":2}' % ticket)
+    rpc.feed(b'{"jsonrpc":"2.0","id":"%d","result":2}' % other)
+    assert answers == [(ticket, 1, None)] and len(noise) == 2
+    gone = errors.Server("gone")
+    rpc.end(gone)
+    rpc.end(gone)
+    assert answers[1:] == [(other, None, gone)]
+    with pytest.raises(errors.Server):
+        rpc.ask("c", {}, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"   ", b"{", b"[" * 5000, b'{"a":' * 5000, b'{"id":NaN}', b'{"id":1e999}', b'{"id":' + b"9" * 5000 + b"}"],
+)
+def test_no_line_is_too_odd_to_be_passed_over(line):
+    noise = []
+    Rpc(None, {}, {}, lambda text, size: noise.append(text)).feed(line)
+    assert len(noise) == bool(line.strip())
