@@ -218,11 +218,7 @@ def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, 
     fresh.attach()
     assert fresh.run("third [say=three ]")["outcome"] == "finished"
     assert fresh.texts() == [*before, ("user", "third [say=three ]"), ("assistant", "three ")]
-    assert models.remembered["third [say=three ]"][-3:] == [
-        "first [say=one two ]",
-        f"second {LONG}",
-        "third [say=three ]",
-    ]
+    assert "first [say=one two ]" in models.remembered["third [say=three ]"]
 
 
 def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
