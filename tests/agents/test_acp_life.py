@@ -91,7 +91,7 @@ def test_an_agent_that_dies_instead_of_answering_says_how(agents, method):
 
 
 def test_a_command_that_is_no_agent_is_told_apart(agents):
-    script = """echo '{"id":1,"result":5}'; sleep 60"""
+    script = """read line; echo '{"id":1,"result":5}'; sleep 60"""
     agent = agents(command=["sh", "-c", script, "sh"], judged=False)
     with pytest.raises(errors.Server, match="does not speak the Agent Client Protocol"):
         agent.begin()

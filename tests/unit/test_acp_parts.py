@@ -21,6 +21,8 @@ from plue_session.model.said import Finish, Said, Tool
         (-32002, "Resource not found: ses_1", {"uri": "ses_1"}, errors.NotFound),
         (-32603, "Internal error", {"details": "Session not found: ses_1"}, errors.NotFound),
         (-32603, "session ses_1 was not found", None, errors.NotFound),
+        (-32603, "Internal error: No previous sessions found for this project.", None, errors.NotFound),
+        (-32603, "Internal error", {"details": "Invalid value for config option model: none"}, errors.ProviderInit),
         (-32602, "Invalid params", {"error": "unknown session: ses_1"}, errors.NotFound),
         (-32602, "Invalid params", "model gpt-0 is not supported", errors.ProviderInit),
         (-32603, "Internal error", {"details": "ProviderModelNotFoundError: model not found"}, errors.ProviderInit),
@@ -86,6 +88,7 @@ def test_half_a_character_waits_for_the_other():
         {"sessionUpdate": "weather_update"},
         {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "mine"}},
         {"sessionUpdate": "session_info_update", "title": None},
+        {"sessionUpdate": "usage_update", "used": None, "size": 200000, "cost": {"amount": 1, "currency": "USD"}},
         chunk(""),
     ],
 )

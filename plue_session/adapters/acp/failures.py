@@ -30,7 +30,7 @@ _TEXTS = tuple(
         ),
         (
             r"model.{0,80}(not found|not supported|not available|unknown|does not exist|invalid)"
-            r"|(unknown|no such|invalid|unsupported) model",
+            r"|(unknown|no such|invalid|unsupported) model|invalid value for .{0,30}\bmodel\b",
             errors.ProviderInit,
         ),
         (r"rate.?limit|overloaded|too many requests|quota|\b429\b|\b529\b", errors.Busy),

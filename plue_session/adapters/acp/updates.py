@@ -130,8 +130,10 @@ def _usage(update):
     used, size, cost = _count(update.get("used")), _count(update.get("size")), update.get("cost")
     amount = cost.get("amount") if type(cost) is dict and cost.get("currency") == "USD" else None
     amount = float(amount) if type(amount) in (int, float) and amount >= 0 else None
-    if (used is None or size is None) and amount is None:
+    if update.get("used") is not None and (used is None or size is None):
         raise ValueError("usage without numbers")
+    if used is None and amount is None:  # an agent that does not know it yet says so (claude-agent-acp)
+        return []
     return [Metered(used, size, amount)]
 
 
