@@ -25,9 +25,9 @@ class Attached:
     agent: real.Agent
     session: object
 
-    def run(self, text):
+    def run(self, text, **more):
         """Have a turn be run; return what that returns."""
-        return json.loads(self.session.run_turn(json.dumps({"text": text}), 60_000))
+        return json.loads(self.session.run_turn(json.dumps({"text": text, **more}), 60_000))
 
     def begin(self, text):
         """Have a turn be run until its answer has begun; return its id and the mark before it."""
@@ -87,10 +87,10 @@ def host(library, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=real.KINDS)
-def attached(request, host, models, installed, tmp_path_factory):
+def lasting(request, host, models, installed, tmp_path_factory):
     """A session with an agent for several tests: what they leave must not matter to the next one."""
     agent = real.KINDS[request.param](tmp_path_factory.mktemp(request.param), models)
-    made = step_by_step(host, agent)
+    made = Attached(host, agent, host.create_with(agent=agent.given()))
     yield made
     before = contents(agent.worktree)
     made.session.delete()
@@ -100,7 +100,7 @@ def attached(request, host, models, installed, tmp_path_factory):
 
 @pytest.fixture
 def fresh(host, agent):
-    """As `attached`, for one test, which may end the agent."""
+    """As `lasting`, for one test, which may end the agent."""
     made = step_by_step(host, agent)
     yield made
     made.session.delete()
@@ -114,97 +114,113 @@ def step_by_step(host, agent):
     return made
 
 
-def test_a_turn_is_streamed_to_its_end(attached, models):
-    before, mark = contents(attached.agent.worktree), attached.host.mark()
-    assert attached.state() == "ACTIVE"
-    result = attached.run("hello [words=6] [pause=0.1]")
+@pytest.mark.requirement("R-026", "O-070", "T-10")
+def test_a_turn_is_streamed_to_its_end(lasting, models):
+    before, mark = contents(lasting.agent.worktree), lasting.host.mark()
+    assert lasting.state() == "ACTIVE"
+    result = lasting.run("hello [words=6] [pause=0.1]")
     assert result["outcome"] == "finished", result
-    pieces = attached.told(mark, "message.part.updated")
+    pieces = lasting.told(mark, "message.part.updated")
     deltas = [each["delta"] for each in pieces if "delta" in each]
     whole = [each["part"]["text"] for each in pieces if each.get("part", {}).get("type") == "text"]
     assert len(deltas) > 2 and "".join(whole).endswith("word0 word1 word2 word3 word4 word5 ")
     assert "".join(deltas).endswith("word5 ")
-    assert attached.texts()[-2:] == [
+    assert lasting.texts()[-2:] == [
         ("user", "hello [words=6] [pause=0.1]"),
         ("assistant", "word0 word1 word2 word3 word4 word5 "),
     ]
-    if attached.agent.used:
-        tokens = json.loads(attached.session.usage())["tokens"]
-        assert (tokens["input"], tokens["output"]) >= attached.agent.used
-    choices = json.loads(attached.session.choices())
-    assert choices["models"] and choices["agents"]
-    assert contents(attached.agent.worktree) == before
+    if lasting.agent.used:
+        tokens = json.loads(lasting.session.usage())["tokens"]
+        assert (tokens["input"], tokens["output"]) >= lasting.agent.used
+    assert contents(lasting.agent.worktree) == before
 
 
-def test_a_tool_is_used_with_leave_and_not_without(attached):
-    made, never = attached.agent.worktree / "made.txt", attached.agent.worktree / "never.txt"
-    asked, turn, mark = attached.asked("make [bash=echo made > made.txt]")
+@pytest.mark.requirement("R-026")
+def test_a_tool_is_used_with_leave_and_not_without(lasting):
+    made, never = lasting.agent.worktree / "made.txt", lasting.agent.worktree / "never.txt"
+    asked, turn, mark = lasting.asked("make [bash=echo made > made.txt]")
     assert not made.exists()
-    assert [each["id"] for each in json.loads(attached.session.permissions())] == [asked["id"]]
+    assert [each["id"] for each in json.loads(lasting.session.permissions())] == [asked["id"]]
     assert asked["turnId"] == turn and set(asked["replies"]) == {"once", "always", "reject"}
-    attached.session.reply_permission(asked["id"], "once")
-    assert attached.finished(turn, mark)["outcome"] == "finished"
+    lasting.session.reply_permission(asked["id"], "once")
+    assert lasting.finished(turn, mark)["outcome"] == "finished"
     assert made.read_text() == "made\n"
-    assert attached.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "once", "by": "host"}]
-    assert attached.tools(turn)[-1]["state"] == "completed"
-    asked, turn, mark = attached.asked("make no more [bash=echo made > never.txt]")
-    attached.session.reply_permission(asked["id"], "reject")
-    ended = attached.finished(turn, mark)
-    if attached.agent.rejected == "end_turn":
+    assert lasting.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "once", "by": "host"}]
+    assert lasting.tools(turn)[-1]["state"] == "completed"
+    asked, turn, mark = lasting.asked("make no more [bash=echo made > never.txt]")
+    lasting.session.reply_permission(asked["id"], "reject")
+    ended = lasting.finished(turn, mark)
+    if lasting.agent.rejected == "end_turn":
         assert ended["outcome"] == "finished"
     else:
         assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
-    assert attached.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "reject", "by": "host"}]
-    assert not never.exists() and json.loads(attached.session.permissions()) == []
-    assert {each["state"] for each in attached.tools(turn)} <= {"error"}
+    assert lasting.told(mark, "permission.replied") == [{"id": asked["id"], "reply": "reject", "by": "host"}]
+    assert not never.exists() and json.loads(lasting.session.permissions()) == []
+    assert {each["state"] for each in lasting.tools(turn)} <= {"error"}
     made.unlink()
 
 
-def test_a_turn_is_aborted_and_the_next_one_is_itself(attached):
-    before = contents(attached.agent.worktree)
+def test_a_mode_is_chosen_and_what_is_not_offered_is_refused(lasting):
+    choices = json.loads(lasting.session.choices())
+    assert choices["models"] and len(choices["agents"]) > 1
+    names = [each["name"] for each in choices["agents"]]
+    for name in (names[-1], names[0]):
+        assert lasting.run("choose [say=fine ]", agent=name)["outcome"] == "finished"
+    result = lasting.run("choose [say=never ]", agent="none of them")
+    assert (result["outcome"], result["error"]["code"]) == ("stopped", "PROVIDER_INIT")
+    assert names[-1] in result["error"]["remedy"]
+
+
+@pytest.mark.requirement("O-071", "P-152", "T-10")
+def test_a_turn_is_aborted_and_the_next_one_is_itself(lasting):
+    before = contents(lasting.agent.worktree)
     for number in range(2):
-        turn, mark = attached.begin(f"long {number} {LONG}")
-        attached.session.abort()
-        ended = attached.finished(turn, mark)
+        turn, mark = lasting.begin(f"long {number} {LONG}")
+        lasting.session.abort()
+        ended = lasting.finished(turn, mark)
         assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
-        role, text = attached.texts()[-1]
+        role, text = lasting.texts()[-1]
         assert role == "assistant" and text.startswith("word0 ") and "word399" not in text
-        result = attached.run(f"another {number} [say=this and that {number} ]")
+        result = lasting.run(f"another {number} [say=this and that {number} ]")
         assert result["outcome"] == "finished"
-        assert attached.texts()[-1] == ("assistant", f"this and that {number} ")
-    assert contents(attached.agent.worktree) == before
+        assert lasting.texts()[-1] == ("assistant", f"this and that {number} ")
+    assert contents(lasting.agent.worktree) == before
 
 
-def test_an_abort_takes_back_what_was_asked(attached):
-    asked, turn, mark = attached.asked("ask [bash=echo made > never.txt]")
-    attached.session.abort()
-    ended = attached.finished(turn, mark)
+@pytest.mark.requirement("O-071", "P-152")
+def test_an_abort_takes_back_what_was_asked(lasting):
+    asked, turn, mark = lasting.asked("ask [bash=echo made > never.txt]")
+    lasting.session.abort()
+    ended = lasting.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
-    assert [each["by"] for each in attached.told(mark, "permission.replied")] == ["abort"]
-    assert attached.run("after that [say=fine ]")["outcome"] == "finished"
-    assert attached.texts()[-1] == ("assistant", "fine ")
-    assert not (attached.agent.worktree / "never.txt").exists()
+    assert [each["by"] for each in lasting.told(mark, "permission.replied")] == ["abort"]
+    assert lasting.run("after that [say=fine ]")["outcome"] == "finished"
+    assert lasting.texts()[-1] == ("assistant", "fine ")
+    assert not (lasting.agent.worktree / "never.txt").exists()
 
 
-def test_an_abort_reaches_a_tool_that_runs(attached):
-    asked, turn, mark = attached.asked("sleep [bash=touch begun; sleep 600; touch never.txt]")
-    attached.session.reply_permission(asked["id"], "once")
-    real.until((attached.agent.worktree / "begun").exists)
-    attached.session.abort()
-    ended = attached.finished(turn, mark)
+@pytest.mark.requirement("P-152")
+def test_an_abort_reaches_a_tool_that_runs(lasting):
+    asked, turn, mark = lasting.asked("sleep [bash=touch begun; sleep 600; touch never.txt]")
+    lasting.session.reply_permission(asked["id"], "once")
+    real.until((lasting.agent.worktree / "begun").exists)
+    lasting.session.abort()
+    ended = lasting.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
-    assert {each["state"] for each in attached.tools(turn)} <= {"completed", "error"}
-    (attached.agent.worktree / "begun").unlink()
+    assert {each["state"] for each in lasting.tools(turn)} <= {"completed", "error"}
+    (lasting.agent.worktree / "begun").unlink()
 
 
-def test_a_provider_that_refuses_ends_the_turn(attached):
-    result = attached.run("refuse [status=400]")
+@pytest.mark.requirement("O-073")
+def test_a_provider_that_refuses_ends_the_turn(lasting):
+    result = lasting.run("refuse [status=400]")
     assert (result["outcome"], result["reason"]) == ("stopped", "provider_error")
     assert "refused with 400" in result["error"]["message"] and result["error"]["remedy"]
-    assert attached.run("and on [say=well then ]")["outcome"] == "finished"
-    assert attached.texts()[-1] == ("assistant", "well then ")
+    assert lasting.run("and on [say=well then ]")["outcome"] == "finished"
+    assert lasting.texts()[-1] == ("assistant", "well then ")
 
 
+@pytest.mark.requirement("R-077", "O-072")
 def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, models):
     fresh.run("first [say=one two ]")
     turn, mark = fresh.begin(f"second {LONG}")
@@ -221,6 +237,7 @@ def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, 
     assert "first [say=one two ]" in models.remembered["third [say=three ]"]
 
 
+@pytest.mark.requirement("O-073")
 def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
     fresh.run("first [say=one ]")
     fresh.agent.kill()
@@ -245,6 +262,7 @@ def is_attached_again(attached):
     return True
 
 
+@pytest.mark.requirement("R-033", "R-072", "O-074", "T-10")
 def test_nothing_is_left_after_clean(fresh):
     before = contents(fresh.agent.worktree)
     asked, turn, mark = fresh.asked("sleep [bash=sleep 600 & exec sleep 600]")
@@ -257,6 +275,7 @@ def test_nothing_is_left_after_clean(fresh):
     assert contents(fresh.agent.worktree) == before
 
 
+@pytest.mark.requirement("R-077", "O-072", "T-04")
 def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     with Host(library, folder, dataDir=str(folder)) as first:
@@ -277,6 +296,7 @@ def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_
     real.until(lambda: not agent.processes(), 10)
 
 
+@pytest.mark.requirement("O-073")
 @pytest.mark.parametrize("agent", ["claude", "codex", "gemini"], indirect=True)
 def test_without_an_account_the_error_says_what_to_do(host, agent):
     agent.log_out()
