@@ -28,6 +28,7 @@ SOURCES = (
     "text.c",
     "reader.c",
     "json.c",
+    "relay.c",
     "memory.c",
     "lifecycle.c",
     "snapshots.c",

@@ -143,6 +143,9 @@ typedef struct plue_session_observer *plue_session_observer_t;
 /* What a subscription calls: the event's number (PLUE_EVENT_*), its JSON, and the user_data of the subscription. */
 typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *user_data);
 
+/* What cleans up after a session whose agent has ended: gets its info; 0 = it is done. */
+typedef int (*plue_session_cleaner)(const char *session_json, void *user_data);
+
 /* ========================================================================
  * Library: start, stop, errors, memory.
  *
@@ -429,7 +432,9 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *
  * Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
- * description; role (the session starts with relay state CREATED; one live session per role); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * description; role (the session starts with relay state CREATED; one live session per role); agent (one to be attached, as
+ * plue_session_relay_attach() has it, with its `worktree` in it, default the session's directory: role, default the session's id,
+ * plue_session_relay_spawn() and plue_session_relay_attach() in one call, which is undone as one); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
  * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
  * "plue_session" is the library's own name); the rest is kept here.
  *
@@ -437,7 +442,7 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * @return a handle for plue_session_destroy(), or NULL.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent); ALREADY_EXISTS (key or live role:
  *     names the session that has it); PROVIDER_INIT (the server has no such provider or model);
- *     LIMIT_EXCEEDED; BUSY; IO.
+ *     LIMIT_EXCEEDED; BUSY; IO; and with an agent those of plue_session_relay_attach().
  * OpenCode: POST /session
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -846,7 +851,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * them is let go of, but by a default queue that nobody has read from for 5 s.
  *
  * What `data` holds:
- *   session.created      {"id","parentId"?}
+ *   session.created      {"id","parentId"?,"role"?}
  *   session.updated      {"id","aliases"?,"fields","title"?}
  *   session.deleted      {"id","aliases"?}
  *   session.shared       {"id","url"}
@@ -863,6 +868,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  *   question.asked       {"id",…}: the question, as plue_session_questions() has it
  *   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
  *   todo.updated         {"todos"}
+ *   relay.changed        {"from","to","event":"SPAWN|ACTIVATE|TERMINATE|CLEAN","reason"?}: the relay state, see Agents
  *   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
  *   sync.state           {"connected","reason"?}
  *   operation.progress   {"operation","tag"?,"done","of"}
@@ -879,7 +885,7 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * change that had waited met another client's of the same field. It was made over that one; or, if it had a `base`, it waits in
  * conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
  * its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
- * tell of `share`.
+ * tell of `share`, and relay.changed alone of the relay state.
  * A piece of text comes at once, or with those of 40 ms; `offset` counts bytes (UTF-8) of the part's text. Pieces and turn.activity are
  * not stored, so not repeated either: who misses one has the whole part. A part that changes after that is told whole again. Of messages
  * that are read because somebody asks for old ones nothing is told.
@@ -1080,8 +1086,8 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
 /* ========================================================================
  * Turns.
  *
- * A turn is what was said to a session, answered by the model. With an OpenCode server the library runs the turns: an input is
- * stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
+ * A turn is what was said to a session, answered by the model. With an OpenCode server, and in a session that an agent is attached
+ * to (plue_session_relay_attach()), the library runs the turns: an input is stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
  * the model writes it, and is kept here as messages. The next input waits for the end of the turn.
  *
  *     plue_session_observer_t observer = plue_session_observe(session, NULL);
@@ -1102,8 +1108,9 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * plugin_abort, runtime_error, submitted_error (the server did not take the input). `error` is {"code","message","status"?,"remedy"}, code
  * as of the errors: PROVIDER_AUTH, BUSY (rate limit), LIMIT_EXCEEDED (the context is full: send the command "compact"), …
  *
- * The embedded backend has no model: what is enqueued waits for a host that claims it, messages are empty, and what needs a model is
- * UNSUPPORTED.
+ * The embedded backend has no model: without an agent what is enqueued waits for a host that claims it, messages are empty, and what
+ * needs a model is UNSUPPORTED. An agent's command is what its user would type with a slash. While an agent is lost, inputs wait
+ * for the next one.
  * ======================================================================== */
 
 /**
@@ -1136,8 +1143,8 @@ PLUE_API char *plue_session_enqueue(plue_session_t session, const char *input_js
  *     {"turnId","inputId"} at once.
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: as plue_session_enqueue(); INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on);
- *     ABORTED (by plue_session_abort()); UNSUPPORTED (embedded backend: the host runs turns, by claiming
- *     inputs); NOT_FOUND (deleted meanwhile).
+ *     ABORTED (by plue_session_abort()); UNSUPPORTED (embedded backend, and no agent: the host runs turns, by
+ *     claiming inputs); NOT_FOUND (deleted meanwhile).
  * OpenCode: POST /session/{id}/prompt_async
  * Takes: waits, as described, at most as long as stated.
  */
@@ -1175,9 +1182,9 @@ PLUE_API int plue_session_cancel_turns(plue_session_t session);
 PLUE_API char *plue_session_messages(plue_session_t session, const char *query_json);
 
 /**
- * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
+ * Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"replies"?,"deadline"}].
  *
- * `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+ * `tool`: {"messageId","callId"}. `replies`: what an attached agent takes, of "once", "always" and "reject". Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
  * `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
  * other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
  * from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
@@ -1191,13 +1198,17 @@ PLUE_API char *plue_session_messages(plue_session_t session, const char *query_j
 PLUE_API char *plue_session_permissions(plue_session_t session);
 
 /**
- * Answer a permission. It counts as answered only when the server has taken it.
+ * Answer a permission. It counts as answered only when the server has taken it; that of an attached agent when it is committed, in
+ * whichever process the agent is.
+ *
+ * "always" is "once" for an agent that offers no more; another reply that it does not offer is refused.
  *
  * @param permission_id as in permission.asked.
  * @param reply "once", "always" or "reject".
  * @return 0, or -1.
- * Errors: INVALID_PARAM (another reply); BAD_HANDLE; NOT_FOUND (no such permission, answered already; session
- *     deleted); CONFLICT (it ended by its deadline or an abort); ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM (another reply, or one that the agent does not offer); BAD_HANDLE; NOT_FOUND (no such
+ *     permission, answered already; session deleted); CONFLICT (it ended by its deadline or an abort, or its
+ *     agent is gone); ABORTED; BUSY; IO.
  * OpenCode: POST /permission/{id}/reply
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1271,11 +1282,12 @@ PLUE_API char *plue_session_diff(plue_session_t session, const char *query_json)
 
 /**
  * Return what an input of the session may name: {"models":[{"providerId","modelId","name","contextLimit"?}],"agents":[{"name","description"}],
- * "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}.
+ * "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}. For an attached agent that is what it offers, its modes as
+ * agents, in the process that has it.
  *
  * @return free it with plue_free_json(); NULL on failure.
- * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend);
- *     ABORTED; BUSY; IO.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend without
+ *     an agent; the agent is lost, or another process's); ABORTED; BUSY; IO.
  * OpenCode: GET /config/providers, GET /agent, GET /command
  * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
  */
@@ -1330,19 +1342,199 @@ PLUE_API char *plue_session_cancel_inputs_from(plue_session_t session, const cha
 PLUE_API int plue_session_vacuum(plue_session_t session);
 
 /* ========================================================================
+ * Agents.
+ *
+ * A session with a role (plue_session_create_with()) may have an agent attached, which runs its turns. Its relay state tells how far that
+ * is: CREATED, SPAWNING while the agent is made ready, ACTIVE while it is attached, TERMINATING from its end on until all is cleaned
+ * up, CLEANED. Then the role is free again.
+ *
+ *     plue_session_t session = plue_session_create_with("{\"role\":\"reviewer\"}");
+ *     plue_session_relay_spawn(session);
+ *     plue_session_relay_attach(session, "{\"worktree\":\"/work/tree\",\"agent\":{\"kind\":\"acp\",\"command\":\"codex-acp\"}}");
+ *     …   turns, as with a server
+ *     plue_session_relay_terminate(id, "done");
+ *     plue_session_relay_clean(id);
+ *
+ * An agent of kind "acp" is a program that speaks the Agent Client Protocol on its standard streams: it is started in the worktree, and ends
+ * with the host, however that ends. One of kind "host" is yours: the library keeps its state, and you run its turns. What is
+ * refused is INVALID_TRANSITION and changes nothing; calls on a session without a role are, too. relay.changed tells of each change,
+ * to every process on the store.
+ * ======================================================================== */
+
+/**
+ * Note that an agent is being made ready: CREATED to SPAWNING.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION; BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_spawn(plue_session_t session);
+
+/**
+ * Attach an agent: SPAWNING to ACTIVE. An "acp" agent is started, and 0 says that it is ready.
+ *
+ * Also an ACTIVE session takes one whose agent has gone, or whose host has: it goes on where that was, if the agent can.
+ * Terminated meanwhile, the session stays so, and the agent is ended.
+ *
+ * agent_json: {"worktree","agent":{"kind","command"?,…}}:
+ *   worktree    the absolute path of an existing directory; the agent is started there
+ *   kind        "acp", or "host": yours
+ *   command     of "acp": the program and its arguments, as an array; or a string, split into words as a shell would
+ *   env         variables to be set beside the process's own: {"NAME":"value"}. Not stored, shown or logged
+ *   files       "none" (default), "read" or "write": what the agent may ask the library to do with files of the worktree, and of nothing
+ *               outside it. What it does by itself is up to it
+ *   startMs     how long it may take to be ready, default requestTimeoutMs
+ *   silenceMs   a turn in which the agent says nothing for so long is cancelled, and the agent ended if that does not help; default
+ *               600000. Waiting for your answers does not count
+ *   idleMs      the session is terminated when no turn ran, and nothing was noted, for so long; off by default
+ *   messagesPerSecond  of more that are enqueued, or counted, the rest is refused with LIMIT_EXCEEDED; off by default. One of more than
+ *               1 MiB always is
+ *   restore     true (default): a session that had a conversation gets it back, or the call fails; false begins a new one
+ *
+ * @param agent_json a JSON object. Copied.
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM and JSON_PARSE (name the key); INVALID_TRANSITION; IO (the command cannot be run);
+ *     SERVER (it ended, or answered what it should not; its last words are in the message); PROVIDER_AUTH (it
+ *     wants a login); TIMEOUT (it is not ready in time); UNSUPPORTED (it speaks another version, or cannot
+ *     restore); BAD_HANDLE; NOT_FOUND (deleted, or the agent has forgotten the conversation); ABORTED; BUSY.
+ * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ */
+PLUE_API int plue_session_relay_attach(plue_session_t session, const char *agent_json);
+
+/**
+ * Note that the agent lives: relay.lastActive in the info is now. In any relay state.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role); BUSY;
+ *     IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_heartbeat(plue_session_t session);
+
+/**
+ * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. Of an
+ * agent of kind "acp" the library counts what is said to it.
+ *
+ * @return 0, or -1.
+ * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role);
+ *     LIMIT_EXCEEDED (messagesPerSecond); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_count_message(plue_session_t session);
+
+/**
+ * Begin the end of a session's agent: to TERMINATING, from any relay state but CLEANED. Its turn is cancelled, no other begins; the
+ * agent itself is ended by plue_session_relay_clean().
+ *
+ * @param session_id an id, not a handle: whoever terminates need not have one.
+ * @param reason told in relay.changed and logged; at most 1000 characters; NULL: none.
+ * @return 0, also when it is TERMINATING or CLEANED already, or there is no such session; -1.
+ * Errors: INVALID_PARAM (NULL or malformed id; reason); INVALID_TRANSITION (no role); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_relay_terminate(const char *session_id, const char *reason);
+
+/**
+ * End a terminated session's agent and what is left of it: TERMINATING to CLEANED.
+ *
+ * The agent's pipes are closed, then its process group gets SIGTERM, and after 5 s SIGKILL; in whichever process it is. Then the
+ * cleaner runs (plue_session_set_cleaner()), once, however many threads and processes call this; if it fails, that is logged.
+ * The worktree stays as it is. Should the process die in between, the next call begins anew.
+ *
+ * @return 0 (CLEANED, also if it was before), or -1.
+ * Errors: INVALID_PARAM (NULL or malformed id); NOT_FOUND; INVALID_TRANSITION (not terminated: nothing was
+ *     done); TIMEOUT; BUSY; IO.
+ * Takes: waits, for the agent's end and the cleaner, at most requestTimeoutMs.
+ */
+PLUE_API int plue_session_relay_clean(const char *session_id);
+
+/**
+ * Open the session that holds a role.
+ *
+ * @param role as plue_session_create_with() was given it.
+ * @return a new handle, to be destroyed by you; NULL on failure.
+ * Errors: INVALID_PARAM (NULL or empty role); NOT_FOUND (no session has it, or it is CLEANED); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API plue_session_t plue_session_relay_get(const char *role);
+
+/**
+ * Tell which relay state follows another by an event, and change nothing.
+ *
+ *     Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
+ *
+ *     States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
+ *
+ *                SPAWN        ACTIVATE     TERMINATE    CLEAN
+ *   CREATED      SPAWNING     -            TERMINATING  -
+ *   SPAWNING     -            ACTIVE       TERMINATING  -
+ *   ACTIVE       -            -            TERMINATING  -
+ *   TERMINATING  -            -            TERMINATING  CLEANED
+ *   CLEANED      -            -            -            -
+ *
+ *     :returns: the state, which belongs to the library; NULL when there is none.
+ *     :errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event, too); INVALID_PARAM
+ *         (NULL, not UTF-8).
+ *
+ * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
+ */
+PLUE_API const char *plue_session_relay_next_state(const char *state, const char *event);
+
+/**
+ * Have `cleaner` called for each session that plue_session_relay_clean() cleans in this process, after its agent has ended.
+ *
+ * It gets the session's info, valid during the call, on a thread of the library's, with no library lock held and all signals blocked, and
+ * may call any function but plue_shutdown(). Sessions that are cleaned at the same time have calls at the same time. Any result but 0
+ * says that it has failed: that is logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a
+ * C++ exception may end it.
+ *
+ * Once this has returned, no call of the cleaner that was set before begins, and none runs: it waits for those that do, so hold no lock
+ * that the cleaner takes. Called by a cleaner, it waits for none. plue_shutdown() removes it.
+ *
+ * @param cleaner NULL removes it: then cleaning goes without.
+ * @param user_data passed to each call; yours.
+ * @return 0, or -1.
+ * Errors: CLOSED (the library shuts down).
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API int plue_session_set_cleaner(plue_session_cleaner cleaner, void *user_data);
+
+/**
+ * Return what is counted: sessions by relay state, agents attached and lost, changes, errors by reason, and how long cleaned sessions
+ * lived and how many messages they had.
+ *
+ * States and agents are those of the store, of all processes on it; the rest is what this process has done since plue_init().
+ *
+ * @param format "json":
+ *     {"relay":{"states","transitions","durationSeconds","messagesPerSession","errors"},"agents":{"attached","lost",
+ *     "memoryBytes"}}; or "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
+ * @return free it with plue_free_string(); NULL on failure.
+ * Errors: INVALID_PARAM (NULL, another format); BUSY; IO.
+ * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s
+ *     more to learn how a commit that has begun ends). No network.
+ */
+PLUE_API char *plue_session_metrics(const char *format);
+
+/* ========================================================================
  * Reserved.
  *
  * Checked, without effect until a later version. They are there so that programs need not be built anew for it.
  *
  * Configuration: retry.attempts, artifacts, sessions, hooks.
  * Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
- * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
- * "TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
- * Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+ * Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; residency "open", "parked", "closed":
+ * no session matches. sort "artifactCount": all have the same.
+ * Info: artifactCount is 0; time.ended and residency do not occur.
  * Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
- * Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+ * Errors that nothing fails with: LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
  * Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
- * artifact.deleted, resource.changed, relay.changed, hook.failed.
+ * artifact.deleted, resource.changed, hook.failed.
  * ======================================================================== */
 
 #ifdef __cplusplus

@@ -11,6 +11,7 @@ import os
 from ctypes import CDLL, CFUNCTYPE, c_char_p, c_double, c_int, c_int64, c_uint32, c_uint64, c_uint8, c_void_p, string_at
 
 plue_event_callback = CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)
+plue_session_cleaner = CFUNCTYPE(c_int, c_char_p, c_void_p)
 
 ERRORS = {
     -1: "INVALID_PARAM",
@@ -121,6 +122,16 @@ PROTOTYPES = {
     "plue_session_cancel_inputs": (c_void_p, [c_void_p, c_char_p]),
     "plue_session_cancel_inputs_from": (c_void_p, [c_void_p, c_char_p]),
     "plue_session_vacuum": (c_int, [c_void_p]),
+    "plue_session_relay_spawn": (c_int, [c_void_p]),
+    "plue_session_relay_attach": (c_int, [c_void_p, c_char_p]),
+    "plue_session_relay_heartbeat": (c_int, [c_void_p]),
+    "plue_session_relay_count_message": (c_int, [c_void_p]),
+    "plue_session_relay_terminate": (c_int, [c_char_p, c_char_p]),
+    "plue_session_relay_clean": (c_int, [c_char_p]),
+    "plue_session_relay_get": (c_void_p, [c_char_p]),
+    "plue_session_relay_next_state": (c_char_p, [c_char_p, c_char_p]),
+    "plue_session_set_cleaner": (c_int, [plue_session_cleaner, c_void_p]),
+    "plue_session_metrics": (c_void_p, [c_char_p]),
 }
 
 

@@ -12,14 +12,19 @@ from plue_session.model import EVENT_NUMBER
 from plue_session.rules import cursors, info
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.rules.scopes import scope_of
+from plue_session.services.agents import LazyAgents
+from plue_session.services.agents.echo import Echo
 from plue_session.services.backend import Backend
+from plue_session.services.calls import Calls
 from plue_session.services.no_server import NoServer
 from plue_session.services.observations import Observations
+from plue_session.services.relay.ids import Ids
+from plue_session.services.relay.relay import Relay
 from plue_session.services.sessions import Sessions
 from plue_session.services.sharing import Sharing
 from plue_session.services.turns.inputs import Inputs
+from plue_session.services.turns.local_asks import LocalAsks
 from plue_session.services.turns.messages import Messages
-from plue_session.services.turns.no_asks import NoAsks
 from plue_session.services.turns.running import Turns
 from plue_session.services.writer import Writer
 
@@ -40,6 +45,10 @@ SPAWN, ATTACH = 29.0, 3.0
 GLANCE = 1.0
 #: Seconds that `close` waits for the server's end.
 CLOSING = 5.5
+#: Seconds that it has in any case, should the ends of agents have taken those.
+GRACE = 0.5
+#: Seconds that it waits for a cleaning whose cleaner has returned.
+CLEANING = 0.5
 
 
 def now_ms():
@@ -53,7 +62,7 @@ class Runtime:
     `environment(name)` reads one variable of the host's or None, `environ()` all of them; `lifeline(fd, open)` hears of
     descriptors that a forked child must close; `given_up()` tells whether nobody waits for this to be built any more;
     `places` are the folders that hold what the library needs, should a host's own Python lack it; `children` starts
-    programs that are no children of the host's.
+    programs that are no children of the host's; `cleaner(info)` cleans up after a session whose agent has ended.
     """
 
     def __init__(
@@ -69,8 +78,10 @@ class Runtime:
         places=(),
         children=None,
         lead=None,
+        cleaner=None,
         began=0,
     ):
+        self.relay = self.agents = self._streams = self._recorder = self._echo = None
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
         )
@@ -84,7 +95,8 @@ class Runtime:
         self.sync, self._half, self._server, self.log, self._closing = NoServer(), None, None, None, False
         #: the operations in bulk, put here by who knows the functions that there are
         self.batches = None
-        self._environ = (environ or (lambda: dict(os.environ)))() if self.remote else {}
+        self._read_environ, self._lifeline = environ or (lambda: dict(os.environ)), lifeline
+        self._environ = self._read_environ() if self.remote else {}
         self._given_up, self._places, self._children = given_up, places, children
         if self.remote:
             from plue_session.adapters.opencode import needs
@@ -97,12 +109,29 @@ class Runtime:
             self.writer = Writer(self.store, publisher, now_ms, replay.limit, replay.age_ms, lead)
             self.sharing = Sharing(self.store, keys, now_ms, self.settings)
             self.observations = Observations(self.store, replay.limit, replay.age_ms, now_ms, self._shown)
+            self.agents = LazyAgents(self.store, self._load_agents)
+            if self.store.name == "sqlite":
+                self._echo = Echo(self.store, self.writer, self.log, self._load_channel)
             if self.remote:
                 self._connect(lifeline)
             else:
-                backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__)
-                self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), Turns()
-                self.messages, self.asks = Messages(backend), NoAsks(self.sessions.get_info)
+                self._backend = backend = Backend(
+                    self.store, self.writer, self.sharing, self.settings, __version__, self.log
+                )
+                backend.agents, backend.calls, backend.turns = self.agents, Calls(), Turns(backend, publisher)
+                self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), backend.turns
+                self.messages, self.asks, self.calls = Messages(backend), LocalAsks(backend), backend.calls
+            self.relay = Relay(
+                self.store,
+                self.writer,
+                Ids(lambda: os.urandom(8).hex()),
+                now_ms,
+                cleaner or (lambda info: None),
+                self.log,
+                self.sessions.resolve,
+                self.settings.request_timeout_ms / 1000,
+            )
+            self.relay.agents = self.agents  # type: ignore[assignment]
         except BaseException as error:
             self.close("plue_init", began, known(error).name)
             raise
@@ -127,11 +156,15 @@ class Runtime:
         self._tell("library.shutdown", {})
 
     def hang_up(self):
-        """Cut what is under way with the server, and begin to stop a server of our own. Returns within 200 ms; twice is
-        harmless."""
-        if self._server is None or self._closing:
+        """Cut what is under way with agents and with the server, and begin to stop those of our own. Returns within 200
+        ms; twice is harmless."""
+        if self._closing:
             return
         self._closing = True
+        if self.agents is not None:
+            self.agents.hang_up()
+        if self._server is None:
+            return
         self.calls.close()
         self._half.sync.end()
         self._half.outbox.end()
@@ -145,8 +178,17 @@ class Runtime:
         harmless. `call`: the one that ends so, as `Log.trace_call` takes it."""
         try:
             self.hang_up()
-            if self._closing:
-                self._server.close(CLOSING)
+            if self.relay is not None:
+                self.relay.close(CLEANING)
+            until = time.monotonic() + CLOSING
+            if self.agents is not None:
+                self.agents.close(CLOSING)
+            if self._echo is not None:
+                self._echo.close()
+            if self._streams is not None:
+                self._streams.end()
+            if self._server is not None:
+                self._server.close(max(until - time.monotonic(), GRACE))
                 self._half.sync.join(0.1)
         finally:  # whatever the server's end met
             try:
@@ -208,7 +250,9 @@ class Runtime:
             now_ms,
             __version__,
             self._tell_of,
+            self.agents,
         )
+        self._backend = half.backend
         self.calls, self.executor, self.sessions = half.calls, half.executor, half.sessions
         self.asks = half.asks  # type: ignore[assignment]
         self.inputs, self.turns = half.inputs, half.turns  # type: ignore[assignment]
@@ -236,8 +280,57 @@ class Runtime:
             raise Connection(error.cause, error.remedy, details=error.details) from None
         return None
 
+    def _load_agents(self):
+        """Make what attaches agents, when the first one is, or one of another process's is met."""
+        from plue_session.services.agents.attachments import Agents
+
+        if self.remote:
+            recorder, streams = self._half.transcript, self._half.streams
+        else:
+            recorder, streams = self._said()
+        streams.echo = self._echo
+        return Agents(
+            self._backend, self.relay, self.publisher, self.settings, self.log, recorder, streams, self._make_agent
+        )
+
+    def _said(self):
+        """Return what records and tells what agents say to sessions of the embedded backend."""
+        if self._streams is None:
+            from plue_session.services.turns.recorder import Recorder
+            from plue_session.services.turns.streams import Streams
+
+            recorder, streams = Recorder(), Streams(self.store, self.writer, self.publisher, now_ms)
+            streams.record_with(recorder)
+            self._recorder, self._streams = recorder, streams
+        return self._recorder, self._streams
+
+    def _load_channel(self):
+        """Return the channel to the other processes on the store, and what tells of what comes by it."""
+        from plue_session.adapters.sqlite.channel import Channel
+
+        streams = self._half.streams if self.remote else self._said()[1]
+        return Channel(self.settings.data_dir, self.store.owner, self.publisher.adopt), streams
+
+    def _make_agent(self, given, ear):
+        """Return an agent that is yet to be started."""
+        from plue_session.adapters.acp.agent import AcpAgent
+
+        return AcpAgent(
+            given.command,
+            given.worktree,
+            given.env,
+            ear,
+            files=given.options.get("files", "none"),
+            environment=self._read_environ(),
+            children=self._children,
+            on_lifeline=self._lifeline,
+        )
+
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
+        self.agents.settle_all()
+        if self._echo is not None:
+            self._echo.look()
         if self.remote:
             self._half.sync.begin(self._away)
             self._half.outbox.begin()

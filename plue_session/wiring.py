@@ -21,7 +21,7 @@ from plue_session.services.turns.asks import Asks
 from plue_session.services.turns.driver import Driver
 from plue_session.services.turns.inputs import Inputs
 from plue_session.services.turns.messages import RemoteMessages
-from plue_session.services.turns.running import RemoteTurns
+from plue_session.services.turns.running import Turns
 from plue_session.services.turns.streams import Streams
 from plue_session.services.turns.transcript import Transcript
 from plue_session.services.turns.views import Views
@@ -32,7 +32,19 @@ class RemoteHalf:
     goes away or comes back; `tell_of(session_id, kind, data)` sends an event that is not stored."""
 
     def __init__(
-        self, server, writer, store, publisher, sharing, settings, log, tell, clock, version, tell_of=lambda *_: None
+        self,
+        server,
+        writer,
+        store,
+        publisher,
+        sharing,
+        settings,
+        log,
+        tell,
+        clock,
+        version,
+        tell_of=lambda *_: None,
+        agents=None,
     ):
         trust, interval = Trust(), settings.sync_interval_ms / 1000
         self.calls, self.session_locks, self.jobs = Calls(), SessionLocks(), Jobs()
@@ -96,6 +108,10 @@ class RemoteHalf:
             transcript=self.transcript,
             asks=self.asks,
         )
+        if agents is not None:
+            backend.agents = agents
+        views.agents = backend.agents
+        self.backend = backend
         self.calls.resolve = self.asks.resolve = views.resolve = backend.resolve
         backend.outbox = self.outbox = Outbox(backend, publisher, settings)
         self.executor, self.sessions = Executor(writer, self.link), RemoteSessions(backend)
@@ -103,7 +119,7 @@ class RemoteHalf:
         self.messages = RemoteMessages(backend, self.transcript)
         self._server, self._publisher, self._views = server, publisher, views
         backend.driver = self.driver = Driver(backend, publisher, settings, tell_of)
-        backend.turns = self.turns = RemoteTurns(backend, publisher)
+        backend.turns = self.turns = Turns(backend, publisher)
         for kind in ("message", "status", "idle", "failed"):
             inbox.hearers[kind] = self.driver.hear
 

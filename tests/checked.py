@@ -10,6 +10,12 @@ NAMES = {
     "cancel": "cancel_inputs",
     "cancel_from": "cancel_inputs_from",
     "page": "messages",
+    "spawn": "relay_spawn",
+    "heartbeat": "relay_heartbeat",
+    "count_message": "relay_count_message",
+    "terminate": "relay_terminate",
+    "clean": "relay_clean",
+    "get": "relay_get",
 }
 
 

@@ -1,7 +1,8 @@
-"""A Publisher that remembers what it was told, for tests."""
+"""A Publisher and a log that remember what they were told, for tests."""
 
 import json
 
+from plue_session.adapters.log import LEVELS
 from plue_session.model import EVENTS
 
 
@@ -64,3 +65,24 @@ class RecordingPublisher:
         events = self.events()
         self.calls.clear()
         return events
+
+
+class RecordingLog:
+    """Remembers `(level, message)` of each record in `records`."""
+
+    def __init__(self, level="debug"):
+        self.records = []
+        self._least = LEVELS.index(level)
+        self.trace = (lambda message: self.records.append(("debug", message))) if level == "debug" else None
+
+    def wants(self, level):
+        return LEVELS.index(level) >= self._least
+
+    def write(self, level, message):
+        if self.wants(level):
+            self.records.append((level, message))
+
+    def take(self):
+        """Return what was written, and forget it."""
+        records, self.records = self.records, []
+        return records

@@ -34,10 +34,14 @@ class Log:
                     "Correct log.file or PLUE_SESSION_LOG, or leave it out.",
                 ) from None
 
+    def wants(self, level):
+        """Return whether records of this level are written."""
+        return LEVELS.index(level) >= self._least
+
     def write(self, level, message):
         """Log one record. A file that cannot be written loses the line, an event that cannot be sent is lost, never the
         caller's work: many threads call this when something else has failed, and none of them may end by it."""
-        if LEVELS.index(level) < self._least:
+        if not self.wants(level):
             return
         lack = self._put(level, message)
         try:

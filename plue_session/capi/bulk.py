@@ -72,9 +72,9 @@ def functions(runtime, interrupt, fresh_info=None):
 
 def batches(boundary, runtime):
     """Return the batches of a runtime that has just been opened."""
-    lib, sessions, remote, fresh_info = boundary.lib, runtime.sessions, {}, None
+    lib, sessions, executor, fresh_info = boundary.lib, runtime.sessions, None, None
     if runtime.remote:
-        remote = {"executor": runtime.executor, "calls": runtime.calls, "resolve": sessions.resolve}
+        executor = runtime.executor
         fresh_info = partial(sessions.fresh_info, age_ns=runtime.cache_ttl_ns)
     return Batches(
         functions(runtime, lambda each: lib.core__interrupt(sessions.resolve(each).encode()), fresh_info),
@@ -82,7 +82,9 @@ def batches(boundary, runtime):
         runtime.settings.request_timeout_ms / 1000,
         boundary.describe,
         runtime.publisher.adopt,
-        **remote,
+        executor,
+        runtime.calls,
+        sessions.resolve,
     )
 
 

@@ -87,6 +87,7 @@ def open_runtime(boundary, request):
         places=places,
         children=Children(boundary.ffi, lib),
         lead=lead,
+        cleaner=cleaner(boundary),
         began=request.value,
     )
     boundary.trace(runtime.log)
@@ -113,6 +114,17 @@ def open_runtime(boundary, request):
     except BaseException as error:
         close_runtime(boundary, "plue_init", request.value, errors.known(error).name)
         raise
+
+
+def cleaner(boundary):
+    """Return what has the host's cleaner run, if there is one, and returns its result."""
+
+    def run(info):
+        result = boundary.ffi.new("int *")
+        boundary.lib.core__clean(info.encode("utf-8", "replace"), result)
+        return result[0]
+
+    return run
 
 
 def close_runtime(boundary, *call):

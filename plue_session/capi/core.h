@@ -99,13 +99,15 @@ struct core_thread {
     core_kept kept;
     struct core_kept_block kept_blocks[CORE_KEPT];
     struct subscription *subscription; /* of a thread that runs a callback of the host's: whose */
+    int cleans;                        /* how many calls of the host's cleaner it is in */
     int reads;                         /* which life of the default queue it has read from; 0: none */
     int observes;                      /* in which life of the library it has used an observer last; 0: none */
     int generation;                    /* of a library thread: what is not the present one may no longer publish */
 };
 extern _Thread_local core_thread *core_known_thread __attribute__((tls_model("initial-exec"))); /* NULL at first */
-core_thread *core_this_thread(void);       /* NULL when memory is short: not on a thread of ours */
-void core_adopt_thread(core_thread *made); /* the calling thread's own, from malloc */
+core_thread *core_this_thread(void);             /* NULL when memory is short: not on a thread of ours */
+int core_in_callback(const core_thread *thread); /* does it run code of the host's that the library has called? */
+void core_adopt_thread(core_thread *made);       /* the calling thread's own, from malloc */
 void core_fail(int code, const char *operation, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void core_fail_with(int code, const char *message, const char *details);
 void core_clear_error(void);
@@ -276,6 +278,12 @@ void core_submissions_close(void);
 /* ---- turns.c ---- */
 void core_turns_close(void);
 
+/* ---- relay.c ---- */
+void core_cleaner_prepare(void); /* once per process */
+void core_cleaner_open(void);
+void core_cleaner_shut(void);                /* none begins any more */
+int core_cleaner_close(int64_t deadline_ns); /* 0, or -1 when one still runs */
+
 /* ---- feed.c ---- */
 int64_t core_published(void); /* the newest log row that was published here */
 
@@ -311,6 +319,9 @@ void core__submission_leave(uint64_t id);
 /* turns.c */
 int core__turns_count(const char *id, int count);
 int core__turns_asked(char *id);
+
+/* relay.c */
+void core__clean(const char *info, int *result);
 
 /* handles.c, snapshots.c */
 uintptr_t core__session_acquire(core_request *request, const char *id);

@@ -19,6 +19,7 @@ from plue_session.capi.surface import RESERVED, TABLE, TIMES, fingerprint
 from plue_session.capi.types import DEFINED, KINDS, TYPES
 from plue_session.errors import ALL as ERRORS
 from plue_session.model import EVENTS
+from plue_session.rules import relay
 from plue_session.rules.parameters import plain
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -43,7 +44,8 @@ class Function:
         self.result = TYPES[signature.return_annotation]
         if self.result.room:
             self.parameters.append(("data", self.result.room))
-        self.prose, self.fields = _split(inspect.getdoc(function))
+        prose, self.fields = _split(inspect.getdoc(function))
+        self.prose = prose.replace("@RELAY@", relay_table())
         self.takes = self.fields.pop("takes", TIMES[attributes["time"]])
         documented = {key.split()[1] for key in self.fields if key.startswith("param ")}
         documented.difference_update(re.findall(r"\w+", self.prototype()))
@@ -59,6 +61,13 @@ class Function:
     def prototype(self):
         parameters = ", ".join(crossing.declare(name) for name, crossing in self.parameters) or "void"
         return f"{self.result.declare(self.name)}({parameters})"
+
+
+def relay_table():
+    """Return the relay's states, as prose has them: which follows a state (the line) by an event (the column)."""
+    rows = [["", *relay.EVENTS]]
+    rows += [[state, *(relay.NEXT[state].get(event, "-") for event in relay.EVENTS)] for state in relay.STATES]
+    return "\n".join("  " + "".join(f"{cell:<13}" for cell in row).rstrip() for row in rows)
 
 
 def functions():
@@ -310,8 +319,29 @@ def tables():
     out += ["};"]
     out += ["static const char *const core_kinds[] = {", *(f'    "{kind}",' for kind in KINDS), "};"]
     out.append("static const struct { int number; const char *name; int retryable; } core_errors[] = {")
-    out += [f'    {{{e.number}, "{e.name}", {int(e.retryable)}}},' for e in ERRORS] + ["};", ""]
+    out += [f'    {{{e.number}, "{e.name}", {int(e.retryable)}}},' for e in ERRORS] + ["};"]
+    out += [*_relay_tables(), ""]
     return "\n".join(out)
+
+
+def _relay_tables():
+    """C text: states, events, and what follows, as places in the states; -1: it is refused."""
+    states = list(relay.STATES)
+    names = {"states": states, "events": relay.EVENTS, "reasons": [relay.REASONS[state] for state in states]}
+    out = [f"enum {{ CORE_RELAY_STATES = {len(states)}, CORE_RELAY_EVENTS = {len(relay.EVENTS)} }};"]
+    for name, texts in names.items():
+        out += [f"static const char *const core_relay_{name}[] = {{", *(f'    "{text}",' for text in texts), "};"]
+    out.append("static const signed char core_relay_next[CORE_RELAY_STATES][CORE_RELAY_EVENTS] = {")
+    for state in states:
+        places = [
+            states.index(relay.NEXT[state][event]) if event in relay.NEXT[state] else -1 for event in relay.EVENTS
+        ]
+        out.append(f"    {{{', '.join(map(str, places))}}},")
+    out.append("};")
+    out.append(f'#define CORE_RELAY_UNKNOWN_STATE "{relay.UNKNOWN_STATE}"')
+    out.append(f'#define CORE_RELAY_UNKNOWN_EVENT "{relay.UNKNOWN_EVENT}"')
+    bounded = relay.REFUSAL.replace("%s", "%.200s")  # what a caller has passed may be long
+    return [*out, f'#define CORE_RELAY_REFUSAL "{bounded}. {relay.REMEDY}"']
 
 
 _OPERATIONS = """static const struct {

@@ -239,7 +239,7 @@ static __attribute__((noinline)) void refuse_gone(session *of,
     char id[CORE_LONGEST_ID + 1], subject[256];
     take_id(of, id);
     stpcpy(stpcpy(stpcpy(subject, operation), " "), id);
-    core_fail(PLUE_ERROR_NOT_FOUND, subject, "the session was deleted. Destroy this handle.");
+    core_fail(PLUE_ERROR_NOT_FOUND, subject, "session not found: %s. It was deleted; destroy this handle.", id);
 }
 
 /* Lock the session behind a handle; NULL with the error set. */

@@ -33,6 +33,7 @@ static void prepare(void)
     core_boot_leave(0);
     core_executors_leave_start(0);
     core_events_prepare();
+    core_cleaner_prepare();
 }
 
 static void set_state_locked(int state)
@@ -115,6 +116,7 @@ static int start_generation(const char *config_json, const char *operation, int6
     if (core_control_since(CORE_CONTROL_OPEN, config_json, generation, begun, deadline) == 0) {
         if (core_executors_open(generation) == 0) {
             core_submissions_open();
+            core_cleaner_open();
             return 0;
         }
         core__watch_stop();
@@ -170,7 +172,7 @@ int plue_init(const char *config_json)
     }
     if (core_enter(&visit, operation))
         return -1;
-    int inside = thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED;
+    int inside = core_in_callback(thread) && atomic_load(&core_state) != CORE_STOPPED;
     pthread_mutex_lock(&life_lock);
     if (inside || atomic_load(&core_state) == CORE_RUNNING)
         core_fail(PLUE_ERROR_ALREADY_INITIALIZED, operation,
@@ -204,6 +206,7 @@ static void stop(int64_t called, int64_t deadline)
      * waited for at the end. Then what is committing ends and callers go home; then the subscribers hear how what was
      * submitted has ended, and of the shutdown; then the store closes. */
     core_submissions_shut();
+    core_cleaner_shut();
     core_executors_shut();
     if (!core_python_gone()) {
         if (atomic_load(&core_away))
@@ -214,6 +217,7 @@ static void stop(int64_t called, int64_t deadline)
     core_submissions_close();
     core_turns_close();
     int stuck_callback = core_events_close(begun + 18 * part);
+    stuck_callback = core_cleaner_close(begun + 19 * part) || stuck_callback;
     if (!core_python_gone())
         core_control_since(CORE_CONTROL_CLOSE, NULL, stuck_callback ? PLUE_ERROR_TIMEOUT : 0, called,
                            begun + 27 * part);
@@ -234,7 +238,7 @@ void plue_shutdown(void)
     if (core_refuse_fork(operation))
         return;
     core_thread *thread = core_this_thread();
-    if (thread && thread->subscription && atomic_load(&core_state) != CORE_STOPPED) {
+    if (core_in_callback(thread) && atomic_load(&core_state) != CORE_STOPPED) {
         core_fail(PLUE_ERROR_IN_USE, operation,
                   "it was called from a callback, which would wait for itself. Call it from another thread.");
         return;

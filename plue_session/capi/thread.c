@@ -77,6 +77,7 @@ static core_thread *of_a_dead_one(void)
     if (of) {
         pthread_mutex_consistent(&of->alive);
         of->subscription = NULL;
+        of->cleans = 0;
         of->generation = 0;
     }
     return of;
@@ -110,6 +111,11 @@ core_thread *core_this_thread(void)
             core_adopt_thread(made);
     }
     return core_known_thread;
+}
+
+int core_in_callback(const core_thread *thread)
+{
+    return thread && (thread->subscription || thread->cleans);
 }
 
 int64_t core_now_ms(void)
@@ -236,11 +242,12 @@ const char *plue_error_name(int code)
 const char *plue_get_last_error_json(void)
 {
     core_thread *thread = core_known_thread;
-    if (core_forked() && plue_get_last_error_code() == PLUE_ERROR_FORKED) { /* its text needs no escapes */
+    int code = plue_get_last_error_code();
+    if (core_forked() && code != PLUE_OK && (!thread || thread->message == forked_text)) { /* it needs no escapes */
         snprintf(
             forked_json, sizeof forked_json,
-            "{\"error\":{\"code\":\"FORKED\",\"number\":%d,\"message\":\"%s\",\"retryable\":false,\"timestamp\":%lld}}",
-            PLUE_ERROR_FORKED, forked_text, (long long)core_now_ms());
+            "{\"error\":{\"code\":\"%s\",\"number\":%d,\"message\":\"%s\",\"retryable\":false,\"timestamp\":%lld}}",
+            plue_error_name(code), code, forked_text, (long long)core_now_ms());
         return forked_json;
     }
     static const char plain[] =

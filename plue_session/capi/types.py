@@ -33,6 +33,13 @@ typedef void (*plue_event_callback)(uint8_t type, const char *event_json, void *
 """,
         "CFUNCTYPE(None, c_uint8, c_char_p, c_void_p)",
     ),
+    "plue_session_cleaner": (
+        """\
+/* What cleans up after a session whose agent has ended: gets its info; 0 = it is done. */
+typedef int (*plue_session_cleaner)(const char *session_json, void *user_data);
+""",
+        "CFUNCTYPE(c_int, c_char_p, c_void_p)",
+    ),
 }
 #: What handles stand for, in the order that both sides number it by. Of the first kind the C side knows the id, the
 #: second are its own; the others stand for objects of the Python half (held.py).
@@ -119,6 +126,10 @@ TYPES = {
     "AskId": text(parameters.ask),
     "Reply": text(parameters.reply),
     "Answers": optional(parameters.answers),
+    "Agent": text(parameters.agent, slow=True),
+    "Role": text(parameters.role),
+    "Reason": optional(parameters.reason),
+    "MetricsFormat": text(parameters.metrics_format),
     "Targets": text(parameters.targets),
     "Target": text(parameters.target),
     "Bytes": Crossing(
@@ -133,6 +144,8 @@ TYPES = {
     "Memory": Crossing("void *", "c_void_p"),
     "EventCallback": Crossing("plue_event_callback", "plue_event_callback"),
     "UserData": Crossing("void *", "c_void_p"),
+    "Cleaner": Crossing("plue_session_cleaner", "plue_session_cleaner"),
+    "Word": Crossing("const char *", "c_char_p"),
     "Json": Crossing("const char *", "c_char_p"),
     "JsonVisit": Crossing(
         "int (*{name})(const char *element_json, void *user_data)", "CFUNCTYPE(c_int, c_char_p, c_void_p)"

@@ -68,6 +68,41 @@ def check_answers(questions, answers):
                 )
 
 
+# -- what an agent of ours asks ----------------------------------------------------------------------------------------
+#: How its ids begin: it is asked here, and no server knows of it.
+LOCAL = "ask_"
+#: What answers a permission with one of its options, by their kinds: the first that there is.
+_KINDS = {ONCE: ("allow_once",), ALWAYS: ("allow_always", "allow_once"), REJECT: ("reject_once", "reject_always")}
+
+
+def is_local(id):
+    """Return whether an agent of ours asks this."""
+    return id.startswith(LOCAL)
+
+
+def option_for(reply, options):
+    """Return the id of the option, of `(id, kind)` each, that answers so, or None: there is none."""
+    for kind in _KINDS[reply]:
+        for id, of in options:
+            if of == kind:
+                return id
+    return None
+
+
+def replies_to(options):
+    """Return the replies that these options allow: what is asked can be refused in any case."""
+    return [reply for reply in REPLIES if reply == REJECT or option_for(reply, options) is not None]
+
+
+def check_offered(ask, reply):
+    """Check that a permission of an agent of ours can be answered so."""
+    offered = loads(ask.body)["replies"]
+    if reply not in offered:
+        raise InvalidParam(
+            f"the agent does not offer the reply {quote(reply)} to {ask.id}", f"It offers {', '.join(offered)}."
+        )
+
+
 # -- how one ends ------------------------------------------------------------------------------------------------------
 def claim(by, given, until):
     """Write down who answers an ask, with what, and until when (ms) he may be about it: whoever hears meanwhile that it

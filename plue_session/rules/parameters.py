@@ -1,13 +1,16 @@
 """Parameters of the C surface, one rule for each kind: it takes the text and returns what the services work with.
 
 A rule needs neither store nor server, so a bad parameter is refused also while the one is held, or the other stalls.
-Only `options` asks the disk, about a directory. `name` is the parameter's, for the message. Text that may be absent is
-None then.
+Only `options` and `agent` ask the disk, about a directory. `name` is the parameter's, for the message. Text that may be
+absent is None then.
 """
 
 from plue_session.errors import InvalidParam, NotFound
-from plue_session.rules import asks, cursors, directories, ids, inputs, patches, queries, transcripts
+from plue_session.rules import asks, cursors, directories, fields, ids, inputs, patches, queries, relay, transcripts
 from plue_session.rules.jsontext import quote
+
+#: Characters that a reason may have.
+MOST_REASON = 1_000
 
 
 def plain(text, name):
@@ -72,7 +75,9 @@ def options(text, name):
     if "template" in given:
         raise NotFound(f"no template {quote(given['template'][:80])} is defined", "Leave template out.")
     fields = {
-        name: given[name] for name in ("title", "description", "tags", "metadata", "key", "role") if name in given
+        name: given[name]
+        for name in ("title", "description", "tags", "metadata", "key", "role", "agent")
+        if name in given
     }
     if given.get("parentId") is not None:
         fields["parent_id"] = given["parentId"]
@@ -128,3 +133,23 @@ def reply(text, name):
 def answers(text, name):
     """Return the answers to a question, a list of lists of labels, or None: it is rejected."""
     return asks.parse_answers(text)
+
+
+def agent(text, name):
+    """Return what is to be attached, as relay.py reads it."""
+    return relay.parse_agent(text)
+
+
+def role(text, name):
+    """Return the name of an agent's role."""
+    return ids.role(text, "role")
+
+
+def reason(text, name):
+    """Return why something is done, or None; None also for ""."""
+    return fields.text(text, name, 0, MOST_REASON) if text else None
+
+
+def metrics_format(text, name):
+    """Return one of the formats that metrics have."""
+    return fields.choice(text, name, ("json", "prometheus"))

@@ -6,7 +6,7 @@ Parsing checks everything that can be checked without the session, so that a bad
 from functools import partial
 
 from plue_session.errors import Conflict, InvalidParam
-from plue_session.rules import fields, ids
+from plue_session.rules import fields, ids, relay
 from plue_session.rules.jsontext import dumps, parse
 
 MAX_TAG = 64
@@ -114,6 +114,7 @@ _OPTIONS = {
     "metadata": _metadata,
     "description": fields.text,
     "role": fields.checked(ids.role),
+    "agent": relay.parse_agent_object,
     "template": partial(fields.text, least=1),
     "provider": _provider,
     "directory": partial(fields.text, least=1),

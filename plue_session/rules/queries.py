@@ -4,11 +4,10 @@ from functools import partial
 
 from plue_session.errors import BadCursor, InvalidParam
 from plue_session.model import Query
-from plue_session.rules import fields, ids
+from plue_session.rules import fields, ids, relay
 from plue_session.rules.jsontext import dumps
 
 STATUS = ("active", "suspended", "completed", "failed")
-RELAY_STATE = ("CREATED", "SPAWNING", "ACTIVE", "TERMINATING", "CLEANED")
 RESIDENCY = ("open", "parked", "closed")
 SORT = ("updated", "created", "title", "artifactCount")
 MAX_LIMIT = 10_000
@@ -122,7 +121,7 @@ def _text(value, key):
 #: What checks each key of the JSON; None: it is read apart.
 _KEYS = {
     "status": _one_or_more(STATUS),
-    "relayState": _one_or_more(RELAY_STATE),
+    "relayState": _one_or_more(relay.STATES),
     "residency": _one_or_more(RESIDENCY),
     "role": fields.checked(ids.role),
     "key": fields.checked(ids.key),

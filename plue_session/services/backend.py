@@ -2,6 +2,8 @@
 
 from plue_session.errors import gone
 from plue_session.rules import ids
+from plue_session.services.agents import LazyAgents
+from plue_session.services.relay.rates import Rates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
         Link,
         Mirror,
         Outbox,
-        RemoteTurns,
         SessionLocks,
         Sync,
         Transcript,
+        Turns,
     )
 
 
@@ -33,8 +35,8 @@ class Backend:
     follow_ups: "FollowUps"
     calls: "Calls"
     outbox: "Outbox"
-    driver: "Driver"
-    turns: "RemoteTurns"
+    driver: "Driver | None" = None
+    turns: "Turns"
     asks: "Asks"
     transcript: "Transcript"
 
@@ -48,6 +50,10 @@ class Backend:
         #: whether changes that cannot be told to the server wait until they can
         self.queues = server is not None and settings.offline == "queue"
         self.server, self.seconds = server, settings.request_timeout_ms / 1000
+        #: what is attached to the sessions
+        self.agents = LazyAgents(store)
+        #: how fast inputs come to agents
+        self.rates = Rates()
         vars(self).update(mirroring)
 
     def resolve(self, session_id):

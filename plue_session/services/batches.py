@@ -326,7 +326,7 @@ class Batches:
 
     def _run_one(self, batch, step):
         try:
-            if self._executor is None:
+            if self._executor is None and (step.error or step.op.limit is None):
                 return self._run_together(batch, [step])[0]
             deadline = self._deadline(batch, step)
             if step.op.limit is not None:
@@ -336,7 +336,7 @@ class Batches:
                 try:
                     work = self._prepare(batch, step)
                     if isinstance(work, Operation):
-                        return self._executor.run(work, call)
+                        return awaited(self._executor.run(work, call), call)
                     return work(call) if callable(work) else work
                 finally:
                     batch.under_way(())
@@ -392,9 +392,28 @@ class Batches:
             self._writer.lead(until=queued[-1][1], patient=False)
             for place, change, call in queued:
                 change.wait(self._writer, call)
-                outcomes[place] = _locked(change.outcome)
+                outcomes[place] = awaited(_locked(change.outcome), call)
             batch.under_way(())
         return outcomes
+
+
+def awaited(outcome, call):
+    """Return an outcome, once it is known if it is a `Later`; what ends the call ends that, too."""
+    if type(outcome) is not Later:
+        return outcome
+    changed, found = threading.Condition(), []
+
+    def tell(known):
+        with changed:
+            found.append(known)
+            changed.notify()
+
+    outcome.then(tell)
+    try:
+        call.wait(changed, lambda: found or None)
+    except errors.PlueError as error:
+        return error
+    return found[0] if found else errors.Timeout("it has not ended in time", outcome.beyond)
 
 
 def _locked(outcome):

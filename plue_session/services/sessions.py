@@ -5,6 +5,7 @@ What comes in has passed rules/parameters.py.
 
 from plue_session.errors import NotFound, Unsupported, gone
 from plue_session.model import Query
+from plue_session.model.attachment import ACP
 from plue_session.rules import ids, queries
 from plue_session.rules.jsontext import quote
 from plue_session.services.operations.create import Create, GetOrCreate
@@ -33,6 +34,8 @@ class Sessions:
 
     def create_with(self, fields):
         """Create a session with these fields. A taken key or live role is `ALREADY_EXISTS` naming its session."""
+        if "agent" in fields:
+            return self._on.agents.create_with(fields)
         return Create(self._on, fields)
 
     def get_or_create(self, key):
@@ -82,8 +85,9 @@ class Sessions:
         )
 
     def abort_turn(self, session_id, turn_id):
-        """End one turn. None runs here: whichever it was, it is over."""
-        self._known(session_id)
+        """End one turn, if it runs: an agent's does here, any other is over."""
+        session = self._on.read(self._on.resolve(session_id))
+        return self._on.turns.abort_turn(session_id, turn_id) if session.relay_agent == ACP else None
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def open(self, id_or_key):

@@ -36,6 +36,8 @@ class Transaction:
         data = {"id": session.id}
         if session.parent_id is not None:
             data["parentId"] = session.parent_id
+        if session.role is not None:
+            data["role"] = session.role
         self._put(self.store.insert, session, "session.created", data)
 
     def save(self, session, kind, data, touch=True):

@@ -56,6 +56,7 @@ class Writer:
         self.is_waiting = False
         self._operations = 0
         self._process = os.urandom(5).hex()
+        self._correlation = f'"correlationId":"{self._process}'
         self._since_trim = 0
         self._missed = False  # what others wrote could not be read: compare every snapshot when it can be
         #: called with rows of the log before they are told; must not fail, nor wait
@@ -72,6 +73,10 @@ class Writer:
     def is_newest(self, session):
         """Return whether nothing was written, and nothing of others told, since the group that has changed this."""
         return session.rev > self._last
+
+    def is_ours(self, row):
+        """Return whether a row of the log was written here, not by another process."""
+        return self._correlation in row.tail
 
     def hear(self, kind, hearer):
         """Have `hearer(row)` hear of each event of a kind (its number), a `LogRow`, once it is told, whichever process

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from plue_session import errors
 from plue_session.capi import bulk
 from plue_session.services.batches import Batch, Batches
-from plue_session.services.turns.running import Turns
 
 
 class Told(Batch):
@@ -43,8 +42,8 @@ class Bulk:
     def __init__(self, world, sessions, seconds=5.0, fresh_info=None, **server):
         self.sent_home = []
         inputs = getattr(world.inputs, "services", world.inputs)
-        turns = getattr(world, "turns", None) or Turns()
-        runtime = SimpleNamespace(sessions=sessions, inputs=inputs, turns=turns)
+        runtime = SimpleNamespace(sessions=sessions, inputs=inputs, turns=world.turns)
+        server = {"calls": world.calls, "resolve": sessions.resolve, **server}
         functions = bulk.functions(runtime, self.sent_home.append, fresh_info)
 
         def refusal(error, function, session_id):

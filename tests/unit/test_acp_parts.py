@@ -7,7 +7,7 @@ from plue_session.adapters.acp import failures, login, updates
 from plue_session.adapters.acp.offers import Offers
 from plue_session.adapters.acp.permissions import Permissions
 from plue_session.adapters.acp.rpc import LATER, Refused, Rpc
-from plue_session.model.said import Asked, Finish, Said, Tool
+from plue_session.model.said import Asked, Finish, Metered, Said, Tool
 from plue_session.rules.jsontext import loads
 
 
@@ -90,12 +90,17 @@ def test_half_a_character_waits_for_the_other():
         {"sessionUpdate": "weather_update"},
         {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "mine"}},
         {"sessionUpdate": "session_info_update", "title": None},
-        {"sessionUpdate": "usage_update", "used": None, "size": 200000, "cost": {"amount": 1, "currency": "USD"}},
+        {"sessionUpdate": "usage_update", "used": None, "size": 200000},
         chunk(""),
     ],
 )
 def test_what_is_not_known_tells_nothing(update):
     assert updates.read(update, updates.Halves()) == []
+
+
+def test_a_cost_is_told_without_what_is_used():
+    update = {"sessionUpdate": "usage_update", "used": None, "size": 200000, "cost": {"amount": 1, "currency": "USD"}}
+    assert updates.read(update, updates.Halves()) == [Metered(None, 200000, 1.0)]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ as cancelled. What comes between turns is told as it comes.
 
 import os
 import threading
+import time
 
 from plue_session import __version__, errors
-from plue_session.adapters.acp import failures, login, updates
+from plue_session.adapters.acp import failures, login, renewal, updates
 from plue_session.adapters.acp.files import Files
 from plue_session.adapters.acp.offers import Offers
 from plue_session.adapters.acp.permissions import Permissions, line
@@ -24,6 +25,8 @@ VERSION = 1
 STOP = 7.0
 #: Bytes of the updates that may come before the conversation has an id.
 EARLY = 4 << 20
+#: Seconds without more of the past after which all of it was told, and seconds at most.
+QUIET, MOST_PAST = 0.3, 30.0
 #: The updates that tell of what is offered.
 _OFFERS = ("available_commands_update", "config_option_update", "current_mode_update")
 
@@ -52,6 +55,7 @@ class AcpAgent:
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._can, self._ways = {}, []  # its capabilities, and how to log in
         self._id, self._restoring, self._early = None, False, []
+        self._told = 0.0  # when it last told of the past
         self._prompting = self._cancelling = False
         self._room = True
         self._offers, self._halves = Offers(self.name), updates.Halves()
@@ -82,6 +86,7 @@ class AcpAgent:
         notices = {"session/update": self._on_update, "$/cancel_request": self._withdraw}
         self._rpc = Rpc(self._pipe.send, requests, notices, lambda text, size: self._hear(Noise(text), size))
         self._permissions = Permissions(self._rpc)
+        self._gate = renewal.Gate(self._rpc)
 
     @property
     def pid(self):
@@ -131,8 +136,8 @@ class AcpAgent:
         return self._open(conversation, call)
 
     def _open(self, conversation, call):
-        about = {"cwd": self._worktree, "mcpServers": []}
         if conversation is None:
+            about = {"cwd": self._worktree, "mcpServers": []}
             self._wait("session/new", about, call, "begin a conversation", self._begun)
             return self._id
         if _offered(_inner(self._can, "sessionCapabilities").get("resume")):
@@ -145,9 +150,21 @@ class AcpAgent:
                 'Attach it with "restore":false to begin a new conversation.',
             )
         self._id, self._restoring = conversation, True
-        about["sessionId"] = conversation
-        self._wait(method, about, call, f"restore the conversation {conversation}", self._restored)
+        self._wait(method, self._conversation(), call, f"restore the conversation {conversation}", self._restored)
+        if method == "session/load":
+            self._await_quiet(call)
+        self._restoring = False
         return conversation
+
+    def _conversation(self):
+        return {"sessionId": self._id, "cwd": self._worktree, "mcpServers": []}
+
+    def _await_quiet(self, call):
+        """Wait until it tells no more of the past: Gemini does so after it has answered."""
+        end = time.monotonic() + MOST_PAST
+        while (left := min(self._told + QUIET, end) - time.monotonic()) > 0:
+            call.within(left).wait(self._changed, lambda: None)
+            call.check()
 
     def _log_in(self, call):
         """Log in as far as that needs nobody; returns whether that was possible."""
@@ -175,7 +192,7 @@ class AcpAgent:
             self._prompting, self._cancelling = True, False
         self._permissions.begin()
         try:
-            return self._rpc.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
+            return self._gate.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
         except errors.PlueError:
             self._permissions.end()
             self._prompting = False
@@ -183,13 +200,10 @@ class AcpAgent:
 
     def choose(self, kind, id):
         """Have "model" or "mode" be this one (ports.Agent). `UNSUPPORTED` when it offers no choice of that."""
-        option = self._offers.option(kind)
-        if option is not None:
-            method, params = "session/set_config_option", {"configId": option, "value": id}
-        elif self._offers.ids(kind):
-            method, params = f"session/set_{kind}", {f"{kind}Id": id}
-        else:
+        request = self._offers.request(kind, id)
+        if request is None:
             raise errors.Unsupported(f"the agent {self.name} offers no choice of a {kind}", f"Name no {kind}.")
+        method, params = request
 
         def chosen(ticket, result, error):
             if error is None:
@@ -199,7 +213,7 @@ class AcpAgent:
                 self._tell_offer(was)
             self._hear(Answered(ticket, None, self._error(error, f"take the {kind} {id}")))
 
-        return self._rpc.ask(method, {"sessionId": self._id, **params}, chosen)
+        return self._gate.ask(method, {"sessionId": self._id, **params}, chosen)
 
     def cancel(self):
         """Ask for the end of the prompt, and take back what it waits for (ports.Agent)."""
@@ -208,7 +222,8 @@ class AcpAgent:
                 return
             self._cancelling = True
         try:
-            self._rpc.tell("session/cancel", {"sessionId": self._id})
+            if not self._gate.is_shut:  # else it knows nothing of the prompt yet
+                self._rpc.tell("session/cancel", {"sessionId": self._id})
             self._permissions.end()
         except errors.QueueFull as error:
             self._pipe.give_up(error)
@@ -303,9 +318,9 @@ class AcpAgent:
         return None
 
     def _restored(self, result, error):
-        self._restoring = False
+        self._told = time.monotonic()
         if error is not None:
-            self._id = None
+            self._id, self._restoring = None, False
         else:
             self._offers.begin(result)
 
@@ -316,7 +331,10 @@ class AcpAgent:
         if self._id is None:
             if sum(before for _, before in self._early) + size <= EARLY:
                 self._early.append((params, size))
-        elif id == self._id and not self._takes_offer(update) and not self._restoring:
+        elif id == self._id and self._restoring:
+            self._told = time.monotonic()
+            self._takes_offer(update)
+        elif id == self._id and not self._takes_offer(update):
             for said in updates.read(update, self._halves):
                 self._hear(said, size)
 
@@ -354,7 +372,35 @@ class AcpAgent:
                 finish = updates.finish(result)
             except ValueError as wrong:
                 error = errors.Server(f"the agent {self.name} ends a turn with {wrong}", "Update it.")
+        if self.name in renewal.NAMES and (finish is None or finish.reason == "cancelled"):
+            self._renew()
         self._hear(Answered(ticket, finish, self._error(error, "answer")))
+
+    def _renew(self):
+        """Have the conversation be taken up anew; what is asked meanwhile waits."""
+        was = self.offer()
+
+        def ask(method, params, answered):
+            try:
+                self._rpc.ask(method, {"sessionId": self._id, **params}, answered)
+            except errors.PlueError as error:  # the line has ended
+                answered(None, None, error)
+
+        def done(error):
+            self._restoring = False
+            if error is not None:
+                self._pipe.give_up(self._error(error, "take up its conversation again"))
+            self._tell_offer(was)
+            self._gate.open(lambda method: self._cancelled if method == "session/prompt" else None)
+
+        self._gate.shut()
+        self._restoring = True
+        renewal.renew(ask, self._offers, self._conversation(), done)
+
+    @property
+    def _cancelled(self):
+        """The answer to a prompt that was cancelled before it was sent, or None."""
+        return {"stopReason": "cancelled"} if self._cancelling else None
 
     def _ask_leave(self, params, id):
         answer, heard = self._permissions.ask(params, id, self._id)

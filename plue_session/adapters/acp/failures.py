@@ -24,7 +24,8 @@ _TEXTS = tuple(
         (
             r"(session|conversation|thread|rollout)\b.{0,60}\bnot found"
             r"|no (previous )?(conversation|rollout|session)s? found"
-            r"|(unknown|no such|invalid) (session|conversation|thread)",
+            r"|(unknown|no such|invalid) (session|conversation|thread)"
+            r"|restore the conversation \S+: internal error: opencode service failure",
             errors.NotFound,
         ),
         (
@@ -66,7 +67,8 @@ def failure(error, doing, agent, methods):
     its name, `methods` the ways to log in that it has named."""
     text, code = text_of(error), error.get("code")
     kind = _CODES.get(code) if type(code) is int else None
-    kind = kind or next((kind for pattern, kind in _TEXTS if pattern.search(text)), errors.Server)
+    whole = f"{doing}: {text}"
+    kind = kind or next((kind for pattern, kind in _TEXTS if pattern.search(whole)), errors.Server)
     return kind(
         f"{agent} does not {doing}: {text or 'no reason given'}",
         _remedy(kind, methods),

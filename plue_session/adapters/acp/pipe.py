@@ -67,13 +67,15 @@ class Pipe:
             os.set_blocking(process.stdout, False)
             os.set_blocking(process.stderr, False)
             self._process = process
-            for fd in (process.lifeline, process.stdin):
-                self._on_lifeline(fd, True)
             try:
+                for fd in (process.lifeline, process.stdin):
+                    self._on_lifeline(fd, True)
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._thread = threads.start(self._run, "plue-agent")
-            except (OSError, errors.StoreIo) as error:
+            except BaseException as error:
                 self._release()
+                if not isinstance(error, (OSError, errors.StoreIo)):
+                    raise
                 raise errors.StoreIo(
                     f"{self._command.name} cannot be started: {error}", "Close some files, or raise limits (ulimit)."
                 ) from None

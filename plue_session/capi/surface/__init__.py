@@ -5,5 +5,5 @@ generated from here by `capi/emit.py`. Bodies take the running library (`runtime
 (`capi/types.py`). They return a result, an operation, a function of the call, or a `Later`.
 """
 
-from plue_session.capi.surface import library, json, sessions, events, observation, turns
+from plue_session.capi.surface import library, json, sessions, events, observation, turns, relay
 from plue_session.capi.surface.table import RESERVED, TABLE, TIMES, fingerprint

@@ -18,7 +18,7 @@ plue_shutdown(), has the reason "unavailable". The last events of submissions ha
 them is let go of, but by a default queue that nobody has read from for 5 s.
 
 What `data` holds:
-  session.created      {"id","parentId"?}
+  session.created      {"id","parentId"?,"role"?}
   session.updated      {"id","aliases"?,"fields","title"?}
   session.deleted      {"id","aliases"?}
   session.shared       {"id","url"}
@@ -35,6 +35,7 @@ What `data` holds:
   question.asked       {"id",…}: the question, as plue_session_questions() has it
   question.replied     {"id","answers"?,"by"}, without answers: it was rejected
   todo.updated         {"todos"}
+  relay.changed        {"from","to","event":"SPAWN|ACTIVATE|TERMINATE|CLEAN","reason"?}: the relay state, see Agents
   turn.activity        {"turnId"?,"kind":"status|retry|step|tool","attempt"?,"next"?,"text"?}
   sync.state           {"connected","reason"?}
   operation.progress   {"operation","tag"?,"done","of"}
@@ -51,7 +52,7 @@ What `data` holds:
 change that had waited met another client's of the same field. It was made over that one; or, if it had a `base`, it waits in
 conflict (plue_session_sync_status()). Of the operations of a submission the `tag` in its progress is that of the one just done, in
 its last event the first that there is; a text that is wrong as a whole has one result. session.shared and session.unshared alone
-tell of `share`.
+tell of `share`, and relay.changed alone of the relay state.
 A piece of text comes at once, or with those of 40 ms; `offset` counts bytes (UTF-8) of the part's text. Pieces and turn.activity are
 not stored, so not repeated either: who misses one has the whole part. A part that changes after that is told whole again. Of messages
 that are read because somebody asks for old ones nothing is told.

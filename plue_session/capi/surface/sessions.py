@@ -48,14 +48,17 @@ def plue_session_create_with(runtime, options_json: Options) -> NewSession:
 
     Keys, all optional: title; parentId; key (your own unique name for it, 1-200 characters, not beginning with
     "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
-    description; role (the session starts with relay state CREATED; one live session per role); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+    description; role (the session starts with relay state CREATED; one live session per role); agent (one to be attached, as
+    plue_session_relay_attach() has it, with its `worktree` in it, default the session's directory: role, default the session's id,
+    plue_session_relay_spawn() and plue_session_relay_attach() in one call, which is undone as one); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
     folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
     "plue_session" is the library's own name); the rest is kept here.
 
     :param options_json: a JSON object, or NULL for plue_session_create(NULL).
     :returns: a handle for plue_session_destroy(), or NULL.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); NOT_FOUND (parent); ALREADY_EXISTS (key or live role:
-        names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO.
+        names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO; and with an agent those
+        of plue_session_relay_attach().
     :opencode: POST /session
     """
     return runtime.sessions.create_with(options_json)

@@ -16,13 +16,13 @@ Checked, without effect until a later version. They are there so that programs n
 
 Configuration: retry.attempts, artifacts, sessions, hooks.
 Options of plue_session_create_with(): template (NOT_FOUND: this version can define none).
-Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; relayState "SPAWNING", "ACTIVE",
-"TERMINATING", "CLEANED"; residency "open", "parked", "closed": no session matches. sort "artifactCount": all have the same.
-Info: artifactCount and relay.messageCount are 0; time.ended, relay.worktree and residency do not occur.
+Queries, a string or an array of alternatives: status "suspended", "completed", "failed"; residency "open", "parked", "closed":
+no session matches. sort "artifactCount": all have the same.
+Info: artifactCount is 0; time.ended and residency do not occur.
 Handles: PLUE_CURRENT_SESSION (BAD_HANDLE everywhere).
-Errors that nothing fails with: INVALID_TRANSITION, LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
+Errors that nothing fails with: LEASE_LOST, CLAIM_EXPIRED, HOOK_FAILED.
 Events that nothing sends: provider.changed, config.changed, error, session.state_changed, session.completed, artifact.added,
-artifact.deleted, resource.changed, relay.changed, hook.failed.
+artifact.deleted, resource.changed, hook.failed.
 """
 
 #: Functions in the order of the header: name -> (function, attributes).

@@ -1,7 +1,7 @@
 """Turns.
 
-A turn is what was said to a session, answered by the model. With an OpenCode server the library runs the turns: an input is
-stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
+A turn is what was said to a session, answered by the model. With an OpenCode server, and in a session that an agent is attached
+to (plue_session_relay_attach()), the library runs the turns: an input is stored in the session's queue, taken when the session is idle, sent once, and answered there; its text arrives in events while
 the model writes it, and is kept here as messages. The next input waits for the end of the turn.
 
     plue_session_observer_t observer = plue_session_observe(session, NULL);
@@ -22,8 +22,9 @@ or the answer reached its limit), invalid_input, max_turns, tool_failure, tool_e
 plugin_abort, runtime_error, submitted_error (the server did not take the input). `error` is {"code","message","status"?,"remedy"}, code
 as of the errors: PROVIDER_AUTH, BUSY (rate limit), LIMIT_EXCEEDED (the context is full: send the command "compact"), …
 
-The embedded backend has no model: what is enqueued waits for a host that claims it, messages are empty, and what needs a model is
-UNSUPPORTED.
+The embedded backend has no model: without an agent what is enqueued waits for a host that claims it, messages are empty, and what
+needs a model is UNSUPPORTED. An agent's command is what its user would type with a slash. While an agent is lost, inputs wait
+for the next one.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def plue_session_run_turn(runtime, session: SessionHandle, input_json: Input, ti
     :param timeout_ms: how long to wait; the turn goes on after that. 0: starts it, and returns {"turnId","inputId"} at once.
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: as plue_session_enqueue(); INVALID_PARAM (negative: nothing waits for ever); TIMEOUT (it goes on); ABORTED (by
-        plue_session_abort()); UNSUPPORTED (embedded backend: the host runs turns, by claiming inputs); NOT_FOUND (deleted meanwhile).
+        plue_session_abort()); UNSUPPORTED (embedded backend, and no agent: the host runs turns, by claiming inputs); NOT_FOUND (deleted
+        meanwhile).
     :opencode: POST /session/{id}/prompt_async
     """
     return runtime.turns.run(session, input_json, timeout_ms)
@@ -104,9 +106,9 @@ def plue_session_messages(runtime, session: SessionHandle, query_json: MessageQu
 
 @export(time="local", executor="read")
 def plue_session_permissions(runtime, session: SessionHandle) -> OwnedText:
-    """Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"deadline"}].
+    """Return the permissions that turns of the session wait for, in order: [{"id","turnId","action","title"?,"patterns"?,"tool"?,"replies"?,"deadline"}].
 
-    `tool`: {"messageId","callId"}. Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
+    `tool`: {"messageId","callId"}. `replies`: what an attached agent takes, of "once", "always" and "reject". Each ends by plue_session_reply_permission(), by another client, with its turn, or is rejected at
     `deadline` (permissions.deadlineMs). permission.asked announces it as it is listed, permission.replied {"id","reply","by":"host|deadline|abort|
     other"} tells its end; a reply that nobody knows counts as "reject". With `permissions.default` "allow" or "deny" those of turns that inputs
     from here began, and of the agents that these call, are answered at once, "once" or "reject", by "host". OpenCode runs most
@@ -120,13 +122,16 @@ def plue_session_permissions(runtime, session: SessionHandle) -> OwnedText:
 
 @export(time="remote", executor="read")
 def plue_session_reply_permission(runtime, session: SessionHandle, permission_id: AskId, reply: Reply) -> Status:
-    """Answer a permission. It counts as answered only when the server has taken it.
+    """Answer a permission. It counts as answered only when the server has taken it; that of an attached agent when it is committed, in
+    whichever process the agent is.
+
+    "always" is "once" for an agent that offers no more; another reply that it does not offer is refused.
 
     :param permission_id: as in permission.asked.
     :param reply: "once", "always" or "reject".
     :returns: 0, or -1.
-    :errors: INVALID_PARAM (another reply); BAD_HANDLE; NOT_FOUND (no such permission, answered already; session deleted); CONFLICT (it
-        ended by its deadline or an abort); ABORTED; BUSY; IO.
+    :errors: INVALID_PARAM (another reply, or one that the agent does not offer); BAD_HANDLE; NOT_FOUND (no such permission, answered
+        already; session deleted); CONFLICT (it ended by its deadline or an abort, or its agent is gone); ABORTED; BUSY; IO.
     :opencode: POST /permission/{id}/reply
     """
     return runtime.asks.reply_permission(session, permission_id, reply)
@@ -200,10 +205,12 @@ def plue_session_diff(runtime, session: SessionHandle, query_json: DiffQuery) ->
 @export(time="remote", executor="read")
 def plue_session_choices(runtime, session: SessionHandle) -> OwnedText:
     """Return what an input of the session may name: {"models":[{"providerId","modelId","name","contextLimit"?}],"agents":[{"name","description"}],
-    "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}.
+    "commands":[{"name","description"}],"default"?:{"providerId","modelId"}}. For an attached agent that is what it offers, its modes as
+    agents, in the process that has it.
 
     :returns: free it with plue_free_json(); NULL on failure.
-    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend); ABORTED; BUSY; IO.
+    :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); UNSUPPORTED (embedded backend without an agent; the agent is
+        lost, or another process's); ABORTED; BUSY; IO.
     :opencode: GET /config/providers, GET /agent, GET /command
     """
     return runtime.asks.choices(session)

@@ -4,6 +4,7 @@ import contextlib
 import threading
 
 from plue_session import errors
+from plue_session.model.attachment import ACP
 from plue_session.rules import ids, turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
@@ -122,7 +123,7 @@ class Abort(Operation):
 
     patience = 0.5
     #: the turn that is to end, and until when (ms) prompts are held back
-    turn = until = None
+    turn = until = waits = None
 
     def __init__(self, on, session):
         super().__init__(on, session)
@@ -140,13 +141,25 @@ class Abort(Operation):
         else:
             session.aborted = True
             transaction.save(session, "session.updated", {"id": session.id})
+        return self._end_of_turn(transaction, session) if self.on.server is None else None
+
+    def _end_of_turn(self, transaction, session):
+        """Without a server: send home who waits for the session's turn, and return the end of that, as `Later`, if an
+        agent runs one."""
+        on = self.on
+        on.turns.aborted(session.id)
+        if self.turn is None or session.relay_agent != ACP or on.agents.settle(transaction, session):
+            return None
+        self.waits = on.turns.abort(transaction, session, self.turn, self.waits)
+        return self.waits and self.waits.later
 
     # -- with a server -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def locks(self, call):
         """Lock nothing: an abort sends other calls home instead."""
         on = self.on
-        self.directory = on.read(self.session).directory
+        known = on.read(self.session)
+        self.directory, self.is_attached = known.directory, known.relay_agent == ACP
         self.until = on.writer.clock() + int(min(call.left, HELD) * 1000) + SPARE_MS
         on.calls.begin_abort(self.session)
         try:
@@ -176,6 +189,11 @@ class Abort(Operation):
         """OpenCode: POST /session/{id}/abort."""
         on, newest = self.on, []
         turn, where = self.turn, self.directory
+        if self.is_attached:  # the server knows nothing of its agent's turn
+            if turn is not None:
+                on.agents.settle_now(self.session)
+                on.turns.await_end(self.session, turn, call)
+            return
         try:
             if turn is None:
                 on.server.abort(self.session, call, directory=where, seen=newest.append)

@@ -11,12 +11,12 @@ from functools import partial
 from plue_session import errors
 from plue_session.model import Ask
 from plue_session.model.ask import PERMISSION, QUESTION
-from plue_session.model.turn import ENDED, RUNNING, WAITING
+from plue_session.model.turn import ENDED
 from plue_session.rules import asks as rules
-from plue_session.rules import turns
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.sync.memory import remember
+from plue_session.services.turns import ask_rows
 from plue_session.services.turns.heard import AGAIN, record
 
 TYPE_CHECKING = False
@@ -72,11 +72,18 @@ class Asks:
 
     def reply_permission(self, session_id, permission_id, reply):
         """Answer a permission: "once", "always" or "reject"."""
+        if rules.is_local(permission_id):
+            return partial(self._reply_here, session_id, permission_id, reply)
         return partial(self._reply, session_id, permission_id, PERMISSION, reply)
 
     def reply_question(self, session_id, question_id, answers):
         """Answer a question with a list of labels for each of its parts, or (None) reject it."""
         return partial(self._reply, session_id, question_id, QUESTION, answers)
+
+    def _reply_here(self, session_id, id, given, call):
+        """Answer what an agent of ours asks: whoever has it hears of that."""
+        session_id = self._known(session_id)
+        self._writer.run(lambda transaction: ask_rows.reply(transaction, session_id, id, given), call)
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)
@@ -202,10 +209,7 @@ class Asks:
         ask = Ask(session.number, asked.id, asked.kind, turn_id, asked.message_id)
         ask.body = dumps({**listed, **asked.body, "deadline": deadline})
         ask.asked, ask.deadline = transaction.now, deadline
-        store.drop_ended_asks(session.number, turn_id)
-        store.keep_ask(ask)
-        if turn and turn.state != WAITING:
-            self._show(store, session, turn, WAITING)
+        ask_rows.add(store, session, turn, ask)
         transaction.save_told(session, [rules.asked(ask)])
         return True
 
@@ -259,34 +263,11 @@ class Asks:
         session = transaction.load(session_id)
         return session, transaction.store.ask(session.number, id)
 
-    def _end(self, transaction, session, ask, by, given):
-        store = transaction.store
-        ask.ended, ask.answer = by, None
-        store.keep_ask(ask)
-        turn = ask.turn_id and store.turn(session.number, ask.turn_id)
-        if turn and turn.state == WAITING and not any(rules.is_of(each, turn) for each in store.asks(session.number)):
-            self._show(store, session, turn, RUNNING)
-        transaction.save_told(session, [rules.replied(ask, given)])
-
     @staticmethod
-    def _show(store, session, turn, state):
-        turn.state = state
-        store.keep_turn(turn)
-        session.turn = turns.shown(turn)
+    def _end(transaction, session, ask, by, given):
+        transaction.save_told(session, [ask_rows.end(transaction.store, session, ask, by, given)])
 
     # -- the end of turns ------------------------------------------------------------------------------------------
-    @staticmethod
-    def end_asks(transaction, session, turn, by):
-        """End what a turn asks, in the change that ends it; returns the events that tell so, for its caller to save.
-        After that it is to `withdraw` it."""
-        told = []
-        for ask in transaction.store.asks(session.number):
-            if rules.is_of(ask, turn):
-                ask.ended, ask.answer = by, None
-                transaction.store.keep_ask(ask)
-                told.append(rules.replied(ask, None))
-        return told
-
     def withdraw(self, session_id, call):
         """Refuse on the server what ended turns of the session had asked: it keeps that (O-037). What a turn asks that
         runs by now is left alone; while it asks for a permission, none is refused, for the server takes that for all.
@@ -327,7 +308,7 @@ class Asks:
     def read(self, _, call):
         """See what the server waits for: announce what is new, and end what it waits for no more. OpenCode: GET
         /permission, GET /question, GET /session/{id}/message/{messageID}."""
-        before = self._store.open_asks()
+        before = self._open_asks()
         places = {where or self._server.directory for id, where in self._store.ids() if not is_given_here(id)}
         listed, changes = {}, []
         for directory in sorted({self._server.directory, *places}):
@@ -351,11 +332,15 @@ class Asks:
             self._jobs.add("deadline")
         self._schedule()
 
+    def _open_asks(self):
+        """Return `(session id, ask)` of all that the server waits for."""
+        return [each for each in self._store.open_asks() if not rules.is_local(each[1].id)]
+
     def _schedule(self):
         """Have the next deadline kept."""
         due = [
             max(ask.deadline, rules.claimed_until(ask)) if rules.is_claimed(ask, self._writer.clock()) else ask.deadline
-            for _, ask in self._store.open_asks()
+            for _, ask in self._open_asks()
         ]
         if due:
             self._jobs.add("deadline", after=max(min(due) - self._writer.clock(), 0) / 1000)
@@ -363,7 +348,7 @@ class Asks:
     def settle(self, _, call):
         """Answer what is due: what has waited until its deadline, and what `permissions.default` decides."""
         failure = None
-        for session_id, ask in self._store.open_asks():
+        for session_id, ask in self._open_asks():
             now = self._writer.clock()
             if rules.is_claimed(ask, now):
                 continue

@@ -14,6 +14,7 @@ import time
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model import EVENT_NUMBER
+from plue_session.model.attachment import ACP
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import loads
 from plue_session.rules.outbox import is_waiting
@@ -32,7 +33,7 @@ AGAIN = 0.25, 8.0
 #: Seconds that one step may take.
 STEP = 30.0
 #: Events after which a session may have something to do.
-WAKES = "queue.changed", "turn.started", "turn.finished", "session.updated"
+WAKES = "queue.changed", "turn.started", "turn.finished", "session.updated", "relay.changed"
 _QUEUE, _STARTED, _UPDATED = map(EVENT_NUMBER.get, ("queue.changed", "turn.started", "session.updated"))
 #: What events say: of another client's turn, of an abort, and of inputs that a step has taken.
 _FOREIGN, _ABORTED, _TAKEN = '"inputIds":[]', '"aborted"', '"change":"claimed"'
@@ -133,7 +134,7 @@ class Driver:
 
     def _begins(self, transaction, session, message):
         """Note the turn of another client's whose first answer begins; see `Transcript.begins`."""
-        if message.parent_id is None or message.ended:
+        if message.parent_id is None or message.ended or session.relay_agent == ACP:
             return []
         return turn_rows.begin_foreign(transaction, session, message.parent_id)
 
@@ -319,6 +320,9 @@ class Driver:
             self.doubtful.discard(session_id)  # it is of no concern here, or deleted
             if (now := on.resolve(session_id)) != session_id:  # it was given another id
                 self.poke(now)
+            return None
+        if session.relay_agent == ACP:  # that runs its turns
+            self.forget(session_id)
             return None
         turn = on.store.read_open_turn(session_id)
         if turn is not None:

@@ -10,7 +10,7 @@ from plue_session.call import Call
 from plue_session.model.turn import CLAIMED, RUNNING
 from plue_session.rules import asks, outcomes, turn_proof
 from plue_session.rules.jsontext import loads
-from plue_session.services.turns import prompt, queue, turn_rows
+from plue_session.services.turns import ask_rows, prompt, queue, turn_rows
 
 #: Newest messages that are read at first, and then at a time, to find the prompt.
 NEWEST, FURTHER = 4, 32
@@ -278,7 +278,7 @@ class Follower:
 
         def close(transaction, session, turn):
             by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
-            asked[:] = on.asks.end_asks(transaction, session, turn, by)
+            asked[:] = ask_rows.end_all(transaction, session, turn, by)
             return [*on.transcript.close(transaction, session, turn.id, outcome), *asked]
 
         on.writer.run(

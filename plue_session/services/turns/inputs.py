@@ -6,8 +6,9 @@ runs the turns hears of what was enqueued, by whichever process, once it is comm
 
 from plue_session import errors
 from plue_session.model import EVENT_NUMBER, Input
+from plue_session.model.attachment import ACP
 from plue_session.model.input import DEFERRED, PENDING
-from plue_session.rules import inputs
+from plue_session.rules import inputs, relay
 from plue_session.rules.jsontext import quote
 from plue_session.services.operations import Operation, unlocked
 from plue_session.services.turns import queue
@@ -84,6 +85,7 @@ class Enqueue(Change):
 
     #: the row, once it is stored
     row = None
+    _is_measured = False
 
     def __init__(self, on, session, given, alone=False):
         super().__init__(on, session)
@@ -100,6 +102,15 @@ class Enqueue(Change):
         self.row = known
         return inputs.render(known, session.id)
 
+    def _check_relayed(self, transaction, session):
+        """Refuse what is too large for an agent, or comes faster than its attachment allows (R-074, R-075)."""
+        relay.check_message(len(self.given.content.encode()), session.id)
+        attachment = transaction.store.attachment(session.number)
+        most = attachment and relay.read_options(attachment.options)["messagesPerSecond"]
+        if most is not None and not self._is_measured:
+            self.on.rates.take(session.id, most, transaction.now)
+            self._is_measured = True  # it may run again
+
     def _same(self, known, session):
         given = self.given
         if (known.content, known.ingress, known.wanted) != (given.content, given.ingress, given.turn_id):
@@ -113,6 +124,8 @@ class Enqueue(Change):
 
     def _new(self, transaction, session):
         store, given, number = transaction.store, self.given, session.number
+        if session.relay_agent is not None:
+            self._check_relayed(transaction, session)
         if not store.inputs_have_room(number, MOST):
             raise errors.QueueFull(
                 f"{MOST:,} inputs of the session wait already",
@@ -137,7 +150,8 @@ class Enqueue(Change):
             alone=self.alone,
             wanted=given.turn_id,
         )
-        if meant is not None and queue.waits_for(store, number, meant, runs_here=self.on.server is None):
+        runs_here = self.on.server is None and session.relay_agent != ACP
+        if meant is not None and queue.waits_for(store, number, meant, runs_here):
             row.state = PENDING
         store.add_input(row)
         return row

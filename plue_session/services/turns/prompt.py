@@ -16,8 +16,13 @@ _count = itertools.count()
 
 def message_id(now):
     """Return a new id for a message of the user's: in the order of time, as the server's own (ms)."""
+    return stamped("msg", now * 0x1000 + next(_count) % 0x1000)
+
+
+def stamped(kind, stamp):
+    """Return a new id that comes after those with a lower stamp: a time in ms, times 0x1000."""
     tail = "".join(_ALPHABET[byte % 62] for byte in os.urandom(14))
-    return f"msg_{(now * 0x1000 + next(_count) % 0x1000) & 0xFFFFFFFFFFFF:012x}{tail}"
+    return f"{kind}_{stamp & 0xFFFFFFFFFFFF:012x}{tail}"
 
 
 class Prompt:
@@ -39,7 +44,7 @@ class Prompt:
         parts = []
         for says in self._says:
             for part in says.get("parts") or [{"type": "text", "text": says["text"]}]:
-                parts.append({"id": _part_id(message_id, len(parts)), **_part(part)})
+                parts.append({"id": part_id(message_id, len(parts)), **_part(part)})
         return parts
 
 
@@ -48,7 +53,8 @@ def of(inputs):
     return Prompt([loads(each.content) for each in inputs])
 
 
-def _part_id(message_id, place):
+def part_id(message_id, place):
+    """Return the id of a part of a message of the user's."""
     return f"prt_{(int(message_id[4:16], 16) + place) & 0xFFFFFFFFFFFF:012x}{message_id[16:]}"
 
 

@@ -6,12 +6,13 @@ import time
 
 from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER
+from plue_session.model.attachment import ACP
 from plue_session.model.input import CANCELLED, COMPLETED
 from plue_session.model.turn import ENDED
 from plue_session.rules import info, inputs, transcripts
 from plue_session.rules.jsontext import loads, quote
 from plue_session.services.later import Later
-from plue_session.services.turns import turn_rows
+from plue_session.services.turns import queue, turn_rows
 from plue_session.services.turns.inputs import Enqueue
 
 TYPE_CHECKING = False
@@ -28,30 +29,19 @@ _QUEUE, _UPDATED = EVENT_NUMBER["queue.changed"], EVENT_NUMBER["session.updated"
 _CANCELLED = '"change":"cancelled"'
 
 
-class Turns:
-    """A backend whose turns the host runs."""
-
-    def run(self, session_id, given, timeout_ms):
-        """`UNSUPPORTED`."""
-        raise errors.Unsupported(
-            "the embedded backend has no model: the host runs turns",
-            "Enqueue the input, and have the host claim it; or use the backend opencode.",
-            session=session_id,
-        )
-
-
 class Waiter:
-    """Who waits for the end of the turn of one input, and until when."""
+    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it."""
 
-    __slots__ = ("session_id", "number", "seq", "later")
+    __slots__ = ("session_id", "number", "seq", "later", "is_abort")
 
-    def __init__(self, session_id, row, deadline):
-        self.session_id, self.number, self.seq = session_id, row.number, row.seq
-        self.later = Later(deadline, BEYOND)
+    def __init__(self, session_id, row, deadline, begin=None, is_abort=False):
+        self.session_id, self.number, self.seq, self.is_abort = session_id, row.number, row.seq, is_abort
+        self.later = Later(deadline, BEYOND, begin)
 
 
-class RemoteTurns:
-    """The turns of a server's sessions. Thread-safe. A wait takes no thread: one looks at those that may have ended."""
+class Turns:
+    """The turns that a server or attached agents run. Thread-safe. A wait takes no thread: one looks at those that may
+    have ended."""
 
     def __init__(self, on: "Backend", publisher):
         self._on, self._publisher = on, publisher
@@ -68,6 +58,13 @@ class RemoteTurns:
     def run(self, session_id, given, timeout_ms):
         """Enqueue an input that has a turn of its own, and return the end of that turn, as `Later`; for 0 its ids."""
         on = self._on
+        is_attached = self._is_attached(session_id)
+        if on.server is None and not is_attached:
+            raise errors.Unsupported(
+                "the embedded backend has no model: the host runs turns",
+                "Enqueue the input, and have the host claim it; attach an agent; or use the backend opencode.",
+                session=session_id,
+            )
         operation = Enqueue(on, session_id, given, alone=True)
         deadline = time.monotonic() + timeout_ms / 1000
         waiter = noted = None
@@ -96,7 +93,51 @@ class RemoteTurns:
             return f'{{"turnId":{quote(turn_id)},"inputId":{quote(row.name)}}}'
         if waiter is None:
             return self._result(on.resolve(session_id), row)
+        if is_attached:
+            on.agents.watch(on.resolve(session_id))
         return waiter.later
+
+    def _is_attached(self, session_id):
+        """Return whether the turns of a session are its agent's."""
+        on = self._on
+        return on.read(on.resolve(session_id)).relay_agent == ACP
+
+    # -- of agents -----------------------------------------------------------------------------------------------------
+    def abort(self, transaction, session, turn, known):
+        """Return a `Later` that ends with an agent's turn, whose end was just asked for; `known` is the one that was
+        returned when this change ran before, or None."""
+        on = self._on
+        row = next(iter(queue.inputs_of(transaction.store, turn)), None)
+        if row is None:
+            return None
+        session_id, deadline = session.id, time.monotonic() + on.seconds
+        waiter = known or Waiter(session_id, row, deadline, lambda: on.agents.hurry(session_id), is_abort=True)
+        return self._wait(waiter, session_id, row, deadline)
+
+    def abort_turn(self, session_id, turn_id):
+        """Ask for the end of one turn of an agent's; returns that as `Later`, or None: it is over."""
+        session_id, waiter = self._on.resolve(session_id), None
+
+        def change(transaction):
+            nonlocal waiter
+            session, store = transaction.load(session_id), transaction.store
+            found = store.turn(session.number, turn_id) or store.turn_of_message(session.number, turn_id)
+            turn = found and turn_rows.cancel(transaction, session, found.id)
+            waiter = self.abort(transaction, session, turn, waiter) if turn else None
+
+        self._on.writer.run(change)
+        return waiter and waiter.later
+
+    def is_awaited(self, session_id):
+        """Return whether somebody here waits for a turn of the session."""
+        with self._lock:
+            return any(self._on.resolve(each.session_id) == session_id for each in self._all())
+
+    def hurried(self, session_id):
+        """Have whoever runs the session's turn see that it is to end."""
+        if self._on.driver is not None:
+            self._on.driver.hurried(session_id)
+        self._on.agents.poke(session_id)
 
     # -- this process's own --------------------------------------------------------------------------------------------
     def mine(self, session_id, turn_id, seq=None):
@@ -137,7 +178,7 @@ class RemoteTurns:
         with self._lock:
             own = set(self._own.get(session_id, ()))
         on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
-        on.driver.hurried(session_id)
+        self.hurried(session_id)
 
     def _wait(self, known, session_id, row, deadline):
         """Have somebody wait, from before the commit on: the turn may end at once."""
@@ -179,8 +220,9 @@ class RemoteTurns:
         waiter.later.end(outcome)
 
     def stop(self, session_id, turn, call, directory, seen=None):
-        """Have a turn that is to end be ended on the server, and return once that is recorded; see `Server.abort`."""
-        if turn.message_id is not None:
+        """Have a turn that is to end be ended, on the server if it is that's (see `Server.abort`), and return once that
+        is recorded."""
+        if turn.message_id is not None and not self._is_attached(session_id):
             self._on.server.abort(session_id, call, directory=directory, turn_id=turn.message_id, seen=seen)
         self.await_end(session_id, turn, call)
 
@@ -191,19 +233,22 @@ class RemoteTurns:
             found = self._on.store.read_turn(session_id, turn.id)
             return True if found is None or found.state == ENDED else None
 
+        self._on.agents.poke(session_id)
         while not call.within(LOOK).wait(self._finished, ready):
             if not call.left:
                 raise errors.Timeout(
                     "the turn has not ended in time", "Try again; it is to end all the same.", session=session_id
                 )
-            self._on.driver.hurried(session_id)
+            self.hurried(session_id)
         self._on.writer.run(lambda transaction: None, call)  # what is committed may be yet to be told
 
     # -- ends ----------------------------------------------------------------------------------------------------------
     def aborted(self, session_id):
         """End the waits for turns of a session that is being aborted."""
         with self._lock:
-            waiters = [each for each in self._all() if self._on.resolve(each.session_id) == session_id]
+            waiters = [
+                each for each in self._all() if not each.is_abort and self._on.resolve(each.session_id) == session_id
+            ]
         for each in waiters:
             self._end(
                 each,

@@ -4,8 +4,10 @@ from functools import partial
 
 from plue_session import errors
 from plue_session.model import Transcript
+from plue_session.model.attachment import ACP
 from plue_session.rules import choices, ids
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.agents import LazyAgents
 from plue_session.services.sync.memory import remember
 from plue_session.services.turns.heard import AGAIN, record
 
@@ -31,6 +33,8 @@ class Views:
         # how often the stream has begun without telling what was missed; session id: when the plan was last learned
         self._connection, self._read_in = 0, {}
         self.resolve = lambda session_id: session_id
+        #: what is attached to the sessions; put here by who knows
+        self.agents = LazyAgents(store)
         #: see `Inbox.hearers`
         self.hearers = {"todo.updated": self._heard}
 
@@ -46,6 +50,8 @@ class Views:
         asked, once."""
         session = self._read(session_id)
         known = self._known_plan(session)
+        if session.relay_agent == ACP:
+            return known or "[]"
         if known is not None and (self._is_heard(session.id) or not self._link.connected):
             return known
         return "[]" if ids.is_given_here(session.id) else partial(self._ask_todos, session, known)
@@ -71,7 +77,7 @@ class Views:
         """OpenCode: GET /session/{id}/todo."""
         connection = self._connection
         found = self._server.todos(session.id, call, session.directory)
-        plan = self._writer.run(partial(self._plan, session.id, dumps(found), known), call)
+        plan = self._writer.run(partial(record_plan, session.id, dumps(found), before=known), call)
         remember(self._read_in, session.id, connection)
         return plan
 
@@ -85,31 +91,17 @@ class Views:
         run are read soon, others when they are asked for. May wait for the store."""
         self._connection += 1
         for session_id in {session_id for session_id, _ in self._store.read_open_turns()}:
-            self._jobs.add("todos", session_id)
+            if self._read(session_id).relay_agent != ACP:
+                self._jobs.add("todos", session_id)
 
     def _heard(self, change):
         remember(self._read_in, change.session_id, self._connection)
-        plan = partial(self._plan, change.session_id, dumps(change.value), HEARD)
+        plan = partial(record_plan, change.session_id, dumps(change.value))
         record(self._writer, plan, partial(self._missed, change.session_id))
 
     def _missed(self, session_id, error):
         if not isinstance(error, errors.NotFound):
             self._jobs.add("todos", session_id, AGAIN)
-
-    @staticmethod
-    def _plan(session_id, plan, before, transaction):
-        """Record the plan, and tell of it if it is another one; return what is known then. One that was asked for when
-        another one was known than now (it was `before`) does not count; `HEARD`: it is the newest."""
-        store, session = transaction.store, transaction.load(session_id)
-        transcript = store.transcript(session.number) or Transcript(session.number, 0)
-        known = transcript.todos
-        if known == plan or before is not HEARD and known != before:
-            return known
-        transcript.todos = plan
-        store.keep_transcript(transcript)
-        if plan != (known or "[]"):
-            transaction.save_told(session, [("todo.updated", {"todos": loads(plan)})])
-        return plan
 
     # -- changes of files ------------------------------------------------------------------------------------------
     def diff(self, session_id, query):
@@ -167,6 +159,9 @@ class Views:
     # -- what an input may name ------------------------------------------------------------------------------------
     def choices(self, session_id):
         """Return the models, agents and commands that an input may name."""
+        session = self._read(session_id)
+        if session.relay_agent == ACP:
+            return self.agents.choices(session.id)
         return partial(self._choices, session_id)
 
     def _choices(self, session_id, call):
@@ -176,3 +171,18 @@ class Views:
             found = self._server.choices(call, session.directory)
         bound = session.provider_id and {"providerId": session.provider_id, "modelId": session.model_id}
         return dumps(choices.offered(found, bound, self._default_model))
+
+
+def record_plan(session_id, plan, transaction, before=HEARD):
+    """Record the plan (JSON), and tell of it if it is another one; return what is known then. One that was asked for
+    when another one was known than now (it was `before`) does not count; `HEARD`: it is the newest."""
+    store, session = transaction.store, transaction.load(session_id)
+    transcript = store.transcript(session.number) or Transcript(session.number, 0)
+    known = transcript.todos
+    if known == plan or before is not HEARD and known != before:
+        return known
+    transcript.todos = plan
+    store.keep_transcript(transcript)
+    if plan != (known or "[]"):
+        transaction.save_told(session, [("todo.updated", {"todos": loads(plan)})])
+    return plan

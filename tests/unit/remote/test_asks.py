@@ -7,6 +7,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.model import Turn
+from plue_session.services.turns import ask_rows
 from tests.fake_server import QUESTION
 from tests.remote_world import AWAY, RemoteWorld, in_thread
 
@@ -39,7 +40,7 @@ def end(world, session, by="abort", turn_id="turn_1"):
         turn = transaction.store.turn(found.number, turn_id)
         turn.state, found.turn = "ended", None
         transaction.store.keep_turn(turn)
-        transaction.save_told(found, [*world.asks.end_asks(transaction, found, turn, by), ("turn.finished", {})])
+        transaction.save_told(found, [*ask_rows.end_all(transaction, found, turn, by), ("turn.finished", {})])
 
     world.writer.run(change)
 

@@ -1,0 +1,393 @@
+"""The agents of one process: what is attached to its sessions, from the start of an agent to its end.
+
+The row of an attachment says which process has the agent's pipes: its `owner`, a lock of the kernel's. What a process
+has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
+"""
+
+import threading
+import time
+
+from plue_session import errors, threads
+from plue_session.call import Call
+from plue_session.model import EVENT_NUMBER, Attachment
+from plue_session.model.attachment import ACP
+from plue_session.rules import outcomes, relay
+from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.agents.actor import Actor
+from plue_session.services.agents.inbox import Inbox
+from plue_session.services.agents.orphans import Orphans
+from plue_session.services.agents.recording import told
+from plue_session.services.later import Later
+
+#: Seconds that an agent has to forget a deleted conversation, before it is ended.
+FORGETTING = 5.0
+#: Seconds that the end of an agent takes, and more: TERM, 5 s, KILL.
+ENDING = 8.0
+#: Seconds between two looks at what another process has.
+LOOK = 0.05
+#: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why.
+HEAD_START, MOST_HEAD_START = 0.1, 0.25
+#: What becomes of a start that is no longer waited for.
+BEYOND = "The start goes on, and relay.changed tells of its end."
+#: What actors look at their rows for.
+_WAKES = ("queue.changed", "session.updated", "session.deleted", "permission.replied", "relay.changed")
+
+
+class Start:
+    """An agent that is being started for a session, and the call that it has for that."""
+
+    def __init__(self, session_id, call):
+        self.session_id, self.call = session_id, call
+
+
+class Agents:
+    """Thread-safe. `backend` is the one whose sessions they are attached to, `relay` decides on their states;
+    `make(given, ear)` makes an agent, `recorder` and `streams` are those of the process."""
+
+    def __init__(self, backend, relay, publisher, settings, log, recorder, streams, make):
+        self.store, self.writer, self.resolve, self.read = backend.store, backend.writer, backend.resolve, backend.read
+        self.publisher, self.settings, self.log, self.recorder, self.streams = (
+            publisher,
+            settings,
+            log,
+            recorder,
+            streams,
+        )
+        self._backend, self._relay, self._make = backend, relay, make
+        self._seconds = settings.request_timeout_ms / 1000
+        self._changed = threading.Condition()
+        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; agents that are being ended
+        #: what processes have left that died
+        self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
+        self.is_closed = False
+        for kind in _WAKES:
+            self.writer.hear(EVENT_NUMBER[kind], self._told)
+
+    # -- attaching -----------------------------------------------------------------------------------------------------
+    def attach(self, session_id, given):
+        """Attach what `rules.relay.parse_agent` has read; returns a `Later` that ends once the session is ACTIVE. The
+        state is checked first, and nothing is started if that is wrong."""
+        session_id = self.resolve(session_id)
+        if given.kind != ACP:
+            self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
+            return None
+        later = Later(time.monotonic() + self._seconds, BEYOND)
+        self.start(session_id, given, later.end)
+        return later
+
+    def create_with(self, fields):
+        """Create a session with an agent: `fields` as for `Sessions.create_with`, `agent` is a `Given`."""
+        from plue_session.services.agents.creating import CreateWithAgent
+
+        fields = dict(fields)
+        given = fields.pop("agent")
+        if given.worktree is None and self._backend.server is None and "directory" not in fields:
+            raise errors.InvalidParam(
+                "agent.worktree is missing, and the session has no directory",
+                "Name the directory that the agent works in.",
+            )
+        return CreateWithAgent(self._backend, self, fields, given)
+
+    def start(self, session_id, given, end, patient=True):
+        """Begin to start an agent; `end(None or an error)` is called at its end. Unless `patient`, it has no longer
+        than a caller waits."""
+        options = {**relay.DEFAULTS, **given.options}
+        seconds = self._seconds - min(HEAD_START * self._seconds, MOST_HEAD_START)
+        if options["startMs"] is not None:
+            seconds = options["startMs"] / 1000 if patient else min(options["startMs"] / 1000, seconds)
+        start = Start(session_id, Call(time.monotonic() + seconds))
+        with self._changed:
+            if self.is_closed:
+                raise errors.closed()
+            if session_id in self._starts:
+                raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
+            self._starts[session_id] = start
+        try:
+            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
+        except BaseException:
+            self._started(start)
+            raise
+
+    def _check(self, transaction, session_id):
+        """Return what was attached before, if anything can be now."""
+        session = self._relay.check_attach(transaction, session_id)
+        self.orphans.settle(transaction, session)
+        if transaction.store.open_turn(session.number) is not None:
+            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
+        return transaction.store.attachment(session.number)
+
+    def _run(self, start, given, options, end):
+        """The thread of an attachment: start the agent, then be its actor."""
+        self.publisher.adopt()
+        inbox = Inbox()
+        agent = actor = None
+        try:
+            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
+            agent = self._make(given, inbox)
+            inbox.go_on = agent.go_on
+            agent.start(start.call)
+            earlier = known.conversation if known is not None and known.kind == ACP and options["restore"] else None
+            conversation = agent.open(earlier, start.call)
+            chosen = loads(known.options).get("chosen") if earlier is not None else None
+            actor = self._activated(start, given, options, agent, inbox, conversation, chosen)
+        except BaseException as failure:
+            error = errors.known(start.call.error or failure)
+            if agent is not None:
+                self._dismiss(agent)
+            self._relay.failed("attach", start.session_id, error)
+            self._started(start)
+            end(error)
+            return
+        end(None)
+        actor.run(None if earlier is None else chosen or {})
+
+    def _activated(self, start, given, options, agent, inbox, conversation, chosen):
+        """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
+        start.call.check()
+        with self._changed:
+            if self.is_closed:
+                raise errors.closed()
+            start.session_id = self.resolve(start.session_id)
+            actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
+        kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
+        try:
+            self.writer.run(
+                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
+                start.call,
+            )
+        except BaseException:
+            with self._changed:
+                del self._actors[start.session_id]
+            raise
+        self._started(start)
+        return actor
+
+    def activate(self, transaction, session_id, given, pid=None, conversation=None):
+        """Have a session be ACTIVE with what is attached to it."""
+        session = self._relay.check_attach(transaction, session_id)
+        self.orphans.settle(transaction, session)
+        attached = Attachment(
+            number=session.number,
+            kind=given.kind,
+            command=given.command,
+            worktree=given.worktree,
+            options=dumps(given.options),
+            owner=self.store.owner(),
+            pid=pid,
+            conversation=conversation,
+            attached=transaction.now,
+        )
+        self._relay.activate(transaction, session_id, attached)
+
+    def _started(self, start):
+        with self._changed:
+            self._starts.pop(start.session_id, None)
+            self._changed.notify_all()
+
+    # -- what an actor asks for ----------------------------------------------------------------------------------------
+    def began(self, session_id, turn_id):
+        """Note that a turn of this process's begins."""
+        self._backend.turns.mine(session_id, turn_id)
+
+    def renamed(self, actor, session_id):
+        """Note that an actor's session has got another id."""
+        with self._changed:
+            self._actors.pop(actor.session_id, None)
+            self._actors[session_id] = actor
+
+    def lost(self, transaction, session_id, error, was_wanted):
+        """Record that an agent of this process is gone."""
+        if was_wanted:
+            self._free(transaction, session_id)
+        else:
+            self._relay.lost(transaction, session_id, self.store.owner(), error)
+
+    def failed(self, session_id, error):
+        """Log and count that an agent of this process has gone by itself."""
+        self._relay.failed("agent", session_id, error)
+
+    def _free(self, transaction, session_id):
+        session = transaction.store.load(session_id)
+        row = session and transaction.store.attachment(session.number)
+        if row and row.owner == self.store.owner():
+            row.owner = row.pid = None
+            transaction.store.keep_attachment(row)
+
+    def forget(self, agent):
+        """Have an agent forget its conversation, for its session was deleted."""
+        try:
+            agent.forget(Call(time.monotonic() + FORGETTING))
+        except errors.PlueError as error:
+            self.log.write("warning", error.message("agent"))
+
+    def left(self, actor):
+        """Hear that an actor's work is done."""
+        self._dismiss(actor.agent)
+        with self._changed:
+            if self._actors.get(actor.session_id) is actor:
+                del self._actors[actor.session_id]
+            self._changed.notify_all()
+
+    def _dismiss(self, agent):
+        """End an agent, and return when nothing is left of it."""
+        with self._changed:
+            self._leaving.add(agent)
+        agent.close()
+        agent.join(ENDING)
+        with self._changed:
+            self._leaving.discard(agent)
+            self._changed.notify_all()
+
+    def fail(self, actor, error):
+        """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
+
+        def change(transaction):
+            session = transaction.store.load(actor.session_id)
+            if session is not None:
+                self.orphans.end_turn(transaction, session.id, (outcomes.STOPPED, "runtime_error", told(error)))
+                self._relay.lost(transaction, session.id, self.store.owner(), error)
+
+        self.writer.run_later(change)
+
+    # -- what is heard -------------------------------------------------------------------------------------------------
+    def _told(self, row):
+        """Hear what was committed, by whichever process. Must not wait."""
+        if row is None:
+            for each in list(self._actors.values()):
+                each.poke()
+            return
+        actor = self._actors.get(row.session_id)
+        if actor is not None:
+            actor.poke()
+        start = self._starts.get(row.session_id)
+        if start is not None:
+            error = _ends(row)
+            if error is not None:
+                start.call.set(error)
+        if row.kind == _UPDATED and '"aliases"' in row.tail:
+            for each in list(self._actors.values()):
+                each.poke()
+
+    def poke(self, session_id):
+        """Have the session's actor look at its rows, if it is in this process."""
+        actor = self._actors.get(session_id)
+        if actor is not None:
+            actor.poke()
+
+    # -- what others ask -----------------------------------------------------------------------------------------------
+    def choices(self, session_id):
+        """Return what an input may name."""
+        actor = self._actors.get(self.resolve(session_id))
+        if actor is None:
+            raise errors.Unsupported(
+                "the session's agent is not in this process, or is gone",
+                "Ask in the process that has attached it, or attach it again.",
+                session=session_id,
+            )
+        offer, default = actor.agent.offer(), None
+        found = {"models": offer.models, "agents": offer.modes, "commands": offer.commands}
+        default = next((each for each in offer.models if each["modelId"] == offer.model), None)
+        if default is not None:
+            found["default"] = {"providerId": default["providerId"], "modelId": default["modelId"]}
+        return dumps(found)
+
+    def describe(self):
+        """Return `{session id: {"pid","name","memoryBytes"?}}` of this process's agents."""
+        found = {}
+        for session_id, actor in list(self._actors.items()):
+            pid = actor.agent.pid
+            found[session_id] = {"pid": pid, "name": actor.agent.name, **_memory(pid)}
+        return found
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+    def end(self, session_id, call):
+        """End the session's agent, in whichever process it is, and return when nothing is left of it."""
+        session_id, group = self.resolve(session_id), None
+        start = self._starts.get(session_id)
+        if start is not None:
+            start.call.set(errors.Aborted("the session is being cleaned", session=session_id))
+        actor = self._actors.get(session_id)
+        if actor is not None:
+            actor.close(errors.Closed("the session was terminated"))
+        self.writer.run(lambda transaction: self._close_later(transaction, session_id), call)
+        while True:
+            row = self.store.read_attachment(session_id)
+            if row is None or row.kind != ACP:
+                is_over = True
+            else:
+                group = row.pid or group
+                self.orphans.settle_now(session_id)
+                is_over = row.owner is None and not _lives(group)
+            with self._changed:
+                if is_over and session_id not in self._actors and session_id not in self._starts:
+                    return
+            if not call.left:
+                raise errors.Timeout("the agent has not ended in time", "Try again.", session=session_id)
+            call.within(LOOK).wait(self._changed, lambda: None)
+
+    def _close_later(self, transaction, session_id):
+        """Note that whoever has the session's agent is to end it."""
+        session = transaction.store.load(session_id)
+        row = session and transaction.store.attachment(session.number)
+        if row and row.owner is not None and not row.closing:
+            row.closing = True
+            transaction.store.keep_attachment(row)
+
+    def hang_up(self):
+        """Begin to end all agents. Returns at once."""
+        with self._changed:
+            self.is_closed = True
+            starts, actors = list(self._starts.values()), list(self._actors.values())
+        self.orphans.close()
+        for each in starts:
+            each.call.set(errors.closed())
+        for each in actors:
+            each.close(errors.closed())
+
+    def close(self, seconds):
+        """Wait for the end of all agents, at most so long."""
+        self.hang_up()
+        until = time.monotonic() + seconds
+        with self._changed:
+            while (self._starts or self._actors or self._leaving) and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+
+_UPDATED, _DELETED, _RELAY = map(EVENT_NUMBER.get, ("session.updated", "session.deleted", "relay.changed"))
+
+
+def _ends(row):
+    """Return the error with which what was told of a session ends the start of its agent, or None."""
+    if row.kind == _DELETED:
+        return errors.gone(row.session_id)
+    if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
+        return errors.InvalidTransition(
+            relay.REFUSAL % (relay.TERMINATING, relay.ACTIVATE, relay.REASONS[relay.TERMINATING]),
+            "It was terminated while the agent started.",
+            session=row.session_id,
+        )
+    if row.kind == _UPDATED and '"aborted"' in row.tail:
+        return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=row.session_id)
+    return None
+
+
+def _lives(group):
+    """Return whether a process group has a member that runs."""
+    import os
+
+    try:
+        os.killpg(group, 0)
+    except (OSError, TypeError):
+        return False
+    return True
+
+
+def _memory(pid):
+    """Return how much memory a process has, if that can be told."""
+    import os
+
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return {"memoryBytes": int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")}
+    except (OSError, ValueError, IndexError):
+        return {}

@@ -1,0 +1,88 @@
+"""Creating a session with its agent: one call, which is undone as one."""
+
+import time
+
+from plue_session import errors
+from plue_session.call import Call
+from plue_session.model.attachment import ACP
+from plue_session.rules import relay
+from plue_session.services.later import Later
+from plue_session.services.operations import Executor
+from plue_session.services.operations.create import Create
+from plue_session.services.operations.end import Delete
+from plue_session.services.relay import changes
+
+#: Seconds that taking the session back may take.
+TAKE_BACK = 5.0
+
+
+class CreateWithAgent(Create):
+    """Creates a session, spawns, and attaches what `given` says. Its result is the session, once it is ACTIVE; where
+    that fails, the session is deleted again, and nothing of the agent is left."""
+
+    is_queued = False  # an agent cannot wait for the server
+    has_more = True  # type: ignore[assignment]
+
+    def __init__(self, on, agents, fields, given):
+        super().__init__(on, fields)
+        self._agents, self._given, self._later = agents, given, None
+
+    def has_intent(self):
+        return False
+
+    def preview(self, transaction):
+        session = self._spawn(transaction, super().preview(transaction))
+        return session if self._given.kind != ACP else self._attached(session)
+
+    def record(self, transaction, answer):
+        return self._spawn(transaction, super().record(transaction, answer))
+
+    def done(self, call, result):
+        return result if self._given.kind != ACP else self._attached(result)
+
+    def _spawn(self, transaction, session):
+        """Give the session a role, its id if none was asked for, and have it be SPAWNING."""
+        if session.role is None:
+            session.role, session.relay_state = session.id, relay.CREATED
+        if self._given.worktree is None:
+            self._given = self._given._replace(worktree=session.directory)
+        if session.relay_state == relay.CREATED:
+            changes.move(transaction, session, relay.SPAWN)
+        if self._given.kind != ACP:
+            self._agents.activate(transaction, session.id, self._given)
+            return transaction.load(session.id)
+        return session
+
+    def _attached(self, session):
+        """Return what ends once the agent of the session is attached; it is started when the session is committed."""
+        if self._later is None:  # the change may run twice
+            self._later = Later(time.monotonic() + self.on.seconds, begin=self._begin)
+        self._made = session.id
+        return self._later
+
+    def _begin(self):
+        try:
+            self._agents.start(self._made, self._given, self._end, patient=False)
+        except BaseException as error:
+            self._end(errors.known(error))
+
+    def _end(self, error):
+        """The agent is attached, or (an error) cannot be."""
+        try:
+            self._later.end(self.on.read(self._made) if error is None else self._undone(error))
+        except errors.PlueError as failure:
+            self._later.end(failure)
+
+    def _undone(self, error):
+        """Delete the session again, and return the error for the caller."""
+        on, delete = self.on, Delete(self.on, self._made)
+        try:
+            if on.server is None:
+                on.writer.run(delete.preview)
+            else:
+                Executor(on.writer, on.link).run(delete, Call(time.monotonic() + TAKE_BACK))
+        except errors.NotFound:
+            return error
+        except errors.PlueError as failure:
+            on.log.write("warning", failure.message(f"take back {self._made}"))
+        return error

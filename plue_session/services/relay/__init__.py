@@ -1,0 +1,1 @@
+"""The relay: agents attached to sessions, from their spawn to their cleaning."""

@@ -1,0 +1,114 @@
+"""The start of an agent: what it is checked for, how it fails, what ends it."""
+
+import json
+import os
+
+import pytest
+
+from tests.agents.conftest import agent, eventually, lives
+
+
+def state(session):
+    return session.info()["relay"]["state"]
+
+
+@pytest.mark.requirement("R-028")
+def test_the_state_is_checked_before_anything_is_started(host, spawn, tmp_path):
+    handle = host.create_with(role="early")
+    given = json.dumps({"worktree": str(tmp_path), "agent": agent(f"pids={tmp_path / 'pids'}")})
+    assert handle.fails("relay_attach", given).code == "INVALID_TRANSITION"
+    assert host.create().fails("relay_attach", given).code == "INVALID_TRANSITION"
+    assert not (tmp_path / "pids").exists() and "worktree" not in handle.info()["relay"]
+
+
+@pytest.mark.parametrize(
+    "words, code, text",
+    [
+        (["exit=3", "stderr=no_luck"], "SERVER", "no luck"),
+        (["version=2"], "UNSUPPORTED", "version 2"),
+        (["auth=login"], "PROVIDER_AUTH", "fake-login"),
+        (["auth=silent"], "PROVIDER_AUTH", "fake-login"),
+        (["error=session/new:-32603:no_room"], "SERVER", "no room"),
+        (["die=session/new"], "SERVER", "7"),
+    ],
+)
+def test_a_start_that_fails_says_why_and_leaves_nothing(host, spawn, tmp_path, words, code, text):
+    session = spawn(host)
+    error = session.fails("relay_attach", session.given(*words, f"pids={tmp_path / 'pids'}"))
+    assert error.code == code and text in error.message
+    assert state(session) == "SPAWNING"
+    assert not any(map(lives, map(int, (tmp_path / "pids").read_text().split())))
+    session.attach()
+    assert session.turn("[say=x]")["outcome"] == "finished"
+
+
+def test_a_command_that_is_not_there_is_not_one_that_crashed(host, spawn):
+    session = spawn(host)
+    given = {"worktree": str(session.worktree), "agent": {"kind": "acp", "command": "/nowhere/agent"}}
+    assert session.fails("relay_attach", json.dumps(given)).code == "IO"
+    assert state(session) == "SPAWNING"
+
+
+def test_a_start_has_a_deadline_of_its_own(host, spawn, tmp_path):
+    """copilot-cli#4678."""
+    session = spawn(host)
+    pids = f"pids={tmp_path / 'pids'}"
+    error = session.fails("relay_attach", session.given("slow=60", "stderr=downloading", pids, startMs=600))
+    assert error.code == "TIMEOUT" and "downloading" in error.message
+    assert not any(map(lives, map(int, (tmp_path / "pids").read_text().split())))
+
+
+@pytest.mark.requirement("R-071")
+def test_an_agent_that_comes_after_its_session_was_terminated_is_ended(host, spawn, tmp_path):
+    session = spawn(host)
+    starting = session.start("relay_attach", session.given("slow-new=1", f"pids={tmp_path / 'pids'}"))
+    assert eventually(lambda: (tmp_path / "pids").exists())
+    host.call("session_relay_terminate", session.id, "changed my mind")
+    assert starting.failure().code == "INVALID_TRANSITION"
+    assert state(session) == "TERMINATING"
+    assert not any(map(lives, map(int, (tmp_path / "pids").read_text().split())))
+    host.call("session_relay_clean", session.id)
+
+
+@pytest.mark.parametrize("how, code", [("abort", "ABORTED"), ("delete", "NOT_FOUND")])
+def test_a_start_can_be_ended(host, spawn, tmp_path, how, code):
+    session = spawn(host)
+    starting = session.start("relay_attach", session.given("slow=60", f"pids={tmp_path / 'pids'}"))
+    assert eventually(lambda: (tmp_path / "pids").exists())
+    getattr(session, how)()
+    assert starting.failure().code == code
+    (pid,) = map(int, (tmp_path / "pids").read_text().split())
+    assert eventually(lambda: not lives(pid), 10)
+
+
+def test_two_starts_for_one_session_are_one(host, spawn):
+    session = spawn(host)
+    first = session.start("relay_attach", session.given("slow=0.5"))
+    assert eventually(
+        lambda: any(
+            "plue-actor" in (open(f"/proc/{host.pid}/task/{t}/comm").read())
+            for t in os.listdir(f"/proc/{host.pid}/task")
+        )
+    )
+    assert session.fails("relay_attach", session.given()).code == "IN_USE"
+    first.result()
+    assert session.turn("[say=x]")["outcome"] == "finished"
+
+
+def test_its_environment_is_the_hosts_and_what_is_given_over_it(host, spawn):
+    session = spawn(host)
+    session.attach(env={"FAKE_X": "seen", "CHECK_DIR": "other"})
+    done = session.turn("[env=FAKE_X][env=CHECK_DIR][env=PLUE_SESSION_DATA_DIR][cwd]")
+    text = "".join(part["text"] for part in done["messages"][1]["parts"])
+    assert text.startswith("seenother/") and text.endswith(str(session.worktree))
+    everything = json.dumps([session.info(), session.said()[:1]])
+    assert "FAKE_X" not in everything.replace("[env=FAKE_X]", "")
+
+
+def test_what_comes_before_the_conversation_has_begun_is_told(host, spawn):
+    session = spawn(host)
+    session.attach("early")
+    assert eventually(lambda: [each for each in session.said() if each["parts"]])
+    (message,) = session.said()
+    assert message["role"] == "assistant" and "turnId" not in message
+    assert session.turn("[say=x]")["messages"][1]["parts"][0]["text"] == "x"
