@@ -45,6 +45,7 @@ class Actor:
         self._turn = None
         self._asked, self._plan, self._title, self._heard = [], None, None, 0.0
         self._error = None  # by which the agent is to end, or has
+        self._has_exited = self._is_left = False  # nothing more comes but its end; that was recorded
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
         self._again, self._looked = False, 0.0
         self._noise = 0
@@ -122,7 +123,7 @@ class Actor:
             self._watch()
         elif self._is_closing:
             self._leave()
-        else:
+        elif not self._has_exited:
             self._rest()
 
     def _leave(self):
@@ -195,6 +196,9 @@ class Actor:
             turn.ticket = None
             if said.error is not None:
                 turn.failed(said.error)
+                self._has_exited = "exit" in said.error.details
+                if self._has_exited:
+                    self._error = self._error or said.error
             else:
                 turn.outcome, turn.tokens = outcome_of(said.value.reason), said.value.tokens
 
@@ -373,10 +377,12 @@ class Actor:
 
         def end(transaction):
             turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
-            if self._is_gone:
+            if is_last:  # who hears of the end may attach another one at once
                 self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
+        is_last = self._is_gone or self._has_exited
         self._on.writer.run(end)
+        self._is_left = is_last
         self._recording.over()
         self._asking.over()
         self._turn, self._must_look = None, True
@@ -395,7 +401,7 @@ class Actor:
             if self._turn.outcome is None:
                 self._turn.failed(self._error)
             self._end(self._turn)
-        else:
+        elif not self._is_left:
             self._recording.pause()
             self._on.writer.run(
                 lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
