@@ -61,8 +61,9 @@ def test_cancel_turns_ends_those_of_this_process_and_leaves_the_queue(attached):
 
 def test_run_turn_may_only_begin_one_and_its_wait_may_end_before_the_turn(attached):
     session = attached()
-    begun = json.loads(session.run_turn('{"text":"[words=1][sleep=0.3]"}', 0))
-    assert session.fails("run_turn", '{"text":"[say=x]"}', 1).code == "TIMEOUT"
+    begun = json.loads(session.run_turn('{"text":"[words=1][wait]"}', 0))
+    assert session.fails("run_turn", '{"text":"[say=x]"}', 1000).code == "TIMEOUT"
+    session.abort_turn(begun["turnId"])
     assert eventually(lambda: any(text_of(each) == "x" for each in session.said()))
     assert session.said()[0]["turnId"] == begun["turnId"]
 
