@@ -59,6 +59,13 @@ class Attached(Session):
             found.append(json.loads(text))
         return found
 
+    def hears(self, text):
+        """Wait until the agent has said this, in pieces that are told."""
+        said = ""
+        while text not in said:
+            data = self.events("message.part.updated")[-1]["data"]
+            said += data.get("delta", "")
+
     def observe_now(self):
         self.observer = self.observe(None)
 
