@@ -3,6 +3,7 @@
 What each does by itself is in docs/agents-facts.md and shown by test_facts.py.
 """
 
+import base64
 import dataclasses
 import json
 
@@ -114,7 +115,7 @@ def step_by_step(host, agent):
     return made
 
 
-@pytest.mark.requirement("R-026", "O-070", "T-10")
+@pytest.mark.requirement("R-026", "T-10")
 def test_a_turn_is_streamed_to_its_end(lasting, models):
     before, mark = contents(lasting.agent.worktree), lasting.host.mark()
     assert lasting.state() == "ACTIVE"
@@ -158,6 +159,19 @@ def test_a_tool_is_used_with_leave_and_not_without(lasting):
     assert not never.exists() and json.loads(lasting.session.permissions()) == []
     assert {each["state"] for each in lasting.tools(turn)} <= {"error"}
     made.unlink()
+
+
+@pytest.mark.requirement("O-076")
+@pytest.mark.parametrize("lasting", ["claude", "codex"], indirect=True)  # the others tell a plan as a tool's call
+def test_a_plan_is_todos(lasting):
+    tool, key, name, more = lasting.agent.plan
+    told = [{name: "one", "status": "completed", **more}, {name: "two", "status": "in_progress", **more}]
+    mark = lasting.host.mark()
+    order = base64.b64encode(json.dumps({key: told}).encode()).decode()
+    assert lasting.run(f"plan [tool64={tool}:{order}]")["outcome"] == "finished"
+    todos = json.loads(lasting.session.todos())
+    assert [(each["content"], each["status"]) for each in todos] == [("one", "completed"), ("two", "in_progress")]
+    assert lasting.told(mark, "todo.updated") == [{"todos": todos}]
 
 
 def test_a_mode_is_chosen_and_what_is_not_offered_is_refused(lasting):
@@ -249,6 +263,20 @@ def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
     fresh.attach(restore=False)
     assert fresh.run("second [say=two ]")["outcome"] == "finished"
     assert [text for _, text in fresh.texts()] == ["first [say=one ]", "one ", "second [say=two ]", "two "]
+
+
+@pytest.mark.requirement("O-070")
+@pytest.mark.parametrize("agent", ["opencode"], indirect=True)
+def test_a_start_has_a_deadline_and_leaves_nothing(host, agent):
+    made = Attached(host, agent, host.create_with(role=f"role of {agent.root}"))
+    made.session.relay_spawn()
+    with pytest.raises(Failed) as failed:
+        made.attach(startMs=300)  # it takes 2 s
+    assert failed.value.code == "TIMEOUT" and made.state() == "SPAWNING"
+    real.until(lambda: not agent.processes())
+    made.attach()
+    assert made.state() == "ACTIVE"
+    made.session.delete()
 
 
 def is_attached_again(attached):
