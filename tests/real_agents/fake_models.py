@@ -2,8 +2,8 @@
 OpenAI's Responses (Codex) and Gemini's generateContent.
 
 They do as they are told, in the words of tests/opencode/fake_llm.py; `[bash=command]` calls whatever tool the agent has
-for a shell. Besides: `[hang]` answers nothing until the agent leaves. What an agent asks beside the user's turns (a
-title, who speaks next) is answered, and neither listed nor awaited.
+for a shell. What an agent asks beside the user's turns (a title, who speaks next) is answered, and neither listed nor
+awaited.
 """
 
 import base64
@@ -71,8 +71,7 @@ class _Models(_Handler):
             status = int(order["status"])
             self.send_json(model.error(status, f"refused with {status}"), status)
         elif "hang" in order:
-            self.await_leaving()
-            self.server.ended.put((text, "left"))
+            self.hang(text)
         elif "bash" in order and not model.has_result():
             self.begin()
             model.call(*model.shell(order["bash"]))

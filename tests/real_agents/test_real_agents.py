@@ -201,6 +201,19 @@ def test_a_turn_is_aborted_and_the_next_one_is_itself(lasting):
     assert contents(lasting.agent.worktree) == before
 
 
+@pytest.mark.requirement("P-152")
+@pytest.mark.parametrize("order", ["[hang]", "[status=500]"])  # the latter is tried again, by all
+def test_a_turn_without_an_answer_is_aborted(lasting, models, order):
+    mark, text = lasting.host.mark(), f"mute {lasting.agent} {order}"
+    turn = json.loads(lasting.session.run_turn(json.dumps({"text": text}), 0))["turnId"]
+    real.until(lambda: text in models.asked)
+    lasting.session.abort()
+    ended = lasting.finished(turn, mark)
+    assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+    assert lasting.run("and now [say=so ]")["outcome"] == "finished"
+    assert lasting.texts()[-1] == ("assistant", "so ")
+
+
 @pytest.mark.requirement("O-071", "P-152")
 def test_an_abort_takes_back_what_was_asked(lasting):
     asked, turn, mark = lasting.asked("ask [bash=echo made > never.txt]")
