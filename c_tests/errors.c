@@ -132,6 +132,13 @@ static void null_is_refused_where_it_has_no_meaning(void)
     REFUSED(plue_session_reply_question(session, NULL, NULL) == -1);
     REFUSED(!plue_session_cancel_inputs(session, NULL));
     REFUSED(!plue_session_cancel_inputs_from(session, NULL));
+    REFUSED(plue_session_relay_attach(session, NULL) == -1);
+    REFUSED(plue_session_relay_terminate(NULL, "r") == -1);
+    REFUSED(plue_session_relay_clean(NULL) == -1);
+    REFUSED(!plue_session_relay_get(NULL));
+    REFUSED(!plue_session_relay_next_state(NULL, "SPAWN"));
+    REFUSED(!plue_session_relay_next_state("CREATED", NULL));
+    REFUSED(!plue_session_metrics(NULL));
     REFUSED(plue_session_sync(-1) == -1);
     CHECK_SAYS("timeout_ms is -1, and nothing waits for ever");
     REFUSED(plue_session_sync(INT_MIN) == -1);
@@ -190,6 +197,14 @@ static void what_is_not_utf8_is_refused(void)
         REFUSED(!plue_session_diff(session, bad[i]));
         REFUSED(!plue_session_cancel_inputs(session, bad[i]));
         REFUSED(!plue_session_cancel_inputs_from(session, bad[i]));
+        REFUSED(plue_session_relay_attach(session, bad[i]) == -1);
+        REFUSED(plue_session_relay_terminate(bad[i], "r") == -1);
+        REFUSED(plue_session_relay_terminate("session_1", bad[i]) == -1);
+        REFUSED(plue_session_relay_clean(bad[i]) == -1);
+        REFUSED(!plue_session_relay_get(bad[i]));
+        REFUSED(!plue_session_relay_next_state(bad[i], "SPAWN"));
+        REFUSED(!plue_session_relay_next_state("CREATED", bad[i]));
+        REFUSED(!plue_session_metrics(bad[i]));
         REFUSED(!plue_session_observe(session, bad[i]));
         REFUSED(!plue_session_observe(PLUE_ALL_SESSIONS, bad[i]));
         REFUSED(plue_session_validate_share(bad[i], "x") == -1);
@@ -238,6 +253,7 @@ static void what_is_not_json_is_refused(void)
         CHECK_ERROR(!plue_session_messages(session, bad[i]), PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(plue_session_reply_question(session, "que_1", bad[i]) == -1, PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(!plue_session_diff(session, bad[i]), PLUE_ERROR_JSON_PARSE);
+        CHECK_ERROR(plue_session_relay_attach(session, bad[i]) == -1, PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(!plue_session_cancel_inputs(session, bad[i]), PLUE_ERROR_JSON_PARSE);
         CHECK_ERROR(!plue_session_cancel_inputs_from(session, bad[i]), PLUE_ERROR_JSON_PARSE);
     }
@@ -249,6 +265,7 @@ static void what_is_not_json_is_refused(void)
         REFUSED(!plue_session_enqueue(session, others[i]));
         REFUSED(!plue_session_messages(session, others[i]));
         REFUSED(!plue_session_diff(session, others[i]));
+        REFUSED(plue_session_relay_attach(session, others[i]) == -1);
         REFUSED(!plue_session_cancel_inputs_from(session, others[i]));
         if (i) /* an empty array names nothing */
             REFUSED(!plue_session_cancel_inputs(session, others[i]));
@@ -299,6 +316,21 @@ static void unknown_keys_and_wrong_types_are_named(void)
     NAMED(!plue_session_cancel_inputs(session, "[{\"id\":\"x\"}]"), "targets[0].id");
     NAMED(!plue_session_cancel_inputs_from(session, "{\"inputId\":1}"), "inputId");
     NAMED(!plue_session_diff(session, "{\"turn\":\"x\"}"), "turn");
+    NAMED(plue_session_relay_attach(session, "{\"agent\":{\"kind\":\"host\"}}") == -1, "worktree");
+    NAMED(plue_session_relay_attach(session, "{\"worktree\":\"/tmp\"}") == -1, "agent");
+    NAMED(plue_session_relay_attach(session, "{\"worktree\":\"/tmp\",\"agent\":{\"kind\":\"x\"}}") == -1, "agent.kind");
+    NAMED(plue_session_relay_attach(session, "{\"worktree\":\"/tmp\",\"agent\":{\"kind\":\"acp\"}}") == -1,
+          "agent.command");
+    NAMED(!plue_session_metrics("xml"), "format");
+    CHECK_ERROR(!plue_session_relay_next_state("CREATED", "CLEAN"), PLUE_ERROR_INVALID_TRANSITION);
+    CHECK_SAYS("invalid transition: state=CREATED event=CLEAN reason=can only spawn or terminate from CREATED state");
+    CHECK_ERROR(!plue_session_relay_next_state("NOWHERE", "CLEAN"), PLUE_ERROR_INVALID_TRANSITION);
+    CHECK_SAYS("unknown state");
+    CHECK_ERROR(!plue_session_relay_next_state("CREATED", "PAUSE"), PLUE_ERROR_INVALID_TRANSITION);
+    CHECK_SAYS("unknown event");
+    CHECK_ERROR(plue_session_relay_heartbeat(session) == -1, PLUE_ERROR_INVALID_TRANSITION);
+    CHECK_ERROR(plue_session_relay_clean("session_1") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_relay_get("nobody"), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(!plue_session_create_with("{\"template\":\"none such\"}"), PLUE_ERROR_NOT_FOUND);
     CHECK_ERROR(!plue_session_create_with("{\"parentId\":\"session_1\"}"), PLUE_ERROR_NOT_FOUND);
     end_refusals();

@@ -79,6 +79,16 @@ static int in_child(const char *program)
     FORKED(!plue_session_cancel_inputs(any, "[]"));
     FORKED(!plue_session_cancel_inputs_from(any, "{\"inputId\":\"input_1\"}"));
     FORKED(plue_session_vacuum(any) == -1);
+    FORKED(plue_session_relay_spawn(any) == -1);
+    FORKED(plue_session_relay_attach(any, "{}") == -1);
+    FORKED(plue_session_relay_heartbeat(any) == -1);
+    FORKED(plue_session_relay_count_message(any) == -1);
+    FORKED(plue_session_relay_terminate("session_1", NULL) == -1);
+    FORKED(plue_session_relay_clean("session_1") == -1);
+    FORKED(!plue_session_relay_get("a"));
+    FORKED(plue_session_set_cleaner(on_clean, NULL) == -1);
+    FORKED(!plue_session_metrics("json"));
+    CHECK(!strcmp(plue_session_relay_next_state("CREATED", "SPAWN"), "SPAWNING"));
     FORKED(plue_session_validate_share("session_1", "a") == -1);
     FORKED(!plue_session_batch("[]"));
     FORKED(!plue_session_submit("[]"));

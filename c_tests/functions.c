@@ -420,6 +420,93 @@ static void a_share_is_made_checked_and_withdrawn(void)
     plue_session_destroy(other);
 }
 
+static int cleanings;
+
+static int clean(const char *session, void *data)
+{
+    CHECK(data == &cleanings && json_is(session, "relay.state", "\"TERMINATING\""));
+    CHECK(json_is(session, "relay.worktree", "\"/tmp\""));
+    cleanings++;
+    return 1; /* logged, and cleaning goes on */
+}
+
+static void relay_states_follow_by_their_table(void)
+{
+    static const char *const states[] = {"CREATED", "SPAWNING", "ACTIVE", "TERMINATING", "CLEANED"};
+    static const char *const events[] = {"SPAWN", "ACTIVATE", "TERMINATE", "CLEAN"};
+    static const char *const follow[5][4] = {
+        {"SPAWNING", NULL, "TERMINATING", NULL},
+        {NULL, "ACTIVE", "TERMINATING", NULL},
+        {NULL, NULL, "TERMINATING", NULL},
+        {NULL, NULL, "TERMINATING", "CLEANED"},
+        {NULL, NULL, NULL, NULL},
+    };
+    for (int state = 0; state < 5; state++)
+        for (int event = 0; event < 4; event++) {
+            const char *found = plue_session_relay_next_state(states[state], events[event]);
+            CHECK(follow[state][event] ? found && !strcmp(found, follow[state][event]) : !found);
+            CHECK(found || plue_get_last_error_code() == PLUE_ERROR_INVALID_TRANSITION);
+        }
+}
+
+/* The next event tells of this change of the relay's. */
+static void relay_went(const char *from, const char *to, const char *reason)
+{
+    const char *data = told("relay.changed", NULL);
+    CHECK(json_is(data, "from", from) && json_is(data, "to", to) && json_is(data, "reason", reason));
+}
+
+static void an_agent_of_the_hosts_lives_and_ends(void)
+{
+    CHECK(plue_session_set_cleaner(clean, &cleanings) == 0);
+    plue_session_t session = plue_session_create_with("{\"role\":\"reviewer\"}");
+    told("session.created", session);
+    CHECK(json_is(info_of(session), "relay.state", "\"CREATED\"") && json_is(info_of(session), "role", "\"reviewer\""));
+    char *id = plue_session_get_id(session);
+    CHECK_ERROR(!plue_session_create_with("{\"role\":\"reviewer\"}"), PLUE_ERROR_ALREADY_EXISTS);
+    CHECK_SAYS(id);
+    static const char attached[] = "{\"worktree\":\"/tmp\",\"agent\":{\"kind\":\"host\"}}";
+    CHECK_ERROR(plue_session_relay_attach(session, attached) == -1, PLUE_ERROR_INVALID_TRANSITION);
+    CHECK_ERROR(plue_session_relay_clean(id) == -1, PLUE_ERROR_INVALID_TRANSITION);
+    CHECK(plue_session_relay_spawn(session) == 0);
+    relay_went("\"CREATED\"", "\"SPAWNING\"", NULL);
+    CHECK_ERROR(plue_session_relay_spawn(session) == -1, PLUE_ERROR_INVALID_TRANSITION);
+    CHECK(plue_session_relay_attach(session, attached) == 0);
+    relay_went("\"SPAWNING\"", "\"ACTIVE\"", NULL);
+    CHECK(json_is(info_of(session), "relay.worktree", "\"/tmp\""));
+    plue_session_t found = plue_session_relay_get("reviewer");
+    CHECK(found && !strcmp(text(plue_session_get_id(found)), id));
+    plue_session_destroy(found);
+    for (int i = 0; i < 3; i++) {
+        CHECK(plue_session_relay_count_message(session) == 0);
+        told("session.updated", session);
+    }
+    CHECK(plue_session_relay_heartbeat(session) == 0 && json_is(info_of(session), "relay.messageCount", "3"));
+    told("session.updated", session);
+    char *metrics = plue_session_metrics("json");
+    CHECK(metrics && json_valid(metrics) && json_is(metrics, "relay.states.ACTIVE", "1"));
+    plue_free_json(metrics);
+    CHECK(plue_session_relay_terminate(id, "done \xe2\x9c\x93") == 0 && plue_session_relay_terminate(id, NULL) == 0);
+    relay_went("\"ACTIVE\"", "\"TERMINATING\"", "\"done \xe2\x9c\x93\"");
+    CHECK(cleanings == 0 && plue_session_relay_clean(id) == 0 && plue_session_relay_clean(id) == 0 && cleanings == 1);
+    told("log", NULL);
+    relay_went("\"TERMINATING\"", "\"CLEANED\"", NULL);
+    CHECK(plue_session_relay_terminate(id, "late") == 0 && plue_session_relay_terminate("session_1", NULL) == 0);
+    CHECK_ERROR(plue_session_relay_clean("session_1") == -1, PLUE_ERROR_NOT_FOUND);
+    CHECK_ERROR(!plue_session_relay_get("reviewer"), PLUE_ERROR_NOT_FOUND);
+    plue_session_t next = plue_session_create_with("{\"role\":\"reviewer\"}"); /* it is free again */
+    told("session.created", next);
+    CHECK(plue_session_relay_terminate(text(plue_session_get_id(next)), NULL) == 0);
+    relay_went("\"CREATED\"", "\"TERMINATING\"", NULL);
+    CHECK(plue_session_set_cleaner(NULL, NULL) == 0 && plue_session_relay_clean(text(plue_session_get_id(next))) == 0);
+    relay_went("\"TERMINATING\"", "\"CLEANED\"", NULL);
+    CHECK(cleanings == 1);
+    told_nothing();
+    plue_free(id);
+    plue_session_destroy(session);
+    plue_session_destroy(next);
+}
+
 static void delete_takes_the_descendants_along(void)
 {
     plue_session_t root = plue_session_create(NULL), child[3], grandchild, aside = plue_session_create(NULL);
@@ -615,6 +702,8 @@ int main(void)
     inputs_are_queued_listed_and_taken_back();
     nothing_is_asked_where_no_turn_runs();
     a_share_is_made_checked_and_withdrawn();
+    relay_states_follow_by_their_table();
+    an_agent_of_the_hosts_lives_and_ends();
     delete_takes_the_descendants_along();
     a_thousand_sessions_are_queried_and_paged();
     a_limit_on_active_sessions_holds();

@@ -46,6 +46,10 @@ static void refused_everywhere(plue_session_t handle, int code)
     CHECK_ERROR(!plue_session_cancel_inputs(handle, "[]"), code);
     CHECK_ERROR(!plue_session_cancel_inputs_from(handle, "{\"inputId\":\"input_1\"}"), code);
     CHECK_ERROR(plue_session_vacuum(handle) == -1, code);
+    CHECK_ERROR(plue_session_relay_spawn(handle) == -1, code);
+    CHECK_ERROR(plue_session_relay_attach(handle, "{\"worktree\":\"/tmp\",\"agent\":{\"kind\":\"host\"}}") == -1, code);
+    CHECK_ERROR(plue_session_relay_heartbeat(handle) == -1, code);
+    CHECK_ERROR(plue_session_relay_count_message(handle) == -1, code);
     if (handle != PLUE_ALL_SESSIONS) {
         CHECK_ERROR(!plue_session_observation(handle), code);
         CHECK_ERROR(!plue_session_observe(handle, NULL), code);
@@ -86,6 +90,7 @@ static void null_is_named(void)
     CHECK_ERROR(plue_session_reply_question(session, NULL, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(!plue_session_cancel_inputs(session, NULL), PLUE_ERROR_INVALID_PARAM);
     CHECK_ERROR(!plue_session_cancel_inputs_from(session, NULL), PLUE_ERROR_INVALID_PARAM);
+    CHECK_ERROR(plue_session_relay_attach(session, NULL) == -1, PLUE_ERROR_INVALID_PARAM);
     CHECK(json_is(text(plue_session_get_info(session)), "provider", NULL));
     plue_session_destroy(NULL);
     plue_session_destroy(session);

@@ -245,6 +245,7 @@ static void *call_what_is_instant(void *unused)
     char *peeked = plue_session_peek_id(other_id);
     CHECK(quoted && plain && plue_json_int("[1]", "/0", 0) == 1 && plue_json_double("[1]", "/0", 0) == 1);
     CHECK(plue_json_count("[1]", "") == 1 && plue_json_each("[1]", "", no_number, NULL) == 0);
+    CHECK(plue_session_relay_next_state("CREATED", "SPAWN"));
     CHECK(plue_error_name(PLUE_OK) && plue_version_number() && peeked && plue_event_fd() >= 0);
     uint64_t submitted = plue_session_submit("[{\"op\":\"list\"}]");
     /* Who is stopped may be the one that would take it, until the queue is full. */

@@ -11,6 +11,13 @@ static void on_event(uint8_t type, const char *event, void *data)
     (void)data;
 }
 
+static int on_clean(const char *session, void *data)
+{
+    (void)session;
+    (void)data;
+    return 0;
+}
+
 static void every_function_asks_for_init(void)
 {
     plue_session_t any = (plue_session_t)(uintptr_t)0x19;
@@ -59,6 +66,15 @@ static void every_function_asks_for_init(void)
     ASKS(!plue_session_cancel_inputs(any, "[]"));
     ASKS(!plue_session_cancel_inputs_from(any, "{\"inputId\":\"input_1\"}"));
     ASKS(plue_session_vacuum(any) == -1);
+    ASKS(plue_session_relay_spawn(any) == -1);
+    ASKS(plue_session_relay_attach(any, "{}") == -1);
+    ASKS(plue_session_relay_heartbeat(any) == -1);
+    ASKS(plue_session_relay_count_message(any) == -1);
+    ASKS(plue_session_relay_terminate("session_1", NULL) == -1);
+    ASKS(plue_session_relay_clean("session_1") == -1);
+    ASKS(!plue_session_relay_get("a"));
+    ASKS(plue_session_set_cleaner(on_clean, NULL) == -1);
+    ASKS(!plue_session_metrics("json"));
     ASKS(plue_session_validate_share("session_1", "a") == -1);
     ASKS(!plue_session_batch("[]"));
     ASKS(!plue_session_submit("[]"));
@@ -96,6 +112,7 @@ static void *exempt_functions(void *unused)
     CHECK(plue_get_last_error_code() == PLUE_OK);
     CHECK(!strncmp(plue_get_version(), "0.", 2));
     plue_event_unsubscribe(7);
+    CHECK(!strcmp(plue_session_relay_next_state("TERMINATING", "CLEAN"), "CLEANED"));
     return unused;
 }
 

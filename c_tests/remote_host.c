@@ -143,7 +143,8 @@ static int is(const command *told, const char *name)
 }
 
 /* The functions, by what they take and give. */
-#define SESSION_OF_TEXT(X) X(session_create) X(session_create_with) X(session_get_or_create) X(session_open)
+#define SESSION_OF_TEXT(X)                                                                                             \
+    X(session_create) X(session_create_with) X(session_get_or_create) X(session_open) X(session_relay_get)
 #define TEXT_OF_NOTHING(X) X(session_list) X(session_sync_status) X(get_app_info) X(event_poll)
 #define TEXT_OF_SESSION(X)                                                                                             \
     X(session_get_info) X(session_peek_info) X(session_get_id) X(session_create_share) X(session_observation)
@@ -152,10 +153,14 @@ static int is(const command *told, const char *name)
 #define TEXT_OF_SESSION_AND_TEXT(X)                                                                                    \
     X(session_enqueue) X(session_cancel_inputs) X(session_cancel_inputs_from) X(session_messages) X(session_diff)
 #define STATUS_OF_SESSION(X)                                                                                           \
-    X(session_delete) X(session_abort) X(session_unshare) X(session_vacuum) X(session_cancel_turns)
+    X(session_delete)                                                                                                  \
+    X(session_abort)                                                                                                   \
+    X(session_unshare)                                                                                                 \
+    X(session_vacuum)                                                                                                  \
+    X(session_cancel_turns) X(session_relay_spawn) X(session_relay_heartbeat) X(session_relay_count_message)
 #define STATUS_OF_SESSION_AND_TEXT(X)                                                                                  \
-    X(session_update_title) X(session_update) X(session_abort_turn) X(session_discard_pending)
-#define STATUS_OF_TEXT(X) X(init) X(session_count)
+    X(session_update_title) X(session_update) X(session_abort_turn) X(session_discard_pending) X(session_relay_attach)
+#define STATUS_OF_TEXT(X) X(init) X(session_count) X(session_relay_clean)
 
 static void *perform(void *argument)
 {
@@ -201,6 +206,10 @@ static void *perform(void *argument)
             status = -!(result.number = plue_session_submit(given[0]));
         else if (is(told, "session_cancel_operation"))
             status = plue_session_cancel_operation(strtoull(given[0], NULL, 10));
+        else if (is(told, "session_relay_terminate"))
+            status = plue_session_relay_terminate(given[0], given[1]);
+        else if (is(told, "session_metrics"))
+            owned = plue_session_metrics(given[0]), result.is_text = 1;
         else if (is(told, "session_peek_id"))
             owned = plue_session_peek_id(given[0]), result.is_text = 1;
         else if (is(told, "session_observe"))

@@ -5,9 +5,11 @@
 #ifdef __cplusplus
 #define SAME(name, type) static type name##_ = name
 extern "C" void called(uint8_t type, const char *event_json, void *user_data);
+extern "C" int cleaned(const char *session_json, void *user_data);
 #else
 #define SAME(name, type) static type name##_ = name
 void called(uint8_t type, const char *event_json, void *user_data);
+int cleaned(const char *session_json, void *user_data);
 #endif
 
 typedef int (*text_status)(const char *);
@@ -43,6 +45,8 @@ typedef char *(*observer_number_text)(plue_session_observer_t, int);
 typedef char *(*observer_text)(plue_session_observer_t);
 typedef int (*observer_number)(plue_session_observer_t);
 typedef void (*observer_nothing)(plue_session_observer_t);
+typedef const char *(*two_texts_name)(const char *, const char *);
+typedef int (*set_cleaner)(plue_session_cleaner, void *);
 typedef int (*each)(const char *, const char *, int (*)(const char *, void *), void *);
 
 SAME(plue_init, text_status);
@@ -105,6 +109,16 @@ SAME(plue_session_inputs, session_text);
 SAME(plue_session_cancel_inputs, session_text_text);
 SAME(plue_session_cancel_inputs_from, session_text_text);
 SAME(plue_session_vacuum, session_status);
+SAME(plue_session_relay_spawn, session_status);
+SAME(plue_session_relay_attach, session_text_status);
+SAME(plue_session_relay_heartbeat, session_status);
+SAME(plue_session_relay_count_message, session_status);
+SAME(plue_session_relay_terminate, two_texts_status);
+SAME(plue_session_relay_clean, text_status);
+SAME(plue_session_relay_get, text_session);
+SAME(plue_session_relay_next_state, two_texts_name);
+SAME(plue_session_set_cleaner, set_cleaner);
+SAME(plue_session_metrics, text_text);
 SAME(plue_session_destroy, session_nothing);
 SAME(plue_event_subscribe, subscribe);
 SAME(plue_event_unsubscribe, unsubscribe);
@@ -127,9 +141,15 @@ void called(uint8_t type, const char *event_json, void *user_data)
     (void)user_data;
 }
 
+int cleaned(const char *session_json, void *user_data)
+{
+    return session_json == 0 || user_data != 0;
+}
+
 int main(void)
 {
     plue_event_callback callback = called;
+    plue_session_cleaner cleaner = cleaned;
     plue_session_t all = PLUE_ALL_SESSIONS, current = PLUE_CURRENT_SESSION;
     switch (plue_get_last_error_code_()) {
     case PLUE_OK:
@@ -138,8 +158,8 @@ int main(void)
     case PLUE_ERROR_INVALID_PARAM:
         return 2;
     }
-    return callback == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 || plue_init_ == 0 ||
-           plue_shutdown_ == 0 || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 ||
+    return callback == 0 || cleaner == 0 || all == current || PLUE_API_VERSION < 1 || PLUE_EVENT_GAP != 33 ||
+           plue_init_ == 0 || plue_shutdown_ == 0 || plue_get_version_()[0] == 0 || plue_get_app_info_ == 0 ||
            plue_get_last_error_()[0] != 'N' || plue_get_last_error_json_()[0] != '{' || plue_free_json_ == 0 ||
            plue_free_string_ == 0 || plue_free_ == 0 || plue_json_quote_ == 0 || plue_error_name_(PLUE_OK)[0] != 'O' ||
            plue_version_number_() != PLUE_VERSION_NUMBER || plue_json_text_ == 0 || plue_json_int_ == 0 ||
@@ -162,5 +182,9 @@ int main(void)
            plue_session_todos_ == 0 || plue_session_diff_ == 0 || plue_session_choices_ == 0 ||
            plue_session_inputs_ == 0 || plue_session_cancel_inputs_ == 0 || plue_session_cancel_inputs_from_ == 0 ||
            plue_session_vacuum_ == 0 || plue_session_observer_cursor_ == 0 || plue_session_observer_wake_ == 0 ||
-           plue_session_observer_close_ == 0;
+           plue_session_observer_close_ == 0 || plue_session_relay_spawn_ == 0 || plue_session_relay_attach_ == 0 ||
+           plue_session_relay_heartbeat_ == 0 || plue_session_relay_count_message_ == 0 ||
+           plue_session_relay_terminate_ == 0 || plue_session_relay_clean_ == 0 || plue_session_relay_get_ == 0 ||
+           plue_session_relay_next_state_("CREATED", "SPAWN")[0] != 'S' || plue_session_set_cleaner_ == 0 ||
+           plue_session_metrics_ == 0;
 }

@@ -113,7 +113,7 @@ static void *hammer(void *argument)
         case 14:
             expect(plue_session_abort(session) == 0, stopping);
             expect(plue_session_abort_turn(session, "turn") == 0, stopping);
-            CHECK(plue_session_discard_pending(session, "op_1") == -1);
+            CHECK(plue_session_discard_pending(session, "op_1") == -1 && plue_session_relay_spawn(session) == -1);
             expect(plue_session_sync((int)dice(&seed, 2)) == 0 && good(plue_session_sync_status()), stopping);
             break;
         case 15:

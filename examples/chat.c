@@ -1,9 +1,13 @@
-/* A conversation: `chat [ID_OR_KEY]`, with the server that PLUE_OPENCODE_URL names. Ctrl-C ends the turn, then this. */
+/* A conversation: `chat [ID_OR_KEY]`, with the server that PLUE_OPENCODE_URL names, or in this folder with the agent
+ * whose command is PLUE_AGENT: codex-acp, claude-agent-acp, gemini --experimental-acp. Ctrl-C ends the turn, then this.
+ */
 #include <plue_session.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t stopped;
 static int64_t shown;                 /* bytes of the part that is being said */
@@ -58,12 +62,24 @@ static int begin(plue_session_t session, const char *text)
     return !runs;
 }
 
+/* The session of this name; without one a new session, with the agent if there is one. */
+static plue_session_t find(const char *name)
+{
+    char options[1 << 14], *folder, *in, *command, *agent = getenv("PLUE_AGENT");
+    if (name || !agent)
+        return name ? plue_session_open(name) : plue_session_create(NULL);
+    in = plue_json_quote(folder = getcwd(NULL, 0)), command = plue_json_quote(agent);
+    snprintf(options, sizeof options, "{\"agent\":{\"kind\":\"acp\",\"worktree\":%s,\"command\":%s}}", in, command);
+    plue_free_string(in), plue_free_string(command), free(folder);
+    return plue_session_create_with(options);
+}
+
 int main(int count, char **word)
 {
     char line[8192], *event;
     plue_session_t session = NULL;
     plue_session_observer_t observer = NULL;
-    if (plue_init(NULL) || !(session = count > 1 ? plue_session_open(word[1]) : plue_session_create(NULL)) ||
+    if (plue_init(NULL) || !(session = find(count > 1 ? word[1] : NULL)) ||
         !(observer = plue_session_observe(session, NULL)))
         return fprintf(stderr, "%s\n", plue_get_last_error()), 1;
     signal(SIGINT, stop), setvbuf(stdin, NULL, _IONBF, 0); /* poll() sees nothing of what is in a buffer */

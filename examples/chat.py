@@ -1,6 +1,7 @@
 """A conversation in a terminal, by ctypes: one thread, one poll() on what is typed and on what happens.
 
-    python chat.py [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names
+    python chat.py [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names, or with the
+                                  agent in this folder whose command PLUE_AGENT is: codex-acp, claude-agent-acp
 
 Ctrl-C ends the turn, and between two turns the program; so does the end of the input.
 """
@@ -20,11 +21,20 @@ def fail():
     raise SystemExit(plue.plue_get_last_error().decode())
 
 
+def find(name):
+    """Return the session of this name; without one a new session, with the agent if there is one."""
+    agent = os.environ.get("PLUE_AGENT")
+    if name or not agent:
+        return plue.plue_session_open(name.encode()) if name else plue.plue_session_create(None)
+    options = {"agent": {"kind": "acp", "worktree": os.getcwd(), "command": agent}}
+    return plue.plue_session_create_with(json.dumps(options).encode())
+
+
 class Chat:
     """A session, and how its conversation stands."""
 
     def __init__(self, name):
-        self.session = plue.plue_session_open(name.encode()) if name else plue.plue_session_create(None)
+        self.session = find(name)
         self.observer = plue.plue_session_observe(self.session, None) if self.session else None
         if not self.observer:
             fail()

@@ -1,7 +1,8 @@
 // A conversation in a terminal, from Zig: one thread, one poll() on what is typed and on what happens.
 //
 //     eval "zig build-exe chat.zig -lc $(plue-session-config --cflags --libs | sed 's/-Wl,-rpath,/-rpath /')"
-//     ./chat [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names
+//     ./chat [ID_OR_KEY]    that session or a new one, of the server that PLUE_OPENCODE_URL names, or with the agent in
+//                           this folder whose command PLUE_AGENT is: codex-acp, claude-agent-acp
 //
 // Ctrl-C ends the turn, and between two turns the program; so does the end of the input.
 const std = @import("std");
@@ -11,6 +12,7 @@ const c = @cImport({
     @cInclude("poll.h");
     @cInclude("signal.h");
     @cInclude("stdio.h");
+    @cInclude("stdlib.h");
     @cInclude("string.h");
     @cInclude("sys/signalfd.h");
     @cInclude("unistd.h");
@@ -47,6 +49,27 @@ fn print(json: Text, pointer: [*:0]const u8, from: i64) i64 {
 
 fn complain() void {
     _ = c.puts(c.plue_get_last_error());
+}
+
+// The session of this name; without one a new session, with the agent if there is one.
+fn find(name: ?[*:0]const u8) c.plue_session_t {
+    const agent = c.getenv("PLUE_AGENT");
+    if (name != null) return c.plue_session_open(name);
+    if (agent == null) return c.plue_session_create(null);
+    const folder = c.getcwd(null, 0);
+    defer c.free(folder);
+    const in = c.plue_json_quote(folder) orelse return null;
+    defer c.plue_free_string(in);
+    const command = c.plue_json_quote(agent) orelse return null;
+    defer c.plue_free_string(command);
+    const options = std.fmt.allocPrintSentinel(
+        std.heap.c_allocator,
+        "{{\"agent\":{{\"kind\":\"acp\",\"worktree\":{s},\"command\":{s}}}}}",
+        .{ in, command },
+        0,
+    ) catch return null;
+    defer std.heap.c_allocator.free(options);
+    return c.plue_session_create_with(options);
 }
 
 // Ask for the permission that is waited for, if any is.
@@ -128,8 +151,7 @@ pub fn main() u8 {
     _ = c.sigaddset(&held, c.SIGINT);
     _ = c.sigprocmask(c.SIG_BLOCK, &held, null);
     const words = std.os.argv;
-    if (c.plue_init(null) == 0)
-        session = if (words.len > 1) c.plue_session_open(words[1]) else c.plue_session_create(null);
+    if (c.plue_init(null) == 0) session = find(if (words.len > 1) words[1] else null);
     const observer = if (session != null) c.plue_session_observe(session, null) else null;
     if (observer == null) {
         complain();

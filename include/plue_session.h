@@ -1513,7 +1513,8 @@ PLUE_API int plue_session_set_cleaner(plue_session_cleaner cleaner, void *user_d
  *
  * @param format "json":
  *     {"relay":{"states","transitions","durationSeconds","messagesPerSession","errors"},"agents":{"attached","lost",
- *     "memoryBytes"}}; or "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
+ *     "memoryBytes","sessions":[{"session","kind","command","worktree","isLost","pid"?,"error"?}]}}; or
+ *     "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
  * @return free it with plue_free_string(); NULL on failure.
  * Errors: INVALID_PARAM (NULL, another format); BUSY; IO.
  * Takes: local: may wait for the local store; typically under a millisecond, at most requestTimeoutMs (10 s

@@ -68,7 +68,9 @@ def open_runtime(boundary, request):
         if not open:
             lib.core__keep_on_fork(fd)
         elif lib.core__close_on_fork(fd):
-            raise RuntimeError("too many descriptors are to be closed in forked children")
+            raise errors.StoreIo(
+                "too many descriptors are to be closed in forked children", "End some of the agents that are attached."
+            )
 
     def lead():
         return not lib.core__wake(lib.CORE_EXECUTOR_COMMIT, lib.CORE_SIGNAL_LEAD)

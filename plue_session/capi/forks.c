@@ -9,7 +9,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { FDS = 4096 /* each attached agent has two */, LENGTH = 1 /* the kernel makes it a page */ };
+enum {
+    FDS = 4096, /* two for each agent that is attached */
+    LENGTH = 1  /* the kernel makes it a page */
+};
 
 static atomic_int always = 1;
 _Atomic(atomic_int *) core_parent = &always;

@@ -1,13 +1,16 @@
-"""chat: a conversation in a terminal. What the model says is shown as it comes; permissions and questions are asked.
+"""chat: a conversation in a terminal, with a session's model or with an agent that is started for it. What is said is
+shown as it comes; permissions and questions are asked.
 
 Input is read when it is its turn: a line typed, or piped, before that waits. So lines of a pipe are turns one after the
 other, and a line after a question is its answer.
 """
 
+import contextlib
 import json
 import os
 import select
 import sys
+import time
 
 from plue_session.cli import interrupt
 from plue_session.cli.ask import Permission, Question
@@ -21,15 +24,61 @@ LINE = 1 << 20
 SHORT = 100
 
 
+#: Seconds between two looks at an agent that has died, and how many are enough for what it has started to end.
+MOMENT, ENDING = 0.05, 200
+#: Where sessions are whose agent the library itself runs.
+OURS = {"kind": "embedded"}
+
+
 def chat(options):
     """Converse until the input ends or Ctrl-C comes between two turns."""
-    with Host(dataDir=options.data_dir) as host:
-        session = host.session("plue_session_open", options.session)
-        conversation = Conversation(host, session, options.model, Screen(options.json))
+    if options.agent is None and options.place is None:
+        options.misused("name the session (ID_OR_KEY), or an agent by --agent")
+    backend = None if options.agent is None else OURS
+    with Host(dataDir=options.data_dir, backend=backend) as host, session_of(host, options) as (session, revive):
+        conversation = Conversation(host, session, options.model, Screen(options.json), revive)
         interrupt.instead(conversation.abort)
         if not options.json and os.isatty(INPUT):
             print("Ctrl-C ends a turn, a second one leaves; so does Ctrl-D.", file=sys.stderr, flush=True)
         return conversation.run(Keyboard())
+
+
+@contextlib.contextmanager
+def session_of(host, options):
+    """The session that is named, or a new one with the agent, which ends with the conversation; and what is to be
+    called before a turn: it attaches an agent anew that has died."""
+    if options.agent is None:
+        yield host.session("plue_session_open", options.place), lambda: None
+        return
+    agent, worktree = {"kind": "acp", "command": options.agent}, os.path.abspath(options.place or ".")
+    session = host.session("plue_session_create_with", json.dumps({"agent": {**agent, "worktree": worktree}}))
+    session_id = host.text("plue_session_get_id", session)
+
+    def revive():
+        for _ in range(ENDING):
+            (found,) = [each for each in host.attached() if each["session"] == session_id]
+            if found["isLost"]:
+                host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
+            if found["isLost"] or runs(found["pid"]):
+                return
+            time.sleep(MOMENT)  # what it has started is being ended
+
+    try:
+        yield session, revive
+    finally:
+        host.number("plue_session_relay_terminate", session_id, "the conversation has ended")
+        host.number("plue_session_relay_clean", session_id)
+
+
+def runs(pid):
+    """Return whether there is a process with this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Keyboard:
@@ -93,8 +142,8 @@ class Screen:
 class Conversation:
     """One session, and how its conversation stands."""
 
-    def __init__(self, host, session, model, screen):
-        self._host, self._session, self._model, self._screen = host, session, model, screen
+    def __init__(self, host, session, model, screen, revive):
+        self._host, self._session, self._model, self._screen, self._revive = host, session, model, screen, revive
         self._id = host.text("plue_session_get_id", session)
         self._turn = None  # id of our turn, while it runs
         self._aborting = False
@@ -155,6 +204,7 @@ class Conversation:
 
     def _begin(self, given):
         """Begin a turn; what is wrong with this one, or may be better later, does not end the conversation."""
+        self._revive()
         try:
             begun = self._host.json("plue_session_run_turn", self._session, json.dumps(given, ensure_ascii=False), 0)
         except Failure as failure:

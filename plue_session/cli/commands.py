@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from plue_session import __version__
-from plue_session.cli import change, chat, demo, doctor, show
+from plue_session.cli import agents, change, chat, demo, doctor, show
 from plue_session.cli.host import Failure
 
 #: The largest number that an option takes; seconds, that is 31 years.
@@ -113,6 +113,7 @@ def parser():
     for reader in (
         add("list", show.list_sessions, "list all sessions, the last changed first"),
         add("info", show.info, "show one session", session=True),
+        add("agents", agents.agents, "list the agents of sessions: state, memory, last activity, command"),
     ):
         reader.add_argument(
             "--fresh", action="store_true", help="if the library is to spawn the server, start it for this, and ask it"
@@ -131,10 +132,21 @@ def parser():
     add("delete", change.delete, "delete a session and all that belongs to it", session=True)
     add("share", change.share, "share a session and print the link, secret included", session=True)
     add("unshare", change.unshare, "end the share of a session", session=True)
-    talk = add("chat", chat.chat, "talk to a session's model; Ctrl-C ends the turn, a second one leaves", session=True)
+    talk = add(
+        "chat", chat.chat, "talk to a session's model, or to an agent; Ctrl-C ends the turn, a second one leaves"
+    )
+    talk.add_argument(
+        "place", nargs="?", metavar="ID_OR_KEY | FOLDER", help="the session; with --agent the folder to work in (here)"
+    )
+    talk.add_argument(
+        "--agent",
+        metavar="COMMAND",
+        help="start this agent of the Agent Client Protocol for a new session, such as codex-acp or 'opencode acp'",
+    )
     talk.add_argument(
         "--model", type=model, metavar="P/M", help="the provider and model to ask, such as anthropic/claude-sonnet-4"
     )
+    talk.set_defaults(misused=talk.error)
     add("config", show.config, "show the configuration that a start would use, without its secrets")
     pending = add("pending", show.pending, "list the changes that the server is yet to be told, and those in conflict")
     pending.add_argument(

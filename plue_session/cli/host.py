@@ -70,6 +70,10 @@ class Host:
         """Return a session's info as JSON."""
         return self.text("plue_session_get_info", self.session("plue_session_open", id_or_key))
 
+    def attached(self):
+        """Return what is attached to sessions, as the metrics tell that."""
+        return self.json("plue_session_metrics", "json")["agents"]["sessions"]
+
     def _call(self, function, arguments, has_failed):
         result = getattr(self.library, function)(
             *[each.encode("utf-8", "surrogateescape") if isinstance(each, str) else each for each in arguments]

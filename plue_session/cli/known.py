@@ -8,7 +8,7 @@ from plue_session import errors
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.cli.host import Failure
-from plue_session.rules import ids, outbox, parameters, queries
+from plue_session.rules import ids, outbox, parameters, queries, relay
 from plue_session.rules.info import stale
 from plue_session.rules.scopes import scope_of
 
@@ -29,6 +29,14 @@ class Known:
     def pending(self):
         """Return what waits for the server and what is in conflict, as `plue_session_sync_status` does."""
         return outbox.listed(self._store.all_outgoing(outbox.MOST))
+
+    def attached(self):
+        """Return what is attached to sessions, as the metrics tell that."""
+        store = self._store
+        return [
+            relay.shown(session_id, each, each.owner is None or not store.is_owner_alive(each.owner))
+            for session_id, each in store.read_attachments()
+        ]
 
     def info(self, id_or_key):
         """Return a session's info as JSON."""

@@ -19,7 +19,7 @@ def list_sessions(options):
         if isinstance(sessions, Host):
             bring(sessions)
         opening, count = "[", 0
-        for info in _pages(sessions):
+        for info in pages(sessions):
             count += 1
             if options.json:
                 print(opening + json.dumps(info, ensure_ascii=False), end="")
@@ -61,10 +61,11 @@ def bring(host):
         print(f"{failure} This is what was last known.", file=sys.stderr, flush=True)
 
 
-def _pages(sessions):
+def pages(sessions, **query):
+    """Yield the infos of all sessions, or of those that the query finds, the last changed first."""
     cursor = {}
     while True:
-        page = sessions.page(json.dumps({"order": "desc", "limit": PAGE, **cursor}))
+        page = sessions.page(json.dumps({"order": "desc", "limit": PAGE, **query, **cursor}))
         yield from page["sessions"]
         if "nextCursor" not in page:
             return

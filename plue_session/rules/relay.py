@@ -7,6 +7,7 @@ from collections import namedtuple
 
 from plue_session.errors import InvalidParam, InvalidTransition, LimitExceeded
 from plue_session.rules import directories, fields
+from plue_session.rules.jsontext import loads
 
 STATES = CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED = "CREATED", "SPAWNING", "ACTIVE", "TERMINATING", "CLEANED"
 EVENTS = SPAWN, ACTIVATE, TERMINATE, CLEAN = "SPAWN", "ACTIVATE", "TERMINATE", "CLEAN"
@@ -73,6 +74,22 @@ def check_message(size, session_id):
         )
 
 
+def shown(session_id, attachment, is_lost):
+    """Return what is attached to a session, as the metrics show it."""
+    shown = {
+        "session": session_id,
+        "kind": attachment.kind,
+        "command": attachment.command,
+        "worktree": attachment.worktree,
+        "isLost": is_lost,
+    }
+    if attachment.pid is not None:
+        shown["pid"] = attachment.pid
+    if is_lost and attachment.lost is not None:
+        shown["error"] = loads(attachment.lost)
+    return shown
+
+
 # -- what is to be attached --------------------------------------------------------------------------------------------
 def parse_agent(json):
     """Parse the `agent_json` of `plue_session_relay_attach` into a `Given`: {"worktree","agent":{…}}, both required."""
@@ -97,8 +114,6 @@ def parse_agent_object(value, key="agent"):
 
 def read_options(text):
     """Return the options of an attachment as they are stored, with defaults for what was not given."""
-    from plue_session.rules.jsontext import loads
-
     return {**DEFAULTS, **loads(text)}
 
 

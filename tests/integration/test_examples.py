@@ -7,6 +7,7 @@ import re
 import pytest
 
 from plue_session import config
+from plue_session.rules import relay
 from tests import support
 from tests.opencode.fixtures import soon
 
@@ -61,3 +62,18 @@ def test_the_configurations_that_the_documents_show_are_ones(document, tmp_path)
     shown = re.findall(r"```json\n(.*?)```", (support.ROOT / document).read_text(), re.DOTALL)
     kinds = [config.load(text.replace("/home/me/project", str(tmp_path)), {}).backend.spawn is None for text in shown]
     assert kinds == [True, False]
+
+
+@pytest.mark.requirement("R-001")
+def test_the_life_cycle_that_the_guide_prints_is_the_one_that_holds():
+    text = (support.ROOT / "docs" / "guide.md").read_text().partition("### How it lives\n")[2]
+    head, _, *rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in text.partition("\n\n`")[0].splitlines()
+        if line.startswith("|")
+    ]
+    assert tuple(head[1:]) == relay.EVENTS and tuple(row[0] for row in rows) == relay.STATES
+    printed = {
+        row[0]: {event: cell for event, cell in zip(head[1:], row[1:], strict=True) if cell != "–"} for row in rows
+    }
+    assert printed == relay.NEXT

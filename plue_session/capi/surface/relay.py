@@ -177,7 +177,7 @@ def plue_session_metrics(runtime, format: MetricsFormat) -> OwnedText:
     States and agents are those of the store, of all processes on it; the rest is what this process has done since plue_init().
 
     :param format: "json": {"relay":{"states","transitions","durationSeconds","messagesPerSession","errors"},"agents":{"attached","lost",
-        "memoryBytes"}}; or "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
+        "memoryBytes","sessions":[{"session","kind","command","worktree","isLost","pid"?,"error"?}]}}; or "prometheus": its text format, version 0.0.4, names beginning with plue_session_.
     :returns: free it with plue_free_string(); NULL on failure.
     :errors: INVALID_PARAM (NULL, another format); BUSY; IO.
     """

@@ -47,7 +47,7 @@ class Actor:
         self._error = None  # by which the agent is to end, or has
         self._has_exited = self._is_left = False  # nothing more comes but its end; that was recorded
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
-        self._again = False
+        self._again, self._looked = False, 0.0
         self._noise = 0
         self.offer = None
 
@@ -112,9 +112,11 @@ class Actor:
         if not self._is_deleted:
             self._recording.flush()
             self._keep()
-            if self._must_look or self._turn is not None or self._asking:
-                self._must_look = False
+            if self._must_look or self._turn is not None and time.monotonic() - self._looked >= LOOK:
+                self._must_look, self._looked = False, time.monotonic()
                 self._look()
+            elif self._asking.due == 0.0:
+                self._asking.look()
         if self._is_gone:
             self._depart()
         elif self._turn is not None:
@@ -346,9 +348,10 @@ class Actor:
                 turn.is_said = True
                 turn.sign = time.monotonic()
                 turn.ticket = self.agent.prompt(turn.parts)
+        except (errors.InvalidParam, errors.Unsupported) as error:
+            turn.outcome = outcomes.STOPPED, "invalid_input", told(error)
         except errors.PlueError as error:
-            reason = "invalid_input" if turn.is_said else outcomes.SUBMITTED_ERROR
-            turn.outcome = outcomes.STOPPED, reason, told(error)
+            turn.failed(error)
 
     def _cancel(self, error):
         """Ask the agent to end its turn; `error` says why, None: because somebody wants that."""

@@ -2,8 +2,8 @@
 (ports/channel.py).
 
 Who has the agent hands each listener what that has not got yet of a part, as often as the part is told of here. So a
-listener that comes late, or had no room, is given the rest with the next piece; should none come, the part itself does.
-A process listens while an agent elsewhere runs a turn that it knows of.
+listener that comes late, or had no room, is given the rest with the next piece; should none come, or too much be
+missing, the part itself does. A process listens while an agent elsewhere runs a turn that it knows of.
 """
 
 from collections import namedtuple
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Characters that a message has, which may take six bytes each, and how many messages a listener gets at a time.
 LONGEST, MOST_AT_ONCE = 8_000, 8
+#: Characters that a listener may be behind: of more it hears when the part is whole.
+MOST_BEHIND = 256_000
 
 Piece = namedtuple("Piece", "id message_id body")
 
@@ -60,9 +62,10 @@ class Echo:
         for listener in listeners:
             sent = self._sent.setdefault(listener, {})
             begin = sent.get(growing.id, 0)
-            rest = text[len(text) - (growing.size - begin) :] if growing.size - begin <= len(text) else None
-            if rest is None:
-                rest = "".join(growing.text)[begin:]
+            behind = growing.size - begin
+            if behind > MOST_BEHIND:
+                continue
+            rest = text[len(text) - behind :] if behind <= len(text) else "".join(growing.text)[begin:]
             for place in range(0, min(len(rest), LONGEST * MOST_AT_ONCE), LONGEST):
                 piece = rest[place : place + LONGEST]
                 if not channel.send(listener, _message(growing, begin, piece)):
@@ -134,7 +137,7 @@ class Echo:
             else:
                 part = Piece(said["part"], said["message"], {"id": said["part"], "type": said["kind"], "text": ""})
                 streams.overhear(part, said["session"], said["turn"], said["after"], said["offset"], said["text"])
-        except (ValueError, KeyError, TypeError, StopIteration) as error:  # none of ours, or of another version
+        except (ValueError, KeyError, TypeError, StopIteration, SystemError) as error:  # of another version, perhaps
             self._log.write("warning", f"a message of another process is malformed: {type(error).__name__}")
 
 

@@ -87,17 +87,19 @@ class Metrics:
         relay, store = self._relay, self._relay.store
         states = {state: store.count(Query(relay_state=(state,))) for state in rules.STATES}
         attached = dict.fromkeys(((kind, gone) for kind in rules.KINDS for gone in (False, True)), 0)
-        for _, each in store.read_attachments():
+        agents = []
+        for session_id, each in store.read_attachments():
             gone = each.owner is None or not store.is_owner_alive(each.owner)
             attached[each.kind, gone] += 1
+            agents.append(rules.shown(session_id, each, gone))
         memory = sum(each.get("memoryBytes", 0) for each in relay.agents.describe().values())
         with self._lock:
             events, seconds, messages = dict(self._events), self._seconds.read(), self._messages.read()
-        return states, events, seconds, messages, relay.failures.read(), attached, memory
+        return states, events, seconds, messages, relay.failures.read(), attached, memory, agents
 
 
 def _json(found):
-    states, events, seconds, messages, failures, attached, memory = found
+    states, events, seconds, messages, failures, attached, memory, agents = found
     return {
         "relay": {
             "states": states,
@@ -110,6 +112,7 @@ def _json(found):
             "attached": {kind: attached[kind, False] for kind in rules.KINDS},
             "lost": {kind: attached[kind, True] for kind in rules.KINDS},
             "memoryBytes": memory,
+            "sessions": agents,
         },
     }
 
@@ -121,7 +124,7 @@ def _histogram_json(buckets, total):
 
 def _prometheus(found):
     """Write the text format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats."""
-    states, events, seconds, messages, failures, attached, memory = found
+    states, events, seconds, messages, failures, attached, memory, _ = found
     out: list = []
     _metric(out, "relay_sessions", "gauge", "Sessions that have a role, by relay state.", [
         ({"state": state}, count) for state, count in states.items()
