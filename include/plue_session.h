@@ -1414,8 +1414,8 @@ PLUE_API int plue_session_relay_attach(plue_session_t session, const char *agent
 PLUE_API int plue_session_relay_heartbeat(plue_session_t session);
 
 /**
- * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. What counts is up to you:
- * the library counts none by itself.
+ * Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. Of an
+ * agent of kind "acp" the library counts what is said to it.
  *
  * @return 0, or -1.
  * Errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role);

@@ -13,6 +13,7 @@ from plue_session.rules import cursors, info
 from plue_session.rules.jsontext import dumps, quote
 from plue_session.rules.scopes import scope_of
 from plue_session.services.agents import LazyAgents
+from plue_session.services.agents.echo import Echo
 from plue_session.services.backend import Backend
 from plue_session.services.calls import Calls
 from plue_session.services.no_server import NoServer
@@ -44,6 +45,8 @@ SPAWN, ATTACH = 29.0, 3.0
 GLANCE = 1.0
 #: Seconds that `close` waits for the server's end.
 CLOSING = 5.5
+#: Seconds that it has in any case, should the ends of agents have taken those.
+GRACE = 0.5
 #: Seconds that it waits for a cleaning whose cleaner has returned.
 CLEANING = 0.5
 
@@ -78,7 +81,7 @@ class Runtime:
         cleaner=None,
         began=0,
     ):
-        self.relay = self.agents = self._streams = None
+        self.relay = self.agents = self._streams = self._recorder = self._echo = None
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
         )
@@ -107,6 +110,8 @@ class Runtime:
             self.sharing = Sharing(self.store, keys, now_ms, self.settings)
             self.observations = Observations(self.store, replay.limit, replay.age_ms, now_ms, self._shown)
             self.agents = LazyAgents(self.store, self._load_agents)
+            if self.store.name == "sqlite":
+                self._echo = Echo(self.store, self.writer, self.log, self._load_channel)
             if self.remote:
                 self._connect(lifeline)
             else:
@@ -175,12 +180,15 @@ class Runtime:
             self.hang_up()
             if self.relay is not None:
                 self.relay.close(CLEANING)
+            until = time.monotonic() + CLOSING
             if self.agents is not None:
                 self.agents.close(CLOSING)
+            if self._echo is not None:
+                self._echo.close()
             if self._streams is not None:
                 self._streams.end()
             if self._server is not None:
-                self._server.close(CLOSING)
+                self._server.close(max(until - time.monotonic(), GRACE))
                 self._half.sync.join(0.1)
         finally:  # whatever the server's end met
             try:
@@ -279,15 +287,29 @@ class Runtime:
         if self.remote:
             recorder, streams = self._half.transcript, self._half.streams
         else:
-            from plue_session.services.turns.recorder import Recorder
-            from plue_session.services.turns.streams import Streams
-
-            recorder = Recorder()
-            self._streams = streams = Streams(self.store, self.writer, self.publisher, now_ms)
-            streams.record_with(recorder)
+            recorder, streams = self._said()
+        streams.echo = self._echo
         return Agents(
             self._backend, self.relay, self.publisher, self.settings, self.log, recorder, streams, self._make_agent
         )
+
+    def _said(self):
+        """Return what records and tells what agents say to sessions of the embedded backend."""
+        if self._streams is None:
+            from plue_session.services.turns.recorder import Recorder
+            from plue_session.services.turns.streams import Streams
+
+            recorder, streams = Recorder(), Streams(self.store, self.writer, self.publisher, now_ms)
+            streams.record_with(recorder)
+            self._recorder, self._streams = recorder, streams
+        return self._recorder, self._streams
+
+    def _load_channel(self):
+        """Return the channel to the other processes on the store, and what tells of what comes by it."""
+        from plue_session.adapters.sqlite.channel import Channel
+
+        streams = self._half.streams if self.remote else self._said()[1]
+        return Channel(self.settings.data_dir, self.store.owner, self.publisher.adopt), streams
 
     def _make_agent(self, given, ear):
         """Return an agent that is yet to be started."""
@@ -307,6 +329,8 @@ class Runtime:
     def begin(self):
         """Begin to follow the server, if there is one: from now on things happen by themselves."""
         self.agents.settle_all()
+        if self._echo is not None:
+            self._echo.look()
         if self.remote:
             self._half.sync.begin(self._away)
             self._half.outbox.begin()

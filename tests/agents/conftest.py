@@ -1,5 +1,5 @@
-"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library, or
-held by the test itself."""
+"""Agents that end with their test, and leave nothing behind: attached to sessions, in processes that hold the library,
+or held by the test itself."""
 
 import contextlib
 import json
@@ -58,6 +58,13 @@ class Attached(Session):
             assert text is not None, [each["type"] for each in found]
             found.append(json.loads(text))
         return found
+
+    def hears(self, text):
+        """Wait until the agent has said this, in pieces that are told."""
+        said = ""
+        while text not in said:
+            data = self.events("message.part.updated")[-1]["data"]
+            said += data.get("delta", "")
 
     def observe_now(self):
         self.observer = self.observe(None)

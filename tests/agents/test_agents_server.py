@@ -39,6 +39,24 @@ def test_the_agent_runs_its_sessions_turns_and_the_server_the_others(remote, spa
     assert [text_of(each) for each in session.said()] == ["[say=mine]", "mine"]
 
 
+def durable(session):
+    """Return the kinds of what observers were told of a turn and stays, up to its end, but for what a server changes of
+    its session besides."""
+    events = [
+        each for each in session.events("turn.finished") if each["type"] not in ("session.updated", "turn.activity")
+    ]
+    return [each["type"] for each in events if "delta" not in each["data"]]
+
+
+def test_a_turn_of_an_agent_is_told_as_one_of_a_server(remote, spawn):
+    session, plain = spawn(remote), Attached(remote, remote.call("session_create", None), None)
+    session.attach()
+    for each in (session, plain):
+        each.observe_now()
+        assert each.turn("Hello")["outcome"] == "finished"
+    assert durable(session) == durable(plain)
+
+
 def test_asks_plans_choices_and_ends_are_the_agents(remote, spawn):
     session = spawn(remote)
     session.attach("models")

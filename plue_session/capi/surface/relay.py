@@ -81,8 +81,8 @@ def plue_session_relay_heartbeat(runtime, session: SessionHandle) -> Status:
 
 @export(time="local", executor="commit")
 def plue_session_relay_count_message(runtime, session: SessionHandle) -> Status:
-    """Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. What counts is up to you:
-    the library counts none by itself.
+    """Count a message to the agent or of its: relay.messageCount grows by one, and relay.lastActive is now. Of an
+    agent of kind "acp" the library counts what is said to it.
 
     :returns: 0, or -1.
     :errors: INVALID_PARAM (NULL handle); BAD_HANDLE; NOT_FOUND (deleted); INVALID_TRANSITION (no role); LIMIT_EXCEEDED

@@ -46,15 +46,15 @@ class LazyAgents:
 
     def watch(self, session_id):
         """Have the session's turn be ended should the process that has its agent die."""
-        self.get().watch(session_id)
+        self.get().orphans.watch(session_id)
 
     def settle(self, transaction, session):
         """See to what a process has left that had the session's agent, if it has died; return whether it has."""
-        return self.get().settle(transaction, session)
+        return self.get().orphans.settle(transaction, session)
 
     def settle_now(self, session_id):
         """The same, in a change of its own."""
-        self.get().settle_now(session_id)
+        self.get().orphans.settle_now(session_id)
 
     def describe(self):
         """Return what is known of the agents of this process, by session id."""
@@ -64,7 +64,7 @@ class LazyAgents:
         """See to what processes have left that had agents and died."""
         for _, row in self._store.read_attachments():
             if row.kind == ACP and row.owner is not None and not self._store.is_owner_alive(row.owner):
-                self.get().settle_all()
+                self.get().orphans.settle_all()
                 return
 
     def hang_up(self):

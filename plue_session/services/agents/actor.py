@@ -76,7 +76,9 @@ class Actor:
                     self._take(each)
                 seconds = self._attend()
         except BaseException as error:  # a defect: the agent is of no use without its actor
-            self._on.log.write("error", errors.known(error).message(f"agent {self.session_id}"))
+            failure = errors.known(error)
+            self._on.log.write("error", failure.message(f"agent {self.session_id}"))
+            self._on.fail(self, failure)
             raise
         finally:
             self.agent.close()
@@ -396,7 +398,7 @@ class Actor:
                 lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)
             )
         if not self._is_closing:
-            self._on.died(self.session_id, self._error)
+            self._on.failed(self.session_id, self._error)
         self._is_over = True
 
 

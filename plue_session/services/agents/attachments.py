@@ -11,13 +11,13 @@ from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.model import EVENT_NUMBER, Attachment
 from plue_session.model.attachment import ACP
-from plue_session.rules import asks, outcomes, relay
+from plue_session.rules import outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.actor import Actor
 from plue_session.services.agents.inbox import Inbox
+from plue_session.services.agents.orphans import Orphans
 from plue_session.services.agents.recording import told
 from plue_session.services.later import Later
-from plue_session.services.turns import ask_rows, turn_rows
 
 #: Seconds that an agent has to forget a deleted conversation, before it is ended.
 FORGETTING = 5.0
@@ -25,8 +25,6 @@ FORGETTING = 5.0
 ENDING = 8.0
 #: Seconds between two looks at what another process has.
 LOOK = 0.05
-#: Seconds between two looks for whether it lives, while its turns are waited for.
-WATCH = 1.0
 #: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
 #: What becomes of a start that is no longer waited for.
@@ -59,7 +57,8 @@ class Agents:
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
         self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; agents that are being ended
-        self._watched = set()  # sessions whose agents others have, and for whose turns somebody here waits
+        #: what processes have left that died
+        self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
         for kind in _WAKES:
             self.writer.hear(EVENT_NUMBER[kind], self._told)
@@ -104,8 +103,7 @@ class Agents:
                 raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
             self._starts[session_id] = start
         try:
-            known = self.writer.run(lambda transaction: self._check(transaction, session_id))
-            threads.start(lambda: self._run(start, given, options, known, end), "plue-actor")
+            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -113,17 +111,18 @@ class Agents:
     def _check(self, transaction, session_id):
         """Return what was attached before, if anything can be now."""
         session = self._relay.check_attach(transaction, session_id)
-        self.settle(transaction, session)
+        self.orphans.settle(transaction, session)
         if transaction.store.open_turn(session.number) is not None:
             raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
         return transaction.store.attachment(session.number)
 
-    def _run(self, start, given, options, known, end):
+    def _run(self, start, given, options, end):
         """The thread of an attachment: start the agent, then be its actor."""
         self.publisher.adopt()
         inbox = Inbox()
         agent = actor = None
         try:
+            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
             agent.start(start.call)
@@ -166,7 +165,7 @@ class Agents:
     def activate(self, transaction, session_id, given, pid=None, conversation=None):
         """Have a session be ACTIVE with what is attached to it."""
         session = self._relay.check_attach(transaction, session_id)
-        self.settle(transaction, session)
+        self.orphans.settle(transaction, session)
         attached = Attachment(
             number=session.number,
             kind=given.kind,
@@ -203,8 +202,8 @@ class Agents:
         else:
             self._relay.lost(transaction, session_id, self.store.owner(), error)
 
-    def died(self, session_id, error):
-        """Count and log that an agent of this process is gone that nobody has ended."""
+    def failed(self, session_id, error):
+        """Log and count that an agent of this process has gone by itself."""
         self._relay.failed("agent", session_id, error)
 
     def _free(self, transaction, session_id):
@@ -238,6 +237,17 @@ class Agents:
         with self._changed:
             self._leaving.discard(agent)
             self._changed.notify_all()
+
+    def fail(self, actor, error):
+        """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
+
+        def change(transaction):
+            session = transaction.store.load(actor.session_id)
+            if session is not None:
+                self.orphans.end_turn(transaction, session.id, (outcomes.STOPPED, "runtime_error", told(error)))
+                self._relay.lost(transaction, session.id, self.store.owner(), error)
+
+        self.writer.run_later(change)
 
     # -- what is heard -------------------------------------------------------------------------------------------------
     def _told(self, row):
@@ -289,81 +299,6 @@ class Agents:
             found[session_id] = {"pid": pid, "name": actor.agent.name, **_memory(pid)}
         return found
 
-    def watch(self, session_id):
-        """Have the session's turn be ended should the process that has its agent die, for as long as somebody here
-        waits for it."""
-        with self._changed:
-            if session_id in self._actors or self.is_closed:
-                return
-            starts = not self._watched
-            self._watched.add(session_id)
-        if starts:
-            threads.start(self._watch, "plue-agents")
-
-    def _watch(self):
-        self.publisher.adopt()
-        while True:
-            with self._changed:
-                self._changed.wait(WATCH)
-                watched = set() if self.is_closed else set(self._watched)
-            for session_id in watched:
-                try:
-                    if self._backend.turns.is_awaited(session_id):
-                        self.settle_now(session_id)
-                        continue
-                except errors.PlueError as error:
-                    self.log.write("warning", error.message("agents"))
-                    continue
-                with self._changed:
-                    self._watched.discard(session_id)
-            with self._changed:
-                if not self._watched or self.is_closed:
-                    self._watched.clear()
-                    return
-
-    def settle_now(self, session_id):
-        """See to what a process has left that had the session's agent, if it has died."""
-        row = self.store.read_attachment(session_id)
-        if row is None or row.kind != ACP or row.owner is None or self.store.is_owner_alive(row.owner):
-            return
-
-        def change(transaction):
-            session = transaction.store.load(session_id)
-            if session is not None:
-                self.settle(transaction, session)
-
-        self.writer.run(change)
-
-    def settle_all(self):
-        """The same for all sessions."""
-        for session_id, _ in self.store.read_attachments():
-            self.settle_now(session_id)
-
-    def settle(self, transaction, session):
-        """End the turn of an agent whose process has died, and note that it is gone. Returns whether that was so."""
-        store = transaction.store
-        row = store.attachment(session.number)
-        if row is None or row.kind != ACP or row.owner is None or self.store.is_owner_alive(row.owner):
-            return False
-        error = errors.Closed("the process that had the agent has ended", "Attach the session again.")
-        self.end_turn(transaction, session.id, (outcomes.STOPPED, outcomes.INCOMPLETE, told(error)))
-        self._relay.lost(transaction, session.id, row.owner, error)
-        return True
-
-    def end_turn(self, transaction, session_id, outcome):
-        """End a turn that nobody runs any more."""
-        session = transaction.load(session_id)
-        turn = transaction.store.open_turn(session.number)
-        if turn is None:
-            return
-
-        def close(transaction, session, turn):
-            by = asks.ABORT if outcome[1] == outcomes.CANCELLED else asks.OTHER
-            told = self.recorder.close(transaction, session, turn.id, outcome)
-            return [*told, *ask_rows.end_all(transaction, session, turn, by)]
-
-        turn_rows.end(transaction, session_id, turn.id, turn.claim_id, outcome, close)
-
     # -- ending --------------------------------------------------------------------------------------------------------
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
@@ -381,7 +316,7 @@ class Agents:
                 is_over = True
             else:
                 group = row.pid or group
-                self.settle_now(session_id)
+                self.orphans.settle_now(session_id)
                 is_over = row.owner is None and not _lives(group)
             with self._changed:
                 if is_over and session_id not in self._actors and session_id not in self._starts:
@@ -403,6 +338,7 @@ class Agents:
         with self._changed:
             self.is_closed = True
             starts, actors = list(self._starts.values()), list(self._actors.values())
+        self.orphans.close()
         for each in starts:
             each.call.set(errors.closed())
         for each in actors:

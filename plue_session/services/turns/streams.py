@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 PACE = 0.04
 #: Seconds between two times that text is stored that still grows.
 KEEPING = 1.0
+#: Seconds between two looks for whether what a piece belongs to has come, which was heard of by another way.
+LOOK = 0.005
+#: What turns elsewhere are about, at most, until what it belongs to has come.
+MOST_PENDING = 63
 #: Parts that may grow at a time, and characters that they may have together: of more nothing is told until it is whole.
 MOST_PARTS, MOST_TEXT = 1024, 64 << 20
 
@@ -40,7 +44,7 @@ class _Growing:
 
     __slots__ = (
         *("id", "kind", "message_id", "session_id", "turn_id"),
-        *("text", "half", "told", "offset", "due", "kept", "size", "ready", "broken"),
+        *("text", "half", "told", "offset", "due", "kept", "size", "ready", "broken", "after", "is_own", "is_foreign"),
     )
 
     def __init__(self, part, session_id):
@@ -52,6 +56,8 @@ class _Growing:
         self.due = 0.0  # until when (monotonic seconds) nothing is told
         self.kept, self.ready = self.size, False  # how much is stored; whether what it belongs to was told
         self.broken = False  # something was missed of it
+        #: whether an agent of this process's says it, or one of another's; and the log's id of what it belongs to
+        self.is_own, self.is_foreign, self.after = False, False, 0
 
 
 class Streams:
@@ -64,6 +70,9 @@ class Streams:
         self._running = {}  # tools that were told to run
         self._size, self._saved = 0, 0.0  # characters of all; when text was stored the last time
         self._thread, self._closed = None, False
+        self._pending = []  # what turns elsewhere are about: `(log's id of what it comes after, session id, data)`
+        #: hears of pieces of this process's agents (services/agents/echo.py); None: nobody does
+        self.echo = None
 
     def follow(self, inbox, transcript):
         """Begin to hear."""
@@ -104,7 +113,7 @@ class Streams:
     def begin(self, session_id, turn_id, part):
         """Hear that a part begins, without text, of a message that was told."""
         growing = _Growing(part, session_id)
-        growing.turn_id, growing.ready = turn_id, True
+        growing.turn_id, growing.ready, growing.is_own, growing.after = turn_id, True, True, self._writer.published
         with self._changed:
             self._add_part(growing)
 
@@ -119,6 +128,39 @@ class Streams:
     def active(self, session_id, data):
         """Tell what a turn is about."""
         self._send(_ACTIVITY, session_id, dumps(data))
+        if self.echo is not None:
+            self.echo.active(session_id, data, self._writer.published)
+
+    # -- of an agent of another process --------------------------------------------------------------------------------
+    def overhear(self, part, session_id, turn_id, after, offset, text):
+        """Hear a piece of a part from that many characters on; what it belongs to has the log's id `after`. What is
+        heard twice is dropped; of what was missed the rest is told when it is whole."""
+        with self._changed:
+            growing = self._growing.get(part.id)
+            if growing is None:
+                if offset or part.id in self._whole:
+                    return
+                growing = _Growing(part, session_id)
+                growing.turn_id, growing.is_foreign, growing.after = turn_id, True, after
+                self._add_part(growing)
+            if not growing.is_foreign or offset > growing.size:
+                return
+            self._add(growing, text[growing.size - offset :])
+        self._tell_soon(part.id)
+
+    def overhear_activity(self, session_id, data, after):
+        """Hear what a turn is about."""
+        with self._changed:
+            self._pending = [*self._pending[-MOST_PENDING:], (after, session_id, data)]
+            self._tell_pending()
+            self._wake()
+
+    def _tell_pending(self):
+        published = self._writer.published
+        for after, session_id, data in self._pending:
+            if after <= published:
+                self._send(_ACTIVITY, session_id, dumps(data))
+        self._pending = [each for each in self._pending if each[0] > published]
 
     # -- as it comes ---------------------------------------------------------------------------------------------------
     def _arrives(self, change):
@@ -166,6 +208,8 @@ class Streams:
         growing = self._growing.pop(part_id, None)
         if growing is not None:
             self._size -= growing.size
+            if growing.is_own and self.echo is not None:
+                self.echo.over(part_id)
 
     # -- once it is recorded -------------------------------------------------------------------------------------------
     def _recorded(self, change):
@@ -230,19 +274,31 @@ class Streams:
         """Tell what a part has grown by: at once, or as soon as its pace allows."""
         with self._changed:
             growing = self._growing.get(part_id)
-            if growing is None or growing.told == len(growing.text) or not growing.ready:
+            if growing is None or growing.told == len(growing.text) or not (growing.ready or growing.is_foreign):
                 return
-            if time.monotonic() >= growing.due:
+            if self._is_ready(growing) and time.monotonic() >= growing.due:
                 self._tell(growing)
-            if self._thread is None and not self._closed:
-                try:
-                    self._thread = threads.start(self._run, "plue-deltas")
-                except errors.StoreIo:  # the next piece tries again, and brings what is to be told
-                    return
-            self._changed.notify()
+            self._wake()
+
+    def _is_ready(self, growing):
+        """Return whether what it belongs to was told, here."""
+        if growing.is_foreign and not growing.ready:
+            growing.ready = growing.after <= self._writer.published
+        return growing.ready
+
+    def _wake(self):
+        """Have the thread look, if it is there or can be."""
+        if self._thread is None and not self._closed:
+            try:
+                self._thread = threads.start(self._run, "plue-deltas")
+            except errors.StoreIo:  # the next piece tries again, and brings what is to be told
+                return
+        self._changed.notify()
 
     def _tell(self, growing):
         text = "".join(growing.text[growing.told :])
+        if growing.is_own and self.echo is not None:
+            self.echo.tell(growing, text)
         turn = "" if growing.turn_id is None else f'"turnId":{quote(growing.turn_id)},'
         if self._send(
             _PART,
@@ -269,24 +325,33 @@ class Streams:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                waiting = [each for each in self._growing.values() if each.ready and each.told < len(each.text)]
+                untold = [each for each in self._growing.values() if each.told < len(each.text)]
+                waiting = [each for each in untold if self._is_ready(each)]
                 for each in waiting:
                     if each.due <= now:
                         self._tell(each)
-                unkept = any(each.ready and each.size > each.kept for each in self._growing.values())
+                self._tell_pending()
+                unkept = any(self._is_unkept(each) for each in self._growing.values())
                 if unkept and now - self._saved >= KEEPING:
                     self._saved = now
                     self._keep()
                 waits = [each.due - now for each in waiting if each.due > now]
+                if self._pending or any(each.is_foreign and not each.ready for each in untold):
+                    waits.append(LOOK)
                 if unkept:
                     waits.append(max(self._saved + KEEPING - now, PACE))
                 self._changed.wait(min(waits, default=None))
+
+    @staticmethod
+    def _is_unkept(growing):
+        """Return whether more of it is to be stored, by this process."""
+        return growing.ready and growing.size > growing.kept and not growing.is_foreign
 
     def _keep(self):
         """Have the text stored that was heard so far, by whoever writes next."""
         heard: dict = {}
         for each in self._growing.values():
-            if each.ready and each.size > each.kept:
+            if self._is_unkept(each):
                 each.kept = each.size
                 body = {"id": each.id, "type": each.kind, "text": "".join(each.text)}
                 heard.setdefault(each.session_id, []).append((each.message_id, body))
