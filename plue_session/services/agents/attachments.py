@@ -305,7 +305,7 @@ class Agents:
         session_id, group = self.resolve(session_id), None
         start = self._starts.get(session_id)
         if start is not None:
-            start.call.set(errors.Aborted("the session is being cleaned", session=session_id))
+            start.call.set(_terminated(session_id))
         actor = self._actors.get(session_id)
         if actor is not None:
             actor.close(errors.Closed("the session was terminated"))
@@ -361,14 +361,19 @@ def _ends(row):
     if row.kind == _DELETED:
         return errors.gone(row.session_id)
     if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
-        return errors.InvalidTransition(
-            relay.REFUSAL % (relay.TERMINATING, relay.ACTIVATE, relay.REASONS[relay.TERMINATING]),
-            "It was terminated while the agent started.",
-            session=row.session_id,
-        )
+        return _terminated(row.session_id)
     if row.kind == _UPDATED and '"aborted"' in row.tail:
         return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=row.session_id)
     return None
+
+
+def _terminated(session_id):
+    """Return the error with which the end of a session ends the start of its agent (R-071)."""
+    return errors.InvalidTransition(
+        relay.REFUSAL % (relay.TERMINATING, relay.ACTIVATE, relay.REASONS[relay.TERMINATING]),
+        "It was terminated while the agent started.",
+        session=session_id,
+    )
 
 
 def _lives(group):
