@@ -2,10 +2,11 @@
 OpenAI's Responses (Codex) and Gemini's generateContent.
 
 They do as they are told, in the words of tests/opencode/fake_llm.py; `[bash=command]` calls whatever tool the agent has
-for a shell. Besides: `[hang]` answers nothing until the agent leaves. What an agent asks beside the user's turns (a
-title, who speaks next) is answered, and neither listed nor awaited.
+for a shell. What an agent asks beside the user's turns (a title, who speaks next) is answered, and neither listed nor
+awaited.
 """
 
+import base64
 import json
 import re
 import time
@@ -70,11 +71,14 @@ class _Models(_Handler):
             status = int(order["status"])
             self.send_json(model.error(status, f"refused with {status}"), status)
         elif "hang" in order:
-            self.await_leaving()
-            self.server.ended.put((text, "left"))
+            self.hang(text)
         elif "bash" in order and not model.has_result():
             self.begin()
-            model.call(order["bash"])
+            model.call(*model.shell(order["bash"]))
+        elif "tool64" in order and not model.has_result():
+            name, _, arguments = order["tool64"].partition(":")
+            self.begin()
+            model.call(name, json.loads(base64.b64decode(arguments)))
         else:
             words = [f"word{number} " for number in range(int(order.get("words", 3)))]
             self.speak(model, re.findall(r"\S+\s*", order["say"]) if "say" in order else words, order, text)
@@ -183,11 +187,13 @@ class _Messages:
         self._event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage=self._usage())
         self._event("message_stop")
 
-    def call(self, command):
+    def shell(self, command):
+        return "Bash", {"command": command, "description": "As told"}
+
+    def call(self, name, arguments):
         self.begin()
-        arguments = json.dumps({"command": command, "description": "As told"})
-        self._open({"type": "tool_use", "id": f"toolu_{_number()}", "name": "Bash", "input": {}})
-        self._delta({"type": "input_json_delta", "partial_json": arguments})
+        self._open({"type": "tool_use", "id": f"toolu_{_number()}", "name": name, "input": {}})
+        self._delta({"type": "input_json_delta", "partial_json": json.dumps(arguments)})
         self.end("", "tool_use")
 
     def _message(self, content):
@@ -298,14 +304,17 @@ class _Responses:
         self._item["content"] = [{"type": "output_text", "text": text, "annotations": []}]
         self._done(self._item)
 
-    def call(self, command):
+    def shell(self, command):
+        more = {"sandbox_permissions": "require_escalated", "justification": "As told"}
+        return "exec_command", {"cmd": command, **more}
+
+    def call(self, name, arguments):
         self.begin()
-        arguments = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "As told"}
         item = {
             "id": f"fc_{_number()}",
             "type": "function_call",
             "call_id": f"call_{_number()}",
-            "name": "exec_command",
+            "name": name,
             "arguments": json.dumps(arguments),
         }
         self._done(item)
@@ -369,9 +378,11 @@ class _Gemini:
     def end(self, text):
         self._to.event(self._chunk({"text": ""}, "STOP"))
 
-    def call(self, command):
-        arguments = {"command": command, "description": "As told"}
-        self._to.event(self._chunk({"functionCall": {"name": "run_shell_command", "args": arguments}}, "STOP"))
+    def shell(self, command):
+        return "run_shell_command", {"command": command, "description": "As told"}
+
+    def call(self, name, arguments):
+        self._to.event(self._chunk({"functionCall": {"name": name, "args": arguments}}, "STOP"))
 
     def _chunk(self, part, finish=None):
         candidate = {"content": {"role": "model", "parts": [part]}, "index": 0}

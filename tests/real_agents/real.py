@@ -139,6 +139,8 @@ class OpenCode(Agent):
 
 
 class Claude(Agent):
+    #: the tool that makes a plan, and how that is given to it
+    plan = "TodoWrite", "todos", "content", {"activeForm": "As told"}
     keeps = ".claude/projects"
     command = [str(BIN / "claude-agent-acp")]
 
@@ -154,6 +156,7 @@ class Claude(Agent):
 
 
 class Codex(Agent):
+    plan = "update_plan", "plan", "step", {}
     used = None
     keeps = "sessions"
     logins = "chatgpt", "codex-api-key", "openai-api-key"

@@ -3,6 +3,7 @@
 What each does by itself is in docs/agents-facts.md and shown by test_facts.py.
 """
 
+import base64
 import dataclasses
 import json
 
@@ -114,7 +115,7 @@ def step_by_step(host, agent):
     return made
 
 
-@pytest.mark.requirement("R-026", "O-070", "T-10")
+@pytest.mark.requirement("R-026", "T-10")
 def test_a_turn_is_streamed_to_its_end(lasting, models):
     before, mark = contents(lasting.agent.worktree), lasting.host.mark()
     assert lasting.state() == "ACTIVE"
@@ -160,6 +161,19 @@ def test_a_tool_is_used_with_leave_and_not_without(lasting):
     made.unlink()
 
 
+@pytest.mark.requirement("O-076")
+@pytest.mark.parametrize("lasting", ["claude", "codex"], indirect=True)  # the others tell a plan as a tool's call
+def test_a_plan_is_todos(lasting):
+    tool, key, name, more = lasting.agent.plan
+    told = [{name: "one", "status": "completed", **more}, {name: "two", "status": "in_progress", **more}]
+    mark = lasting.host.mark()
+    order = base64.b64encode(json.dumps({key: told}).encode()).decode()
+    assert lasting.run(f"plan [tool64={tool}:{order}]")["outcome"] == "finished"
+    todos = json.loads(lasting.session.todos())
+    assert [(each["content"], each["status"]) for each in todos] == [("one", "completed"), ("two", "in_progress")]
+    assert lasting.told(mark, "todo.updated") == [{"todos": todos}]
+
+
 def test_a_mode_is_chosen_and_what_is_not_offered_is_refused(lasting):
     choices = json.loads(lasting.session.choices())
     assert choices["models"] and len(choices["agents"]) > 1
@@ -185,6 +199,19 @@ def test_a_turn_is_aborted_and_the_next_one_is_itself(lasting):
         assert result["outcome"] == "finished"
         assert lasting.texts()[-1] == ("assistant", f"this and that {number} ")
     assert contents(lasting.agent.worktree) == before
+
+
+@pytest.mark.requirement("P-152")
+@pytest.mark.parametrize("order", ["[hang]", "[status=500]"])  # the latter is tried again, by all
+def test_a_turn_without_an_answer_is_aborted(lasting, models, order):
+    mark, text = lasting.host.mark(), f"mute {lasting.agent} {order}"
+    turn = json.loads(lasting.session.run_turn(json.dumps({"text": text}), 0))["turnId"]
+    real.until(lambda: text in models.asked)
+    lasting.session.abort()
+    ended = lasting.finished(turn, mark)
+    assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")
+    assert lasting.run("and now [say=so ]")["outcome"] == "finished"
+    assert lasting.texts()[-1] == ("assistant", "so ")
 
 
 @pytest.mark.requirement("O-071", "P-152")
@@ -249,6 +276,20 @@ def test_a_conversation_that_is_lost_is_not_replaced_in_silence(fresh):
     fresh.attach(restore=False)
     assert fresh.run("second [say=two ]")["outcome"] == "finished"
     assert [text for _, text in fresh.texts()] == ["first [say=one ]", "one ", "second [say=two ]", "two "]
+
+
+@pytest.mark.requirement("O-070")
+@pytest.mark.parametrize("agent", ["opencode"], indirect=True)
+def test_a_start_has_a_deadline_and_leaves_nothing(host, agent):
+    made = Attached(host, agent, host.create_with(role=f"role of {agent.root}"))
+    made.session.relay_spawn()
+    with pytest.raises(Failed) as failed:
+        made.attach(startMs=300)  # it takes 2 s
+    assert failed.value.code == "TIMEOUT" and made.state() == "SPAWNING"
+    real.until(lambda: not agent.processes())
+    made.attach()
+    assert made.state() == "ACTIVE"
+    made.session.delete()
 
 
 def is_attached_again(attached):
