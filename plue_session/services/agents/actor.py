@@ -200,7 +200,10 @@ class Actor:
                 if self._has_exited:
                     self._error = self._error or said.error
             else:
-                turn.outcome, turn.tokens = outcome_of(said.value.reason), said.value.tokens
+                # One that was to end, and has said nothing, has not come to its end by itself (OpenCode's "end_turn").
+                is_cut = turn.cancelled is not None and not self._recording.is_open
+                turn.outcome = outcome_of("cancelled" if is_cut else said.value.reason)
+                turn.tokens = said.value.tokens
 
     def _noted(self, text):
         self._noise += 1
