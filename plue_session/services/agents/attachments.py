@@ -122,6 +122,7 @@ class Agents:
         inbox = Inbox()
         agent = actor = None
         try:
+            self._await_departed(start)
             known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
@@ -140,6 +141,13 @@ class Agents:
             return
         end(None)
         actor.run(None if earlier is None else chosen or {})
+
+    def _await_departed(self, start):
+        """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
+        actor = self._actors.get(start.session_id)
+        if actor is not None and not _runs(actor.agent.pid):
+            start.call.wait(self._changed, lambda: self._actors.get(start.session_id) is not actor or None)
+            start.call.check()
 
     def _activated(self, start, given, options, agent, inbox, conversation, chosen):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
@@ -374,6 +382,17 @@ def _terminated(session_id):
         "It was terminated while the agent started.",
         session=session_id,
     )
+
+
+def _runs(pid):
+    """Return whether there is a process with this id."""
+    import os
+
+    try:
+        os.kill(pid, 0)
+    except (OSError, TypeError):
+        return False
+    return True
 
 
 def _lives(group):
