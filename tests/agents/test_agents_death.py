@@ -182,3 +182,13 @@ def test_the_worktree_stays_as_it_is(host, spawn):
     for session in sessions:
         session.delete()
     assert [contents(session.worktree) for session in sessions] == before
+
+
+@pytest.mark.requirement("R-077")
+def test_one_is_attached_again_as_soon_as_the_turn_is_over(attached):
+    """What the agent has started lives on for a moment, and is waited for."""
+    session = attached()
+    for order in ("[exit=3]", "[grandchild][exit=3]"):
+        assert session.turn(order)["reason"] == "incomplete"
+        session.attach(restore=False)
+    assert session.turn("[words=1]")["outcome"] == "finished"

@@ -122,6 +122,7 @@ class Agents:
         inbox = Inbox()
         agent = actor = None
         try:
+            self._await_departed(start)
             known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
@@ -140,6 +141,13 @@ class Agents:
             return
         end(None)
         actor.run(None if earlier is None else chosen or {})
+
+    def _await_departed(self, start):
+        """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
+        actor = self._actors.get(start.session_id)
+        if actor is not None and not _runs(actor.agent.pid):
+            start.call.wait(self._changed, lambda: self._actors.get(start.session_id) is not actor or None)
+            start.call.check()
 
     def _activated(self, start, given, options, agent, inbox, conversation, chosen):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
@@ -305,7 +313,7 @@ class Agents:
         session_id, group = self.resolve(session_id), None
         start = self._starts.get(session_id)
         if start is not None:
-            start.call.set(errors.Aborted("the session is being cleaned", session=session_id))
+            start.call.set(_terminated(session_id))
         actor = self._actors.get(session_id)
         if actor is not None:
             actor.close(errors.Closed("the session was terminated"))
@@ -361,14 +369,30 @@ def _ends(row):
     if row.kind == _DELETED:
         return errors.gone(row.session_id)
     if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
-        return errors.InvalidTransition(
-            relay.REFUSAL % (relay.TERMINATING, relay.ACTIVATE, relay.REASONS[relay.TERMINATING]),
-            "It was terminated while the agent started.",
-            session=row.session_id,
-        )
+        return _terminated(row.session_id)
     if row.kind == _UPDATED and '"aborted"' in row.tail:
         return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=row.session_id)
     return None
+
+
+def _terminated(session_id):
+    """Return the error with which the end of a session ends the start of its agent (R-071)."""
+    return errors.InvalidTransition(
+        relay.REFUSAL % (relay.TERMINATING, relay.ACTIVATE, relay.REASONS[relay.TERMINATING]),
+        "It was terminated while the agent started.",
+        session=session_id,
+    )
+
+
+def _runs(pid):
+    """Return whether there is a process with this id."""
+    import os
+
+    try:
+        os.kill(pid, 0)
+    except (OSError, TypeError):
+        return False
+    return True
 
 
 def _lives(group):
