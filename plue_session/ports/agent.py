@@ -29,8 +29,9 @@ class Agent(Protocol):
 
     def start(self, call: Call) -> None:
         """Start the process and greet it. `IO` when the command cannot be run, `SERVER` when it ends or answers what it
-        should not (its exit and last words are in the message and the details), `TIMEOUT`, `UNSUPPORTED` for a version of the protocol that is not ours,
-        `PROVIDER_AUTH` when it wants a login. After a failure nothing is left of it."""
+        should not (its exit and last words are in the message and the details), `TIMEOUT`, `UNSUPPORTED` for a version
+        of the protocol that is not ours, `PROVIDER_AUTH` when it wants a login. After a failure nothing is left of
+        it."""
 
     def open(self, conversation: str | None, call: Call) -> str:
         """Begin a conversation, or (not None) restore the one with this id, and return its id. Errors as of `start`;
@@ -41,8 +42,8 @@ class Agent(Protocol):
         """Return the newest `Offer`."""
 
     def prompt(self, parts: list) -> int:
-        """Say this, as callers give it (`parts` of an input), and return the ticket. `UNSUPPORTED` when the agent takes no such part,
-        `INVALID_PARAM` when a file cannot be read: then nothing was sent. Answered with a `Finish`."""
+        """Say this, as callers give it (`parts` of an input), and return the ticket. `UNSUPPORTED` when the agent takes
+        no such part, `INVALID_PARAM` when a file cannot be read: then nothing was sent. Answered with a `Finish`."""
 
     def choose(self, kind: str, id: str) -> int:
         """Have "model" or "mode" be this one, and return the ticket. Answered with None."""
