@@ -13,7 +13,7 @@ import tempfile
 import pytest
 
 #: Fixtures that a run is to have once, and the group of the tests that stand on them: one worker runs them all.
-TOGETHER = {"server": "server", "daemon": "daemon", "tree": "packaging"}
+TOGETHER = {"server": "server", "daemon": "daemon", "tree": "packaging", "lasting": "agents"}
 #: What comes first, by the beginning of its name: what takes longest, so that no worker is alone with it at the end.
 FIRST = ("tests/integration/test_c_programs", "tests/integration/test_benchmarks", "tests/integration/", "tests/fault/")
 

@@ -14,7 +14,8 @@ Tool = namedtuple("Tool", "call_id changes")
 #: The plan, whole, as `plue_session_todos` shows it.
 Planned = namedtuple("Planned", "todos")
 
-#: How much of its context is in use, of how much (tokens); `cost` of the conversation so far in US dollars, or None.
+#: How much of its context is in use, of how much (tokens), and the `cost` of the conversation so far in US dollars;
+#: None where it does not say.
 Metered = namedtuple("Metered", "used size cost")
 
 #: What an input may name, as `plue_session_choices` shows it, and what is chosen: ids, or None.

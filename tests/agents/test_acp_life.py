@@ -91,7 +91,7 @@ def test_an_agent_that_dies_instead_of_answering_says_how(agents, method):
 
 
 def test_a_command_that_is_no_agent_is_told_apart(agents):
-    script = """echo '{"id":1,"result":5}'; sleep 60"""
+    script = """read line; echo '{"id":1,"result":5}'; sleep 60"""
     agent = agents(command=["sh", "-c", script, "sh"], judged=False)
     with pytest.raises(errors.Server, match="does not speak the Agent Client Protocol"):
         agent.begin()
@@ -252,6 +252,25 @@ def test_what_was_said_before_the_end_is_heard_though_the_ear_was_full(agents):
     assert len(agent.heard.of(Said)) == 300
     agent.heard.wait(Gone)
     assert [type(said) for said in agent.heard.all[300:]] == [Answered, Gone]
+
+
+def test_what_it_leaves_behind_keeps_nobody_waiting(agents):
+    """It holds the agent's streams open, and is ended."""
+    agent = agents(command=["sh", "-c", "sleep 1000 & exit 3", "sh"], judged=False)
+    began = time.monotonic()
+    with pytest.raises(errors.Server, match="exit code 3"):
+        agent.begin()
+    assert time.monotonic() - began < SOON
+
+
+def test_an_agent_can_be_closed_while_the_ear_is_full(agents):
+    agent = agents(room=5)
+    agent.begin()
+    ticket = agent.say("[flood=100000]")
+    agent.heard.wait(lambda said: len(agent.heard.all) == 5)
+    agent.agent.close()
+    assert agent.answer(ticket).error.name == "CLOSED"
+    assert agent.agent.join(SOON) and len(agent.heard.of(Said)) == 5
 
 
 def test_an_agent_that_closes_its_output_and_stays_is_ended(agents, monkeypatch):

@@ -50,8 +50,9 @@ def test_one_turn_can_be_ended_by_its_id(attached):
 def test_cancel_turns_ends_those_of_this_process_and_leaves_the_queue(attached):
     session = attached()
     waiting = session.start("run_turn", '{"text":"[wait]"}', 30_000)
+    assert eventually(lambda: "turn" in session.info())
     queued = session.start("run_turn", '{"text":"[say=b]"}', 30_000)
-    eventually(lambda: "turn" in session.info() and len(json.loads(session.inputs())) == 1)
+    assert eventually(lambda: len(json.loads(session.inputs())) == 1)
     session.enqueue_text("[say=left]")
     assert session.cancel_turns() == 2
     assert reason(json.loads(waiting.result())) == reason(json.loads(queued.result())) == ("stopped", "cancelled")
@@ -60,8 +61,9 @@ def test_cancel_turns_ends_those_of_this_process_and_leaves_the_queue(attached):
 
 def test_run_turn_may_only_begin_one_and_its_wait_may_end_before_the_turn(attached):
     session = attached()
-    begun = json.loads(session.run_turn('{"text":"[words=1][sleep=0.3]"}', 0))
-    assert session.fails("run_turn", '{"text":"[say=x]"}', 1).code == "TIMEOUT"
+    begun = json.loads(session.run_turn('{"text":"[words=1][wait]"}', 0))
+    assert session.fails("run_turn", '{"text":"[say=x]"}', 1000).code == "TIMEOUT"
+    session.abort_turn(begun["turnId"])
     assert eventually(lambda: any(text_of(each) == "x" for each in session.said()))
     assert session.said()[0]["turnId"] == begun["turnId"]
 

@@ -109,7 +109,7 @@ def test_each_prompt_has_one_outcome(attached):
         ("[stop=max_turn_requests]", ("stopped", "max_turns")),
         ("[stop=refusal]", ("stopped", "provider_error")),
         ("[error=-32000:Authentication required]", ("stopped", "provider_error")),
-        ("[error=-32603:model not found]", ("stopped", "provider_error")),
+        ("[error=-32603:model not found]", ("stopped", "submitted_error")),
     ],
 )
 def test_how_an_agent_ends_a_turn_is_told(attached, word, expected):
@@ -167,3 +167,28 @@ def test_one_is_attached_again_as_soon_as_the_turn_is_over(attached):
         assert session.turn(order)["reason"] == "incomplete"
         session.attach(restore=False)
     assert session.turn("[words=1]")["outcome"] == "finished"
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.requirement("T-10")
+def test_the_worktree_stays_as_it_is(host, spawn):
+    sessions = [spawn(host), spawn(host)]
+    for session in sessions:
+        (session.worktree / ".git").mkdir()
+        (session.worktree / ".git" / "index").write_bytes(bytes(range(256)))
+        (session.worktree / "a.txt").write_text("text")
+    before = [contents(session.worktree) for session in sessions]
+    for session in sessions:
+        session.attach(files="write")
+        session.turn("[say=x]")
+        session.enqueue_text("[wait]")
+        assert eventually(lambda of=session: "turn" in of.info())
+        session.abort()
+    host.call("session_relay_terminate", sessions[0].id, None)
+    host.call("session_relay_clean", sessions[0].id)
+    for session in sessions:
+        session.delete()
+    assert [contents(session.worktree) for session in sessions] == before

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.agents.conftest import Attached, eventually, lives, text_of
+from tests.remote.hosts import Failed
 
 
 def pids_in(path):
@@ -155,3 +156,20 @@ def test_after_a_shutdown_the_next_start_knows_how_its_turn_ended(start, spawn, 
     assert "turn" not in there.info() and there.said()[1]["error"]["code"] == "CLOSED"
     there.attach(f"memory={tmp_path / 'memory'}")
     assert there.turn("[say=on]")["outcome"] == "finished"
+
+
+def test_of_two_processes_that_attach_at_once_one_does(start, spawn, tmp_path):
+    here, there = start(), start()
+    for number in range(3):
+        session, pids = spawn(here), tmp_path / f"pids{number}"
+        seen = seen_by(there, session)
+        answers = [each.start("relay_attach", each.given(f"pids={pids}")) for each in (session, seen)]
+        outcomes = []
+        for each in answers:
+            try:
+                outcomes.append(each.result())
+            except Failed as error:
+                outcomes.append(error.code)
+        assert sorted(map(str, outcomes)) == ["0", "INVALID_TRANSITION"]
+        assert eventually(lambda pids=pids: sum(map(lives, pids_in(pids))) == 1)
+        assert session.turn("[say=x]")["outcome"] == "finished"

@@ -146,8 +146,17 @@ def test_inputs_that_wait_are_one_turn_and_keep_their_parts(attached, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_an_invalid_input(attached):
-    session = attached()
-    file = {"type": "file", "file": {"path": "/nowhere/a", "mimeType": "text/plain"}}
+    session = attached("caps=embedded,image")
+    file = {"type": "file", "file": {"path": "/nowhere/a.png", "mimeType": "image/png"}}
     done = json.loads(session.run_turn(json.dumps({"parts": [file]}), 30_000))
-    assert (done["outcome"], done["reason"]) in (("stopped", "invalid_input"), ("finished", None)) or done
+    assert (done["outcome"], done["reason"]) == ("stopped", "invalid_input")
+    assert done["error"]["code"] == "INVALID_PARAM" and "/nowhere/a.png" in done["error"]["message"]
     assert session.turn("[say=on]")["outcome"] == "finished"
+
+
+def test_a_picture_for_an_agent_that_takes_none_is_refused_not_dropped(attached):
+    """codecompanion.nvim#2860."""
+    session = attached()
+    file = {"type": "file", "file": {"data": "aGk=", "mimeType": "image/png"}}
+    done = json.loads(session.run_turn(json.dumps({"parts": [file]}), 30_000))
+    assert (done["reason"], done["error"]["code"]) == ("invalid_input", "UNSUPPORTED")

@@ -58,6 +58,17 @@ def test_a_start_has_a_deadline_of_its_own(host, spawn, tmp_path):
     assert not any(map(lives, map(int, (tmp_path / "pids").read_text().split())))
 
 
+@pytest.mark.requirement("O-070")
+def test_without_one_it_has_as_long_as_a_call(start, spawn):
+    host = start(requestTimeoutMs=1500)
+    session = spawn(host)
+    error = session.fails("relay_attach", session.given("slow=60"))
+    assert error.code == "TIMEOUT" and "fake_agent.py" not in error.message
+    assert state(session) == "SPAWNING"
+    session.attach("slow=0.2", "slow-new=0.2")
+    assert session.turn("[say=x]")["outcome"] == "finished"
+
+
 @pytest.mark.requirement("R-071")
 def test_an_agent_that_comes_after_its_session_was_terminated_is_ended(host, spawn, tmp_path):
     session = spawn(host)

@@ -3,9 +3,10 @@
 The user's text gives the orders: `[words=N]` how many to stream, or `[say=text]` which, `[think=N]` how many to reason
 with before that, `[pause=S]` seconds between words, `[wait]` after the first word until the client leaves,
 `[bash=command]` to call that tool first, `[tool64=NAME:ARGUMENTS]` any tool, its arguments as JSON in base64,
-`[status=N]` to refuse, `[drop]` to leave after the first word. `orders` has other orders for some texts. What happens
-can be awaited: `started` gets the text of each turn whose first word is out, `ended` the same text with "done" or
-"left" when it is over. `asked` lists the text of each request. The title of a session is always "A title".
+`[status=N]` to refuse, `[hang]` to answer nothing until the client leaves, `[drop]` to leave after the first word.
+`orders` has other orders for some texts. What happens can be awaited: `started` gets the text of each turn whose first
+word is out, `ended` the same text with "done" or "left" when it is over. `asked` lists the text of each request,
+`remembered` has all that the user had said by then. The title of a session is always "A title".
 """
 
 import base64
@@ -23,10 +24,10 @@ class FakeModel(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or _Handler)
         self.started, self.ended, self.asked = queue.Queue(), queue.Queue(), []
-        self.orders = {}
+        self.orders, self.remembered = {}, {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -51,10 +52,13 @@ class _Handler(BaseHTTPRequestHandler):
         order = dict(re.findall(r"\[(\w+)=?([^\]]*)\]", self.server.orders.get(text, text)))
         if not is_title:
             self.server.asked.append(text)
+            self.server.remembered[text] = [text for role, text in said if role == "user"]
         if is_title:
             self.stream(["A ", "title"], {}, None)
         elif "status" in order:
             self.refuse(int(order["status"]))
+        elif "hang" in order:
+            self.hang(text)
         elif "tool64" in order and request["messages"][-1]["role"] == "user":
             name, _, arguments = order["tool64"].partition(":")
             self.call(name, json.loads(base64.b64decode(arguments)))
@@ -92,6 +96,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def hang(self, text):
+        self.connection.settimeout(60)
+        self.connection.recv(1)
+        self.server.ended.put((text, "left"))
 
     def stream(self, words, order, text):
         self.send_response(200)

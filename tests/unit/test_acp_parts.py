@@ -5,8 +5,10 @@ import pytest
 from plue_session import errors
 from plue_session.adapters.acp import failures, login, updates
 from plue_session.adapters.acp.offers import Offers
-from plue_session.adapters.acp.rpc import Rpc
-from plue_session.model.said import Finish, Said, Tool
+from plue_session.adapters.acp.permissions import Permissions
+from plue_session.adapters.acp.rpc import LATER, Refused, Rpc
+from plue_session.model.said import Asked, Finish, Metered, Said, Tool
+from plue_session.rules.jsontext import loads
 
 
 @pytest.mark.requirement("O-073")
@@ -21,6 +23,8 @@ from plue_session.model.said import Finish, Said, Tool
         (-32002, "Resource not found: ses_1", {"uri": "ses_1"}, errors.NotFound),
         (-32603, "Internal error", {"details": "Session not found: ses_1"}, errors.NotFound),
         (-32603, "session ses_1 was not found", None, errors.NotFound),
+        (-32603, "Internal error: No previous sessions found for this project.", None, errors.NotFound),
+        (-32603, "Internal error", {"details": "Invalid value for config option model: none"}, errors.ProviderInit),
         (-32602, "Invalid params", {"error": "unknown session: ses_1"}, errors.NotFound),
         (-32602, "Invalid params", "model gpt-0 is not supported", errors.ProviderInit),
         (-32603, "Internal error", {"details": "ProviderModelNotFoundError: model not found"}, errors.ProviderInit),
@@ -86,11 +90,17 @@ def test_half_a_character_waits_for_the_other():
         {"sessionUpdate": "weather_update"},
         {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "mine"}},
         {"sessionUpdate": "session_info_update", "title": None},
+        {"sessionUpdate": "usage_update", "used": None, "size": 200000},
         chunk(""),
     ],
 )
 def test_what_is_not_known_tells_nothing(update):
     assert updates.read(update, updates.Halves()) == []
+
+
+def test_a_cost_is_told_without_what_is_used():
+    update = {"sessionUpdate": "usage_update", "used": None, "size": 200000, "cost": {"amount": 1, "currency": "USD"}}
+    assert updates.read(update, updates.Halves()) == [Metered(None, 200000, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +178,32 @@ def test_requests_are_answered_once_and_after_the_end_none_is_taken():
     assert answers[1:] == [(other, None, gone)]
     with pytest.raises(errors.Server):
         rpc.ask("c", {}, None)
+
+
+def test_nobody_is_asked_outside_of_a_turn():
+    said = []
+    rpc = Rpc(said.append, {}, {}, lambda text, size: None)
+    permissions = Permissions(rpc)
+    params = {
+        "sessionId": "s",
+        "toolCall": {"toolCallId": "c", "title": "a\nb", "locations": [{"path": "/a"}, 5]},
+        "options": [{"optionId": "y", "kind": "allow_once"}, {"optionId": "z", "kind": "perhaps"}, 5],
+    }
+    cancelled = {"outcome": {"outcome": "cancelled"}}
+    assert permissions.ask(params, 1, "s") == (cancelled, [])
+    permissions.begin()
+    assert permissions.ask(params, 1, "other") == (cancelled, [])
+    answer, (tool, asked) = permissions.ask(params, 0, "s")
+    assert answer is LATER and tool.call_id == "c"
+    assert asked == Asked(asked.request, "c", "a\nb", "a b", ["/a"], [("y", "allow_once")])
+    for wrong in ({**params, "options": []}, {**params, "toolCall": 5}):
+        with pytest.raises(Refused):
+            permissions.ask(wrong, 1, "s")
+    assert permissions.take_back("0") is None and permissions.take_back(False) is None
+    assert permissions.end() == [asked.request] and permissions.end() == []
+    assert [loads(line.decode())["id"] for line in said] == [0]
+    permissions.answer(asked.request, "y")
+    assert permissions.ask(params, 1, "s") == (cancelled, []) and len(said) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,29 @@ as cancelled. What comes between turns is told as it comes.
 
 import os
 import threading
+import time
 
 from plue_session import __version__, errors
-from plue_session.adapters.acp import failures, login, updates
+from plue_session.adapters.acp import failures, login, renewal, updates
 from plue_session.adapters.acp.files import Files
 from plue_session.adapters.acp.offers import Offers
+from plue_session.adapters.acp.permissions import Permissions, line
 from plue_session.adapters.acp.pipe import Pipe
 from plue_session.adapters.acp.prompt import blocks
-from plue_session.adapters.acp.rpc import BAD_PARAMS, CANCELLED, LATER, Refused, Rpc
+from plue_session.adapters.acp.rpc import BAD_PARAMS, Refused, Rpc
 from plue_session.adapters.child.guard import PROGRAM, Command
-from plue_session.model.said import Answered, Asked, Finish, Gone, Noise, Withdrawn
+from plue_session.model.said import Answered, Finish, Gone, Noise, Withdrawn
 
 #: The version of the protocol that is spoken here.
 VERSION = 1
 #: Seconds that an agent's end may take which could not start: TERM, 5 s, KILL.
 STOP = 7.0
-#: How many updates may come before the conversation has an id, and characters of a line that a permission shows.
-EARLY, LINE = 1000, 1000
+#: Bytes of the updates that may come before the conversation has an id.
+EARLY = 4 << 20
+#: Seconds without more of the past after which all of it was told, and seconds at most.
+QUIET, MOST_PAST = 0.3, 30.0
 #: The updates that tell of what is offered.
 _OFFERS = ("available_commands_update", "config_option_update", "current_mode_update")
-_CANCELLED = {"outcome": {"outcome": "cancelled"}}
-_KINDS = ("allow_once", "allow_always", "reject_once", "reject_always")
 
 
 class AcpAgent:
@@ -53,7 +55,7 @@ class AcpAgent:
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._can, self._ways = {}, []  # its capabilities, and how to log in
         self._id, self._restoring, self._early = None, False, []
-        self._asked, self._last_asked = {}, 0  # what it waits for: the ids of its requests
+        self._told = 0.0  # when it last told of the past
         self._prompting = self._cancelling = False
         self._room = True
         self._offers, self._halves = Offers(self.name), updates.Halves()
@@ -83,6 +85,8 @@ class AcpAgent:
             requests["fs/write_text_file"] = self._write_file
         notices = {"session/update": self._on_update, "$/cancel_request": self._withdraw}
         self._rpc = Rpc(self._pipe.send, requests, notices, lambda text, size: self._hear(Noise(text), size))
+        self._permissions = Permissions(self._rpc)
+        self._gate = renewal.Gate(self._rpc)
 
     @property
     def pid(self):
@@ -119,8 +123,8 @@ class AcpAgent:
         self._can, self._ways = _inner(answer, "agentCapabilities"), login.methods(answer)
         name = _inner(answer, "agentInfo").get("name")
         if type(name) is str and name:
-            self.name = name
-            self._offers = Offers(name)
+            self.name = line(name)
+            self._offers = Offers(self.name)
 
     def open(self, conversation, call):
         """Begin or restore a conversation (ports.Agent)."""
@@ -132,8 +136,8 @@ class AcpAgent:
         return self._open(conversation, call)
 
     def _open(self, conversation, call):
-        about = {"cwd": self._worktree, "mcpServers": []}
         if conversation is None:
+            about = {"cwd": self._worktree, "mcpServers": []}
             self._wait("session/new", about, call, "begin a conversation", self._begun)
             return self._id
         if _offered(_inner(self._can, "sessionCapabilities").get("resume")):
@@ -146,9 +150,21 @@ class AcpAgent:
                 'Attach it with "restore":false to begin a new conversation.',
             )
         self._id, self._restoring = conversation, True
-        about["sessionId"] = conversation
-        self._wait(method, about, call, f"restore the conversation {conversation}", self._restored)
+        self._wait(method, self._conversation(), call, f"restore the conversation {conversation}", self._restored)
+        if method == "session/load":
+            self._await_quiet(call)
+        self._restoring = False
         return conversation
+
+    def _conversation(self):
+        return {"sessionId": self._id, "cwd": self._worktree, "mcpServers": []}
+
+    def _await_quiet(self, call):
+        """Wait until it tells no more of the past: Gemini does so after it has answered."""
+        end = time.monotonic() + MOST_PAST
+        while (left := min(self._told + QUIET, end) - time.monotonic()) > 0:
+            call.within(left).wait(self._changed, lambda: None)
+            call.check()
 
     def _log_in(self, call):
         """Log in as far as that needs nobody; returns whether that was possible."""
@@ -174,21 +190,20 @@ class AcpAgent:
             if self._prompting:
                 raise errors.Busy(f"the agent {self.name} is in the middle of a turn", "Wait for its end.")
             self._prompting, self._cancelling = True, False
+        self._permissions.begin()
         try:
-            return self._rpc.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
+            return self._gate.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
         except errors.PlueError:
+            self._permissions.end()
             self._prompting = False
             raise
 
     def choose(self, kind, id):
         """Have "model" or "mode" be this one (ports.Agent). `UNSUPPORTED` when it offers no choice of that."""
-        option = self._offers.option(kind)
-        if option is not None:
-            method, params = "session/set_config_option", {"configId": option, "value": id}
-        elif self._offers.ids(kind):
-            method, params = f"session/set_{kind}", {f"{kind}Id": id}
-        else:
+        request = self._offers.request(kind, id)
+        if request is None:
             raise errors.Unsupported(f"the agent {self.name} offers no choice of a {kind}", f"Name no {kind}.")
+        method, params = request
 
         def chosen(ticket, result, error):
             if error is None:
@@ -198,7 +213,7 @@ class AcpAgent:
                 self._tell_offer(was)
             self._hear(Answered(ticket, None, self._error(error, f"take the {kind} {id}")))
 
-        return self._rpc.ask(method, {"sessionId": self._id, **params}, chosen)
+        return self._gate.ask(method, {"sessionId": self._id, **params}, chosen)
 
     def cancel(self):
         """Ask for the end of the prompt, and take back what it waits for (ports.Agent)."""
@@ -206,23 +221,17 @@ class AcpAgent:
             if not self._prompting or self._cancelling:
                 return
             self._cancelling = True
-            asked, self._asked = self._asked, {}
         try:
-            self._rpc.tell("session/cancel", {"sessionId": self._id})
-            for id in asked.values():
-                self._rpc.reply(id, _CANCELLED)
+            if not self._gate.is_shut:  # else it knows nothing of the prompt yet
+                self._rpc.tell("session/cancel", {"sessionId": self._id})
+            self._permissions.end()
         except errors.QueueFull as error:
             self._pipe.give_up(error)
 
     def answer(self, request, option):
         """Answer what it has `Asked` (ports.Agent)."""
-        with self._lock:
-            if request not in self._asked:
-                return
-            id = self._asked.pop(request)
-        outcome = _CANCELLED if option is None else {"outcome": {"outcome": "selected", "optionId": option}}
         try:
-            self._rpc.reply(id, outcome)
+            self._permissions.answer(request, option)
         except errors.QueueFull as error:  # it does not read, and waits for this
             self._pipe.give_up(error)
 
@@ -285,8 +294,7 @@ class AcpAgent:
         return self._room
 
     def _on_exit(self, error):
-        with self._lock:
-            self._asked = {}
+        self._permissions.end()
         self._rpc.end(error)
 
     def _on_gone(self, error):
@@ -310,9 +318,9 @@ class AcpAgent:
         return None
 
     def _restored(self, result, error):
-        self._restoring = False
+        self._told = time.monotonic()
         if error is not None:
-            self._id = None
+            self._id, self._restoring = None, False
         else:
             self._offers.begin(result)
 
@@ -321,9 +329,12 @@ class AcpAgent:
         if type(id) is not str or type(update) is not dict:
             raise ValueError("no update")
         if self._id is None:
-            if len(self._early) < EARLY:
+            if sum(before for _, before in self._early) + size <= EARLY:
                 self._early.append((params, size))
-        elif id == self._id and not self._takes_offer(update) and not self._restoring:
+        elif id == self._id and self._restoring:
+            self._told = time.monotonic()
+            self._takes_offer(update)
+        elif id == self._id and not self._takes_offer(update):
             for said in updates.read(update, self._halves):
                 self._hear(said, size)
 
@@ -351,9 +362,7 @@ class AcpAgent:
     def _prompted(self, ticket, result, error):
         with self._lock:
             self._prompting, cancelling = False, self._cancelling
-            asked, self._asked = self._asked, {}
-        for request, id in asked.items():
-            self._rpc.reply(id, _CANCELLED)
+        for request in self._permissions.end():
             self._hear(Withdrawn(request))
         finish = None
         if type(error) is dict and cancelling and failures.is_cancelled(error):
@@ -363,47 +372,45 @@ class AcpAgent:
                 finish = updates.finish(result)
             except ValueError as wrong:
                 error = errors.Server(f"the agent {self.name} ends a turn with {wrong}", "Update it.")
+        if self.name in renewal.NAMES and (finish is None or finish.reason == "cancelled"):
+            self._renew()
         self._hear(Answered(ticket, finish, self._error(error, "answer")))
 
+    def _renew(self):
+        """Have the conversation be taken up anew; what is asked meanwhile waits."""
+        was = self.offer()
+
+        def ask(method, params, answered):
+            try:
+                self._rpc.ask(method, {"sessionId": self._id, **params}, answered)
+            except errors.PlueError as error:  # the line has ended
+                answered(None, None, error)
+
+        def done(error):
+            self._restoring = False
+            if error is not None:
+                self._pipe.give_up(self._error(error, "take up its conversation again"))
+            self._tell_offer(was)
+            self._gate.open(lambda method: self._cancelled if method == "session/prompt" else None)
+
+        self._gate.shut()
+        self._restoring = True
+        renewal.renew(ask, self._offers, self._conversation(), done)
+
+    @property
+    def _cancelled(self):
+        """The answer to a prompt that was cancelled before it was sent, or None."""
+        return {"stopReason": "cancelled"} if self._cancelling else None
+
     def _ask_leave(self, params, id):
-        call, options = _inner(params, "toolCall"), _options(params.get("options"))
-        if params.get("sessionId") != self._id:
-            return _CANCELLED
-        try:
-            tool = updates.tool(call)
-        except ValueError:
-            raise Refused(BAD_PARAMS, "the tool call has no id") from None
-        if not options:
-            raise Refused(BAD_PARAMS, "no option that is known")
-        with self._lock:
-            if not self._prompting or self._cancelling:  # nobody is there to be asked
-                return _CANCELLED
-            self._last_asked += 1
-            request = self._last_asked
-            self._asked[request] = id
-        if tool.changes:
-            self._hear(tool, 1000)
-        places = [each.get("path") for each in _inner(call, "locations", list) if type(each) is dict]
-        title = " ".join((tool.changes.get("title") or "").split())
-        self._hear(
-            Asked(
-                request,
-                tool.call_id,
-                _inner(call, "kind", str) or tool.changes.get("name") or "unknown",
-                title if len(title) <= LINE else title[: LINE - 1] + "…",
-                [each for each in places if type(each) is str],
-                options,
-            ),
-            1000,
-        )
-        return LATER
+        answer, heard = self._permissions.ask(params, id, self._id)
+        for said in heard:
+            self._hear(said, 1000)
+        return answer
 
     def _withdraw(self, params, size):
-        with self._lock:
-            request = next((key for key, id in self._asked.items() if _same(id, params.get("requestId"))), None)
-            id = self._asked.pop(request, None)
+        request = self._permissions.take_back(params.get("requestId"))
         if request is not None:
-            self._rpc.refuse(id, CANCELLED, "cancelled")
             self._hear(Withdrawn(request), size)
 
     def _read_file(self, params, _):
@@ -427,16 +434,3 @@ def _inner(data, key, kind=dict):
 
 def _offered(capability):
     return capability is not None and capability is not False
-
-
-def _same(id, other):
-    return type(id) is type(other) and id == other
-
-
-def _options(options):
-    """Return `(id, kind)` of the options that can be chosen."""
-    return [
-        (each["optionId"], each["kind"])
-        for each in (options if type(options) is list else ())
-        if type(each) is dict and type(each.get("optionId")) is str and each.get("kind") in _KINDS
-    ]

@@ -22,13 +22,15 @@ _TEXTS = tuple(
             errors.ProviderAuth,
         ),
         (
-            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found|no (conversation|rollout|session) found"
-            r"|(unknown|no such|invalid) (session|conversation|thread)",
+            r"(session|conversation|thread|rollout)\b.{0,60}\bnot found"
+            r"|no (previous )?(conversation|rollout|session)s? found"
+            r"|(unknown|no such|invalid) (session|conversation|thread)"
+            r"|restore the conversation \S+: internal error: opencode service failure",
             errors.NotFound,
         ),
         (
             r"model.{0,80}(not found|not supported|not available|unknown|does not exist|invalid)"
-            r"|(unknown|no such|invalid|unsupported) model",
+            r"|(unknown|no such|invalid|unsupported) model|invalid value for .{0,30}\bmodel\b",
             errors.ProviderInit,
         ),
         (r"rate.?limit|overloaded|too many requests|quota|\b429\b|\b529\b", errors.Busy),
@@ -65,7 +67,8 @@ def failure(error, doing, agent, methods):
     its name, `methods` the ways to log in that it has named."""
     text, code = text_of(error), error.get("code")
     kind = _CODES.get(code) if type(code) is int else None
-    kind = kind or next((kind for pattern, kind in _TEXTS if pattern.search(text)), errors.Server)
+    whole = f"{doing}: {text}"
+    kind = kind or next((kind for pattern, kind in _TEXTS if pattern.search(whole)), errors.Server)
     return kind(
         f"{agent} does not {doing}: {text or 'no reason given'}",
         _remedy(kind, methods),

@@ -23,13 +23,11 @@ class Offers:
             mode,
         )
 
-    def ids(self, kind):
-        """Return the ids that are offered of a kind, "model" or "mode"."""
-        return [id for id, *_ in self._told[kind][1]]
-
-    def option(self, kind):
-        """Return the id of the option that this is, or None."""
-        return self._options.get(kind)
+    def request(self, kind, id):
+        """Return `(method, params)` of the request to choose this, without the session; None: there is no choice."""
+        if kind in self._options:
+            return "session/set_config_option", {"configId": self._options[kind], "value": id}
+        return (f"session/set_{kind}", {f"{kind}Id": id}) if self._told[kind][1] else None
 
     def begin(self, data):
         """Take what an agent tells when a conversation is begun or restored; it may tell nothing."""

@@ -72,8 +72,10 @@ class Pipe:
                     self._on_lifeline(fd, True)
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._thread = threads.start(self._run, "plue-agent")
-            except (OSError, errors.StoreIo) as error:
+            except BaseException as error:
                 self._release()
+                if not isinstance(error, (OSError, errors.StoreIo)):
+                    raise
                 raise errors.StoreIo(
                     f"{self._command.name} cannot be started: {error}", "Close some files, or raise limits (ulimit)."
                 ) from None

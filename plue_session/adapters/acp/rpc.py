@@ -35,20 +35,31 @@ class Rpc:
     def ask(self, method, params, answered):
         """Send a request and return its ticket; `answered(ticket, result, error)` is called once, on the line's thread,
         with the error as they gave it (a dict), or a `PlueError`. Raises what the line has ended with."""
+        ticket = self.reserve(answered)
+        self.send(ticket, method, params)
+        return ticket
+
+    def reserve(self, answered):
+        """Return the ticket of a request that is sent later, or answered by `take`. Otherwise as `ask`."""
         with self._lock:
             if self._error:
                 raise self._error
             self._last += 1
-            ticket = self._last
-            self._open[ticket] = answered
+            self._open[self._last] = answered
+            return self._last
+
+    def send(self, ticket, method, params):
+        """Send the request of a ticket."""
         try:
             self._say({"id": ticket, "method": method, "params": params})
         except errors.PlueError:
-            with self._lock:
-                sent = self._open.pop(ticket, None) is None  # the end of the line has answered it
-            if not sent:
+            if self.take(ticket) is not None:  # else the end of the line has answered it
                 raise
-        return ticket
+
+    def take(self, ticket):
+        """Return whom to tell the answer to a ticket, and expect none any more; None: it was answered."""
+        with self._lock:
+            return self._open.pop(ticket, None)
 
     def tell(self, method, params):
         """Send a notification."""
@@ -87,8 +98,7 @@ class Rpc:
                 self._hear(method, message.get("params"), line)
         elif type(message.get("id")) is int and ("result" in message or "error" in message):
             ticket = message["id"]
-            with self._lock:
-                answered = self._open.pop(ticket, None)
+            answered = self.take(ticket)
             if answered is None:
                 self._make_noise(line)  # answered twice, or never asked
             elif message.get("error") is not None:

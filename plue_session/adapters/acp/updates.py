@@ -128,10 +128,13 @@ def _plan(update):
 
 def _usage(update):
     used, size, cost = _count(update.get("used")), _count(update.get("size")), update.get("cost")
-    if used is None or size is None:
-        raise ValueError("usage without numbers")
     amount = cost.get("amount") if type(cost) is dict and cost.get("currency") == "USD" else None
-    return [Metered(used, size, float(amount) if type(amount) in (int, float) and amount >= 0 else None)]
+    amount = float(amount) if type(amount) in (int, float) and amount >= 0 else None
+    if update.get("used") is not None and (used is None or size is None):
+        raise ValueError("usage without numbers")
+    if used is None and amount is None:  # an agent that does not know it yet says so (claude-agent-acp)
+        return []
+    return [Metered(used, size, amount)]
 
 
 def _info(update):

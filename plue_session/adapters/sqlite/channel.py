@@ -44,6 +44,7 @@ class Channel:
                 return False
             try:
                 if self._sender is None or not self._sender.mark.is_ours():
+                    self._drop_sender()
                     self._sender = _Socket()
                     self._sender.socket.setblocking(False)
                 self._sender.socket.sendto(message, _address(fd, listener))
@@ -90,11 +91,15 @@ class Channel:
         with self._lock:
             self._closed = True
             self._leave()
-            if self._sender is not None:
-                self._sender.close()
+            self._drop_sender()
             if self._folder is not None:
                 self._folder.close()
-            self._sender = self._folder = None
+            self._folder = None
+
+    def _drop_sender(self):
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
 
     def _leave(self):
         if self._socket is None:

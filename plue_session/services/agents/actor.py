@@ -45,8 +45,9 @@ class Actor:
         self._turn = None
         self._asked, self._plan, self._title, self._heard = [], None, None, 0.0
         self._error = None  # by which the agent is to end, or has
+        self._has_exited = self._is_left = False  # nothing more comes but its end; that was recorded
         self._is_gone = self._is_closing = self._is_deleted = self._is_over = self._must_look = False
-        self._again = False
+        self._again, self._looked = False, 0.0
         self._noise = 0
         self.offer = None
 
@@ -111,16 +112,18 @@ class Actor:
         if not self._is_deleted:
             self._recording.flush()
             self._keep()
-            if self._must_look or self._turn is not None or self._asking:
-                self._must_look = False
+            if self._must_look or self._turn is not None and time.monotonic() - self._looked >= LOOK:
+                self._must_look, self._looked = False, time.monotonic()
                 self._look()
+            elif self._asking.due == 0.0:
+                self._asking.look()
         if self._is_gone:
             self._depart()
         elif self._turn is not None:
             self._watch()
         elif self._is_closing:
             self._leave()
-        else:
+        elif not self._has_exited:
             self._rest()
 
     def _leave(self):
@@ -193,8 +196,14 @@ class Actor:
             turn.ticket = None
             if said.error is not None:
                 turn.failed(said.error)
+                self._has_exited = "exit" in said.error.details
+                if self._has_exited:
+                    self._error = self._error or said.error
             else:
-                turn.outcome, turn.tokens = outcome_of(said.value.reason), said.value.tokens
+                # One that was to end, and has said nothing, has not come to its end by itself (OpenCode's "end_turn").
+                is_cut = turn.cancelled is not None and not self._recording.is_open
+                turn.outcome = outcome_of("cancelled" if is_cut else said.value.reason)
+                turn.tokens = said.value.tokens
 
     def _noted(self, text):
         self._noise += 1
@@ -342,9 +351,10 @@ class Actor:
                 turn.is_said = True
                 turn.sign = time.monotonic()
                 turn.ticket = self.agent.prompt(turn.parts)
+        except (errors.InvalidParam, errors.Unsupported) as error:
+            turn.outcome = outcomes.STOPPED, "invalid_input", told(error)
         except errors.PlueError as error:
-            reason = "invalid_input" if turn.is_said else outcomes.SUBMITTED_ERROR
-            turn.outcome = outcomes.STOPPED, reason, told(error)
+            turn.failed(error)
 
     def _cancel(self, error):
         """Ask the agent to end its turn; `error` says why, None: because somebody wants that."""
@@ -370,10 +380,12 @@ class Actor:
 
         def end(transaction):
             turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
-            if self._is_gone:
+            if is_last:  # who hears of the end may attach another one at once
                 self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
+        is_last = self._is_gone or self._has_exited
         self._on.writer.run(end)
+        self._is_left = is_last
         self._recording.over()
         self._asking.over()
         self._turn, self._must_look = None, True
@@ -392,7 +404,7 @@ class Actor:
             if self._turn.outcome is None:
                 self._turn.failed(self._error)
             self._end(self._turn)
-        else:
+        elif not self._is_left:
             self._recording.pause()
             self._on.writer.run(
                 lambda transaction: self._on.lost(transaction, self.session_id, self._error, self._is_closing)

@@ -10,7 +10,7 @@ from plue_session.services.turns import prompt
 
 #: Characters that an agent may say in one turn, and parts that it may make of them: the turn of one that says more is
 #: ended.
-MOST, MOST_PARTS = 64 << 20, 20_000
+MOST, MOST_PARTS = 16 << 20, 20_000
 
 #: As `Recorder.record` takes what it is told.
 Change = namedtuple("Change", "kind value")
@@ -44,6 +44,7 @@ class Recording:
         self._tools = {}  # by their call's id: `Piece`
         self._running = set()
         self._changes, self._begun, self._active = [], [], []  # to be recorded; to be told once that is
+        self._places: dict = {}  # where among the changes a tool's part is
         self._size = self._parts = self._last = self._stamp = 0
         self._named = set()  # "text", "reasoning": of which the agent has told an id in this message
         self._cost = self._told_cost = 0.0  # of the conversation so far, and how much of it messages have
@@ -102,7 +103,7 @@ class Recording:
 
     def over(self):
         """Note that what `end` has returned is recorded."""
-        self._changes, self._begun, self._active = [], [], []
+        self._changes, self._places, self._begun, self._active = [], {}, [], []
         self._message = self._text = self.turn_id = self.message_id = None
         self._messages.clear()
 
@@ -160,7 +161,7 @@ class Recording:
         body = {**known.body, "tool": tool}
         if new.get("raw"):
             body["raw"] = {**body.get("raw", {}), **new["raw"]}
-        self._size += len(str(new.get("output") or ""))
+        self._size += max(_length(tool) - _length(known.body["tool"]), 0)  # it comes whole each time
         self._keep_tool(said.call_id, known._replace(body=body, finished=tool["state"] in ("completed", "error")))
         if tool["state"] == "running" and said.call_id not in self._running and self.turn_id is not None:
             self._running.add(said.call_id)
@@ -178,7 +179,7 @@ class Recording:
         if self._changes:
             changes = list(self._changes)
             self._on.writer.run(lambda transaction: self.record(transaction, changes))
-            self._changes = self._changes[len(changes) :]
+            self._changes, self._places = [], {}
         active, self._active = self._active, []
         for data in active:
             self._on.streams.active(self.session_id, data)
@@ -256,15 +257,23 @@ class Recording:
             self._changes.append(Change("part", Piece(text.id, text.message_id, text.kind, body, True)))
 
     def _keep_tool(self, call_id, piece):
-        if self._tools.get(call_id) != piece:
-            self._tools[call_id] = piece
-            self._changes.append(Change("part", piece))
+        if self._tools.get(call_id) == piece:
+            return
+        self._tools[call_id] = piece
+        place = self._places.setdefault(piece.id, len(self._changes))
+        self._changes[place : place + 1] = [Change("part", piece)]  # in place of what it was meanwhile
 
     def _new_part(self):
         """Return the id of a part that comes after all others."""
         self._parts += 1
         self._stamp = max(self._on.writer.clock() << 12, self._stamp + 1)
         return prompt.stamped("prt", self._stamp)
+
+
+def _length(tool):
+    """Return how many characters a tool has answered, about."""
+    output = tool.get("output")
+    return len(output) if type(output) is str else 0
 
 
 def parts_of(inputs):

@@ -55,12 +55,13 @@ class Turn:
 
     def due(self, now, waits):
         """Return in how many seconds to look at it again."""
-        silent = self._silence if waits else max(self.sign + self._silence - now, 0.0)
-        return min(LOOK, silent)
+        if waits or self.cancelled is not None:
+            return LOOK
+        return min(LOOK, max(self.sign + self._silence - now, 0.0))
 
 
 def reason_of(error):
     """Return the reason that a turn stops for whose prompt fails so."""
-    if isinstance(error, (errors.Server, errors.Closed, errors.StoreIo)) and "exit" in error.details:
-        return outcomes.INCOMPLETE
-    return outcomes.INCOMPLETE if isinstance(error, errors.Closed) else outcomes.PROVIDER_ERROR
+    if isinstance(error, errors.Closed) or "exit" in error.details:
+        return outcomes.INCOMPLETE  # it is gone
+    return outcomes.SUBMITTED_ERROR if isinstance(error, errors.ProviderInit) else outcomes.PROVIDER_ERROR
