@@ -159,6 +159,16 @@ def test_deleting_a_session_ends_its_agent_and_has_it_forget(attached, tmp_path)
     assert not list((tmp_path / "memory").iterdir())
 
 
+@pytest.mark.requirement("R-077")
+def test_one_is_attached_again_as_soon_as_the_turn_is_over(attached):
+    """What the agent has started lives on for a moment, and is waited for."""
+    session = attached()
+    for order in ("[exit=3]", "[grandchild][exit=3]"):
+        assert session.turn(order)["reason"] == "incomplete"
+        session.attach(restore=False)
+    assert session.turn("[words=1]")["outcome"] == "finished"
+
+
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -182,13 +192,3 @@ def test_the_worktree_stays_as_it_is(host, spawn):
     for session in sessions:
         session.delete()
     assert [contents(session.worktree) for session in sessions] == before
-
-
-@pytest.mark.requirement("R-077")
-def test_one_is_attached_again_as_soon_as_the_turn_is_over(attached):
-    """What the agent has started lives on for a moment, and is waited for."""
-    session = attached()
-    for order in ("[exit=3]", "[grandchild][exit=3]"):
-        assert session.turn(order)["reason"] == "incomplete"
-        session.attach(restore=False)
-    assert session.turn("[words=1]")["outcome"] == "finished"
