@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path[:0] = [ROOT, HERE]
 
+import agents  # noqa: E402
 import embedded  # noqa: E402
 import events  # noqa: E402
 import gtk  # noqa: E402
@@ -35,11 +36,11 @@ from report import machine, report, shown  # noqa: E402
 PROGRAMS = os.path.join(ROOT, "build", "benchmarks")
 
 REMOTE = (*opencode.PARTS, *events.PARTS, *ui.REMOTE, *gtk.PARTS)
-LOCAL = (*embedded.PARTS, *ui.PARTS)
+LOCAL = (*embedded.PARTS, *ui.PARTS, *agents.PARTS)
 PARTS = (*LOCAL, *REMOTE)
 #: What --quick leaves of each part: enough to see that it runs.
-FULL = {**embedded.FULL, **ui.FULL, **opencode.FULL, **events.FULL, **gtk.FULL}
-QUICK = {**embedded.QUICK, **ui.QUICK, **opencode.QUICK, **events.QUICK, **gtk.QUICK}
+FULL = {**embedded.FULL, **ui.FULL, **agents.FULL, **opencode.FULL, **events.FULL, **gtk.FULL}
+QUICK = {**embedded.QUICK, **ui.QUICK, **agents.QUICK, **opencode.QUICK, **events.QUICK, **gtk.QUICK}
 
 
 class Bench:
@@ -111,10 +112,10 @@ def build():
             continue
         name = name[:-2]
         # first.c opens its library itself: that is what it measures.
-        # The stub is none of the library's.
+        # The stub and the speaker are none of the library's.
         libraries = (
             []
-            if name in ("first", "stub")
+            if name in ("first", "stub", "speaker")
             else ["-L" + os.path.dirname(LIBRARY), "-Wl,-rpath," + os.path.dirname(LIBRARY), "-lplue_session"]
         )
         found[name] = os.path.join(PROGRAMS, name)

@@ -17,6 +17,12 @@ static inline void on_event(uint8_t type, const char *event, void *data)
     atomic_fetch_add(&heard_events, 1);
 }
 
+static inline int on_clean(const char *session, void *data)
+{
+    CHECK(session[0] == '{' && !data);
+    return 0;
+}
+
 static inline int on_element(const char *element_json, void *user_data)
 {
     CHECK(!user_data && plue_json_count(element_json, "") == 2);
@@ -69,12 +75,26 @@ static inline void *use_everything(void *unused)
     plue_session_observer_close(observer);
     CHECK_ERROR(!plue_session_observer_next(observer, 0), PLUE_ERROR_CLOSED);
     CHECK(plue_event_fd() > 2 && plue_session_count(NULL) >= 2 && plue_session_delete(other) == 0);
+    plue_session_destroy(same);
+    CHECK((same = plue_session_create_with("{\"agent\":{\"kind\":\"host\",\"worktree\":\"/tmp\"}}")) != NULL);
+    char *attached = plue_session_get_id(same), *metrics = plue_session_metrics("prometheus");
+    CHECK(attached && metrics && plue_session_set_cleaner(on_clean, NULL) == 0);
+    CHECK(plue_session_relay_spawn(same) == -1 && plue_session_relay_attach(same, "{}") == -1);
+    plue_session_t found = plue_session_relay_get(attached);
+    CHECK(found && found != same);
+    plue_session_destroy(found);
+    CHECK(plue_session_relay_heartbeat(same) == 0 && plue_session_relay_count_message(same) == 0);
+    CHECK(plue_session_relay_terminate(attached, "used") == 0 && plue_session_relay_clean(attached) == 0);
+    CHECK(plue_session_set_cleaner(NULL, NULL) == 0 && plue_session_delete(same) == 0);
+    CHECK(!strcmp(plue_session_relay_next_state("CREATED", "SPAWN"), "SPAWNING"));
+    plue_session_destroy(same);
+    plue_free(attached);
+    plue_free(metrics);
     uint64_t submitted = plue_session_submit("[{\"op\":\"create\"}]");
     CHECK(submitted);
     (void)plue_session_cancel_operation(submitted); /* it may have ended by now */
     plue_session_destroy(session);
     plue_session_destroy(other);
-    plue_session_destroy(same);
     plue_event_unsubscribe(subscription);
     plue_free(id);
     char *plain = plue_json_text(quoted, "");

@@ -136,7 +136,7 @@ class Agent:
             message = json.loads(line)
             if "method" not in message:
                 with self.changed:
-                    self.answers[json.dumps(message["id"])] = message
+                    self.answers.setdefault(json.dumps(message["id"]), []).append(message)
                     self.changed.notify_all()
             elif message["method"] == "session/cancel":
                 if cancelled := self.cancelled.get(message["params"]["sessionId"]):
@@ -342,11 +342,10 @@ class Agent:
         with self.changed:
             self.waiting += 1
             id = {"numbers": self.waiting, "strings": f"ask-{self.waiting}", "zero": 0}[self.ids]
-            self.answers.pop(json.dumps(id), None)
         self.wire.send(id=id, method=method, params=params)
         with self.changed:
-            self.changed.wait_for(lambda: json.dumps(id) in self.answers)
-            return self.answers.pop(json.dumps(id))
+            self.changed.wait_for(lambda: self.answers.get(json.dumps(id)))
+            return self.answers[json.dumps(id)].pop(0)  # two that wait may have the id 0
 
     def grandchild(self, away):
         script = "trap '' TERM; echo; while :; do sleep 60; done"

@@ -7,6 +7,7 @@ import pytest
 from tests.agents.conftest import Attached, agent, eventually, lives, text_of
 from tests.opencode.fixtures import soon
 from tests.remote.hosts import Failed
+from tests.remote.proxy import Proxy
 
 
 @pytest.fixture
@@ -132,3 +133,26 @@ def test_cleaned_its_queue_is_the_servers(remote, spawn):
     remote.call("session_relay_clean", session.id)
     assert eventually(lambda: len(session.said()) == 4 and "completed" in session.said()[3]["time"])
     assert session.said()[3]["model"]["providerId"] != "fake-agent"
+
+
+def test_an_agent_of_a_session_that_the_server_is_yet_to_be_told_of_keeps_it(start, backend, spawn, server):
+    """Made while the server is away, it has an id of ours; given the server's, in the middle of a turn, it goes on."""
+    with Proxy(server.url(soon())) as proxy:
+        host = start(backend={**backend, "url": proxy.url}, offline="queue")
+        proxy.down()
+        session = eventually(lambda: made if (made := spawn(host)).id.startswith("session_") else None)
+        session.attach()
+        assert text_of(session.turn("[say=a]")["messages"][1]) == "a"
+        waiting = session.start("run_turn", '{"text":"[tool=bash][ask][say=b]"}', 60_000)
+        (asked,) = session.asked()
+        proxy.up()
+        assert eventually(lambda: session.get_id().startswith("ses_"))
+        session.reply_permission(asked["id"], "once")
+        done = json.loads(waiting.result())
+        assert text_of(done["messages"][1]) == "b"
+        assert text_of(session.turn("[say=c]")["messages"][1]) == "c"
+        session.enqueue_text("[wait]")
+        assert eventually(lambda: "turn" in session.info())
+        session.abort()
+        assert [text_of(each) for each in session.said()][1::2] == ["a", "b", "c"]
+        host.end()

@@ -71,6 +71,12 @@ INSTANT = [
     "destroy",
 ]
 ROWS += [f"{call}, a call each 1 ms, 50 sessions syncing" for call in INSTANT]
+ROWS += [
+    "a piece of an answer from an agent's line to the observer",
+    "an agent's attachment, the process's first",
+    "an agent's attachment",
+    "memory of an attached agent's that is ours, of 2",
+]
 CALLS = ["get_info of an expired snapshot", "list", "update_title", "create", "delete", "create with a parent"]
 DURABLE = ("update_title", "create", "delete")
 ROWS += [f"{call}, OpenCode{kind}" for call in CALLS for kind in ("", ", durable") if not kind or call in DURABLE] + [

@@ -84,13 +84,27 @@ typedef struct {
     F(session_inputs, OWNED, (H(0)))                                                                                   \
     F(session_cancel_inputs, OWNED, (H(0), T(1)))                                                                      \
     F(session_cancel_inputs_from, OWNED, (H(0), T(1)))                                                                 \
-    F(session_vacuum, NUMBER, (H(0)))
+    F(session_vacuum, NUMBER, (H(0)))                                                                                  \
+    F(session_relay_spawn, NUMBER, (H(0)))                                                                             \
+    F(session_relay_attach, NUMBER, (H(0), T(1)))                                                                      \
+    F(session_relay_heartbeat, NUMBER, (H(0)))                                                                         \
+    F(session_relay_count_message, NUMBER, (H(0)))                                                                     \
+    F(session_relay_terminate, NUMBER, (T(0), T(1)))                                                                   \
+    F(session_relay_clean, NUMBER, (T(0)))                                                                             \
+    F(session_relay_get, HANDLE, (T(0)))                                                                               \
+    F(session_relay_next_state, STATIC, (T(0), T(1)))                                                                  \
+    F(session_metrics, OWNED, (T(0)))
+
+static char *copy(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
 
 /* What each kind of result is kept as. */
 #define KEEP_NOTHING(call) (call)
 #define KEEP_NUMBER(call) (made.number = (call), made.failed = made.number == -1)
 #define KEEP_OWNED(call) (made.text = (call), made.failed = !made.text)
-#define KEEP_STATIC(call) (made.text = strdup(call))
+#define KEEP_STATIC(call) (made.text = copy(call), made.failed = !made.text)
 #define KEEP_HANDLE(call) (made.number = (int64_t)(uintptr_t)(call), made.failed = !made.number)
 
 #define DEFINE(name, kind_of, call)                                                                                    \

@@ -17,7 +17,7 @@ koffi.disposable("owned", "str", free); // a text that is copied and freed
 const functions = {};
 const text = readFileSync(header, "utf8").replace(/\/\*[\s\S]*?\*\//g, "");
 for (const [, kind, name, given] of text.matchAll(/^PLUE_API\s+(.*?)(plue_\w+)\(([^)]*)\)/gm)) {
-  if (/callback|\(/.test(given) || name === "plue_json_each") continue;
+  if (/callback|cleaner|\(/.test(given) || name === "plue_json_each") continue;
   const kept = kind.trim() === "char *" ? "owned " : kind;
   const call = lib.func(`${kept}${name}(${given})`);
   const isHandle = kind.includes("_t") && !kind.includes("int");
@@ -32,7 +32,7 @@ function perform({ id, call: name, arguments: given }) {
   const value = call(...given.map((argument) => argument ?? null).map((argument, place) => {
     return argument === null && isNumber(name, place) ? 0 : argument;
   }));
-  const failed = kind === "int" ? value === -1 : kind !== "void" && !value && kind !== "const char *";
+  const failed = kind === "int" ? value === -1 : kind !== "void" && !value;
   const error = failed && lastCode() ? lastError() : null;
   const told = value === undefined || (isHandle && !value) ? null : value;
   return { id, at: 0, error, value: typeof told === "bigint" ? Number(told) : told };

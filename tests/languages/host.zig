@@ -23,6 +23,9 @@ const names = .{
     "session_permissions",    "session_reply_permission",    "session_questions",        "session_reply_question",
     "session_usage",          "session_todos",               "session_diff",             "session_choices",
     "session_inputs",         "session_cancel_inputs",       "session_cancel_inputs_from", "session_vacuum",
+    "session_relay_spawn",    "session_relay_attach",        "session_relay_heartbeat",  "session_relay_count_message",
+    "session_relay_terminate", "session_relay_clean",        "session_relay_get",        "session_relay_next_state",
+    "session_metrics",
 };
 
 /// One argument of a call, as JSON; texts are the library's, and freed in the end.
@@ -58,7 +61,7 @@ const Result = struct {
         const T = @TypeOf(value);
         if (T == void) return .{};
         if (T == [*c]u8) return .{ .text = value, .owned = value, .failed = value == null };
-        if (T == [*c]const u8) return .{ .text = value };
+        if (T == [*c]const u8) return .{ .text = value, .failed = value == null };
         if (@typeInfo(T) == .int) return .{ .number = value, .failed = value == -1 };
         const handle: usize = @intFromPtr(value);
         return .{ .number = if (handle == 0) null else @intCast(handle), .failed = handle == 0 };

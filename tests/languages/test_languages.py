@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from tests import support
 from tests.languages.programs import HERE, host
 from tests.remote.hosts import Failed, Host
 
+#: An agent of the Agent Client Protocol.
+FAKE = support.ROOT / "tests" / "agents" / "fake_agent.py"
 LANGUAGES = ("C", "Zig", "ctypes", "Node")
 #: What differs each time: ids, times, cursors, versions of the store; of each the first one seen is the first.
-IDS = re.compile(r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|per_\w{20,}|que_\w{20,}|call_\w+)\b")
+IDS = re.compile(
+    r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|per_\w{20,}|que_\w{20,}|ask_\w{20,}|call_\w+)\b"
+)
 TIMES = re.compile(r"\b1[6-9]\d{11}\b|\b20\d\d-\d\d-\d\dT[\d:.]+Z")
 SECRETS = re.compile(r'("(?:secret|correlationId|causeId|cursor|latestCursor)":)"[^"]*"')
 #: Functions that scenarios call one after the other, without arguments, and with the session.
@@ -32,7 +37,7 @@ class Recorder:
     """Calls a host, and writes down what each call has returned."""
 
     def __init__(self, made, folder):
-        self._host, self.said, self._ids, self._folder = made, [], {}, str(folder)
+        self._host, self.said, self._ids, self.folder = made, [], {}, str(folder)
 
     def __call__(self, name, *arguments, keep=True):
         try:
@@ -52,7 +57,7 @@ class Recorder:
         """Return a result without what differs each time."""
         if not isinstance(value, str):
             return value
-        text = SECRETS.sub(r'\1"…"', LINKS.sub("/share/…", value.replace(self._folder, "…")))
+        text = SECRETS.sub(r'\1"…"', LINKS.sub("/share/…", value.replace(self.folder, "…")))
         text = IDS.sub(lambda found: self._ids.setdefault(found[0], f"id {len(self._ids)}"), text)
         return TIMES.sub("…", text)
 
@@ -154,6 +159,64 @@ def observe(call, session):
     call("session_observe", session, "nonsense")
 
 
+def relay(call):
+    """What is attached to a session: an agent of the host's, and one that the library runs."""
+    for state, event in (("CREATED", "SPAWN"), ("CREATED", "CLEAN"), ("NOWHERE", "SPAWN"), (None, "SPAWN")):
+        call("session_relay_next_state", state, event)
+    session = call("session_create_with", '{"role":"reviewer"}')
+    session_id = call("session_get_id", session)
+    call("session_create_with", '{"role":"reviewer"}')
+    attached = {"worktree": f"{call.folder}/project", "agent": {"kind": "host"}}
+    call("session_relay_attach", session, json.dumps(attached))
+    call("session_relay_attach", session, '{"worktree":"relative","agent":{"kind":"host"}}')
+    call("session_relay_spawn", session)
+    call("session_relay_spawn", session)
+    call("session_relay_clean", session_id)
+    call("session_relay_attach", session, json.dumps(attached))
+    for name in ("nobody", "reviewer"):
+        found = call("session_relay_get", name)
+    call("session_get_id", found)
+    call("session_relay_heartbeat", session)
+    call("session_relay_count_message", session)
+    call("session_get_info", session)
+    call("session_relay_terminate", session_id, "done")
+    call("session_relay_terminate", "session_1", None)
+    for _ in range(2):
+        call("session_relay_clean", session_id)
+    call("session_metrics", "xml")
+    for kind in ("json", "prometheus"):
+        call("session_metrics", kind, keep=False)  # how long it has run
+    call("session_get_info", session)
+    for handle in (found, session):
+        call("session_destroy", handle)
+
+
+def agent(call):
+    """An agent that the library runs: two turns, one of which is ended."""
+    given = {
+        "kind": "acp",
+        "worktree": f"{call.folder}/project",
+        "command": [sys.executable, "-S", str(FAKE), "models"],
+    }
+    call("session_create_with", json.dumps({"agent": {**given, "command": "/nowhere/at/all"}}))
+    session = call("session_create_with", json.dumps({"agent": given}))
+    observer = call("session_observe", session, None)
+    call("session_enqueue", session, '{"text":"[plan=2][tool=bash][ask][say=done]"}')
+    asked = await_event(call, observer, "permission.asked")
+    call("session_permissions", session)
+    call("session_reply_permission", session, asked["id"], "once")
+    told(call, await_event(call, observer, "turn.finished"))
+    call("session_messages", session, '{"limit":10}')
+    begun = call.json("session_run_turn", session, '{"text":"[say=on][wait]"}', 0)
+    await_event(call, observer, "message.part.updated", lambda data: "delta" in data)
+    call("session_abort_turn", session, begun["turnId"])
+    told(call, await_event(call, observer, "turn.finished"))
+    for name in BY_NAME:
+        call(f"session_{name}", session)
+    call("session_delete", session)
+    call("session_observer_close", observer)
+
+
 def turns(call, session):
     """A turn with a tool that asks, one that is aborted, one that fails; and what is left of them."""
     observer = call("session_observe", session, None)
@@ -229,6 +292,8 @@ def test_all_languages_are_told_the_same_without_a_server(plain, tmp_path):
         share(call, session)
         queue(call, session)
         observe(call, session)
+        relay(call)
+        agent(call)
         call("session_delete", session)
         call("session_get_info", session)
 
@@ -259,6 +324,6 @@ def test_every_host_names_what_the_scenarios_call():
     called |= {f"session_{name}" for name in BY_NAME} | set(PLAIN)
     assert in_c == in_zig == called
     others = re.compile(
-        "plue_(free|get_last_error|event_|json_each|json_double|session_(submit|cancel_operation|sync_status|discard_pending|observer_fd|observer_wake))"
+        "plue_(free|get_last_error|event_|json_each|json_double|session_(submit|cancel_operation|sync_status|discard_pending|observer_fd|observer_wake|set_cleaner))"
     )
     assert {name for name in PROTOTYPES if not others.match(name)} <= {f"plue_{name}" for name in called}

@@ -16,7 +16,10 @@ spec = importlib.util.spec_from_file_location("prototypes", sys.argv[2])
 prototypes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(prototypes)
 plue = prototypes.load(sys.argv[1])
-HANDLES = {f"plue_session_{name}" for name in ("create", "create_with", "get_or_create", "open", "fork", "observe")}
+HANDLES = {
+    f"plue_session_{name}"
+    for name in ("create", "create_with", "get_or_create", "open", "fork", "observe", "relay_get")
+}
 printing = threading.Lock()
 
 

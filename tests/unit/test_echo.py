@@ -113,6 +113,20 @@ def test_who_comes_late_gets_all_and_who_leaves_is_forgotten(echo, wire):
     assert list(echo._sent) == ["b"]
 
 
+def test_who_comes_late_or_had_no_room_gets_what_the_turn_is_about(echo, wire):
+    del wire.got["b"]
+    wire.room["a"] = 0
+    echo.streams.active("session_1", {"kind": "step"})
+    wire.got["b"], wire.room["a"] = [], 9
+    echo.streams.active("session_1", {"kind": "tool"})
+    assert [[each["active"]["kind"] for each in got] for got in wire.got.values()] == [["step", "tool"]] * 2
+    del wire.got["b"]
+    echo._over(LogRow(1, "session_1", 17, 0, ""))
+    wire.got["b"] = []
+    echo.streams.active("session_2", {"kind": "step"})
+    assert [each["session"] for each in wire.got["b"]] == ["session_2"]  # the other turn is over
+
+
 def test_what_is_long_is_cut_and_no_more_is_sent_at_once_than_so_much(echo, wire):
     part = begun(echo)
     text = "\x01€" * (LONGEST * (MOST_AT_ONCE + 1) // 2)
@@ -135,10 +149,10 @@ def test_who_is_far_behind_gets_no_more_pieces(echo, wire):
 def test_a_part_that_has_ended_is_forgotten(echo, wire):
     part = begun(echo)
     grow(echo, part, "one")
-    assert echo._sent["a"] == {"prt_1": 3}
+    assert echo._sent["a"] == {None: 0, "prt_1": 3}
     row = '"data":{"messageId":"msg_1","turnId":"turn_1","part":{"id":"prt_1","text":"one"}}}'
     echo.streams._told([LogRow(1, "session_1", 5, 0, row)])
-    assert echo._sent["a"] == {}
+    assert echo._sent["a"] == {None: 0}
 
 
 def test_what_a_server_s_stream_tells_is_handed_to_nobody(echo, wire):

@@ -33,3 +33,16 @@ def test_of_two_threads_that_end_it_one_counts():
         for thread in threads:
             thread.join()
         assert len(told) == 1
+
+
+def test_what_it_is_for_begins_once_somebody_waits_and_not_if_it_is_known():
+    begun, told = [], []
+    later = Later(0.0, begin=lambda: begun.append(True))
+    assert not begun
+    later.then(told.append)
+    later.then(told.append)
+    assert begun == [True] and not told
+    known = Later(0.0, begin=lambda: begun.append(True))
+    known.end("known")
+    known.then(told.append)
+    assert begun == [True] and told == ["known"]

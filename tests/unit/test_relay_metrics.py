@@ -91,7 +91,7 @@ def test_the_json_says_the_same(world):
 
 @pytest.mark.requirement("R-078")
 def test_what_is_attached_and_what_it_weighs_is_counted(world):
-    first, second = spawned(world, "a"), spawned(world, "b", "acp")
+    one, other = spawned(world, "a"), spawned(world, "b", "acp")
 
     class Agents:
         def describe(self):
@@ -99,7 +99,11 @@ def test_what_is_attached_and_what_it_weighs_is_counted(world):
 
     world.relay.services.agents = Agents()
     found = json.loads(world.relay.metrics("json"))["agents"]
-    assert [each["session"] for each in found.pop("sessions")] == [first.id, second.id]
+    shown = found.pop("sessions")
+    assert [(each["session"], each["kind"], each["isLost"]) for each in shown] == [
+        (one.id, "host", False),
+        (other.id, "acp", False),
+    ]
     assert found == {"attached": {"host": 1, "acp": 1}, "lost": {"host": 0, "acp": 0}, "memoryBytes": 11}
 
 

@@ -6,7 +6,7 @@ listener that comes late, or had no room, is given the rest with the next piece;
 missing, the part itself does. A process listens while an agent elsewhere runs a turn that it knows of.
 """
 
-from collections import namedtuple
+from collections import deque, namedtuple
 
 from plue_session.model import EVENT_NUMBER
 from plue_session.model.attachment import ACP
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Characters that a message has, which may take six bytes each, and how many messages a listener gets at a time.
 LONGEST, MOST_AT_ONCE = 8_000, 8
+#: What turns that run are about, at most, for who comes late.
+MOST_ACTIVE = 32
 #: Characters that a listener may be behind: of more it hears when the part is whole.
 MOST_BEHIND = 256_000
 
@@ -33,7 +35,9 @@ class Echo:
         self._lock, self._loading = allocate_lock(), allocate_lock()
         self._turns: set = set()  # sessions whose turns an agent elsewhere runs
         self._parts: tuple | None = None
-        self._sent: dict = {}  # by listener: {part's id: characters that it has got}
+        self._telling = allocate_lock()  # guards what follows
+        self._sent: dict = {}  # by listener: {part's id: characters that it has; None: how much of `_active`}
+        self._active, self._told = deque(maxlen=MOST_ACTIVE), 0  # `(number, session id, message)`; the newest number
         writer.hear(EVENT_NUMBER["turn.started"], self._started)
         for kind in ("turn.finished", "session.deleted"):
             writer.hear(EVENT_NUMBER[kind], self._over)
@@ -50,41 +54,52 @@ class Echo:
         if self._parts is not None:
             self._parts[0].close()
 
-    # -- telling: called by the streams, under their lock --------------------------------------------------------------
+    # -- telling: called by the streams, which may have their lock -----------------------------------------------------
     def tell(self, growing, text):
         """Hand on what a part has grown by, which ends with `text`."""
         channel: Channel = self._loaded()[0]
-        listeners = channel.listeners()
-        if not listeners:
-            return
-        for gone in self._sent.keys() - listeners:
-            del self._sent[gone]
-        for listener in listeners:
-            sent = self._sent.setdefault(listener, {})
-            begin = sent.get(growing.id, 0)
-            behind = growing.size - begin
-            if behind > MOST_BEHIND:
-                continue
-            rest = text[len(text) - behind :] if behind <= len(text) else "".join(growing.text)[begin:]
-            for place in range(0, min(len(rest), LONGEST * MOST_AT_ONCE), LONGEST):
-                piece = rest[place : place + LONGEST]
-                if not channel.send(listener, _message(growing, begin, piece)):
-                    break
-                begin += len(piece)
-            sent[growing.id] = begin
+        with self._telling:
+            for listener, sent in self._listening(channel):
+                begin = sent.get(growing.id, 0)
+                behind = growing.size - begin
+                if behind > MOST_BEHIND:
+                    continue
+                rest = text[len(text) - behind :] if behind <= len(text) else "".join(growing.text)[begin:]
+                for place in range(0, min(len(rest), LONGEST * MOST_AT_ONCE), LONGEST):
+                    piece = rest[place : place + LONGEST]
+                    if not channel.send(listener, _message(growing, begin, piece)):
+                        break
+                    begin += len(piece)
+                sent[growing.id] = begin
 
     def active(self, session_id, data, after):
-        """Hand on what a turn is about; who has no room misses it."""
+        """Hand on what a turn is about."""
         channel: Channel = self._loaded()[0]
-        if listeners := channel.listeners():
-            message = dumps({"session": session_id, "after": after, "active": data}).encode()
-            for listener in listeners:
-                channel.send(listener, message)
+        message = dumps({"session": session_id, "after": after, "active": data}).encode()
+        with self._telling:
+            self._told += 1
+            self._active.append((self._told, session_id, message))
+            self._listening(channel)
 
     def over(self, part_id):
         """Forget a part."""
-        for sent in self._sent.values():
-            sent.pop(part_id, None)
+        with self._telling:
+            for sent in self._sent.values():
+                sent.pop(part_id, None)
+
+    def _listening(self, channel):
+        """Return `(listener, what it has got)` of all; each gets what turns are about that it has not got yet."""
+        listeners = channel.listeners()
+        for gone in self._sent.keys() - listeners:
+            del self._sent[gone]
+        for listener in listeners:
+            sent = self._sent.setdefault(listener, {None: 0})
+            for number, _, message in self._active:
+                if number > sent[None]:
+                    if not channel.send(listener, message):
+                        break
+                    sent[None] = number
+        return list(self._sent.items())
 
     # -- hearing -------------------------------------------------------------------------------------------------------
     def look(self):
@@ -100,7 +115,13 @@ class Echo:
             self._add(row.session_id)
 
     def _over(self, row):
-        if self._turns and row is not None:
+        if row is None:
+            return
+        if self._active:
+            with self._telling:
+                kept = [each for each in self._active if each[1] != row.session_id]
+                self._active = deque(kept, MOST_ACTIVE)
+        if self._turns:
             self._remove({row.session_id})
 
     def _is_elsewhere(self, row):

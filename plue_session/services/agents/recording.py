@@ -46,7 +46,7 @@ class Recording:
         self._changes, self._begun, self._active = [], [], []  # to be recorded; to be told once that is
         self._places: dict = {}  # where among the changes a tool's part is
         self._size = self._parts = self._last = self._stamp = 0
-        self._is_unnamed = False  # the agent has told no id of what is being said
+        self._named = set()  # "text", "reasoning": of which the agent has told an id in this message
         self._cost = self._told_cost = 0.0  # of the conversation so far, and how much of it messages have
 
     # -- turns ---------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Recording:
         text = self._text
         if not said.text:
             return
-        message_id = self._message_id(said.message_id)
+        message_id = self._message_id(said.message_id, said.kind)
         if text is None or text.kind != said.kind or text.message_id != message_id:
             self._close_text()
             self._text = text = _Text(self._new_part(), message_id, said.kind)
@@ -153,9 +153,8 @@ class Recording:
             tool = {"callId": said.call_id, "name": "tool", "state": "pending", "input": {}}
             known = Piece(id, message_id, "tool", {"id": id, "type": "tool", "tool": tool}, False)
         tool = dict(known.body["tool"])
-        name = new.get("name") or (new.get("title") if tool["name"] == "tool" else None)
-        if name:
-            tool["name"] = name
+        if tool["name"] == "tool":  # what it is called by first: titles become what it does
+            tool["name"] = new.get("name") or new.get("title") or "tool"
         for key in ("state", "input", "output"):
             if key in new:
                 tool[key] = new[key]
@@ -209,13 +208,15 @@ class Recording:
         return [event for each in changes for event in self._on.recorder.record(transaction, session, each) or ()]
 
     # -- what is open --------------------------------------------------------------------------------------------------
-    def _message_id(self, given):
-        """Return the id of the message that is being said; `given` is the agent's own id of it, or None."""
+    def _message_id(self, given, kind="text"):
+        """Return the id of the message that is being said; `given` is the agent's own id of it, or None. That of
+        thoughts may be another one than that of the answer which they belong to."""
         known = self._messages.get(given) if given is not None else self._message
-        if known is None and self._message is not None and self._is_unnamed:
+        if known is None and self._message is not None and kind not in self._named:
             known = self._messages[given] = self._message
         if known is not None:
-            self._is_unnamed &= given is None
+            if given is not None:
+                self._named.add(kind)
             return known.id
         self._close_message()
         now = max(self._on.writer.clock(), self._last + 1)
@@ -232,7 +233,7 @@ class Recording:
             None,
             None,
         )
-        self._is_unnamed = given is None
+        self._named = set() if given is None else {kind}
         if given is not None:
             self._messages[given] = message
         self._changes.append(Change("message", message))
