@@ -139,8 +139,8 @@ def test_terminating_cancels_the_turn_and_runs_no_other(attached):
     session = attached()
     session.observe_now()
     session.enqueue_text("[words=1][wait]")
-    session.enqueue_text("[say=never]")
     eventually(lambda: len(session.said()) == 2)
+    session.enqueue_text("[say=never]")  # now: both at once would be one turn
     session.host.call("session_relay_terminate", session.id, None)
     assert reason(session.events("turn.finished")[-1]["data"]) == ("stopped", "cancelled")
     session.host.call("session_relay_clean", session.id)
