@@ -81,7 +81,7 @@ class Runtime:
         cleaner=None,
         began=0,
     ):
-        self.relay = self.agents = self._streams = self._recorder = self._echo = None
+        self.relay = self.agents = self._backend = self._streams = self._recorder = self._echo = None
         self.settings = config.load(
             config_json, {name: value for name in VARIABLES if (value := environment(name)) is not None}
         )
@@ -163,14 +163,15 @@ class Runtime:
         self._closing = True
         if self.agents is not None:
             self.agents.hang_up()
+        if self._backend is not None:
+            self._backend.calls.close()
+            self._backend.turns.close()
         if self._server is None:
             return
-        self.calls.close()
         self._half.sync.end()
         self._half.outbox.end()
         self._half.driver.end()
         self._half.streams.end()
-        self._half.turns.close()
         self._server.end()
 
     def close(self, *call):

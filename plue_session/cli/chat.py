@@ -10,7 +10,6 @@ import json
 import os
 import select
 import sys
-import time
 
 from plue_session.cli import interrupt
 from plue_session.cli.ask import Permission, Question
@@ -24,8 +23,6 @@ LINE = 1 << 20
 SHORT = 100
 
 
-#: Seconds between two looks at an agent that has died, and how many are enough for what it has started to end.
-MOMENT, ENDING = 0.05, 200
 #: Where sessions are whose agent the library itself runs.
 OURS = {"kind": "embedded"}
 
@@ -55,13 +52,9 @@ def session_of(host, options):
     session_id = host.text("plue_session_get_id", session)
 
     def revive():
-        for _ in range(ENDING):
-            (found,) = [each for each in host.attached() if each["session"] == session_id]
-            if found["isLost"]:
-                host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
-            if found["isLost"] or runs(found["pid"]):
-                return
-            time.sleep(MOMENT)  # what it has started is being ended
+        (found,) = [each for each in host.attached() if each["session"] == session_id]
+        if found["isLost"] or not runs(found["pid"]):
+            host.number("plue_session_relay_attach", session, json.dumps({"worktree": worktree, "agent": agent}))
 
     try:
         yield session, revive

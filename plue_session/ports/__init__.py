@@ -4,9 +4,10 @@ The ports are Protocols: adapters need not inherit from them, a test compares th
 tests import this package, so the library starts without it.
 """
 
+from plue_session.ports.channel import Channel
 from plue_session.ports.publisher import Publisher
 from plue_session.ports.server import Server
 from plue_session.ports.shares import ShareKey
 from plue_session.ports.store import Store
 
-__all__ = ["Publisher", "Server", "ShareKey", "Store"]
+__all__ = ["Channel", "Publisher", "Server", "ShareKey", "Store"]

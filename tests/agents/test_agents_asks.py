@@ -70,12 +70,25 @@ def test_once_is_never_taken_for_always(attached):
 def test_two_for_one_tool_get_an_answer_each(attached):
     """AionUi#1614."""
     session = attached()
-    session.enqueue_text("[ids=zero][tool=bash][ask=2]")
+    session.enqueue_text("[tool=bash][ask=2]")
     first, second = eventually(lambda: len(found := session.asked()) == 2 and found)
     assert first["id"] != second["id"] and first["tool"] == second["tool"]
     session.reply_permission(second["id"], "reject")
     session.reply_permission(first["id"], "always")
     assert given(session) == ["error"]
+
+
+@pytest.mark.parametrize("ids", ["zero", "strings"])
+def test_ids_of_requests_are_echoed_as_they_were(attached, ids):
+    """openab#1467."""
+    session = attached()
+    session.enqueue_text(f"[ids={ids}][tool=a][ask][done][tool=b][ask][done]")
+    for reply in ("once", "reject"):
+        (asked,) = session.asked()
+        session.reply_permission(asked["id"], reply)
+        assert eventually(lambda of=asked: of not in json.loads(session.permissions()))
+    assert eventually(lambda: "turn" not in session.info())
+    assert given(session) == ["completed", "error"]
 
 
 def test_an_aborted_turn_ends_what_it_asks_once(attached):

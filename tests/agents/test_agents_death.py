@@ -139,8 +139,8 @@ def test_terminating_cancels_the_turn_and_runs_no_other(attached):
     session = attached()
     session.observe_now()
     session.enqueue_text("[words=1][wait]")
-    session.enqueue_text("[say=never]")
     eventually(lambda: len(session.said()) == 2)
+    session.enqueue_text("[say=never]")  # now: both at once would be one turn
     session.host.call("session_relay_terminate", session.id, None)
     assert reason(session.events("turn.finished")[-1]["data"]) == ("stopped", "cancelled")
     session.host.call("session_relay_clean", session.id)
@@ -157,6 +157,16 @@ def test_deleting_a_session_ends_its_agent_and_has_it_forget(attached, tmp_path)
     session.delete()
     assert eventually(lambda: not lives(pid), 10)
     assert not list((tmp_path / "memory").iterdir())
+
+
+@pytest.mark.requirement("R-077")
+def test_one_is_attached_again_as_soon_as_the_turn_is_over(attached):
+    """What the agent has started lives on for a moment, and is waited for."""
+    session = attached()
+    for order in ("[exit=3]", "[grandchild][exit=3]"):
+        assert session.turn(order)["reason"] == "incomplete"
+        session.attach(restore=False)
+    assert session.turn("[words=1]")["outcome"] == "finished"
 
 
 def contents(folder):

@@ -206,7 +206,7 @@ def test_a_turn_is_aborted_and_the_next_one_is_itself(lasting):
 def test_a_turn_without_an_answer_is_aborted(lasting, models, order):
     mark, text = lasting.host.mark(), f"mute {lasting.agent} {order}"
     turn = json.loads(lasting.session.run_turn(json.dumps({"text": text}), 0))["turnId"]
-    real.until(lambda: text in models.asked)
+    real.until(lambda: any(each.startswith(text) for each in models.asked))  # OpenCode adds to it in another mode
     lasting.session.abort()
     ended = lasting.finished(turn, mark)
     assert (ended["outcome"], ended["reason"]) == ("stopped", "cancelled")

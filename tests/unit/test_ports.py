@@ -9,6 +9,7 @@ from plue_session.adapters.acp.agent import AcpAgent
 from plue_session.adapters.memory import MemoryStore
 from plue_session.adapters.opencode.server import Server
 from plue_session.adapters.share_key import ShareKeyFile, ShareKeyMemory
+from plue_session.adapters.sqlite.channel import Channel
 from plue_session.adapters.sqlite.store import SqliteStore
 from plue_session.capi.publish import Publisher
 from plue_session.ports.agent import Agent
@@ -28,6 +29,7 @@ ADAPTERS = [
     (ports.Store, lambda folder: MemoryStore("embedded")),
     (ports.ShareKey, lambda folder: ShareKeyFile(str(folder))),
     (ports.ShareKey, lambda folder: ShareKeyMemory()),
+    (ports.Channel, lambda folder: Channel(str(folder), lambda: 1)),
     (ports.Publisher, lambda folder: Publisher(None, None, 1)),
     (ports.Publisher, lambda folder: RecordingPublisher()),
     (ports.Server, server),

@@ -87,8 +87,13 @@ class SqliteStore:
         self.owner, self.is_owner_alive = connections.owner, connections.is_owner_alive
         self.begin_drive, self.end_drive = partial(connections.begin_drive, scope), connections.end_drive
         access = _SQL, scope, self._change, self._read
-        messages = Messages(*access, self._snapshot)
-        for part in (Inputs(*access), Turns(*access), messages, Asks(*access), Attachments(*access)):
+        for part in (
+            Inputs(*access),
+            Turns(*access),
+            Messages(*access, self._snapshot),
+            Asks(*access),
+            Attachments(*access),
+        ):
             vars(self).update({name: getattr(part, name) for name in vars(type(part)) if not name.startswith("_")})
         self._owner = None  # the thread that is between begin and commit or rollback
         self._rows, self._touched = {}, []

@@ -13,6 +13,7 @@ from plue_session.model import EVENT_NUMBER, Attachment
 from plue_session.model.attachment import ACP
 from plue_session.rules import outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.agents import processes
 from plue_session.services.agents.actor import Actor
 from plue_session.services.agents.inbox import Inbox
 from plue_session.services.agents.orphans import Orphans
@@ -122,6 +123,7 @@ class Agents:
         inbox = Inbox()
         agent = actor = None
         try:
+            self._await_departed(start)
             known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
@@ -140,6 +142,13 @@ class Agents:
             return
         end(None)
         actor.run(None if earlier is None else chosen or {})
+
+    def _await_departed(self, start):
+        """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
+        actor = self._actors.get(start.session_id)
+        if actor is not None and not processes.runs(actor.agent.pid):
+            start.call.wait(self._changed, lambda: self._actors.get(start.session_id) is not actor or None)
+            start.call.check()
 
     def _activated(self, start, given, options, agent, inbox, conversation, chosen):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
@@ -296,7 +305,7 @@ class Agents:
         found = {}
         for session_id, actor in list(self._actors.items()):
             pid = actor.agent.pid
-            found[session_id] = {"pid": pid, "name": actor.agent.name, **_memory(pid)}
+            found[session_id] = {"pid": pid, "name": actor.agent.name, **processes.memory(pid)}
         return found
 
     # -- ending --------------------------------------------------------------------------------------------------------
@@ -317,7 +326,7 @@ class Agents:
             else:
                 group = row.pid or group
                 self.orphans.settle_now(session_id)
-                is_over = row.owner is None and not _lives(group)
+                is_over = row.owner is None and not processes.lives(group)
             with self._changed:
                 if is_over and session_id not in self._actors and session_id not in self._starts:
                     return
@@ -374,25 +383,3 @@ def _terminated(session_id):
         "It was terminated while the agent started.",
         session=session_id,
     )
-
-
-def _lives(group):
-    """Return whether a process group has a member that runs."""
-    import os
-
-    try:
-        os.killpg(group, 0)
-    except (OSError, TypeError):
-        return False
-    return True
-
-
-def _memory(pid):
-    """Return how much memory a process has, if that can be told."""
-    import os
-
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return {"memoryBytes": int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")}
-    except (OSError, ValueError, IndexError):
-        return {}
