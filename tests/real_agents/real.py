@@ -118,7 +118,7 @@ class Agent:
                 os.kill(pid, signal.SIGKILL)
 
     def has_kept(self, text):
-        """Return whether this is in its files: it writes them when it likes, and what it has not is gone when killed."""
+        """Return whether this is in its files, which it writes when it likes; the rest is lost when it is killed."""
         return any(text.encode() in path.read_bytes() for path in (self.home / self.keeps).rglob("*") if path.is_file())
 
     def forget(self):
