@@ -14,10 +14,10 @@ mkdir -p build/coverage
 
 scripts/lint.sh || failed="lint"
 
-# One worker per processor, up to four: more would wait for the disk. A worker that dies, or that is stuck in a test for five
-# minutes and then ended, ends the run.
-workers=$(nproc)
-if [ "$workers" -gt 1 ]; then
+# Half as many workers again as processors, up to four: many tests wait for a server, and more would wait for the disk. A worker
+# that dies, or that is stuck in a test for five minutes and then ended, ends the run.
+workers=$((($(nproc) * 3 + 1) / 2))
+if [ "$workers" -gt 2 ]; then
     set -- -n "$((workers < 4 ? workers : 4))" --max-worker-restart=0 "$@"
 fi
 set -- -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true "$@"
