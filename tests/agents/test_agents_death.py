@@ -81,6 +81,14 @@ def test_one_that_floods_stalls_or_dies_harms_no_other(attached):
     assert good.turn("[say=still]", 20)["outcome"] == "finished"
 
 
+def test_a_turn_that_says_too_much_is_ended_and_the_next_is_not(attached):
+    session = attached()
+    size = 6 << 20
+    done = session.turn(f"[size={size}][size={size}][size={size}][wait]", 60)
+    assert reason(done) == ("stopped", "incomplete") and done["error"]["code"] == "LIMIT_EXCEEDED"
+    assert session.turn("[say=on]")["outcome"] == "finished"
+
+
 def test_garbage_is_skipped_and_split_characters_are_whole(attached):
     session = attached("banner")
     done = session.turn("[garbage][split][binary][strange][other][invalid][child]")

@@ -117,6 +117,10 @@ class Agent:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def has_kept(self, text):
+        """Return whether this is in its files, which it writes when it likes; the rest is lost when it is killed."""
+        return any(text.encode() in path.read_bytes() for path in (self.home / self.keeps).rglob("*") if path.is_file())
+
     def forget(self):
         """Have it know no conversation any more."""
         shutil.rmtree(self.home / self.keeps)

@@ -250,6 +250,7 @@ def test_a_provider_that_refuses_ends_the_turn(lasting):
 @pytest.mark.requirement("R-077", "O-072")
 def test_an_agent_that_is_killed_is_attached_again_with_its_conversation(fresh, models):
     fresh.run("first [say=one two ]")
+    real.until(lambda: fresh.agent.has_kept("one two"))
     turn, mark = fresh.begin(f"second {LONG}")
     fresh.agent.kill()
     ended = fresh.finished(turn, mark)
@@ -322,6 +323,7 @@ def test_the_host_is_killed_and_another_one_goes_on(agent, library, models, tmp_
     with Host(library, folder, dataDir=str(folder)) as first:
         had = step_by_step(first, agent)
         had.run("first [say=one two ]")
+        real.until(lambda: agent.has_kept("one two"))
         had.begin(f"second {LONG}")
         id = had.session.id
         first.kill()

@@ -12,6 +12,9 @@ from plue_session.services.turns import prompt
 #: ended.
 MOST, MOST_PARTS = 16 << 20, 20_000
 
+#: Pieces that a text is kept in.
+MOST_PIECES = 4096
+
 #: As `Recorder.record` takes what it is told.
 Change = namedtuple("Change", "kind value")
 Spoken = namedtuple("Spoken", "id role parent_id created completed failure ended model tokens cost")
@@ -80,7 +83,7 @@ class Recording:
 
     @property
     def is_too_much(self):
-        """Whether the turn has said more than one may."""
+        """Whether the turn has said more than one may: the rest is dropped, and the turn ends."""
         return self._size > MOST or self._parts > MOST_PARTS
 
     def end(self, is_whole, tokens):
@@ -120,7 +123,7 @@ class Recording:
     def say(self, said):
         """Take a piece of text."""
         text = self._text
-        if not said.text:
+        if not said.text or self.is_too_much:
             return
         message_id = self._message_id(said.message_id, said.kind)
         if text is None or text.kind != said.kind or text.message_id != message_id:
@@ -131,11 +134,15 @@ class Recording:
         piece, text.half = transcripts.joined(text.half + said.text)
         if piece:
             text.pieces.append(piece)
+            if len(text.pieces) > MOST_PIECES:
+                text.pieces = ["".join(text.pieces)]
             if text.told:
                 self._on.streams.grow(text.id, piece)
 
     def show(self, said):
         """Take a file."""
+        if self.is_too_much:
+            return
         message_id = self._message_id(said.message_id)
         self._close_text()
         id = self._new_part()
@@ -146,6 +153,8 @@ class Recording:
     def use(self, said):
         """Take what is new of a tool's call. One that was not seen before begins with it."""
         known, new = self._tools.get(said.call_id), said.changes
+        if known is None and self.is_too_much:
+            return
         if known is None:
             message_id = self._message_id(None)
             self._close_text()
