@@ -18,7 +18,7 @@ FAKE = support.ROOT / "tests" / "agents" / "fake_agent.py"
 LANGUAGES = ("C", "Zig", "ctypes", "Node")
 #: What differs each time: ids, times, cursors, versions of the store; of each the first one seen is the first.
 IDS = re.compile(
-    r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|per_\w{20,}|que_\w{20,}|ask_\w{20,}|call_\w+)\b"
+    r"\b(session_\d{13,}|ses_\w{20,}|msg_\w{20,}|prt_\w{20,}|turn_\d+|input_\d+|per_\w{20,}|que_\w{20,}|ask_\w{20,}|call_\w+)\b"
 )
 TIMES = re.compile(r"\b1[6-9]\d{11}\b|\b20\d\d-\d\d-\d\dT[\d:.]+Z")
 SECRETS = re.compile(r'("(?:secret|correlationId|causeId|cursor|latestCursor)":)"[^"]*"')

@@ -184,6 +184,18 @@ def test_no_agent_outlives_a_killed_host(tmp_path, mark):
     assert not failures and len(took) == KILLS and max(took) < 10, (failures, took)
 
 
+@pytest.mark.requirement("T-04")
+def test_a_killed_host_leaves_neither_its_server_nor_its_agents(spawned, folder, tmp_path, mark):
+    with Host(folder, {"dataDir": str(folder), "backend": spawned}) as host:
+        session = attached(host, "one", tmp_path, mark, "stubborn")
+        host.session_run_turn(session, '{"text":"[words=1][wait]"}', 0)
+        assert eventually(lambda: "turn" in host.info(session))
+        assert len(processes_with(mark)) >= 5  # the server, the agent, its grandchild, and two guards
+        host.signal(signal.SIGKILL)
+        host.wait()
+    assert eventually(lambda: not processes_with(mark), 10), "processes are left"
+
+
 @pytest.mark.requirement("R-072", "T-04")
 def test_a_host_that_inherits_orphans_meets_no_zombie_of_an_agent(plain, tmp_path):
     command = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child", sys.executable, INIT]
