@@ -123,3 +123,13 @@ def test_what_comes_before_the_conversation_has_begun_is_told(host, spawn):
     (message,) = session.said()
     assert message["role"] == "assistant" and "turnId" not in message
     assert session.turn("[say=x]")["messages"][1]["parts"][0]["text"] == "x"
+
+
+@pytest.mark.requirement("R-075")
+def test_an_agent_that_nobody_uses_is_terminated_where_that_was_asked_for(host, spawn):
+    session = spawn(host)
+    session.attach(idleMs=400)
+    assert session.turn("[say=x][sleep=1][say=y]")["outcome"] == "finished"  # a turn is no idleness
+    assert state(session) == "ACTIVE"
+    assert eventually(lambda: state(session) == "TERMINATING", 5)
+    host.call("session_relay_clean", session.id)
