@@ -270,12 +270,30 @@ class Agents:
             actor.poke()
         start = self._starts.get(row.session_id)
         if start is not None:
-            error = _ends(row)
+            error = self._ends(row)
             if error is not None:
                 start.call.set(error)
         if row.kind == _UPDATED and '"aliases"' in row.tail:
             for each in list(self._actors.values()):
                 each.poke()
+
+    def _ends(self, row):
+        """Return the error with which what was told of a session ends the start of its agent, or None."""
+        if row.kind == _DELETED:
+            return errors.gone(row.session_id)
+        if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
+            return _terminated(row.session_id)
+        if row.kind == _UPDATED and _FLAG in row.tail and _FLAG[1:-1] in _data(row)["fields"]:
+            session = self.store.read(row.session_id)
+            if session is not None and session.aborted:  # else the flag was cleared
+                return _aborted(row.session_id)
+        return None
+
+    def aborted(self, session_id):
+        """Hear that the session is aborted: no event tells that once its flag is set."""
+        start = self._starts.get(self.resolve(session_id))
+        if start is not None:
+            start.call.set(_aborted(session_id))
 
     def poke(self, session_id):
         """Have the session's actor look at its rows, if it is in this process."""
@@ -363,17 +381,16 @@ class Agents:
 
 
 _UPDATED, _DELETED, _RELAY = map(EVENT_NUMBER.get, ("session.updated", "session.deleted", "relay.changed"))
+#: What is told of a flag that was set or cleared; texts may say so, too.
+_FLAG = '"aborted"'
 
 
-def _ends(row):
-    """Return the error with which what was told of a session ends the start of its agent, or None."""
-    if row.kind == _DELETED:
-        return errors.gone(row.session_id)
-    if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
-        return _terminated(row.session_id)
-    if row.kind == _UPDATED and '"aborted"' in row.tail:
-        return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=row.session_id)
-    return None
+def _data(row):
+    return loads(row.tail[row.tail.index('"data":') + 7 : -1])
+
+
+def _aborted(session_id):
+    return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=session_id)
 
 
 def _terminated(session_id):
