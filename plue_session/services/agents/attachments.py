@@ -125,6 +125,7 @@ class Agents:
         try:
             self._await_departed(start)
             known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
+            self._await_end(known, start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
             agent.start(start.call)
@@ -150,6 +151,13 @@ class Agents:
             start.call.wait(self._changed, lambda: self._actors.get(start.session_id) is not actor or None)
             start.call.check()
 
+    def _await_end(self, known, call):
+        """Wait until nothing is left of the agent that was attached before: it uses worktree and conversation."""
+        while known is not None and processes.lives(_guard(known)):
+            if not call.left:
+                raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
+            call.within(LOOK).wait(self._changed, lambda: None)
+
     def _activated(self, start, given, options, agent, inbox, conversation, chosen):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
         start.call.check()
@@ -158,7 +166,8 @@ class Agents:
                 raise errors.closed()
             start.session_id = self.resolve(start.session_id)
             actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
-        kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
+        more = {"chosen": chosen, "guard": processes.guard(agent.pid)}
+        kept = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
         try:
             self.writer.run(
                 lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
@@ -329,7 +338,7 @@ class Agents:
     # -- ending --------------------------------------------------------------------------------------------------------
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
-        session_id, group = self.resolve(session_id), None
+        session_id = self.resolve(session_id)
         start = self._starts.get(session_id)
         if start is not None:
             start.call.set(_terminated(session_id))
@@ -342,9 +351,8 @@ class Agents:
             if row is None or row.kind != ACP:
                 is_over = True
             else:
-                group = row.pid or group
                 self.orphans.settle_now(session_id)
-                is_over = row.owner is None and not processes.lives(group)
+                is_over = row.owner is None and not processes.lives(_guard(row))
             with self._changed:
                 if is_over and session_id not in self._actors and session_id not in self._starts:
                     return
@@ -400,3 +408,8 @@ def _terminated(session_id):
         "It was terminated while the agent started.",
         session=session_id,
     )
+
+
+def _guard(row):
+    """Return the name of the guard of what is attached, or None."""
+    return loads(row.options).get("guard")
