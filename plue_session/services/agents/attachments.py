@@ -4,6 +4,7 @@ The row of an attachment says which process has the agent's pipes: its `owner`, 
 has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
 """
 
+import contextlib
 import threading
 import time
 
@@ -57,7 +58,7 @@ class Agents:
         self._backend, self._relay, self._make = backend, relay, make
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
-        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; agents that are being ended
+        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; what is being ended
         #: what processes have left that died
         self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
@@ -138,8 +139,9 @@ class Agents:
             if agent is not None:
                 self._dismiss(agent)
             self._relay.failed("attach", start.session_id, error)
-            self._started(start)
-            end(error)
+            with self._leaving_with(start):  # what the end undoes, too, is before that of the library
+                self._started(start)
+                end(error)
             return
         end(None)
         actor.run(None if earlier is None else chosen or {})
@@ -248,13 +250,21 @@ class Agents:
 
     def _dismiss(self, agent):
         """End an agent, and return when nothing is left of it."""
+        with self._leaving_with(agent):
+            agent.close()
+            agent.join(ENDING)
+
+    @contextlib.contextmanager
+    def _leaving_with(self, what):
+        """Have the library stay until this is done."""
         with self._changed:
-            self._leaving.add(agent)
-        agent.close()
-        agent.join(ENDING)
-        with self._changed:
-            self._leaving.discard(agent)
-            self._changed.notify_all()
+            self._leaving.add(what)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._leaving.discard(what)
+                self._changed.notify_all()
 
     def fail(self, actor, error):
         """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
