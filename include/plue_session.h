@@ -444,7 +444,8 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  *     names the session that has it); PROVIDER_INIT (the server has no such provider or model);
  *     LIMIT_EXCEEDED; BUSY; IO; and with an agent those of plue_session_relay_attach().
  * OpenCode: POST /session
- * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ * Takes: remote: may talk to the server, and waits for an agent to be ready; at most requestTimeoutMs.
+ *     Embedded backend without one: as local.
  */
 PLUE_API plue_session_t plue_session_create_with(const char *options_json);
 
@@ -1397,8 +1398,9 @@ PLUE_API int plue_session_relay_spawn(plue_session_t session);
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); INVALID_TRANSITION; IO (the command cannot be run);
  *     SERVER (it ended, or answered what it should not; its last words are in the message); PROVIDER_AUTH (it
  *     wants a login); TIMEOUT (it is not ready in time); UNSUPPORTED (it speaks another version, or cannot
- *     restore); BAD_HANDLE; NOT_FOUND (deleted, or the agent has forgotten the conversation); ABORTED; BUSY.
- * Takes: remote: may talk to the server; at most requestTimeoutMs. Embedded backend: as local.
+ *     restore); IN_USE (another call is attaching one, or a turn runs); BAD_HANDLE; NOT_FOUND (deleted, or the
+ *     agent has forgotten the conversation); ABORTED; BUSY.
+ * Takes: remote: waits for the agent to be ready; at most requestTimeoutMs. Kind "host": as local.
  */
 PLUE_API int plue_session_relay_attach(plue_session_t session, const char *agent_json);
 
@@ -1466,9 +1468,9 @@ PLUE_API plue_session_t plue_session_relay_get(const char *role);
 /**
  * Tell which relay state follows another by an event, and change nothing.
  *
- *     Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
+ * Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
  *
- *     States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
+ * States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
  *
  *                SPAWN        ACTIVATE     TERMINATE    CLEAN
  *   CREATED      SPAWNING     -            TERMINATING  -
@@ -1477,10 +1479,9 @@ PLUE_API plue_session_t plue_session_relay_get(const char *role);
  *   TERMINATING  -            -            TERMINATING  CLEANED
  *   CLEANED      -            -            -            -
  *
- *     :returns: the state, which belongs to the library; NULL when there is none.
- *     :errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event, too); INVALID_PARAM
- *         (NULL, not UTF-8).
- *
+ * @return the state, which belongs to the library; NULL when there is none.
+ * Errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event,
+ *     too); INVALID_PARAM (NULL, not UTF-8).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API const char *plue_session_relay_next_state(const char *state, const char *event);
@@ -1489,9 +1490,9 @@ PLUE_API const char *plue_session_relay_next_state(const char *state, const char
  * Have `cleaner` called for each session that plue_session_relay_clean() cleans in this process, after its agent has ended.
  *
  * It gets the session's info, valid during the call, on a thread of the library's, with no library lock held and all signals blocked, and
- * may call any function but plue_shutdown(). Sessions that are cleaned at the same time have calls at the same time. Any result but 0
- * says that it has failed: that is logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a
- * C++ exception may end it.
+ * may call any function but plue_shutdown(); plue_session_relay_clean() of the same session would wait for the cleaner itself, until
+ * TIMEOUT. Sessions that are cleaned at the same time have calls at the same time. Any result but 0 says that it has failed: that is
+ * logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a C++ exception may end it.
  *
  * Once this has returned, no call of the cleaner that was set before begins, and none runs: it waits for those that do, so hold no lock
  * that the cleaner takes. Called by a cleaner, it waits for none. plue_shutdown() removes it.

@@ -83,3 +83,15 @@ def test_submitted_it_ends_with_an_event(host, tmp_path):
     number = host.call("session_submit", json.dumps([{"op": "create_with", "options_json": json.dumps(given)}]))
     data = host.wait_for("operation.completed", operation=number)
     assert data["results"][0]["ok"]["relay"]["state"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("words", [(), ("stubborn",)])
+def test_a_shutdown_in_the_midst_leaves_no_session(start, tmp_path, words):
+    """Whose role nobody could have again."""
+    host, pids = start(), tmp_path / "pids"
+    given = json.dumps({"role": "taken", "agent": agent("slow=60", f"pids={pids}", *words, worktree=str(tmp_path))})
+    creating = host.start("session_create_with", given)
+    assert eventually(pids.exists)
+    host.call("shutdown")
+    assert creating.failure().code == "CLOSED"
+    assert json.loads(start().call("session_list")) == []

@@ -143,6 +143,16 @@ def test_cleaning_ends_the_agent_and_all_that_it_has_started(attached, tmp_path)
     assert session.fails("run_turn", '{"text":"x"}', 1000).code == "UNSUPPORTED"
 
 
+def test_a_cleaning_goes_on_that_takes_longer_than_its_caller_waits(start, spawn, tmp_path):
+    host = start(requestTimeoutMs=1000)
+    session = spawn(host)
+    session.attach("stubborn", f"pids={tmp_path / 'pids'}")
+    host.call("session_relay_terminate", session.id, None)
+    assert host.fails("session_relay_clean", session.id).code == "TIMEOUT"
+    assert eventually(lambda: session.info()["relay"]["state"] == "CLEANED", 10)
+    assert not any(map(lives, map(int, (tmp_path / "pids").read_text().split())))
+
+
 def test_terminating_cancels_the_turn_and_runs_no_other(attached):
     session = attached()
     session.observe_now()

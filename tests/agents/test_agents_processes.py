@@ -114,6 +114,28 @@ def test_what_a_killed_host_has_left_is_settled_by_the_next(start, spawn, tmp_pa
     assert there.info()["relay"]["state"] == "CLEANED"
 
 
+@pytest.mark.requirement("R-056", "R-072", "O-074")
+@pytest.mark.parametrize("how", ["clean", "attach"])
+def test_what_a_killed_host_has_left_is_waited_for_also_once_it_was_settled(start, spawn, tmp_path, how):
+    """Its guard ends it, which takes up to 5 s: no cleaner runs before, and no other agent is in the worktree."""
+    dying, other = start(), start()
+    session = spawn(dying)
+    session.attach("stubborn", f"pids={tmp_path / 'pids'}")
+    there = seen_by(other, session)
+    waiting = there.start("run_turn", '{"text":"[words=1][wait]"}', 60_000)
+    assert eventually(lambda: len(there.said()) == 2)
+    pids = pids_in(tmp_path / "pids")
+    assert len(pids) == 2
+    dying.kill()
+    assert json.loads(waiting.result())["error"]["code"] == "CLOSED" and any(map(lives, pids))
+    if how == "attach":
+        there.attach(restore=False)
+    else:
+        other.call("session_relay_terminate", there.id, None)
+        other.call("session_relay_clean", there.id)
+    assert not any(map(lives, pids))
+
+
 def test_an_abort_elsewhere_ends_the_turn_of_a_killed_host(start, spawn):
     dying, other = start(), start()
     session = spawn(dying)

@@ -123,3 +123,46 @@ def test_what_comes_before_the_conversation_has_begun_is_told(host, spawn):
     (message,) = session.said()
     assert message["role"] == "assistant" and "turnId" not in message
     assert session.turn("[say=x]")["messages"][1]["parts"][0]["text"] == "x"
+
+
+def test_each_abort_ends_a_start_whether_the_flag_is_set_already_or_not(host, spawn, tmp_path):
+    session, pids = spawn(host), tmp_path / "pids"
+    for number in range(2):
+        starting = session.start("relay_attach", session.given("slow=60", f"pids={pids}"))
+        assert eventually(lambda number=number: pids.exists() and len(pids.read_text().split()) == number + 1)
+        session.abort()
+        assert starting.failure().code == "ABORTED"
+        assert eventually(lambda: not any(map(lives, map(int, pids.read_text().split()))), 10)
+
+
+def test_a_title_like_the_flag_of_an_abort_ends_no_start(host, spawn):
+    session = spawn(host)
+    starting = session.start("relay_attach", session.given("slow=0.5"))
+    session.update_title("aborted")
+    assert starting.result() == 0 and state(session) == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    "how, code", [("abort", "ABORTED"), ("delete", "NOT_FOUND"), ("terminate", "INVALID_TRANSITION")]
+)
+def test_another_process_may_end_a_start(start, spawn, tmp_path, how, code):
+    here, there = start(), start()
+    session, pids = spawn(here), tmp_path / "pids"
+    starting = session.start("relay_attach", session.given("slow=60", f"pids={pids}"))
+    assert eventually(lambda: pids.exists())
+    if how == "terminate":
+        there.call("session_relay_terminate", session.id, None)
+    else:
+        there.call(f"session_{how}", there.open(session.id).handle)
+    assert starting.failure().code == code
+    assert eventually(lambda: not any(map(lives, map(int, pids.read_text().split()))), 10)
+
+
+@pytest.mark.requirement("R-075")
+def test_an_agent_that_nobody_uses_is_terminated_where_that_was_asked_for(host, spawn):
+    session = spawn(host)
+    session.attach(idleMs=400)
+    assert session.turn("[say=x][sleep=1][say=y]")["outcome"] == "finished"  # a turn is no idleness
+    assert state(session) == "ACTIVE"
+    assert eventually(lambda: state(session) == "TERMINATING", 5)
+    host.call("session_relay_clean", session.id)

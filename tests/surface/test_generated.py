@@ -42,6 +42,19 @@ def test_a_stale_output_is_named_and_mended(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "include/plue_session.h").read_text() == emit.header()
 
 
+def test_nothing_that_is_said_of_a_function_is_left_as_it_was_written():
+    """An indentation that is wrong has fields be prose."""
+    for function in emit.functions():
+        assert not emit.FIELD.search(function.prose), function.name
+
+
+def test_a_call_that_waits_for_an_agent_is_said_to():
+    """With no server, too: "as local" holds for what needs nothing but that."""
+    takes = {function.name: function.takes for function in emit.functions()}
+    for name in ("plue_session_relay_attach", "plue_session_create_with"):
+        assert "ready" in takes[name] and "Embedded backend: as local" not in takes[name], name
+
+
 @pytest.mark.requirement("X-010")
 def test_the_library_exports_the_table_and_nothing_else(library):
     listed = support.run(["nm", "-D", "--defined-only", library.path], env=None).out

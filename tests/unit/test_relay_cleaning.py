@@ -8,6 +8,7 @@ import pytest
 from plue_session.errors import Closed, InvalidTransition, NotFound, Server, StoreIo, Timeout
 from plue_session.model import Attachment, Operation
 from plue_session.services.later import Later
+from plue_session.services.relay import cleaning
 from tests.world import World
 
 ROLE = '{"role":"reviewer"}'
@@ -232,7 +233,8 @@ def test_what_another_process_is_cleaning_is_waited_for(build):
     assert world.perform(later) is None and world.cleaned == []
 
 
-def test_what_another_process_is_cleaning_for_too_long_is_a_timeout(build):
+def test_what_another_process_is_cleaning_for_too_long_is_a_timeout(build, monkeypatch):
+    monkeypatch.setattr(cleaning, "LEAST", 0)
     world = World(store=Elsewhere(build().store))
     session = terminated(world)
     claim_of(world, session, 7)

@@ -63,8 +63,9 @@ def plue_session_relay_attach(runtime, session: SessionHandle, agent_json: Agent
     :returns: 0, or -1.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); INVALID_TRANSITION; IO (the command cannot be run); SERVER (it ended, or answered
         what it should not; its last words are in the message); PROVIDER_AUTH (it wants a login); TIMEOUT (it is not ready in time);
-        UNSUPPORTED (it speaks another version, or cannot restore); BAD_HANDLE; NOT_FOUND (deleted, or the agent has forgotten the
-        conversation); ABORTED; BUSY.
+        UNSUPPORTED (it speaks another version, or cannot restore); IN_USE (another call is attaching one, or a turn runs); BAD_HANDLE;
+        NOT_FOUND (deleted, or the agent has forgotten the conversation); ABORTED; BUSY.
+    :takes: remote: waits for the agent to be ready; at most requestTimeoutMs. Kind "host": as local.
     """
     return runtime.agents.attach(session, agent_json)
 
@@ -138,15 +139,15 @@ def plue_session_relay_get(runtime, role: Role) -> NewSession:
 def plue_session_relay_next_state(state: Word, event: Word) -> StaticText:
     """Tell which relay state follows another by an event, and change nothing.
 
-        Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
+    Works at any time: without plue_init(), after plue_shutdown(), and in a forked child.
 
-        States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
+    States: CREATED, SPAWNING, ACTIVE, TERMINATING, CLEANED. Events: SPAWN, ACTIVATE, TERMINATE, CLEAN.
 
     @RELAY@
 
-        :returns: the state, which belongs to the library; NULL when there is none.
-        :errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event, too); INVALID_PARAM
-            (NULL, not UTF-8).
+    :returns: the state, which belongs to the library; NULL when there is none.
+    :errors: INVALID_TRANSITION (the message has the state, the event and the reason; an unknown state or event, too); INVALID_PARAM
+        (NULL, not UTF-8).
     """
 
 
@@ -155,9 +156,9 @@ def plue_session_set_cleaner(cleaner: Cleaner, user_data: UserData) -> Code:
     """Have `cleaner` called for each session that plue_session_relay_clean() cleans in this process, after its agent has ended.
 
     It gets the session's info, valid during the call, on a thread of the library's, with no library lock held and all signals blocked, and
-    may call any function but plue_shutdown(). Sessions that are cleaned at the same time have calls at the same time. Any result but 0
-    says that it has failed: that is logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a
-    C++ exception may end it.
+    may call any function but plue_shutdown(); plue_session_relay_clean() of the same session would wait for the cleaner itself, until
+    TIMEOUT. Sessions that are cleaned at the same time have calls at the same time. Any result but 0 says that it has failed: that is
+    logged, and the session is CLEANED all the same. It has to return: neither pthread_exit() nor a C++ exception may end it.
 
     Once this has returned, no call of the cleaner that was set before begins, and none runs: it waits for those that do, so hold no lock
     that the cleaner takes. Called by a cleaner, it waits for none. plue_shutdown() removes it.

@@ -60,6 +60,7 @@ def plue_session_create_with(runtime, options_json: Options) -> NewSession:
         names the session that has it); PROVIDER_INIT (the server has no such provider or model); LIMIT_EXCEEDED; BUSY; IO; and with an agent those
         of plue_session_relay_attach().
     :opencode: POST /session
+    :takes: remote: may talk to the server, and waits for an agent to be ready; at most requestTimeoutMs. Embedded backend without one: as local.
     """
     return runtime.sessions.create_with(options_json)
 

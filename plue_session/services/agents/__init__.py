@@ -44,6 +44,11 @@ class LazyAgents:
 
     hurry = poke
 
+    def aborted(self, session_id):
+        """Have the start of the session's agent be ended, if it is in this process: the session is aborted."""
+        if self._agents is not None:
+            self._agents.aborted(session_id)
+
     def watch(self, session_id):
         """Have the session's turn be ended should the process that has its agent die."""
         self.get().orphans.watch(session_id)

@@ -4,6 +4,7 @@ The row of an attachment says which process has the agent's pipes: its `owner`, 
 has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
 """
 
+import contextlib
 import threading
 import time
 
@@ -57,7 +58,7 @@ class Agents:
         self._backend, self._relay, self._make = backend, relay, make
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
-        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; agents that are being ended
+        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; what is being ended
         #: what processes have left that died
         self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
@@ -125,6 +126,7 @@ class Agents:
         try:
             self._await_departed(start)
             known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
+            self._await_end(known, start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
             agent.start(start.call)
@@ -137,8 +139,9 @@ class Agents:
             if agent is not None:
                 self._dismiss(agent)
             self._relay.failed("attach", start.session_id, error)
-            self._started(start)
-            end(error)
+            with self._leaving_with(start):  # what the end undoes, too, is before that of the library
+                self._started(start)
+                end(error)
             return
         end(None)
         actor.run(None if earlier is None else chosen or {})
@@ -150,6 +153,13 @@ class Agents:
             start.call.wait(self._changed, lambda: self._actors.get(start.session_id) is not actor or None)
             start.call.check()
 
+    def _await_end(self, known, call):
+        """Wait until nothing is left of the agent that was attached before: it uses worktree and conversation."""
+        while known is not None and processes.lives(_guard(known)):
+            if not call.left:
+                raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
+            call.within(LOOK).wait(self._changed, lambda: None)
+
     def _activated(self, start, given, options, agent, inbox, conversation, chosen):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
         start.call.check()
@@ -158,7 +168,8 @@ class Agents:
                 raise errors.closed()
             start.session_id = self.resolve(start.session_id)
             actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
-        kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
+        more = {"chosen": chosen, "guard": processes.guard(agent.pid)}
+        kept = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
         try:
             self.writer.run(
                 lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
@@ -239,13 +250,21 @@ class Agents:
 
     def _dismiss(self, agent):
         """End an agent, and return when nothing is left of it."""
+        with self._leaving_with(agent):
+            agent.close()
+            agent.join(ENDING)
+
+    @contextlib.contextmanager
+    def _leaving_with(self, what):
+        """Have the library stay until this is done."""
         with self._changed:
-            self._leaving.add(agent)
-        agent.close()
-        agent.join(ENDING)
-        with self._changed:
-            self._leaving.discard(agent)
-            self._changed.notify_all()
+            self._leaving.add(what)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._leaving.discard(what)
+                self._changed.notify_all()
 
     def fail(self, actor, error):
         """End the turn of an actor that has failed, and have its agent be lost: both are of no use any more."""
@@ -270,12 +289,30 @@ class Agents:
             actor.poke()
         start = self._starts.get(row.session_id)
         if start is not None:
-            error = _ends(row)
+            error = self._ends(row)
             if error is not None:
                 start.call.set(error)
         if row.kind == _UPDATED and '"aliases"' in row.tail:
             for each in list(self._actors.values()):
                 each.poke()
+
+    def _ends(self, row):
+        """Return the error with which what was told of a session ends the start of its agent, or None."""
+        if row.kind == _DELETED:
+            return errors.gone(row.session_id)
+        if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
+            return _terminated(row.session_id)
+        if row.kind == _UPDATED and _FLAG in row.tail and _FLAG[1:-1] in _data(row)["fields"]:
+            session = self.store.read(row.session_id)
+            if session is not None and session.aborted:  # else the flag was cleared
+                return _aborted(row.session_id)
+        return None
+
+    def aborted(self, session_id):
+        """Hear that the session is aborted: no event tells that once its flag is set."""
+        start = self._starts.get(self.resolve(session_id))
+        if start is not None:
+            start.call.set(_aborted(session_id))
 
     def poke(self, session_id):
         """Have the session's actor look at its rows, if it is in this process."""
@@ -311,7 +348,7 @@ class Agents:
     # -- ending --------------------------------------------------------------------------------------------------------
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
-        session_id, group = self.resolve(session_id), None
+        session_id = self.resolve(session_id)
         start = self._starts.get(session_id)
         if start is not None:
             start.call.set(_terminated(session_id))
@@ -324,9 +361,8 @@ class Agents:
             if row is None or row.kind != ACP:
                 is_over = True
             else:
-                group = row.pid or group
                 self.orphans.settle_now(session_id)
-                is_over = row.owner is None and not processes.lives(group)
+                is_over = row.owner is None and not processes.lives(_guard(row))
             with self._changed:
                 if is_over and session_id not in self._actors and session_id not in self._starts:
                     return
@@ -363,17 +399,16 @@ class Agents:
 
 
 _UPDATED, _DELETED, _RELAY = map(EVENT_NUMBER.get, ("session.updated", "session.deleted", "relay.changed"))
+#: What is told of a flag that was set or cleared; texts may say so, too.
+_FLAG = '"aborted"'
 
 
-def _ends(row):
-    """Return the error with which what was told of a session ends the start of its agent, or None."""
-    if row.kind == _DELETED:
-        return errors.gone(row.session_id)
-    if row.kind == _RELAY and '"event":"TERMINATE"' in row.tail:
-        return _terminated(row.session_id)
-    if row.kind == _UPDATED and '"aborted"' in row.tail:
-        return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=row.session_id)
-    return None
+def _data(row):
+    return loads(row.tail[row.tail.index('"data":') + 7 : -1])
+
+
+def _aborted(session_id):
+    return errors.Aborted("plue_session_abort() interrupted the start", "Attach it again.", session=session_id)
 
 
 def _terminated(session_id):
@@ -383,3 +418,8 @@ def _terminated(session_id):
         "It was terminated while the agent started.",
         session=session_id,
     )
+
+
+def _guard(row):
+    """Return the name of the guard of what is attached, or None."""
+    return loads(row.options).get("guard")

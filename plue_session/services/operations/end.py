@@ -148,6 +148,7 @@ class Abort(Operation):
         agent runs one."""
         on = self.on
         on.turns.aborted(session.id)
+        on.agents.aborted(session.id)
         if self.turn is None or session.relay_agent != ACP or on.agents.settle(transaction, session):
             return None
         self.waits = on.turns.abort(transaction, session, self.turn, self.waits)
@@ -182,6 +183,7 @@ class Abort(Operation):
         self._flag = self.on.writer.run_later(self.preview)
         self._known.wait(min(KNOWING, call.left))
         self.on.turns.aborted(self.session)
+        self.on.agents.aborted(self.session)
         self.on.driver.poke(self.session)
         return True
 

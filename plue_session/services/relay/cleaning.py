@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Sessions that are cleaned at a time; the others wait.
 MOST = 16
+#: Seconds that a cleaning has at least, whoever waits for it: the end of an agent takes 5.
+LEAST = 10.0
 #: Seconds between two looks at what another process cleans, should nothing tell of its end.
 LOOK = 0.5
 #: What becomes of a cleaning that is no longer waited for.
@@ -100,7 +102,7 @@ class Cleaning:
             self._relay.writer.publisher.adopt()
             while (session_id := self._next(thread)) is not None:
                 try:
-                    outcome = self._clean(session_id, self._call.within(self._relay.seconds))
+                    outcome = self._clean(session_id, self._call.within(max(self._relay.seconds, LEAST)))
                 except Exception as error:
                     outcome = errors.known(error)
                     self._relay.failures.count("clean", outcome)

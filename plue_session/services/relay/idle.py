@@ -1,5 +1,4 @@
-"""Agents of the host's that nobody uses are terminated, where that was asked for (R-075). Those that the library runs
-are by who runs them."""
+"""Agents that nobody uses are terminated, where that was asked for (R-075)."""
 
 import time
 

@@ -2,7 +2,6 @@
 
 from plue_session import errors
 from plue_session.model import Query
-from plue_session.model.attachment import HOST
 from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
 from plue_session.services.relay import changes
@@ -104,7 +103,7 @@ class Relay:
         else:
             changes.move(transaction, session, rules.ACTIVATE)
         most = rules.read_options(attachment.options)["idleMs"]
-        if most is not None and attachment.kind == HOST:  # harmless, should this change not be made
+        if most is not None:  # harmless, should this change not be made
             self._idle.watch(session.id, most)
         return session
 
