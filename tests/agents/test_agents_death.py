@@ -143,6 +143,18 @@ def test_cleaning_ends_the_agent_and_all_that_it_has_started(attached, tmp_path)
     assert session.fails("run_turn", '{"text":"x"}', 1000).code == "UNSUPPORTED"
 
 
+def test_who_waits_for_a_turn_that_nobody_will_run_is_told_so_when_the_session_is_cleaned(attached):
+    session = attached()
+    session.enqueue_text("[wait]")
+    assert eventually(lambda: "turn" in session.info())
+    waiting = session.start("run_turn", '{"text":"x"}', 25_000)
+    assert eventually(lambda: len(json.loads(session.inputs())) == 1)
+    session.host.call("session_relay_terminate", session.id, None)
+    assert not eventually(lambda: waiting.is_there, 0.3)
+    session.host.call("session_relay_clean", session.id)
+    assert eventually(lambda: waiting.is_there, 5) and waiting.failure().code == "UNSUPPORTED"
+
+
 def test_a_cleaning_goes_on_that_takes_longer_than_its_caller_waits(start, spawn, tmp_path):
     host = start(requestTimeoutMs=1000)
     session = spawn(host)

@@ -97,6 +97,12 @@ def test_a_command_that_is_not_there_is_named_with_its_key(guard, tmp_path):
     child.stop()
 
 
+def test_arguments_and_an_environment_that_are_too_long_are_no_missing_guard(guard, tmp_path):
+    long = command("", tmp_path)._replace(words=["agent", *["x" * 100_000] * 40])
+    with pytest.raises(errors.StoreIo, match="command agent cannot be run: its arguments and environment are too long"):
+        Guarded(long, guard)
+
+
 def test_a_command_can_be_talked_to_and_hears_the_end(guard, tmp_path):
     running = Guarded(command("cat; echo over", tmp_path), guard, talks=True, delays=(4000, 500))
     try:

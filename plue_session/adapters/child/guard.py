@@ -1,5 +1,6 @@
 """A command that cannot outlive this process: run under the guard (guard.c), told and heard over its lifeline."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -224,6 +225,11 @@ def _start(children, program, command, streams, share, delays):
 
 
 def _unable(error, command, program):
+    if error.errno == errno.E2BIG:  # of the guard, which gets both
+        return StoreIo(
+            f"the command {command.words[0]} cannot be run: its arguments and environment are too long",
+            f"Shorten {command.key}.command or {command.key}.env.",
+        )
     if error.filename == program or not os.access(program, os.X_OK):
         return StoreIo(
             f"the guard {program} cannot be run: {error.strerror}",

@@ -25,8 +25,11 @@ LOOK = 0.5
 BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
 _QUEUE, _UPDATED = EVENT_NUMBER["queue.changed"], EVENT_NUMBER["session.updated"]
+_RELAY = EVENT_NUMBER["relay.changed"]
 #: What the log says of inputs that were cancelled: they have no turn that could end.
 _CANCELLED = '"change":"cancelled"'
+#: And of a session whose agent is gone for good.
+_CLEANED = '"event":"CLEAN"'
 
 
 class Waiter:
@@ -50,7 +53,7 @@ class Turns:
         self._looks, self._closed = False, False
         #: session id: the turns that are this process's: {id: its input's seq, or None}
         self._own: dict = {}
-        for kind in (_FINISHED, _DELETED, _QUEUE):
+        for kind in (_FINISHED, _DELETED, _QUEUE, _RELAY):
             on.writer.hear(kind, self._told)
         on.writer.hear(_UPDATED, self._updated)
 
@@ -60,11 +63,7 @@ class Turns:
         on = self._on
         is_attached = self._is_attached(session_id)
         if on.server is None and not is_attached:
-            raise errors.Unsupported(
-                "the embedded backend has no model: the host runs turns",
-                "Enqueue the input, and have the host claim it; attach an agent; or use the backend opencode.",
-                session=session_id,
-            )
+            raise _runs_none(session_id)
         operation = Enqueue(on, session_id, given, alone=True)
         deadline = time.monotonic() + timeout_ms / 1000
         waiter = noted = None
@@ -269,7 +268,9 @@ class Turns:
 
     def _told(self, row):
         """Hear what was committed; must not wait."""
-        if row is not None and row.kind == _QUEUE and _CANCELLED not in row.tail:
+        if row is not None and (
+            row.kind == _QUEUE and _CANCELLED not in row.tail or row.kind == _RELAY and _CLEANED not in row.tail
+        ):
             return
         with self._finished:
             self._finished.notify_all()
@@ -278,7 +279,7 @@ class Turns:
                 self._gone(row.session_id)
             elif row.kind == _FINISHED:
                 self._over(row.session_id, _data(row)["turnId"])
-            else:
+            elif row.kind == _QUEUE:
                 self._cancelled(row.session_id, _data(row)["ids"])
         with self._lock:
             if not (self._waiters or row is None and self._own):
@@ -349,7 +350,7 @@ class Turns:
     def _see(self, row):
         if row is None:
             self._compare()
-        if row is None or row.kind == _DELETED:
+        if row is None or row.kind in (_DELETED, _RELAY):
             with self._lock:
                 waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
         else:
@@ -372,6 +373,8 @@ class Turns:
             except errors.PlueError as error:
                 outcome = error
             self._end(waiter, outcome)
+        elif row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
+            self._end(waiter, _runs_none(session_id))
 
     def _result(self, session_id, row):
         """Return how the turn of an input that has ended was, as JSON."""
@@ -393,6 +396,15 @@ class Turns:
         if turn.error is not None:
             text += f',"error":{turn.error}'
         return f'{text},"messages":{messages},"usage":{usage}}}'
+
+
+def _runs_none(session_id):
+    """Return the error for a turn that neither a server nor an agent would run."""
+    return errors.Unsupported(
+        "the embedded backend has no model: the host runs turns",
+        "Enqueue the input, and have the host claim it; attach an agent; or use the backend opencode.",
+        session=session_id,
+    )
 
 
 def _data(row):
