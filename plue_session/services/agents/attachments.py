@@ -128,8 +128,8 @@ class Agents:
             agent.start(start.call)
             earlier = known.conversation if known is not None and known.kind == ACP and options["restore"] else None
             conversation = agent.open(earlier, start.call)
-            chosen = loads(known.options).get("chosen") if earlier is not None else None
-            actor = self._activated(start, given, options, agent, inbox, conversation, chosen)
+            kept = _kept(known) if earlier is not None else {}
+            actor = self._activated(start, given, options, agent, inbox, conversation, kept)
         except BaseException as failure:
             error = errors.known(start.call.error or failure)
             if agent is not None:
@@ -139,9 +139,9 @@ class Agents:
             end(error)
             return
         end(None)
-        actor.run(None if earlier is None else chosen or {})
+        actor.run(None if earlier is None else kept)
 
-    def _activated(self, start, given, options, agent, inbox, conversation, chosen):
+    def _activated(self, start, given, options, agent, inbox, conversation, kept):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
         start.call.check()
         with self._changed:
@@ -149,10 +149,10 @@ class Agents:
                 raise errors.closed()
             start.session_id = self.resolve(start.session_id)
             actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
-        kept = given._replace(options={**given.options, "chosen": chosen} if chosen else given.options)
+        attached = given._replace(options={**given.options, **kept})
         try:
             self.writer.run(
-                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
+                lambda transaction: self.activate(transaction, start.session_id, attached, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
@@ -354,6 +354,12 @@ class Agents:
 
 
 _UPDATED, _DELETED, _RELAY = map(EVENT_NUMBER.get, ("session.updated", "session.deleted", "relay.changed"))
+
+
+def _kept(row):
+    """Return what an earlier attachment has kept of its conversation, for the one that takes it up again."""
+    options = loads(row.options)
+    return {name: options[name] for name in ("chosen", "cost") if name in options}
 
 
 def _ends(row):
