@@ -129,6 +129,17 @@ def test_model_and_mode_are_chosen_before_the_prompt(attached, words, tmp_path):
     assert refused["error"]["code"] == "PROVIDER_INIT" and refused["reason"] == "submitted_error"
 
 
+def test_the_sessions_model_is_each_turns(attached):
+    session, names = attached("models"), {"providerId": "fake-agent"}
+    session.initialize("fake-agent", "fake/large")
+    assert json.loads(session.choices())["default"] == {**names, "modelId": "fake/large"}
+    for given, model in ({}, "large"), ({"model": {**names, "modelId": "fake/small"}}, "small"), ({}, "large"):
+        assert session.turn("[say=x]", **given)["messages"][1]["model"] == {**names, "modelId": f"fake/{model}"}
+    other = attached("models")
+    other.initialize("elsewhere", "fake/large")  # what its host binds it to is no model of this agent's
+    assert other.turn("[say=x]")["messages"][1]["model"] == {**names, "modelId": "fake/small"}
+
+
 def test_what_was_chosen_is_chosen_again_of_an_agent_that_is_started_anew(attached, tmp_path):
     (tmp_path / "memory").mkdir()
     words = "models", "modes", f"memory={tmp_path / 'memory'}"

@@ -14,7 +14,7 @@ from plue_session.model.input import DEFERRED
 from plue_session.rules import asks, outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.asking import Asking
-from plue_session.services.agents.choosing import Choosing
+from plue_session.services.agents.choosing import Choosing, bound_model
 from plue_session.services.agents.recording import Recording, outcome_of, parts_of, told
 from plue_session.services.agents.turn import LOOK, Turn
 from plue_session.services.turns import ask_rows, prompt, turn_rows
@@ -304,10 +304,13 @@ class Actor:
     def _start(self, first):
         """Take the next inputs, and have them be said."""
         on, now = self._on, self._on.writer.clock()
-        message_id = prompt.message_id(now)
+        message_id, bound = prompt.message_id(now), None
 
         def begin(transaction):
-            if transaction.load(self.session_id).relay_state != relay.ACTIVE:
+            nonlocal bound
+            session = transaction.load(self.session_id)
+            bound = bound_model(session, self.offer)
+            if session.relay_state != relay.ACTIVE:
                 return None
             begun = turn_rows.begin(
                 transaction, self.session_id, message_id, self._owner, on.settings.lease.ttl_ms, first.seq
@@ -321,7 +324,8 @@ class Actor:
         self._again = begun is None  # an abort holds it back, of whose end nobody tells, or others are next by now
         if begun is None:
             return
-        self._turn = Turn(begun.turn, parts_of(begun.inputs), loads(begun.inputs[0].content), self.options)
+        says = {**({"model": bound} if bound else {}), **loads(begun.inputs[0].content)}
+        self._turn = Turn(begun.turn, parts_of(begun.inputs), says, self.options)
         self._recording.begin(begun.turn.id, message_id, now)
         on.began(self.session_id, begun.turn.id)
         self._must_look = True

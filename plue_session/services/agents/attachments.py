@@ -14,6 +14,7 @@ from plue_session.model.attachment import ACP
 from plue_session.rules import outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.actor import Actor
+from plue_session.services.agents.choosing import bound_model
 from plue_session.services.agents.inbox import Inbox
 from plue_session.services.agents.orphans import Orphans
 from plue_session.services.agents.recording import told
@@ -286,7 +287,9 @@ class Agents:
             )
         offer, default = actor.agent.offer(), None
         found = {"models": offer.models, "agents": offer.modes, "commands": offer.commands}
-        default = next((each for each in offer.models if each["modelId"] == offer.model), None)
+        bound = bound_model(self.read(self.resolve(session_id)), offer)
+        model = bound["modelId"] if bound else offer.model
+        default = next((each for each in offer.models if each["modelId"] == model), None)
         if default is not None:
             found["default"] = {"providerId": default["providerId"], "modelId": default["modelId"]}
         return dumps(found)
