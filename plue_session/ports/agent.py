@@ -26,6 +26,8 @@ class Agent(Protocol):
     name: str
     #: of its process, which is its group's; None before it runs and once it is gone
     pid: int | None
+    #: whether its end has begun, for whatever reason: it answers nothing that is asked from now on
+    is_over: bool
 
     def start(self, call: Call) -> None:
         """Start the process and greet it. `IO` when the command cannot be run, `SERVER` when it ends or answers what it

@@ -32,7 +32,7 @@ A prompt's words are in brackets, and done in their order: `[think=2][tool=bash]
     [pause=S]                seconds between chunks, from here on; [sleep=S]: once
     [message=ID]             the messageId of what follows
     [empty] [image] [link]   a chunk of that content; [size=N]: one of N bytes
-    [flood=N]                N chunks of 100 bytes as fast as it can, with no look for a cancel
+    [flood=N] [flood=N:SIZE] N chunks of 100 bytes, or so many, as fast as it can, with no look for a cancel
     [tool=NAME]              a tool call pending, in progress; it is ended by what follows:
     [ask] [ask=N] [ask=KIND,KIND]   asks for leave, once, N times, or with these options (else all four kinds, whose ids
                              are the kinds with "-"); a call that is not allowed fails
@@ -51,14 +51,17 @@ A prompt's words are in brackets, and done in their order: `[think=2][tool=bash]
     [deaf]                   from here on it ignores a cancel; [stall]: it ignores all, for ever
     [unread]                 from here on it does not read its standard input
     [grandchild] [grandchild=away]   starts one that ignores TERM; in a session of its own
+    [line=BASE64]            that line, of which SESSION becomes the session's id
     [garbage] [split] [binary]   lines that are no messages; a chunk "é€😀" in writes of a byte; one that is no UTF-8
     [invalid]                an update and a request with parameters that are not the protocol's
     [stderr=TEXT]            says that there
     [half=N] [exit=N]        ends with N after half a line, at once
     [after=S]                another chunk comes S seconds after the answer; [twice]: the answer comes twice
+    [after-flood=N:SIZE]     a flood begins 0.2 s after the answer
     [stop=REASON] [error=CODE:TEXT]   how it answers, else end_turn or cancelled; [mute]: never
 """
 
+import base64
 import json
 import os
 import re
@@ -371,7 +374,7 @@ class Turn:
 
     def run(self, words):
         for word, value in words:
-            getattr(self, "do_" + word)(value)
+            getattr(self, "do_" + word.replace("-", "_"))(value)
             if self.cancelled.is_set() and not self.deaf:
                 if word != "late":
                     late = dict(words).get("late")
@@ -435,9 +438,10 @@ class Turn:
     def do_size(self, count):
         self.chunk("x" * int(count))
 
-    def do_flood(self, count):
+    def do_flood(self, what):
+        count, _, size = what.partition(":")
         for _ in range(int(count)):
-            self.chunk("y" * 100)
+            self.chunk("y" * int(size or 100))
 
     # -- tools -------------------------------------------------------------------------------------------------------
     def do_tool(self, name):
@@ -610,6 +614,9 @@ class Turn:
     def do_garbage(self, _):
         self.agent.wire.write(b'Loading...\n{"half":\n[1,2]\n"text"\nnull\n{"level":"warn","msg":"hot"}\n\xff\xfe\n')
 
+    def do_line(self, text):
+        self.agent.wire.write(base64.b64decode(text + "==").replace(b"SESSION", self.id.encode()) + b"\n")
+
     def do_split(self, _):
         update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "é€😀"}}
         message = {"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": self.id, "update": update}}
@@ -643,6 +650,9 @@ class Turn:
     # -- its answer --------------------------------------------------------------------------------------------------
     def do_after(self, seconds):
         threading.Timer(float(seconds), self.agent.chunk, [self.id, "after"]).start()
+
+    def do_after_flood(self, what):
+        threading.Timer(0.2, self.do_flood, [what]).start()
 
     def do_twice(self, _):
         self.agent.answers_twice = True

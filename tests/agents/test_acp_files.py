@@ -39,3 +39,14 @@ def test_lines_are_served_and_what_is_not_there_is_told(agents):
     (agent.worktree / "a.txt").write_text("one\ntwo\nthree\n")
     agent.turn(f"[read={agent.worktree}/a.txt:2:1][read={agent.worktree}/none]")
     assert agent.heard.text() == "two\n-32002"
+
+
+def test_a_worktree_that_becomes_a_link_leads_nowhere(agents):
+    agent = agents(files="write")
+    agent.begin()
+    secret = agent.worktree.parent / "secret"
+    secret.write_text("secret")
+    agent.worktree.rename(agent.worktree.parent / "moved")
+    agent.worktree.symlink_to(agent.worktree.parent)
+    agent.turn(f"[read={agent.worktree}/secret][write={agent.worktree}/secret:mine]")
+    assert agent.heard.text() == "-32602" * 2 and secret.read_text() == "secret"

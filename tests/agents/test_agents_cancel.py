@@ -1,10 +1,14 @@
 """Turns that are to end: by an abort, by cancel_turns, by silence."""
 
+import contextlib
 import json
+import sqlite3
+import time
 
 import pytest
 
 from tests.agents.conftest import eventually, lives, text_of
+from tests.remote.hosts import Failed
 
 
 def reason(turn):
@@ -31,8 +35,9 @@ def test_an_abort_returns_after_the_end_of_the_turn(attached):
     session = attached()
     session.enqueue_text("[words=1][wait]")
     eventually(lambda: len(session.said()) == 2)
+    began = time.monotonic()
     session.abort()
-    assert "turn" not in session.info()
+    assert time.monotonic() - began < 2 and "turn" not in session.info()
     session.abort()  # nothing runs
 
 
@@ -117,3 +122,47 @@ def test_an_old_cancel_does_not_hit_the_next_turn(attached):
         session.abort_turn(f"t{number}")
         session.abort_turn(f"t{number}")
         assert reason(json.loads(following.result())) == ("finished", None)
+
+
+def test_silence_counts_from_the_users_answer_on(attached):
+    """Also if the agent may be silent for less time than passes between two looks at the turn."""
+    session = attached(silenceMs=150)
+    for number in range(4):
+        waiting = session.start("run_turn", '{"text":"[tool=bash][ask][say=on]"}', 30_000)
+        (asked,) = session.asked()
+        time.sleep(0.6 + number * 0.12)
+        session.reply_permission(asked["id"], "once")
+        assert reason(json.loads(waiting.result())) == ("finished", None)
+
+
+def test_time_in_which_the_store_is_locked_is_no_silence(start, spawn, tmp_path):
+    session = spawn(start())
+    session.attach(silenceMs=1500)
+    waiting = session.start("run_turn", json.dumps({"text": "[tool=a]" + "[done][sleep=0.1][tool=a]" * 50}), 30_000)
+    assert eventually(lambda: len(session.said()) == 2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "sessions.db", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        time.sleep(3)
+        store.execute("ROLLBACK")
+    assert reason(json.loads(waiting.result())) == ("finished", None)
+
+
+@pytest.mark.parametrize("words, options", [("[stall]", {"silenceMs": 1000}), ("[sleep=0.5][size=70000000]", {})])
+def test_what_waits_is_left_to_the_next_agent_by_one_that_is_being_ended(attached, tmp_path, words, options):
+    (tmp_path / "memory").mkdir()
+    memory = f"memory={tmp_path / 'memory'}"
+    session = attached(memory, "stubborn", **options)
+    session.observe_now()
+    session.enqueue_text(words)
+    assert eventually(lambda: "turn" in session.info())
+    session.enqueue_text("[say=later]")
+    session.events("turn.finished")
+    time.sleep(1)
+    assert len(json.loads(session.inputs())) == 1
+
+    def attach():
+        with contextlib.suppress(Failed):
+            return session.attach(memory) or True
+
+    assert eventually(attach, every=0.2)
+    assert eventually(lambda: text_of(session.said()[-1]) == "later")

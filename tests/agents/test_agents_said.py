@@ -72,6 +72,20 @@ def test_usage_is_the_messages_and_the_context_meter_is_none(attached, kind, tok
     assert usage["cost"] == 0.75 and usage["models"][0]["providerId"] == "fake-agent"
 
 
+def test_what_a_conversation_costs_is_counted_once_also_when_it_is_restored(attached, tmp_path):
+    """An agent tells what its conversation has cost so far; another conversation has cost something else."""
+    (tmp_path / "memory").mkdir()
+    memory = f"memory={tmp_path / 'memory'}"
+    session = attached(memory)
+    for restore, cost, sum in ((False, 0.75, 1.0), (True, 1.0, 1.25), (True, 1.5, 1.75)):
+        if restore is False:
+            session.turn("[say=x][cost=0.25/9/10]")
+        session.turn("[exit=1]")
+        session.attach(memory, restore=restore)
+        session.turn(f"[say=x][cost={cost}/9/10]")
+        assert json.loads(session.usage())["cost"] == sum, (restore, cost)
+
+
 def test_it_may_name_a_session_that_nobody_has_named(attached):
     session = attached()
     session.turn("[title=Parsers]")
@@ -113,6 +127,17 @@ def test_model_and_mode_are_chosen_before_the_prompt(attached, words, tmp_path):
     assert methods.index("session/prompt") == len(methods) - 1 == 4
     refused = session.turn("[say=x]", model={"providerId": "fake-agent", "modelId": "fake/none"})
     assert refused["error"]["code"] == "PROVIDER_INIT" and refused["reason"] == "submitted_error"
+
+
+def test_the_sessions_model_is_each_turns(attached):
+    session, names = attached("models"), {"providerId": "fake-agent"}
+    session.initialize("fake-agent", "fake/large")
+    assert json.loads(session.choices())["default"] == {**names, "modelId": "fake/large"}
+    for given, model in ({}, "large"), ({"model": {**names, "modelId": "fake/small"}}, "small"), ({}, "large"):
+        assert session.turn("[say=x]", **given)["messages"][1]["model"] == {**names, "modelId": f"fake/{model}"}
+    other = attached("models")
+    other.initialize("elsewhere", "fake/large")  # what its host binds it to is no model of this agent's
+    assert other.turn("[say=x]")["messages"][1]["model"] == {**names, "modelId": "fake/small"}
 
 
 def test_what_was_chosen_is_chosen_again_of_an_agent_that_is_started_anew(attached, tmp_path):

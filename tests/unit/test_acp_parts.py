@@ -1,12 +1,15 @@
 """The pure parts of the Agent Client Protocol's adapter: what texts, ways to log in, offers and updates mean."""
 
+import os
+
 import pytest
 
 from plue_session import errors
 from plue_session.adapters.acp import failures, login, updates
 from plue_session.adapters.acp.offers import Offers
 from plue_session.adapters.acp.permissions import Permissions
-from plue_session.adapters.acp.rpc import LATER, Refused, Rpc
+from plue_session.adapters.acp.prompt import blocks
+from plue_session.adapters.acp.rpc import BAD_PARAMS, INTERNAL, LATER, Refused, Rpc
 from plue_session.model.said import Asked, Finish, Metered, Said, Tool
 from plue_session.rules.jsontext import loads
 
@@ -214,3 +217,26 @@ def test_no_line_is_too_odd_to_be_passed_over(line):
     noise = []
     Rpc(None, {}, {}, lambda text, size: noise.append(text)).feed(line)
     assert len(noise) == bool(line.strip())
+
+
+def test_what_is_nested_too_deep_is_answered_all_the_same():
+    sent, heard = [], []
+    rpc = Rpc(sent.append, {"ask": lambda params, id: params}, {"tell": heard.append}, lambda text, size: None)
+    deep = b'{"a":' * 200 + b"1" + b"}" * 200
+    rpc.feed(b'{"jsonrpc":"2.0","id":"x","method":"ask","params":' + deep + b"}")
+    (answer,) = map(loads, map(bytes.decode, sent))
+    assert answer["id"] == "x" and answer["error"]["code"] == BAD_PARAMS
+    rpc.ask("session/prompt", {}, lambda *answer: heard.append(answer))
+    rpc.feed(b'{"jsonrpc":"2.0","id":1,"result":' + deep + b"}")
+    ((ticket, result, error),) = heard
+    assert (ticket, result, error["code"]) == (1, None, INTERNAL)
+    rpc.feed(b'{"jsonrpc":"2.0","method":"tell","params":' + deep + b"}")
+    rpc.feed(b'{"id":"y","method":"ask","params":' + b"[" * 100_000)
+    assert len(heard) == 1 and len(sent) == 2
+
+
+def test_a_picture_is_a_file_and_nothing_that_one_waits_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(errors.InvalidParam, match="no regular file"):
+            blocks([{"type": "file", "file": {"path": str(path), "mimeType": "image/png"}}], {"image": True}, "it")

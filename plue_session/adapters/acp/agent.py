@@ -52,6 +52,7 @@ class AcpAgent:
         self.name = os.path.basename(command[0])
         self._worktree, self._environment = os.path.abspath(worktree), {**environment, **(env or {})}
         self._ear, self._files = ear, files
+        self._place = Files(self._worktree)  # as it is now: it may become a link to elsewhere
         self._lock, self._changed = threading.Lock(), threading.Condition()
         self._can, self._ways = {}, []  # its capabilities, and how to log in
         self._id, self._restoring, self._early = None, False, []
@@ -91,6 +92,10 @@ class AcpAgent:
     @property
     def pid(self):
         return self._pipe.pid
+
+    @property
+    def is_over(self):
+        return self._pipe.is_over
 
     def start(self, call):
         """Start and greet it (ports.Agent)."""
@@ -333,12 +338,12 @@ class AcpAgent:
                 self._early.append((params, size))
         elif id == self._id and self._restoring:
             self._told = time.monotonic()
-            self._takes_offer(update)
-        elif id == self._id and not self._takes_offer(update):
+            self._takes_offer(update, size)
+        elif id == self._id and not self._takes_offer(update, size):
             for said in updates.read(update, self._halves):
                 self._hear(said, size)
 
-    def _takes_offer(self, update):
+    def _takes_offer(self, update, size):
         """Take what an update tells of what is offered; returns whether it is of that kind."""
         kind = update.get("sessionUpdate")
         if kind not in _OFFERS:
@@ -351,13 +356,13 @@ class AcpAgent:
         else:
             self._offers.choose("mode", _inner(update, "currentModeId", str) or was.mode)
         if not self._restoring:
-            self._tell_offer(was)
+            self._tell_offer(was, size)
         return True
 
-    def _tell_offer(self, was):
+    def _tell_offer(self, was, size=1000):
         offer = self.offer()
         if offer != was:
-            self._hear(offer, 1000)
+            self._hear(offer, size)
 
     def _prompted(self, ticket, result, error):
         with self._lock:
@@ -414,16 +419,16 @@ class AcpAgent:
             self._hear(Withdrawn(request), size)
 
     def _read_file(self, params, _):
-        return {"content": self._place(params).read(params.get("path"), params.get("line"), params.get("limit"))}
+        return {"content": self._files_for(params).read(params.get("path"), params.get("line"), params.get("limit"))}
 
     def _write_file(self, params, _):
-        self._place(params).write(params.get("path"), params.get("content"))
+        self._files_for(params).write(params.get("path"), params.get("content"))
         return {}
 
-    def _place(self, params):
+    def _files_for(self, params):
         if self._id is None or params.get("sessionId") != self._id:
             raise Refused(BAD_PARAMS, "the session is not known")
-        return Files(self._worktree)
+        return self._place
 
 
 def _inner(data, key, kind=dict):

@@ -54,6 +54,11 @@ class Pipe:
         return process.pid if process and not self._ended else None
 
     @property
+    def is_over(self):
+        """Whether its end has begun."""
+        return self._closing or self._doom is not None or self._failure is not None
+
+    @property
     def words(self):
         """The last of what it said on stderr, in one line."""
         return " ".join(self._tail.decode("utf-8", "replace").split())

@@ -5,6 +5,7 @@ that they take them; for others a prompt is refused, for nothing may be left out
 """
 
 import os
+import stat
 
 from plue_session import errors
 
@@ -28,7 +29,7 @@ def _file(file, can, agent):
     if media in ("image", "audio") and can.get(media) is True and "url" not in file:
         return {"type": media, "mimeType": mime, "data": file["data"] if path is None else _encoded(path)}
     if path is not None and media not in ("image", "audio"):
-        _check(path)
+        os.close(_check(path))
         return {"type": "resource_link", "uri": _uri(path), "name": name, "mimeType": mime}
     if "url" in file:
         return {"type": "resource_link", "uri": file["url"], "name": name, "mimeType": mime}
@@ -55,8 +56,12 @@ def _inside(data, mime):
 def _encoded(path):
     from binascii import b2a_base64
 
+    fd = _check(path)
     try:
-        with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe may never end
+            os.close(fd)
+            raise errors.InvalidParam(f"{path} is no regular file", "Pass one.")
+        with open(fd, "rb") as file:
             data = file.read(MOST + 1)
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -66,8 +71,9 @@ def _encoded(path):
 
 
 def _check(path):
+    """Return a descriptor of what can be read; nothing is waited for."""
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error) from None
 

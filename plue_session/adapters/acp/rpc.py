@@ -3,7 +3,7 @@
 import threading
 
 from plue_session import errors
-from plue_session.rules.jsontext import clean, dumps, loads, parse
+from plue_session.rules.jsontext import MAX_DEPTH, clean, dumps, loads, parse
 
 #: The errors of JSON-RPC, and those of the Agent Client Protocol.
 NO_METHOD, BAD_PARAMS, INTERNAL, CANCELLED, NOT_FOUND = -32601, -32602, -32603, -32800, -32002
@@ -146,10 +146,21 @@ def _read(line):
         return None
     try:
         return parse(text, "a line")
-    except errors.JsonParse:
-        return None
+    except errors.JsonParse as error:
+        return _read_deep(text) if error.cause.endswith(f"deeper than {MAX_DEPTH}") else None
     except errors.InvalidParam:  # a lone surrogate, or a number of too many digits
         return _read_odd(text)
+
+
+def _read_deep(text):
+    """Return what a message that is nested too deep needs to be answered: who asks waits."""
+    try:
+        message = loads(text)
+    except (errors.PlueError, ValueError, RecursionError, StopIteration):
+        return None
+    if "method" in message:
+        return {key: message[key] for key in ("id", "method") if key in message}
+    return {"id": message.get("id"), "error": {"code": INTERNAL, "message": "the answer is nested too deep"}}
 
 
 def _read_odd(text):

@@ -14,7 +14,7 @@ from plue_session.model.input import DEFERRED
 from plue_session.rules import asks, outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents.asking import Asking
-from plue_session.services.agents.choosing import Choosing
+from plue_session.services.agents.choosing import Choosing, bound_model
 from plue_session.services.agents.recording import Recording, outcome_of, parts_of, told
 from plue_session.services.agents.turn import LOOK, Turn
 from plue_session.services.turns import ask_rows, prompt, turn_rows
@@ -65,7 +65,8 @@ class Actor:
 
     # -- the thread ----------------------------------------------------------------------------------------------------
     def run(self, restored):
-        """Attend to the agent until it is gone; `restored`: its conversation had begun before."""
+        """Attend to the agent until it is gone; `restored`: what was kept of its conversation, if that had begun
+        before."""
         self._on.publisher.adopt()
         try:
             self._begin(restored)
@@ -87,10 +88,9 @@ class Actor:
 
     def _begin(self, restored):
         self._recording.name, self.offer = self.agent.name, self.agent.offer()
-        self._choosing.restored(restored)
         if restored is not None:
-            sums = [loads(sums)["cost"] for _, sums in self._on.store.read_usage(self.session_id)]
-            self._recording.restored(sum(sums))
+            self._choosing.restored(restored.get("chosen"))
+            self._recording.restored(restored.get("cost", 0.0))
         self._must_look = True
 
     def _attend(self):
@@ -109,22 +109,32 @@ class Actor:
         return self._due()
 
     def _step(self):
+        waits = bool(self._asking or self._asked)  # its silence until now was for the user's answer
         if not self._is_deleted:
-            self._recording.flush()
-            self._keep()
-            if self._must_look or self._turn is not None and time.monotonic() - self._looked >= LOOK:
-                self._must_look, self._looked = False, time.monotonic()
-                self._look()
-            elif self._asking.due == 0.0:
-                self._asking.look()
+            began = time.monotonic()
+            try:
+                self._record()
+            finally:  # nobody has listened meanwhile, and the store may have been locked
+                if self._turn is not None:
+                    self._turn.sign += time.monotonic() - began
         if self._is_gone:
             self._depart()
         elif self._turn is not None:
-            self._watch()
+            self._watch(waits or bool(self._asking))
         elif self._is_closing:
             self._leave()
-        elif not self._has_exited:
+        elif not self._has_exited and not self.agent.is_over:  # else what waits is for the next agent
             self._rest()
+
+    def _record(self):
+        """Record what was said, and see what others do."""
+        self._recording.flush()
+        self._keep()
+        if self._must_look or self._turn is not None and time.monotonic() - self._looked >= LOOK:
+            self._must_look, self._looked = False, time.monotonic()
+            self._look()
+        elif self._asking.due == 0.0:
+            self._asking.look()
 
     def _leave(self):
         """The session was terminated: it is left at whose wish, in whatever process, the agent ends."""
@@ -279,6 +289,10 @@ class Actor:
     def _rest(self):
         """No turn runs: begin the next one, if something waits."""
         on = self._on
+        if self._recording.is_too_much:
+            self._error = self._error or _too_much("the agent says more between turns than it may")
+            self.agent.close()
+            return
         if self._recording.is_open and time.monotonic() - self._heard >= PAUSE:
             self._recording.pause()
         found = on.store.read_inputs(self.session_id, on.writer.clock())
@@ -290,10 +304,13 @@ class Actor:
     def _start(self, first):
         """Take the next inputs, and have them be said."""
         on, now = self._on, self._on.writer.clock()
-        message_id = prompt.message_id(now)
+        message_id, bound = prompt.message_id(now), None
 
         def begin(transaction):
-            if transaction.load(self.session_id).relay_state != relay.ACTIVE:
+            nonlocal bound
+            session = transaction.load(self.session_id)
+            bound = bound_model(session, self.offer)
+            if session.relay_state != relay.ACTIVE:
                 return None
             begun = turn_rows.begin(
                 transaction, self.session_id, message_id, self._owner, on.settings.lease.ttl_ms, first.seq
@@ -307,13 +324,15 @@ class Actor:
         self._again = begun is None  # an abort holds it back, of whose end nobody tells, or others are next by now
         if begun is None:
             return
-        self._turn = Turn(begun.turn, parts_of(begun.inputs), loads(begun.inputs[0].content), self.options)
+        says = {**({"model": bound} if bound else {}), **loads(begun.inputs[0].content)}
+        self._turn = Turn(begun.turn, parts_of(begun.inputs), says, self.options)
         self._recording.begin(begun.turn.id, message_id, now)
         on.began(self.session_id, begun.turn.id)
         self._must_look = True
 
-    def _watch(self):
-        """Go on with the turn: have chosen what it wants, say it, see that it ends."""
+    def _watch(self, waits):
+        """Go on with the turn: have chosen what it wants, say it, see that it ends. `waits`: the agent does, for an
+        answer of the user's."""
         turn, now = self._turn, time.monotonic()
         if self._is_closing and turn.cancelled is None:
             self._cancel(self._error if self._on.is_closed else None)
@@ -324,8 +343,8 @@ class Actor:
         if turn.outcome is not None:
             self._end(turn)
         elif self._recording.is_too_much and turn.cancelled is None:
-            self._cancel(errors.LimitExceeded("the agent says more than a turn may", "Ask it for less at a time."))
-        elif turn.is_silent(now, bool(self._asking)):
+            self._cancel(_too_much("the agent says more than a turn may"))
+        elif turn.is_silent(now, waits):
             self._cancel(
                 errors.Timeout(
                     f"the agent has said nothing for {self.options['silenceMs'] / 1000:g} s",
@@ -366,6 +385,8 @@ class Actor:
 
     def _end(self, turn):
         """Record how the turn has ended, with all that was said."""
+        if self._recording.is_cut and turn.outcome[0] == outcomes.FINISHED:
+            turn.outcome = outcomes.STOPPED, outcomes.INCOMPLETE, told(_too_much("the agent says more than a turn may"))
         outcome = turn.final()
         changes = self._recording.end(outcome[2] is None and outcome[1] != outcomes.CANCELLED, turn.tokens)
 
@@ -380,6 +401,7 @@ class Actor:
 
         def end(transaction):
             turn_rows.end(transaction, self.session_id, turn.id, turn.row.claim_id, outcome, close)
+            self._keep_cost(transaction)
             if is_last:  # who hears of the end may attach another one at once
                 self._on.lost(transaction, self.session_id, self._error, self._is_closing)
 
@@ -393,6 +415,14 @@ class Actor:
             self._error = self._error or turn.error
             self.agent.close()
         self._inbox.poke()
+
+    def _keep_cost(self, transaction):
+        """Note how much of what the conversation costs messages have, for an agent that takes it up again."""
+        session = transaction.store.load(self.session_id)
+        row = session and transaction.store.attachment(session.number)
+        if row and self._recording.counted != self._recording.told_cost:
+            row.options = dumps({**loads(row.options), "cost": self._recording.counted})
+            transaction.store.keep_attachment(row)
 
     # -- the end -------------------------------------------------------------------------------------------------------
     def _depart(self):
@@ -412,6 +442,10 @@ class Actor:
         if not self._is_closing:
             self._on.failed(self.session_id, self._error)
         self._is_over = True
+
+
+def _too_much(cause):
+    return errors.LimitExceeded(cause, "Ask it for less at a time.")
 
 
 def count_message(transaction, session_id):

@@ -16,6 +16,7 @@ from plue_session.rules import outcomes, relay
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents import processes
 from plue_session.services.agents.actor import Actor
+from plue_session.services.agents.choosing import bound_model
 from plue_session.services.agents.inbox import Inbox
 from plue_session.services.agents.orphans import Orphans
 from plue_session.services.agents.recording import told
@@ -132,8 +133,8 @@ class Agents:
             agent.start(start.call)
             earlier = known.conversation if known is not None and known.kind == ACP and options["restore"] else None
             conversation = agent.open(earlier, start.call)
-            chosen = loads(known.options).get("chosen") if earlier is not None else None
-            actor = self._activated(start, given, options, agent, inbox, conversation, chosen)
+            kept = _kept(known) if earlier is not None else {}
+            actor = self._activated(start, given, options, agent, inbox, conversation, kept)
         except BaseException as failure:
             error = errors.known(start.call.error or failure)
             if agent is not None:
@@ -144,7 +145,7 @@ class Agents:
                 end(error)
             return
         end(None)
-        actor.run(None if earlier is None else chosen or {})
+        actor.run(None if earlier is None else kept)
 
     def _await_departed(self, start):
         """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
@@ -160,7 +161,7 @@ class Agents:
                 raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
             call.within(LOOK).wait(self._changed, lambda: None)
 
-    def _activated(self, start, given, options, agent, inbox, conversation, chosen):
+    def _activated(self, start, given, options, agent, inbox, conversation, kept):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
         start.call.check()
         with self._changed:
@@ -168,11 +169,11 @@ class Agents:
                 raise errors.closed()
             start.session_id = self.resolve(start.session_id)
             actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
-        more = {"chosen": chosen, "guard": processes.guard(agent.pid)}
-        kept = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
+        more = {**kept, "guard": processes.guard(agent.pid)}
+        attached = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
         try:
             self.writer.run(
-                lambda transaction: self.activate(transaction, start.session_id, kept, agent.pid, conversation),
+                lambda transaction: self.activate(transaction, start.session_id, attached, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
@@ -332,7 +333,9 @@ class Agents:
             )
         offer, default = actor.agent.offer(), None
         found = {"models": offer.models, "agents": offer.modes, "commands": offer.commands}
-        default = next((each for each in offer.models if each["modelId"] == offer.model), None)
+        bound = bound_model(self.read(self.resolve(session_id)), offer)
+        model = bound["modelId"] if bound else offer.model
+        default = next((each for each in offer.models if each["modelId"] == model), None)
         if default is not None:
             found["default"] = {"providerId": default["providerId"], "modelId": default["modelId"]}
         return dumps(found)
@@ -401,6 +404,12 @@ class Agents:
 _UPDATED, _DELETED, _RELAY = map(EVENT_NUMBER.get, ("session.updated", "session.deleted", "relay.changed"))
 #: What is told of a flag that was set or cleared; texts may say so, too.
 _FLAG = '"aborted"'
+
+
+def _kept(row):
+    """Return what an earlier attachment has kept of its conversation, for the one that takes it up again."""
+    options = loads(row.options)
+    return {name: options[name] for name in ("chosen", "cost") if name in options}
 
 
 def _data(row):

@@ -8,6 +8,13 @@ from plue_session.rules.jsontext import dumps, loads
 KINDS = {"model": ("models", "modelId"), "mode": ("modes", "name")}
 
 
+def bound_model(session, offer):
+    """Return the model that a session is bound to, or None: to none, or to one of another provider's than its agent."""
+    if session.provider_id in [each["providerId"] for each in offer.models]:
+        return {"providerId": session.provider_id, "modelId": session.model_id}
+    return None
+
+
 class Choosing:
     """Of one agent, by its actor's thread."""
 

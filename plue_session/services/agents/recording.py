@@ -5,12 +5,12 @@ from collections import namedtuple
 
 from plue_session import errors
 from plue_session.rules import outcomes, transcripts
-from plue_session.rules.jsontext import loads
+from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.turns import prompt
 
-#: Characters that an agent may say in one turn, and parts that it may make of them: the turn of one that says more is
-#: ended.
-MOST, MOST_PARTS = 16 << 20, 20_000
+#: Characters that an agent may say in one turn, parts that it may make of them, and characters of all that it may tell
+#: of its tools: the turn of one that says more is ended, and what it goes on to say is left out.
+MOST, MOST_PARTS, MOST_TOLD = 16 << 20, 20_000, 128 << 20
 
 #: Pieces that a text is kept in.
 MOST_PIECES = 4096
@@ -48,9 +48,12 @@ class Recording:
         self._running = set()
         self._changes, self._begun, self._active = [], [], []  # to be recorded; to be told once that is
         self._places: dict = {}  # where among the changes a tool's part is
-        self._size = self._parts = self._last = self._stamp = 0
+        self._size = self._parts = self._told = self._last = self._stamp = 0
         self._named = set()  # "text", "reasoning": of which the agent has told an id in this message
-        self._cost = self._told_cost = 0.0  # of the conversation so far, and how much of it messages have
+        #: of the conversation so far, how much of it messages have, and will have when `over`
+        self._cost = self.told_cost = self.counted = 0.0
+        #: something was left out
+        self.is_cut = False
 
     # -- turns ---------------------------------------------------------------------------------------------------------
     @staticmethod
@@ -68,7 +71,7 @@ class Recording:
         self._last = max(self._last, now)
         self._tools.clear()
         self._running.clear()
-        self._size = self._parts = 0
+        self._clear_sizes()
 
     def pause(self):
         """End what was said outside a turn."""
@@ -83,8 +86,8 @@ class Recording:
 
     @property
     def is_too_much(self):
-        """Whether the turn has said more than one may: the rest is dropped, and the turn ends."""
-        return self._size > MOST or self._parts > MOST_PARTS
+        """Whether the turn, or what is said outside of one, has said more than one may."""
+        return self._size > MOST or self._parts > MOST_PARTS or self._told > MOST_TOLD
 
     def end(self, is_whole, tokens):
         """Return the changes with which the turn ends: its text and its tools do, and its newest message has what was
@@ -94,9 +97,9 @@ class Recording:
             if not tool.finished:
                 state = {**tool.body["tool"], "state": "error"}
                 self._keep_tool(call_id, tool._replace(body={**tool.body, "tool": state}, finished=True))
-        cost = max(self._cost - self._told_cost, 0.0)
+        cost = max(self._cost - self.told_cost, 0.0)
         if self._message is not None and (tokens or cost):
-            self._told_cost = self._cost
+            self.counted = self._cost
             self._message = self._message._replace(tokens=tokens or _NO_TOKENS, cost=cost)
             if not is_whole:
                 self._changes.append(Change("message", self._message))
@@ -109,6 +112,17 @@ class Recording:
         self._changes, self._places, self._begun, self._active = [], {}, [], []
         self._message = self._text = self.turn_id = self.message_id = None
         self._messages.clear()
+        self.told_cost = self.counted
+        self._clear_sizes()
+
+    def _clear_sizes(self):
+        self._size = self._parts = self._told = 0
+        self.is_cut = False
+
+    def _leaves_out(self):
+        """Return whether what comes now is left out, and note it."""
+        self.is_cut |= self.is_too_much
+        return self.is_cut
 
     # -- what is said --------------------------------------------------------------------------------------------------
     def metered(self, said):
@@ -118,12 +132,12 @@ class Recording:
 
     def restored(self, cost):
         """Note what the messages of a conversation that is taken up again have cost."""
-        self._cost = self._told_cost = cost
+        self._cost = self.told_cost = self.counted = cost
 
     def say(self, said):
         """Take a piece of text."""
         text = self._text
-        if not said.text or self.is_too_much:
+        if not said.text or self._leaves_out():
             return
         message_id = self._message_id(said.message_id, said.kind)
         if text is None or text.kind != said.kind or text.message_id != message_id:
@@ -141,7 +155,7 @@ class Recording:
 
     def show(self, said):
         """Take a file."""
-        if self.is_too_much:
+        if self._leaves_out():
             return
         message_id = self._message_id(said.message_id)
         self._close_text()
@@ -153,8 +167,10 @@ class Recording:
     def use(self, said):
         """Take what is new of a tool's call. One that was not seen before begins with it."""
         known, new = self._tools.get(said.call_id), said.changes
-        if known is None and self.is_too_much:
-            return
+        if self._leaves_out():
+            if known is None or "state" not in new:
+                return
+            new = {"state": new["state"]}
         if known is None:
             message_id = self._message_id(None)
             self._close_text()
@@ -171,6 +187,7 @@ class Recording:
         if new.get("raw"):
             body["raw"] = {**body.get("raw", {}), **new["raw"]}
         self._size += max(_length(tool) - _length(known.body["tool"]), 0)  # it comes whole each time
+        self._told += max(len(dumps(body)) - len(dumps(known.body)), 0)
         self._keep_tool(said.call_id, known._replace(body=body, finished=tool["state"] in ("completed", "error")))
         if tool["state"] == "running" and said.call_id not in self._running and self.turn_id is not None:
             self._running.add(said.call_id)
@@ -258,6 +275,7 @@ class Recording:
         self._message = None
         if self.turn_id is None:
             self._messages.clear()
+            self._clear_sizes()
 
     def _close_text(self):
         text, self._text = self._text, None
