@@ -339,8 +339,7 @@ request *core_call_run(core_call *call)
     }
     int executor = atomic_load(&core_away) ? core_operations[call->operation].away
                                            : core_operations[call->operation].executor;
-    /* Without a server only what goes on when its caller leaves has anything to wait for. */
-    int waits = call->wait_ns && (atomic_load(&core_away) || core_operations[call->operation].late);
+    int waits = call->wait_ns && (atomic_load(&core_away) || !core_operations[call->operation].waits_away);
     int64_t span = waits ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, executor, core_monotonic_ns() + span);
     core_leave(&visit);

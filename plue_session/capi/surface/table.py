@@ -39,7 +39,17 @@ def fingerprint():
     )
 
 
-def export(time, executor=None, away=None, shim=True, exclusive=False, interrupts=False, late=None, in_bulk=False):
+def export(
+    time,
+    executor=None,
+    away=None,
+    shim=True,
+    exclusive=False,
+    interrupts=False,
+    late=None,
+    in_bulk=False,
+    waits_away=False,
+):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
     `executor` names the library threads that run the body: "commit" for a change, which joins a group commit, or
@@ -49,7 +59,8 @@ def export(time, executor=None, away=None, shim=True, exclusive=False, interrupt
     calls that are `exclusive` are made one at a time for each session, or key; the next one gets a thread only then, so
     that it keeps none from other sessions. A call that `interrupts` sends home the callers that wait for its session.
     `late` is what a caller hears whose time is up after the call has begun, if not what all hear. What is `in_bulk` is
-    an operation of plue_session_batch() as well, by its name without "plue_session_".
+    an operation of plue_session_batch() as well, by its name without "plue_session_". What only `waits_away` has nothing
+    to wait for without a server, and is a local call there.
     """
 
     def register(function):
@@ -65,6 +76,7 @@ def export(time, executor=None, away=None, shim=True, exclusive=False, interrupt
                 "interrupts": interrupts,
                 "late": late,
                 "in_bulk": in_bulk,
+                "waits_away": waits_away,
             },
         )
         return function
