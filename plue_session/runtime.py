@@ -115,10 +115,9 @@ class Runtime:
             if self.remote:
                 self._connect(lifeline)
             else:
-                self._backend = backend = Backend(
-                    self.store, self.writer, self.sharing, self.settings, __version__, self.log
-                )
+                backend = Backend(self.store, self.writer, self.sharing, self.settings, __version__, self.log)
                 backend.agents, backend.calls, backend.turns = self.agents, Calls(), Turns(backend, publisher)
+                self._backend = backend  # once `hang_up` can close it
                 self.sessions, self.inputs, self.turns = Sessions(backend), Inputs(backend), backend.turns
                 self.messages, self.asks, self.calls = Messages(backend), LocalAsks(backend), backend.calls
             self.relay = Relay(
@@ -166,13 +165,13 @@ class Runtime:
         if self._backend is not None:
             self._backend.calls.close()
             self._backend.turns.close()
-        if self._server is None:
-            return
-        self._half.sync.end()
-        self._half.outbox.end()
-        self._half.driver.end()
-        self._half.streams.end()
-        self._server.end()
+        if self._half is not None:
+            self._half.sync.end()
+            self._half.outbox.end()
+            self._half.driver.end()
+            self._half.streams.end()
+        if self._server is not None:
+            self._server.end()
 
     def close(self, *call):
         """Stop the server of our own and close the store; everything acknowledged is durable already. Twice is
@@ -190,6 +189,7 @@ class Runtime:
                 self._streams.end()
             if self._server is not None:
                 self._server.close(max(until - time.monotonic(), GRACE))
+            if self._half is not None:
                 self._half.sync.join(0.1)
         finally:  # whatever the server's end met
             try:
