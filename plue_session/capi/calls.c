@@ -339,7 +339,7 @@ request *core_call_run(core_call *call)
     }
     int executor = atomic_load(&core_away) ? core_operations[call->operation].away
                                            : core_operations[call->operation].executor;
-    int waits = call->wait_ns && (atomic_load(&core_away) || !core_operations[call->operation].waits_away);
+    int waits = call->wait_ns && (atomic_load(&core_away) || core_operations[call->operation].waits_here);
     int64_t span = waits ? call->wait_ns : atomic_load(&timeout_ms) * MS;
     request *done = perform(call, executor, core_monotonic_ns() + span);
     core_leave(&visit);

@@ -316,7 +316,7 @@ def tables():
         places = f"CORE_EXECUTOR_{f.executor.upper()}, CORE_EXECUTOR_{f.away.upper()}, CORE_CHECKED_{f.checked()}"
         late = f'"{f.late}"' if f.late else "NULL"
         flags = int(f.exclusive), int(f.result.kind == "session")
-        out.append(f'    {{"{f.name}", {places}, {flags[0]}, {flags[1]}, {late}, {int(f.waits_away)}}},')
+        out.append(f'    {{"{f.name}", {places}, {flags[0]}, {flags[1]}, {late}, {int(f.waits_here)}}},')
     out += ["};"]
     out += ["static const char *const core_kinds[] = {", *(f'    "{kind}",' for kind in KINDS), "};"]
     out.append("static const struct { int number; const char *name; int retryable; } core_errors[] = {")
@@ -351,7 +351,7 @@ _OPERATIONS = """static const struct {
     enum core_checked checked;
     int exclusive, opens;
     const char *late;
-    int waits_away; /* without a server it waits for nothing */
+    int waits_here; /* without a server, too */
 } core_operations[] = {"""
 
 

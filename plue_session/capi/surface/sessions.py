@@ -407,7 +407,6 @@ def plue_session_cancel_operation(operation: Number) -> Code:
     time="waits",
     executor="read",
     late="the synchronisation is not done in time; it goes on. See plue_session_sync_status().",
-    waits_away=True,
 )
 def plue_session_sync(runtime, timeout_ms: Milliseconds) -> Status:
     """Synchronise with the server now: every session of the configured directory, as it is there.

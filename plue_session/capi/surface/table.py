@@ -48,7 +48,7 @@ def export(
     interrupts=False,
     late=None,
     in_bulk=False,
-    waits_away=False,
+    waits_here=False,
 ):
     """Register a function of the C surface. Its name, parameters and docstring *are* the C declaration.
 
@@ -59,8 +59,8 @@ def export(
     calls that are `exclusive` are made one at a time for each session, or key; the next one gets a thread only then, so
     that it keeps none from other sessions. A call that `interrupts` sends home the callers that wait for its session.
     `late` is what a caller hears whose time is up after the call has begun, if not what all hear. What is `in_bulk` is
-    an operation of plue_session_batch() as well, by its name without "plue_session_". What only `waits_away` has nothing
-    to wait for without a server, and is a local call there.
+    an operation of plue_session_batch() as well, by its name without "plue_session_". What `waits_here` waits
+    without a server, too: else a call has the time of a local one there, whatever its caller says.
     """
 
     def register(function):
@@ -76,7 +76,7 @@ def export(
                 "interrupts": interrupts,
                 "late": late,
                 "in_bulk": in_bulk,
-                "waits_away": waits_away,
+                "waits_here": waits_here,
             },
         )
         return function

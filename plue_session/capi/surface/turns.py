@@ -55,6 +55,7 @@ def plue_session_enqueue(runtime, session: SessionHandle, input_json: Input) -> 
     executor="read",
     in_bulk=True,
     late="the turn has not ended in time; it goes on, and turn.finished will tell.",
+    waits_here=True,
 )
 def plue_session_run_turn(runtime, session: SessionHandle, input_json: Input, timeout_ms: Milliseconds) -> OwnedText:
     """Enqueue an input that has a turn of its own, and wait for the end of that turn.
