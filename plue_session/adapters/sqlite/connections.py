@@ -22,6 +22,8 @@ MEASURE_OFTEN, MEASURE_SELDOM = 64, 4096
 CHECK_EVERY = 0.002
 #: Reading connections kept open while nobody reads: with the pages that they have read, and beyond those without.
 WARM_READERS, COOL_READERS = 2, 6
+#: KiB of pages that each of those remembers. A list reads a store through: of one that is larger it finds none again.
+READER_CACHE = 2048
 
 # No foreign_keys: the store's statements keep the tables together, and `check` looks for strays.
 _PRAGMAS = ("foreign_keys = off", "temp_store = memory", "cell_size_check = on", "trusted_schema = off")
@@ -246,7 +248,7 @@ class Connections:
         self._promise.wait()
         self._check_descriptors()
         self.verify()
-        reader = self._take_idle() or self._connect("query_only = on", "cache_size = -8192")
+        reader = self._take_idle() or self._connect("query_only = on", f"cache_size = -{READER_CACHE}")
         try:
             reader.text_factory = text
             return use(reader, *given)
