@@ -93,7 +93,7 @@ class Connections:
             before = Files(data_dir, [files.DATABASE])
             # The WAL is copied back by `checkpoint`, off the writer's path, not by whoever happens to commit.
             writer = self._connect(
-                "synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}", "cache_size = -8192"
+                "synchronous = full", "wal_autocheckpoint = 0", f"journal_size_limit = {LONG_WAL}", "cache_size = -4096"
             )
             try:
                 writer.execute(_VERSION).fetchall()  # SQLite opens the WAL with the first read
