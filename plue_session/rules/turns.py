@@ -46,14 +46,15 @@ def may_have_made_title(messages, title_defended_at, now):
     """Return whether a title that is known of by `now` can be one that the server made after ours was set at
     `title_defended_at` (all ms, by its clock).
 
-    It makes one during the first turn of a session whose title is automatic then, so ours must have come in between.
-    `messages` are the session's, oldest first.
+    It makes one during the first turn of a session whose title is automatic when that begins, so ours must have come
+    after the prompt; a cold server may take seconds from there to its answer. `messages` are the session's, oldest
+    first.
     """
+    if messages and messages[0].created > title_defended_at + SKEW_MS:
+        return False
     answers = _answers(messages)
     if not answers:  # its prompt is there, and the title may come before the answer has begun
         return bool(messages) and now <= messages[0].created + NAMING_MS
-    if answers[0].created > title_defended_at + SKEW_MS:
-        return False
     end = answers[0].completed
     return end is None or title_defended_at <= end + TRAILING_MS and now <= end + TRAILING_MS
 

@@ -25,4 +25,10 @@ def test_one_that_comes_long_after_the_first_turn_or_was_set_in_a_later_one_is_a
     turn = [PROMPT, message("assistant", 1010, 1500)]
     assert may_have_made_title(turn, 1020, 1600)
     assert not may_have_made_title(turn, 1020, 1501 + TRAILING_MS)
-    assert not may_have_made_title(turn, 1010 - SKEW_MS - 1, 1600)
+    assert not may_have_made_title(turn, 1000 - SKEW_MS - 1, 1600)
+
+
+@pytest.mark.requirement("O-027", "P-044")
+def test_one_may_be_made_however_long_a_cold_server_takes_from_the_prompt_to_its_answer():
+    answer = message("assistant", 1000 + 3 * SKEW_MS)
+    assert may_have_made_title([PROMPT, answer], 1050, answer.created + 100)
