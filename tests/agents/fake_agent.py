@@ -342,10 +342,18 @@ class Agent:
 
     def ask(self, method, params):
         """Ask the client, and return its answer, a whole message."""
+        return self.heard(self.put(method, params))
+
+    def put(self, method, params):
+        """Ask the client, and return the question's id."""
         with self.changed:
             self.waiting += 1
             id = {"numbers": self.waiting, "strings": f"ask-{self.waiting}", "zero": 0}[self.ids]
         self.wire.send(id=id, method=method, params=params)
+        return id
+
+    def heard(self, id):
+        """Wait for the answer to a question, a whole message."""
         with self.changed:
             self.changed.wait_for(lambda: self.answers.get(json.dumps(id)))
             return self.answers[json.dumps(id)].pop(0)  # two that wait may have the id 0
@@ -455,17 +463,9 @@ class Turn:
 
     def do_ask(self, how):
         kinds, times = (KINDS, int(how or 1)) if how.isdigit() or not how else (how.split(","), 1)
-        answers, asked, question = [], [], self.question(kinds)
-
-        def ask():
-            answers.append(self.agent.ask("session/request_permission", question)["result"]["outcome"])
-
-        for _ in range(times):
-            asked.append(threading.Thread(target=ask, daemon=True))
-            asked[-1].start()
-            time.sleep(0.05)  # so that their ids are in their order
-        for thread in asked:
-            thread.join()
+        question = self.question(kinds)
+        asked = [self.agent.put("session/request_permission", question) for _ in range(times)]
+        answers = [self.agent.heard(each)["result"]["outcome"] for each in asked]
         self.given += [answer.get("optionId", "cancelled") for answer in answers]
         if not all(answer.startswith("allow") for answer in self.given):
             self.end("failed")

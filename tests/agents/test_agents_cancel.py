@@ -126,7 +126,7 @@ def test_an_old_cancel_does_not_hit_the_next_turn(attached):
 
 def test_silence_counts_from_the_users_answer_on(attached):
     """Also if the agent may be silent for less time than passes between two looks at the turn."""
-    session = attached(silenceMs=150)
+    session = attached(silenceMs=400)
     for number in range(4):
         waiting = session.start("run_turn", '{"text":"[tool=bash][ask][say=on]"}', 30_000)
         (asked,) = session.asked()
