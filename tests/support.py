@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKED = ROOT / "build" / "checked"
 PROGRAMS = ROOT / "c_tests"
 BUILDS = ("plain", "address", "thread")
+TSAN = f"halt_on_error=1:second_deadlock_stack=1:suppressions={PROGRAMS / 'tsan.supp'}:print_suppressions=0"
 #: Every run gets one: a test that hangs must fail.
 DEADLINE = 180
 

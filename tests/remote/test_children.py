@@ -125,7 +125,7 @@ def test_a_c_host_that_inherits_meets_none_of_them(build, tmp_path):
     program = support.library(build).compile(support.PROGRAMS / "children.c")
     options = {
         "address": {"ASAN_OPTIONS": "detect_leaks=0"},
-        "thread": {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"},
+        "thread": {"TSAN_OPTIONS": support.TSAN},
     }.get(build, {})
     with Stub(answer) as stub:
         support.run([program, stub.url, tmp_path], env=environment(tmp_path, **options), silent=True)

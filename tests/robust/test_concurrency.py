@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests import support
 from tests.robust.conftest import TORTURE
 from tests.robust.host import Host, eventually, outcome
 
@@ -204,15 +205,13 @@ def differences(here, there):
 
 @pytest.mark.requirement("P-075", "P-114", "P-132")
 @pytest.mark.parametrize("build", ["plain", "thread"] if TORTURE else ["plain"])
-def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemon, other, folder, tmp_path, build):
+def test_eight_threads_and_another_client_end_with_one_truth_and_one_story(daemon, other, folder, build):
     """Also with ThreadSanitizer on both sides of the boundary."""
-    suppressions = tmp_path / "suppressions"
-    suppressions.write_text("race:libcrypto.so\n")  # which cleans up at exit() what threads, long ended, have written
     with Host(
         folder,
         {"dataDir": str(folder), "backend": daemon.backend},
         build,
-        TSAN_OPTIONS=f"halt_on_error=1:second_deadlock_stack=1:exitcode=66:suppressions={suppressions}",
+        TSAN_OPTIONS=f"{support.TSAN}:exitcode=66",
     ) as host:
         assert eventually(lambda: host.status()["server"]["events"])
         final = crowd([host], other)

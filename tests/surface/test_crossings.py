@@ -15,7 +15,7 @@ OPTIONS = {
         "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
         "LSAN_OPTIONS": f"suppressions={SUPPRESSIONS / 'lsan.supp'}:print_suppressions=0",
     },
-    "thread": {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"},
+    "thread": {"TSAN_OPTIONS": support.TSAN},
 }
 
 
