@@ -299,7 +299,7 @@ class Executor:
         except BaseException:
             self._forget(operation, intent)
             raise
-        operation.on.outbox.added(getattr(result, "id", operation.session))
+        operation.on.outbox.poke(getattr(result, "id", operation.session))
         return result
 
 

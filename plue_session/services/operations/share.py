@@ -82,7 +82,7 @@ class Unshare(Operation):
             except errors.PlueError as error:
                 on.log.write("warning", error.message("plue_session_unshare"))
         if result:
-            on.outbox.added(self.session)
+            on.outbox.poke(self.session)
 
 
 def ask_for_link(on, session, call):

@@ -8,10 +8,9 @@ say how far it has come, and the server whether it has the prompt.
 
 import contextlib
 import os
-import threading
 import time
 
-from plue_session import errors, threads
+from plue_session import errors
 from plue_session.call import Call
 from plue_session.model import EVENT_NUMBER
 from plue_session.model.attachment import ACP
@@ -22,12 +21,8 @@ from plue_session.services.turns import turn_rows
 from plue_session.services.turns.following import Follower
 from plue_session.services.turns.taking import Taker
 from plue_session.services.turns.watch import Watch
+from plue_session.services.work_queue import LOOK, WorkQueue
 
-#: Sessions that are attended to at a time.
-WORKERS = 4
-#: Seconds between two looks at what other processes have put there, while there is work; and for whether the one that
-#: drives now has ended.
-LOOK = 0.5
 #: Seconds until a step that has failed is tried again, at first and at most.
 AGAIN = 0.25, 8.0
 #: Seconds that one step may take.
@@ -39,46 +34,30 @@ _QUEUE, _STARTED, _UPDATED = map(EVENT_NUMBER.get, ("queue.changed", "turn.start
 _FOREIGN, _ABORTED, _TAKEN = '"inputIds":[]', '"aborted"', '"change":"claimed"'
 
 
-class Driver:
-    """What is due, by session, and the threads that see to it: none while nothing is said. Thread-safe."""
+class Driver(WorkQueue):
+    """The queue of sessions in which something is said, or is to be. Thread-safe."""
+
+    name = "turns"
 
     def __init__(self, on, publisher, settings, tell):
-        self._on, self._publisher = on, publisher
+        super().__init__(publisher, on.log)
+        self._on, self._tell = on, tell
         self.owner, self.lease = os.urandom(8).hex(), settings.lease
-        self._call, self._changed = Call(), threading.Condition()
-        self._due, self._busy = {}, {}  # session id: when, in monotonic seconds; session id: the `Call` of its step
         self._watches, self._failed = {}, {}  # session id: of its open turn; how often in a row a step has failed
         self._parked = set()  # sessions that wait for a change of theirs
         #: sessions in which something may run that is of no turn of ours
         self.doubtful = set()
-        self._workers = self._idle = 0
-        self._drives, self._closed = False, True  # until `begin`
-        self._looked = 0.0
-        self._tell = tell
         self.follower, self.taker = Follower(on, self), Taker(on, self, settings)
         back = on.link.back
 
         def hurry(was_away=False):
             back(was_away)
-            self.hurry()
+            self.look()
 
         on.link.back = hurry
         on.transcript.begins = self._begins
         for kind in WAKES:
             on.writer.hear(EVENT_NUMBER[kind], self._told)
-
-    # -- life ----------------------------------------------------------------------------------------------------------
-    def begin(self):
-        """Begin, first with what an earlier process has left. Returns at once."""
-        self._closed = False
-        self.hurry()
-
-    def end(self):
-        """Stop: what is under way is cut, and goes on with the next process. Returns at once."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        self._call.set(errors.closed())
 
     @contextlib.contextmanager
     def lasting(self, call):
@@ -93,18 +72,6 @@ class Driver:
         finally:
             self._call.unwatch(close)
 
-    def poke(self, session_id, after=0.0):
-        """Have a session be looked at, in so many seconds or before."""
-        at = time.monotonic() + after if after else 0.0
-        with self._changed:
-            self._due[session_id] = min(self._due.get(session_id, at), at)
-        self._hire()
-
-    def hurry(self):
-        """See what is to be done, for the server is there."""
-        self._look()
-        self._hire()
-
     def hurried(self, session_id):
         """Have a session looked at whose turn is to end: a prompt that is being sent all this time is cut off."""
         watch = self._watches.get(session_id)
@@ -117,9 +84,7 @@ class Driver:
     def _told(self, row):
         """Hear what was committed, by whichever process. Must not wait."""
         if row is None:
-            with self._changed:
-                self._looked = 0.0
-            self._hire()
+            self._look_soon()
         elif self._is_news(row):
             self.poke(row.session_id)
 
@@ -194,120 +159,47 @@ class Driver:
         """Forget what was known of a session's turn."""
         self._watches.pop(session_id, None)
 
-    # -- threads -------------------------------------------------------------------------------------------------------
-    def _is_there(self):
+    # -- the queue -----------------------------------------------------------------------------------------------------
+    def _is_ready(self):
         return self._on.link.connected and self._on.sync.has_listed
 
-    def _hire(self):
-        """See that somebody does what is due."""
-        with self._changed:
-            wanted = self._due and not self._closed and self._is_there()
-            hires = wanted and not self._idle and self._workers < WORKERS
-            self._workers += bool(hires)
-            self._changed.notify()
-        if hires:
-            try:
-                threads.start(self._run, "plue-turns")
-            except errors.StoreIo as error:  # no thread is left: the next change, or comparison, asks again
-                self._left()
-                self._on.log.write("warning", error.message("turns"))
+    def _find(self):
+        there = {session_id for session_id, _ in self._on.store.read_open_turns()}
+        there.update(self._on.store.sessions_with_inputs())
+        return dict.fromkeys(there - self._parked, 0.0)
 
-    def _left(self):
-        with self._changed:
-            self._workers -= 1
+    def _take_lead(self):
+        return self._on.store.begin_drive()
 
-    def _run(self):
-        self._publisher.adopt()
+    def _leave_lead(self):
+        self._on.store.end_drive()
+
+    def _attend(self, session_id):
+        self._parked.discard(session_id)
+        after, error = None, None
         try:
-            while (taken := self._next()) is not None:
-                self._hire()  # there may be more than one can do
-                session_id, call = taken
-                after, error = None, None
-                try:
-                    with self.lasting(call):
-                        after = self._step(session_id, call)
-                except Exception as failure:
-                    error = errors.known(failure)
-                finally:
-                    with self._changed:
-                        del self._busy[session_id]
-                self._done(session_id, after, error)
-        except BaseException:  # of `_next`: else that one has counted us out, in the moment in which nothing was due
-            self._left()
-            raise
+            with self.lasting(Call(time.monotonic() + STEP)) as call:
+                after = self._step(session_id, call)
+        except Exception as failure:
+            error = errors.known(failure)
+        return self._next_step(session_id, after, error)
 
-    def _done(self, session_id, after, error):
+    def _next_step(self, session_id, after, error):
+        """Return after how many seconds a session is due again, whose step has ended so."""
         if error is None:
             self._failed.pop(session_id, None)
-        elif isinstance(error, errors.NotFound) or self._closed:
-            after = None if isinstance(error, errors.NotFound) and self._on.store.info(session_id) is None else LOOK
-        elif isinstance(error, errors.Aborted):
-            after = 0.0
-        else:
-            self._failed[session_id] = times = self._failed.get(session_id, 0) + 1
-            after = min(AGAIN[0] * 2 ** min(times - 1, 10), AGAIN[1])
-            self._on.link.refused(error)
-            level = "error" if isinstance(error, errors.Unknown) else "warning"
-            self._on.log.write(level, error.message(f"turn {session_id}"))
-        with self._changed:
-            if after is not None:
-                at = time.monotonic() + after
-                self._due[session_id] = min(self._due.get(session_id, at), at)
-            self._changed.notify()
-
-    def _next(self):
-        """Wait for a session whose time has come, and take it; None: there is nothing to wait for, or somebody else
-        waits for it, and this thread is to leave."""
-        while True:
-            if time.monotonic() - self._looked > LOOK:
-                self._look()
-            with self._changed:
-                if self._closed or not self._is_there() or not (self._due or self._busy):
-                    self._rest(may_be_due=True)  # a server that is away from here need not be so from elsewhere
-                    self._workers -= 1
-                    return None
-                now = time.monotonic()
-                due = [(at, each) for each, at in self._due.items() if each not in self._busy]
-                at, first = min(due, default=(None, None))
-                if first is not None and at <= now and self._may_drive():
-                    del self._due[first]
-                    self._parked.discard(first)
-                    self._busy[first] = call = Call(now + STEP)
-                    return first, call
-                if self._idle:
-                    self._workers -= 1
-                    return None
-                self._rest()
-                self._idle += 1
-                self._changed.wait(LOOK if first is None or at <= now else min(at - now, LOOK))
-                self._idle -= 1
-
-    def _may_drive(self):
-        """Return whether this process is the one that drives."""
-        if not self._drives:
-            self._drives = self._on.store.begin_drive()
-        return self._drives
-
-    def _rest(self, may_be_due=False):
-        """Let another process drive, for nothing is to be done here now, or nothing can be."""
-        if self._drives and not self._busy and (may_be_due or not self._due):
-            self._drives = False
-            self._on.store.end_drive()
-
-    def _look(self):
-        """See what is to be done, also what other processes have put there or left."""
-        self._looked = time.monotonic()
-        try:
-            there = {session_id for session_id, _ in self._on.store.read_open_turns()}
-            there.update(self._on.store.sessions_with_inputs())
-        except errors.PlueError as error:
-            if not self._closed:
-                self._on.log.write("warning", error.message("turns"))
-            return
-        with self._changed:
-            for session_id in there:
-                if session_id not in self._busy and session_id not in self._parked:
-                    self._due.setdefault(session_id, 0.0)
+            return after
+        if isinstance(error, errors.NotFound):
+            return None if self._on.store.info(session_id) is None else LOOK
+        if self._closed:
+            return LOOK
+        if isinstance(error, errors.Aborted):
+            return 0.0
+        self._failed[session_id] = times = self._failed.get(session_id, 0) + 1
+        self._on.link.refused(error)
+        level = "error" if isinstance(error, errors.Unknown) else "warning"
+        self._log.write(level, error.message(f"turn {session_id}"))
+        return min(AGAIN[0] * 2 ** min(times - 1, 10), AGAIN[1])
 
     # -- a step --------------------------------------------------------------------------------------------------------
     def _step(self, session_id, call):

@@ -151,7 +151,7 @@ def test_a_session_that_the_server_is_sick_of_holds_up_no_other(running):
     until(lambda: running.operations() and "500" in running.operations()[0].get("error", ""))
     assert running.server.sessions[sick.id].title == "S"
     running.server.get = get
-    running.outbox.added(sick.id)
+    running.outbox.poke(sick.id)
     until(lambda: running.server.sessions[sick.id].title == "S2")
 
 
@@ -179,7 +179,7 @@ def test_a_clock_that_was_set_back_holds_up_nothing(world, made):
     world.outbox._due.clear()  # as in the next process
     world.now -= 86_400_000
     world.outbox.hurry()
-    assert world.outbox._due[made.id] - time.monotonic() <= world.settings.retry.max_ms / 1000
+    assert world.outbox._due.get(made.id) - time.monotonic() <= world.settings.retry.max_ms / 1000
 
 
 def test_threads_are_there_only_while_something_waits(running):
