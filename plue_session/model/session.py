@@ -33,6 +33,7 @@ class Session(Record):
     relay_active: int | None
     relay_worktree: str | None
     relay_agent: str | None  # what is attached: "host" or "acp"
+    relay_lost: Flag  # it is ACTIVE, and its agent has gone
     residency: str | None
     message_count: int = 0
     artifact_count: int = 0

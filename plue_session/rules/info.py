@@ -6,6 +6,7 @@ from plue_session.rules.jsontext import quote
 DELETED = EVENT_NUMBER["session.deleted"]
 
 #: How an info ends, by what is known of the server's side of the session.
+_LOST = ',"isLost":true'
 _LOCAL, _SYNCED, _STALE = (f',"sync":{{"state":"{state}","pending":0}}}}' for state in ("local", "synced", "stale"))
 #: What stands between an id and its alias.
 _ALIAS = '","aliases":["'
@@ -51,7 +52,7 @@ def render(session):
         worktree = "" if s.relay_worktree is None else f',"worktree":{quote(s.relay_worktree)}'
         text += (
             f',"relay":{{"state":"{s.relay_state}"{worktree},"messageCount":{s.relay_messages}'
-            f',"lastActive":{s.relay_active}}}'
+            f',"lastActive":{s.relay_active}{_LOST if s.relay_lost else ""}}}'
         )
     if s.residency is not None:
         text += f',"residency":"{s.residency}"'
@@ -113,6 +114,7 @@ _SHOWN = {
     "relay_messages": "relay",
     "relay_active": "relay",
     "relay_worktree": "relay",
+    "relay_lost": "relay",
     "residency": "residency",
     "turn": "turn",
     "message_count": "messageCount",

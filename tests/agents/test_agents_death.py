@@ -1,10 +1,18 @@
 """Agents that end, floods, garbage: what becomes of their session, and that of others nothing."""
 
 import json
+import os
+import signal
 
 import pytest
 
-from tests.agents.conftest import eventually, lives, text_of
+from tests.agents.conftest import Attached, eventually, lives, text_of
+
+
+def attachment_of(session):
+    """Return what the metrics show of a session's agent."""
+    shown = json.loads(session.host.call("session_metrics", "json"))["agents"]["sessions"]
+    return next(each for each in shown if each["session"] == session.id)
 
 
 def reason(turn):
@@ -38,6 +46,37 @@ def test_a_session_is_attached_again_with_its_conversation_and_goes_on(attached,
     methods = [json.loads(line).get("in", {}).get("method") for line in (tmp_path / "trace").read_text().splitlines()]
     assert methods.count("session/new") == 1
     assert methods.count("session/resume" if "resume" in how else "session/load") == 1
+
+
+def test_the_death_of_an_agent_that_does_nothing_is_told(attached):
+    session = attached()
+    assert "isLost" not in session.info()["relay"]
+    session.observe_now()
+    os.kill(attachment_of(session)["pid"], signal.SIGKILL)
+    told = session.events("session.updated")
+    assert [each["data"] for each in told] == [{"id": session.id, "fields": ["relay"]}]
+    lost = session.info()["relay"]
+    assert lost["state"] == "ACTIVE" and lost["isLost"] is True and attachment_of(session)["isLost"]
+    session.attach(restore=False)
+    assert session.events("session.updated")[-1]["data"]["fields"] == ["relay"]
+    assert "isLost" not in session.info()["relay"] and not attachment_of(session)["isLost"]
+    assert session.turn("[say=on]")["outcome"] == "finished"
+
+
+@pytest.mark.parametrize("end", ["shutdown", "kill"])
+def test_the_end_of_the_process_that_had_an_agent_is_told(attached, start, end):
+    host, other = start(store="sqlite"), start(store="sqlite")
+    session = attached(on=host)
+    there = Attached(other, other.call("session_open", session.id), session.worktree)
+    there.observe_now()
+    if end == "shutdown":
+        host.call("shutdown")
+        third = other
+    else:
+        host.kill()
+        third = start(store="sqlite")  # whoever starts next looks
+    assert there.events("session.updated")[-1]["data"]["fields"] == ["relay"]
+    assert json.loads(third.call("session_get_info", third.call("session_open", session.id)))["relay"]["isLost"] is True
 
 
 def test_inputs_wait_while_the_agent_is_lost(attached, tmp_path):

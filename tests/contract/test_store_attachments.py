@@ -125,10 +125,10 @@ def test_what_a_session_has_of_its_relay_is_stored_and_differences_are_named(sto
     given = session(10, role="r", relay_state="SPAWNING", relay_messages=0, relay_active=10)
     put(store, given)
     given.relay_state, given.relay_messages, given.relay_active = "ACTIVE", 3, 15
-    given.relay_worktree, given.relay_agent = "/tree", "acp"
+    given.relay_worktree, given.relay_agent, given.relay_lost = "/tree", "acp", True
     with transaction(store):
         changed = store.save(given)
-    names = {"relay_state", "relay_messages", "relay_active", "relay_worktree", "relay_agent"}
+    names = {"relay_state", "relay_messages", "relay_active", "relay_worktree", "relay_agent", "relay_lost"}
     assert changed == names
     found = store.read("session_10")
     assert {name: getattr(found, name) for name in names} == {name: getattr(given, name) for name in names}

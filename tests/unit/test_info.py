@@ -89,6 +89,8 @@ def test_a_full_session_shows_every_key_in_the_order_of_the_contract():
     assert shown["share"] == {"url": "https://x/share/a", "expiresAt": 9}
     assert shown["provider"] == {"providerId": "p", "modelId": "m"}
     assert shown["relay"] == {"state": "ACTIVE", "messageCount": 3, "lastActive": 4}
+    lost = rendered(**{**FULL, "relay_lost": True, "relay_worktree": "/w"})["relay"]
+    assert lost == {"state": "ACTIVE", "worktree": "/w", "messageCount": 3, "lastActive": 4, "isLost": True}
     assert shown["description"] == "" and shown["aborted"] is True and shown["metadata"] == {"n": 1}
 
 

@@ -141,11 +141,11 @@ def test_what_was_lost_can_be_attached_again(world):
     assert lost(owner) and not lost(owner)
     row = world.store.read_attachment(session.id)
     assert row.owner is row.pid is None and json.loads(row.lost)["code"] == "SERVER"
-    assert relay_of(world, session)["state"] == "ACTIVE"
+    assert relay_of(world, session)["state"] == "ACTIVE" and relay_of(world, session)["isLost"] is True
+    assert world.told.take()[-1] == ("session.updated", {"id": session.id, "fields": ["relay"]})
     world.now += 9
-    world.told.take()
     attach(world, session)
-    assert relay_of(world, session)["lastActive"] == START + 9
+    assert relay_of(world, session)["lastActive"] == START + 9 and "isLost" not in relay_of(world, session)
     assert world.told.take() == [("session.updated", {"id": session.id, "fields": ["relay"]})]
     row = world.store.read_attachment(session.id)
     assert row.owner == owner and row.lost is None

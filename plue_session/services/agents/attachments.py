@@ -218,21 +218,11 @@ class Agents:
 
     def lost(self, transaction, session_id, error, was_wanted):
         """Record that an agent of this process is gone."""
-        if was_wanted:
-            self._free(transaction, session_id)
-        else:
-            self._relay.lost(transaction, session_id, self.store.owner(), error)
+        self._relay.lost(transaction, session_id, self.store.owner(), None if was_wanted else error)
 
     def failed(self, session_id, error):
         """Log and count that an agent of this process has gone by itself."""
         self._relay.failed("agent", session_id, error)
-
-    def _free(self, transaction, session_id):
-        session = transaction.store.load(session_id)
-        row = session and transaction.store.attachment(session.number)
-        if row and row.owner == self.store.owner():
-            row.owner = row.pid = None
-            transaction.store.keep_attachment(row)
 
     def forget(self, agent):
         """Have an agent forget its conversation, for its session was deleted."""

@@ -50,7 +50,7 @@ def move(transaction, session, event, reason=None):
     before, after = session.relay_state, check(session, event)
     if after == before:
         return
-    session.relay_state, session.relay_active = after, transaction.now
+    session.relay_state, session.relay_active, session.relay_lost = after, transaction.now, False
     data = {"from": before, "to": after, "event": event}
     if reason:
         data["reason"] = reason

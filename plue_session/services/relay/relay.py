@@ -97,7 +97,7 @@ class Relay:
         attachment.number = session.number
         transaction.store.keep_attachment(attachment)
         session.relay_worktree, session.relay_agent = attachment.worktree, attachment.kind
-        session.relay_active = transaction.now
+        session.relay_active, session.relay_lost = transaction.now, False
         if rules.is_active(session.relay_state):
             changes.show(transaction, session)
         else:
@@ -107,16 +107,20 @@ class Relay:
             self._idle.watch(session.id, most)
         return session
 
-    def lost(self, transaction, session_id, owner, error):
-        """Note that the agent has gone that the process `owner` had, and why (a `PlueError`). The session stays as it
-        is, and something may be attached again. False: it is not that process's any more."""
+    def lost(self, transaction, session_id, owner, error=None):
+        """Note that the agent has gone that the process `owner` had, and why (a `PlueError`; None: it was to go). The
+        session stays as it is, and something may be attached again. False: it is not that process's any more."""
         session = transaction.store.load(self.resolve(session_id))
         attachment = session and transaction.store.attachment(session.number)
         if not attachment or attachment.owner != owner:
             return False
         attachment.owner = attachment.pid = None
-        attachment.lost = dumps({"code": error.name, "number": error.number, "message": error.message("agent")})
+        if error is not None:
+            attachment.lost = dumps({"code": error.name, "number": error.number, "message": error.message("agent")})
         transaction.store.keep_attachment(attachment)
+        if rules.is_active(session.relay_state):
+            session.relay_lost = True
+            changes.show(transaction, session)
         return True
 
     def failed(self, place, session_id, error):

@@ -15,3 +15,4 @@ CREATE TABLE attachment (
 
 ALTER TABLE session ADD COLUMN relay_worktree TEXT;
 ALTER TABLE session ADD COLUMN relay_agent TEXT;
+ALTER TABLE session ADD COLUMN relay_lost INTEGER;
