@@ -73,6 +73,7 @@ def test_a_shutdown_sends_home_who_waits_for_a_synchronisation(behind):
     assert gate.asked.get(timeout=20)
     assert {outcome(answer) for answer in waiting[CALLERS:]} <= {"TIMEOUT", "BUSY"}
     stopping = host.start("shutdown")
-    assert {outcome(answer) for answer in waiting[:CALLERS]} == {"CLOSED"}
+    # NOT_INITIALIZED: of a thread that a busy machine lets begin only now.
+    assert {"CLOSED"} <= {outcome(answer) for answer in waiting[:CALLERS]} <= {"CLOSED", "NOT_INITIALIZED"}
     stopping.result()
     assert stopping.took < 7
