@@ -3,8 +3,6 @@
 Failures come with the name that OpenCode has for them, a text, and the provider's HTTP status where there is one.
 """
 
-import re
-
 from plue_session import errors
 
 FINISHED, STOPPED = "finished", "stopped"
@@ -17,11 +15,10 @@ OUTPUT_LENGTH = "MessageOutputLengthError"
 #: Characters of a provider's text that an error repeats.
 MOST = 2000
 
-_CONTEXT = re.compile(
-    r"context.{0,20}(length|window|limit|size|overflow)|(prompt|input) (is )?too (long|large)|too many (input )?tokens",
-    re.IGNORECASE,
+_CONTEXT = (
+    r"context.{0,20}(length|window|limit|size|overflow)|(prompt|input) (is )?too (long|large)|too many (input )?tokens"
 )
-_MODEL = re.compile(r"ProviderModelNotFound|ModelNotFound|model not found|ProviderInit|no such model", re.IGNORECASE)
+_MODEL = r"ProviderModelNotFound|ModelNotFound|model not found|ProviderInit|no such model"
 _REMEDIES = {
     errors.ProviderAuth: "Log in to the provider, or correct its key, where OpenCode runs: opencode auth login.",
     errors.ProviderInit: "Name one of the models that plue_session_choices() lists.",
@@ -50,14 +47,20 @@ def error_of(failure):
     if kind is None:
         if failure.status in _OVERLOADED:
             kind = errors.Busy
-        elif failure.status in (None, 400) and _CONTEXT.search(failure.text):
+        elif failure.status in (None, 400) and _says(_CONTEXT, failure.text):
             kind = errors.LimitExceeded
-        elif failure.status in (None, 404) and _MODEL.search(failure.text):
+        elif failure.status in (None, 404) and _says(_MODEL, failure.text):
             kind = errors.ProviderInit
         else:
             kind = errors.Server
     remedy = _LENGTH if failure.name == OUTPUT_LENGTH else _REMEDIES[kind]
     return _error(kind, failure.text[:MOST] or failure.name, failure.status, remedy)
+
+
+def _says(pattern, text):
+    import re  # 3 ms that a start without a failed turn need not take
+
+    return re.search(pattern, text, re.IGNORECASE)
 
 
 def outcome_of(messages, failure=None):
