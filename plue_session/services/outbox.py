@@ -32,6 +32,8 @@ class Outbox(WorkQueue):
         if was_away:
             with self._changed:
                 self._due.clear()
+                for each in self._busy:
+                    self._again.set(each, 0.0)
         self.look()
 
     def is_sending(self, row):
@@ -65,15 +67,7 @@ class Outbox(WorkQueue):
         self._on.store.end_replay()
 
     def _attend(self, session_id):
-        try:
-            return self.replay(session_id, self._call.within(self._seconds))
-        except Exception as failure:
-            error = errors.known(failure)
-            if self._closed:
-                return None
-            level = "error" if isinstance(error, errors.Unknown) else "warning"
-            self._log.write(level, error.message(f"outbox {session_id}"))
-            return None if self._is_due(self._on.resolve(session_id)) else self._retry.base_ms / 1000
+        return self.replay(session_id, self._call.within(self._seconds))
 
     # -- replaying -------------------------------------------------------------------------------------------------
     def replay(self, session_id, call):

@@ -95,8 +95,8 @@ class WorkQueue(ABC):
 
     @abstractmethod
     def _attend(self, session_id):
-        """Do what is due for a session; return after how many seconds to do so again, or None. It reports what fails
-        itself."""
+        """Do what is due for a session; return after how many seconds to do so again, or None. When it
+        raises, that is logged, and done again: after LOOK, unless it has said when (`_postpone`)."""
 
     # -- life ----------------------------------------------------------------------------------------------------------
     def begin(self):
@@ -189,14 +189,24 @@ class WorkQueue(ABC):
         try:
             while (session_id := self._next()) is not None:
                 self._hire()  # there may be more than one can do
-                after = None
+                after = LOOK
                 try:
-                    after = self._attend(session_id)
+                    after = self._try(session_id)
                 finally:
                     self._done(session_id, after)
         except BaseException:  # of `_next`: else that one has counted us out, in the moment in which nothing was due
             self._left()
             raise
+
+    def _try(self, session_id):
+        try:
+            return self._attend(session_id)
+        except Exception as failure:
+            error = errors.known(failure)
+            if not self._closed:
+                level = "error" if isinstance(error, errors.Unknown) else "warning"
+                self._log.write(level, error.message(f"{self.name} {session_id}"))
+            return None if self._is_due(session_id) else LOOK
 
     def _done(self, session_id, after):
         with self._changed:

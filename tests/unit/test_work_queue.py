@@ -8,9 +8,6 @@ from plue_session import errors
 from plue_session.services.work_queue import WORKERS, DueTimes, WorkQueue
 from tests.remote_world import until
 
-# What a thread dies of is told late.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
 
 def test_what_is_due_first_comes_first_however_often_it_was_set():
     times, expected, chance = DueTimes(), {}, random.Random(5)
@@ -143,13 +140,13 @@ def test_what_the_store_tells_is_done_once_it_can_be(queue):
     until(lambda: is_at_rest(queue))
 
 
-def test_a_thread_that_dies_of_its_work_leaves_the_rest_to_others(queue):
-    queue.fails = [MemoryError()]
+@pytest.mark.parametrize("failure", [MemoryError(), errors.StoreIo("the disk is gone"), ValueError()])
+def test_work_that_fails_is_told_and_done_again(queue, failure):
+    queue.fails = [failure, failure]
     queue.free.set()
     queue.poke("ses_1")
-    until(lambda: queue._workers == 0)
-    queue.poke("ses_1")
-    until(lambda: queue.begun["ses_1"] == 2 and is_at_rest(queue))
+    until(lambda: queue.begun["ses_1"] == 3 and is_at_rest(queue))
+    assert len(queue._log.written) == 2 and all("test ses_1: " in text for _, text in queue._log.written)
 
 
 def test_a_process_without_the_lead_waits_for_it_and_one_that_ends_takes_nothing_more(queue):

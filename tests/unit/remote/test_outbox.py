@@ -1,6 +1,7 @@
 """Changes that are made while the server is away: shown at once, sent in order when it is back, taken back if it
 refuses."""
 
+import threading
 import time
 
 import pytest
@@ -180,6 +181,25 @@ def test_a_clock_that_was_set_back_holds_up_nothing(world, made):
     world.now -= 86_400_000
     world.outbox.hurry()
     assert world.outbox._due.get(made.id) - time.monotonic() <= world.settings.retry.max_ms / 1000
+
+
+@pytest.mark.requirement("P-170")
+def test_a_store_that_fails_for_a_moment_holds_up_nothing(running, monkeypatch):
+    until(lambda: running.sync.has_listed)
+    running.away()
+    session = running.create(title="Offline")
+    real, failures = running.store.id_of_alias, iter(range(3))
+
+    def fails(alias):
+        if threading.current_thread().name == "plue-outbox" and next(failures, None) is not None:
+            raise errors.StoreIo("no descriptor is left")
+        return real(alias)
+
+    monkeypatch.setattr(running.store, "id_of_alias", fails)
+    running.link.contact()
+    until(lambda: resolved(running, session))
+    assert next(failures, None) is None
+    assert any("no descriptor is left" in text for _, text in running.log.lines)
 
 
 def test_threads_are_there_only_while_something_waits(running):
