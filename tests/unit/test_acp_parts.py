@@ -11,7 +11,7 @@ from plue_session.adapters.acp.permissions import Permissions
 from plue_session.adapters.acp.prompt import blocks
 from plue_session.adapters.acp.rpc import BAD_PARAMS, INTERNAL, LATER, Refused, Rpc
 from plue_session.model.said import Asked, Finish, Metered, Said, Tool
-from plue_session.rules.jsontext import loads
+from plue_session.rules.jsontext import dumps, loads
 
 
 @pytest.mark.requirement("O-073")
@@ -240,3 +240,135 @@ def test_a_picture_is_a_file_and_nothing_that_one_waits_for(tmp_path):
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(errors.InvalidParam, match="no regular file"):
             blocks([{"type": "file", "file": {"path": str(path), "mimeType": "image/png"}}], {"image": True}, "it")
+
+
+# -- values of the wrong type ------------------------------------------------------------------------------------------
+#: What an agent may say, with every field that is read.
+UPDATES = [
+    {
+        "sessionUpdate": "agent_message_chunk",
+        "messageId": "m",
+        "content": {"type": "text", "text": "a", "annotations": {}},
+    },
+    {"sessionUpdate": "agent_message_chunk", "content": {"type": "image", "data": "aGE=", "mimeType": "image/png"}},
+    {
+        "sessionUpdate": "agent_thought_chunk",
+        "content": {"type": "resource", "resource": {"uri": "file:///x", "mimeType": "text/plain", "text": "a"}},
+    },
+    {"sessionUpdate": "agent_message_chunk", "content": {"type": "resource", "resource": {"uri": "x", "blob": "aGE="}}},
+    {
+        "sessionUpdate": "agent_message_chunk",
+        "content": {"type": "resource_link", "uri": "file:///a%20b?c#d", "name": "n", "mimeType": "text/plain"},
+    },
+    {
+        "sessionUpdate": "tool_call",
+        "toolCallId": "c",
+        "title": "t",
+        "kind": "edit",
+        "status": "pending",
+        "rawInput": {"a": [1]},
+        "rawOutput": {"output": "o"},
+        "content": [{"type": "content", "content": {"type": "text", "text": "x"}}, {"type": "diff", "path": "/x"}],
+        "locations": [{"path": "/x", "line": 1}],
+        "_meta": {"claudeCode": {"toolName": "Bash"}},
+    },
+    {"sessionUpdate": "tool_call_update", "toolCallId": "c", "status": "completed", "rawOutput": "o"},
+    {"sessionUpdate": "plan", "entries": [{"content": "a", "status": "pending", "priority": "high"}]},
+    {"sessionUpdate": "usage_update", "used": 1, "size": 2, "cost": {"amount": 0.5, "currency": "USD"}},
+    {"sessionUpdate": "session_info_update", "title": "t"},
+]
+SELECT = {
+    "id": "model",
+    "type": "select",
+    "category": "model",
+    "currentValue": "a",
+    "options": [{"value": "a", "name": "A", "description": "d"}, {"group": "g", "options": [{"value": "b"}]}],
+}
+BEGUN = {
+    "models": {"currentModelId": "a", "availableModels": [{"modelId": "a", "name": "A", "description": "d"}]},
+    "modes": {"currentModeId": "b", "availableModes": [{"id": "b", "name": "B"}]},
+    "configOptions": [SELECT],
+}
+COMMANDS = [{"name": "a", "description": "b", "input": {"hint": "c"}}]
+GREETING = {
+    "authMethods": [
+        {"id": "a", "type": "env_var", "vars": [{"name": "A_KEY", "optional": False}]},
+        {"id": "b", "name": "B", "description": "Use B_KEY", "type": None},
+    ]
+}
+FINISHED = {
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 1, "outputTokens": 2, "thoughtTokens": 3},
+    "_meta": {"quota": {"token_count": {"input_tokens": 1, "output_tokens": 2}}},
+}
+LEAVE = {
+    "sessionId": "s",
+    "toolCall": {"toolCallId": "c", "title": "t", "kind": "edit", "locations": [{"path": "/x"}], "status": "pending"},
+    "options": [{"optionId": "o", "kind": "allow_once", "name": "n"}],
+}
+ODD = [None, True, -1, 1.5, 10**400, float("1e308"), "", "x" * 50, "\ud83d", [], ["a"], [[]], {}, {"a": {}}, [{}, 5]]
+
+
+def spoilt(value):
+    """Return the value with each of its parts, and itself, replaced by each of ODD."""
+    yield from ODD
+    if type(value) is dict:
+        for key in value:
+            for each in spoilt(value[key]):
+                yield {**value, key: each}
+    elif type(value) is list:
+        for place, inner in enumerate(value):
+            for each in spoilt(inner):
+                yield [*value[:place], each, *value[place + 1 :]]
+
+
+class Mute:
+    def reply(self, id, result):
+        pass
+
+
+def readers():
+    def take_leave(params):
+        permissions = Permissions(Mute())
+        permissions.begin()
+        return permissions.ask(params, 1, "s")[1]
+
+    def begun(data):
+        offers = Offers("a")
+        offers.begin(data)
+        return offers.offer()
+
+    def commanded(data):
+        offers = Offers("a")
+        offers.command(data)
+        return offers.offer()
+
+    for update in UPDATES:
+        yield update, lambda value: updates.read(value, updates.Halves())
+    yield BEGUN, begun
+    yield COMMANDS, commanded
+    yield GREETING, lambda value: login.without_user(login.methods(value), {"A_KEY": "1", "B_KEY": "1"})
+    yield FINISHED, updates.finish
+    yield LEAVE, take_leave
+    yield (
+        {"code": -32000, "message": "m", "data": {"details": "d", "error": "e"}},
+        lambda value: failures.failure(value, "answer", "the agent a", login.methods(GREETING)),
+    )
+
+
+def test_a_value_of_any_type_is_read_or_refused_and_nothing_else():
+    """clawbench: an agent that prints what it should not harms no session; what is read can be stored and shown."""
+    read = 0
+    for sample, reader in readers():
+        reader(sample)
+        for value in spoilt(sample):
+            if type(value) is not dict and type(sample) is dict:
+                continue  # a caller has seen to that
+            try:
+                found = reader(value)
+            except (ValueError, Refused):
+                continue
+            read += 1
+            if not isinstance(found, errors.PlueError):
+                dumps(found)
+    assert read > 1000

@@ -29,7 +29,10 @@ def without_user(methods, environment):
 def _is_ready(method, environment):
     kind = method.get("type")
     if kind == "env_var":
-        needed = [each for each in method.get("vars") or () if type(each) is dict and not each.get("optional")]
+        listed = method.get("vars")
+        needed = [
+            each for each in (listed if type(listed) is list else ()) if type(each) is dict and not each.get("optional")
+        ]
         return bool(needed) and all(environment.get(str(each.get("name"))) for each in needed)
     if kind not in (None, "agent"):
         return False

@@ -43,7 +43,7 @@ class Offers:
     def configure(self, options):
         """Take the options of the agent's configuration, all of them."""
         for option in options if type(options) is list else ():
-            kind = option.get("category") if type(option) is dict else None
+            kind = _text(option.get("category")) if type(option) is dict else None
             if kind in self._told and option.get("type") == "select" and _text(option.get("id")):
                 self._options[kind] = option["id"]
                 self._told[kind] = _text(option.get("currentValue")), _listed(_flat(option.get("options")), "value")

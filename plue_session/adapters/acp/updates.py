@@ -8,6 +8,8 @@ from plue_session.rules.jsontext import clean, dumps
 
 _STATES = {"pending": "pending", "in_progress": "running", "completed": "completed", "failed": "error"}
 _TODO_STATES = ("pending", "in_progress", "completed", "cancelled")
+#: Dollars that a conversation may be said to have cost.
+MOST_COST = 1e9
 _REASONS = ("end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled")
 #: Half of a character that JSON escapes in two.
 _HALVES = "\ud800", "\udbff"
@@ -48,8 +50,8 @@ def tool(data):
         changes["name"] = name
     if title:
         changes["title"] = title
-    if data.get("status") in _STATES:
-        changes["state"] = _STATES[data["status"]]
+    if state := _STATES.get(_text(data, "status")):
+        changes["state"] = state
     if data.get("rawInput") is not None:
         changes["input"] = data["rawInput"]
     output = _output(data.get("content"), data.get("rawOutput"))
@@ -129,7 +131,7 @@ def _plan(update):
 def _usage(update):
     used, size, cost = _count(update.get("used")), _count(update.get("size")), update.get("cost")
     amount = cost.get("amount") if type(cost) is dict and cost.get("currency") == "USD" else None
-    amount = float(amount) if type(amount) in (int, float) and amount >= 0 else None
+    amount = float(amount) if type(amount) in (int, float) and 0 <= amount < MOST_COST else None
     if update.get("used") is not None and (used is None or size is None):
         raise ValueError("usage without numbers")
     if used is None and amount is None:  # an agent that does not know it yet says so (claude-agent-acp)
