@@ -13,7 +13,8 @@ The words say what it is, from its start on:
     error=METHOD:CODE:TEXT   it answers this with an error; `_` in the text is a space
     caps=LIST       of load (the default), resume, list, delete, close, image, embedded; or none
     memory=FOLDER   it keeps its conversations there, for a later one of its kind; without: no conversation outlives it
-    replay=N        how many updates `session/load` replays (3); `null-load`: its result is null
+    replay=N        how many updates `session/load` replays (3); `null-load`: its result is null; replay-after=S: it
+                    tells more of the past, and a title, so many seconds after its answer
     forgets         it knows no conversation: -32002
     methods         it names authMethods without need
     auth=KIND       it wants a login, -32000 until `authenticate`. key: "fake-api-key", which FAKE_API_KEY in its
@@ -227,7 +228,15 @@ class Agent:
         for number in range(int(self.words.get("replay", 3))):
             kind = ("user_message_chunk", "agent_message_chunk")[number % 2]
             self.update(id, kind, content={"type": "text", "text": f"replayed{number} "})
+        if "replay-after" in self.words:
+            after = threading.Timer(float(self.words["replay-after"]), self.remember, (id,))
+            after.daemon = True
+            after.start()
         return None if "null-load" in self.words else self.offer()
+
+    def remember(self, id):
+        self.chunk(id, "long ago ")
+        self.update(id, "session_info_update", title="Old")
 
     def resume(self, params):
         if "resume" not in self.caps:

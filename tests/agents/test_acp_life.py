@@ -10,7 +10,7 @@ import pytest
 
 from plue_session import errors
 from plue_session.call import Call
-from plue_session.model.said import Answered, Asked, Gone, Said
+from plue_session.model.said import Answered, Asked, Gone, Named, Said
 from tests.agents.held import FAKE, SOON, call
 
 
@@ -160,6 +160,16 @@ def test_what_is_replayed_is_no_news(agents, tmp_path, words):
     assert second.said("in", "session/load")[0]["params"]["mcpServers"] == []
     if "models" in words:
         assert second.agent.offer().model == "fake/small"
+
+
+@pytest.mark.requirement("O-072")
+def test_what_is_told_before_the_first_prompt_is_of_the_past_however_late(agents, tmp_path):
+    (tmp_path / "old").write_text("[]")
+    agent = agents(f"memory={tmp_path}", "replay-after=0.6")
+    agent.begin("old")
+    assert agent.heard.wait(Named).title == "Old"
+    assert agent.said("out", "session/update")
+    assert agent.turn("[say=new]").error is None and agent.heard.text() == "new"
 
 
 def test_a_conversation_is_resumed_where_that_is_offered(agents, tmp_path):

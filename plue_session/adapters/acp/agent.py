@@ -58,6 +58,7 @@ class AcpAgent:
         self._id, self._restoring, self._early = None, False, []
         self._told = 0.0  # when it last told of the past
         self._prompting = self._cancelling = False
+        self._retells = False  # until the first prompt, what a loaded conversation tells is its past
         self._room = True
         self._offers, self._halves = Offers(self.name), updates.Halves()
         guarded = Command(
@@ -154,9 +155,9 @@ class AcpAgent:
                 f"the agent {self.name} restores no conversation",
                 'Attach it with "restore":false to begin a new conversation.',
             )
-        self._id, self._restoring = conversation, True
+        self._id, self._restoring, self._retells = conversation, True, method == "session/load"
         self._wait(method, self._conversation(), call, f"restore the conversation {conversation}", self._restored)
-        if method == "session/load":
+        if self._retells:
             self._await_quiet(call)
         self._restoring = False
         return conversation
@@ -165,7 +166,8 @@ class AcpAgent:
         return {"sessionId": self._id, "cwd": self._worktree, "mcpServers": []}
 
     def _await_quiet(self, call):
-        """Wait until it tells no more of the past: Gemini does so after it has answered."""
+        """Wait until it seems to tell no more of the past, for a prompt may follow: Gemini does so after it has
+        answered."""
         end = time.monotonic() + MOST_PAST
         while (left := min(self._told + QUIET, end) - time.monotonic()) > 0:
             call.within(left).wait(self._changed, lambda: None)
@@ -194,7 +196,7 @@ class AcpAgent:
         with self._lock:
             if self._prompting:
                 raise errors.Busy(f"the agent {self.name} is in the middle of a turn", "Wait for its end.")
-            self._prompting, self._cancelling = True, False
+            self._prompting, self._cancelling, self._retells = True, False, False
         self._permissions.begin()
         try:
             return self._gate.ask("session/prompt", {"sessionId": self._id, "prompt": said}, self._prompted)
@@ -341,7 +343,8 @@ class AcpAgent:
             self._takes_offer(update, size)
         elif id == self._id and not self._takes_offer(update, size):
             for said in updates.read(update, self._halves):
-                self._hear(said, size)
+                if not (self._retells and isinstance(said, updates.TOLD)):
+                    self._hear(said, size)
 
     def _takes_offer(self, update, size):
         """Take what an update tells of what is offered; returns whether it is of that kind."""

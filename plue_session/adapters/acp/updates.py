@@ -6,6 +6,8 @@ A `raw` among the changes of a tool has those of ACP's own fields that came: eac
 from plue_session.model.said import Finish, Metered, Named, Planned, Said, Shown, Tool
 from plue_session.rules.jsontext import clean, dumps
 
+#: What conversations consist of.
+TOLD = Said, Shown, Tool, Planned
 _STATES = {"pending": "pending", "in_progress": "running", "completed": "completed", "failed": "error"}
 _TODO_STATES = ("pending", "in_progress", "completed", "cancelled")
 #: Dollars that a conversation may be said to have cost.
