@@ -1,10 +1,13 @@
 """Whole turns by an attached agent."""
 
 import json
+import re
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.agents.conftest import text_of
+from tests.agents.conftest import eventually, text_of
 
 
 @pytest.mark.requirement("R-026")
@@ -20,6 +23,31 @@ def test_an_attached_agent_runs_the_turns_of_its_session(start, store, spawn):
     assert text_of(done["messages"][1]) == "word0 word1 word2 "
     assert session.turn("[say=again]")["messages"][1]["model"] == {"providerId": "fake-agent", "modelId": "default"}
     assert [text_of(message) for message in session.said()] == ["Hello", "word0 word1 word2 ", "[say=again]", "again"]
+
+
+def switches(pid):
+    """Return how often the threads of a process's agents have slept."""
+    count = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == "plue-actor":
+            status = (task / "status").read_text()
+            count += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M).group(1))
+    return count
+
+
+def test_an_attached_session_that_has_nothing_to_do_sleeps(host, attached):
+    """Also when what was to be said was cancelled in the moment in which it was taken."""
+    session = attached()
+
+    def rests():
+        before = switches(host.pid)
+        time.sleep(0.5)
+        return switches(host.pid) - before <= 2
+
+    for _ in range(12):
+        given = session.enqueue_text("[say=x]")
+        session.cancel_inputs(json.dumps([{"inputId": given["inputId"]}]))
+        assert eventually(rests)
 
 
 def test_observers_are_told_of_a_turn_in_order(attached):

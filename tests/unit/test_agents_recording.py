@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from plue_session.model.said import Metered, Said
-from plue_session.services.agents.recording import Recording
+from plue_session.services.agents.recording import MOST_TOLD, Recording
 
 
 def test_an_end_that_is_tried_again_keeps_what_the_turn_has_cost():
@@ -19,3 +19,13 @@ def test_an_end_that_is_tried_again_keeps_what_the_turn_has_cost():
         assert [each.value.cost for each in changes if each.kind == "message"][-1] == 0.5
     recording.over()
     assert recording.told_cost == recording.counted == 0.5
+
+
+def test_plans_count_and_too_many_are_left_out():
+    recording = Recording(SimpleNamespace(writer=SimpleNamespace(clock=lambda: 1000)), "session_1")
+    recording.begin("turn_1", "msg_1", 1000)
+    assert recording.takes(MOST_TOLD) and not recording.is_too_much
+    assert recording.takes(1) and recording.is_too_much and not recording.is_cut
+    assert not recording.takes(1) and recording.is_cut
+    recording.over()
+    assert recording.takes(1) and not recording.is_cut

@@ -199,16 +199,15 @@ class Actor:
             self._turn.sign = self._heard
 
     def _answered(self, said):
-        turn = self._turn
-        if said.ticket == self._choosing.ticket:
+        turn, is_choice = self._turn, said.ticket == self._choosing.ticket
+        if said.error is not None and "exit" in said.error.details:  # whatever it was asked
+            self._has_exited, self._error = True, self._error or said.error
+        if is_choice and not self._has_exited:
             self._choosing.answered(said.error)
-        elif turn is not None and said.ticket == turn.ticket and turn.outcome is None:
+        elif turn is not None and turn.outcome is None and (is_choice or said.ticket == turn.ticket):
             turn.ticket = None
             if said.error is not None:
                 turn.failed(said.error)
-                self._has_exited = "exit" in said.error.details
-                if self._has_exited:
-                    self._error = self._error or said.error
             else:
                 # One that was to end, and has said nothing, has not come to its end by itself (OpenCode's "end_turn").
                 is_cut = turn.cancelled is not None and not self._recording.is_open
@@ -235,7 +234,8 @@ class Actor:
             del self._asked[0]
         if self._plan is not None:
             plan = dumps(self._plan)
-            self._on.writer.run(lambda transaction: record_plan(self.session_id, plan, transaction))
+            if self._recording.takes(len(plan)):
+                self._on.writer.run(lambda transaction: record_plan(self.session_id, plan, transaction))
             self._plan = None
         if self._title is not None:
             title = self._title
@@ -297,9 +297,11 @@ class Actor:
             self._recording.pause()
         found = on.store.read_inputs(self.session_id, on.writer.clock())
         first = next((each for each in found if each.state == DEFERRED), None)
-        if first is not None:
-            self._recording.pause()
-            self._start(first)
+        if first is None:
+            self._again = False  # what was held back is gone
+            return
+        self._recording.pause()
+        self._start(first)
 
     def _start(self, first):
         """Take the next inputs, and have them be said."""

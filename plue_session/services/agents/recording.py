@@ -9,7 +9,7 @@ from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.turns import prompt
 
 #: Characters that an agent may say in one turn, parts that it may make of them, and characters of all that it may tell
-#: of its tools: the turn of one that says more is ended, and what it goes on to say is left out.
+#: of its tools and plans: the turn of one that says more is ended, and what it goes on to say is left out.
 MOST, MOST_PARTS, MOST_TOLD = 16 << 20, 20_000, 128 << 20
 
 #: Pieces that a text is kept in.
@@ -123,6 +123,12 @@ class Recording:
         """Return whether what comes now is left out, and note it."""
         self.is_cut |= self.is_too_much
         return self.is_cut
+
+    def takes(self, size):
+        """Count so many characters of what is no part; return whether they are not too many."""
+        if not self._leaves_out():
+            self._told += size
+        return not self.is_cut
 
     # -- what is said --------------------------------------------------------------------------------------------------
     def metered(self, said):
