@@ -63,10 +63,14 @@ def test_the_death_of_an_agent_that_does_nothing_is_told(attached):
     assert session.turn("[say=on]")["outcome"] == "finished"
 
 
-@pytest.mark.parametrize("end", ["shutdown", "kill"])
-def test_the_end_of_the_process_that_had_an_agent_is_told(attached, start, end):
+@pytest.mark.parametrize("kind, end", [("acp", "shutdown"), ("acp", "kill"), ("host", "kill")])
+def test_the_end_of_the_process_that_had_an_agent_is_told(spawn, start, kind, end):
     host, other = start(store="sqlite"), start(store="sqlite")
-    session = attached(on=host)
+    session = spawn(host)
+    if kind == "acp":
+        session.attach()
+    else:
+        session.relay_attach(json.dumps({"worktree": str(session.worktree), "agent": {"kind": kind}}))
     there = Attached(other, other.call("session_open", session.id), session.worktree)
     there.observe_now()
     if end == "shutdown":
@@ -77,6 +81,16 @@ def test_the_end_of_the_process_that_had_an_agent_is_told(attached, start, end):
         third = start(store="sqlite")  # whoever starts next looks
     assert there.events("session.updated")[-1]["data"]["fields"] == ["relay"]
     assert json.loads(third.call("session_get_info", third.call("session_open", session.id)))["relay"]["isLost"] is True
+
+
+def test_one_that_dies_while_a_model_is_chosen_is_no_bad_model(attached):
+    """Also while it has left a process behind, so that its end is not whole yet."""
+    session = attached("models", "stubborn", "die=session/set_model", "stderr=out-of-luck")
+    done = session.turn("[say=x]", 60, model={"providerId": "fake-agent", "modelId": "fake/large"})
+    assert reason(done) == ("stopped", "incomplete") and done["error"]["code"] == "SERVER"
+    assert "7" in done["error"]["message"] and "out-of-luck" in done["error"]["message"]
+    session.attach(restore=False)
+    assert session.turn("[say=on]")["outcome"] == "finished"
 
 
 def test_inputs_wait_while_the_agent_is_lost(attached, tmp_path):

@@ -68,7 +68,7 @@ class LazyAgents:
     def settle_all(self):
         """See to what processes have left that had agents and died."""
         for _, row in self._store.read_attachments():
-            if row.kind == ACP and row.owner is not None and not self._store.is_owner_alive(row.owner):
+            if row.owner is not None and not self._store.is_owner_alive(row.owner):
                 self.get().orphans.settle_all()
                 return
 

@@ -24,8 +24,7 @@ class Orphans:
 
     # -- settling ------------------------------------------------------------------------------------------------------
     def _is_one(self, row):
-        is_held = row is not None and row.kind == ACP and row.owner is not None
-        return is_held and not self._store.is_owner_alive(row.owner)
+        return row is not None and row.owner is not None and not self._store.is_owner_alive(row.owner)
 
     def settle(self, transaction, session):
         """If the process has died that had the session's agent, end its turn, and note that the agent is lost. Returns
@@ -34,7 +33,8 @@ class Orphans:
         if not self._is_one(row):
             return False
         error = errors.Closed("the process that had the agent has ended", "Attach the session again.")
-        self.end_turn(transaction, session.id, (outcomes.STOPPED, outcomes.INCOMPLETE, told(error)))
+        if row.kind == ACP:  # else the host runs its turns
+            self.end_turn(transaction, session.id, (outcomes.STOPPED, outcomes.INCOMPLETE, told(error)))
         self._relay.lost(transaction, session.id, row.owner, error)
         return True
 
