@@ -89,7 +89,7 @@ class Sender:
         there, asked = outbox.beneath(session), loads(row.arguments)
         with on.session_locks.expect(session.token, call):
             made = None
-            if row.attempts or session.directory not in (None, server.directory):
+            if row.attempts or "sent" in loads(row.base) or session.directory not in (None, server.directory):
                 made = server.find_created(session.token, call, directory=session.directory)
             if made is None:
                 made = self._make(
@@ -117,14 +117,15 @@ class Sender:
         if "sent" in before:
             if 0 <= on.writer.clock() - before["sent"] < self._late:
                 raise errors.Busy("the server has not answered the create, and may make the session yet")
-            row.base = dumps({**before, "again": True})
-            on.writer.run(lambda transaction: transaction.store.keep_outgoing(row), call)
+            before["again"] = True
+        # Noted before, for who comes after a process that dies while the server is told.
+        row.base = dumps({**before, "sent": on.writer.clock()})
         try:
+            on.writer.run(lambda transaction: transaction.store.keep_outgoing(row), call)
             return on.server.create(token, call, **fields)
-        except UNANSWERED as error:
-            if (error.details or {}).get("sent") is not False:
-                row.base = dumps({**loads(row.base), "sent": on.writer.clock()})
-                on.writer.run_later(lambda transaction: transaction.store.keep_outgoing(row))
+        except errors.PlueError as error:
+            if not isinstance(error, UNANSWERED) or (error.details or {}).get("sent") is False:
+                row.base = dumps(before)  # nothing is on its way; kept with the failure
             raise
 
     def _named(self, transaction, row, made):

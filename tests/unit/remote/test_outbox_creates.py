@@ -208,6 +208,34 @@ def test_a_create_that_may_come_late_is_waited_for(world, slow):
 
 
 @pytest.mark.requirement("P-176")
+def test_so_is_one_that_a_process_has_sent_which_died_over_it(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        raise Killed
+
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    first.away()
+    session = first.create(title="Offline")
+    token = first.store.read(session.id).token
+    first.link.contact()
+    first.server.fail["create"] = kill
+    with pytest.raises(Killed):
+        first.replay()
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    second.server.asked.clear()
+    with pytest.raises(errors.Busy):
+        second.replay()
+    assert "create" not in asked(second)
+    made = second.server.create(token, _call(), title="Offline")
+    second.replay()
+    assert list(second.server.sessions) == [made.id] == [resolved(second, session)] and second.operations() == []
+    second.store.close()
+
+
+@pytest.mark.requirement("P-176")
 def test_so_is_one_whose_call_was_queued_then(world):
     world.server.fail["create"] = errors.Connection("cut", details={"sent": True})
     session = world.create(title="Offline")
