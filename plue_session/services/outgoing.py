@@ -90,7 +90,7 @@ class Sender:
         with on.session_locks.expect(session.token, call):
             made = None
             if row.attempts or "sent" in loads(row.base) or session.directory not in (None, server.directory):
-                made = server.find_created(session.token, call, directory=session.directory)
+                made = server.find_created(session.token, call, directory=session.directory, title=asked.get("title"))
             if made is None:
                 made = self._make(
                     row,

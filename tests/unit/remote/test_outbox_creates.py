@@ -11,6 +11,9 @@ from plue_session.adapters.sqlite.store import SqliteStore
 from tests.remote_world import RemoteWorld, asked, unchanged_by, until
 from tests.unit.remote.outbox import REFUSED, SICK, delete, rename, resolved, sync
 
+#: Titles of sessions made while the server was away: also one like those that the server gives to forks.
+TITLES = "Offline", "Plan (fork #1)"
+
 
 # -- creates ---------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-177", "P-170")
@@ -145,10 +148,11 @@ def test_a_child_follows_its_parent_at_once(tmp_path):
 
 @pytest.mark.requirement("P-176")
 @pytest.mark.parametrize("lost", [errors.Connection("cut", details={"sent": True}), SICK])
-def test_a_create_whose_answer_was_lost_is_found_by_its_token(world, lost):
+@pytest.mark.parametrize("title", TITLES)
+def test_a_create_whose_answer_was_lost_is_found_by_its_token(world, lost, title):
     world.hold_back()
     world.away()
-    session = world.create(title="Offline")
+    session = world.create(title=title)
     world.link.contact()
 
     def lose():
@@ -177,7 +181,7 @@ def test_a_create_that_the_server_may_have_heard_before_it_went_away_is_found_to
     assert resolved(world, session) == there and world.jobs() == [] and len(world.server.sessions) == 1
 
 
-@pytest.fixture(params=["Offline", None])
+@pytest.fixture(params=[*TITLES, None])
 def slow(world, request):
     """A session made while the server was away: a create that it was told of is on its way yet, when it is back."""
     fields = {} if request.param is None else {"title": request.param}
@@ -320,14 +324,30 @@ def test_a_create_that_cannot_be_queued_either_is_taken_back(world, monkeypatch)
 
 
 @pytest.mark.requirement("P-176", "P-177")
-def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world):
+@pytest.mark.parametrize("title", TITLES)
+def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world, title):
+    world.away()
+    session = world.create(title=title)
+    token = world.store.read(session.id).token
+    there = world.server.create(token, _call(), title=title)  # and the event tells of it
+    assert resolved(world, session) == there.id
+    world.server.fork(there.id, _call())
+    world.back()
+    assert resolved(world, session) == there.id and len(world.server.sessions) == 2
+
+
+def test_a_fork_of_what_a_dead_process_has_made_is_not_taken_for_it(world):
     world.away()
     session = world.create(title="Offline")
     token = world.store.read(session.id).token
-    world.server.create(token, _call(), title="Offline")  # and the event tells of it
-    assert resolved(world, session) in world.server.sessions
+    world.hold_back()
+    there = world.server.create(token, _call(), title="Offline")
+    world.held_back.clear()
+    world.server.fork(there.id, _call())
+    world.deliver()
+    assert resolved(world, session) is None and len(world.server.sessions) == 2
     world.back()
-    assert len(world.server.sessions) == 1
+    assert resolved(world, session) == there.id and len(world.server.sessions) == 2
 
 
 def _call():
