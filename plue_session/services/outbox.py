@@ -75,7 +75,9 @@ class Outbox(WorkQueue):
         to do so again, if at all."""
         on, sender, fresh = self._on, self._sender, False
         while True:
-            session_id = on.resolve(session_id)
+            if (name := on.resolve(session_id)) != session_id:  # what fails from now on is put off by that id
+                self._rename(session_id, name)
+                session_id = name
             with on.session_locks.hold(session_id, call):
                 row = on.store.next_outgoing(session_id)
                 if row is None:

@@ -72,6 +72,7 @@ class WorkQueue(ABC):
         self._publisher, self._log = publisher, log
         self._call, self._changed = Call(), threading.Condition()
         self._due, self._busy, self._again = DueTimes(), set(), DueTimes()  # _again: the busy ones, due once more
+        self._renamed = {}  # the ids of busy ones by those that they had when they were taken
         self._workers = self._idle = 0
         self._leads, self._closed = False, True  # until `begin`
         self._looked = 0.0
@@ -131,6 +132,7 @@ class WorkQueue(ABC):
         self._hire()
 
     def _put(self, session_id, at):
+        session_id = self._renamed.get(session_id, session_id)
         there = self._again if session_id in self._busy else self._due
         before = there.get(session_id)
         if before is None or at < before:
@@ -142,9 +144,21 @@ class WorkQueue(ABC):
             there = self._again if session_id in self._busy else self._due
             there.set(session_id, time.monotonic() + after)
 
+    def _rename(self, session_id, name):
+        """Note that a session has another id by now: who is attended to by the one is not to be by the other, too."""
+        with self._changed:
+            if session_id in self._busy and name not in self._busy:
+                self._renamed[session_id] = name
+                self._busy.remove(session_id)
+                self._busy.add(name)
+                for at in self._again.pop(session_id), self._due.pop(name):
+                    if at is not None:
+                        self._put(name, at)
+
     def _is_due(self, session_id):
         """Return whether a session is to be attended to, beside what is done for it now."""
         with self._changed:
+            session_id = self._renamed.get(session_id, session_id)
             return (self._again if session_id in self._busy else self._due).get(session_id) is not None
 
     def _look(self):
@@ -159,7 +173,7 @@ class WorkQueue(ABC):
             return
         with self._changed:
             for session_id, at in found.items():
-                if session_id not in self._busy and self._due.get(session_id) is None:
+                if self._renamed.get(session_id, session_id) not in self._busy and self._due.get(session_id) is None:
                     self._due.set(session_id, at)
             if self.finds_all:
                 for gone in before - found.keys():  # not what was put there since
@@ -210,6 +224,7 @@ class WorkQueue(ABC):
 
     def _done(self, session_id, after):
         with self._changed:
+            session_id = self._renamed.pop(session_id, session_id)
             self._busy.discard(session_id)
             if (at := self._again.pop(session_id)) is not None:
                 self._put(session_id, at)

@@ -156,6 +156,28 @@ def test_a_session_that_the_server_is_sick_of_holds_up_no_other(running):
     until(lambda: running.server.sessions[sick.id].title == "S2")
 
 
+@pytest.mark.requirement("P-170", "P-177")
+def test_nor_is_that_one_asked_for_by_its_new_id_at_once():
+    world, asked = RemoteWorld({"retry": {"baseMs": 20_000, "maxMs": 30_000}}), []
+    world.away()
+    session = world.create(title="Offline")
+    rename(world, session, "Later")
+
+    def fails(session_id, call, **fields):
+        asked.append(session_id)
+        world.outbox.look()  # as while it waits for a slow server
+        raise SICK
+
+    world.server.update = fails
+    world.link.last_sync = 1
+    world.outbox.begin()
+    world.link.contact()
+    until(lambda: asked and world.operations()[0].get("error"))
+    until(lambda: not world.outbox._busy and list(world.outbox._due) == [resolved(world, session)])
+    assert asked == list(world.outbox._due)
+    world.outbox.end()
+
+
 @pytest.mark.requirement("P-170")
 def test_the_longer_a_server_is_sick_the_more_seldom_it_is_asked(world, made):
     from plue_session.services.outgoing import delay
