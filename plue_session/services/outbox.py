@@ -10,8 +10,13 @@ import time
 from functools import partial
 
 from plue_session import errors
+from plue_session.model import EVENT_NUMBER
+from plue_session.rules.ids import is_given_here
 from plue_session.services.outgoing import Sender, delay
-from plue_session.services.work_queue import LOOK, WorkQueue
+from plue_session.services.work_queue import WorkQueue
+
+#: What the log says of a session whose parent got another id.
+_PARENT = '"parentId"'
 
 
 class Outbox(WorkQueue):
@@ -26,6 +31,7 @@ class Outbox(WorkQueue):
         self._on, self._retry, self._seconds = on, settings.retry, settings.request_timeout_ms / 1000
         self._sender = Sender(on, settings.request_timeout_ms)
         on.link.back, on.link.is_sending, on.mirror.hurry = self.hurry, self._sender.is_sending, self.poke
+        on.writer.hear(EVENT_NUMBER["session.updated"], self._told)
 
     def hurry(self, was_away=False):
         """Note that the server is there; if it was away, all is sent at once, but for what it was sick of."""
@@ -48,6 +54,13 @@ class Outbox(WorkQueue):
                 self._on.store.end_replay()
             return not free
 
+    def _told(self, row):
+        """Hear that the parent of one that is yet to be made was made, by whichever process. Must not wait."""
+        if row is None:
+            self._look_soon()
+        elif is_given_here(row.session_id) and _PARENT in row.tail:
+            self.poke(row.session_id)
+
     # -- the queue -----------------------------------------------------------------------------------------------------
     def _is_ready(self):  # and known to be the right one
         return self._on.link.connected and self._on.sync.has_listed
@@ -67,12 +80,12 @@ class Outbox(WorkQueue):
         self._on.store.end_replay()
 
     def _attend(self, session_id):
-        return self.replay(session_id, self._call.within(self._seconds))
+        self.replay(session_id, self._call.within(self._seconds))
 
     # -- replaying -------------------------------------------------------------------------------------------------
     def replay(self, session_id, call):
-        """Send what waits of a session, within a call; what fails is noted, and raised. Returns after how many seconds
-        to do so again, if at all."""
+        """Send what waits of a session, within a call; what fails is noted, and raised. What cannot be sent yet is left
+        to who makes that possible, or, if that one dies, to the store, which tells then that it is due."""
         on, sender, fresh = self._on, self._sender, False
         while True:
             if (name := on.resolve(session_id)) != session_id:  # what fails from now on is put off by that id
@@ -82,12 +95,12 @@ class Outbox(WorkQueue):
                 row = on.store.next_outgoing(session_id)
                 if row is None:
                     if on.resolve(session_id) == session_id:
-                        return None
+                        return
                     continue
                 call.check()
                 try:
                     if not sender.send(row, call, fresh):
-                        return LOOK
+                        return
                     fresh = row.op in ("create", "update")
                 except errors.PlueError as error:
                     on.link.refused(error)

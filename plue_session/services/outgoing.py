@@ -37,8 +37,9 @@ class Sender:
         self._has_listed = False
 
     def send(self, row, call, fresh=False):
-        """Send a change and record the answer; return whether the session's next one may follow. Fails if it is to be
-        sent again. `fresh`: the server has answered to the one before just now, so the record has what it has."""
+        """Send a change and record the answer; return whether the session's next one may follow, or this one cannot be
+        sent yet. Fails if it is to be sent again. `fresh`: the server has answered to the one before just now, so the
+        record has what it has."""
         on = self._on
         self._sending.add(row.id)
         try:
@@ -63,6 +64,8 @@ class Sender:
                     f"outbox {row.session_id}: a queued {row.op} is refused, and taken back: {error.cause}",
                 )
                 on.writer.run(lambda transaction: withdraw(on, transaction, row), call)
+                for member in loads(row.base)["family"] if row.op == "delete" else ():
+                    on.mirror.hurry(member)  # what waited for the delete
             return True
         finally:
             self._sending.discard(row.id)
@@ -77,7 +80,7 @@ class Sender:
         parent = session.parent_id
         if parent is not None and ids.is_given_here(parent):
             if on.store.read(parent) is not None:
-                return False  # the parent's create has this one follow
+                return False  # the event that tells of the parent's id has this one follow
             if on.resolve(parent) == parent:
                 raise errors.NotFound(f"the parent session {parent} does not exist")
             return True  # it was made just now: the record that was read is not the newest
@@ -106,8 +109,6 @@ class Sender:
                 on.mirror.lose(made.id)
             else:
                 on.mirror.recorded(made, named)
-                for child in on.store.read_children(named.id):  # once the commit shows them their parent's id
-                    on.mirror.hurry(child)
         return True
 
     def _make(self, row, token, call, **fields):

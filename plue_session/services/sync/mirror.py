@@ -187,8 +187,7 @@ class Mirror:
         self._unnumbered.merged(session)
         for child in map(store.load, children):
             child.parent_id = session.id
-            transaction.save(child, "session.updated", {"id": child.id}, touch=False)
-            self.hurry(child.id)
+            transaction.save(child, "session.updated", {"id": child.id}, touch=False)  # which the outbox hears
         return session
 
     def keep(self, transaction, session, remote, mark=AHEAD, heard=False):

@@ -146,6 +146,52 @@ def test_a_child_follows_its_parent_at_once(tmp_path):
     assert len(world.server.sessions) == 2
 
 
+@pytest.mark.requirement("P-173")
+def test_children_that_cannot_be_made_yet_are_not_looked_at(running):
+    until(lambda: running.sync.has_listed)
+    running.away()
+    parent = running.create(title="P")
+    children = [running.create(title=title, parentId=parent.id).id for title in "abc"]
+    attend, attended = running.outbox._attend, []
+    running.outbox._attend = lambda session_id: attended.append(session_id) or attend(session_id)
+
+    begin = running.server._begin
+
+    def sick(name, *more):
+        if name == "create":
+            raise SICK
+        begin(name, *more)
+
+    running.server._begin = sick
+    running.link.contact()
+    until(lambda: "error" in running.operations()[0])
+    for _ in range(3):
+        running.outbox.look()
+    until(lambda: not running.outbox._busy)
+    assert set(attended) == {parent.id}
+    running.server._begin = begin
+    running.outbox.poke(parent.id)
+    until(lambda: not running.operations())
+    there = {each.title: each.parent_id for each in running.server.sessions.values()}
+    assert there == {"P": None, **dict.fromkeys("abc", resolved(running, parent))} and set(attended) > set(children)
+
+
+@pytest.mark.requirement("P-173")
+def test_a_child_follows_a_parent_that_another_process_has_named(two):
+    first, second, deliver = two
+    first.away()
+    parent = first.create(title="P")
+    child = first.create(title="C", parentId=parent.id)
+    first.outbox._due.clear()
+    first.server.create(first.store.read(parent.id).token, _call(), title="P")  # by one that died over it
+    deliver(1)
+    assert resolved(second, parent) and not first.outbox._due
+    first.writer.catch_up()
+    assert list(first.outbox._due) == [child.id]
+    first.back()
+    assert first.server.sessions[resolved(first, child)].parent_id == resolved(first, parent)
+
+
 @pytest.mark.requirement("P-176")
 @pytest.mark.parametrize("lost", [errors.Connection("cut", details={"sent": True}), SICK])
 @pytest.mark.parametrize("title", TITLES)

@@ -4,8 +4,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
-from tests.remote_world import RemoteWorld
-from tests.unit.remote.outbox import REFUSED, delete, rename
+from tests.remote_world import RemoteWorld, until
+from tests.unit.remote.outbox import REFUSED, SICK, delete, rename
 
 
 # -- deletes ---------------------------------------------------------------------------------------------------------
@@ -74,6 +74,29 @@ def test_a_childs_change_waits_for_the_delete_of_its_parent(world, refused):
         assert world.server.sessions[child.id].title == world.info(child)["title"] == "C2"
     else:
         assert world.server.sessions == {} and world.store.infos() == b""
+
+
+@pytest.mark.requirement("P-173")
+def test_it_is_not_looked_at_before(running):
+    until(lambda: running.sync.has_listed)
+    parent = running.create(title="P")
+    child = running.create(parentId=parent.id, title="C")
+    running.away()
+    rename(running, child, "C2")
+    delete(running, parent)
+    attend, attended = running.outbox._attend, []
+    running.outbox._attend = lambda session_id: attended.append(session_id) or attend(session_id)
+    running.server.fail["delete"] = SICK
+    running.link.contact()
+    until(lambda: "error" in running.operations()[-1])
+    for _ in range(3):
+        running.outbox.look()
+    until(lambda: not running.outbox._busy)
+    assert set(attended) == {parent.id}
+    running.server.fail["delete"] = REFUSED
+    running.outbox.poke(parent.id)
+    until(lambda: not running.operations())
+    assert running.server.sessions[child.id].title == "C2" and set(attended) == {parent.id, child.id}
 
 
 def test_a_session_that_has_ended_there_takes_what_waits_with_it(world, made):
