@@ -1,9 +1,9 @@
 """The outbox: changes that were made while the server was away are sent when it is back, in order (P-170, P-173).
 
 The changes of one session go one after the other, sessions side by side, so that one that the server is sick of holds
-up no other. One process of those on a store sends. Between any two steps it may die: the row is there until the change
-that records the answer drops it, an update, a delete and an unshare may be sent again, and a create is found by its
-token.
+up no other. When it is sick of many in a row, all rest, each time longer, and then one goes first. One process of those
+on a store sends. Between any two steps it may die: the row is there until the change that records the answer drops it,
+an update, a delete and an unshare may be sent again, and a create is found by its token.
 """
 
 import time
@@ -15,6 +15,10 @@ from plue_session.rules.ids import is_given_here
 from plue_session.services.outgoing import Sender, delay
 from plue_session.services.work_queue import WorkQueue
 
+#: Sessions whose changes fail in a row, none succeeding, when it is the server that is sick and not they.
+MANY = 8
+#: Failures of this machine's, which say nothing of the server.
+_OURS = errors.Busy, errors.StoreIo, errors.Integrity
 #: What the log says of a session whose parent got another id.
 _PARENT = '"parentId"'
 
@@ -30,12 +34,15 @@ class Outbox(WorkQueue):
         super().__init__(publisher, on.log)
         self._on, self._retry, self._seconds = on, settings.retry, settings.request_timeout_ms / 1000
         self._sender = Sender(on, settings.request_timeout_ms)
+        # Sessions that failed since the last success; of `MANY` how often all have rested since, and until when.
+        self._failed, self._rests, self._rests_until = set(), 0, 0.0
         on.link.back, on.link.is_sending, on.mirror.hurry = self.hurry, self._sender.is_sending, self.poke
         on.writer.hear(EVENT_NUMBER["session.updated"], self._told)
 
     def hurry(self, was_away=False):
         """Note that the server is there; if it was away, all is sent at once, but for what it was sick of."""
         if was_away:
+            self._succeeded()
             with self._changed:
                 self._due.clear()
                 for each in self._busy:
@@ -71,6 +78,11 @@ class Outbox(WorkQueue):
         # The clock may have been set back since.
         return {session_id: now + min(max(due - clock, 0), most) / 1000 if due else 0.0 for session_id, due in waiting}
 
+    def _when(self, at):
+        if len(self._failed) < MANY:
+            return at
+        return float("inf") if self._busy else max(at, self._rests_until)
+
     def _take_lead(self):
         taken = self._on.store.begin_replay()
         self._sender.begun()
@@ -101,6 +113,7 @@ class Outbox(WorkQueue):
                 try:
                     if not sender.send(row, call, fresh):
                         return
+                    self._succeeded()
                     fresh = row.op in ("create", "update")
                 except errors.PlueError as error:
                     on.link.refused(error)
@@ -116,7 +129,24 @@ class Outbox(WorkQueue):
         row.attempts += 1
         row.error, row.due = error.cause, on.writer.clock() + pause if sick else 0
         self._postpone(row.session_id, pause / 1000)
+        if not isinstance(error, _OURS):
+            self._note_failure(row.session_id)
         on.writer.run_later(partial(_keep, row))
+
+    def _note_failure(self, session_id):
+        now = time.monotonic()
+        with self._changed:
+            self._failed.add(session_id)
+            if len(self._failed) >= MANY and now >= self._rests_until:
+                self._rests_until = now + delay(self._rests, self._retry) / 1000
+                self._rests += 1
+
+    def _succeeded(self):
+        """Note that the server takes changes: whoever rests may go on."""
+        with self._changed:
+            self._failed.clear()
+            self._rests, self._rests_until = 0, 0.0
+            self._changed.notify()
 
 
 def _keep(row, transaction):

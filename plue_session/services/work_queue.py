@@ -99,6 +99,10 @@ class WorkQueue(ABC):
         """Do what is due for a session; return after how many seconds to do so again, or None. When it
         raises, that is logged, and done again: after LOOK, unless it has said when (`_postpone`)."""
 
+    def _when(self, at):
+        """Return when what is due at this time may be done. Called with the lock held."""
+        return at
+
     # -- life ----------------------------------------------------------------------------------------------------------
     def begin(self):
         """Begin, first with what an earlier process has left. Returns at once."""
@@ -245,6 +249,7 @@ class WorkQueue(ABC):
                     return None
                 now = time.monotonic()
                 at, first = self._due.first() or (None, None)
+                at = None if first is None else self._when(at)
                 if first is not None and at <= now and self._may_lead():
                     self._due.pop(first)
                     self._busy.add(first)
