@@ -1,13 +1,15 @@
 """How one change of the outbox is sent and its answer recorded, or how it is taken back."""
 
 from plue_session import errors
-from plue_session.model import Session, Share
+from plue_session.model import Input, Session, Share
+from plue_session.model.input import ACCEPTED, COMPLETED
 from plue_session.model.outgoing import CONFLICT
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, merge, outbox
+from plue_session.rules import ids, inputs, merge, outbox
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
 from plue_session.services.sync import memory
+from plue_session.services.turns import queue
 
 #: Failures of a request that say nothing of what the server makes of it.
 UNANSWERED = errors.Connection, errors.Timeout, errors.Aborted, errors.Closed
@@ -339,10 +341,12 @@ def remember(store, family):
     """Return what is needed to make sessions again that are erased: parents come first."""
     sessions = [session for session in map(store.load, family) if session is not None]
     shares = [share for share in map(store.share, family) if share is not None]
+    waiting = [row for session in sessions for row in store.open_inputs(session.number)]
     return {
         "family": family,
         "sessions": [dict(zip(Session.__slots__, session.VALUES(session), strict=True)) for session in sessions],
         "shares": [list(share.VALUES(share)) for share in shares],
+        "inputs": [list(row.VALUES(row)) for row in waiting],
     }
 
 
@@ -362,6 +366,25 @@ def restore(on, transaction, base):
         outbox.uncover(session)
         outbox.cover(session, store.outgoing(session.id))
         transaction.insert(session)
+        rows = (Input(*values) for values in base.get("inputs", ()))  # an older library kept none
+        _enqueue_again(transaction, session, [row for row in rows if row.number == session.number])
+
+
+def _enqueue_again(transaction, session, rows):
+    """Put inputs back that were erased with their session. What a turn had taken was said, or is given up with the
+    turn; what was meant for one waits for its own, unless that is yet to come."""
+    store = transaction.store
+    for row in rows:
+        row.claim_id, row.state = None, COMPLETED if row.state == ACCEPTED else row.state
+        store.add_input(row)
+    for row in store.active_inputs(session.number):
+        meant = inputs.turn_meant(row.ingress)
+        if not queue.waits_for(store, session.number, meant, False):
+            queue.defer(transaction, session.number, meant)
+    waiting = [row for row in rows if row.state != COMPLETED]
+    if waiting:
+        kind, data = queue.told("enqueued", waiting)
+        transaction.emit(kind, session, data)
 
 
 def family_of(transaction, session_id):
