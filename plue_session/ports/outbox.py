@@ -53,8 +53,9 @@ class OutboxReader(Protocol):
         """Return whether a delete waits whose `base` names the session in its "family"."""
 
     def due_outgoing(self) -> list[tuple[str, int]]:
-        """Return the sessions of which changes wait, each with when the first of them is due, those first whose first
-        change is the oldest."""
+        """Return the sessions of which changes wait that can be sent, each with when the first of them is due, those
+        first whose first change is the oldest. What cannot is a child whose parent is yet to be made, and an erased
+        session whose ancestor's delete waits."""
 
     def count_outgoing(self, state: str | None = None) -> int:
         """Return how many there are, in this state or in all."""

@@ -1,13 +1,15 @@
 """How one change of the outbox is sent and its answer recorded, or how it is taken back."""
 
 from plue_session import errors
-from plue_session.model import Session, Share
+from plue_session.model import Input, Session, Share
+from plue_session.model.input import ACCEPTED, COMPLETED
 from plue_session.model.outgoing import CONFLICT
 from plue_session.primitives import allocate_lock
-from plue_session.rules import ids, merge, outbox
+from plue_session.rules import ids, inputs, merge, outbox
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services import descendants
 from plue_session.services.sync import memory
+from plue_session.services.turns import queue
 
 #: Failures of a request that say nothing of what the server makes of it.
 UNANSWERED = errors.Connection, errors.Timeout, errors.Aborted, errors.Closed
@@ -37,8 +39,9 @@ class Sender:
         self._has_listed = False
 
     def send(self, row, call, fresh=False):
-        """Send a change and record the answer; return whether the session's next one may follow. Fails if it is to be
-        sent again. `fresh`: the server has answered to the one before just now, so the record has what it has."""
+        """Send a change and record the answer; return whether the session's next one may follow, or this one cannot be
+        sent yet. Fails if it is to be sent again. `fresh`: the server has answered to the one before just now, so the
+        record has what it has."""
         on = self._on
         self._sending.add(row.id)
         try:
@@ -63,6 +66,8 @@ class Sender:
                     f"outbox {row.session_id}: a queued {row.op} is refused, and taken back: {error.cause}",
                 )
                 on.writer.run(lambda transaction: withdraw(on, transaction, row), call)
+                for member in loads(row.base)["family"] if row.op == "delete" else ():
+                    on.mirror.hurry(member)  # what waited for the delete
             return True
         finally:
             self._sending.discard(row.id)
@@ -77,7 +82,7 @@ class Sender:
         parent = session.parent_id
         if parent is not None and ids.is_given_here(parent):
             if on.store.read(parent) is not None:
-                return False  # the parent's create has this one follow
+                return False  # the event that tells of the parent's id has this one follow
             if on.resolve(parent) == parent:
                 raise errors.NotFound(f"the parent session {parent} does not exist")
             return True  # it was made just now: the record that was read is not the newest
@@ -89,8 +94,8 @@ class Sender:
         there, asked = outbox.beneath(session), loads(row.arguments)
         with on.session_locks.expect(session.token, call):
             made = None
-            if row.attempts or session.directory not in (None, server.directory):
-                made = server.find_created(session.token, call, directory=session.directory)
+            if row.attempts or "sent" in loads(row.base) or session.directory not in (None, server.directory):
+                made = server.find_created(session.token, call, directory=session.directory, title=asked.get("title"))
             if made is None:
                 made = self._make(
                     row,
@@ -106,8 +111,6 @@ class Sender:
                 on.mirror.lose(made.id)
             else:
                 on.mirror.recorded(made, named)
-                for child in on.store.read_children(named.id):  # once the commit shows them their parent's id
-                    on.mirror.hurry(child)
         return True
 
     def _make(self, row, token, call, **fields):
@@ -117,14 +120,15 @@ class Sender:
         if "sent" in before:
             if 0 <= on.writer.clock() - before["sent"] < self._late:
                 raise errors.Busy("the server has not answered the create, and may make the session yet")
-            row.base = dumps({**before, "again": True})
-            on.writer.run(lambda transaction: transaction.store.keep_outgoing(row), call)
+            before["again"] = True
+        # Noted before, for who comes after a process that dies while the server is told.
+        row.base = dumps({**before, "sent": on.writer.clock()})
         try:
+            on.writer.run(lambda transaction: transaction.store.keep_outgoing(row), call)
             return on.server.create(token, call, **fields)
-        except UNANSWERED as error:
-            if (error.details or {}).get("sent") is not False:
-                row.base = dumps({**loads(row.base), "sent": on.writer.clock()})
-                on.writer.run_later(lambda transaction: transaction.store.keep_outgoing(row))
+        except errors.PlueError as error:
+            if not isinstance(error, UNANSWERED) or (error.details or {}).get("sent") is False:
+                row.base = dumps(before)  # nothing is on its way; kept with the failure
             raise
 
     def _named(self, transaction, row, made):
@@ -337,10 +341,12 @@ def remember(store, family):
     """Return what is needed to make sessions again that are erased: parents come first."""
     sessions = [session for session in map(store.load, family) if session is not None]
     shares = [share for share in map(store.share, family) if share is not None]
+    waiting = [row for session in sessions for row in store.open_inputs(session.number)]
     return {
         "family": family,
         "sessions": [dict(zip(Session.__slots__, session.VALUES(session), strict=True)) for session in sessions],
         "shares": [list(share.VALUES(share)) for share in shares],
+        "inputs": [list(row.VALUES(row)) for row in waiting],
     }
 
 
@@ -360,6 +366,25 @@ def restore(on, transaction, base):
         outbox.uncover(session)
         outbox.cover(session, store.outgoing(session.id))
         transaction.insert(session)
+        rows = (Input(*values) for values in base.get("inputs", ()))  # an older library kept none
+        _enqueue_again(transaction, session, [row for row in rows if row.number == session.number])
+
+
+def _enqueue_again(transaction, session, rows):
+    """Put inputs back that were erased with their session. What a turn had taken was said, or is given up with the
+    turn; what was meant for one waits for its own, unless that is yet to come."""
+    store = transaction.store
+    for row in rows:
+        row.claim_id, row.state = None, COMPLETED if row.state == ACCEPTED else row.state
+        store.add_input(row)
+    for row in store.active_inputs(session.number):
+        meant = inputs.turn_meant(row.ingress)
+        if not queue.waits_for(store, session.number, meant, False):
+            queue.defer(transaction, session.number, meant)
+    waiting = [row for row in rows if row.state != COMPLETED]
+    if waiting:
+        kind, data = queue.told("enqueued", waiting)
+        transaction.emit(kind, session, data)
 
 
 def family_of(transaction, session_id):

@@ -72,6 +72,7 @@ class WorkQueue(ABC):
         self._publisher, self._log = publisher, log
         self._call, self._changed = Call(), threading.Condition()
         self._due, self._busy, self._again = DueTimes(), set(), DueTimes()  # _again: the busy ones, due once more
+        self._renamed = {}  # the ids of busy ones by those that they had when they were taken
         self._workers = self._idle = 0
         self._leads, self._closed = False, True  # until `begin`
         self._looked = 0.0
@@ -97,6 +98,10 @@ class WorkQueue(ABC):
     def _attend(self, session_id):
         """Do what is due for a session; return after how many seconds to do so again, or None. When it
         raises, that is logged, and done again: after LOOK, unless it has said when (`_postpone`)."""
+
+    def _when(self, at):
+        """Return when what is due at this time may be done. Called with the lock held."""
+        return at
 
     # -- life ----------------------------------------------------------------------------------------------------------
     def begin(self):
@@ -131,6 +136,7 @@ class WorkQueue(ABC):
         self._hire()
 
     def _put(self, session_id, at):
+        session_id = self._renamed.get(session_id, session_id)
         there = self._again if session_id in self._busy else self._due
         before = there.get(session_id)
         if before is None or at < before:
@@ -142,9 +148,21 @@ class WorkQueue(ABC):
             there = self._again if session_id in self._busy else self._due
             there.set(session_id, time.monotonic() + after)
 
+    def _rename(self, session_id, name):
+        """Note that a session has another id by now: who is attended to by the one is not to be by the other, too."""
+        with self._changed:
+            if session_id in self._busy and name not in self._busy:
+                self._renamed[session_id] = name
+                self._busy.remove(session_id)
+                self._busy.add(name)
+                for at in self._again.pop(session_id), self._due.pop(name):
+                    if at is not None:
+                        self._put(name, at)
+
     def _is_due(self, session_id):
         """Return whether a session is to be attended to, beside what is done for it now."""
         with self._changed:
+            session_id = self._renamed.get(session_id, session_id)
             return (self._again if session_id in self._busy else self._due).get(session_id) is not None
 
     def _look(self):
@@ -159,7 +177,7 @@ class WorkQueue(ABC):
             return
         with self._changed:
             for session_id, at in found.items():
-                if session_id not in self._busy and self._due.get(session_id) is None:
+                if self._renamed.get(session_id, session_id) not in self._busy and self._due.get(session_id) is None:
                     self._due.set(session_id, at)
             if self.finds_all:
                 for gone in before - found.keys():  # not what was put there since
@@ -210,6 +228,7 @@ class WorkQueue(ABC):
 
     def _done(self, session_id, after):
         with self._changed:
+            session_id = self._renamed.pop(session_id, session_id)
             self._busy.discard(session_id)
             if (at := self._again.pop(session_id)) is not None:
                 self._put(session_id, at)
@@ -230,6 +249,7 @@ class WorkQueue(ABC):
                     return None
                 now = time.monotonic()
                 at, first = self._due.first() or (None, None)
+                at = None if first is None else self._when(at)
                 if first is not None and at <= now and self._may_lead():
                     self._due.pop(first)
                     self._busy.add(first)

@@ -201,6 +201,37 @@ def test_a_queued_create_whose_answer_is_lost_is_made_once(daemon, folder, other
         assert made == {host.session_get_id(session)}
 
 
+@pytest.mark.requirement("P-176", "P-144")
+def test_a_create_that_arrives_late_of_a_host_that_was_killed_is_made_once(daemon, folder, other):
+    def late(gate, connection, forward):
+        arrives.wait(30)
+        forward()
+        raise OSError
+
+    before, arrives = set(other.titles()), threading.Event()
+    with Gate(daemon.url) as gate:
+        config = settings(folder, gate.backend(daemon), requestTimeoutMs=30_000)
+        gate.events = False
+        gate.rules.append((of(None), cut))
+        gate.cut_all()
+        with Host(folder, config) as host:
+            away(host)
+            alias = host.session_get_id(host.session_create_with(json.dumps({"title": "Once"})))
+            gate.rules.insert(0, once(of("POST", "/session"), late))
+            gate.rules.pop()
+            gate.events = True
+            assert eventually(lambda: ("POST", "/session") in gate.requests, 20, 0.005)
+            host.kill()
+        gate.clear()
+        with Host(folder, config) as host:
+            assert eventually(lambda: "may make the session yet" in str(host.status()["operations"]), 20, 0.02)
+            arrives.set()
+            settled(host)
+            (made,) = set(other.titles()) - before
+            assert host.session_get_id(host.session_open(alias)) == made
+            assert gate.requests.count(("POST", "/session")) == 1
+
+
 def work(host, wanted, deleted, number):
     """Make three sessions, rename them, and delete one of those that the server has; all of it is acknowledged."""
     for part in range(3):

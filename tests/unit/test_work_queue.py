@@ -127,6 +127,24 @@ def test_what_was_postponed_waits_unless_it_is_poked(queue):
     until(lambda: queue.begun["ses_1"] == 2 and is_at_rest(queue))
 
 
+def test_a_session_that_gets_another_id_meanwhile_is_still_one(queue):
+    queue.found = {"old": 0.0}
+    queue.look()
+    until(lambda: queue._busy)
+    queue._rename("old", "new")
+    queue.look()
+    queue.found = {"new": 0.0}
+    queue.look()
+    queue.poke("old")
+    assert queue._busy == {"new"} and not queue._due and queue._is_due("old")
+    queue._postpone("new", 60)
+    queue.free.set()
+    until(lambda: list(queue._due) == ["new"] and not queue._busy)
+    assert queue.begun == {"old": 1} and not queue._renamed
+    queue.poke("new")
+    until(lambda: queue.begun["new"] == 1)
+
+
 def test_what_the_store_tells_is_done_once_it_can_be(queue):
     queue.free.set()
     queue.ready, queue.found = False, {"ses_1": 0.0, "ses_2": 0.0}

@@ -119,8 +119,19 @@ SELECT 1 FROM outbox, json_each(outbox.base, '$.family') AS member
 WHERE outbox.scope = ? AND outbox.op = 'delete' AND member.value = ? LIMIT 1;
 
 -- name: due_outgoing
+-- Not a child whose parent is yet to be made, nor what goes with an ancestor when the delete of that is done.
 SELECT session_id, due FROM outbox
 WHERE scope = ?1 AND id IN (SELECT min(id) FROM outbox WHERE scope = ?1 AND state = 'pending' GROUP BY session_id)
+  AND CASE op
+    WHEN 'create' THEN NOT EXISTS (
+      SELECT 1 FROM session AS child JOIN session AS parent ON parent.number = CAST(substr(child.parent_id, 9) AS INTEGER)
+      WHERE child.number = CAST(substr(session_id, 9) AS INTEGER) AND parent.scope = ?1 AND parent.id = child.parent_id)
+    WHEN 'delete' THEN 1
+    ELSE EXISTS (SELECT 1 FROM session WHERE scope = ?1 AND session.id = session_id AND session.id <> 'session_' || number)
+      OR session_id NOT IN (
+        SELECT member.value FROM outbox AS erased, json_each(erased.base, '$.family') AS member
+        WHERE erased.scope = ?1 AND erased.op = 'delete' AND member.value <> erased.session_id)
+  END
 ORDER BY id;
 
 -- name: count_outgoing

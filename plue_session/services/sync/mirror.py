@@ -110,8 +110,8 @@ class Mirror:
         """Record a session that has no record, with this mark (rules/sequences.py); see `merge`."""
         if remote.id in self._ended or any(row.op == "delete" for row in transaction.store.outgoing(remote.id)):
             raise errors.gone(remote.id)
-        ours = remote.token and not remote.is_fork and transaction.store.load_by_token(remote.token)
-        if ours and ids.is_given_here(ours.id):
+        ours = remote.token and transaction.store.load_by_token(remote.token)
+        if ours and ids.is_given_here(ours.id) and _is_made_for(transaction, ours, remote):
             return self.name(transaction, ours, remote, mark)
         if ours and self._is_surplus(transaction, remote):
             postpone(transaction, "take back", remote.id)
@@ -187,8 +187,7 @@ class Mirror:
         self._unnumbered.merged(session)
         for child in map(store.load, children):
             child.parent_id = session.id
-            transaction.save(child, "session.updated", {"id": child.id}, touch=False)
-            self.hurry(child.id)
+            transaction.save(child, "session.updated", {"id": child.id}, touch=False)  # which the outbox hears
         return session
 
     def keep(self, transaction, session, remote, mark=AHEAD, heard=False):
@@ -402,6 +401,15 @@ class Mirror:
         with self._lock:
             differing, self._differing = self._differing, set()
         return differing
+
+
+def _is_made_for(transaction, session, remote):
+    """Return whether a session has been made for one of ours that the server is yet to be told of, and whose token it
+    has: a fork has its source's, too. What was asked for by a title like a fork's is none."""
+    if not remote.is_fork:
+        return True
+    creates = (row for row in transaction.store.outgoing(session.id) if row.op == "create")
+    return any(loads(row.arguments).get("title") == remote.title for row in creates)
 
 
 def _told(events, session, outbox_before, shown):

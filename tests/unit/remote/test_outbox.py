@@ -8,6 +8,8 @@ import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
+from plue_session.services.outbox import MANY
+from plue_session.services.work_queue import WORKERS
 from tests.remote_world import AWAY, RemoteWorld, asked, unchanged_by, until
 from tests.unit.remote.outbox import SICK, delete, rename, resolved, sync, update
 
@@ -154,6 +156,67 @@ def test_a_session_that_the_server_is_sick_of_holds_up_no_other(running):
     running.server.get = get
     running.outbox.poke(sick.id)
     until(lambda: running.server.sessions[sick.id].title == "S2")
+
+
+@pytest.mark.requirement("P-170", "P-177")
+def test_nor_is_that_one_asked_for_by_its_new_id_at_once():
+    world, asked = RemoteWorld({"retry": {"baseMs": 20_000, "maxMs": 30_000}}), []
+    world.away()
+    session = world.create(title="Offline")
+    rename(world, session, "Later")
+
+    def fails(session_id, call, **fields):
+        asked.append(session_id)
+        world.outbox.look()  # as while it waits for a slow server
+        raise SICK
+
+    world.server.update = fails
+    world.link.last_sync = 1
+    world.outbox.begin()
+    world.link.contact()
+    until(lambda: asked and world.operations()[0].get("error"))
+    until(lambda: not world.outbox._busy and list(world.outbox._due) == [resolved(world, session)])
+    assert asked == list(world.outbox._due)
+    world.outbox.end()
+
+
+@pytest.mark.requirement("P-170")
+def test_a_server_that_is_sick_of_all_is_asked_by_one_at_a_time():
+    world, tried, sick = RemoteWorld({"retry": {"baseMs": 20_000, "maxMs": 30_000}}), [], [True]
+    world.away()
+    for number in range(40):
+        world.create(title=f"{number}")
+    create = world.server.create
+
+    def fails(token, *more, **fields):
+        tried.append(fields["title"])
+        if sick:
+            raise SICK
+        return create(token, *more, **fields)
+
+    def over():  # as when the time has passed
+        with world.outbox._changed:
+            world.outbox._rests_until = 0.0
+        world.outbox.look()
+
+    world.server.create = fails
+    world.link.last_sync = 1
+    world.outbox.begin()
+    world.link.contact()
+    for more in range(3):
+        until(lambda: world.outbox._rests_until and not world.outbox._busy)
+        if not more:
+            first = len(tried)
+            assert MANY <= first < MANY + WORKERS
+        assert len(tried) == len(set(tried)) == first + more  # those come first that were not tried yet
+        assert world.outbox._rests_until - time.monotonic() > 10
+        if more < 2:
+            over()
+    sick.clear()
+    over()
+    before = len(tried)
+    until(lambda: len(world.server.sessions) == 40 - before)
+    world.outbox.end()
 
 
 @pytest.mark.requirement("P-170")

@@ -60,6 +60,28 @@ def test_an_update_with_a_base_whose_answer_was_lost_is_no_conflict_with_itself(
 
 
 @pytest.mark.requirement("P-172")
+@pytest.mark.parametrize("base", [{}, {"base": {"title": "T"}}])
+@pytest.mark.parametrize("theirs", ["Theirs", "T"])
+def test_an_update_that_is_sent_twice_meets_what_another_client_has_set_between(world, made, base, theirs):
+    def lose():
+        raise errors.Connection("cut", details={"sent": True})
+
+    update(world, made, title="Ours", **base)
+    world.link.contact()
+    world.server.during["update"] = lose
+    with pytest.raises(errors.Connection):
+        world.replay()
+    assert world.server.sessions[made.id].title == "Ours"
+    world.server.put(made.id, title=theirs)
+    world.told.take()
+    world.replay()
+    is_written = not base or theirs == "T"  # nothing tells "T" again from "T" still
+    assert world.server.sessions[made.id].title == ("Ours" if is_written else theirs)
+    assert ("sync.conflict" in [kind for kind, _ in world.told.take()]) == (theirs == "Theirs")
+    assert (status(world)["conflicts"] == []) == is_written
+
+
+@pytest.mark.requirement("P-172")
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_change_behind_one_that_is_undone_is_no_conflict(world, made, refused):
     update(world, made, title="B", tags=["b"])

@@ -11,6 +11,9 @@ from plue_session.adapters.sqlite.store import SqliteStore
 from tests.remote_world import RemoteWorld, asked, unchanged_by, until
 from tests.unit.remote.outbox import REFUSED, SICK, delete, rename, resolved, sync
 
+#: Titles of sessions made while the server was away: also one like those that the server gives to forks.
+TITLES = "Offline", "Plan (fork #1)"
+
 
 # -- creates ---------------------------------------------------------------------------------------------------------
 @pytest.mark.requirement("P-177", "P-170")
@@ -143,12 +146,59 @@ def test_a_child_follows_its_parent_at_once(tmp_path):
     assert len(world.server.sessions) == 2
 
 
+@pytest.mark.requirement("P-173")
+def test_children_that_cannot_be_made_yet_are_not_looked_at(running):
+    until(lambda: running.sync.has_listed)
+    running.away()
+    parent = running.create(title="P")
+    children = [running.create(title=title, parentId=parent.id).id for title in "abc"]
+    attend, attended = running.outbox._attend, []
+    running.outbox._attend = lambda session_id: attended.append(session_id) or attend(session_id)
+
+    begin = running.server._begin
+
+    def sick(name, *more):
+        if name == "create":
+            raise SICK
+        begin(name, *more)
+
+    running.server._begin = sick
+    running.link.contact()
+    until(lambda: "error" in running.operations()[0])
+    for _ in range(3):
+        running.outbox.look()
+    until(lambda: not running.outbox._busy)
+    assert set(attended) == {parent.id}
+    running.server._begin = begin
+    running.outbox.poke(parent.id)
+    until(lambda: not running.operations())
+    there = {each.title: each.parent_id for each in running.server.sessions.values()}
+    assert there == {"P": None, **dict.fromkeys("abc", resolved(running, parent))} and set(attended) > set(children)
+
+
+@pytest.mark.requirement("P-173")
+def test_a_child_follows_a_parent_that_another_process_has_named(two):
+    first, second, deliver = two
+    first.away()
+    parent = first.create(title="P")
+    child = first.create(title="C", parentId=parent.id)
+    first.outbox._due.clear()
+    first.server.create(first.store.read(parent.id).token, _call(), title="P")  # by one that died over it
+    deliver(1)
+    assert resolved(second, parent) and not first.outbox._due
+    first.writer.catch_up()
+    assert list(first.outbox._due) == [child.id]
+    first.back()
+    assert first.server.sessions[resolved(first, child)].parent_id == resolved(first, parent)
+
+
 @pytest.mark.requirement("P-176")
 @pytest.mark.parametrize("lost", [errors.Connection("cut", details={"sent": True}), SICK])
-def test_a_create_whose_answer_was_lost_is_found_by_its_token(world, lost):
+@pytest.mark.parametrize("title", TITLES)
+def test_a_create_whose_answer_was_lost_is_found_by_its_token(world, lost, title):
     world.hold_back()
     world.away()
-    session = world.create(title="Offline")
+    session = world.create(title=title)
     world.link.contact()
 
     def lose():
@@ -177,7 +227,7 @@ def test_a_create_that_the_server_may_have_heard_before_it_went_away_is_found_to
     assert resolved(world, session) == there and world.jobs() == [] and len(world.server.sessions) == 1
 
 
-@pytest.fixture(params=["Offline", None])
+@pytest.fixture(params=[*TITLES, None])
 def slow(world, request):
     """A session made while the server was away: a create that it was told of is on its way yet, when it is back."""
     fields = {} if request.param is None else {"title": request.param}
@@ -205,6 +255,34 @@ def test_a_create_that_may_come_late_is_waited_for(world, slow):
     world.replay()
     assert resolved(world, session) == made.id and list(world.server.sessions) == [made.id]
     assert world.operations() == [] and world.jobs() == []
+
+
+@pytest.mark.requirement("P-176")
+def test_so_is_one_that_a_process_has_sent_which_died_over_it(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        raise Killed
+
+    first = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"))
+    first.away()
+    session = first.create(title="Offline")
+    token = first.store.read(session.id).token
+    first.link.contact()
+    first.server.fail["create"] = kill
+    with pytest.raises(Killed):
+        first.replay()
+    first.store.close()
+    second = RemoteWorld(store=SqliteStore(str(tmp_path), "opencode"), server=first.server)
+    second.server.asked.clear()
+    with pytest.raises(errors.Busy):
+        second.replay()
+    assert "create" not in asked(second)
+    made = second.server.create(token, _call(), title="Offline")
+    second.replay()
+    assert list(second.server.sessions) == [made.id] == [resolved(second, session)] and second.operations() == []
+    second.store.close()
 
 
 @pytest.mark.requirement("P-176")
@@ -292,14 +370,30 @@ def test_a_create_that_cannot_be_queued_either_is_taken_back(world, monkeypatch)
 
 
 @pytest.mark.requirement("P-176", "P-177")
-def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world):
+@pytest.mark.parametrize("title", TITLES)
+def test_who_sees_what_a_dead_process_has_made_gives_it_to_its_session(world, title):
+    world.away()
+    session = world.create(title=title)
+    token = world.store.read(session.id).token
+    there = world.server.create(token, _call(), title=title)  # and the event tells of it
+    assert resolved(world, session) == there.id
+    world.server.fork(there.id, _call())
+    world.back()
+    assert resolved(world, session) == there.id and len(world.server.sessions) == 2
+
+
+def test_a_fork_of_what_a_dead_process_has_made_is_not_taken_for_it(world):
     world.away()
     session = world.create(title="Offline")
     token = world.store.read(session.id).token
-    world.server.create(token, _call(), title="Offline")  # and the event tells of it
-    assert resolved(world, session) in world.server.sessions
+    world.hold_back()
+    there = world.server.create(token, _call(), title="Offline")
+    world.held_back.clear()
+    world.server.fork(there.id, _call())
+    world.deliver()
+    assert resolved(world, session) is None and len(world.server.sessions) == 2
     world.back()
-    assert len(world.server.sessions) == 1
+    assert resolved(world, session) == there.id and len(world.server.sessions) == 2
 
 
 def _call():

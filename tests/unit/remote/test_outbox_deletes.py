@@ -1,11 +1,14 @@
 """Deletes that wait for the server."""
 
+import json
+
 import pytest
 
 from plue_session import errors
 from plue_session.adapters.sqlite.store import SqliteStore
-from tests.remote_world import RemoteWorld
-from tests.unit.remote.outbox import REFUSED, delete, rename
+from plue_session.services.turns import queue as taking
+from tests.remote_world import RemoteWorld, until
+from tests.unit.remote.outbox import REFUSED, SICK, delete, rename
 
 
 # -- deletes ---------------------------------------------------------------------------------------------------------
@@ -51,6 +54,47 @@ def test_a_delete_that_is_refused_brings_the_sessions_back_as_they_were(world):
     assert world.server.sessions[parent.id].title == world.info(parent)["title"] == "again"
 
 
+@pytest.mark.requirement("P-170")
+def test_with_the_inputs_that_waited(world):
+    def enqueue(session, **given):
+        return json.loads(world.do(lambda on: on.inputs.enqueue(session.id, json.dumps(given))))
+
+    def waiting(session):
+        return json.loads(world.do(lambda on: on.inputs.inputs(session.id)))
+
+    def after(turn_id):
+        return {"activeTurn": {"turnId": turn_id, "boundary": "afterWork"}}
+
+    parent = world.create(title="P")
+    child = world.create(parentId=parent.id, title="C")
+    taken = enqueue(parent, text="taken", id="mail-1")
+    row = world.store.read_inputs(parent.id, world.now)[0]
+    world.writer.run(
+        lambda transaction: taking.take(transaction, transaction.load(parent.id), "somebody", world.now + 60_000)
+    )
+    assert world.store.read_open_turn(parent.id) and not waiting(parent)
+    first = enqueue(parent, text="hello", id="mail-2", turnId="mine")
+    enqueue(parent, text="to come", ingress=after("mine"))
+    enqueue(parent, text="late", ingress=after(f"turn_{row.seq}"))
+    enqueue(child, text="child's")
+    world.away()
+    before = waiting(parent), waiting(child)
+    assert [each["state"] for each in before[0]] == ["deferred_next_turn", "pending_active", "pending_active"]
+    delete(world, parent)
+    world.told.take()
+    world.server.fail["delete"] = REFUSED
+    world.link.contact()
+    world.reconcile()
+    world.replay()
+    before[0][2]["state"] = "deferred_next_turn"  # its turn is no more
+    assert (waiting(parent), waiting(child)) == before
+    told = [(kind, data) for kind, data in world.told.take() if kind == "queue.changed"]
+    assert [data["ids"] for _, data in told] == [[each["inputId"] for each in of] for of in before]
+    assert enqueue(parent, text="hello", id="mail-2", turnId="mine") == first
+    assert enqueue(parent, text="taken", id="mail-1")["state"] == "completed" and taken["inputId"] == row.name
+    assert world.store.read_open_turn(parent.id) is None and world.store.check() == []
+
+
 @pytest.mark.requirement("P-173")
 @pytest.mark.parametrize("refused", [True, False])
 def test_a_childs_change_waits_for_the_delete_of_its_parent(world, refused):
@@ -74,6 +118,29 @@ def test_a_childs_change_waits_for_the_delete_of_its_parent(world, refused):
         assert world.server.sessions[child.id].title == world.info(child)["title"] == "C2"
     else:
         assert world.server.sessions == {} and world.store.infos() == b""
+
+
+@pytest.mark.requirement("P-173")
+def test_it_is_not_looked_at_before(running):
+    until(lambda: running.sync.has_listed)
+    parent = running.create(title="P")
+    child = running.create(parentId=parent.id, title="C")
+    running.away()
+    rename(running, child, "C2")
+    delete(running, parent)
+    attend, attended = running.outbox._attend, []
+    running.outbox._attend = lambda session_id: attended.append(session_id) or attend(session_id)
+    running.server.fail["delete"] = SICK
+    running.link.contact()
+    until(lambda: "error" in running.operations()[-1])
+    for _ in range(3):
+        running.outbox.look()
+    until(lambda: not running.outbox._busy)
+    assert set(attended) == {parent.id}
+    running.server.fail["delete"] = REFUSED
+    running.outbox.poke(parent.id)
+    until(lambda: not running.operations())
+    assert running.server.sessions[child.id].title == "C2" and set(attended) == {parent.id, child.id}
 
 
 def test_a_session_that_has_ended_there_takes_what_waits_with_it(world, made):
