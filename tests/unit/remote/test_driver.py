@@ -149,6 +149,40 @@ def test_nothing_is_taken_while_an_abort_holds_the_session(world, session):
     assert len(world.server.prompts) == 1
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_while_the_abort_of_one_turn_is_under_way_the_next_is_not_sent(world, session, is_known):
+    """It names no turn to the server: late, it would end the next one."""
+    if is_known:
+        enqueue(world, session)
+        step(world, session)
+    enqueue(world, session, "next", turnId="next")
+    first = turn(world, session).message_id if is_known else "msg_another"
+
+    def end_it():
+        if is_known:
+            world.server.answer(session)
+        for _ in range(3):
+            step(world, session)
+        assert len(world.server.prompts) == is_known and world.store.read_open_turn(session) is None
+
+    world.server.during["abort"] = end_it
+    world.do(lambda on: on.sessions.abort_turn(session, first), session)
+    assert not world.server.during
+    step(world, session)
+    assert len(world.server.prompts) == is_known + 1
+
+
+def test_prompts_are_held_back_until_the_last_abort_of_a_turn_is_through(world, session):
+    def within():
+        world.do(lambda on: on.sessions.abort_turn(session, "msg_another"), session)
+        held.append(world.store.read(session).held_until)
+
+    held = []
+    world.server.during["abort"] = within
+    world.do(lambda on: on.sessions.abort_turn(session, "msg_another"), session, seconds=2.0)
+    assert held != [None] and world.store.read(session).held_until is None
+
+
 @pytest.mark.requirement("P-151", "L-097")
 def test_a_turn_that_is_to_end_before_it_is_sent_never_is(world, session):
     enqueue(world, session)
