@@ -61,5 +61,8 @@ class InputReader(Protocol):
         """Return those that wait, in order: not cancelled, completed or accepted, nor claimed by somebody whose claim
         is still good."""
 
+    def read_input(self, session_id: str, seq: int) -> Input | None:
+        """Return the input of the session with this `seq`, whatever its state."""
+
     def sessions_with_inputs(self) -> list[str]:
         """Return the ids of the sessions that have inputs which wait, those first whose input is the oldest."""

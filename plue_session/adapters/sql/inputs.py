@@ -68,5 +68,9 @@ class Inputs:
         values = self._scope, session_id, rows.number_in(session_id), now
         return [Input(*row) for row in self._read(self._sql["read_inputs"], values)]
 
+    def read_input(self, session_id, seq):
+        found = self._read(self._sql["read_input"], (self._scope, session_id, rows.number_in(session_id), seq))
+        return Input(*found[0]) if found else None
+
     def sessions_with_inputs(self):
         return [row[0] for row in self._read(self._sql["sessions_with_inputs"], (self._scope,))]

@@ -55,6 +55,9 @@ WHERE closed = 0 AND number = {of_session} AND state <> 'accepted'
   AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
 ORDER BY seq;
 
+-- name: read_input
+SELECT {input} FROM input WHERE closed IN (0, 1) AND number = {of_session} AND seq = ?4;
+
 -- name: sessions_with_inputs
 SELECT session.id FROM input CROSS JOIN session ON session.number = input.number
 WHERE input.closed = 0 AND input.state <> 'accepted' AND session.scope = ?
