@@ -36,12 +36,13 @@ _CLEANED = '"event":"CLEAN"'
 
 
 class Waiter:
-    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it."""
+    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it. `turn_id`: of
+    the turn that the input has, or is to have; the input itself may be vacuumed as soon as that has ended."""
 
-    __slots__ = ("session_id", "seq", "later", "is_abort")
+    __slots__ = ("session_id", "seq", "turn_id", "later", "is_abort")
 
     def __init__(self, deadline, begin=None, is_abort=False):
-        self.session_id = self.seq = None  # until `Turns._wait`
+        self.session_id = self.seq = self.turn_id = None  # until `Turns._wait`
         self.is_abort, self.later = is_abort, Later(deadline, BEYOND, begin)
 
 
@@ -94,7 +95,7 @@ class Turns:
         if not timeout_ms:
             return f'{{"turnId":{quote(_turn_id_of(row))},"inputId":{quote(row.name)}}}'
         if waiter is None:
-            return self._result(on.resolve(session_id), row)
+            return self._result(on.resolve(session_id), row, _turn_id_of(row))
         if is_attached:
             on.agents.watch(on.resolve(session_id))
         return waiter.later
@@ -188,7 +189,7 @@ class Turns:
         with self._lock:
             if known:  # the change runs again, and the input may get another number
                 self._forget(known)
-            waiter.session_id, waiter.seq = session_id, row.seq
+            waiter.session_id, waiter.seq, waiter.turn_id = session_id, row.seq, _turn_id_of(row)
             closed = self._closed
             self._waiters.setdefault(row.seq, [])
             if waiter not in self._waiters[row.seq]:
@@ -402,9 +403,13 @@ class Turns:
             with self._lock:
                 waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
         else:
-            names = _data(row)["ids" if row.kind == _QUEUE else "inputIds"]
+            data = _data(row)
             with self._lock:
+                names = data["ids" if row.kind == _QUEUE else "inputIds"]
                 waiters = [each for name in names for each in self._waiters.get(inputs.seq_of(name), ())]
+            if row.kind == _FINISHED:
+                for each in waiters:
+                    each.turn_id = data["turnId"]
         failure = None
         for each in waiters:
             try:
@@ -424,22 +429,18 @@ class Turns:
             return
         row = on.store.read_input(session_id, waiter.seq)
         if row is None or row.state in (COMPLETED, CANCELLED):
-            self._end(waiter, self._result(session_id, row))
+            self._end(waiter, self._result(session_id, row, waiter.turn_id if row is None else _turn_id_of(row)))
         elif row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
             self._end(waiter, _runs_none(session_id))
 
-    def _result(self, session_id, row):
-        """Return how the turn of an input that has ended was, as JSON."""
+    def _result(self, session_id, row, turn_id):
+        """Return how the turn of an input that has ended was, as JSON. `row` is the input's; None: it was vacuumed."""
         store = self._on.store
-        turn = row and row.turn_id and store.read_turn(session_id, row.turn_id)
-        if not turn:
-            if row is not None and row.state == CANCELLED:  # it never had one
-                turn_id, usage = quote(inputs.turn_id_of(row)), transcripts.render_usage([])
-                return f'{{"turnId":{turn_id},"outcome":"stopped","reason":"cancelled","messages":[],"usage":{usage}}}'
-            raise errors.NotFound(
-                "what is known of the turn was removed meanwhile",
-                "See the messages of the session.",
-                session=session_id,
+        turn = None if row is not None and row.turn_id is None else store.read_turn(session_id, turn_id)
+        if turn is None:  # it was cancelled, and never had one
+            usage = transcripts.render_usage([])
+            return (
+                f'{{"turnId":{quote(turn_id)},"outcome":"stopped","reason":"cancelled","messages":[],"usage":{usage}}}'
             )
         messages, usage = transcripts.render_turn(store.read_turn_messages(session_id, turn.id))
         text = f'{{"turnId":{quote(turn.id)},"outcome":{quote(turn.outcome)}'

@@ -122,3 +122,30 @@ def test_the_thread_that_looks_leaves_with_the_last_caller(world, session):
     assert world.turns._looks
     until(lambda: not world.turns._looks)
     assert world.turns._waiters == {}
+
+
+def vacuum(world, session):
+    return world.do(lambda on: on.inputs.vacuum(session))
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_an_input_that_is_vacuumed_at_its_end_takes_no_result_with_it(world, session, monkeypatch, is_taken):
+    removed, last = [], world.store.log_state()[1] + 40
+    on_looking(monkeypatch, world.store, "info", lambda: removed.append(vacuum(world, session)))
+    if is_taken:  # another turn has the id that this one would have
+        world.do(lambda on: on.inputs.enqueue(session, json.dumps({"text": "x", "turnId": f"turn_{last + 1}"})))
+        finish(world, session)
+        while world.store.log_state()[1] < last:
+            world.writer.run(lambda each: each.save(each.load(session), "session.updated", {"id": session}))
+    ended = run(world, session)
+    finish(world, session)
+    assert outcome(ended)[1:] == ("finished", None) and any(removed)
+    turn = world.store.read_turns(session)[-1]
+    assert json.loads(ended[0])["turnId"] == turn.id and turn.id.endswith("_2") == is_taken
+
+
+def test_one_that_was_cancelled_and_vacuumed_has_been_cancelled(world, session, monkeypatch):
+    on_looking(monkeypatch, world.store, "info", lambda: vacuum(world, session))
+    ended = run(world, session, turnId="mine", id="a")
+    world.do(lambda on: on.inputs.cancel(session, '[{"sourceKey":"host:a"}]'))
+    assert outcome(ended) == ("mine", "stopped", "cancelled")
