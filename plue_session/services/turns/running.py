@@ -176,11 +176,21 @@ class Turns:
 
     def cancel(self, session_id):
         """Have the turns of the session that are this process's end: what waits is cancelled, what runs is aborted
-        behind its caller's back (L-063)."""
-        on = self._on
+        behind its caller's back (L-063). Its caller was told so: what cannot be done now is done as soon as it can."""
         with self._lock:
             own = set(self._own.get(session_id, ()))
-        on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
+        work = partial(self._cancel, session_id, own)
+        try:
+            work()
+        except FOR_NOW as error:
+            self._on.log.write("warning", error.message("plue_session_cancel_turns"))
+            self._have_done(work)
+
+    def _cancel(self, session_id, own):
+        session_id = self._on.resolve(session_id)
+        if own.isdisjoint(self._own.get(session_id, ())):  # they have ended
+            return
+        self._on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
         self.hurried(session_id)
 
     def _wait(self, known, session_id, row, deadline):

@@ -9,7 +9,8 @@ import pytest
 from plue_session import errors, threads
 from plue_session.call import Call
 from plue_session.rules.inputs import parse_input
-from tests.remote_world import until
+from plue_session.services.turns import running
+from tests.remote_world import in_thread, until
 
 LOCKED = errors.Busy("another program keeps the store locked")
 
@@ -149,3 +150,49 @@ def test_one_that_was_cancelled_and_vacuumed_has_been_cancelled(world, session, 
     ended = run(world, session, turnId="mine", id="a")
     world.do(lambda on: on.inputs.cancel(session, '[{"sourceKey":"host:a"}]'))
     assert outcome(ended) == ("mine", "stopped", "cancelled")
+
+
+@pytest.fixture
+def locked(world, monkeypatch):
+    """Have each change fail but the test's own; the list returned is emptied to end that, and `world.failed` counts."""
+    locked, write, world.failed = [True], world.writer.run, 0
+
+    def run(change, call=None):
+        if locked and threading.current_thread() is not threading.main_thread():
+            world.failed += 1
+            raise LOCKED
+        return write(change, call)
+
+    monkeypatch.setattr(world.writer, "run", run)
+    return locked
+
+
+def cancel(world, session):
+    """Have a thread of the library's ask for the end of the session's turns."""
+    assert in_thread(lambda: world.turns.cancel(session))() is None
+
+
+def test_turns_whose_end_was_asked_for_end_as_soon_as_the_store_lets_them(world, session, locked):
+    run(world, session)
+    waiting = run(world, session)
+    step(world, session)
+    cancel(world, session)
+    until(lambda: world.failed > 2)
+    assert world.store.read_open_turn(session).cancelled is None and not waiting
+    locked.clear()
+    assert outcome(waiting)[1:] == ("stopped", "cancelled")
+    assert world.store.read_open_turn(session).cancelled is not None
+
+
+def test_what_begins_after_a_request_for_the_end_of_others_is_not_cancelled(world, session, locked):
+    ended = run(world, session)
+    cancel(world, session)
+    until(lambda: world.failed > 1)
+    finish(world, session)
+    assert outcome(ended)[1] == "finished"
+    failed, later = world.failed, run(world, session)
+    locked.clear()
+    threading.Event().wait(running.LOOK + 0.2)
+    finish(world, session)
+    assert outcome(later)[1] == "finished" and world.failed <= failed + 1
+    until(lambda: not world.turns._looks)
