@@ -36,7 +36,7 @@ class InputWriter(Protocol):
         """Return whether there are less than `most` of these."""
 
     def keep_input(self, row: Input) -> None:
-        """Store what has become of an input: its state, claim and turn."""
+        """Store what has become of an input: its state, claim and turn, and whether it shares that."""
 
     def vacuum_inputs(self, number: int) -> int:
         """Remove those that are cancelled or completed, and return how many."""

@@ -75,9 +75,10 @@ def test_inputs_come_in_the_order_in_which_they_were_added(filled):
         assert [filled.inputs_have_room(10, most) for most in (2, 3, 4, 9)] == [False, False, True, True]
         assert filled.inputs_have_room(12, 1) and not filled.inputs_have_room(12, 0)
         kept = filled.input(10, seqs[2])  # those left are as far apart as before
-        kept.state = "cancelled"
+        kept.state, kept.alone = "cancelled", True
         filled.keep_input(kept)
         assert [filled.inputs_have_room(10, most) for most in (2, 3)] == [False, True]
+        assert values(filled.input(10, seqs[2])) == values(kept)
 
 
 @pytest.mark.requirement("L-087", "L-091")

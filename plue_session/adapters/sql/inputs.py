@@ -43,7 +43,8 @@ class Inputs:
         return bool(self._change(self._sql["inputs_have_room"], (number, most)).fetchone()[0])
 
     def keep_input(self, row):
-        values = row.state in ENDED, row.ingress, row.state, row.claim_id, row.turn_id, row.number, row.seq
+        closed, place = row.state in ENDED, (row.number, row.seq)
+        values = closed, row.alone, row.ingress, row.state, row.claim_id, row.turn_id, *place
         self._change(self._sql["keep_input"], values)
 
     def vacuum_inputs(self, number):

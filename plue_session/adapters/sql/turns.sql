@@ -31,7 +31,7 @@ SELECT CASE WHEN (SELECT max(seq) FROM input WHERE closed = 0 AND number = ?1)
   ELSE (SELECT count(*) FROM (SELECT 1 FROM input WHERE closed = 0 AND number = ?1 LIMIT ?2)) < ?2 END;
 
 -- name: keep_input
-UPDATE input SET closed = ?, ingress = ?, state = ?, claim_id = ?, turn_id = ?
+UPDATE input SET closed = ?, alone = ?, ingress = ?, state = ?, claim_id = ?, turn_id = ?
 WHERE closed IN (0, 1) AND number = ? AND seq = ?;
 
 -- name: vacuum_inputs

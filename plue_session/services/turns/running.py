@@ -298,7 +298,9 @@ class Turns:
             if row.kind == _DELETED:
                 self._gone(row.session_id)
             elif row.kind == _FINISHED:
-                self._over(row.session_id, _data(row)["turnId"])
+                data = _data(row)
+                self._over(row.session_id, data["turnId"])
+                self._without(row.session_id, data["inputIds"])  # should the turn not have got the id foreseen
             elif row.kind == _QUEUE:
                 self._without(row.session_id, _data(row)["ids"])
         if self._waiters or row is None and self._own:

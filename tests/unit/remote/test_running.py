@@ -129,15 +129,22 @@ def vacuum(world, session):
     return world.do(lambda on: on.inputs.vacuum(session))
 
 
+def take_id(world, session):
+    """Have a turn end whose id is the one that the next input's turn would have; return that."""
+    last = world.store.log_state()[1] + 40
+    world.do(lambda on: on.inputs.enqueue(session, json.dumps({"text": "x", "turnId": f"turn_{last + 1}"})))
+    finish(world, session)
+    while world.store.log_state()[1] < last:
+        world.writer.run(lambda each: each.save(each.load(session), "session.updated", {"id": session}))
+    return f"turn_{last + 1}"
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_an_input_that_is_vacuumed_at_its_end_takes_no_result_with_it(world, session, monkeypatch, is_taken):
-    removed, last = [], world.store.log_state()[1] + 40
+    removed = []
     on_looking(monkeypatch, world.store, "info", lambda: removed.append(vacuum(world, session)))
-    if is_taken:  # another turn has the id that this one would have
-        world.do(lambda on: on.inputs.enqueue(session, json.dumps({"text": "x", "turnId": f"turn_{last + 1}"})))
-        finish(world, session)
-        while world.store.log_state()[1] < last:
-            world.writer.run(lambda each: each.save(each.load(session), "session.updated", {"id": session}))
+    if is_taken:
+        take_id(world, session)
     ended = run(world, session)
     finish(world, session)
     assert outcome(ended)[1:] == ("finished", None) and any(removed)
@@ -196,3 +203,29 @@ def test_what_begins_after_a_request_for_the_end_of_others_is_not_cancelled(worl
     finish(world, session)
     assert outcome(later)[1] == "finished" and world.failed <= failed + 1
     until(lambda: not world.turns._looks)
+
+
+def enqueue(world, session, text, **more):
+    return json.loads(world.do(lambda on: on.inputs.enqueue(session, json.dumps({"text": text, **more}))))
+
+
+def test_an_input_that_waits_has_a_turn_of_its_own_once_it_is_run(world, session):
+    before, known = enqueue(world, session, "before"), enqueue(world, session, "Hello", id="a")
+    enqueue(world, session, "after")
+    given = parse_input('{"text":"Hello","id":"a"}')
+    told = json.loads(world.turns.run(session, given, 0))
+    assert told == {"turnId": f"turn_{known['enqueueSeq']}", "inputId": known["inputId"]}
+    ended = run(world, session, id="a")
+    finish(world, session)
+    assert [json.loads(each.inputs) for each in world.store.read_turns(session)] == [[before["inputId"]]] and not ended
+    finish(world, session)
+    assert outcome(ended) == (told["turnId"], "finished", None) and world.turns._own == {}
+    finish(world, session)
+    assert json.loads(world.turns.run(session, given, 0)) == told and world.turns._own == {}
+
+
+def test_a_turn_that_has_got_another_id_than_foreseen_is_no_longer_this_process_s(world, session):
+    foreseen = take_id(world, session)
+    assert json.loads(world.turns.run(session, parse_input('{"text":"y"}'), 0))["turnId"] == foreseen
+    finish(world, session)
+    assert world.store.read_turns(session)[-1].id == f"{foreseen}_2" and world.turns._own == {}
