@@ -1139,6 +1139,7 @@ PLUE_API char *plue_session_enqueue(plue_session_t session, const char *input_js
  *
  * {"turnId","outcome":"finished|stopped","reason"?,"error"?,"messages":[Message],"usage"}, messages and usage of this turn alone. Turns of one
  * session run one at a time: those before it are waited for, too. However many threads wait here, they hold up no other call.
+ * An input whose `id` was enqueued before gets a turn of its own by this, unless a turn has taken it: then it is that one's end.
  *
  * @param timeout_ms how long to wait; the turn goes on after that. 0: starts it, and returns
  *     {"turnId","inputId"} at once.

@@ -36,7 +36,7 @@ class InputWriter(Protocol):
         """Return whether there are less than `most` of these."""
 
     def keep_input(self, row: Input) -> None:
-        """Store what has become of an input: its state, claim and turn."""
+        """Store what has become of an input: its state, claim and turn, and whether it shares that."""
 
     def vacuum_inputs(self, number: int) -> int:
         """Remove those that are cancelled or completed, and return how many."""
@@ -60,6 +60,9 @@ class InputReader(Protocol):
     def read_inputs(self, session_id: str, now: int) -> list[Input]:
         """Return those that wait, in order: not cancelled, completed or accepted, nor claimed by somebody whose claim
         is still good."""
+
+    def read_input(self, session_id: str, seq: int) -> Input | None:
+        """Return the input of the session with this `seq`, whatever its state."""
 
     def sessions_with_inputs(self) -> list[str]:
         """Return the ids of the sessions that have inputs which wait, those first whose input is the oldest."""

@@ -32,6 +32,7 @@ class Calls:
         self._changed = threading.Condition()
         self._running = set()
         self._aborting = {}  # session id: how many aborts are under way
+        self._holds = {}  # session id: how many hold back its prompts, and until when (ms)
         self._closed = False
         #: returns the id that a session has by now; a call may have named it by its first one
         self.resolve = lambda session_id: session_id
@@ -88,6 +89,22 @@ class Calls:
     def is_aborting(self, session_id):
         """Return whether an abort of the session is under way here."""
         return session_id in self._aborting
+
+    def hold(self, session_id, until):
+        """Note that somebody here holds back the session's prompts, until then (ms) at most."""
+        with self._changed:
+            count, before = self._holds.get(session_id, (0, 0))
+            self._holds[session_id] = count + 1, max(until, before)
+
+    def let_go(self, session_id):
+        """Note that one of them has ended. Return until when they have held prompts back, or None: another one still
+        does."""
+        with self._changed:
+            count, until = self._holds.pop(session_id)
+            if count == 1:
+                return until
+            self._holds[session_id] = count - 1, until
+            return None
 
     def _interrupt(self, session_id, blocked):
         for each in blocked:

@@ -53,10 +53,13 @@ def test_an_input_comes_back_whole_once_it_is_committed(filled):
     with transaction(store):
         store.add_input(given)
         assert store.read_inputs("session_10", 0) == []
+        assert store.read_input("session_10", given.seq) is None
         assert values(store.input(10, given.seq)) == values(store.input_of_key(10, "host:a")) == values(given)
         assert store.input(11, given.seq) is store.input_of_key(11, "host:a") is store.input(10, given.seq + 1) is None
     (found,) = store.read_inputs("session_10", 0)
     assert values(found) == values(given) and found.name == f"input_{given.seq}"
+    assert values(store.read_input("session_10", given.seq)) == values(given)
+    assert store.read_input("session_11", given.seq) is store.read_input("session_12", given.seq) is None
     assert store.read_inputs("session_11", 0) == store.read_inputs("session_12", 0) == []
 
 
@@ -72,9 +75,10 @@ def test_inputs_come_in_the_order_in_which_they_were_added(filled):
         assert [filled.inputs_have_room(10, most) for most in (2, 3, 4, 9)] == [False, False, True, True]
         assert filled.inputs_have_room(12, 1) and not filled.inputs_have_room(12, 0)
         kept = filled.input(10, seqs[2])  # those left are as far apart as before
-        kept.state = "cancelled"
+        kept.state, kept.alone = "cancelled", True
         filled.keep_input(kept)
         assert [filled.inputs_have_room(10, most) for most in (2, 3)] == [False, True]
+        assert values(filled.input(10, seqs[2])) == values(kept)
 
 
 @pytest.mark.requirement("L-087", "L-091")

@@ -327,6 +327,17 @@ def test_an_input_for_a_turn_waits_for_it_and_comes_next_when_that_has_ended(wor
     assert names(take(world, session)[2]) == [mine["inputId"]]
 
 
+def test_one_for_a_turn_that_another_has_taken_the_input_of_waits_for_its_own(world, session):
+    first, second = enqueue(world, session, "one"), enqueue(world, session, "two")
+    ingress = {"activeTurn": {"boundary": "afterWork", "turnId": f"turn_{second['enqueueSeq']}"}}
+    mine = enqueue(world, session, "three", ingress=ingress)
+    assert mine["state"] == PENDING
+    assert names(take(world, session)[2]) == [first["inputId"], second["inputId"]]
+    assert [(each["inputId"], each["state"]) for each in listed(world, session)] == [
+        (mine["inputId"], "deferred_next_turn")
+    ]
+
+
 def _for_other(transaction, session, record):
     row = transaction.store.input(session.number, record["enqueueSeq"])
     row.ingress = json.dumps({"activeTurn": {"boundary": "afterWork", "turnId": "t2"}})

@@ -43,7 +43,8 @@ class Inputs:
         return bool(self._change(self._sql["inputs_have_room"], (number, most)).fetchone()[0])
 
     def keep_input(self, row):
-        values = row.state in ENDED, row.ingress, row.state, row.claim_id, row.turn_id, row.number, row.seq
+        closed, place = row.state in ENDED, (row.number, row.seq)
+        values = closed, row.alone, row.ingress, row.state, row.claim_id, row.turn_id, *place
         self._change(self._sql["keep_input"], values)
 
     def vacuum_inputs(self, number):
@@ -67,6 +68,10 @@ class Inputs:
     def read_inputs(self, session_id, now):
         values = self._scope, session_id, rows.number_in(session_id), now
         return [Input(*row) for row in self._read(self._sql["read_inputs"], values)]
+
+    def read_input(self, session_id, seq):
+        found = self._read(self._sql["read_input"], (self._scope, session_id, rows.number_in(session_id), seq))
+        return Input(*found[0]) if found else None
 
     def sessions_with_inputs(self):
         return [row[0] for row in self._read(self._sql["sessions_with_inputs"], (self._scope,))]

@@ -31,7 +31,7 @@ SELECT CASE WHEN (SELECT max(seq) FROM input WHERE closed = 0 AND number = ?1)
   ELSE (SELECT count(*) FROM (SELECT 1 FROM input WHERE closed = 0 AND number = ?1 LIMIT ?2)) < ?2 END;
 
 -- name: keep_input
-UPDATE input SET closed = ?, ingress = ?, state = ?, claim_id = ?, turn_id = ?
+UPDATE input SET closed = ?, alone = ?, ingress = ?, state = ?, claim_id = ?, turn_id = ?
 WHERE closed IN (0, 1) AND number = ? AND seq = ?;
 
 -- name: vacuum_inputs
@@ -54,6 +54,9 @@ SELECT {input} FROM input
 WHERE closed = 0 AND number = {of_session} AND state <> 'accepted'
   AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
 ORDER BY seq;
+
+-- name: read_input
+SELECT {input} FROM input WHERE closed IN (0, 1) AND number = {of_session} AND seq = ?4;
 
 -- name: sessions_with_inputs
 SELECT session.id FROM input CROSS JOIN session ON session.number = input.number

@@ -62,6 +62,7 @@ def plue_session_run_turn(runtime, session: SessionHandle, input_json: Input, ti
 
     {"turnId","outcome":"finished|stopped","reason"?,"error"?,"messages":[Message],"usage"}, messages and usage of this turn alone. Turns of one
     session run one at a time: those before it are waited for, too. However many threads wait here, they hold up no other call.
+    An input whose `id` was enqueued before gets a turn of its own by this, unless a turn has taken it: then it is that one's end.
 
     :param timeout_ms: how long to wait; the turn goes on after that. 0: starts it, and returns {"turnId","inputId"} at once.
     :returns: free it with plue_free_json(); NULL on failure.

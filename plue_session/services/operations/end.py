@@ -5,6 +5,7 @@ import threading
 
 from plue_session import errors
 from plue_session.model.attachment import ACP
+from plue_session.model.turn import ENDED
 from plue_session.rules import ids, turns
 from plue_session.services import descendants
 from plue_session.services.operations import Operation, unlocked
@@ -116,14 +117,47 @@ class Delete(Operation):
         """Expect no echo: what has ended has ended for ever."""
 
 
-class Abort(Operation):
+class Ending(Operation):
+    """Ends a turn, by a request of its own beside the driver's, which would meet the next turn if it came late: so no
+    prompt of ours is sent while it may be under way."""
+
+    #: until when (ms) prompts are held back
+    until = None
+
+    @contextlib.contextmanager
+    def holding(self, call):
+        """Have `hold` be good for as long as this is used, and no longer than the call may take."""
+        on, session_id = self.on, self.session
+        self.until = on.writer.clock() + int(min(call.left, HELD) * 1000) + SPARE_MS
+        on.calls.hold(session_id, self.until)
+        try:
+            yield
+        finally:
+            until = on.calls.let_go(session_id)
+            if until is not None:
+                on.writer.run_later(lambda transaction: self._let_go(transaction, session_id, until))
+                on.driver.poke(session_id)
+
+    def hold(self, session):
+        """Hold back the session's prompts; to be saved by the caller."""
+        session.held_until = max(self.until, session.held_until or 0)
+
+    @staticmethod
+    def _let_go(transaction, session_id, until):
+        session = transaction.store.load(session_id)
+        if session is not None and session.held_until is not None and session.held_until <= until:
+            session.held_until = None
+            transaction.store.save(session)
+
+
+class Abort(Ending):
     """Sets the session's abort flag, ends the calls that are blocked on it, and its turn; returns after the turn's own
     end is proven and recorded (T-01). Until then no prompt of ours is sent there. The flag clears when the next turn
     starts; set already, nothing happens. Where the store is locked, it follows."""
 
     patience = 0.5
-    #: the turn that is to end, and until when (ms) prompts are held back
-    turn = until = waits = None
+    #: the turn that is to end
+    turn = waits = None
 
     def __init__(self, on, session):
         super().__init__(on, session)
@@ -135,7 +169,7 @@ class Abort(Operation):
         self.turn = turn_rows.cancel(transaction, session)
         self._known.set()
         if self.until is not None:
-            session.held_until = max(self.until, session.held_until or 0)
+            self.hold(session)
         if session.aborted:
             transaction.store.save(session)
         else:
@@ -161,21 +195,12 @@ class Abort(Operation):
         on = self.on
         known = on.read(self.session)
         self.directory, self.is_attached = known.directory, known.relay_agent == ACP
-        self.until = on.writer.clock() + int(min(call.left, HELD) * 1000) + SPARE_MS
-        on.calls.begin_abort(self.session)
-        try:
-            yield
-        finally:
-            on.calls.end_abort(self.session)
-            if not on.calls.is_aborting(self.session):
-                on.writer.run_later(self._let_go)
-                on.driver.poke(self.session)
-
-    def _let_go(self, transaction):
-        session = transaction.store.load(self.session)
-        if session is not None and session.held_until is not None and session.held_until <= self.until:
-            session.held_until = None
-            transaction.store.save(session)
+        with self.holding(call):
+            on.calls.begin_abort(self.session)
+            try:
+                yield
+            finally:
+                on.calls.end_abort(self.session)
 
     def check(self, call):
         """Set the flag first. Nothing is asked before the abort is sent, nor waited for but a moment: should that fail,
@@ -211,7 +236,7 @@ class Abort(Operation):
             raise outcome
 
 
-class AbortTurn(Operation):
+class AbortTurn(Ending):
     """Ends one turn, named by its id or by that of the user's message that began it, if it runs; another turn is not
     touched."""
 
@@ -224,20 +249,26 @@ class AbortTurn(Operation):
 
     def send(self, call):
         """OpenCode: POST /session/{id}/abort."""
-        on, session = self.on, self.on.read(self.session)
+        on, where = self.on, self.on.read(self.session).directory
         known = on.store.read_turn(self.session, self.turn_id)
-        if known is None:
-            if ids.is_message_id(self.turn_id):  # another client's, of which nothing was heard
-                on.server.abort(self.session, call, directory=session.directory, turn_id=self.turn_id)
+        if known is not None and known.state == ENDED or known is None and not ids.is_message_id(self.turn_id):
             return
 
         def change(transaction):
-            return turn_rows.cancel(transaction, transaction.load(self.session), known.id)
+            session = transaction.load(self.session)
+            turn = known and turn_rows.cancel(transaction, session, known.id)
+            if (turn is not None or known is None) and session.relay_agent != ACP:
+                self.hold(session)
+                transaction.store.save(session)
+            return turn
 
-        turn = on.writer.run(change, call)
-        if turn is not None:
-            on.driver.poke(self.session)
-            on.turns.stop(self.session, turn, call, session.directory)
+        with self.holding(call):
+            turn = on.writer.run(change, call)
+            if turn is not None:
+                on.driver.poke(self.session)
+                on.turns.stop(self.session, turn, call, where)
+            elif known is None:  # another client's, of which nothing was heard
+                on.server.abort(self.session, call, directory=where, turn_id=self.turn_id)
 
     def record(self, transaction, answer):
         """Record nothing: the turn's end is."""

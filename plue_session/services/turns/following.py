@@ -232,10 +232,13 @@ class Follower:
             limit = FURTHER
 
     def _find(self, session, turn, page, call):
-        """Find the message that the server has made for a compaction: it takes no id of ours."""
+        """Find the message that the server has made for a compaction, and that is no other turn's: it takes no id of
+        ours."""
         oldest = turn.started + self._on.server.ahead() - SKEW_MS // 10
         for message, parts in reversed(page):
-            if message.role == "user" and message.created >= oldest and turn_proof.is_compaction(parts):
+            if message.role != "user" or message.created < oldest or not turn_proof.is_compaction(parts):
+                continue
+            if self._on.store.read_turn(session.id, message.id) is None:
                 turn.message_id = message.id
                 self._on.writer.run(
                     lambda transaction: turn_rows.named(transaction, session.id, turn.id, turn.message_id), call

@@ -96,6 +96,9 @@ class Enqueue(Change):
         known = given.source_key and store.input_of_key(session.number, given.source_key)
         if known:
             self._same(known, session)
+            if self.alone and not known.alone and known.state in (PENDING, DEFERRED):
+                known.alone = True  # or its turn could be that of another input, by another id
+                store.keep_input(known)
         else:
             known = self._new(transaction, session)
             transaction.emit(*_event("enqueued", session, [known]))

@@ -46,6 +46,8 @@ def take(transaction, session, owner, expires, message_id=None, most=MOST):
     for row in taken:
         row.state, row.claim_id, row.turn_id = ACCEPTED, claim.id, turn.id
         store.keep_input(row)
+    if len(taken) > 1:
+        defer(transaction, number, *map(inputs.turn_id_of, taken[1:]))  # these will not come
     return turn, claim, taken
 
 

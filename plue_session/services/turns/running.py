@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from functools import partial
 
 from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER
@@ -19,8 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.services.backend import Backend
 
-#: Seconds between two looks for the end of a turn, should nothing tell of it.
+#: Seconds between two looks for the end of a turn, should nothing tell of it, or the store not be read.
 LOOK = 0.5
+#: How the store fails for a moment: others have locked it, most likely.
+FOR_NOW = errors.Busy, errors.StoreIo
 #: What becomes of a turn that is no longer waited for.
 BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
@@ -33,23 +36,25 @@ _CLEANED = '"event":"CLEAN"'
 
 
 class Waiter:
-    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it."""
+    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it. `turn_id`: of
+    the turn that the input has, or is to have; the input itself may be vacuumed as soon as that has ended."""
 
-    __slots__ = ("session_id", "number", "seq", "later", "is_abort")
+    __slots__ = ("session_id", "seq", "turn_id", "later", "is_abort")
 
-    def __init__(self, session_id, row, deadline, begin=None, is_abort=False):
-        self.session_id, self.number, self.seq, self.is_abort = session_id, row.number, row.seq, is_abort
-        self.later = Later(deadline, BEYOND, begin)
+    def __init__(self, deadline, begin=None, is_abort=False):
+        self.session_id = self.seq = self.turn_id = None  # until `Turns._wait`
+        self.is_abort, self.later = is_abort, Later(deadline, BEYOND, begin)
 
 
 class Turns:
-    """The turns that a server or attached agents run. Thread-safe. A wait takes no thread: one looks at those that may
-    have ended."""
+    """The turns that a server or attached agents run. Thread-safe. A wait takes no thread: while there are any, one
+    looks at those that may have ended, and again at what it could not see for the moment."""
 
     def __init__(self, on: "Backend", publisher):
         self._on, self._publisher = on, publisher
         self._lock, self._finished = threading.Lock(), threading.Condition()
-        self._waiters, self._ended = {}, []  # by input's seq; `(session id or None, row of the log or None)` to be seen
+        self._changed = threading.Condition(self._lock)
+        self._waiters, self._due = {}, []  # by input's seq; what is to be done by the thread that looks
         self._looks, self._closed = False, False
         #: session id: the turns that are this process's: {id: its input's seq, or None}
         self._own: dict = {}
@@ -75,7 +80,7 @@ class Turns:
             operation.preview(transaction)
             row = operation.row
             if row.state not in (COMPLETED, CANCELLED):
-                noted = self.mine(on.resolve(session_id), row.turn_id or inputs.turn_id_of(row), row.seq)
+                noted = self.mine(on.resolve(session_id), _turn_id_of(row), row.seq)
             if timeout_ms and row.state not in (COMPLETED, CANCELLED):
                 waiter = self._wait(waiter, transaction.load(on.resolve(session_id)).id, row, deadline)
 
@@ -88,10 +93,9 @@ class Turns:
                 raise
         row = operation.row
         if not timeout_ms:
-            turn_id = row.turn_id or inputs.turn_id_of(row)
-            return f'{{"turnId":{quote(turn_id)},"inputId":{quote(row.name)}}}'
+            return f'{{"turnId":{quote(_turn_id_of(row))},"inputId":{quote(row.name)}}}'
         if waiter is None:
-            return self._result(on.resolve(session_id), row)
+            return self._result(on.resolve(session_id), row, _turn_id_of(row))
         if is_attached:
             on.agents.watch(on.resolve(session_id))
         return waiter.later
@@ -110,7 +114,7 @@ class Turns:
         if row is None:
             return None
         session_id, deadline = session.id, time.monotonic() + on.seconds
-        waiter = known or Waiter(session_id, row, deadline, lambda: on.agents.hurry(session_id), is_abort=True)
+        waiter = known or Waiter(deadline, lambda: on.agents.hurry(session_id), is_abort=True)
         return self._wait(waiter, session_id, row, deadline)
 
     def abort_turn(self, session_id, turn_id):
@@ -163,8 +167,8 @@ class Turns:
                     del self._own[session_id]
                 self._publisher.turns(session_id, len(own))
 
-    def _cancelled(self, session_id, names):
-        """Forget the turns that cancelled inputs were to have."""
+    def _without(self, session_id, names):
+        """Forget the turns that these inputs were to have: they have ended."""
         seqs = {inputs.seq_of(name) for name in names}
         for turn_id, seq in list(self._own.get(session_id, {}).items()):
             if seq in seqs:
@@ -172,30 +176,44 @@ class Turns:
 
     def cancel(self, session_id):
         """Have the turns of the session that are this process's end: what waits is cancelled, what runs is aborted
-        behind its caller's back (L-063)."""
-        on = self._on
+        behind its caller's back (L-063). Its caller was told so: what cannot be done now is done as soon as it can."""
         with self._lock:
             own = set(self._own.get(session_id, ()))
-        on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
+        work = partial(self._cancel, session_id, own)
+        try:
+            work()
+        except FOR_NOW as error:
+            self._on.log.write("warning", error.message("plue_session_cancel_turns"))
+            self._have_done(work)
+
+    def _cancel(self, session_id, own):
+        session_id = self._on.resolve(session_id)
+        if own.isdisjoint(self._own.get(session_id, ())):  # they have ended
+            return
+        self._on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
         self.hurried(session_id)
 
     def _wait(self, known, session_id, row, deadline):
         """Have somebody wait, from before the commit on: the turn may end at once."""
-        waiter = known or Waiter(session_id, row, deadline)
+        waiter = known or Waiter(deadline)
         with self._lock:
             if known:  # the change runs again, and the input may get another number
                 self._forget(known)
-            waiter.session_id, waiter.number, waiter.seq = session_id, row.number, row.seq
+            waiter.session_id, waiter.seq, waiter.turn_id = session_id, row.seq, _turn_id_of(row)
             closed = self._closed
-            now = time.monotonic()
-            left = [each for each in self._all() if each.later.deadline <= now]
             self._waiters.setdefault(row.seq, [])
             if waiter not in self._waiters[row.seq]:
                 self._waiters[row.seq].append(waiter)
-        for each in left:  # their callers have left
-            self._end(each, errors.Timeout("the turn has not ended in time", BEYOND))
+            self._changed.notify_all()
         if closed:
             self._end(waiter, errors.closed())
+            return waiter
+        try:
+            self._hire()
+        except errors.StoreIo:
+            if not waiter.is_abort:  # that is not refused: the next event finds a thread
+                self._drop(waiter)
+                raise
         return waiter
 
     def _drop(self, waiter):
@@ -212,6 +230,7 @@ class Turns:
             of.remove(waiter)
         if not of:
             self._waiters.pop(waiter.seq, None)
+            self._changed.notify_all()
 
     def _end(self, waiter, outcome):
         with self._lock:
@@ -262,6 +281,7 @@ class Turns:
         """End all waits."""
         with self._lock:
             self._closed = True
+            self._changed.notify_all()
             waiters = self._all()
         for each in waiters:
             self._end(each, errors.closed())
@@ -278,20 +298,13 @@ class Turns:
             if row.kind == _DELETED:
                 self._gone(row.session_id)
             elif row.kind == _FINISHED:
-                self._over(row.session_id, _data(row)["turnId"])
+                data = _data(row)
+                self._over(row.session_id, data["turnId"])
+                self._without(row.session_id, data["inputIds"])  # should the turn not have got the id foreseen
             elif row.kind == _QUEUE:
-                self._cancelled(row.session_id, _data(row)["ids"])
-        with self._lock:
-            if not (self._waiters or row is None and self._own):
-                return
-            self._ended.append(row)
-            starts, self._looks = not self._looks, True
-        if starts:
-            try:
-                threads.start(self._look, "plue-answers")
-            except errors.StoreIo as error:  # the next event finds one
-                self._looks = False
-                self._on.log.write("warning", error.message("plue_session_run_turn"))
+                self._without(row.session_id, _data(row)["ids"])
+        if self._waiters or row is None and self._own:
+            self._have_done(partial(self._see, row))
 
     def _updated(self, row):
         """Hear that a session has got the server's id in place of its own; must not wait."""
@@ -332,33 +345,93 @@ class Turns:
             self._own.pop(session_id, None)
             self._publisher.turns(session_id, 0)
 
+    # -- the thread that looks -----------------------------------------------------------------------------------------
+    def _have_done(self, work):
+        """Have the thread that looks do something; must not wait."""
+        with self._lock:
+            self._due.append(work)
+            self._changed.notify_all()
+        try:
+            self._hire()
+        except errors.StoreIo as error:  # nobody waits, or there were one: the next event finds a thread
+            self._on.log.write("warning", error.message("plue_session_run_turn"))
+
+    def _hire(self):
+        """See that there is a thread that looks; `IO` when none can be started."""
+        with self._lock:
+            if not self._looks:
+                threads.start(self._look, "plue-answers")
+                self._looks = True
+
     def _look(self):
-        """See which waits have ended, by what was told."""
-        self._publisher.adopt()
+        """Do what is due, as long as there are waits. What fails for the moment is done again."""
+        try:
+            self._publisher.adopt()
+            told = None
+            while due := self._take():
+                left = []
+                for work in due:
+                    try:
+                        work()
+                    except Exception as failure:
+                        error = errors.known(failure)
+                        if isinstance(error, FOR_NOW):
+                            left.append(work)
+                        if told != (told := error.message("plue_session_run_turn")):
+                            self._on.log.write("warning", told)
+                if left:
+                    self._postpone(left)
+        except BaseException:  # of memory, most likely: the next event, or wait, starts another one
+            self._looks = False
+            raise
+
+    def _take(self):
+        """Wait for what is due, and return it; nothing when this thread is to leave."""
         while True:
-            with self._lock:
-                rows, self._ended = self._ended, []
-                if not rows:
-                    self._looks = False
-                    return
-            try:
-                for row in rows:
-                    self._see(row)
-            except Exception as error:
-                self._on.log.write("warning", errors.known(error).message("plue_session_run_turn"))
+            with self._changed:
+                if self._due or self._closed or not self._waiters:
+                    due, self._due = ([] if self._closed else self._due), []
+                    self._looks = bool(due)
+                    return due
+                until = min(each.later.deadline for each in self._all()) + LOOK
+                self._changed.wait(min(max(until - time.monotonic(), 0), threading.TIMEOUT_MAX))
+                now = time.monotonic()
+                left = [each for each in self._all() if each.later.deadline + LOOK <= now]
+            for each in left:  # their callers have left
+                self._end(each, errors.Timeout("the turn has not ended in time", BEYOND))
+
+    def _postpone(self, works):
+        """Have works be due again, in a while."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait(LOOK)
+            self._due[:0] = works
 
     def _see(self, row):
+        """See which waits have ended, by what was told."""
         if row is None:
             self._compare()
         if row is None or row.kind in (_DELETED, _RELAY):
             with self._lock:
                 waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
         else:
-            names = _data(row)["ids" if row.kind == _QUEUE else "inputIds"]
+            data = _data(row)
             with self._lock:
+                names = data["ids" if row.kind == _QUEUE else "inputIds"]
                 waiters = [each for name in names for each in self._waiters.get(inputs.seq_of(name), ())]
+            if row.kind == _FINISHED:
+                for each in waiters:
+                    each.turn_id = data["turnId"]
+        failure = None
         for each in waiters:
-            self._check(each)
+            try:
+                self._check(each)
+            except FOR_NOW as error:  # of this one, perhaps
+                failure = error
+            except Exception as error:
+                self._end(each, errors.known(error))
+        if failure is not None:
+            raise failure
 
     def _check(self, waiter):
         """End a wait if its input has ended."""
@@ -366,28 +439,20 @@ class Turns:
         if on.store.info(session_id) is None:
             self._end(waiter, errors.gone(session_id))
             return
-        row = on.writer.run(lambda transaction: transaction.store.input(waiter.number, waiter.seq))
+        row = on.store.read_input(session_id, waiter.seq)
         if row is None or row.state in (COMPLETED, CANCELLED):
-            try:
-                outcome = self._result(session_id, row)
-            except errors.PlueError as error:
-                outcome = error
-            self._end(waiter, outcome)
+            self._end(waiter, self._result(session_id, row, waiter.turn_id if row is None else _turn_id_of(row)))
         elif row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
             self._end(waiter, _runs_none(session_id))
 
-    def _result(self, session_id, row):
-        """Return how the turn of an input that has ended was, as JSON."""
+    def _result(self, session_id, row, turn_id):
+        """Return how the turn of an input that has ended was, as JSON. `row` is the input's; None: it was vacuumed."""
         store = self._on.store
-        turn = row and row.turn_id and store.read_turn(session_id, row.turn_id)
-        if not turn:
-            if row is not None and row.state == CANCELLED:  # it never had one
-                turn_id, usage = quote(inputs.turn_id_of(row)), transcripts.render_usage([])
-                return f'{{"turnId":{turn_id},"outcome":"stopped","reason":"cancelled","messages":[],"usage":{usage}}}'
-            raise errors.NotFound(
-                "what is known of the turn was removed meanwhile",
-                "See the messages of the session.",
-                session=session_id,
+        turn = None if row is not None and row.turn_id is None else store.read_turn(session_id, turn_id)
+        if turn is None:  # it was cancelled, and never had one
+            usage = transcripts.render_usage([])
+            return (
+                f'{{"turnId":{quote(turn_id)},"outcome":"stopped","reason":"cancelled","messages":[],"usage":{usage}}}'
             )
         messages, usage = transcripts.render_turn(store.read_turn_messages(session_id, turn.id))
         text = f'{{"turnId":{quote(turn.id)},"outcome":{quote(turn.outcome)}'
@@ -405,6 +470,11 @@ def _runs_none(session_id):
         "Enqueue the input, and have the host claim it; attach an agent; or use the backend opencode.",
         session=session_id,
     )
+
+
+def _turn_id_of(row):
+    """Return the id of the turn that an input has, or is to have."""
+    return row.turn_id or inputs.turn_id_of(row)
 
 
 def _data(row):

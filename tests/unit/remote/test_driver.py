@@ -1,6 +1,7 @@
 """The driver's steps, one by one, over a fake server: what is sent, when, and how often, wherever a process dies."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from plue_session.call import Call
 from plue_session.services.turns import turn_rows
 from plue_session.services.turns.driver import Driver
 from plue_session.services.turns.watch import Watch
+from tests.remote_world import until
 
 AWAY = errors.Connection("the server ended the connection", details={"sent": True})
 
@@ -149,6 +151,40 @@ def test_nothing_is_taken_while_an_abort_holds_the_session(world, session):
     assert len(world.server.prompts) == 1
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_while_the_abort_of_one_turn_is_under_way_the_next_is_not_sent(world, session, is_known):
+    """It names no turn to the server: late, it would end the next one."""
+    if is_known:
+        enqueue(world, session)
+        step(world, session)
+    enqueue(world, session, "next", turnId="next")
+    first = turn(world, session).message_id if is_known else "msg_another"
+
+    def end_it():
+        if is_known:
+            world.server.answer(session)
+        for _ in range(3):
+            step(world, session)
+        assert len(world.server.prompts) == is_known and world.store.read_open_turn(session) is None
+
+    world.server.during["abort"] = end_it
+    world.do(lambda on: on.sessions.abort_turn(session, first), session)
+    assert not world.server.during
+    step(world, session)
+    assert len(world.server.prompts) == is_known + 1
+
+
+def test_prompts_are_held_back_until_the_last_abort_of_a_turn_is_through(world, session):
+    def within():
+        world.do(lambda on: on.sessions.abort_turn(session, "msg_another"), session)
+        held.append(world.store.read(session).held_until)
+
+    held = []
+    world.server.during["abort"] = within
+    world.do(lambda on: on.sessions.abort_turn(session, "msg_another"), session, seconds=2.0)
+    assert held != [None] and world.store.read(session).held_until is None
+
+
 @pytest.mark.requirement("P-151", "L-097")
 def test_a_turn_that_is_to_end_before_it_is_sent_never_is(world, session):
     enqueue(world, session)
@@ -179,6 +215,28 @@ def test_a_prompt_that_is_stored_and_not_run_is_given_up(world, session, monkeyp
     for _ in range(5):
         step(world, session)
     assert ended(world, session) == ("stopped", "submitted_error") and len(world.server.prompts) == 3
+
+
+def test_a_compaction_is_not_taken_for_the_one_before_it(world, session, monkeypatch):
+    """They may be made within the time that the server's clock may be behind."""
+    for _ in range(2):
+        world.do(lambda on: on.inputs.enqueue(session, '{"command":"compact"}'))
+    step(world, session)
+    until(lambda: world.server.busy)
+    world.server.answer(session)
+    step(world, session)
+    summarize, late = world.server.summarize, threading.Event()
+    monkeypatch.setattr(world.server, "summarize", lambda *given, **way: late.wait(5) and summarize(*given, **way))
+    for _ in range(3):
+        step(world, session)
+    first, second = world.store.read_turns(session)
+    assert (first.outcome, second.message_id, second.ended) == ("finished", None, None)
+    late.set()
+    until(lambda: world.server.busy)
+    world.server.answer(session)
+    step(world, session)
+    first, second = world.store.read_turns(session)
+    assert second.outcome == "finished" and second.message_id not in (None, first.message_id)
 
 
 def test_a_watch_knows_the_answers_of_its_turn(world, session):
