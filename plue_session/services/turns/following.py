@@ -155,15 +155,19 @@ class Follower:
 
     def send(self, session, turn, watch, said, model, call):
         """Send a prompt; what the server refuses ends the turn, what it may not have heard is seen by the next step."""
-        watch.sends += 1
         watch.failure = watch.refusal = None
         if said.command is not None:
+            watch.sends += 1
             self._ask(session, turn, watch, said, model)
             return SOON
+        watch.reading = call
         try:
-            parts = said.parts(turn.message_id)
+            parts = said.parts(turn.message_id, call)
         except errors.InvalidParam as error:
             return self._end(session, turn, watch, (outcomes.STOPPED, "invalid_input", _told(error)), call)
+        finally:
+            watch.reading = None
+        watch.sends += 1
         watch.posting = call.within(POSTING)
         try:
             self._on.server.prompt(

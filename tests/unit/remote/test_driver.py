@@ -1,11 +1,13 @@
 """The driver's steps, one by one, over a fake server: what is sent, when, and how often, wherever a process dies."""
 
 import json
+import os
+import threading
 import time
 
 import pytest
 
-from plue_session import errors
+from plue_session import errors, named_files
 from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.opencode.shapes import Failure
 from plue_session.call import Call
@@ -130,6 +132,70 @@ def test_a_prompt_that_is_refused_ends_its_turn(world, session):
     world.server.fail["prompt"] = errors.InvalidParam("no such thing")
     step(world, session)
     assert ended(world, session) == ("stopped", "submitted_error")
+
+
+def enqueue_file(world, session, path):
+    parts = [{"type": "file", "file": {"path": str(path), "mimeType": "text/plain"}}]
+    world.do(lambda on: on.inputs.enqueue(session, json.dumps({"parts": parts})), session)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_regular_file_ends_its_turn(world, session, tmp_path, make):
+    make(tmp_path / "it")
+    enqueue_file(world, session, tmp_path / "it")
+    begun = time.monotonic()
+    step(world, session)
+    assert ended(world, session) == ("stopped", "invalid_input") and time.monotonic() - begun < 3
+    assert f"{tmp_path}/it is no regular file" in turn(world, session).error and not world.server.prompts
+
+
+def hang(monkeypatch, seconds):
+    """Have no file be there until this is set."""
+    answers, real = threading.Event(), named_files._open
+    monkeypatch.setattr(named_files, "LONGEST", seconds)
+    monkeypatch.setattr(named_files, "_open", lambda path: answers.wait(30) and real(path))
+    return answers
+
+
+def eventually(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return found
+
+
+def test_a_file_that_hangs_ends_its_turn(world, session, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in it")
+    answers = hang(monkeypatch, 0.2)
+    for _ in range(2):  # the second time nothing is waited for
+        enqueue_file(world, session, tmp_path / "file")
+        step(world, session)
+        found = world.store.read_turns(session)[-1]
+        assert found.reason == "invalid_input" and "does not answer" in found.error and len(named_files._left) == 1
+        monkeypatch.setattr(named_files, "LONGEST", 30.0)
+    answers.set()
+    assert eventually(lambda: not named_files._left)
+    enqueue_file(world, session, tmp_path / "file")
+    step(world, session)
+    assert len(world.server.prompts) == 1
+
+
+def test_a_turn_whose_file_hangs_can_be_ended(world, session, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in it")
+    answers = hang(monkeypatch, 30.0)
+    enqueue_file(world, session, tmp_path / "file")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(step(world, session)))
+    thread.start()
+    assert eventually(lambda: world.store.read_open_turn(session) and world.driver._watches[session].reading)
+    world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, {turn(world, session).id}))
+    world.driver.hurried(session)
+    thread.join(5)
+    assert isinstance(found[0], errors.Aborted)
+    step(world, session)
+    assert ended(world, session) == ("stopped", "cancelled") and not world.server.prompts
+    answers.set()
+    assert eventually(lambda: not named_files._left)
 
 
 @pytest.mark.requirement("P-020")
