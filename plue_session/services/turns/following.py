@@ -38,6 +38,11 @@ ABORTING = 10.0
 POSTING = 15.0
 #: Seconds that a command may take until its first message is there.
 LONGEST = 600.0
+#: Commands that may be under way without a first message, about: each has a thread and a connection. The others wait
+#: in their queues.
+ASKING = 32
+#: Seconds between two looks for whether there are fewer.
+FULL = 1.0
 #: Ms by which the server's messages may be older than a turn of theirs.
 SKEW_MS = 20_000
 #: Seconds that withdrawing on the server what an ended turn has asked may take: its end is certain without it.
@@ -59,7 +64,13 @@ class Follower:
 
     def __init__(self, on, driver):
         self._on, self._driver = on, driver
+        self._asking = set()  # the calls of commands without a first message
         self._warm = None  # when the server was known to have run a turn: by the count of its connections
+
+    @property
+    def is_full(self):
+        """Whether no further command may be sent for now."""
+        return len(self._asking) >= ASKING
 
     def step(self, session, turn, watch, call):
         """Go on with an open turn; see `Driver._step`."""
@@ -157,9 +168,7 @@ class Follower:
         """Send a prompt; what the server refuses ends the turn, what it may not have heard is seen by the next step."""
         watch.failure = watch.refusal = None
         if said.command is not None:
-            watch.sends += 1
-            self._ask(session, turn, watch, said, model)
-            return SOON
+            return self._ask(session, turn, watch, said, model)
         watch.reading = call
         try:
             parts = said.parts(turn.message_id, call)
@@ -196,9 +205,13 @@ class Follower:
     def _ask(self, session, turn, watch, said, model):
         """Send a command, whose answer comes with the end of its turn: a thread waits for that, or until the turn's
         first message is seen (O-053)."""
+        if self.is_full:
+            return FULL
         on, where = self._on, session.directory
+        watch.sends += 1
         watch.sent = time.monotonic()
         watch.asking = call = Call(watch.sent + LONGEST)
+        self._asking.add(call)
 
         def run():
             try:
@@ -213,10 +226,13 @@ class Follower:
                 error = errors.known(failure)
                 if call.error is None and self._is_refusal(watch, error):
                     watch.refusal = error
-            watch.asking = None
+            finally:
+                self._asking.discard(call)
+                watch.asking = None
             self._driver.poke(session.id)
 
         threads.start(run, "plue-command")
+        return SOON
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def _page(self, session, turn, call):

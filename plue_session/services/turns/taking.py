@@ -6,6 +6,7 @@ from plue_session.model.input import DEFERRED
 from plue_session.rules import turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, turn_rows
+from plue_session.services.turns.following import FULL
 
 #: Seconds between two looks at a server that is busy with another client's turn: where events come, and where none do.
 BUSY = 5.0, 0.5
@@ -29,7 +30,10 @@ class Taker:
         on, session_id = self._on, session.id
         found = on.store.read_inputs(session_id, on.writer.clock())
         waiting = [each for each in found if each.state == DEFERRED]
-        if waiting or session_id in self._driver.doubtful:
+        follower, is_doubtful = self._driver.follower, session_id in self._driver.doubtful
+        if waiting and follower.is_full and not is_doubtful and "command" in loads(waiting[0].content):
+            return FULL
+        if waiting or is_doubtful:
             self._driver.doubtful.discard(session_id)
             if session_id in on.server.status(call, session.directory):
                 self._foreign(session, call)
@@ -52,7 +56,7 @@ class Taker:
         watch = self._driver.watch(session_id, begun.turn)
         watch.is_ours, watch.renewed = True, time.monotonic()
         on.turns.mine(session_id, begun.turn.id)
-        return self._driver.follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
+        return follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
 
     def model(self, session, says, call):
         """Return the model of an input, `(provider id, model id)`: always one is named (O-040)."""

@@ -13,6 +13,7 @@ from plue_session.adapters.opencode.shapes import Failure
 from plue_session.call import Call
 from plue_session.services.turns import turn_rows
 from plue_session.services.turns.driver import Driver
+from plue_session.services.turns.following import FULL
 from plue_session.services.turns.watch import Watch
 
 AWAY = errors.Connection("the server ended the connection", details={"sent": True})
@@ -147,6 +148,25 @@ def test_what_is_no_regular_file_ends_its_turn(world, session, tmp_path, make):
     step(world, session)
     assert ended(world, session) == ("stopped", "invalid_input") and time.monotonic() - begun < 3
     assert f"{tmp_path}/it is no regular file" in turn(world, session).error and not world.server.prompts
+
+
+def enqueue_command(world, session):
+    world.do(lambda on: on.inputs.enqueue(session, '{"command":"init"}'), session)
+
+
+def test_commands_wait_in_their_queues_while_many_are_slow_to_begin(world, session, monkeypatch):
+    monkeypatch.setattr("plue_session.services.turns.following.ASKING", 1)
+    other, barrier = world.create().id, threading.Event()
+    enqueue_command(world, session)
+    enqueue_command(world, other)
+    world.server.during["command"] = lambda: barrier.wait(10) and None
+    step(world, session)
+    assert step(world, other) == FULL and not world.store.read_turns(other)
+    enqueue(world, other := world.create().id)
+    step(world, other)  # what is no command is not held up
+    assert len(world.store.read_turns(other)) == 1
+    barrier.set()
+    assert eventually(lambda: not world.driver.follower._asking)
 
 
 def hang(monkeypatch, seconds):
