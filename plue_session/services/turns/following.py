@@ -207,7 +207,7 @@ class Follower:
         first message is seen (O-053)."""
         if self.is_full:
             return FULL
-        on, where = self._on, session.directory
+        on, where, before = self._on, session.directory, watch.sent
         watch.sends += 1
         watch.sent = time.monotonic()
         watch.asking = call = Call(watch.sent + LONGEST)
@@ -231,7 +231,13 @@ class Follower:
                 watch.asking = None
             self._driver.poke(session.id)
 
-        threads.start(run, "plue-command")
+        try:
+            threads.start(run, "plue-command")
+        except errors.StoreIo:  # the next step sends it, or ends the turn
+            self._asking.discard(call)
+            watch.sent, watch.asking = before, None
+            watch.sends -= 1
+            raise
         return SOON
 
     # -- reading -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from plue_session import errors, named_files
+from plue_session import errors, named_files, threads
 from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.opencode.shapes import Failure
 from plue_session.call import Call
@@ -152,6 +152,21 @@ def test_what_is_no_regular_file_ends_its_turn(world, session, tmp_path, make):
 
 def enqueue_command(world, session):
     world.do(lambda on: on.inputs.enqueue(session, '{"command":"init"}'), session)
+
+
+def test_a_command_for_which_no_thread_is_left_is_sent_once_there_is_one(world, session, monkeypatch):
+    enqueue_command(world, session)
+    start = threads.start
+    monkeypatch.setattr(threads, "start", lambda work, name: (_ for _ in ()).throw(errors.StoreIo("no thread")))
+    for _ in range(4):
+        assert isinstance(step(world, session), errors.StoreIo)
+    assert not world.server.prompts and not world.driver.follower._asking
+    monkeypatch.setattr(threads, "start", start)
+    step(world, session)
+    assert eventually(lambda: not world.driver.follower._asking) and len(world.server.prompts) == 1
+    world.server.answer(session)
+    step(world, session)
+    assert ended(world, session) == ("finished", None)
 
 
 def test_commands_wait_in_their_queues_while_many_are_slow_to_begin(world, session, monkeypatch):
