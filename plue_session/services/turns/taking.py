@@ -28,19 +28,18 @@ class Taker:
     def step(self, session, call):
         """Begin the next turn of a session that has none; see `Driver._step`."""
         on, session_id = self._on, session.id
-        found = on.store.read_inputs(session_id, on.writer.clock())
-        waiting = [each for each in found if each.state == DEFERRED]
+        found = on.store.read_next_input(session_id, on.writer.clock())
+        says = loads(found.content) if found is not None and found.state == DEFERRED else None
         follower, is_doubtful = self._driver.follower, session_id in self._driver.doubtful
-        if waiting and follower.is_full and not is_doubtful and "command" in loads(waiting[0].content):
+        if says and follower.is_full and not is_doubtful and "command" in says:
             return FULL
-        if waiting or is_doubtful:
+        if says or is_doubtful:
             self._driver.doubtful.discard(session_id)
             if session_id in on.server.status(call, session.directory):
                 self._foreign(session, call)
                 return self._driver.park(session_id, BUSY[not on.link.streaming])
-        if not waiting:  # those that are for a turn to come are told of with that
+        if says is None:  # those that are for a turn to come are told of with that
             return self._driver.park(session_id, LATER) if found else None
-        says = loads(waiting[0].content)
         model = self.model(session, says, call)
         ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
         message_id = prompt.message_id(on.writer.clock() + on.server.ahead())
@@ -48,7 +47,7 @@ class Taker:
             message_id = None
 
         def begin(transaction):
-            return turn_rows.begin(transaction, session_id, message_id, owner, ttl, waiting[0].seq)
+            return turn_rows.begin(transaction, session_id, message_id, owner, ttl, found.seq)
 
         begun = on.writer.run(begin, call)
         if begun is None:  # an abort has begun, or others are next by now

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -148,6 +149,26 @@ def test_what_is_no_regular_file_ends_its_turn(world, session, tmp_path, make):
     step(world, session)
     assert ended(world, session) == ("stopped", "invalid_input") and time.monotonic() - begun < 3
     assert f"{tmp_path}/it is no regular file" in turn(world, session).error and not world.server.prompts
+
+
+@pytest.mark.parametrize("what", ["step", "cancel", "compare"])
+def test_of_a_queue_no_more_is_read_than_is_needed(world, session, what):
+    """What waits may be 10,000 inputs of 16 Mi characters."""
+    own = {f"turn_own{number}" for number in range(30)}
+    for each in sorted(own):
+        name = enqueue(world, session, "x" * (1 << 20), turnId=each)
+        world.turns.mine(session, each, int(name.partition("_")[2]))
+    tracemalloc.start()
+    if what == "step":
+        step(world, session)
+    elif what == "cancel":
+        world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, own))
+    else:
+        world.turns._compare()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 << 20
+    assert len(world.store.read_inputs(session, world.now)) == {"step": 29, "cancel": 0, "compare": 30}[what]
 
 
 def enqueue_command(world, session):
