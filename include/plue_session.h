@@ -1124,7 +1124,8 @@ PLUE_API void plue_session_observer_close(plue_session_observer_t observer);
  * The server is not asked, so that it may be away. At most 10,000 wait in a session. One queue.changed tells of it.
  *
  * @param input_json an input, as above, of at most 16 Mi characters. Copied; files that go by a path are read
- *     when they are sent.
+ *     when they are sent: one that is no regular file, has more than 20 MiB, or does not answer ends the turn
+ *     (`invalid_input`).
  * @return free it with plue_free_json(); NULL on failure.
  * Errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (the `id` is taken by another content: names
  *     its inputId; the turnId is taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL (10,000 wait);

@@ -29,8 +29,11 @@ class InputWriter(Protocol):
         """Return the inputs that are neither cancelled nor completed, in order: those with a larger `seq` than
         `after`."""
 
+    def bare_inputs(self, number: int) -> list[Input]:
+        """Return all of them without what they say: their `content`, of which there may be much, is ""."""
+
     def active_inputs(self, number: int) -> list[Input]:
-        """Return those of them that are for a turn which has not ended (`PENDING`), in order."""
+        """Return those of them that are for a turn which has not ended (`PENDING`), in order, as `bare_inputs` does."""
 
     def inputs_have_room(self, number: int, most: int) -> bool:
         """Return whether there are less than `most` of these."""
@@ -60,6 +63,13 @@ class InputReader(Protocol):
     def read_inputs(self, session_id: str, now: int) -> list[Input]:
         """Return those that wait, in order: not cancelled, completed or accepted, nor claimed by somebody whose claim
         is still good."""
+
+    def read_next_input(self, session_id: str, now: int) -> Input | None:
+        """Return the one of these that comes next: the first for the next turn, or else the first for a turn to
+        come."""
+
+    def input_waits(self, session_id: str, seq: int, now: int) -> bool:
+        """Return whether the input with this `seq` is one of these."""
 
     def read_input(self, session_id: str, seq: int) -> Input | None:
         """Return the input of the session with this `seq`, whatever its state."""

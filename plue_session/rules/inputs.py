@@ -193,6 +193,8 @@ def _parts(value, key):
         raise fields.mismatch(value, key, "a non-empty array of parts")
     for place, part in enumerate(value):
         _part(part, f"{key}[{place}]")
+    if not any(part.get("text", True) for part in value):  # a server leaves out what is empty, but not what is blank
+        raise InvalidParam(f"{key} say nothing", "Pass a text of at least one character, or a file.")
     return value
 
 

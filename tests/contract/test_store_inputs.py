@@ -90,6 +90,30 @@ def test_those_that_wait_are_neither_taken_nor_ended(filled):
         assert [filled.inputs_have_room(10, most) for most in (3, 4)] == [False, True]
 
 
+@pytest.mark.requirement("L-087", "L-096")
+def test_the_next_input_is_the_first_for_the_next_turn_or_else_for_one_to_come(filled):
+    assert filled.read_next_input("session_10", 0) is None
+    accepted, active, other = put_all(filled, row(state="accepted"), row(state="pending_active"), row(11))
+    found = filled.read_next_input("session_10", 0)
+    assert (found.seq, found.content) == (active, '{"text":"x"}')
+    with transaction(filled):
+        id = filled.add_claim(claim(expires=100))
+    claimed, first, _ = put_all(filled, row(claim_id=id), row(), row())
+    assert [filled.read_next_input("session_10", now).seq for now in (99, 100)] == [first, claimed]
+    assert filled.read_next_input("session_11", 99).seq == other and filled.read_next_input("session_12", 0) is None
+    waits = {seq for seq in (accepted, active, claimed, first, other) if filled.input_waits("session_10", seq, 99)}
+    assert waits == {active, first} and filled.input_waits("session_10", claimed, 100)
+
+
+def test_bare_inputs_are_whole_but_for_what_they_say(filled):
+    given = row(source_key="host:a", state="pending_active", alone=True, wanted="turn_x", turn_id="turn_x")
+    put_all(filled, given, row(11), row(state="completed"))
+    given.content = ""
+    with transaction(filled):
+        for bare in filled.bare_inputs, filled.active_inputs:
+            assert [values(each) for each in bare(10)] == [values(given)]
+
+
 @pytest.mark.requirement("L-087", "L-092")
 def test_what_is_claimed_waits_again_when_its_claim_has_lapsed_or_is_gone(filled):
     with transaction(filled):

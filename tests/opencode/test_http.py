@@ -236,6 +236,47 @@ def test_a_server_that_does_not_read_what_it_is_sent_is_a_timeout_in_time():
         transport.close()
 
 
+def test_requests_that_last_are_in_nobodys_way(stub, transport):
+    """A command of the server's is answered at its end, which may take minutes."""
+    barrier, outcomes = threading.Event(), []
+    slow = lambda connection: (barrier.wait(10), connection.sendall(reply(200, b"{}")))  # noqa: E731
+    stub.default = lambda method, target: slow if method == "POST" else reply(200, b"{}")
+
+    def ask():
+        outcomes.append(transport.send("POST", "/x", {}, b"{}", within(10), lasts=True).status)
+
+    threads = [threading.Thread(target=ask) for _ in range(2 * http.MOST)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        stub.asked.get(timeout=5)
+    for _ in range(http.MOST):
+        assert get(transport, 5).status == 200
+    barrier.set()
+    for thread in threads:
+        thread.join(5)
+    assert outcomes == [200] * len(threads) and len(stub.connections) == len(threads) + 1
+
+
+def test_closing_cuts_a_request_that_lasts(stub):
+    transport, outcomes = http.Transport(stub.url, {}), []
+    stub.default = lambda method, target: lambda connection: time.sleep(2)
+
+    def ask():
+        try:
+            transport.send("POST", "/x", {}, b"{}", within(10), lasts=True)
+        except errors.PlueError as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    stub.asked.get(timeout=5)
+    transport.close()
+    thread.join(1)
+    assert isinstance(outcomes[0], errors.Closed)
+    assert transport._free == http.MOST and not transport._lent
+
+
 @pytest.mark.requirement("O-065")
 def test_a_change_that_may_be_sent_twice_is_not_when_its_time_is_up_and_says_that_it_was_sent(stub, transport):
     for _ in range(10):

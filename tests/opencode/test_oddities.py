@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 from email.utils import formatdate
 from urllib.parse import parse_qs, urlsplit
@@ -435,3 +436,22 @@ def test_messages_that_are_too_much_for_one_answer_are_read_in_smaller_pages(stu
     monkeypatch.setattr(http, "MAX_ANSWER", 1000)
     with pytest.raises(errors.LimitExceeded):
         client.messages("ses_a", soon())
+
+
+@pytest.mark.parametrize("what", ["command", "summarize"])
+def test_commands_that_are_slow_hold_up_no_other_call(stub, client, monkeypatch, what):
+    monkeypatch.setattr(http, "MOST", 1)
+    barrier = threading.Event()
+    slow = lambda connection: (barrier.wait(10), connection.sendall(reply(200, b"{}")))  # noqa: E731
+    stub.default = lambda method, target: slow if method == "POST" else reply(200, b"{}")
+    given = ("msg_a", "init", "", ("p", "m")) if what == "command" else (("p", "m"),)
+    threads = [threading.Thread(target=getattr(client, what), args=("ses_a", *given, soon())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        stub.asked.get(timeout=5)
+    assert client.status(soon(3)) == {}
+    barrier.set()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()

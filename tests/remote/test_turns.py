@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import threading
 
 import pytest
@@ -167,10 +168,13 @@ def test_files_and_images_go_with_an_input(session, client, tmp_path):
     assert run(session, parts=parts)["outcome"] in ("finished", "stopped")
     said = client.messages(session.id, soon())[0][0][1]
     assert [part.body.get("file", {}).get("name") for part in said if part.source == "file"] == ["notes.txt", "a.pdf"]
-    missing = [{"type": "file", "file": {"path": str(tmp_path / "none"), "mimeType": "text/plain"}}]
-    result = run(session, parts=missing)
-    assert (result["outcome"], result["reason"]) == ("stopped", "invalid_input")
-    assert str(tmp_path / "none") in result["error"]["message"]
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("none", "pipe"):
+        result = run(
+            session, parts=[{"type": "file", "file": {"path": str(tmp_path / name), "mimeType": "text/plain"}}]
+        )
+        assert (result["outcome"], result["reason"]) == ("stopped", "invalid_input")
+        assert str(tmp_path / name) in result["error"]["message"]
 
 
 @pytest.mark.requirement("O-053")

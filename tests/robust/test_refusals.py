@@ -66,6 +66,7 @@ BAD = {
         *JSON,
         "{}",
         '{"text":""}',
+        '{"parts":[{"type":"text","text":""}]}',
         '{"text":"x","command":"init"}',
         '{"parts":[{"type":"file","file":{"data":"?","mimeType":"a/b"}}]}',
         '{"text":"x","ingress":"soon"}',

@@ -235,11 +235,12 @@ def test_what_is_nested_too_deep_is_answered_all_the_same():
     assert len(heard) == 1 and len(sent) == 2
 
 
-def test_a_picture_is_a_file_and_nothing_that_one_waits_for(tmp_path):
+@pytest.mark.parametrize("mime", ["image/png", "text/plain"])
+def test_what_goes_by_path_is_a_file_and_nothing_that_one_waits_for(tmp_path, mime):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(errors.InvalidParam, match="no regular file"):
-            blocks([{"type": "file", "file": {"path": str(path), "mimeType": "image/png"}}], {"image": True}, "it")
+            blocks([{"type": "file", "file": {"path": str(path), "mimeType": mime}}], {"image": True}, "it")
 
 
 # -- values of the wrong type ------------------------------------------------------------------------------------------

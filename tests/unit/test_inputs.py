@@ -81,6 +81,8 @@ def names(rows):
         ('{"command":"/init"}', "not a command's name"),
         ('{"command":"two words"}', "not a command's name"),
         ('{"parts":[]}', "non-empty array"),
+        ('{"parts":[{"type":"text","text":""}]}', "parts say nothing"),
+        ('{"parts":[{"type":"text","text":""},{"type":"text","text":""}]}', "parts say nothing"),
         ('{"parts":[{"type":"image"}]}', r"parts\[0\].type"),
         ('{"parts":[{"type":"text","text":"x","file":{}}]}', "not just type and text"),
         ('{"parts":[{"type":"file","file":{"mimeType":"a/b"}}]}', "incomplete"),
@@ -98,6 +100,12 @@ def names(rows):
 def test_what_is_no_input_is_refused_and_the_key_is_named(given, said):
     with pytest.raises(errors.InvalidParam, match=said):
         rules.parse_input(given)
+
+
+@pytest.mark.parametrize("texts", [["", "x"], [" "]])
+def test_parts_of_which_one_says_something_are_an_input(texts):
+    parts = [{"type": "text", "text": text} for text in texts]
+    assert rules.parse_input(json.dumps({"parts": parts})).says == {"parts": parts}
 
 
 def test_text_that_is_no_json_is_a_parse_error():

@@ -5,12 +5,9 @@ that they take them; for others a prompt is refused, for nothing may be left out
 """
 
 import os
-import stat
 
-from plue_session import errors
-
-#: Bytes that a file may have.
-MOST = 20 << 20
+from plue_session import errors, named_files
+from plue_session.call import Call
 
 
 def blocks(parts, can, agent):
@@ -27,9 +24,10 @@ def _file(file, can, agent):
     name = file.get("name") or os.path.basename(path or file.get("url") or "") or "file"
     media = mime.partition("/")[0]
     if media in ("image", "audio") and can.get(media) is True and "url" not in file:
-        return {"type": media, "mimeType": mime, "data": file["data"] if path is None else _encoded(path)}
+        data = file["data"] if path is None else named_files.encoded(path, Call())
+        return {"type": media, "mimeType": mime, "data": data}
     if path is not None and media not in ("image", "audio"):
-        os.close(_check(path))
+        named_files.check(path, Call())
         return {"type": "resource_link", "uri": _uri(path), "name": name, "mimeType": mime}
     if "url" in file:
         return {"type": "resource_link", "uri": file["url"], "name": name, "mimeType": mime}
@@ -51,37 +49,6 @@ def _inside(data, mime):
         except UnicodeDecodeError:
             pass
     return {"mimeType": mime, "blob": data}
-
-
-def _encoded(path):
-    from binascii import b2a_base64
-
-    fd = _check(path)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe may never end
-            os.close(fd)
-            raise errors.InvalidParam(f"{path} is no regular file", "Pass one.")
-        with open(fd, "rb") as file:
-            data = file.read(MOST + 1)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if len(data) > MOST:
-        raise errors.InvalidParam(f"the file {path} has more than {MOST >> 20} MiB", "Pass a shorter one.")
-    return b2a_base64(data, newline=False).decode()
-
-
-def _check(path):
-    """Return a descriptor of what can be read; nothing is waited for."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path, error):
-    return errors.InvalidParam(
-        f"the file {path} cannot be read: {error.strerror}", "Enqueue the input again when it can be."
-    )
 
 
 def _uri(path):

@@ -41,7 +41,7 @@ class ApiCall:
         with self._lock:
             self._headers, self._url = headers, None
 
-    def _exchange(self, method, path, directory, query, body, call, resend, *most):
+    def _exchange(self, method, path, directory, query, body, call, resend, most=None, lasts=False):
         url = self._locate(call)
         with self._lock:
             if self._closed:
@@ -62,7 +62,8 @@ class ApiCall:
             data,
             call,
             resend,
-            *most,
+            most,
+            lasts,
         )
         self._dated = reply.headers.get("date"), time.time()
         return reply
@@ -79,12 +80,24 @@ class ApiCall:
             return 0
         return ms if abs(ms) > 1000 else 0
 
-    def _call(self, method, path, directory, call, query=None, body=None, session=None, resend=True, empty=False):
+    def _call(
+        self,
+        method,
+        path,
+        directory,
+        call,
+        query=None,
+        body=None,
+        session=None,
+        resend=True,
+        empty=False,
+        lasts=False,
+    ):
         """Send, and return the parsed JSON of a 2xx answer, or None of one without a body, if it may be `empty`
-        (O-012)."""
+        (O-012). What `lasts` is as for `Transport.send`."""
         began = time.monotonic()
         try:
-            reply = self._exchange(method, path, directory, query or {}, body, call, resend)
+            reply = self._exchange(method, path, directory, query or {}, body, call, resend, lasts=lasts)
             return (
                 None
                 if empty and 200 <= reply.status < 300 and not reply.body

@@ -310,7 +310,7 @@ class Client(ApiCall):
         body = {"messageID": message_id, "command": name, "arguments": arguments, "model": "/".join(model)}
         if agent is not None:
             body["agent"] = agent
-        self._about("POST", session_id, "/command", directory, call, body=body, resend=False, empty=True)
+        self._about("POST", session_id, "/command", directory, call, body=body, resend=False, empty=True, lasts=True)
 
     def summarize(self, session_id, model, call, directory=None):
         """Have the server shorten the context. It answers after the whole turn, and gives the message of the user's an
@@ -319,7 +319,7 @@ class Client(ApiCall):
         OpenCode: POST /session/{id}/summarize.
         """
         body = {"providerID": model[0], "modelID": model[1]}
-        self._about("POST", session_id, "/summarize", directory, call, body=body, resend=False, empty=True)
+        self._about("POST", session_id, "/summarize", directory, call, body=body, resend=False, empty=True, lasts=True)
 
     def default_model(self, call):
         """Return the model that the server takes where none is named, `(provider id, model id)`.

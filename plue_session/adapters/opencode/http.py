@@ -13,7 +13,8 @@ from urllib.parse import quote
 from plue_session import errors
 from plue_session.adapters.opencode.http_connection import FAILURES, Endpoint, HttpConnection, explain
 
-#: Requests in parallel, each over a connection of its own: the server is single-threaded (O-066).
+#: Requests in parallel, each over a connection of its own: the server is single-threaded (O-066). Those that last are
+#: not among them.
 MOST = 8
 #: Bytes of the largest answer: some 150,000 sessions.
 MAX_ANSWER = 64_000_000
@@ -33,21 +34,24 @@ class Transport:
         #: a connection has failed, and nothing was answered since: the server may be just starting
         self.doubted = False
 
-    def send(self, method, path, query, body, call, resend=False, most=None):
+    def send(self, method, path, query, body, call, resend=False, most=None, lasts=False):
         """Send a request and return its `HttpResponse`, read to its end, whatever its status. `query` is a dict; None
         values are left out.
 
         With `resend` it is sent once more when a kept connection turns out to be dropped: for what may safely happen
-        twice (O-065). Fails with `TIMEOUT`, `CONNECTION`, `CLOSED`, the error that the call is cancelled with,
-        `LIMIT_EXCEEDED` (the answer has more than `most` bytes), `SERVER` (it is not HTTP) or `IO` (no thread or
-        descriptor is left); the details' `sent` tells whether the server may have got the request.
+        twice (O-065). One that `lasts`, for it is answered at the end of what it begins, has a connection of its own
+        and takes nobody's place: how many there may be is for its callers to say.
+
+        Fails with `TIMEOUT`, `CONNECTION`, `CLOSED`, the error that the call is cancelled with, `LIMIT_EXCEEDED` (the
+        answer has more than `most` bytes), `SERVER` (it is not HTTP) or `IO` (no thread or descriptor is left); the
+        details' `sent` tells whether the server may have got the request.
         """
         call.check()
         target, sent, patience = _target(path, query), False, WELL
         while True:
             connection, was_kept, asked, keep = None, False, False, False
             try:
-                connection = self._take(call)
+                connection = self._take(call, lasts)
                 was_kept = connection.kept
                 call.watch(connection.cut)
                 if self.doubted:
@@ -72,7 +76,7 @@ class Transport:
             finally:
                 if connection is not None:
                     call.unwatch(connection.cut)
-                    self._give_back(connection, keep and call.error is None)  # else it may still be cut
+                    self._give_back(connection, keep and call.error is None, lasts)  # else it may still be cut
             if self._closed:
                 raise closed()
             call.check()
@@ -98,12 +102,14 @@ class Transport:
         for connection in idle:
             connection.close()
 
-    def _take(self, call):
+    def _take(self, call, lasts):
         """Return the connection that was used last, or a new one, as soon as there are fewer than `MOST` in use. Who
-        waits longest is next."""
+        waits longest is next. What `lasts` gets a new one at once."""
         place = None
         with self._lock:
-            if self._free:
+            if lasts:
+                pass
+            elif self._free:
                 self._free -= 1
             else:
                 self._waiting.append(place := threading.Event())
@@ -112,7 +118,7 @@ class Transport:
         with self._lock:
             if self._closed:
                 raise closed()
-            while self._idle:
+            while self._idle and not lasts:
                 connection = self._idle.pop()
                 if not self.doubted and not connection.is_dropped():
                     break
@@ -132,12 +138,12 @@ class Transport:
             self._waiting.remove(place)
         raise TimeoutError
 
-    def _give_back(self, connection, keep):
+    def _give_back(self, connection, keep, lasts):
         with self._lock:
             self._lent.discard(connection)
-            place = self._waiting.popleft() if self._waiting else None
-            self._free += place is None
-            keep = keep and not self._closed
+            place = self._waiting.popleft() if self._waiting and not lasts else None
+            self._free += place is None and not lasts
+            keep = keep and not lasts and not self._closed
             if keep:
                 self._idle.append(connection)
         if not keep:

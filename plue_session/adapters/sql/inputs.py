@@ -36,6 +36,9 @@ class Inputs:
         values = number, after, ALL if limit is None else limit
         return [Input(*row) for row in self._change(self._sql["open_inputs"], values).fetchall()]
 
+    def bare_inputs(self, number):
+        return [Input(*row) for row in self._change(self._sql["bare_inputs"], (number,)).fetchall()]
+
     def active_inputs(self, number):
         return [Input(*row) for row in self._change(self._sql["active_inputs"], (number,)).fetchall()]
 
@@ -68,6 +71,14 @@ class Inputs:
     def read_inputs(self, session_id, now):
         values = self._scope, session_id, rows.number_in(session_id), now
         return [Input(*row) for row in self._read(self._sql["read_inputs"], values)]
+
+    def read_next_input(self, session_id, now):
+        values = self._scope, session_id, rows.number_in(session_id), now
+        return next((Input(*row) for row in self._read(self._sql["read_next_input"], values)), None)
+
+    def input_waits(self, session_id, seq, now):
+        values = self._scope, session_id, rows.number_in(session_id), now, seq
+        return any(self._read(self._sql["input_waits"], values))
 
     def read_input(self, session_id, seq):
         found = self._read(self._sql["read_input"], (self._scope, session_id, rows.number_in(session_id), seq))

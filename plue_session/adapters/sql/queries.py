@@ -1,7 +1,8 @@
 """Named SQL: read once from files of `-- name: xyz` sections, so that SQL can be read and reviewed as SQL.
 
 The columns of a table come from its fields: `{share}` stands for their names, `{share.}` for these with the table's,
-`{share?}` for as many values, `{share=}` for taking over what could not be inserted.
+`{share?}` for as many values, `{share=}` for taking over what could not be inserted. `{bare_input}` are those of
+inputs with "" in place of the content.
 """
 
 import os
@@ -64,6 +65,7 @@ def parse(text):
         text = text.replace(f"{{{table}.}}", ", ".join(f"{table}.{name}" for name in columns))
         text = text.replace(f"{{{table}?}}", ", ".join("?" * len(columns)))
         text = text.replace(f"{{{table}=}}", ", ".join(f"{name} = excluded.{name}" for name in columns))
+    text = text.replace("{bare_input}", ", ".join("''" if name == "content" else name for name in Input.__slots__))
     text, statements = text.replace("{of_session}", _NUMBER), {}
     for section in text.split("\n-- name: ")[1:]:
         name, _, body = section.partition("\n")

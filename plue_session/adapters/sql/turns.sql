@@ -21,8 +21,11 @@ UNION ALL SELECT {input} FROM input WHERE closed = 1 AND number = ?1 AND seq >= 
 -- name: open_inputs
 SELECT {input} FROM input WHERE closed = 0 AND number = ? AND seq > ? ORDER BY seq LIMIT ?;
 
+-- name: bare_inputs
+SELECT {bare_input} FROM input WHERE closed = 0 AND number = ? ORDER BY seq;
+
 -- name: active_inputs
-SELECT {input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
+SELECT {bare_input} FROM input WHERE number = ? AND state = 'pending_active' ORDER BY seq;
 
 -- name: inputs_have_room
 -- There are no more than their numbers span; they are counted where that is not enough.
@@ -54,6 +57,23 @@ SELECT {input} FROM input
 WHERE closed = 0 AND number = {of_session} AND state <> 'accepted'
   AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
 ORDER BY seq;
+
+-- name: read_next_input
+SELECT {input} FROM input
+WHERE closed = 0 AND number = {of_session} AND seq = ifnull(
+  (SELECT seq FROM input
+   WHERE closed = 0 AND number = {of_session} AND state = 'deferred_next_turn'
+     AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
+   ORDER BY seq LIMIT 1),
+  (SELECT seq FROM input
+   WHERE number = {of_session} AND state = 'pending_active'
+     AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4))
+   ORDER BY seq LIMIT 1));
+
+-- name: input_waits
+SELECT 1 FROM input
+WHERE closed = 0 AND number = {of_session} AND seq = ?5 AND state <> 'accepted'
+  AND (claim_id IS NULL OR claim_id NOT IN (SELECT id FROM claim WHERE claim.number = {of_session} AND expires > ?4));
 
 -- name: read_input
 SELECT {input} FROM input WHERE closed IN (0, 1) AND number = {of_session} AND seq = ?4;

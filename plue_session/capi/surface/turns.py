@@ -42,7 +42,7 @@ def plue_session_enqueue(runtime, session: SessionHandle, input_json: Input) -> 
     Up to 64 inputs that wait and name the same model and agent make one turn; one that is a command, or names a turnId, has its own.
     The server is not asked, so that it may be away. At most 10,000 wait in a session. One queue.changed tells of it.
 
-    :param input_json: an input, as above, of at most 16 Mi characters. Copied; files that go by a path are read when they are sent.
+    :param input_json: an input, as above, of at most 16 Mi characters. Copied; files that go by a path are read when they are sent: one that is no regular file, has more than 20 MiB, or does not answer ends the turn (`invalid_input`).
     :returns: free it with plue_free_json(); NULL on failure.
     :errors: INVALID_PARAM and JSON_PARSE (name the key); CONFLICT (the `id` is taken by another content: names its inputId; the turnId is
         taken); BAD_HANDLE; NOT_FOUND (deleted); QUEUE_FULL (10,000 wait); LIMIT_EXCEEDED (it is too long); BUSY; IO.

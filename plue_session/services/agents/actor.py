@@ -295,9 +295,8 @@ class Actor:
             return
         if self._recording.is_open and time.monotonic() - self._heard >= PAUSE:
             self._recording.pause()
-        found = on.store.read_inputs(self.session_id, on.writer.clock())
-        first = next((each for each in found if each.state == DEFERRED), None)
-        if first is None:
+        first = on.store.read_next_input(self.session_id, on.writer.clock())
+        if first is None or first.state != DEFERRED:
             self._again = False  # what was held back is gone
             return
         self._recording.pause()

@@ -73,11 +73,12 @@ class Driver(WorkQueue):
             self._call.unwatch(close)
 
     def hurried(self, session_id):
-        """Have a session looked at whose turn is to end: a prompt that is being sent all this time is cut off."""
+        """Have a session looked at whose turn is to end: a prompt that is being read or sent all this time is cut
+        off."""
         watch = self._watches.get(session_id)
-        posting = watch and watch.posting
-        if posting:
-            posting.set(errors.Aborted("the turn is to end", session=session_id))
+        call = watch and (watch.posting or watch.reading)
+        if call:
+            call.set(errors.Aborted("the turn is to end", session=session_id))
         self.poke(session_id)
 
     # -- what is heard -------------------------------------------------------------------------------------------------

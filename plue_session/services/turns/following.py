@@ -38,6 +38,11 @@ ABORTING = 10.0
 POSTING = 15.0
 #: Seconds that a command may take until its first message is there.
 LONGEST = 600.0
+#: Commands that may be under way without a first message, about: each has a thread and a connection. The others wait
+#: in their queues.
+ASKING = 32
+#: Seconds between two looks for whether there are fewer.
+FULL = 1.0
 #: Ms by which the server's messages may be older than a turn of theirs.
 SKEW_MS = 20_000
 #: Seconds that withdrawing on the server what an ended turn has asked may take: its end is certain without it.
@@ -59,7 +64,13 @@ class Follower:
 
     def __init__(self, on, driver):
         self._on, self._driver = on, driver
+        self._asking = set()  # the calls of commands without a first message
         self._warm = None  # when the server was known to have run a turn: by the count of its connections
+
+    @property
+    def is_full(self):
+        """Whether no further command may be sent for now."""
+        return len(self._asking) >= ASKING
 
     def step(self, session, turn, watch, call):
         """Go on with an open turn; see `Driver._step`."""
@@ -155,15 +166,17 @@ class Follower:
 
     def send(self, session, turn, watch, said, model, call):
         """Send a prompt; what the server refuses ends the turn, what it may not have heard is seen by the next step."""
-        watch.sends += 1
         watch.failure = watch.refusal = None
         if said.command is not None:
-            self._ask(session, turn, watch, said, model)
-            return SOON
+            return self._ask(session, turn, watch, said, model)
+        watch.reading = call
         try:
-            parts = said.parts(turn.message_id)
+            parts = said.parts(turn.message_id, call)
         except errors.InvalidParam as error:
             return self._end(session, turn, watch, (outcomes.STOPPED, "invalid_input", _told(error)), call)
+        finally:
+            watch.reading = None
+        watch.sends += 1
         watch.posting = call.within(POSTING)
         try:
             self._on.server.prompt(
@@ -192,9 +205,13 @@ class Follower:
     def _ask(self, session, turn, watch, said, model):
         """Send a command, whose answer comes with the end of its turn: a thread waits for that, or until the turn's
         first message is seen (O-053)."""
-        on, where = self._on, session.directory
+        if self.is_full:
+            return FULL
+        on, where, before = self._on, session.directory, watch.sent
+        watch.sends += 1
         watch.sent = time.monotonic()
         watch.asking = call = Call(watch.sent + LONGEST)
+        self._asking.add(call)
 
         def run():
             try:
@@ -209,10 +226,19 @@ class Follower:
                 error = errors.known(failure)
                 if call.error is None and self._is_refusal(watch, error):
                     watch.refusal = error
-            watch.asking = None
+            finally:
+                self._asking.discard(call)
+                watch.asking = None
             self._driver.poke(session.id)
 
-        threads.start(run, "plue-command")
+        try:
+            threads.start(run, "plue-command")
+        except errors.StoreIo:  # the next step sends it, or ends the turn
+            self._asking.discard(call)
+            watch.sent, watch.asking = before, None
+            watch.sends -= 1
+            raise
+        return SOON
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def _page(self, session, turn, call):

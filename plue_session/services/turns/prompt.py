@@ -3,11 +3,9 @@
 import itertools
 import os
 
-from plue_session import errors
+from plue_session import named_files
 from plue_session.rules.jsontext import loads
 
-#: Bytes that a file may have.
-MOST = 20 << 20
 #: The command that shortens the context.
 COMPACT = "compact"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -38,13 +36,13 @@ class Prompt:
         """Whether the context is to be shortened: the server has no command for that."""
         return self.command == COMPACT
 
-    def parts(self, message_id):
+    def parts(self, message_id, call):
         """Return the server's parts. They have ids, so that what is sent twice is stored once. A file that cannot be
         read is `INVALID_PARAM`."""
         parts = []
         for says in self._says:
             for part in says.get("parts") or [{"type": "text", "text": says["text"]}]:
-                parts.append({"id": part_id(message_id, len(parts)), **_part(part)})
+                parts.append({"id": part_id(message_id, len(parts)), **_part(part, call)})
         return parts
 
 
@@ -58,30 +56,16 @@ def part_id(message_id, place):
     return f"prt_{(int(message_id[4:16], 16) + place) & 0xFFFFFFFFFFFF:012x}{message_id[16:]}"
 
 
-def _part(part):
+def _part(part, call):
     if part["type"] == "text":
         return part
     file = part["file"]
     mime = file["mimeType"]
-    made = {"type": "file", "mime": mime, "url": file.get("url") or f"data:{mime};base64,{_data(file)}"}
+    made = {"type": "file", "mime": mime, "url": file.get("url") or f"data:{mime};base64,{_data(file, call)}"}
     name = file.get("name") or os.path.basename(file.get("path", ""))
     return {**made, "filename": name} if name else made
 
 
-def _data(file):
+def _data(file, call):
     """Return the bytes of a file in base64; the server may be on another machine."""
-    from binascii import b2a_base64
-
-    if "data" in file:
-        return file["data"]
-    path = file["path"]
-    try:
-        with open(path, "rb") as opened:
-            data = opened.read(MOST + 1)
-    except OSError as error:
-        raise errors.InvalidParam(
-            f"the file {path} cannot be read: {error.strerror}", "Enqueue the input again when it can be."
-        ) from None
-    if len(data) > MOST:
-        raise errors.InvalidParam(f"the file {path} has more than {MOST >> 20} MiB", "Pass a shorter one, or a url.")
-    return b2a_base64(data, newline=False).decode()
+    return file["data"] if "data" in file else named_files.encoded(file["path"], call)

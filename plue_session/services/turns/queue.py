@@ -12,7 +12,7 @@ from plue_session.model.turn import ENDED
 from plue_session.rules import inputs
 from plue_session.rules.jsontext import dumps, loads
 
-#: Inputs that make one turn, at most (L-098), and those that are read at a time.
+#: Inputs that make one turn, at most (L-098), and those that are read at a time, at most.
 MOST, PAGE = 64, 64
 
 
@@ -57,10 +57,12 @@ def first(transaction, number):
 
 
 def _waiting(transaction, number):
-    """Yield the inputs that wait for the next turn, up to one that somebody has claimed."""
-    store, after, rows = transaction.store, 0, True
+    """Yield the inputs that wait for the next turn, up to one that somebody has claimed. Few are read at first: they
+    may be large, and the first ones make a turn."""
+    store, after, rows, page = transaction.store, 0, True, 1
     while rows:
-        rows = store.open_inputs(number, after, PAGE)
+        rows = store.open_inputs(number, after, page)
+        page = min(page * 2, PAGE)
         for row in rows:
             after = row.seq
             if row.state == ACCEPTED or is_live(store, row, transaction.now):

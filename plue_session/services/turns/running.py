@@ -334,9 +334,7 @@ class Turns:
                 self._gone(now)
             for turn_id, seq in list(own.items()):
                 turn = on.store.read_turn(now, turn_id)
-                waits = seq is not None and any(
-                    each.seq == seq for each in on.store.read_inputs(now, on.writer.clock())
-                )
+                waits = seq is not None and on.store.input_waits(now, seq, on.writer.clock())
                 if turn.state == ENDED if turn is not None else not waits:
                     self._over(now, turn_id)
 

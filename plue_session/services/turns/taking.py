@@ -6,6 +6,7 @@ from plue_session.model.input import DEFERRED
 from plue_session.rules import turn_proof
 from plue_session.rules.jsontext import loads
 from plue_session.services.turns import prompt, turn_rows
+from plue_session.services.turns.following import FULL
 
 #: Seconds between two looks at a server that is busy with another client's turn: where events come, and where none do.
 BUSY = 5.0, 0.5
@@ -27,16 +28,18 @@ class Taker:
     def step(self, session, call):
         """Begin the next turn of a session that has none; see `Driver._step`."""
         on, session_id = self._on, session.id
-        found = on.store.read_inputs(session_id, on.writer.clock())
-        waiting = [each for each in found if each.state == DEFERRED]
-        if waiting or session_id in self._driver.doubtful:
+        found = on.store.read_next_input(session_id, on.writer.clock())
+        says = loads(found.content) if found is not None and found.state == DEFERRED else None
+        follower, is_doubtful = self._driver.follower, session_id in self._driver.doubtful
+        if says and follower.is_full and not is_doubtful and "command" in says:
+            return FULL
+        if says or is_doubtful:
             self._driver.doubtful.discard(session_id)
             if session_id in on.server.status(call, session.directory):
                 self._foreign(session, call)
                 return self._driver.park(session_id, BUSY[not on.link.streaming])
-        if not waiting:  # those that are for a turn to come are told of with that
+        if says is None:  # those that are for a turn to come are told of with that
             return self._driver.park(session_id, LATER) if found else None
-        says = loads(waiting[0].content)
         model = self.model(session, says, call)
         ttl, owner = self._driver.lease.ttl_ms, self._driver.owner
         message_id = prompt.message_id(on.writer.clock() + on.server.ahead())
@@ -44,7 +47,7 @@ class Taker:
             message_id = None
 
         def begin(transaction):
-            return turn_rows.begin(transaction, session_id, message_id, owner, ttl, waiting[0].seq)
+            return turn_rows.begin(transaction, session_id, message_id, owner, ttl, found.seq)
 
         begun = on.writer.run(begin, call)
         if begun is None:  # an abort has begun, or others are next by now
@@ -52,7 +55,7 @@ class Taker:
         watch = self._driver.watch(session_id, begun.turn)
         watch.is_ours, watch.renewed = True, time.monotonic()
         on.turns.mine(session_id, begun.turn.id)
-        return self._driver.follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
+        return follower.send(session, begun.turn, watch, prompt.of(begun.inputs), model, call)
 
     def model(self, session, says, call):
         """Return the model of an input, `(provider id, model id)`: always one is named (O-040)."""

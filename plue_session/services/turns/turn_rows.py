@@ -154,7 +154,7 @@ def cancel_all(transaction, session_id, own):
     if turn is not None and turn.id in own:
         cancel(transaction, session)
     ended = []
-    for row in store.open_inputs(session.number):
+    for row in store.bare_inputs(session.number):
         if row.alone and turn_id_of(row) in own and queue.cancel(transaction, row)[0] == "cancelled":
             ended.append(row)
     if not ended:

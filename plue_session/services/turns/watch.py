@@ -12,11 +12,11 @@ class Watch:
     """Of the turn `turn_id`, whose answers have the parent `prompt_id`. Times are monotonic seconds.
 
     `sent`: when the server last may have been sent its prompt, None: not by this process; `lost`: when that counts as
-    lost if nothing has come of it; `sends`: how often it was sent; `posting`: the call that sends it now, `asking`: the
-    one that waits for the end of a command; `failure`: what the server has said since, a `Failure`, `refusal`: what it
-    has answered, one of our errors; `retry`: how it tries the model again; `idle`: since when the server is idle
-    without what should follow; `renewed`: when the claim was last; `is_ours`: this process has claimed the turn;
-    `has_begun`: an answer was seen.
+    lost if nothing has come of it; `sends`: how often it was sent; `reading`: the call that reads its files now,
+    `posting`: the one that sends it, `asking`: the one that waits for the end of a command; `failure`: what the server
+    has said since, a `Failure`, `refusal`: what it has answered, one of our errors; `retry`: how it tries the model
+    again; `idle`: since when the server is idle without what should follow; `renewed`: when the claim was last;
+    `is_ours`: this process has claimed the turn; `has_begun`: an answer was seen.
     """
 
     __slots__ = (
@@ -26,6 +26,7 @@ class Watch:
         "sent",
         "lost",
         "sends",
+        "reading",
         "posting",
         "asking",
         "failure",
@@ -39,7 +40,8 @@ class Watch:
 
     def __init__(self, turn):
         self.turn_id, self.claim_id, self.prompt_id = turn.id, turn.claim_id, turn.message_id
-        self.sent = self.posting = self.asking = self.failure = self.refusal = self.retry = self.idle = None
+        self.sent = self.reading = self.posting = self.asking = None
+        self.failure = self.refusal = self.retry = self.idle = None
         self.sends, self.lost, self.renewed = 0, 0.0, 0.0
         self.is_ours = self.has_begun = False
 

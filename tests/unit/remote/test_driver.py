@@ -1,17 +1,20 @@
 """The driver's steps, one by one, over a fake server: what is sent, when, and how often, wherever a process dies."""
 
 import json
+import os
 import threading
 import time
+import tracemalloc
 
 import pytest
 
-from plue_session import errors
+from plue_session import errors, named_files, threads
 from plue_session.adapters.opencode.events import Change
 from plue_session.adapters.opencode.shapes import Failure
 from plue_session.call import Call
 from plue_session.services.turns import turn_rows
 from plue_session.services.turns.driver import Driver
+from plue_session.services.turns.following import FULL
 from plue_session.services.turns.watch import Watch
 from tests.remote_world import until
 
@@ -132,6 +135,124 @@ def test_a_prompt_that_is_refused_ends_its_turn(world, session):
     world.server.fail["prompt"] = errors.InvalidParam("no such thing")
     step(world, session)
     assert ended(world, session) == ("stopped", "submitted_error")
+
+
+def enqueue_file(world, session, path):
+    parts = [{"type": "file", "file": {"path": str(path), "mimeType": "text/plain"}}]
+    world.do(lambda on: on.inputs.enqueue(session, json.dumps({"parts": parts})), session)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_regular_file_ends_its_turn(world, session, tmp_path, make):
+    make(tmp_path / "it")
+    enqueue_file(world, session, tmp_path / "it")
+    begun = time.monotonic()
+    step(world, session)
+    assert ended(world, session) == ("stopped", "invalid_input") and time.monotonic() - begun < 3
+    assert f"{tmp_path}/it is no regular file" in turn(world, session).error and not world.server.prompts
+
+
+@pytest.mark.parametrize("what", ["step", "cancel", "compare"])
+def test_of_a_queue_no_more_is_read_than_is_needed(world, session, what):
+    """What waits may be 10,000 inputs of 16 Mi characters."""
+    own = {f"turn_own{number}" for number in range(30)}
+    for each in sorted(own):
+        name = enqueue(world, session, "x" * (1 << 20), turnId=each)
+        world.turns.mine(session, each, int(name.partition("_")[2]))
+    tracemalloc.start()
+    if what == "step":
+        step(world, session)
+    elif what == "cancel":
+        world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, own))
+    else:
+        world.turns._compare()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 << 20
+    assert len(world.store.read_inputs(session, world.now)) == {"step": 29, "cancel": 0, "compare": 30}[what]
+
+
+def enqueue_command(world, session):
+    world.do(lambda on: on.inputs.enqueue(session, '{"command":"init"}'), session)
+
+
+def test_a_command_for_which_no_thread_is_left_is_sent_once_there_is_one(world, session, monkeypatch):
+    enqueue_command(world, session)
+    start = threads.start
+    monkeypatch.setattr(threads, "start", lambda work, name: (_ for _ in ()).throw(errors.StoreIo("no thread")))
+    for _ in range(4):
+        assert isinstance(step(world, session), errors.StoreIo)
+    assert not world.server.prompts and not world.driver.follower._asking
+    monkeypatch.setattr(threads, "start", start)
+    step(world, session)
+    assert eventually(lambda: not world.driver.follower._asking) and len(world.server.prompts) == 1
+    world.server.answer(session)
+    step(world, session)
+    assert ended(world, session) == ("finished", None)
+
+
+def test_commands_wait_in_their_queues_while_many_are_slow_to_begin(world, session, monkeypatch):
+    monkeypatch.setattr("plue_session.services.turns.following.ASKING", 1)
+    other, barrier = world.create().id, threading.Event()
+    enqueue_command(world, session)
+    enqueue_command(world, other)
+    world.server.during["command"] = lambda: barrier.wait(10) and None
+    step(world, session)
+    assert step(world, other) == FULL and not world.store.read_turns(other)
+    enqueue(world, other := world.create().id)
+    step(world, other)  # what is no command is not held up
+    assert len(world.store.read_turns(other)) == 1
+    barrier.set()
+    assert eventually(lambda: not world.driver.follower._asking)
+
+
+def hang(monkeypatch, seconds):
+    """Have no file be there until this is set."""
+    answers, real = threading.Event(), named_files._open
+    monkeypatch.setattr(named_files, "LONGEST", seconds)
+    monkeypatch.setattr(named_files, "_open", lambda path: answers.wait(30) and real(path))
+    return answers
+
+
+def eventually(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return found
+
+
+def test_a_file_that_hangs_ends_its_turn(world, session, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in it")
+    answers = hang(monkeypatch, 0.2)
+    for _ in range(2):  # the second time nothing is waited for
+        enqueue_file(world, session, tmp_path / "file")
+        step(world, session)
+        found = world.store.read_turns(session)[-1]
+        assert found.reason == "invalid_input" and "does not answer" in found.error and len(named_files._left) == 1
+        monkeypatch.setattr(named_files, "LONGEST", 30.0)
+    answers.set()
+    assert eventually(lambda: not named_files._left)
+    enqueue_file(world, session, tmp_path / "file")
+    step(world, session)
+    assert len(world.server.prompts) == 1
+
+
+def test_a_turn_whose_file_hangs_can_be_ended(world, session, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in it")
+    answers = hang(monkeypatch, 30.0)
+    enqueue_file(world, session, tmp_path / "file")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(step(world, session)))
+    thread.start()
+    assert eventually(lambda: world.store.read_open_turn(session) and world.driver._watches[session].reading)
+    world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, {turn(world, session).id}))
+    world.driver.hurried(session)
+    thread.join(5)
+    assert isinstance(found[0], errors.Aborted)
+    step(world, session)
+    assert ended(world, session) == ("stopped", "cancelled") and not world.server.prompts
+    answers.set()
+    assert eventually(lambda: not named_files._left)
 
 
 @pytest.mark.requirement("P-020")
