@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from functools import partial
 
 from plue_session import errors, threads
 from plue_session.model import EVENT_NUMBER
@@ -91,15 +92,14 @@ class Turns:
             turn_id = row.turn_id or inputs.turn_id_of(row)
             return f'{{"turnId":{quote(turn_id)},"inputId":{quote(row.name)}}}'
         if waiter is None:
-            return self._result(on.resolve(session_id), row)
+            return on.named(session_id, lambda now: self._result(now, row))
         if is_attached:
             on.agents.watch(on.resolve(session_id))
         return waiter.later
 
     def _is_attached(self, session_id):
         """Return whether the turns of a session are its agent's."""
-        on = self._on
-        return on.read(on.resolve(session_id)).relay_agent == ACP
+        return self._on.known(session_id).relay_agent == ACP
 
     # -- of agents -----------------------------------------------------------------------------------------------------
     def abort(self, transaction, session, turn, known):
@@ -115,11 +115,11 @@ class Turns:
 
     def abort_turn(self, session_id, turn_id):
         """Ask for the end of one turn of an agent's; returns that as `Later`, or None: it is over."""
-        session_id, waiter = self._on.resolve(session_id), None
+        waiter = None
 
         def change(transaction):
             nonlocal waiter
-            session, store = transaction.load(session_id), transaction.store
+            session, store = transaction.load(self._on.resolve(session_id)), transaction.store
             found = store.turn(session.number, turn_id) or store.turn_of_message(session.number, turn_id)
             turn = found and turn_rows.cancel(transaction, session, found.id)
             waiter = self.abort(transaction, session, turn, waiter) if turn else None
@@ -312,20 +312,26 @@ class Turns:
 
     def _compare(self):
         """See which turns of this process are still to end: not all of it was told."""
-        on = self._on
         for session_id, own in list(self._own.items()):
-            now = on.resolve(session_id)
+            now, is_there, over = self._on.named(session_id, partial(self._ended_of, own))
             if now != session_id:
                 self._renamed(session_id, now)
-            if on.store.info(now) is None:
+            if not is_there:
                 self._gone(now)
-            for turn_id, seq in list(own.items()):
-                turn = on.store.read_turn(now, turn_id)
-                waits = seq is not None and any(
-                    each.seq == seq for each in on.store.read_inputs(now, on.writer.clock())
-                )
-                if turn.state == ENDED if turn is not None else not waits:
-                    self._over(now, turn_id)
+            for turn_id in over:
+                self._over(now, turn_id)
+
+    def _ended_of(self, own, session_id):
+        """Return a session's id, whether it is there, and which of its turns have ended."""
+        store, over = self._on.store, []
+        for turn_id, seq in list(own.items()):
+            turn = store.read_turn(session_id, turn_id)
+            waits = seq is not None and any(
+                each.seq == seq for each in store.read_inputs(session_id, self._on.writer.clock())
+            )
+            if turn.state == ENDED if turn is not None else not waits:
+                over.append(turn_id)
+        return session_id, store.info(session_id) is not None, over
 
     def _gone(self, session_id):
         with self._lock:
@@ -362,19 +368,24 @@ class Turns:
 
     def _check(self, waiter):
         """End a wait if its input has ended."""
-        on, session_id = self._on, self._on.resolve(waiter.session_id)
+        outcome = self._on.named(waiter.session_id, partial(self._outcome, waiter))
+        if outcome is not None:
+            self._end(waiter, outcome)
+
+    def _outcome(self, waiter, session_id):
+        """Return what a wait ends with, None: its input has not ended."""
+        on = self._on
         if on.store.info(session_id) is None:
-            self._end(waiter, errors.gone(session_id))
-            return
+            return errors.gone(session_id)
         row = on.writer.run(lambda transaction: transaction.store.input(waiter.number, waiter.seq))
         if row is None or row.state in (COMPLETED, CANCELLED):
             try:
-                outcome = self._result(session_id, row)
+                return self._result(session_id, row)
             except errors.PlueError as error:
-                outcome = error
-            self._end(waiter, outcome)
-        elif row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
-            self._end(waiter, _runs_none(session_id))
+                return error
+        if row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
+            return _runs_none(session_id)
+        return None
 
     def _result(self, session_id, row):
         """Return how the turn of an input that has ended was, as JSON."""
