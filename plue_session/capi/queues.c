@@ -272,9 +272,14 @@ core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mar
     return taken;
 }
 
-int core_queue_is_hungry_locked(const core_queue *of)
+int core_queue_wants_locked(const core_queue *of)
 {
     return of->behind && !of->count && of->asked;
+}
+
+int core_queue_is_hungry_locked(const core_queue *of)
+{
+    return core_queue_wants_locked(of) && !of->deferred;
 }
 
 void core_queue_give_up_locked(core_queue *of, core_event **dead)

@@ -55,6 +55,7 @@ struct core_queue {
     unsigned portion;        /* how many events it may still get in this round of refills */
     int lapsed;              /* it begins with a gap, of this reason */
     int asked;               /* somebody wants what it does not have yet: it may be refilled */
+    int deferred;            /* the log could not be read for it: not before core__event_retry */
     int told;                /* its reader was woken for what a refill has brought */
     int closing;             /* it gets no more than what was published already */
     int waits;               /* its reader waits for its bell */
@@ -138,7 +139,8 @@ int core_queues_are_full(void); /* has a reader so many final events before it t
 core_event *core_queue_next_locked(const core_queue *of);
 /* The next event if its text needs no more than `room` bytes; NULL: mark->need says how many, 0: there is none. */
 core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark);
-int core_queue_is_hungry_locked(const core_queue *of); /* it is behind, and has room: Python is to refill it */
+int core_queue_wants_locked(const core_queue *of);                 /* it is behind, and has room */
+int core_queue_is_hungry_locked(const core_queue *of);             /* Python is to refill it, now */
 void core_queue_give_up_locked(core_queue *of, core_event **dead); /* what has not been taken out is to be a gap */
 void core_queue_free_dead(core_event *dead);                       /* needs no lock */
 core_event *core_event_make(int64_t id, int kind, const char *session, const char *head, size_t head_length,
