@@ -297,29 +297,64 @@ full:
     CHECK(!told.twice);
 }
 
-/* So it is with an observer of all sessions. */
-static void an_observer_that_is_far_behind_gets_each_last_event(void)
+/* Submit until a reader of events has so much before it that nothing more is taken; the default queue is read
+ * meanwhile. Returns how many were taken. */
+static int submit_until_full(void)
 {
-    plue_session_observer_t observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL);
-    int taken = 0, told_of = 0;
-    CHECK(observer && !plue_session_observer_next(observer, 0) && plue_get_last_error_code() == PLUE_OK);
+    int taken = 0;
     for (double until = seconds() + 30; seconds() < until; taken++) {
         for (char *event; (event = plue_event_poll()); plue_free(event))
             ;
-        while (!plue_session_submit("[]") && !SAYS(plue_get_last_error(), "a reader of events"))
+        while (!plue_session_submit("[]")) {
+            if (SAYS(plue_get_last_error(), "a reader of events"))
+                return taken;
             pause_ms(1);
-        if (SAYS(plue_get_last_error(), "a reader of events"))
-            break;
+        }
     }
-    CHECK(taken >= OPEN_AT_MOST && taken <= 2 * OPEN_AT_MOST);
-    for (char *event; (event = plue_session_observer_next(observer, 200)); plue_free(event)) {
-        CHECK(!SAYS(event, "\"dropped\""));
-        told_of += SAYS(event, "operation.completed");
+    return -1;
+}
+
+/* So it is with an observer of all sessions, from when it is opened, and however long there was nothing to read. */
+static void an_observer_that_is_far_behind_gets_each_last_event(void)
+{
+    plue_session_observer_t observer = plue_session_observe(PLUE_ALL_SESSIONS, NULL);
+    CHECK(observer);
+    for (int round = 0; round < 2; round++) {
+        int taken = submit_until_full(), told_of = 0;
+        CHECK(taken >= OPEN_AT_MOST && taken <= 2 * OPEN_AT_MOST);
+        for (char *event; (event = plue_session_observer_next(observer, 200)); plue_free(event)) {
+            CHECK(!SAYS(event, "\"dropped\""));
+            told_of += SAYS(event, "operation.completed");
+        }
+        CHECK(told_of == taken);
+        (void)finals_in_the_default_queue(); /* what ended after the last poll is there */
+        if (!round)
+            pause_ms(5500);
     }
-    CHECK(told_of == taken);
     plue_session_observer_close(observer);
-    (void)finals_in_the_default_queue(); /* what ended after the last poll is there */
     CHECK(plue_session_submit("[]"));
+}
+
+/* Nobody may ever read the default queue: it keeps the newest, and holds up nobody. Who asks for its descriptor reads.
+ */
+static void the_default_queue_is_waited_for_once_its_descriptor_was_asked_for(void)
+{
+    start("");
+    uint64_t all[3 * OPEN_AT_MOST];
+    for (int taken = 0; taken < 3 * OPEN_AT_MOST;)
+        if ((all[taken] = plue_session_submit("[]")))
+            taken++;
+        else
+            CHECK(!SAYS(plue_get_last_error(), "a reader of events")), pause_ms(1);
+    for (int i = 0; i < 3 * OPEN_AT_MOST; i++)
+        EVENTUALLY(plue_session_cancel_operation(all[i])); /* it has ended */
+    pause_ms(100);
+    CHECK(plue_event_fd() >= 0);
+    CHECK_ERROR(!plue_session_submit("[]"), PLUE_ERROR_QUEUE_FULL);
+    CHECK(SAYS(plue_get_last_error(), "a reader of events"));
+    CHECK(finals_in_the_default_queue() == 2 * OPEN_AT_MOST);
+    CHECK(plue_session_submit("[]"));
+    plue_shutdown();
 }
 
 /* What a queue that nobody reads keeps has an end, also when each event is large. */
@@ -457,6 +492,7 @@ int main(void)
     a_queue_that_nobody_reads_keeps_no_more_than_its_bytes();
     an_abort_waits_for_none_that_are_yet_to_be_read();
     plue_shutdown();
+    the_default_queue_is_waited_for_once_its_descriptor_was_asked_for();
     for (unsigned seed = 0; seed < (unsigned)part(40); seed++)
         shutdown_in_the_middle(seed);
     printf("%d submissions of the last round ended with one event each\n", given);

@@ -752,8 +752,8 @@ PLUE_API char *plue_session_batch(const char *operations_json);
  *     process; 0 on failure.
  * Errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or
  *     64 MiB of them, are open, or a reader of events has not yet taken the last events of so many; a default
- *     queue or an observer that is not read for 5 s is not waited for, and loses the oldest); CLOSED; RUNTIME
- *     (a host's own Python is finalized); IO (no memory).
+ *     queue or an observer that is left so for 5 s is not waited for, and loses the oldest; see Events for who
+ *     is a reader); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
  * Takes: instant: never waits for Python, disk or network; microseconds. Safe on a UI thread.
  */
 PLUE_API uint64_t plue_session_submit(const char *operations_json);
@@ -848,8 +848,13 @@ PLUE_API void plue_session_destroy(plue_session_t session);
  * sync.state, operation.*, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
  * 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
  * which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
- * plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own (1024), and none of
- * them is let go of, but by a default queue that nobody has read from for 5 s.
+ * plue_shutdown(), has the reason "unavailable".
+ *
+ * The last events of submissions have a room of their own (1024). While a reader has 512 of them before it, or 64 MiB,
+ * plue_session_submit() answers QUEUE_FULL, so none is lost. A callback is such a reader, and an observer of all sessions from
+ * when it is opened; the default queue has one only from the first plue_event_poll(), plue_event_wait() or plue_event_fd() on, so
+ * a program that lives by callbacks is not held up. An observer or a default queue that is left so for 5 s is waited for no longer until
+ * it is read again: as where nobody reads, the oldest are let go of ("dropped").
  *
  * What `data` holds:
  *   session.created      {"id","parentId"?,"role"?}

@@ -199,6 +199,7 @@ void core_queue_behind_locked(core_queue *of, int is_behind)
         if (of->next_behind)
             of->next_behind->behind_link = of->behind_link;
         of->portion = 0;
+        of->deferred = 0;
         of->lapsed = CORE_LAPSE_NONE;
     }
     of->behind = is_behind && of->channel;

@@ -46,7 +46,8 @@ enum {
     CORE_SIGNAL_CHECK = 32,
     CORE_SIGNAL_LEAD = 64,
     CORE_SIGNAL_SUBMITTED = 128,
-    CORE_SIGNAL_TURNS = 256
+    CORE_SIGNAL_TURNS = 256,
+    CORE_SIGNAL_AGAIN = 512
 };
 enum {
     CORE_CONTROL_OPEN = -1,
@@ -297,6 +298,7 @@ int core__begin(core_request *request);
 void core__put_back(core_request *request);
 int core__is_left(const core_request *request);
 int core__wake(int executor, int signal);
+void core__wake_again(int executor, int ms);
 void core__finish_text(core_request *request, const char *text, size_t length, int array);
 int core__finish_number(core_request *request, uint64_t number);
 int core__finish_handle(core_request *request, uintptr_t handle);
@@ -359,7 +361,8 @@ int core__event_lapse(const char *channel, int lapsed, int64_t id, int kind, con
                       size_t head_length, const char *tail, size_t tail_length);
 void core__event_no_lapse(const char *channel, int lapsed);
 void core__event_refilled(const char *channel, int64_t after, int64_t last);
-void core__event_refuse(const char *channel, int code, const char *message, size_t length);
+void core__event_refuse(const char *channel, int64_t after, int lapsed, int code, const char *message, size_t length);
+void core__event_retry(void);
 void core__event_start(int64_t id);
 
 /* observers.c, channels.c */

@@ -9,8 +9,7 @@
 
 enum { AGAIN_MS = 50 };
 #define MS INT64_C(1000000)
-#define GRACE_NS (100 * MS)  /* so soon a reader comes back that plue_shutdown waits for */
-#define LAPSE_NS (5000 * MS) /* so long one that has not come back is waited for before more is submitted */
+#define GRACE_NS (100 * MS) /* so soon a reader comes back that plue_shutdown waits for */
 
 struct default_queue {
     core_queue queue; /* first */
@@ -207,6 +206,10 @@ int plue_event_fd(void)
     if (enter(operation))
         return -1;
     int fd = core_descriptor_get(&descriptor, is_closed_locked, NULL, &over);
+    pthread_mutex_lock(&core_queues_lock);
+    if (queue && fd >= 0) /* who waits for it is about to read */
+        core_queue_read_locked(queue, 1);
+    pthread_mutex_unlock(&core_queues_lock);
     settle();
     if (over)
         closed(operation);
@@ -245,8 +248,8 @@ void core_default_lapse(void)
 {
     int64_t now = core_monotonic_ns();
     pthread_mutex_lock(&core_queues_lock);
-    if (queue && !atomic_load(&waiting) && now - read_at > LAPSE_NS)
-        core_queue_read_locked(queue, 0);
+    if (queue && !atomic_load(&waiting))
+        core_queue_lapse_locked(queue, read_at, now);
     pthread_mutex_unlock(&core_queues_lock);
 }
 

@@ -278,7 +278,7 @@ static int wait_for_readers(int64_t deadline, int refills)
         left = hungry = silent = 0;
         for (const core_queue *each; (each = next_reader_locked(&all));) {
             left = 1;
-            hungry |= refills && core_queue_is_hungry_locked(each);
+            hungry |= refills && core_queue_wants_locked(each);
             silent |= each->bell == CORE_NO_BELL;
         }
         if (!left || hungry || now >= deadline)
@@ -311,7 +311,7 @@ static void give_up(int64_t deadline)
     all = (readers){.now = core_monotonic_ns()};
     pthread_mutex_lock(&core_queues_lock);
     while ((of = next_reader_locked(&all))) {
-        if (core_queue_is_hungry_locked(of))
+        if (core_queue_wants_locked(of))
             of->dropped++; /* there was no time, or no memory, even for a gap */
         core_queue_behind_locked(of, 0);
         bells |= core_bell(of->bell);

@@ -39,6 +39,7 @@ typedef struct executor {
     list pending, taken, started;
     atomic_int hint; /* set with each request: a thread that lingers polls it without the lock */
     int open, woken, threads, generation;
+    int64_t again; /* when a thread is woken for CORE_SIGNAL_AGAIN; 0: at no time */
 } executor;
 
 /* What distinguishes one executor from another. */

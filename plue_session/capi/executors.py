@@ -114,6 +114,9 @@ def read(boundary, executor, generation):
         while lib.core__turns_asked(id):  # each is asked for once: the failure of one must not keep others
             boundary.guarded(partial(runtime.turns.cancel, boundary.ffi.string(id).decode()), "cancel_turns")
 
+    def refill_again():
+        boundary.refilling.refill(again=True)
+
     def sound(request):
         try:
             boundary.export(request).read(request)
@@ -129,6 +132,7 @@ def read(boundary, executor, generation):
         (
             (lib.CORE_SIGNAL_CHECK, check),
             (lib.CORE_SIGNAL_WAKE, boundary.refilling.refill),
+            (lib.CORE_SIGNAL_AGAIN, refill_again),
             (lib.CORE_SIGNAL_REQUESTS, answer),
             (lib.CORE_SIGNAL_SUBMITTED, boundary.submissions.look),
             (lib.CORE_SIGNAL_TURNS, cancel_turns),

@@ -230,6 +230,8 @@ static void wake_filled_locked(void)
  */
 int core__event_behind(int64_t *after, char *session, size_t room, int *lapsed, int *wanted)
 {
+    if (core_outdated())
+        return 0;
     pthread_mutex_lock(&core_queues_lock);
     wake_filled_locked();
     const core_queue *found = hindmost_locked();
@@ -360,9 +362,19 @@ void core__event_refilled(const char *channel, int64_t after, int64_t last)
     core_default_changed();
 }
 
+/* Is it one of those that the place stands for that core__event_behind has named? */
+static int is_meant_locked(const core_queue *of, const core_delivery *with)
+{
+    return of->behind && of->portion && of->lapsed == with->last && (of->lapsed || of->last == with->after);
+}
+
 static void refuse(core_queue *each, core_delivery *with)
 {
-    if (core_outdated() || !each->observer || !each->behind || !each->portion || each->failure)
+    if (core_outdated() || !is_meant_locked(each, with))
+        return;
+    each->portion = 0;
+    each->deferred = 1;
+    if (!with->made || !each->observer || each->failure)
         return;
     atomic_fetch_add(&with->made->references, 1);
     each->failure = with->made;
@@ -371,11 +383,26 @@ static void refuse(core_queue *each, core_delivery *with)
     core_wake_later_locked(each, with);
 }
 
-/* The log cannot be read: the observers of the channel that are waiting for it hear why, and are over. */
-void core__event_refuse(const char *channel, int code, const char *message, size_t length)
+/* What follows `after` in the log, or the gap, cannot be read, or there is no memory for it (`code` 0). The queues that
+ * want it get nothing before core__event_retry; others go on. Observers hear why, and are over. */
+void core__event_refuse(const char *channel, int64_t after, int lapsed, int code, const char *message, size_t length)
 {
-    core_delivery with = {.kind = code};
-    if (!core_outdated())
+    core_delivery with = {.after = after, .last = lapsed, .kind = code};
+    if (code && !core_outdated())
         with.made = core_event_make(0, code, NULL, "", 0, message, length);
-    deliver(channel, refuse, &with);
+    pthread_mutex_lock(&core_queues_lock);
+    core_walk_locked(core_channel_of_locked(channel), refuse, &with);
+    pthread_mutex_unlock(&core_queues_lock);
+    core_event_drop(with.made);
+}
+
+/* Those that were refused are refilled again. */
+void core__event_retry(void)
+{
+    if (core_outdated())
+        return;
+    pthread_mutex_lock(&core_queues_lock);
+    for (core_queue *each = core_queues_behind_locked(); each; each = each->next_behind)
+        each->deferred = 0;
+    pthread_mutex_unlock(&core_queues_lock);
 }

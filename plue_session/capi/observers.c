@@ -15,8 +15,7 @@
 
 enum { CAPACITY = 64, ROOMY = 256 /* while it is filled from the log */, AGAIN_MS = 50 };
 #define MS INT64_C(1000000)
-#define GRACE_NS (100 * MS)  /* so soon a reader comes back that plue_shutdown waits for */
-#define LAPSE_NS (5000 * MS) /* so long one that has not come back is waited for before more is submitted */
+#define GRACE_NS (100 * MS) /* so soon a reader comes back that plue_shutdown waits for */
 
 struct core_observer {
     core_queue queue;                           /* first */
@@ -217,6 +216,7 @@ uintptr_t core__observer_open(const char *session, int64_t after, int lapsed, co
     if (handle && !stopped) {
         made->handle = handle;
         made->queue.asked = !lapsed;
+        core_queue_read_locked(&made->queue, 1);
         room = core_queue_open_at_locked(&made->queue, session, room, after);
         if (lapsed) {
             core_queue_behind_locked(&made->queue, 1);
@@ -481,8 +481,8 @@ void core_observers_lapse(void)
     int64_t now = core_monotonic_ns();
     pthread_mutex_lock(&core_queues_lock);
     for (core_observer *each = atomic_load(&newest); each; each = each->older)
-        if (each->queue.is_full && !atomic_load(&each->waiting) && now - each->read_at > LAPSE_NS)
-            core_queue_read_locked(&each->queue, 0);
+        if (!atomic_load(&each->waiting))
+            core_queue_lapse_locked(&each->queue, each->read_at, now);
     pthread_mutex_unlock(&core_queues_lock);
 }
 

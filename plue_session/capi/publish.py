@@ -76,6 +76,8 @@ class Publisher:
         self._lib.core__session_fresh(session_id.encode(), monotonic_ns())
 
     def gone(self, session_id, before=None):
+        if before is not None:  # first: with the new id its observers are given the log to read, which tells of the end
+            self._lib.core__session_gone(before.encode())
         if before is not None and self._lib.core__session_rename(before.encode(), session_id.encode()):
             raise MemoryError
         self._lib.core__session_gone(session_id.encode())

@@ -10,7 +10,9 @@
  *
  * How a submission has ended is told once, so these events ("final") have a room beside that one. At most
  * CORE_SUBMISSIONS are open at a time, and none is taken while a reader has as many final events before it: so the room
- * is never full for who reads. In a queue that nobody reads the oldest goes, also when all are large.
+ * is never full for who reads. In a queue that nobody reads the oldest goes, also when all are large. Who reads is
+ * known from when an observer or a subscription is opened: that is for somebody. The default queue is always there, so
+ * only who reads from it or asks for its descriptor is a reader. Who leaves a queue full for LAPSE_NS is one no longer.
  */
 #include "queues.h"
 
@@ -22,6 +24,7 @@
 enum { MARK = 96 };
 /* A sequence number stays there, which readers of JSON can still take for a whole number. */
 #define LAST_SEQUENCE ((uint64_t)INT64_MAX)
+#define LAPSE_NS INT64_C(5000000000)
 _Static_assert(PLUE_EVENT_TODO_UPDATED < 64, "kinds are bits of a word");
 
 /* ---- events ---- */
@@ -149,6 +152,8 @@ static void count_final_locked(core_queue *of, const core_event *added, const co
     of->finals += (added != NULL) - (gone != NULL);
     of->final_bytes += (added ? added->length : 0) - (gone ? gone->length : 0);
     int is_full = of->is_read && (of->finals >= CORE_SUBMISSIONS || of->final_bytes > CORE_FINAL_BYTES);
+    if (is_full && !of->is_full)
+        of->full_at = core_monotonic_ns();
     atomic_fetch_add(&full_queues, is_full - of->is_full);
     of->is_full = is_full;
 }
@@ -157,6 +162,13 @@ void core_queue_read_locked(core_queue *of, int is_read)
 {
     of->is_read = is_read;
     count_final_locked(of, NULL, NULL);
+}
+
+void core_queue_lapse_locked(core_queue *of, int64_t read_at, int64_t now)
+{
+    int64_t since = read_at > of->full_at ? read_at : of->full_at; /* before that there was perhaps nothing to read */
+    if (of->is_full && now - since > LAPSE_NS)
+        core_queue_read_locked(of, 0);
 }
 
 int core_queues_are_full(void)
@@ -260,9 +272,14 @@ core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mar
     return taken;
 }
 
-int core_queue_is_hungry_locked(const core_queue *of)
+int core_queue_wants_locked(const core_queue *of)
 {
     return of->behind && !of->count && of->asked;
+}
+
+int core_queue_is_hungry_locked(const core_queue *of)
+{
+    return core_queue_wants_locked(of) && !of->deferred;
 }
 
 void core_queue_give_up_locked(core_queue *of, core_event **dead)

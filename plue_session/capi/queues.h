@@ -46,6 +46,7 @@ struct core_queue {
     size_t final_bytes;
     int is_read;             /* somebody will take out what is in it */
     int is_full;             /* it is read, and has so many final events that nothing more is to be submitted */
+    int64_t full_at;         /* when that began */
     uint64_t dropped;        /* passing events dropped since one was last handed out */
     uint64_t sequence;       /* of the next event */
     int64_t last;            /* log id of the last stored event it got */
@@ -54,6 +55,7 @@ struct core_queue {
     unsigned portion;        /* how many events it may still get in this round of refills */
     int lapsed;              /* it begins with a gap, of this reason */
     int asked;               /* somebody wants what it does not have yet: it may be refilled */
+    int deferred;            /* the log could not be read for it: not before core__event_retry */
     int told;                /* its reader was woken for what a refill has brought */
     int closing;             /* it gets no more than what was published already */
     int waits;               /* its reader waits for its bell */
@@ -130,12 +132,15 @@ void core_queue_discard(core_queue *old); /* after it was closed: frees what is 
 int core_queue_push_locked(core_queue *to, core_event *added); /* one from the log; -1: it is full */
 void core_queue_push_passing_locked(core_queue *to, core_event *added, core_event **dead);
 void core_queue_read_locked(core_queue *of, int is_read); /* somebody reads it, or nobody does any more */
+/* Is it full, and has been left so for long? `read_at`: when somebody has read from it last. Then nobody reads it. */
+void core_queue_lapse_locked(core_queue *of, int64_t read_at, int64_t now);
 int core_queues_are_full(void); /* has a reader so many final events before it that nothing more is to be submitted? */
 /* What its reader gets next, or NULL: a passing event waits for those of the log that were told before it. */
 core_event *core_queue_next_locked(const core_queue *of);
 /* The next event if its text needs no more than `room` bytes; NULL: mark->need says how many, 0: there is none. */
 core_event *core_queue_take_locked(core_queue *from, size_t room, core_mark *mark);
-int core_queue_is_hungry_locked(const core_queue *of); /* it is behind, and has room: Python is to refill it */
+int core_queue_wants_locked(const core_queue *of);                 /* it is behind, and has room */
+int core_queue_is_hungry_locked(const core_queue *of);             /* Python is to refill it, now */
 void core_queue_give_up_locked(core_queue *of, core_event **dead); /* what has not been taken out is to be a gap */
 void core_queue_free_dead(core_event *dead);                       /* needs no lock */
 core_event *core_event_make(int64_t id, int kind, const char *session, const char *head, size_t head_length,

@@ -10,6 +10,8 @@ from plue_session.rules import cursors
 
 #: Log rows read at a time, and characters of them after which no more is: a queue has room for 1 MiB.
 PAGE, PAGE_SIZE = 256, 1 << 20
+#: Milliseconds after which what could not be read is read again.
+AGAIN_MS = 200
 #: No deadline.
 FAR = 1 << 63
 #: Room for a session's id.
@@ -32,18 +34,29 @@ class Refilling:
     def __init__(self, ffi, lib, runtime):
         self.ffi, self.lib, self.runtime, self.store = ffi, lib, runtime, runtime.store
         #: One thread refills: two at one place would give a gap twice, and what came after the gap again.
-        self.lock, self.asked = allocate_lock(), False
+        self.lock, self.asked, self.noted = allocate_lock(), False, None
 
-    def refill(self):
+    def refill(self, again=False):
         """Fill every queue that is behind, as far as it has room; or leave that to the thread that is at it, which then
-        does so once more."""
-        self.asked = True
+        does so once more. With `again`, also those for which that has failed."""
+        if again:
+            self.lib.core__event_retry()
+        self.asked, failure = True, None
         while self.asked and self.lock.acquire(False):
             try:
                 self.asked = False
-                self.refill_all(FAR)
+                failure = self.visit(FAR, self.hand)
+            except Exception as raised:  # of memory: nobody was passed over
+                failure = raised
+                self.ask_again()
             finally:
                 self.lock.release()
+        # It is logged once for as long as it lasts: that is an event, after which somebody may ask again at once.
+        before = self.noted
+        if again or failure is not None:
+            self.noted = failure and str(failure)
+        if failure is not None and self.noted != before:
+            raise failure
 
     def refill_until(self, deadline, give_up):
         """Do so when the library stops, not beyond `deadline` (ns of the monotonic clock). With `give_up`, what a queue
@@ -51,9 +64,31 @@ class Refilling:
         if not self.lock.acquire(True, max(0, (deadline - monotonic_ns()) / 1e9)):
             raise errors.Timeout("events could not be read in time: the store is slow", "Let callbacks return soon.")
         try:
-            (self.hand_gaps if give_up else self.refill_all)(deadline)
+            self.lib.core__event_retry()
+            failure = self.visit(deadline, self.hand_gap if give_up else self.hand)
         finally:
             self.lock.release()
+        if failure is not None:
+            raise failure
+
+    def visit(self, deadline, hand):
+        """Have `hand(session_id, after, reason, wanted)` give each queue what comes next for it. What fails for one
+        leaves the others; the first failure is returned. Who is left is asked for a little later."""
+        failure = None
+        for session_id, after, reason, wanted in self.places(deadline):
+            error, done = None, False
+            try:
+                done = hand(session_id, after, reason, wanted) >= 0
+            except Exception as raised:
+                error, failure = translate(raised), failure or raised
+            if not done:
+                self.refuse(session_id, after, reason, error)
+                self.ask_again()
+        return failure
+
+    def ask_again(self):
+        """Have `refill` be called again a little later."""
+        self.lib.core__wake_again(self.lib.CORE_EXECUTOR_READ, AGAIN_MS)
 
     def places(self, deadline):
         """Yield where queues want to go on, the first ones first, until there are none: of which session (None: all),
@@ -64,42 +99,39 @@ class Refilling:
         while monotonic_ns() < deadline and self.lib.core__event_behind(after, session, ID_SIZE, lapsed, wanted):
             yield self.ffi.string(session).decode() or None, after[0], REASONS[lapsed[0]], wanted[0]
 
-    def hand_gaps(self, deadline):
-        """Give each queue a gap in place of the events it has not got."""
-        for session_id, after, reason, _ in self.places(deadline):
-            to, gap = channel(session_id), self.runtime.observations.gap(session_id, after, reason or "unavailable")
-            if gap is None and (renamed := self.renamed(session_id)):
-                left = self.follow(session_id, renamed)
-            elif gap is None:
-                left, last = 0, self.store.log_state()[1]
-                self.lib.core__event_no_lapse(to, REASONS.index(reason))
-                self.lib.core__event_refilled(to, after, last)
-            elif reason:
-                left = self.lib.core__event_lapse(to, REASONS.index(reason), *self.row(gap))
-            else:
-                left = self.lib.core__event_refill(to, after, *self.row(gap))
-            if left < 0:
-                break
-            if gap:
-                self.lib.core__event_refilled(to, gap.id, gap.id)
+    def hand_gap(self, session_id, after, reason, wanted):
+        """Give a gap in place of the events that were not got."""
+        to, gap = channel(session_id), self.runtime.observations.gap(session_id, after, reason or "unavailable")
+        if gap is None and (renamed := self.renamed(session_id)):
+            return self.follow(session_id, renamed)
+        left = 0
+        if gap is None:
+            last = self.store.log_state()[1]
+            self.lib.core__event_no_lapse(to, REASONS.index(reason))
+            self.lib.core__event_refilled(to, after, last)
+        elif reason:
+            left = self.lib.core__event_lapse(to, REASONS.index(reason), *self.row(gap))
+        else:
+            left = self.lib.core__event_refill(to, after, *self.row(gap))
+        if gap and left >= 0:
+            self.lib.core__event_refilled(to, gap.id, gap.id)
+        return left
 
-    def refill_all(self, deadline):
-        for session_id, after, reason, wanted in self.places(deadline):
-            try:
-                if reason:
-                    left = self.hand_lapse(session_id, reason)
-                else:
-                    left = self.refill_page(session_id, after, min(wanted, PAGE))
-            except Exception as error:
-                self.refuse(session_id, translate(error))
-                raise
-            if left < 0:
-                break
+    def hand(self, session_id, after, reason, wanted):
+        """Give what the log has, or the gap that comes first."""
+        if reason:
+            return self.hand_lapse(session_id, reason)
+        return self.refill_page(session_id, after, min(wanted, PAGE))
 
-    def refuse(self, session_id, error):
-        """Have the observers that wait for what could not be read hear why."""
-        message = error.message("plue_session_observer_next").encode("utf-8", "replace").replace(b"\0", b"?")
-        self.lib.core__event_refuse(channel(session_id), error.number, message, len(message))
+    def refuse(self, session_id, after, reason, error):
+        """Have the observers that wait for what could not be read hear why (None: memory is short, so they wait), and
+        the others be passed over."""
+        number, message = 0, b""
+        if error is not None:
+            number, message = error.number, error.message("plue_session_observer_next").encode("utf-8", "replace")
+            message = message.replace(b"\0", b"?")
+        place = channel(session_id), after, REASONS.index(reason)
+        self.lib.core__event_refuse(*place, number, message, len(message))
 
     def hand_lapse(self, session_id, reason):
         """Give the gap that they are to begin with to those who are to begin with one of this reason."""
@@ -111,9 +143,9 @@ class Refilling:
             return 0
         return self.lib.core__event_lapse(channel(session_id), lapsed, *self.row(gap))
 
-    def hand_gap(self, session_id, after, reason):
-        """Give a gap to those who are at `after`."""
-        gap = self.runtime.observations.gap(session_id, after, reason)
+    def hand_trimmed(self, session_id, after):
+        """Give a gap to those who are at `after`, where the log was trimmed."""
+        gap = self.runtime.observations.gap(session_id, after, "trimmed")
         if gap is None:
             return 0
         return self.lib.core__event_refill(channel(session_id), after, *self.row(gap))
@@ -129,7 +161,7 @@ class Refilling:
         if renamed := self.renamed(session_id):
             return self.follow(session_id, renamed)
         if is_trimmed:
-            return self.hand_gap(session_id, after, "trimmed")
+            return self.hand_trimmed(session_id, after)
         if not rows:  # up to there everything is others'
             self.lib.core__event_refilled(channel(session_id), after, max(after, newest))
         for row in rows:

@@ -85,6 +85,13 @@ static request *next_overdue_locked(const executor *in)
     return next;
 }
 
+static void wait_until_locked(executor *in, int64_t until)
+{
+    struct timespec at;
+    core_deadline(&at, until);
+    pthread_cond_timedwait(&in->arrived, &in->lock, &at);
+}
+
 /* Wait until there is something to do in the executor, and say what (CORE_SIGNAL_*); 0: the executor is closed. */
 int core__wait(int index, int generation)
 {
@@ -96,7 +103,12 @@ int core__wait(int index, int generation)
         core_awake_linger(in);
     pthread_mutex_lock(&in->lock);
     while (!core_executor_closed_locked(in, index, generation) && !next_of_locked(in, index) && !in->woken)
-        pthread_cond_wait(&in->arrived, &in->lock);
+        if (!in->again)
+            pthread_cond_wait(&in->arrived, &in->lock);
+        else if (core_monotonic_ns() < in->again)
+            wait_until_locked(in, in->again);
+        else
+            in->woken = CORE_SIGNAL_AGAIN, in->again = 0;
     int what = core_executor_closed_locked(in, index, generation)
                    ? 0
                    : (next_of_locked(in, index) ? CORE_SIGNAL_REQUESTS : 0) | in->woken;
@@ -208,6 +220,17 @@ int core__wake(int index, int signal)
     pthread_cond_signal(&in->arrived);
     pthread_mutex_unlock(&in->lock);
     return open ? 0 : -1;
+}
+
+/* Signal a thread of the executor with CORE_SIGNAL_AGAIN, so many ms from now, or when that was asked for before. */
+void core__wake_again(int index, int ms)
+{
+    executor *in = &core_executors[index];
+    pthread_mutex_lock(&in->lock);
+    if (!in->again)
+        in->again = core_monotonic_ns() + ms * INT64_C(1000000);
+    pthread_cond_signal(&in->arrived);
+    pthread_mutex_unlock(&in->lock);
 }
 
 /* End a request that was taken. When the caller has left, its result has nowhere to go. */

@@ -3,6 +3,7 @@
 from plue_session.errors import gone
 from plue_session.rules import ids
 from plue_session.services.agents import LazyAgents
+from plue_session.services.naming import named
 from plue_session.services.relay.rates import Rates
 
 TYPE_CHECKING = False
@@ -63,8 +64,16 @@ class Backend:
             return session_id
         return self.store.id_of_alias(session_id) or session_id
 
+    def named(self, session_id, read):
+        """Return what `read(id)` returns for the id that the session has, as naming.py does."""
+        return named(self.resolve, session_id, read)
+
+    def known(self, session_id):
+        """Return the record of a session, by any id of its, or fail with NOT_FOUND."""
+        return self.named(session_id, self.read)
+
     def read(self, session_id):
-        """Return the record of a session, or fail with NOT_FOUND."""
+        """Return the record of the session that has this id, or fail with NOT_FOUND."""
         session = self.store.read(session_id)
         if session is None:
             raise gone(session_id)

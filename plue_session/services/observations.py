@@ -4,6 +4,7 @@ from plue_session.errors import BadCursor, gone
 from plue_session.model import EVENT_NUMBER, LogRow
 from plue_session.rules import cursors, replay, transcripts
 from plue_session.rules.inputs import queue_json
+from plue_session.services.naming import named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,13 +32,14 @@ class Observations:
         """Return the state of a session, or (None) of all, as JSON, with the cursor that goes with it."""
         if session_id is None:
             return self._all()[1]
-        _, _, text = self._one(self._now(session_id))
-        return text
+        return named(self._now, session_id, self._one)
 
     def observe(self, session_id, cursor=None):
         """Return the `Opening` of an observer of a session, or (None) of all; `cursor` as cursors.py reads it, None:
         from now on. A cursor of another session is `BAD_CURSOR`."""
-        session_id = self._now(session_id)
+        return named(self._now, session_id, lambda now: self._opening(now, cursor))
+
+    def _opening(self, session_id, cursor):
         if cursor is not None:
             self._check(session_id, cursor)
         if session_id is not None and self._store.info(session_id) is None:
@@ -94,7 +96,7 @@ class Observations:
         found = self._observed(session_id)
         if found is None:
             raise gone(session_id)
-        return self._text(session_id, found)
+        return self._text(session_id, found)[2]
 
     def _observed(self, session_id):
         return self._store.observe(session_id, self._clock(), transcripts.MAX_LIMIT, transcripts.SMALL)

@@ -33,14 +33,16 @@ class RemoteSessions(Sessions):
         (O-023)."""
         if not ids.is_id(id_or_key):
             return super().open(id_or_key)
-        session_id = self._on.resolve(id_or_key)
+        return self._on.named(id_or_key, self._open)
+
+    def _open(self, session_id):
         if self._store.info(session_id) is not None:
             return session_id
         if ids.is_given_here(session_id):
             raise errors.gone(session_id)
-        if self._on.mirror.has_ended(id_or_key):
-            raise errors.gone(id_or_key)
-        return partial(self._fetch, id_or_key)
+        if self._on.mirror.has_ended(session_id):
+            raise errors.gone(session_id)
+        return partial(self._fetch, session_id)
 
     def _fetch(self, session_id, call):
         on = self._on
@@ -65,7 +67,7 @@ class RemoteSessions(Sessions):
 
     def _ask_info(self, session_id, call):
         on = self._on
-        known = on.read(on.resolve(session_id))
+        known = on.known(session_id)
         session_id = known.id
         if ids.is_given_here(session_id):
             return known.info

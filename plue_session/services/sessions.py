@@ -86,21 +86,23 @@ class Sessions:
 
     def abort_turn(self, session_id, turn_id):
         """End one turn, if it runs: an agent's does here, any other is over."""
-        session = self._on.read(self._on.resolve(session_id))
+        session = self._on.known(session_id)
         return self._on.turns.abort_turn(session_id, turn_id) if session.relay_agent == ACP else None
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def open(self, id_or_key):
         """Return the id of the existing session with this id or key. What begins like an id is an id."""
         if ids.is_id(id_or_key):
-            session_id = self._on.resolve(id_or_key)
-            self._known(session_id)
-            return session_id
+            return self._on.named(id_or_key, self._open)
         session_id = self._store.id_of_key(id_or_key)
         if session_id is None:
             raise NotFound(
                 f"no session has the key {quote(id_or_key)}", "Create it, or list the sessions to see what there is."
             )
+        return session_id
+
+    def _open(self, session_id):
+        self._info(session_id)
         return session_id
 
     def resolve(self, session_id):
@@ -113,7 +115,10 @@ class Sessions:
 
     def _known(self, session_id):
         """Return `(rev, info)`, or fail with NOT_FOUND."""
-        found = self._store.info(self._on.resolve(session_id))
+        return self._on.named(session_id, self._info)
+
+    def _info(self, session_id):
+        found = self._store.info(session_id)
         if found is None:
             raise gone(session_id)
         return found
@@ -129,19 +134,23 @@ class Sessions:
     def query(self, query, shown=None):
         """Return a page of matching sessions: `{"sessions":[…],"nextCursor"?}`; the last page has no cursor. `shown` as
         for `list`."""
-        infos, after = self._store.page(self._resolved(query))
+        infos, after = self._of_parent(query, self._store.page)
         texts = infos if shown is None else map(shown, infos)
         following = f',"nextCursor":{quote(queries.render_cursor(query, after))}' if after else ""
         return f'{{"sessions":[{",".join(texts)}]{following}}}'
 
     def count(self, query):
         """Return how many sessions match; takes what `query` takes, of which sort, limit and cursor do not matter."""
-        return self._store.count(self._resolved(query))
+        return self._of_parent(query, self._store.count)
 
-    def _resolved(self, query):
-        """Return a query for the children of a parent by the id that this has by now."""
-        parent_id = self._on.resolve(query.parent_id)
-        if parent_id != query.parent_id:
-            query = query.copy()
-            query.parent_id = parent_id
-        return query
+    def _of_parent(self, query, read):
+        """Return what `read(query)` returns, a query for the children of a parent by the id that this has."""
+
+        def ask(parent_id):
+            asked = query
+            if parent_id != query.parent_id:
+                asked = query.copy()
+                asked.parent_id = parent_id
+            return read(asked)
+
+        return self._on.named(query.parent_id, ask)

@@ -15,8 +15,9 @@ CAPACITY, PAGE = 1024, 256
 plue = load()
 
 
-def begin(limit=8192, sessions=1):
-    config = f'{{"store":"memory","replay":{{"limit":{limit},"ageMs":100000000}}}}'
+def begin(limit=8192, sessions=1, level="info"):
+    replay, log = f'{{"limit":{limit},"ageMs":100000000}}', f'{{"level":"{level}"}}'
+    config = f'{{"store":"memory","replay":{replay},"log":{log}}}'
     assert plue.plue_init(config.encode()) == 0, plue.plue_get_last_error()
     return [plue.plue_session_create(None) for _ in range(sessions)]
 
@@ -166,6 +167,39 @@ def failed():
     change(session, 1)
     assert '"sequence":200,' in take(plue, plue.plue_session_observer_next(live, 1000))
     assert plue.plue_session_observer_next(behind, 0) is None and plue.plue_get_last_error_code() == -28
+
+
+def apart():
+    """What cannot be read for one queue leaves the others: who watches a descriptor hears of all."""
+    (session,) = begin()
+    observer = plue.plue_session_observe(session, None)
+    descriptor, seen = plue.plue_session_observer_fd(observer), 0
+    assert plue.plue_event_fd() >= 0 and plue.plue_test_damage_for_all() == 0
+    change(session, 2 * CAPACITY)
+    while take(plue, plue.plue_event_poll()):
+        pass
+    while seen < 2 * CAPACITY:
+        assert select.select([descriptor], [], [], 10)[0] == [descriptor], seen
+        while (item := take(plue, plue.plue_session_observer_next(observer, 0))) is not None:
+            assert f'"sequence":{seen},' in item
+            seen += 1
+
+
+def again():
+    """What could not be read is read a little later, and not sooner, though nobody asks and nothing happens."""
+    (session,) = begin(level="error")  # that it failed is no event
+    descriptor, seen = plue.plue_event_fd(), 0
+    assert plue.plue_test_damage_for_all() == 0
+    change(session, 2 * CAPACITY)
+    while item := take(plue, plue.plue_event_poll()):
+        seen += '"type":"session.updated"' in item
+    time.sleep(1)
+    tried = plue.plue_test_damage_for_all()  # it is whole again
+    assert 1 < tried < 20, tried
+    while seen < 2 * CAPACITY:
+        assert select.select([descriptor], [], [], 10)[0] == [descriptor], seen
+        while item := take(plue, plue.plue_event_poll()):
+            seen += '"type":"session.updated"' in item
 
 
 def renamed():

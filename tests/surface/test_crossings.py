@@ -35,6 +35,8 @@ def test_values_cross_both_ways_and_what_is_wrong_is_refused(build, tmp_path):
     "how",
     [
         pytest.param("failed", marks=pytest.mark.requirement("L-170")),
+        pytest.param("apart", marks=pytest.mark.requirement("L-169")),
+        pytest.param("again", marks=pytest.mark.requirement("L-169")),
         pytest.param("saturated", marks=pytest.mark.requirement("L-183")),
         "renamed",
         pytest.param("asleep", marks=pytest.mark.requirement("T-02", "P-177")),

@@ -14,8 +14,13 @@ was behind, or in another process, may hear of the deletion alone.
 sync.state, operation.*, library.* and log come to this process alone and are not in the log. Each queue has a small room for them (64 events,
 64 KiB), beside the one for the others: they come in their place among these, however late. When it is full the oldest is let go of
 which there is a newer one of its type, and the next one has "dropped": how many were. A gap for want of time, at
-plue_shutdown(), has the reason "unavailable". The last events of submissions have a room of their own (1024), and none of
-them is let go of, but by a default queue that nobody has read from for 5 s.
+plue_shutdown(), has the reason "unavailable".
+
+The last events of submissions have a room of their own (1024). While a reader has 512 of them before it, or 64 MiB,
+plue_session_submit() answers QUEUE_FULL, so none is lost. A callback is such a reader, and an observer of all sessions from
+when it is opened; the default queue has one only from the first plue_event_poll(), plue_event_wait() or plue_event_fd() on, so
+a program that lives by callbacks is not held up. An observer or a default queue that is left so for 5 s is waited for no longer until
+it is read again: as where nobody reads, the oldest are let go of ("dropped").
 
 What `data` holds:
   session.created      {"id","parentId"?,"role"?}

@@ -385,7 +385,7 @@ def plue_session_submit(operations_json: Text) -> Number:
     :returns: the operation's id for plue_session_cancel_operation() and in its events, never used twice in a process; 0 on failure.
     :errors: INVALID_PARAM (NULL, not UTF-8); LIMIT_EXCEEDED (more than 64 MiB); QUEUE_FULL (512 submissions, or 64 MiB of
         them, are open, or a reader of events has not yet taken the last events of so many; a default queue or an observer that is
-        not read for 5 s is not waited for, and loses the oldest); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
+        left so for 5 s is not waited for, and loses the oldest; see Events for who is a reader); CLOSED; RUNTIME (a host's own Python is finalized); IO (no memory).
     """
 
 

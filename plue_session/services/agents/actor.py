@@ -266,12 +266,12 @@ class Actor:
 
     def _is_lost(self):
         """Return whether the session was deleted; it may have got another id."""
-        now = self._on.resolve(self.session_id)
+        now, info = self._on.named(self.session_id, lambda now: (now, self._on.store.info(now)))
         if now != self.session_id:
             self._on.renamed(self, now)
             for each in (self, self._recording, self._asking, self._choosing):
                 each.session_id = now
-        if self._on.store.info(now) is None:
+        if info is None:
             self._deleted()
         return self._is_deleted
 

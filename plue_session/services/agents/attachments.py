@@ -49,6 +49,7 @@ class Agents:
 
     def __init__(self, backend, relay, publisher, settings, log, recorder, streams, make):
         self.store, self.writer, self.resolve, self.read = backend.store, backend.writer, backend.resolve, backend.read
+        self.named = backend.named
         self.publisher, self.settings, self.log, self.recorder, self.streams = (
             publisher,
             settings,
@@ -323,7 +324,7 @@ class Agents:
             )
         offer, default = actor.agent.offer(), None
         found = {"models": offer.models, "agents": offer.modes, "commands": offer.commands}
-        bound = bound_model(self.read(self.resolve(session_id)), offer)
+        bound = bound_model(self.named(session_id, self.read), offer)
         model = bound["modelId"] if bound else offer.model
         default = next((each for each in offer.models if each["modelId"] == model), None)
         if default is not None:

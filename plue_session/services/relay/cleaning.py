@@ -45,12 +45,10 @@ class Cleaning:
         self._call = Call()
         relay.writer.hear(EVENT_NUMBER["relay.changed"], self._heard)
 
-    def begin(self, session_id):
-        """Have a session cleaned; returns that as `Later`, or None: it is CLEANED. One that is not TERMINATING is
-        refused before anything is done."""
-        session = self._relay.store.read(session_id)
-        if session is None:
-            raise changes.not_found(session_id)
+    def begin(self, session):
+        """Have a session (its record) cleaned; returns that as `Later`, or None: it is CLEANED. One that is not
+        TERMINATING is refused before anything is done."""
+        session_id = session.id
         if changes.checked(session).relay_state == rules.CLEANED:
             return None
         changes.check(session, rules.CLEAN)

@@ -4,6 +4,7 @@ from plue_session import errors
 from plue_session.model import Query
 from plue_session.rules import relay as rules
 from plue_session.rules.jsontext import dumps, loads, quote
+from plue_session.services.naming import named
 from plue_session.services.relay import changes
 from plue_session.services.relay.cleaning import Cleaning
 from plue_session.services.relay.idle import Idle
@@ -65,7 +66,13 @@ class Relay:
     def clean(self, session_id):
         """TERMINATING → CLEANED, once the agent has ended and the cleaner has run; returns that as `Later`, or None: it
         was CLEANED before."""
-        return self._cleaning.begin(self.resolve(session_id))
+        return self._cleaning.begin(named(self.resolve, session_id, self._read))
+
+    def _read(self, session_id):
+        session = self.store.read(session_id)
+        if session is None:
+            raise changes.not_found(session_id)
+        return session
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def get(self, role):

@@ -15,6 +15,7 @@ from plue_session.model.turn import ENDED
 from plue_session.rules import asks as rules
 from plue_session.rules.ids import is_given_here
 from plue_session.rules.jsontext import dumps, loads
+from plue_session.services.naming import named
 from plue_session.services.sync.memory import remember
 from plue_session.services.turns import ask_rows
 from plue_session.services.turns.heard import AGAIN, record
@@ -61,11 +62,13 @@ class Asks:
         return self._listed(session_id, QUESTION)
 
     def _listed(self, session_id, kind):
-        session_id = self._known(session_id)
-        return f"[{','.join(ask.body for ask in self._store.read_asks(session_id, kind))}]"
+        asks = named(self.resolve, session_id, lambda now: self._store.read_asks(self._there(now), kind))
+        return f"[{','.join(ask.body for ask in asks)}]"
 
     def _known(self, session_id):
-        session_id = self.resolve(session_id)
+        return named(self.resolve, session_id, self._there)
+
+    def _there(self, session_id):
         if self._store.info(session_id) is None:
             raise errors.gone(session_id)
         return session_id
@@ -82,8 +85,7 @@ class Asks:
 
     def _reply_here(self, session_id, id, given, call):
         """Answer what an agent of ours asks: whoever has it hears of that."""
-        session_id = self._known(session_id)
-        self._writer.run(lambda transaction: ask_rows.reply(transaction, session_id, id, given), call)
+        self._writer.run(lambda transaction: ask_rows.reply(transaction, self.resolve(session_id), id, given), call)
 
     def _reply(self, session_id, id, kind, given, call):
         session_id = self._known(session_id)

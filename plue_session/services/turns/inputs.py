@@ -51,7 +51,10 @@ class Inputs:
 
     def inputs(self, session_id):
         """Return the inputs that wait as JSON, in order."""
-        session_id = self._on.read(self._on.resolve(session_id)).id
+        return self._on.named(session_id, self._inputs)
+
+    def _inputs(self, session_id):
+        self._on.read(session_id)
         return inputs.queue_json(self._store.read_inputs(session_id, self._on.writer.clock()), session_id)
 
     def _heard(self, row):

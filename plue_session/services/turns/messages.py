@@ -19,20 +19,23 @@ class Messages:
 
     def page(self, session_id, query):
         """Return a page, `{"messages":[…],"nextCursor"?}`; `query` as rules/transcripts.py reads it."""
-        session = self._known(session_id)
+        return self._on.named(session_id, lambda now: self._page(self._on.read(now), query))
+
+    def _page(self, session, query):
         found, more = self._stored(session, query)
         return self._text(found, more, query)
 
     def usage(self, session_id):
         """Return what the messages that are known have used."""
-        return transcripts.render_usage(self._store.read_usage(self._known(session_id).id))
+        return self._on.named(session_id, self._usage)
+
+    def _usage(self, session_id):
+        return transcripts.render_usage(self._store.read_usage(self._on.read(session_id).id))
 
     def of_turn(self, session_id, turn_id):
         """Return the messages of a turn and what they have used, both as JSON."""
-        return transcripts.render_turn(self._store.read_turn_messages(self._on.resolve(session_id), turn_id))
-
-    def _known(self, session_id):
-        return self._on.read(self._on.resolve(session_id))
+        found = self._on.named(session_id, lambda now: self._store.read_turn_messages(now, turn_id))
+        return transcripts.render_turn(found)
 
     def _stored(self, session, query):
         """Return the page as it is in the store, and whether there is an older one."""
@@ -57,9 +60,8 @@ class RemoteMessages(Messages):
         super().__init__(on)
         self._transcript = transcript
 
-    def page(self, session_id, query):
+    def _page(self, session, query):
         """Return a page, or a function of the call that does, if the server is to be asked."""
-        session = self._known(session_id)
         if query[1] is None:
             self._transcript.asked(session)
         text = self._local(session, query)
@@ -89,8 +91,7 @@ class RemoteMessages(Messages):
         """Ask for messages until the page is whole. Away: what is known, if anything is."""
         on = self._on
         while True:
-            session = self._known(session_id)
-            text = self._local(session, query)
+            session, text = on.named(session_id, lambda now: self._read(on.read(now), query))
             if text is not None:
                 return text
             if on.answers_stale and not on.link.connected:
@@ -104,6 +105,9 @@ class RemoteMessages(Messages):
                 if not on.answers_stale:
                     raise
                 return self._stale(session, query, error)
+
+    def _read(self, session, query):
+        return session, self._local(session, query)
 
     def _stale(self, session, query, error):
         self._on.link.answered_stale()

@@ -95,15 +95,14 @@ class Turns:
         if not timeout_ms:
             return f'{{"turnId":{quote(_turn_id_of(row))},"inputId":{quote(row.name)}}}'
         if waiter is None:
-            return self._result(on.resolve(session_id), row, _turn_id_of(row))
+            return on.named(session_id, lambda now: self._result(now, row, _turn_id_of(row)))
         if is_attached:
             on.agents.watch(on.resolve(session_id))
         return waiter.later
 
     def _is_attached(self, session_id):
         """Return whether the turns of a session are its agent's."""
-        on = self._on
-        return on.read(on.resolve(session_id)).relay_agent == ACP
+        return self._on.known(session_id).relay_agent == ACP
 
     # -- of agents -----------------------------------------------------------------------------------------------------
     def abort(self, transaction, session, turn, known):
@@ -119,11 +118,11 @@ class Turns:
 
     def abort_turn(self, session_id, turn_id):
         """Ask for the end of one turn of an agent's; returns that as `Later`, or None: it is over."""
-        session_id, waiter = self._on.resolve(session_id), None
+        waiter = None
 
         def change(transaction):
             nonlocal waiter
-            session, store = transaction.load(session_id), transaction.store
+            session, store = transaction.load(self._on.resolve(session_id)), transaction.store
             found = store.turn(session.number, turn_id) or store.turn_of_message(session.number, turn_id)
             turn = found and turn_rows.cancel(transaction, session, found.id)
             waiter = self.abort(transaction, session, turn, waiter) if turn else None
@@ -325,18 +324,24 @@ class Turns:
 
     def _compare(self):
         """See which turns of this process are still to end: not all of it was told."""
-        on = self._on
         for session_id, own in list(self._own.items()):
-            now = on.resolve(session_id)
+            now, is_there, over = self._on.named(session_id, partial(self._ended_of, own))
             if now != session_id:
                 self._renamed(session_id, now)
-            if on.store.info(now) is None:
+            if not is_there:
                 self._gone(now)
-            for turn_id, seq in list(own.items()):
-                turn = on.store.read_turn(now, turn_id)
-                waits = seq is not None and on.store.input_waits(now, seq, on.writer.clock())
-                if turn.state == ENDED if turn is not None else not waits:
-                    self._over(now, turn_id)
+            for turn_id in over:
+                self._over(now, turn_id)
+
+    def _ended_of(self, own, session_id):
+        """Return a session's id, whether it is there, and which of its turns have ended."""
+        store, over = self._on.store, []
+        for turn_id, seq in list(own.items()):
+            turn = store.read_turn(session_id, turn_id)
+            waits = seq is not None and store.input_waits(session_id, seq, self._on.writer.clock())
+            if turn.state == ENDED if turn is not None else not waits:
+                over.append(turn_id)
+        return session_id, store.info(session_id) is not None, over
 
     def _gone(self, session_id):
         with self._lock:
@@ -433,15 +438,21 @@ class Turns:
 
     def _check(self, waiter):
         """End a wait if its input has ended."""
-        on, session_id = self._on, self._on.resolve(waiter.session_id)
+        outcome = self._on.named(waiter.session_id, partial(self._outcome, waiter))
+        if outcome is not None:
+            self._end(waiter, outcome)
+
+    def _outcome(self, waiter, session_id):
+        """Return what a wait ends with, None: its input has not ended."""
+        on = self._on
         if on.store.info(session_id) is None:
-            self._end(waiter, errors.gone(session_id))
-            return
+            return errors.gone(session_id)
         row = on.store.read_input(session_id, waiter.seq)
         if row is None or row.state in (COMPLETED, CANCELLED):
-            self._end(waiter, self._result(session_id, row, waiter.turn_id if row is None else _turn_id_of(row)))
-        elif row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
-            self._end(waiter, _runs_none(session_id))
+            return self._result(session_id, row, waiter.turn_id if row is None else _turn_id_of(row))
+        if row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
+            return _runs_none(session_id)
+        return None
 
     def _result(self, session_id, row, turn_id):
         """Return how the turn of an input that has ended was, as JSON. `row` is the input's; None: it was vacuumed."""

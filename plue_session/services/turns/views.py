@@ -8,6 +8,7 @@ from plue_session.model.attachment import ACP
 from plue_session.rules import choices, ids
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents import LazyAgents
+from plue_session.services.naming import named
 from plue_session.services.sync.memory import remember
 from plue_session.services.turns.heard import AGAIN, record
 
@@ -39,7 +40,10 @@ class Views:
         self.hearers = {"todo.updated": self._heard}
 
     def _read(self, session_id):
-        session = self._store.read(self.resolve(session_id))
+        return named(self.resolve, session_id, self._there)
+
+    def _there(self, session_id):
+        session = self._store.read(session_id)
         if session is None:
             raise errors.gone(session_id)
         return session
@@ -48,7 +52,9 @@ class Views:
     def todos(self, session_id):
         """Return the agent's plan as JSON; where it is not known here, or may be another one by now, the server is
         asked, once."""
-        session = self._read(session_id)
+        return named(self.resolve, session_id, lambda now: self._todos(self._there(now)))
+
+    def _todos(self, session):
         known = self._known_plan(session)
         if session.relay_agent == ACP:
             return known or "[]"
@@ -109,7 +115,9 @@ class Views:
         return partial(self._diff, session_id, query)
 
     def _diff(self, session_id, query, call):
-        session = self._read(session_id)
+        return named(self.resolve, session_id, lambda now: self._changed(self._there(now), query, call))
+
+    def _changed(self, session, query, call):
         if query is None:
             found = []
             for turn_id, message_id in self._turns(session, call):

@@ -9,7 +9,7 @@ from plue_session import errors
 from plue_session.capi.surface.table import export
 from plue_session.services.transaction import Transaction
 
-OPEN, KEPT, SCANS = weakref.WeakSet(), {}, [0]
+OPEN, KEPT, SCANS, FAILED = weakref.WeakSet(), {}, [0], {}
 
 
 class Held:
@@ -176,6 +176,25 @@ def plue_test_damage(runtime) -> Status:
         raise errors.Integrity("the log is damaged", "See the doctor.")
 
     runtime.store.events_after = fail
+
+
+@export(time="local", executor="read")
+def plue_test_damage_for_all(runtime) -> Count:
+    """Have the log be damaged for who hears of all sessions, or be whole again; return how often it was read so."""
+    store, count = runtime.store, FAILED.pop("count", None)
+    if count is not None:
+        del store.events_after
+        return count
+    read, FAILED["count"] = store.events_after, 0
+
+    def fail(after, limit, size=None, session_id=None):
+        if session_id is None:
+            FAILED["count"] += 1
+            raise errors.Integrity("the log is damaged", "See the doctor.")
+        return read(after, limit, size, session_id)
+
+    store.events_after = fail
+    return 0
 
 
 @export(time="local", executor="commit")

@@ -244,7 +244,7 @@ def test_a_turn_whose_file_hangs_can_be_ended(world, session, tmp_path, monkeypa
     found = []
     thread = threading.Thread(target=lambda: found.append(step(world, session)))
     thread.start()
-    assert eventually(lambda: world.store.read_open_turn(session) and world.driver._watches[session].reading)
+    assert eventually(lambda: (watch := world.driver._watches.get(session)) and watch.reading)
     world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, {turn(world, session).id}))
     world.driver.hurried(session)
     thread.join(5)
