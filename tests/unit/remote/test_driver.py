@@ -185,7 +185,8 @@ def test_a_command_for_which_no_thread_is_left_is_sent_once_there_is_one(world, 
     assert not world.server.prompts and not world.driver.follower._asking
     monkeypatch.setattr(threads, "start", start)
     step(world, session)
-    assert eventually(lambda: not world.driver.follower._asking) and len(world.server.prompts) == 1
+    until(lambda: not world.driver.follower._asking)
+    assert len(world.server.prompts) == 1
     world.server.answer(session)
     step(world, session)
     assert ended(world, session) == ("finished", None)
@@ -203,7 +204,7 @@ def test_commands_wait_in_their_queues_while_many_are_slow_to_begin(world, sessi
     step(world, other)  # what is no command is not held up
     assert len(world.store.read_turns(other)) == 1
     barrier.set()
-    assert eventually(lambda: not world.driver.follower._asking)
+    until(lambda: not world.driver.follower._asking)
 
 
 def hang(monkeypatch, seconds):
@@ -212,13 +213,6 @@ def hang(monkeypatch, seconds):
     monkeypatch.setattr(named_files, "LONGEST", seconds)
     monkeypatch.setattr(named_files, "_open", lambda path: answers.wait(30) and real(path))
     return answers
-
-
-def eventually(condition, seconds=10):
-    until = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < until:
-        time.sleep(0.01)
-    return found
 
 
 def test_a_file_that_hangs_ends_its_turn(world, session, tmp_path, monkeypatch):
@@ -231,7 +225,7 @@ def test_a_file_that_hangs_ends_its_turn(world, session, tmp_path, monkeypatch):
         assert found.reason == "invalid_input" and "does not answer" in found.error and len(named_files._left) == 1
         monkeypatch.setattr(named_files, "LONGEST", 30.0)
     answers.set()
-    assert eventually(lambda: not named_files._left)
+    until(lambda: not named_files._left)
     enqueue_file(world, session, tmp_path / "file")
     step(world, session)
     assert len(world.server.prompts) == 1
@@ -244,7 +238,7 @@ def test_a_turn_whose_file_hangs_can_be_ended(world, session, tmp_path, monkeypa
     found = []
     thread = threading.Thread(target=lambda: found.append(step(world, session)))
     thread.start()
-    assert eventually(lambda: (watch := world.driver._watches.get(session)) and watch.reading)
+    until(lambda: (watch := world.driver._watches.get(session)) and watch.reading)
     world.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session, {turn(world, session).id}))
     world.driver.hurried(session)
     thread.join(5)
@@ -252,7 +246,7 @@ def test_a_turn_whose_file_hangs_can_be_ended(world, session, tmp_path, monkeypa
     step(world, session)
     assert ended(world, session) == ("stopped", "cancelled") and not world.server.prompts
     answers.set()
-    assert eventually(lambda: not named_files._left)
+    until(lambda: not named_files._left)
 
 
 @pytest.mark.requirement("P-020")
