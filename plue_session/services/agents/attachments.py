@@ -59,7 +59,7 @@ class Agents:
         self._backend, self._relay, self._make = backend, relay, make
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
-        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; what is being ended
+        self._starts, self._actors, self._leaving = set(), {}, set()  # actors by session id; what is being ended
         #: what processes have left that died
         self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
@@ -102,14 +102,19 @@ class Agents:
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
-            if session_id in self._starts:
+            if self._start_of(session_id) is not None:
                 raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
-            self._starts[session_id] = start
+            self._starts.add(start)
         try:
             threads.start(lambda: self._run(start, given, options, end), "plue-actor")
         except BaseException:
             self._started(start)
             raise
+
+    def _start_of(self, session_id):
+        """Return the start of the session's agent, if it is in this process. The session may have got another id
+        since."""
+        return next((each for each in list(self._starts) if self.resolve(each.session_id) == session_id), None)
 
     def _check(self, transaction, session_id):
         """Return what was attached before, if anything can be now."""
@@ -167,18 +172,18 @@ class Agents:
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
-            start.session_id = self.resolve(start.session_id)
-            actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
+            session_id = self.resolve(start.session_id)
+            actor = self._actors[session_id] = Actor(self, session_id, agent, inbox, options)
         more = {**kept, "guard": processes.guard(agent.pid)}
         attached = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
         try:
             self.writer.run(
-                lambda transaction: self.activate(transaction, start.session_id, attached, agent.pid, conversation),
+                lambda transaction: self.activate(transaction, session_id, attached, agent.pid, conversation),
                 start.call,
             )
         except BaseException:
             with self._changed:
-                del self._actors[start.session_id]
+                del self._actors[session_id]
             raise
         self._started(start)
         return actor
@@ -202,7 +207,7 @@ class Agents:
 
     def _started(self, start):
         with self._changed:
-            self._starts.pop(start.session_id, None)
+            self._starts.discard(start)
             self._changed.notify_all()
 
     # -- what an actor asks for ----------------------------------------------------------------------------------------
@@ -278,7 +283,7 @@ class Agents:
         actor = self._actors.get(row.session_id)
         if actor is not None:
             actor.poke()
-        start = self._starts.get(row.session_id)
+        start = self._start_of(row.session_id)
         if start is not None:
             error = self._ends(row)
             if error is not None:
@@ -301,7 +306,7 @@ class Agents:
 
     def aborted(self, session_id):
         """Hear that the session is aborted: no event tells that once its flag is set."""
-        start = self._starts.get(self.resolve(session_id))
+        start = self._start_of(self.resolve(session_id))
         if start is not None:
             start.call.set(_aborted(session_id))
 
@@ -342,7 +347,7 @@ class Agents:
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
         session_id = self.resolve(session_id)
-        start = self._starts.get(session_id)
+        start = self._start_of(session_id)
         if start is not None:
             start.call.set(_terminated(session_id))
         actor = self._actors.get(session_id)
@@ -350,6 +355,7 @@ class Agents:
             actor.close(errors.Closed("the session was terminated"))
         self.writer.run(lambda transaction: self._close_later(transaction, session_id), call)
         while True:
+            session_id = self.resolve(session_id)  # it may have got another one
             row = self.store.read_attachment(session_id)
             if row is None or row.kind != ACP:
                 is_over = True
@@ -357,7 +363,7 @@ class Agents:
                 self.orphans.settle_now(session_id)
                 is_over = row.owner is None and not processes.lives(_guard(row))
             with self._changed:
-                if is_over and session_id not in self._actors and session_id not in self._starts:
+                if is_over and session_id not in self._actors and self._start_of(session_id) is None:
                     return
             if not call.left:
                 raise errors.Timeout("the agent has not ended in time", "Try again.", session=session_id)
@@ -375,7 +381,7 @@ class Agents:
         """Begin to end all agents. Returns at once."""
         with self._changed:
             self.is_closed = True
-            starts, actors = list(self._starts.values()), list(self._actors.values())
+            starts, actors = list(self._starts), list(self._actors.values())
         self.orphans.close()
         for each in starts:
             each.call.set(errors.closed())
