@@ -32,8 +32,8 @@ class Agent(Protocol):
     def start(self, call: Call) -> None:
         """Start the process and greet it. `IO` when the command cannot be run, `SERVER` when it ends or answers what it
         should not (its exit and last words are in the message and the details), `TIMEOUT`, `UNSUPPORTED` for a version
-        of the protocol that is not ours, `PROVIDER_AUTH` when it wants a login. After a failure nothing is left of
-        it."""
+        of the protocol that is not ours, `PROVIDER_AUTH` when it wants a login. After a failure it is still to be
+        closed."""
 
     def open(self, conversation: str | None, call: Call) -> str:
         """Begin a conversation, or (not None) restore the one with this id, and return its id. Errors as of `start`;

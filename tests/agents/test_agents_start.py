@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -67,6 +68,27 @@ def test_without_one_it_has_as_long_as_a_call(start, spawn):
     assert state(session) == "SPAWNING"
     session.attach("slow=0.2", "slow-new=0.2")
     assert session.turn("[say=x]")["outcome"] == "finished"
+
+
+@pytest.mark.parametrize("how", ["attach", "create"])
+def test_the_caller_hears_in_time_why_though_the_agent_does_not_end(start, spawn, tmp_path, how, store):
+    """What is left of it is ended behind its back, and whoever attaches or cleans waits for that."""
+    host, pids = start(store=store, requestTimeoutMs=1500), tmp_path / "pids"
+    words, began = ["slow=60", "stubborn", "stderr=downloading", f"pids={pids}"], time.monotonic()
+    if how == "attach":
+        session = spawn(host)
+        error = session.fails("relay_attach", session.given(*words))
+    else:
+        error = host.fails("session_create_with", json.dumps({"agent": agent(*words, worktree=str(tmp_path))}))
+    assert time.monotonic() - began < 3 and error.code == "TIMEOUT" and "downloading" in error.message
+    if how == "attach":
+        host.call("session_relay_terminate", session.id, None)
+        assert host.fails("session_relay_clean", session.id).code == "TIMEOUT"
+        assert eventually(lambda: state(session) == "CLEANED", 10)
+    else:
+        assert host.list() == {}
+        host.call("shutdown")
+    assert not any(map(lives, map(int, pids.read_text().split())))
 
 
 @pytest.mark.requirement("R-071")

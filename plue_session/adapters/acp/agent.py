@@ -21,8 +21,6 @@ from plue_session.model.said import Answered, Finish, Gone, Noise, Withdrawn
 
 #: The version of the protocol that is spoken here.
 VERSION = 1
-#: Seconds that an agent's end may take which could not start: TERM, 5 s, KILL.
-STOP = 7.0
 #: Bytes of the updates that may come before the conversation has an id.
 EARLY = 4 << 20
 #: Seconds without more of the past after which all of it was told, and seconds at most.
@@ -101,12 +99,7 @@ class AcpAgent:
     def start(self, call):
         """Start and greet it (ports.Agent)."""
         self._pipe.start()
-        try:
-            self._greet(call)
-        except BaseException:
-            self._pipe.close()
-            self._pipe.join(STOP)
-            raise
+        self._greet(call)
 
     def _greet(self, call):
         fs = {"readTextFile": self._files != "none", "writeTextFile": self._files == "write"}

@@ -28,7 +28,8 @@ FORGETTING = 5.0
 ENDING = 8.0
 #: Seconds between two looks at what another process has.
 LOOK = 0.05
-#: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why.
+#: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why:
+#: in half of that, what has failed is ended, or that is left to the background.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
 #: What becomes of a start that is no longer waited for.
 BEYOND = "The start goes on, and relay.changed tells of its end."
@@ -37,10 +38,12 @@ _WAKES = ("queue.changed", "session.updated", "session.deleted", "permission.rep
 
 
 class Start:
-    """An agent that is being started for a session, and the call that it has for that."""
+    """An agent that is being started for a session: the `call` that it has for that, and when at the latest (monotonic
+    seconds) its caller is told by `end(None or an error)`. Where the session is made with it, `undo()` takes that
+    back."""
 
-    def __init__(self, session_id, call):
-        self.session_id, self.call = session_id, call
+    def __init__(self, session_id, call, latest, end, undo):
+        self.session_id, self.call, self.latest, self.end, self.undo = session_id, call, latest, end, undo
 
 
 class Agents:
@@ -75,7 +78,7 @@ class Agents:
             self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
             return None
         later = Later(time.monotonic() + self._seconds, BEYOND)
-        self.start(session_id, given, later.end)
+        self.start(session_id, given, later.end, later.deadline)
         return later
 
     def create_with(self, fields):
@@ -91,14 +94,16 @@ class Agents:
             )
         return CreateWithAgent(self._backend, self, fields, given)
 
-    def start(self, session_id, given, end, patient=True):
-        """Begin to start an agent; `end(None or an error)` is called at its end. Unless `patient`, it has no longer
-        than a caller waits."""
+    def start(self, session_id, given, end, leaves, undo=None):
+        """Begin to start an agent, for a caller that `leaves` then (monotonic seconds); see `Start`. With an `undo`, it
+        has no longer than its caller waits."""
         options = {**relay.DEFAULTS, **given.options}
-        seconds = self._seconds - min(HEAD_START * self._seconds, MOST_HEAD_START)
+        head = min(HEAD_START * self._seconds, MOST_HEAD_START)
+        deadline = leaves - head
         if options["startMs"] is not None:
-            seconds = options["startMs"] / 1000 if patient else min(options["startMs"] / 1000, seconds)
-        start = Start(session_id, Call(time.monotonic() + seconds))
+            own = time.monotonic() + options["startMs"] / 1000
+            deadline = own if undo is None else min(own, deadline)
+        start = Start(session_id, Call(deadline), leaves - head / 2, end, undo)
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
@@ -106,7 +111,7 @@ class Agents:
                 raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
             self._starts.add(start)
         try:
-            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
+            threads.start(lambda: self._run(start, given, options), "plue-actor")
         except BaseException:
             self._started(start)
             raise
@@ -124,7 +129,7 @@ class Agents:
             raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
         return transaction.store.attachment(session.number)
 
-    def _run(self, start, given, options, end):
+    def _run(self, start, given, options):
         """The thread of an attachment: start the agent, then be its actor."""
         self.publisher.adopt()
         inbox = Inbox()
@@ -141,16 +146,29 @@ class Agents:
             kept = _kept(known) if earlier is not None else {}
             actor = self._activated(start, given, options, agent, inbox, conversation, kept)
         except BaseException as failure:
-            error = errors.known(start.call.error or failure)
-            if agent is not None:
-                self._dismiss(agent)
-            self._relay.failed("attach", start.session_id, error)
-            with self._leaving_with(start):  # what the end undoes, too, is before that of the library
-                self._started(start)
-                end(error)
+            with self._leaving_with(start):
+                self._fail(start, agent, errors.known(start.call.error or failure))
             return
-        end(None)
+        start.end(None)
         actor.run(None if earlier is None else kept)
+
+    def _fail(self, start, agent, error):
+        """End what has failed to start. Its caller is told when nothing is left of it, or in time."""
+        is_gone = agent is None
+        try:
+            if agent is not None:
+                agent.close()
+            self._relay.failed("attach", start.session_id, error)
+            if start.undo is not None:
+                start.undo()
+            is_gone = is_gone or agent.join(max(start.latest - time.monotonic(), 0))
+        finally:
+            if is_gone:
+                self._started(start)
+            start.end(error)
+            if not is_gone:
+                agent.join(ENDING)
+                self._started(start)
 
     def _await_departed(self, start):
         """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""

@@ -1,5 +1,6 @@
 """Creating a session with its agent: one call, which is undone as one."""
 
+import math
 import time
 
 from plue_session import errors
@@ -18,7 +19,7 @@ TAKE_BACK = 5.0
 
 class CreateWithAgent(Create):
     """Creates a session, spawns, and attaches what `given` says. Its result is the session, once it is ACTIVE; where
-    that fails, the session is deleted again, and nothing of the agent is left."""
+    that fails, the session is deleted again."""
 
     is_queued = False  # an agent cannot wait for the server
     has_more = True  # type: ignore[assignment]
@@ -38,7 +39,7 @@ class CreateWithAgent(Create):
         return self._spawn(transaction, super().record(transaction, answer))
 
     def done(self, call, result):
-        return result if self._given.kind != ACP else self._attached(result)
+        return result if self._given.kind != ACP else self._attached(result, call.deadline)
 
     def _spawn(self, transaction, session):
         """Give the session a role, its id if none was asked for, and have it be SPAWNING."""
@@ -53,28 +54,29 @@ class CreateWithAgent(Create):
             return transaction.load(session.id)
         return session
 
-    def _attached(self, session):
+    def _attached(self, session, leaves=math.inf):
         """Return what ends once the agent of the session is attached; it is started when the session is committed."""
         if self._later is None:  # the change may run twice
-            self._later = Later(time.monotonic() + self.on.seconds, begin=self._begin)
+            self._later = Later(min(leaves, time.monotonic() + self.on.seconds), begin=self._begin)
         self._made = session.id
         return self._later
 
     def _begin(self):
         try:
-            self._agents.start(self._made, self._given, self._end, patient=False)
+            self._agents.start(self._made, self._given, self._end, self._later.deadline, self._take_back)
         except BaseException as error:
+            self._take_back()
             self._end(errors.known(error))
 
     def _end(self, error):
         """The agent is attached, or (an error) cannot be."""
         try:
-            self._later.end(self.on.read(self._made) if error is None else self._undone(error))
+            self._later.end(self.on.read(self._made) if error is None else error)
         except errors.PlueError as failure:
             self._later.end(failure)
 
-    def _undone(self, error):
-        """Delete the session again, and return the error for the caller."""
+    def _take_back(self):
+        """Delete the session again."""
         on, delete = self.on, Delete(self.on, self._made)
         try:
             if on.server is None:
@@ -82,7 +84,6 @@ class CreateWithAgent(Create):
             else:
                 Executor(on.writer, on.link).run(delete, Call(time.monotonic() + TAKE_BACK))
         except errors.NotFound:
-            return error
+            pass
         except errors.PlueError as failure:
             on.log.write("warning", failure.message(f"take back {self._made}"))
-        return error
