@@ -91,6 +91,38 @@ def test_the_caller_hears_in_time_why_though_the_agent_does_not_end(start, spawn
     assert not any(map(lives, map(int, pids.read_text().split())))
 
 
+def greeted(path):
+    """Return whether the agent with this trace has been greeted: it was noted before what ends it."""
+    return path.exists() and "initialize" in path.read_text()
+
+
+@pytest.mark.requirement("R-072")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_cleaning_waits_for_an_agent_that_starts_in_another_process(start, spawn, tmp_path, is_killed):
+    here, there = start(), start()
+    session, pids, trace = spawn(here), tmp_path / "pids", tmp_path / "trace"
+    starting = session.start("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}", f"trace={trace}"))
+    assert eventually(lambda: greeted(trace) and len(pids.read_text().split()) == 2)
+    assert there.fails("session_relay_attach", there.open(session.id).handle, session.given()).code == "IN_USE"
+    if is_killed:
+        here.kill()
+    there.call("session_relay_terminate", session.id, None)
+    there.call("session_relay_clean", session.id)
+    assert not any(map(lives, map(int, pids.read_text().split())))
+    if not is_killed:
+        assert starting.failure().code == "INVALID_TRANSITION"
+
+
+def test_what_a_killed_process_was_starting_is_waited_for_and_then_another_is_attached(start, spawn, tmp_path):
+    here, there = start(), start()
+    session, pids, trace = spawn(here), tmp_path / "pids", tmp_path / "trace"
+    session.start("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}", f"trace={trace}"))
+    assert eventually(lambda: greeted(trace) and len(pids.read_text().split()) == 2)
+    here.kill()
+    there.call("session_relay_attach", there.open(session.id).handle, session.given())
+    assert not any(map(lives, map(int, pids.read_text().split())))
+
+
 @pytest.mark.requirement("R-071")
 def test_an_agent_that_comes_after_its_session_was_terminated_is_ended(host, spawn, tmp_path):
     session = spawn(host)

@@ -74,6 +74,7 @@ class AcpAgent:
             self._on_line,
             self._on_exit,
             self._on_gone,
+            on_news=self._notify,
             on_lifeline=on_lifeline,
             children=children,
             program=program,
@@ -96,9 +97,13 @@ class AcpAgent:
     def is_over(self):
         return self._pipe.is_over
 
-    def start(self, call):
+    def start(self, call, running=None):
         """Start and greet it (ports.Agent)."""
         self._pipe.start()
+        if running is not None:
+            call.wait(self._changed, lambda: self._pipe.pid or self._pipe.is_over or None)
+            if self._pipe.pid is not None:
+                running()
         self._greet(call)
 
     def _greet(self, call):
@@ -293,9 +298,14 @@ class AcpAgent:
         self._rpc.feed(line)
         return self._room
 
+    def _notify(self):
+        with self._changed:
+            self._changed.notify_all()
+
     def _on_exit(self, error):
         self._permissions.end()
         self._rpc.end(error)
+        self._notify()
 
     def _on_gone(self, error):
         self._hear(Gone(error))

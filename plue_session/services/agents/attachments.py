@@ -1,10 +1,12 @@
 """The agents of one process: what is attached to its sessions, from the start of an agent to its end.
 
 The row of an attachment says which process has the agent's pipes: its `owner`, a lock of the kernel's. What a process
-has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
+has left that died is settled by whoever meets it: its turn ends, and the session can be attached again. Until there is
+that row, a claim says which process starts the agent (claims.py).
 """
 
 import contextlib
+import os
 import threading
 import time
 
@@ -17,6 +19,7 @@ from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents import processes
 from plue_session.services.agents.actor import Actor
 from plue_session.services.agents.choosing import bound_model
+from plue_session.services.agents.claims import Claims
 from plue_session.services.agents.inbox import Inbox
 from plue_session.services.agents.orphans import Orphans
 from plue_session.services.agents.recording import told
@@ -31,6 +34,8 @@ LOOK = 0.05
 #: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why:
 #: in half of that, what has failed is ended, or that is left to the background.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
+#: What `_claim` returns where a process that died has left an agent that has not ended yet.
+WAITS = object()
 #: What becomes of a start that is no longer waited for.
 BEYOND = "The start goes on, and relay.changed tells of its end."
 #: What actors look at their rows for.
@@ -44,6 +49,7 @@ class Start:
 
     def __init__(self, session_id, call, latest, end, undo):
         self.session_id, self.call, self.latest, self.end, self.undo = session_id, call, latest, end, undo
+        self.name = os.urandom(8).hex()  # of its claim
 
 
 class Agents:
@@ -63,6 +69,7 @@ class Agents:
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
         self._starts, self._actors, self._leaving = set(), {}, set()  # actors by session id; what is being ended
+        self.claims = Claims(backend)
         #: what processes have left that died
         self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
@@ -108,7 +115,7 @@ class Agents:
             if self.is_closed:
                 raise errors.closed()
             if self._start_of(session_id) is not None:
-                raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
+                raise _starting(session_id)
             self._starts.add(start)
         try:
             threads.start(lambda: self._run(start, given, options), "plue-actor")
@@ -121,13 +128,34 @@ class Agents:
         since."""
         return next((each for each in list(self._starts) if self.resolve(each.session_id) == session_id), None)
 
-    def _check(self, transaction, session_id):
-        """Return what was attached before, if anything can be now."""
-        session = self._relay.check_attach(transaction, session_id)
+    def _claimed(self, start):
+        """Claim the session, if anything can be attached to it now, and return what was attached before."""
+        while (known := self.writer.run(lambda transaction: self._claim(transaction, start), start.call)) is WAITS:
+            self._wait(start.call)
+            self.claims.settle_now(self.resolve(start.session_id), start.call)
+        return known
+
+    def _claim(self, transaction, start):
+        session = self._relay.check_attach(transaction, start.session_id)
+        holder = self.claims.holder(transaction, session.id)
+        if holder is not None:
+            if holder[1]:
+                raise _starting(session.id)
+            return WAITS
         self.orphans.settle(transaction, session)
         if transaction.store.open_turn(session.number) is not None:
-            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
+            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session.id)
+        self.claims.put(transaction, session.id, start.name)
         return transaction.store.attachment(session.number)
+
+    def _note(self, start, agent):
+        """Note what ends the agent should this process be killed, for others to wait for."""
+        guard = processes.guard(agent.pid)
+        if guard is not None:
+            self.writer.run(
+                lambda transaction: self.claims.put(transaction, self.resolve(start.session_id), start.name, guard),
+                start.call,
+            )
 
     def _run(self, start, given, options):
         """The thread of an attachment: start the agent, then be its actor."""
@@ -136,11 +164,11 @@ class Agents:
         agent = actor = None
         try:
             self._await_departed(start)
-            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
+            known = self._claimed(start)
             self._await_end(known, start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
-            agent.start(start.call)
+            agent.start(start.call, lambda: self._note(start, agent))
             earlier = known.conversation if known is not None and known.kind == ACP and options["restore"] else None
             conversation = agent.open(earlier, start.call)
             kept = _kept(known) if earlier is not None else {}
@@ -164,11 +192,18 @@ class Agents:
             is_gone = is_gone or agent.join(max(start.latest - time.monotonic(), 0))
         finally:
             if is_gone:
-                self._started(start)
+                self._over(start)
             start.end(error)
             if not is_gone:
-                agent.join(ENDING)
-                self._started(start)
+                self._over(start, agent.join(ENDING))
+
+    def _over(self, start, is_gone=True):
+        """A start that has failed is over; unless `is_gone`, its claim says what of it is left."""
+        if is_gone:
+            self.writer.run_later(
+                lambda transaction: self.claims.drop(transaction, self.resolve(start.session_id), start.name)
+            )
+        self._started(start)
 
     def _await_departed(self, start):
         """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
@@ -180,9 +215,13 @@ class Agents:
     def _await_end(self, known, call):
         """Wait until nothing is left of the agent that was attached before: it uses worktree and conversation."""
         while known is not None and processes.lives(_guard(known)):
-            if not call.left:
-                raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
-            call.within(LOOK).wait(self._changed, lambda: None)
+            self._wait(call)
+
+    def _wait(self, call):
+        """Wait for a moment, until one looks again whether an earlier agent has ended."""
+        if not call.left:
+            raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
+        call.within(LOOK).wait(self._changed, lambda: None)
 
     def _activated(self, start, given, options, agent, inbox, conversation, kept):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
@@ -194,11 +233,13 @@ class Agents:
             actor = self._actors[session_id] = Actor(self, session_id, agent, inbox, options)
         more = {**kept, "guard": processes.guard(agent.pid)}
         attached = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
+
+        def change(transaction):
+            session = self.activate(transaction, session_id, attached, agent.pid, conversation)
+            self.claims.drop(transaction, session.id, start.name)
+
         try:
-            self.writer.run(
-                lambda transaction: self.activate(transaction, session_id, attached, agent.pid, conversation),
-                start.call,
-            )
+            self.writer.run(change, start.call)
         except BaseException:
             with self._changed:
                 del self._actors[session_id]
@@ -207,7 +248,7 @@ class Agents:
         return actor
 
     def activate(self, transaction, session_id, given, pid=None, conversation=None):
-        """Have a session be ACTIVE with what is attached to it."""
+        """Have a session be ACTIVE with what is attached to it, and return it."""
         session = self._relay.check_attach(transaction, session_id)
         self.orphans.settle(transaction, session)
         attached = Attachment(
@@ -221,9 +262,10 @@ class Agents:
             conversation=conversation,
             attached=transaction.now,
         )
-        self._relay.activate(transaction, session_id, attached)
+        return self._relay.activate(transaction, session_id, attached)
 
     def _started(self, start):
+        self.claims.let_go(start.name)
         with self._changed:
             self._starts.discard(start)
             self._changed.notify_all()
@@ -334,6 +376,11 @@ class Agents:
         if actor is not None:
             actor.poke()
 
+    def settle_all(self):
+        """See to what processes have left that died."""
+        self.claims.settle_all()
+        self.orphans.settle_all()
+
     # -- what others ask -----------------------------------------------------------------------------------------------
     def choices(self, session_id):
         """Return what an input may name."""
@@ -380,6 +427,7 @@ class Agents:
             else:
                 self.orphans.settle_now(session_id)
                 is_over = row.owner is None and not processes.lives(_guard(row))
+            is_over = not self.claims.settle_now(session_id, call) and is_over
             with self._changed:
                 if is_over and session_id not in self._actors and self._start_of(session_id) is None:
                     return
@@ -428,6 +476,10 @@ def _kept(row):
 
 def _data(row):
     return loads(row.tail[row.tail.index('"data":') + 7 : -1])
+
+
+def _starting(session_id):
+    return errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
 
 
 def _aborted(session_id):
