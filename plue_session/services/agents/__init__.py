@@ -66,6 +66,12 @@ class LazyAgents:
         """The same, in a change of its own."""
         self.get().orphans.settle_now(session_id)
 
+    def take_back_left(self, transaction, session):
+        """If the process has died that was making the session with its agent, take that back; return whether it
+        has."""
+        is_claimed = transaction.store.operation(START, session.id) is not None
+        return is_claimed and self.get().claims.take_back_left(transaction, session.id)
+
     def describe(self):
         """Return what is known of the agents of this process, by session id."""
         return {} if self._agents is None else self._agents.describe()

@@ -44,12 +44,12 @@ _WAKES = ("queue.changed", "session.updated", "session.deleted", "permission.rep
 
 class Start:
     """An agent that is being started for a session: the `call` that it has for that, and when at the latest (monotonic
-    seconds) its caller is told by `end(None or an error)`. Where the session is made with it, `undo()` takes that
-    back."""
+    seconds) its caller is told by `end(None or an error)`. Where the session is made with it, `undo()` takes that back,
+    and the session is claimed already, by `name`."""
 
-    def __init__(self, session_id, call, latest, end, undo):
+    def __init__(self, session_id, call, latest, end, name, undo):
         self.session_id, self.call, self.latest, self.end, self.undo = session_id, call, latest, end, undo
-        self.name = os.urandom(8).hex()  # of its claim
+        self.name = name or os.urandom(8).hex()
 
 
 class Agents:
@@ -101,7 +101,7 @@ class Agents:
             )
         return CreateWithAgent(self._backend, self, fields, given)
 
-    def start(self, session_id, given, end, leaves, undo=None):
+    def start(self, session_id, given, end, leaves, name=None, undo=None):
         """Begin to start an agent, for a caller that `leaves` then (monotonic seconds); see `Start`. With an `undo`, it
         has no longer than its caller waits."""
         options = {**relay.DEFAULTS, **given.options}
@@ -110,7 +110,7 @@ class Agents:
         if options["startMs"] is not None:
             own = time.monotonic() + options["startMs"] / 1000
             deadline = own if undo is None else min(own, deadline)
-        start = Start(session_id, Call(deadline), leaves - head / 2, end, undo)
+        start = Start(session_id, Call(deadline), leaves - head / 2, end, name, undo)
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
@@ -138,14 +138,15 @@ class Agents:
     def _claim(self, transaction, start):
         session = self._relay.check_attach(transaction, start.session_id)
         holder = self.claims.holder(transaction, session.id)
-        if holder is not None:
+        if holder is not None and holder[0] != start.name:
             if holder[1]:
                 raise _starting(session.id)
             return WAITS
         self.orphans.settle(transaction, session)
         if transaction.store.open_turn(session.number) is not None:
             raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session.id)
-        self.claims.put(transaction, session.id, start.name)
+        if holder is None:
+            self.claims.put(transaction, session.id, start.name)
         return transaction.store.attachment(session.number)
 
     def _note(self, start, agent):
@@ -153,7 +154,9 @@ class Agents:
         guard = processes.guard(agent.pid)
         if guard is not None:
             self.writer.run(
-                lambda transaction: self.claims.put(transaction, self.resolve(start.session_id), start.name, guard),
+                lambda transaction: self.claims.put(
+                    transaction, self.resolve(start.session_id), start.name, start.undo is not None, guard
+                ),
                 start.call,
             )
 
@@ -199,7 +202,7 @@ class Agents:
 
     def _over(self, start, is_gone=True):
         """A start that has failed is over; unless `is_gone`, its claim says what of it is left."""
-        if is_gone:
+        if is_gone and start.undo is None:
             self.writer.run_later(
                 lambda transaction: self.claims.drop(transaction, self.resolve(start.session_id), start.name)
             )
