@@ -91,6 +91,22 @@ def test_the_caller_hears_in_time_why_though_the_agent_does_not_end(start, spawn
     assert not any(map(lives, map(int, pids.read_text().split())))
 
 
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_who_attaches_after_a_failure_waits_for_its_end(start, spawn, tmp_path, is_elsewhere):
+    host, pids = start(requestTimeoutMs=1500), tmp_path / "pids"
+    session = spawn(host)
+    assert session.fails("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}")).code == "TIMEOUT"
+    left = [int(pid) for pid in pids.read_text().split()]
+    assert any(map(lives, left))
+    if is_elsewhere:
+        there = start()
+        there.call("session_relay_attach", there.open(session.id).handle, session.given())
+    else:
+        assert session.fails("relay_attach", session.given(startMs=20_000)).code == "TIMEOUT"  # it goes on
+        assert eventually(lambda: state(session) == "ACTIVE")
+    assert not any(map(lives, left))
+
+
 def greeted(path):
     """Return whether the agent with this trace has been greeted: it was noted before what ends it."""
     return path.exists() and "initialize" in path.read_text()

@@ -34,7 +34,7 @@ LOOK = 0.05
 #: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why:
 #: in half of that, what has failed is ended, or that is left to the background.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
-#: What `_claim` returns where a process that died has left an agent that has not ended yet.
+#: What `_claim` returns where an earlier start has failed, or its process has died, and its agent has not ended yet.
 WAITS = object()
 #: What becomes of a start that is no longer waited for.
 BEYOND = "The start goes on, and relay.changed tells of its end."
@@ -50,6 +50,7 @@ class Start:
     def __init__(self, session_id, call, latest, end, name, undo):
         self.session_id, self.call, self.latest, self.end, self.undo = session_id, call, latest, end, undo
         self.name = name or os.urandom(8).hex()
+        self.guard, self.is_ending = None, False  # what ends the agent; whether it has failed, and the caller knows
 
 
 class Agents:
@@ -124,9 +125,10 @@ class Agents:
             raise
 
     def _start_of(self, session_id):
-        """Return the start of the session's agent, if it is in this process. The session may have got another id
-        since."""
-        return next((each for each in list(self._starts) if self.resolve(each.session_id) == session_id), None)
+        """Return the start of the session's agent that goes on, if it is in this process. The session may have got
+        another id since."""
+        going = [each for each in list(self._starts) if not each.is_ending]
+        return next((each for each in going if self.resolve(each.session_id) == session_id), None)
 
     def _claimed(self, start):
         """Claim the session, if anything can be attached to it now, and return what was attached before."""
@@ -151,14 +153,13 @@ class Agents:
 
     def _note(self, start, agent):
         """Note what ends the agent should this process be killed, for others to wait for."""
-        guard = processes.guard(agent.pid)
-        if guard is not None:
-            self.writer.run(
-                lambda transaction: self.claims.put(
-                    transaction, self.resolve(start.session_id), start.name, start.undo is not None, guard
-                ),
-                start.call,
-            )
+        start.guard = processes.guard(agent.pid)
+        if start.guard is not None:
+            self.writer.run(lambda transaction: self._put(transaction, start), start.call)
+
+    def _put(self, transaction, start):
+        session_id, is_made = self.resolve(start.session_id), start.undo is not None
+        self.claims.put(transaction, session_id, start.name, is_made, start.guard, start.is_ending)
 
     def _run(self, start, given, options):
         """The thread of an attachment: start the agent, then be its actor."""
@@ -196,9 +197,17 @@ class Agents:
         finally:
             if is_gone:
                 self._over(start)
+            else:
+                self._let_wait(start)
             start.end(error)
             if not is_gone:
                 self._over(start, agent.join(ENDING))
+
+    def _let_wait(self, start):
+        """Have who attaches an agent from now on wait for the end of this one."""
+        start.is_ending = True
+        if start.undo is None:
+            self.writer.run_later(lambda transaction: self._put(transaction, start))
 
     def _over(self, start, is_gone=True):
         """A start that has failed is over; unless `is_gone`, its claim says what of it is left."""

@@ -19,12 +19,13 @@ class Claims:
         self._backend, self._store, self._writer = backend, backend.store, backend.writer
         self._held = set()  # names of this process's starts
 
-    def put(self, transaction, session_id, name, is_made=False, guard=None):
-        """Claim the session, or note which `guard` ends the agent. `is_made`: the session is made with the agent, and
-        goes if the start does not come to its end."""
+    def put(self, transaction, session_id, name, is_made=False, guard=None, is_ending=False):
+        """Claim the session, or note which `guard` ends the agent, or that the start has failed and what is left of it
+        `is_ending`. `is_made`: the session is made with the agent, and goes if the start does not come to its end."""
         self._held.add(name)  # before anybody can see the row
         row = Operation(kind=START, session_id=session_id, created=transaction.now, due=transaction.now)
-        row.arguments = dumps({"owner": self._store.owner(), "name": name, "isMade": is_made, "guard": guard})
+        claim = {"owner": self._store.owner(), "name": name, "isMade": is_made, "guard": guard, "isEnding": is_ending}
+        row.arguments = dumps(claim)
         transaction.store.put_operation(row)
 
     def drop(self, transaction, session_id, name):
@@ -39,7 +40,7 @@ class Claims:
     def holder(self, transaction, session_id):
         """Return `(name, whether that start goes on)` of the session's claim, or None."""
         claim = _read(transaction, session_id)
-        return claim and (claim["name"], self._goes_on(claim))
+        return claim and (claim["name"], self._goes_on(claim) and not claim["isEnding"])
 
     def settle_now(self, session_id, call=None):
         """See to the claim of a process that has died, and return whether one is left that is to be waited for."""
