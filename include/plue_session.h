@@ -434,7 +434,8 @@ PLUE_API plue_session_t plue_session_create(const char *parent_id);
  * "session_" or "ses_"); tags (array of strings, kept as a set in order); metadata (any JSON object of yours);
  * description; role (the session starts with relay state CREATED; one live session per role); agent (one to be attached, as
  * plue_session_relay_attach() has it, with its `worktree` in it, default the session's directory: role, default the session's id,
- * plue_session_relay_spawn() and plue_session_relay_attach() in one call, which is undone as one); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
+ * plue_session_relay_spawn() and plue_session_relay_attach() in one call, which is undone as one, also if the process is
+ * killed meanwhile: by the next one to start); provider {"providerId","modelId"} (as plue_session_initialize()); directory (an existing
  * folder, stored absolute and without symlinks). The server gets title, parentId, directory and metadata (in which
  * "plue_session" is the library's own name); the rest is kept here.
  *

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from plue_session.call import Call
@@ -29,11 +30,11 @@ class Agent(Protocol):
     #: whether its end has begun, for whatever reason: it answers nothing that is asked from now on
     is_over: bool
 
-    def start(self, call: Call) -> None:
-        """Start the process and greet it. `IO` when the command cannot be run, `SERVER` when it ends or answers what it
-        should not (its exit and last words are in the message and the details), `TIMEOUT`, `UNSUPPORTED` for a version
-        of the protocol that is not ours, `PROVIDER_AUTH` when it wants a login. After a failure nothing is left of
-        it."""
+    def start(self, call: Call, running: Callable[[], None] | None = None) -> None:
+        """Start the process, call `running()` once it has a `pid`, and greet it. `IO` when the command cannot be run,
+        `SERVER` when it ends or answers what it should not (its exit and last words are in the message and the
+        details), `TIMEOUT`, `UNSUPPORTED` for a version of the protocol that is not ours, `PROVIDER_AUTH` when it wants
+        a login. After a failure it is still to be closed."""
 
     def open(self, conversation: str | None, call: Call) -> str:
         """Begin a conversation, or (not None) restore the one with this id, and return its id. Errors as of `start`;

@@ -95,3 +95,25 @@ def test_a_shutdown_in_the_midst_leaves_no_session(start, tmp_path, words):
     host.call("shutdown")
     assert creating.failure().code == "CLOSED"
     assert json.loads(start().call("session_list")) == []
+
+
+@pytest.mark.parametrize("meets", ["start", "create_with", "get_or_create"])
+def test_a_process_that_is_killed_in_the_midst_leaves_no_session(start, tmp_path, meets):
+    """The next one to start deletes it, and so does whoever wants its key or role."""
+    host, pids = start(), tmp_path / "pids"
+    there = None if meets == "start" else start()
+    given = {"role": "taken", "key": "taken"}
+    words = agent("slow=60", f"pids={pids}", worktree=str(tmp_path))
+    host.start("session_create_with", json.dumps({**given, "agent": words}))
+    assert eventually(pids.exists)
+    if there is not None:
+        assert there.fails("session_create_with", json.dumps(given)).code == "ALREADY_EXISTS"
+    host.kill()
+    if there is None:
+        there = start()
+        assert there.list() == {}
+    if meets == "get_or_create":
+        assert "role" not in there.get_or_create("taken").info()
+    else:
+        assert make(there, tmp_path, **given).turn("[say=x]")["outcome"] == "finished"
+    assert len(there.list()) == 1

@@ -192,6 +192,7 @@ def test_of_two_processes_that_attach_at_once_one_does(start, spawn, tmp_path):
                 outcomes.append(each.result())
             except Failed as error:
                 outcomes.append(error.code)
-        assert sorted(map(str, outcomes)) == ["0", "INVALID_TRANSITION"]
-        assert eventually(lambda pids=pids: sum(map(lives, pids_in(pids))) == 1)
+        # the other one comes while that starts its agent, or when it is attached
+        assert sorted(map(str, outcomes)) in (["0", "IN_USE"], ["0", "INVALID_TRANSITION"])
+        assert len(pids_in(pids)) == 1 and lives(*pids_in(pids))
         assert session.turn("[say=x]")["outcome"] == "finished"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -67,6 +68,75 @@ def test_without_one_it_has_as_long_as_a_call(start, spawn):
     assert state(session) == "SPAWNING"
     session.attach("slow=0.2", "slow-new=0.2")
     assert session.turn("[say=x]")["outcome"] == "finished"
+
+
+@pytest.mark.parametrize("how", ["attach", "create"])
+def test_the_caller_hears_in_time_why_though_the_agent_does_not_end(start, spawn, tmp_path, how, store):
+    """What is left of it is ended behind its back, and whoever attaches or cleans waits for that."""
+    host, pids = start(store=store, requestTimeoutMs=1500), tmp_path / "pids"
+    words, began = ["slow=60", "stubborn", "stderr=downloading", f"pids={pids}"], time.monotonic()
+    if how == "attach":
+        session = spawn(host)
+        error = session.fails("relay_attach", session.given(*words))
+    else:
+        error = host.fails("session_create_with", json.dumps({"agent": agent(*words, worktree=str(tmp_path))}))
+    assert time.monotonic() - began < 3 and error.code == "TIMEOUT" and "downloading" in error.message
+    if how == "attach":
+        host.call("session_relay_terminate", session.id, None)
+        assert host.fails("session_relay_clean", session.id).code == "TIMEOUT"
+        assert eventually(lambda: state(session) == "CLEANED", 10)
+    else:
+        assert host.list() == {}
+        host.call("shutdown")
+    assert not any(map(lives, map(int, pids.read_text().split())))
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_who_attaches_after_a_failure_waits_for_its_end(start, spawn, tmp_path, is_elsewhere):
+    host, pids = start(requestTimeoutMs=1500), tmp_path / "pids"
+    session = spawn(host)
+    assert session.fails("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}")).code == "TIMEOUT"
+    left = [int(pid) for pid in pids.read_text().split()]
+    assert any(map(lives, left))
+    if is_elsewhere:
+        there = start()
+        there.call("session_relay_attach", there.open(session.id).handle, session.given())
+    else:
+        assert session.fails("relay_attach", session.given(startMs=20_000)).code == "TIMEOUT"  # it goes on
+        assert eventually(lambda: state(session) == "ACTIVE")
+    assert not any(map(lives, left))
+
+
+def greeted(path):
+    """Return whether the agent with this trace has been greeted: it was noted before what ends it."""
+    return path.exists() and "initialize" in path.read_text()
+
+
+@pytest.mark.requirement("R-072")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_cleaning_waits_for_an_agent_that_starts_in_another_process(start, spawn, tmp_path, is_killed):
+    here, there = start(), start()
+    session, pids, trace = spawn(here), tmp_path / "pids", tmp_path / "trace"
+    starting = session.start("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}", f"trace={trace}"))
+    assert eventually(lambda: greeted(trace) and len(pids.read_text().split()) == 2)
+    assert there.fails("session_relay_attach", there.open(session.id).handle, session.given()).code == "IN_USE"
+    if is_killed:
+        here.kill()
+    there.call("session_relay_terminate", session.id, None)
+    there.call("session_relay_clean", session.id)
+    assert not any(map(lives, map(int, pids.read_text().split())))
+    if not is_killed:
+        assert starting.failure().code == "INVALID_TRANSITION"
+
+
+def test_what_a_killed_process_was_starting_is_waited_for_and_then_another_is_attached(start, spawn, tmp_path):
+    here, there = start(), start()
+    session, pids, trace = spawn(here), tmp_path / "pids", tmp_path / "trace"
+    session.start("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}", f"trace={trace}"))
+    assert eventually(lambda: greeted(trace) and len(pids.read_text().split()) == 2)
+    here.kill()
+    there.call("session_relay_attach", there.open(session.id).handle, session.given())
+    assert not any(map(lives, map(int, pids.read_text().split())))
 
 
 @pytest.mark.requirement("R-071")

@@ -21,8 +21,6 @@ from plue_session.model.said import Answered, Finish, Gone, Noise, Withdrawn
 
 #: The version of the protocol that is spoken here.
 VERSION = 1
-#: Seconds that an agent's end may take which could not start: TERM, 5 s, KILL.
-STOP = 7.0
 #: Bytes of the updates that may come before the conversation has an id.
 EARLY = 4 << 20
 #: Seconds without more of the past after which all of it was told, and seconds at most.
@@ -76,6 +74,7 @@ class AcpAgent:
             self._on_line,
             self._on_exit,
             self._on_gone,
+            on_news=self._notify,
             on_lifeline=on_lifeline,
             children=children,
             program=program,
@@ -98,15 +97,14 @@ class AcpAgent:
     def is_over(self):
         return self._pipe.is_over
 
-    def start(self, call):
+    def start(self, call, running=None):
         """Start and greet it (ports.Agent)."""
         self._pipe.start()
-        try:
-            self._greet(call)
-        except BaseException:
-            self._pipe.close()
-            self._pipe.join(STOP)
-            raise
+        if running is not None:
+            call.wait(self._changed, lambda: self._pipe.pid or self._pipe.is_over or None)
+            if self._pipe.pid is not None:
+                running()
+        self._greet(call)
 
     def _greet(self, call):
         fs = {"readTextFile": self._files != "none", "writeTextFile": self._files == "write"}
@@ -300,9 +298,14 @@ class AcpAgent:
         self._rpc.feed(line)
         return self._room
 
+    def _notify(self):
+        with self._changed:
+            self._changed.notify_all()
+
     def _on_exit(self, error):
         self._permissions.end()
         self._rpc.end(error)
+        self._notify()
 
     def _on_gone(self, error):
         self._hear(Gone(error))

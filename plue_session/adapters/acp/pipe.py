@@ -28,14 +28,18 @@ _CHUNK = 65536
 class Pipe:
     """An agent's process. Thread-safe.
 
-    On its thread, and not to block: `on_line(line)` is called with each line that the agent says, and returns whether
-    another one can be taken; `on_exit(error)` when it answers no more, `on_gone(error)` when nothing is left of it,
-    each once. `on_lifeline(fd, open)` tells of descriptors that a forked child must close.
+    On its thread, and not to block: `on_news()` is called when the guard has told something, its `pid` first;
+    `on_line(line)` with each line that the agent says, and returns whether another one can be taken; `on_exit(error)`
+    when it answers no more, `on_gone(error)` when nothing is left of it, each once. `on_lifeline(fd, open)` tells of
+    descriptors that a forked child must close.
     """
 
-    def __init__(self, command, on_line, on_exit, on_gone, *, on_lifeline=None, children=None, program=PROGRAM):
+    def __init__(
+        self, command, on_line, on_exit, on_gone, *, on_news=None, on_lifeline=None, children=None, program=PROGRAM
+    ):
         self._command, self._children, self._program = command, children, program
         self._on_line, self._on_exit, self._on_gone = on_line, on_exit, on_gone
+        self._on_news = on_news or (lambda: None)
         self._on_lifeline = on_lifeline or (lambda fd, is_open: None)
         self._lock, self._starting = threading.Lock(), threading.Lock()
         self._thread = self._process = self._wake = None
@@ -184,6 +188,7 @@ class Pipe:
             os.eventfd_read(self._wake)
         if process.lifeline in ready:
             process.listen()
+            self._on_news()
         if process.stdin in ready:
             self._write()
         if process.stderr in ready:

@@ -2,6 +2,10 @@
 
 from plue_session.model.attachment import ACP
 from plue_session.primitives import allocate_lock
+from plue_session.rules.jsontext import loads
+
+#: The kind of the row that says that a process starts an agent for a session (claims.py).
+START = "start"
 
 
 class LazyAgents:
@@ -30,7 +34,8 @@ class LazyAgents:
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
         row = self._store.read_attachment(session_id)
-        if self._agents is not None or row is not None and row.kind == ACP:
+        is_one = row is not None and row.kind == ACP or self._store.count_operations(START)
+        if self._agents is not None or is_one:
             self.get().end(session_id, call)
 
     def choices(self, session_id):
@@ -61,16 +66,28 @@ class LazyAgents:
         """The same, in a change of its own."""
         self.get().orphans.settle_now(session_id)
 
+    def take_back_left(self, transaction, session):
+        """If the process has died that was making the session with its agent, take that back; return whether it
+        has."""
+        is_claimed = transaction.store.operation(START, session.id) is not None
+        return is_claimed and self.get().claims.take_back_left(transaction, session.id)
+
     def describe(self):
         """Return what is known of the agents of this process, by session id."""
         return {} if self._agents is None else self._agents.describe()
 
     def settle_all(self):
         """See to what processes have left that had agents and died."""
-        for _, row in self._store.read_attachments():
-            if row.owner is not None and not self._store.is_owner_alive(row.owner):
-                self.get().orphans.settle_all()
-                return
+        if not all(map(self._store.is_owner_alive, self._owners())):
+            self.get().settle_all()
+
+    def _owners(self):
+        """Return the processes that have, or start, agents."""
+        found = {row.owner for _, row in self._store.read_attachments() if row.owner is not None}
+        if self._store.count_operations(START):
+            rows = [row for row in self._store.operations(limit=1 << 30) if row.kind == START]
+            found.update(loads(row.arguments)["owner"] for row in rows)
+        return found
 
     def hang_up(self):
         """Begin to end all. Returns at once; twice is harmless."""

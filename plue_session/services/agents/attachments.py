@@ -1,10 +1,12 @@
 """The agents of one process: what is attached to its sessions, from the start of an agent to its end.
 
 The row of an attachment says which process has the agent's pipes: its `owner`, a lock of the kernel's. What a process
-has left that died is settled by whoever meets it: its turn ends, and the session can be attached again.
+has left that died is settled by whoever meets it: its turn ends, and the session can be attached again. Until there is
+that row, a claim says which process starts the agent (claims.py).
 """
 
 import contextlib
+import os
 import threading
 import time
 
@@ -17,6 +19,7 @@ from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents import processes
 from plue_session.services.agents.actor import Actor
 from plue_session.services.agents.choosing import bound_model
+from plue_session.services.agents.claims import Claims
 from plue_session.services.agents.inbox import Inbox
 from plue_session.services.agents.orphans import Orphans
 from plue_session.services.agents.recording import told
@@ -28,8 +31,11 @@ FORGETTING = 5.0
 ENDING = 8.0
 #: Seconds between two looks at what another process has.
 LOOK = 0.05
-#: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why.
+#: Part of the caller's time, and seconds at most, by which a start ends before its caller leaves, who then hears why:
+#: in half of that, what has failed is ended, or that is left to the background.
 HEAD_START, MOST_HEAD_START = 0.1, 0.25
+#: What `_claim` returns where an earlier start has failed, or its process has died, and its agent has not ended yet.
+WAITS = object()
 #: What becomes of a start that is no longer waited for.
 BEYOND = "The start goes on, and relay.changed tells of its end."
 #: What actors look at their rows for.
@@ -37,10 +43,14 @@ _WAKES = ("queue.changed", "session.updated", "session.deleted", "permission.rep
 
 
 class Start:
-    """An agent that is being started for a session, and the call that it has for that."""
+    """An agent that is being started for a session: the `call` that it has for that, and when at the latest (monotonic
+    seconds) its caller is told by `end(None or an error)`. Where the session is made with it, `undo()` takes that back,
+    and the session is claimed already, by `name`."""
 
-    def __init__(self, session_id, call):
-        self.session_id, self.call = session_id, call
+    def __init__(self, session_id, call, latest, end, name, undo):
+        self.session_id, self.call, self.latest, self.end, self.undo = session_id, call, latest, end, undo
+        self.name = name or os.urandom(8).hex()
+        self.guard, self.is_ending = None, False  # what ends the agent; whether it has failed, and the caller knows
 
 
 class Agents:
@@ -60,7 +70,8 @@ class Agents:
         self._backend, self._relay, self._make = backend, relay, make
         self._seconds = settings.request_timeout_ms / 1000
         self._changed = threading.Condition()
-        self._starts, self._actors, self._leaving = {}, {}, set()  # by session id; what is being ended
+        self._starts, self._actors, self._leaving = set(), {}, set()  # actors by session id; what is being ended
+        self.claims = Claims(backend)
         #: what processes have left that died
         self.orphans = Orphans(self.store, self.writer, publisher, relay, recorder, backend.turns, log)
         self.is_closed = False
@@ -76,7 +87,7 @@ class Agents:
             self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
             return None
         later = Later(time.monotonic() + self._seconds, BEYOND)
-        self.start(session_id, given, later.end)
+        self.start(session_id, given, later.end, later.deadline)
         return later
 
     def create_with(self, fields):
@@ -92,61 +103,120 @@ class Agents:
             )
         return CreateWithAgent(self._backend, self, fields, given)
 
-    def start(self, session_id, given, end, patient=True):
-        """Begin to start an agent; `end(None or an error)` is called at its end. Unless `patient`, it has no longer
-        than a caller waits."""
+    def start(self, session_id, given, end, leaves, name=None, undo=None):
+        """Begin to start an agent, for a caller that `leaves` then (monotonic seconds); see `Start`. With an `undo`, it
+        has no longer than its caller waits."""
         options = {**relay.DEFAULTS, **given.options}
-        seconds = self._seconds - min(HEAD_START * self._seconds, MOST_HEAD_START)
+        head = min(HEAD_START * self._seconds, MOST_HEAD_START)
+        deadline = leaves - head
         if options["startMs"] is not None:
-            seconds = options["startMs"] / 1000 if patient else min(options["startMs"] / 1000, seconds)
-        start = Start(session_id, Call(time.monotonic() + seconds))
+            own = time.monotonic() + options["startMs"] / 1000
+            deadline = own if undo is None else min(own, deadline)
+        start = Start(session_id, Call(deadline), leaves - head / 2, end, name, undo)
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
-            if session_id in self._starts:
-                raise errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
-            self._starts[session_id] = start
+            if self._start_of(session_id) is not None:
+                raise _starting(session_id)
+            self._starts.add(start)
         try:
-            threads.start(lambda: self._run(start, given, options, end), "plue-actor")
+            threads.start(lambda: self._run(start, given, options), "plue-actor")
         except BaseException:
             self._started(start)
             raise
 
-    def _check(self, transaction, session_id):
-        """Return what was attached before, if anything can be now."""
-        session = self._relay.check_attach(transaction, session_id)
+    def _start_of(self, session_id):
+        """Return the start of the session's agent that goes on, if it is in this process. The session may have got
+        another id since."""
+        going = [each for each in list(self._starts) if not each.is_ending]
+        return next((each for each in going if self.resolve(each.session_id) == session_id), None)
+
+    def _claimed(self, start):
+        """Claim the session, if anything can be attached to it now, and return what was attached before."""
+        while (known := self.writer.run(lambda transaction: self._claim(transaction, start), start.call)) is WAITS:
+            self._wait(start.call)
+            self.claims.settle_now(self.resolve(start.session_id), start.call)
+        return known
+
+    def _claim(self, transaction, start):
+        session = self._relay.check_attach(transaction, start.session_id)
+        holder = self.claims.holder(transaction, session.id)
+        if holder is not None and holder[0] != start.name:
+            if holder[1]:
+                raise _starting(session.id)
+            return WAITS
         self.orphans.settle(transaction, session)
         if transaction.store.open_turn(session.number) is not None:
-            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session_id)
+            raise errors.InUse("a turn of the session runs", "Wait for its end, or abort it.", session=session.id)
+        if holder is None:
+            self.claims.put(transaction, session.id, start.name)
         return transaction.store.attachment(session.number)
 
-    def _run(self, start, given, options, end):
+    def _note(self, start, agent):
+        """Note what ends the agent should this process be killed, for others to wait for."""
+        start.guard = processes.guard(agent.pid)
+        if start.guard is not None:
+            self.writer.run(lambda transaction: self._put(transaction, start), start.call)
+
+    def _put(self, transaction, start):
+        session_id, is_made = self.resolve(start.session_id), start.undo is not None
+        self.claims.put(transaction, session_id, start.name, is_made, start.guard, start.is_ending)
+
+    def _run(self, start, given, options):
         """The thread of an attachment: start the agent, then be its actor."""
         self.publisher.adopt()
         inbox = Inbox()
         agent = actor = None
         try:
             self._await_departed(start)
-            known = self.writer.run(lambda transaction: self._check(transaction, start.session_id), start.call)
+            known = self._claimed(start)
             self._await_end(known, start.call)
             agent = self._make(given, inbox)
             inbox.go_on = agent.go_on
-            agent.start(start.call)
+            agent.start(start.call, lambda: self._note(start, agent))
             earlier = known.conversation if known is not None and known.kind == ACP and options["restore"] else None
             conversation = agent.open(earlier, start.call)
             kept = _kept(known) if earlier is not None else {}
             actor = self._activated(start, given, options, agent, inbox, conversation, kept)
         except BaseException as failure:
-            error = errors.known(start.call.error or failure)
-            if agent is not None:
-                self._dismiss(agent)
-            self._relay.failed("attach", start.session_id, error)
-            with self._leaving_with(start):  # what the end undoes, too, is before that of the library
-                self._started(start)
-                end(error)
+            with self._leaving_with(start):
+                self._fail(start, agent, errors.known(start.call.error or failure))
             return
-        end(None)
+        start.end(None)
         actor.run(None if earlier is None else kept)
+
+    def _fail(self, start, agent, error):
+        """End what has failed to start. Its caller is told when nothing is left of it, or in time."""
+        is_gone = agent is None
+        try:
+            if agent is not None:
+                agent.close()
+            self._relay.failed("attach", start.session_id, error)
+            if start.undo is not None:
+                start.undo()
+            is_gone = is_gone or agent.join(max(start.latest - time.monotonic(), 0))
+        finally:
+            if is_gone:
+                self._over(start)
+            else:
+                self._let_wait(start)
+            start.end(error)
+            if not is_gone:
+                self._over(start, agent.join(ENDING))
+
+    def _let_wait(self, start):
+        """Have who attaches an agent from now on wait for the end of this one."""
+        start.is_ending = True
+        if start.undo is None:
+            self.writer.run_later(lambda transaction: self._put(transaction, start))
+
+    def _over(self, start, is_gone=True):
+        """A start that has failed is over; unless `is_gone`, its claim says what of it is left."""
+        if is_gone and start.undo is None:
+            self.writer.run_later(
+                lambda transaction: self.claims.drop(transaction, self.resolve(start.session_id), start.name)
+            )
+        self._started(start)
 
     def _await_departed(self, start):
         """Wait for the end of what an agent has started that has ended itself: its turn was told to be over."""
@@ -158,9 +228,13 @@ class Agents:
     def _await_end(self, known, call):
         """Wait until nothing is left of the agent that was attached before: it uses worktree and conversation."""
         while known is not None and processes.lives(_guard(known)):
-            if not call.left:
-                raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
-            call.within(LOOK).wait(self._changed, lambda: None)
+            self._wait(call)
+
+    def _wait(self, call):
+        """Wait for a moment, until one looks again whether an earlier agent has ended."""
+        if not call.left:
+            raise errors.Timeout("the agent that was attached before has not ended yet", "Attach it again.")
+        call.within(LOOK).wait(self._changed, lambda: None)
 
     def _activated(self, start, given, options, agent, inbox, conversation, kept):
         """Have the session be ACTIVE, if it may still be, and return the agent's actor."""
@@ -168,24 +242,26 @@ class Agents:
         with self._changed:
             if self.is_closed:
                 raise errors.closed()
-            start.session_id = self.resolve(start.session_id)
-            actor = self._actors[start.session_id] = Actor(self, start.session_id, agent, inbox, options)
+            session_id = self.resolve(start.session_id)
+            actor = self._actors[session_id] = Actor(self, session_id, agent, inbox, options)
         more = {**kept, "guard": processes.guard(agent.pid)}
         attached = given._replace(options={**given.options, **{key: each for key, each in more.items() if each}})
+
+        def change(transaction):
+            session = self.activate(transaction, session_id, attached, agent.pid, conversation)
+            self.claims.drop(transaction, session.id, start.name)
+
         try:
-            self.writer.run(
-                lambda transaction: self.activate(transaction, start.session_id, attached, agent.pid, conversation),
-                start.call,
-            )
+            self.writer.run(change, start.call)
         except BaseException:
             with self._changed:
-                del self._actors[start.session_id]
+                del self._actors[session_id]
             raise
         self._started(start)
         return actor
 
     def activate(self, transaction, session_id, given, pid=None, conversation=None):
-        """Have a session be ACTIVE with what is attached to it."""
+        """Have a session be ACTIVE with what is attached to it, and return it."""
         session = self._relay.check_attach(transaction, session_id)
         self.orphans.settle(transaction, session)
         attached = Attachment(
@@ -199,11 +275,12 @@ class Agents:
             conversation=conversation,
             attached=transaction.now,
         )
-        self._relay.activate(transaction, session_id, attached)
+        return self._relay.activate(transaction, session_id, attached)
 
     def _started(self, start):
+        self.claims.let_go(start.name)
         with self._changed:
-            self._starts.pop(start.session_id, None)
+            self._starts.discard(start)
             self._changed.notify_all()
 
     # -- what an actor asks for ----------------------------------------------------------------------------------------
@@ -279,7 +356,7 @@ class Agents:
         actor = self._actors.get(row.session_id)
         if actor is not None:
             actor.poke()
-        start = self._starts.get(row.session_id)
+        start = self._start_of(row.session_id)
         if start is not None:
             error = self._ends(row)
             if error is not None:
@@ -302,7 +379,7 @@ class Agents:
 
     def aborted(self, session_id):
         """Hear that the session is aborted: no event tells that once its flag is set."""
-        start = self._starts.get(self.resolve(session_id))
+        start = self._start_of(self.resolve(session_id))
         if start is not None:
             start.call.set(_aborted(session_id))
 
@@ -311,6 +388,11 @@ class Agents:
         actor = self._actors.get(session_id)
         if actor is not None:
             actor.poke()
+
+    def settle_all(self):
+        """See to what processes have left that died."""
+        self.claims.settle_all()
+        self.orphans.settle_all()
 
     # -- what others ask -----------------------------------------------------------------------------------------------
     def choices(self, session_id):
@@ -343,7 +425,7 @@ class Agents:
     def end(self, session_id, call):
         """End the session's agent, in whichever process it is, and return when nothing is left of it."""
         session_id = self.resolve(session_id)
-        start = self._starts.get(session_id)
+        start = self._start_of(session_id)
         if start is not None:
             start.call.set(_terminated(session_id))
         actor = self._actors.get(session_id)
@@ -351,14 +433,16 @@ class Agents:
             actor.close(errors.Closed("the session was terminated"))
         self.writer.run(lambda transaction: self._close_later(transaction, session_id), call)
         while True:
+            session_id = self.resolve(session_id)  # it may have got another one
             row = self.store.read_attachment(session_id)
             if row is None or row.kind != ACP:
                 is_over = True
             else:
                 self.orphans.settle_now(session_id)
                 is_over = row.owner is None and not processes.lives(_guard(row))
+            is_over = not self.claims.settle_now(session_id, call) and is_over
             with self._changed:
-                if is_over and session_id not in self._actors and session_id not in self._starts:
+                if is_over and session_id not in self._actors and self._start_of(session_id) is None:
                     return
             if not call.left:
                 raise errors.Timeout("the agent has not ended in time", "Try again.", session=session_id)
@@ -376,7 +460,7 @@ class Agents:
         """Begin to end all agents. Returns at once."""
         with self._changed:
             self.is_closed = True
-            starts, actors = list(self._starts.values()), list(self._actors.values())
+            starts, actors = list(self._starts), list(self._actors.values())
         self.orphans.close()
         for each in starts:
             each.call.set(errors.closed())
@@ -405,6 +489,10 @@ def _kept(row):
 
 def _data(row):
     return loads(row.tail[row.tail.index('"data":') + 7 : -1])
+
+
+def _starting(session_id):
+    return errors.InUse("an agent is being started for the session", "Wait for that.", session=session_id)
 
 
 def _aborted(session_id):

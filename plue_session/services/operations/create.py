@@ -57,7 +57,7 @@ class Create(Operation):
             raise NotFound(
                 f"the parent session {parent_id} does not exist", "Pass the id of an existing session, or none."
             )
-        check_room(store, on.limit, self.key, fields.get("role"))
+        check_room(on, transaction, self.key, fields.get("role"))
         number = store.next_number(now)
         if "role" in fields:
             fields.update(relay_state="CREATED", relay_active=now)
@@ -81,7 +81,7 @@ class Create(Operation):
             raise NotFound(
                 f"the parent session {parent_id} is not known here", "Pass the id of a known session, or none."
             )
-        check_room(store, on.limit, self.key, fields.get("role"))
+        check_room(on, transaction, self.key, fields.get("role"))
         if "role" in fields:
             fields.update(relay_state="CREATED", relay_active=now)
         number = store.next_number(now)
@@ -131,7 +131,7 @@ class Create(Operation):
     def check(self, call):
         on, role = self.on, self.fields.get("role")
         if on.limit is not None or self.key is not None or role is not None:
-            on.writer.run(lambda transaction: check_room(transaction.store, on.limit, self.key, role), call)
+            on.writer.run(lambda transaction: check_room(on, transaction, self.key, role), call)
         return True
 
     def send(self, call):
@@ -193,7 +193,7 @@ class Create(Operation):
         self._is_ours = is_new or session.key is None or session.key != self.key
         if not self._is_ours:  # another process has found it by its token and recorded it
             return session
-        check_room(store, on.limit, self.key, fields.get("role"))
+        check_room(on, transaction, self.key, fields.get("role"))
         if is_new:
             session = on.mirror.adopted(transaction, answer)
             if self._link is not None:
@@ -229,10 +229,15 @@ class GetOrCreate(Create):
         super().__init__(on, {"key": key})
 
     def preview(self, transaction):
-        return transaction.store.load_by_key(self.key) or super().preview(transaction)
+        return self._holder(transaction) or super().preview(transaction)
 
     def queue(self, transaction, sent):
-        return transaction.store.load_by_key(self.key) or super().queue(transaction, sent)
+        return self._holder(transaction) or super().queue(transaction, sent)
+
+    def _holder(self, transaction):
+        """Return the session with the key, or None."""
+        found = transaction.store.load_by_key(self.key)
+        return found if found and not self.on.agents.take_back_left(transaction, found) else None
 
     @contextlib.contextmanager
     def locks(self, call):
@@ -252,7 +257,7 @@ class GetOrCreate(Create):
     def _load(self, transaction):
         """Return the session with the key, or None. One that a process made for it, and died before it could record it,
         is given the key."""
-        session = transaction.store.load_by_key(self.key)
+        session = self._holder(transaction)
         if session is None:
             session = transaction.store.load_by_token(self.token)
             if session is None or session.key is not None:
@@ -306,7 +311,7 @@ class Fork(Operation):
     def check(self, call):
         on = self.on
         if on.limit is not None:
-            on.writer.run(lambda transaction: check_room(transaction.store, on.limit), call)
+            on.writer.run(lambda transaction: check_room(on, transaction), call)
         return True
 
     def send(self, call):
@@ -347,12 +352,13 @@ def token_of(store_id, key):
     return f"{store_id}-key-{sha256(f'{store_id}/{key}'.encode()).hexdigest()[:32]}"
 
 
-def check_room(store, limit, key=None, role=None):
+def check_room(on, transaction, key=None, role=None):
     """Fail if the key or the live role is taken (`ALREADY_EXISTS` names its session), or the limit reached
-    (`LIMIT_EXCEEDED`)."""
+    (`LIMIT_EXCEEDED`). What a process has left half made that died takes nothing."""
+    store, limit = transaction.store, on.limit
     for what, name, load in (("key", key, store.load_by_key), ("role", role, store.load_by_role)):
         holder = name and load(name)
-        if holder:
+        if holder and not on.agents.take_back_left(transaction, holder):
             raise AlreadyExists(
                 f"the {what} {quote(name)} belongs to session {holder.id}",
                 f"Open that session, or choose another {what}.",
