@@ -28,7 +28,6 @@ class Outbox(WorkQueue):
 
     name = "outbox"
     keeps_lead = False
-    finds_all = True
 
     def __init__(self, on, publisher, settings):
         super().__init__(publisher, on.log)

@@ -65,8 +65,6 @@ class WorkQueue(ABC):
     name = ""
     #: Whether this process keeps the lead while something is due later only.
     keeps_lead = True
-    #: Whether `_find` tells all there is, so that what it does not tell is no longer due.
-    finds_all = False
 
     def __init__(self, publisher, log):
         self._publisher, self._log = publisher, log
@@ -133,7 +131,7 @@ class WorkQueue(ABC):
         """Have a thread look, so that who calls need not wait."""
         with self._changed:
             self._looked = 0.0
-        self._hire()
+        self._hire(anyway=True)
 
     def _put(self, session_id, at):
         session_id = self._renamed.get(session_id, session_id)
@@ -167,8 +165,6 @@ class WorkQueue(ABC):
 
     def _look(self):
         self._looked = time.monotonic()
-        with self._changed:
-            before = set(self._due)
         try:
             found = self._find()
         except errors.PlueError as error:
@@ -179,15 +175,12 @@ class WorkQueue(ABC):
             for session_id, at in found.items():
                 if self._renamed.get(session_id, session_id) not in self._busy and self._due.get(session_id) is None:
                     self._due.set(session_id, at)
-            if self.finds_all:
-                for gone in before - found.keys():  # not what was put there since
-                    self._due.pop(gone)
 
     # -- threads -------------------------------------------------------------------------------------------------------
-    def _hire(self):
-        """See that somebody does what is due."""
+    def _hire(self, anyway=False):
+        """See that somebody does what is due; `anyway`, that somebody looks for more."""
         with self._changed:
-            wanted = self._due and not self._closed and self._is_ready()
+            wanted = (self._due or anyway) and not self._closed and self._is_ready()
             hires = wanted and not self._idle and self._workers < WORKERS
             self._workers += bool(hires)
             self._changed.notify()

@@ -113,6 +113,22 @@ def test_the_work_says_when_it_is_due_again(queue):
     until(lambda: queue.begun["ses_1"] == 2 and is_at_rest(queue))
 
 
+def test_what_nobody_has_told_of_is_found_also_while_nothing_is_due(queue):
+    queue.free.set()
+    queue.found = {"ses_1": 0.0}
+    queue._look_soon()
+    until(lambda: queue.begun["ses_1"])
+    queue.found = {}
+    until(lambda: is_at_rest(queue))
+
+
+def test_what_is_put_there_before_the_store_has_it_is_not_forgotten(queue):
+    queue.free.set()
+    queue.poke("ses_1", 0.05)
+    queue._look()  # it is not committed yet
+    until(lambda: queue.begun["ses_1"] == 1 and is_at_rest(queue))
+
+
 def test_what_was_postponed_waits_unless_it_is_poked(queue):
     queue.poke("ses_1")
     until(lambda: queue._busy)
