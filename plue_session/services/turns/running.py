@@ -39,11 +39,12 @@ class Waiter:
     """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it. `turn_id`: of
     the turn that the input has, or is to have; the input itself may be vacuumed as soon as that has ended."""
 
-    __slots__ = ("session_id", "seq", "turn_id", "later", "is_abort")
+    __slots__ = ("session_id", "seq", "turn_id", "later", "is_abort", "is_committed", "is_doubtful")
 
     def __init__(self, deadline, begin=None, is_abort=False):
         self.session_id = self.seq = self.turn_id = None  # until `Turns._wait`
         self.is_abort, self.later = is_abort, Later(deadline, BEYOND, begin)
+        self.is_committed, self.is_doubtful = is_abort, False  # its input is; was looked for before that
 
 
 class Turns:
@@ -91,6 +92,10 @@ class Turns:
                 self._drop(waiter)
                 self._unmine(noted)
                 raise
+        if waiter is not None:
+            waiter.is_committed = True
+            if waiter.is_doubtful:
+                self._have_done(partial(self._check, waiter))
         row = operation.row
         if not timeout_ms:
             return f'{{"turnId":{quote(_turn_id_of(row))},"inputId":{quote(row.name)}}}'
@@ -186,11 +191,13 @@ class Turns:
             self._have_done(work)
 
     def _cancel(self, session_id, own):
-        session_id = self._on.resolve(session_id)
-        if own.isdisjoint(self._own.get(session_id, ())):  # they have ended
+        now = self._on.resolve(session_id)
+        with self._lock:  # it is perhaps not heard yet that it has another id
+            there = {*self._own.get(session_id, ()), *self._own.get(now, ())}
+        if own.isdisjoint(there):  # they have ended
             return
-        self._on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, session_id, own))
-        self.hurried(session_id)
+        self._on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, now, own))
+        self.hurried(now)
 
     def _wait(self, known, session_id, row, deadline):
         """Have somebody wait, from before the commit on: the turn may end at once."""
@@ -324,7 +331,10 @@ class Turns:
 
     def _compare(self):
         """See which turns of this process are still to end: not all of it was told."""
-        for session_id, own in list(self._own.items()):
+        with self._lock:
+            known = {session_id: dict(own) for session_id, own in self._own.items()}
+        self._on.writer.run(lambda transaction: None)  # what is known is committed then, or was given up
+        for session_id, own in known.items():
             now, is_there, over = self._on.named(session_id, partial(self._ended_of, own))
             if now != session_id:
                 self._renamed(session_id, now)
@@ -448,6 +458,9 @@ class Turns:
         if on.store.info(session_id) is None:
             return errors.gone(session_id)
         row = on.store.read_input(session_id, waiter.seq)
+        if row is None and not waiter.is_committed:  # its change is under way
+            waiter.is_doubtful = True
+            return None
         if row is None or row.state in (COMPLETED, CANCELLED):
             return self._result(session_id, row, waiter.turn_id if row is None else _turn_id_of(row))
         if row.turn_id is None and on.server is None and not self._is_attached(session_id):  # it was cleaned
@@ -458,6 +471,12 @@ class Turns:
         """Return how the turn of an input that has ended was, as JSON. `row` is the input's; None: it was vacuumed."""
         store = self._on.store
         turn = None if row is not None and row.turn_id is None else store.read_turn(session_id, turn_id)
+        if turn is None and row is not None and row.state == COMPLETED:  # by a delete that the server has refused
+            raise errors.NotFound(
+                "what is known of the turn was removed meanwhile",
+                "See the messages of the session.",
+                session=session_id,
+            )
         if turn is None:  # it was cancelled, and never had one
             usage = transcripts.render_usage([])
             return (

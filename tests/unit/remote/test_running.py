@@ -229,3 +229,34 @@ def test_a_turn_that_has_got_another_id_than_foreseen_is_no_longer_this_process_
     assert json.loads(world.turns.run(session, parse_input('{"text":"y"}'), 0))["turnId"] == foreseen
     finish(world, session)
     assert world.store.read_turns(session)[-1].id == f"{foreseen}_2" and world.turns._own == {}
+
+
+# -- between a commit and what is heard of it ------------------------------------------------------------------------
+def test_who_looks_for_an_input_before_it_is_committed_looks_again(world, session, monkeypatch):
+    write = world.writer.run
+
+    def looked_at(change, *more):
+        def looking(transaction):
+            change(transaction)
+            for each in world.turns._all():
+                world.turns._check(each)
+
+        return write(looking, *more)
+
+    monkeypatch.setattr(world.writer, "run", looked_at)
+    ended = run(world, session)
+    monkeypatch.undo()
+    assert not ended
+    finish(world, session)
+    assert outcome(ended)[1] == "finished"
+
+
+def test_turns_are_ended_also_under_an_id_that_is_not_heard_of_yet(world, monkeypatch):
+    world.away()
+    offline = world.create().id
+    ended = run(world, offline)
+    monkeypatch.setattr(world.turns, "_renamed", lambda before, after: None)
+    world.back()
+    world.turns.cancel(offline)
+    monkeypatch.undo()
+    assert outcome(ended)[1:] == ("stopped", "cancelled")
