@@ -119,7 +119,9 @@ def test_cleaning_waits_for_an_agent_that_starts_in_another_process(start, spawn
     session, pids, trace = spawn(here), tmp_path / "pids", tmp_path / "trace"
     starting = session.start("relay_attach", session.given("slow=60", "stubborn", f"pids={pids}", f"trace={trace}"))
     assert eventually(lambda: greeted(trace) and len(pids.read_text().split()) == 2)
-    assert there.fails("session_relay_attach", there.open(session.id).handle, session.given()).code == "IN_USE"
+    host = json.dumps({"worktree": str(session.worktree), "agent": {"kind": "host"}})
+    for given in (session.given(), host):
+        assert there.fails("session_relay_attach", there.open(session.id).handle, given).code == "IN_USE"
     if is_killed:
         here.kill()
     there.call("session_relay_terminate", session.id, None)

@@ -84,11 +84,16 @@ class Agents:
         state is checked first, and nothing is started if that is wrong."""
         session_id = self.resolve(session_id)
         if given.kind != ACP:
-            self.writer.run(lambda transaction: self.activate(transaction, session_id, given))
+            self.writer.run(lambda transaction: self._attach_host(transaction, session_id, given))
             return None
         later = Later(time.monotonic() + self._seconds, BEYOND)
         self.start(session_id, given, later.end, later.deadline)
         return later
+
+    def _attach_host(self, transaction, session_id, given):
+        if self.claims.settle(transaction, session_id):
+            raise _starting(session_id)
+        self.activate(transaction, session_id, given)
 
     def create_with(self, fields):
         """Create a session with an agent: `fields` as for `Sessions.create_with`, `agent` is a `Given`."""
@@ -356,7 +361,10 @@ class Agents:
         actor = self._actors.get(row.session_id)
         if actor is not None:
             actor.poke()
-        start = self._start_of(row.session_id)
+        try:
+            start = self._start_of(row.session_id)
+        except errors.PlueError:  # then the start itself meets the state, at its end
+            start = None
         if start is not None:
             error = self._ends(row)
             if error is not None:

@@ -5,6 +5,7 @@ that is made with its agent would stay half made if the process is killed. A cla
 start that has failed. One whose process has died is settled by whoever meets it.
 """
 
+from plue_session import errors
 from plue_session.model import Operation
 from plue_session.rules.jsontext import dumps, loads
 from plue_session.services.agents import START, processes
@@ -46,13 +47,17 @@ class Claims:
         """See to the claim of a process that has died, and return whether one is left that is to be waited for."""
         if not self._store.count_operations(START):
             return False
-        return self._writer.run(lambda transaction: self._settle(transaction, session_id), call)
+        return self._writer.run(lambda transaction: self.settle(transaction, session_id), call)
 
     def settle_all(self):
-        """The same for all sessions."""
+        """See to the claims of processes that have died. What is left is seen to by whoever meets it."""
         for each in self._store.operations(limit=1 << 30):
-            if each.kind == START:
-                self.settle_now(each.session_id)
+            if each.kind != START:
+                continue
+            try:
+                self._writer.run(lambda transaction, each=each: self._settle(transaction, each.session_id))
+            except errors.PlueError as error:
+                self._backend.log.write("warning", error.message(f"agent {each.session_id}"))
 
     def take_back_left(self, transaction, session_id):
         """Take a session back if the process has died that was making it; return whether it has."""
@@ -66,9 +71,18 @@ class Claims:
         self._delete(transaction, session_id)
 
     def _goes_on(self, claim):
+        if claim["isEnding"] and claim["guard"] is not None:
+            return processes.lives(claim["guard"])
         if claim["owner"] == self._store.owner():
             return claim["name"] in self._held
         return self._store.is_owner_alive(claim["owner"])
+
+    def settle(self, transaction, session_id):
+        """The same within a change, for who is to wait for the end of what a dead process was starting."""
+        claim = _read(transaction, session_id)
+        if claim is not None and not self._goes_on(claim) and processes.lives(claim["guard"]):
+            return True
+        return self._settle(transaction, session_id)
 
     def _settle(self, transaction, session_id):
         claim = _read(transaction, session_id)

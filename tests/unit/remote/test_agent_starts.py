@@ -172,7 +172,9 @@ def half_made(world, starts):
 
     def claim(transaction):
         row = Operation(kind=START, session_id=session.id, created=world.now, due=world.now)
-        row.arguments = json.dumps({"owner": world.store.owner(), "name": "dead", "isMade": True, "guard": None})
+        row.arguments = json.dumps(
+            {"owner": world.store.owner(), "name": "dead", "isMade": True, "guard": None, "isEnding": False}
+        )
         transaction.store.put_operation(row)
 
     world.writer.run(claim)
@@ -186,6 +188,18 @@ def test_what_a_process_has_left_half_made_is_deleted_on_the_server_when_it_is_t
     assert world.store.read(session.id) is None and session.id in world.server.sessions
     back(world)
     assert world.server.sessions == {} and world.store.operations() == []
+
+
+def test_one_that_cannot_be_settled_keeps_no_process_from_starting(world, starts, monkeypatch):
+    session = half_made(world, starts)
+
+    def full(transaction, session_id):
+        raise errors.QueueFull("10,000 changes wait for the server")
+
+    monkeypatch.setattr(starts.agents.claims, "_delete", full)
+    starts.agents.settle_all()
+    assert world.store.read(session.id) is not None
+    assert any("changes wait for the server" in text for _, text in world.log.lines)
 
 
 def test_who_wants_its_role_has_it(world, starts):
