@@ -39,8 +39,12 @@ def _wait(path, call, work):
     mine, outcome = (path, time.monotonic() + LONGEST), []
     with _changed:
         is_known = any(of == path and until <= time.monotonic() for of, until in _left)
-        if is_known or len(_left) >= LEFT:
+        if is_known:
             raise _slow(path)
+        if len(_left) >= LEFT:
+            raise errors.Busy(
+                f"{LEFT} other files that inputs name are read, and do not end", "Wait, or free their disk."
+            )
 
     def run():
         try:
@@ -108,4 +112,4 @@ def _unreadable(path, error):
 
 
 def _slow(path):
-    return _unreadable(path, "its disk does not answer")
+    return _unreadable(path, "its disk does not answer in time")
