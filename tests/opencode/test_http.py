@@ -260,7 +260,7 @@ def test_requests_that_last_are_in_nobodys_way(stub, transport):
 
 def test_closing_cuts_a_request_that_lasts(stub):
     transport, outcomes = http.Transport(stub.url, {}), []
-    stub.default = lambda method, target: lambda connection: time.sleep(2)
+    stub.default = lambda method, target: stub.stall()
 
     def ask():
         try:
@@ -272,7 +272,7 @@ def test_closing_cuts_a_request_that_lasts(stub):
     thread.start()
     stub.asked.get(timeout=5)
     transport.close()
-    thread.join(1)
+    thread.join(5)
     assert isinstance(outcomes[0], errors.Closed)
     assert transport._free == http.MOST and not transport._lent
 
@@ -602,15 +602,22 @@ def test_a_failed_request_has_closed_its_connection_without_the_collectors_help(
 
 
 def open_sockets(stub):
-    """Return the descriptors of our sockets that are not the stub's. (Others of this process may be of another
-    family.)"""
+    """Return the descriptors of our sockets that are, or were, connected with the stub. (Other tests of this process
+    leave threads with sockets of their own, which end meanwhile.)"""
     found = set()
     for each in gc.get_objects():
         if isinstance(each, socket.socket) and each.family == socket.AF_INET:
-            with contextlib.suppress(OSError):  # closed meanwhile, by a thread of another test's
-                if each.getsockname()[1] != stub.port:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if each.getsockname()[1] != stub.port and _peer(each) in (stub.port, None):
                     found.add(each.fileno())
     return found
+
+
+def _peer(connection):
+    try:
+        return connection.getpeername()[1]
+    except OSError:
+        return None
 
 
 def test_a_server_that_stays_silent_is_a_timeout_and_nothing_was_sent(stub, transport):
