@@ -1367,7 +1367,8 @@ PLUE_API int plue_session_vacuum(plue_session_t session);
  * An agent of kind "acp" is a program that speaks the Agent Client Protocol on its standard streams: it is started in the worktree, and ends
  * with the host, however that ends. One of kind "host" is yours: the library keeps its state, and you run its turns. What is
  * refused is INVALID_TRANSITION and changes nothing; calls on a session without a role are, too. relay.changed tells of each change,
- * to every process on the store.
+ * to every process on the store. A session whose agent has died stays ACTIVE, with "isLost":true in the relay of its info: session.updated
+ * tells of that.
  * ======================================================================== */
 
 /**

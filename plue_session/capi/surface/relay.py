@@ -14,7 +14,8 @@ up, CLEANED. Then the role is free again.
 An agent of kind "acp" is a program that speaks the Agent Client Protocol on its standard streams: it is started in the worktree, and ends
 with the host, however that ends. One of kind "host" is yours: the library keeps its state, and you run its turns. What is
 refused is INVALID_TRANSITION and changes nothing; calls on a session without a role are, too. relay.changed tells of each change,
-to every process on the store.
+to every process on the store. A session whose agent has died stays ACTIVE, with "isLost":true in the relay of its info: session.updated
+tells of that.
 """
 
 from __future__ import annotations
