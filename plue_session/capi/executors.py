@@ -182,7 +182,8 @@ def ask(boundary, executor, generation):
     def perform(request, told):
         session = ffi.string(request.session).decode() if request.session else None
         deadline = (request.until - min(HEAD_START, request.span // 10)) / 1e9
-        with runtime.calls.begin(boundary.export(request).name, session, deadline) as call:
+        since = (request.until - request.span) / 1e9
+        with runtime.calls.begin(boundary.export(request).name, session, deadline, since) as call:
             work = boundary.prepare(request)
             if isinstance(work, Operation):
                 return runtime.executor.run(work, call, told.tell)

@@ -3,20 +3,22 @@
 import threading
 import time
 
-from plue_session import call, errors, threads
+from plue_session import call, errors
+from plue_session.services.alarms import Alarms
 
 #: Seconds that a call has, once its session is aborted, to end by itself: what is about to end may.
 GRACE = 0.5
 
 
 class Call(call.Call):
-    """One call of a host's, or work of our own like one: `name`, and `session` (its id or None)."""
+    """One call of a host's, or work of our own like one: `name`, `session` (its id or None), and `since` when it waits
+    (monotonic seconds)."""
 
-    __slots__ = ("name", "session", "_calls")
+    __slots__ = ("name", "session", "since", "_calls")
 
-    def __init__(self, name, session, deadline, calls):
+    def __init__(self, name, session, deadline, since, calls):
         super().__init__(deadline)
-        self.name, self.session, self._calls = name, session, calls
+        self.name, self.session, self.since, self._calls = name, session, since, calls
 
     def __enter__(self):
         return self
@@ -30,6 +32,7 @@ class Calls:
 
     def __init__(self):
         self._changed = threading.Condition()
+        self._alarms = Alarms(lambda: None)
         self._running = set()
         self._aborting = {}  # session id: how many aborts are under way
         self._holds = {}  # session id: how many hold back its prompts, and until when (ms)
@@ -37,10 +40,10 @@ class Calls:
         #: returns the id that a session has by now; a call may have named it by its first one
         self.resolve = lambda session_id: session_id
 
-    def begin(self, name, session, deadline):
-        """Register a call, until its `end` or for as long as it is used as a context manager; `CLOSED` when the library
-        is shutting down."""
-        made = Call(name, session, deadline, self)
+    def begin(self, name, session, deadline, since=None):
+        """Register a call, until its `end` or for as long as it is used as a context manager; `since`: when it was
+        made, if that was not just now. `CLOSED` when the library is shutting down."""
+        made = Call(name, session, deadline, time.monotonic() if since is None else since, self)
         with self._changed:
             if self._closed:
                 raise errors.closed()
@@ -63,21 +66,14 @@ class Calls:
     # -- aborts --------------------------------------------------------------------------------------------------------
     def begin_abort(self, session_id):
         """Note that an abort of the session begins, and end the other calls blocked on it with `ABORTED` in `GRACE`
-        seconds."""
+        seconds: also those that were made before, and are registered only then."""
+        now = time.monotonic()
         with self._changed:
             self._aborting[session_id] = self._aborting.get(session_id, 0) + 1
-            running = [call for call in self._running if call.name != "plue_session_abort" and call.session]
-        blocked = [call for call in running if self.resolve(call.session) == session_id]  # that may read the store
-        if blocked:
-
-            def interrupt():
-                time.sleep(GRACE)
-                self._interrupt(session_id, blocked)
-
-            try:
-                threads.start(interrupt, "plue-abort")
-            except errors.StoreIo:  # ending them needs no thread, waiting does
-                self._interrupt(session_id, blocked)
+        try:
+            self._alarms.set(now + GRACE, lambda: self._interrupt(session_id, now))
+        except errors.StoreIo:  # ending them needs no thread, waiting does
+            self._interrupt(session_id, now)
 
     def end_abort(self, session_id):
         """Note that an abort of the session has ended, whatever came of it."""
@@ -106,9 +102,11 @@ class Calls:
             self._holds[session_id] = count - 1, until
             return None
 
-    def _interrupt(self, session_id, blocked):
-        for each in blocked:
-            if each in self._running:
+    def _interrupt(self, session_id, until):
+        with self._changed:
+            waiting = [call for call in self._running if call.session and call.since <= until]
+        for each in waiting:
+            if each.name != "plue_session_abort" and session_id in (each.session, self.resolve(each.session)):
                 each.set(
                     errors.Aborted(
                         "plue_session_abort() interrupted it; whether it took effect will be seen in the "

@@ -24,3 +24,13 @@ def test_an_abort_ends_every_other_call_on_its_session_but_other_aborts():
     calls.begin_abort("ses_a")
     until(lambda: all(isinstance(call.error, errors.Aborted) for call in blocked), 2)
     assert all(call.error is None for call in left)
+
+
+@pytest.mark.requirement("P-150", "P-156")
+def test_an_abort_ends_also_a_call_made_before_it_that_is_registered_after_it():
+    calls, end, made = Calls(), time.monotonic() + 60, time.monotonic()
+    calls.begin_abort("ses_a")
+    before = calls.begin("plue_session_update", "ses_a", end, made)
+    after = calls.begin("plue_session_update", "ses_a", end)
+    until(lambda: isinstance(before.error, errors.Aborted), 2)
+    assert after.error is None
