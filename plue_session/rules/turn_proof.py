@@ -9,8 +9,9 @@ ABSENT, UNBEGUN, RUNNING, CIRCLING, OVER, CUT = "absent", "unbegun", "running", 
 CIRCLE = 3
 
 
-class Proof(namedtuple("Proof", "state answer prompt_id")):
-    """`state` as above, the newest `answer` of the turn's or None, and the id of the prompt that it answers."""
+class Proof(namedtuple("Proof", "state answer prompt_id has_circled", defaults=(False,))):
+    """`state` as above, the newest `answer` of the turn's or None, the id of the prompt that it answers, and whether
+    the turn ran in a circle before that answer."""
 
     __slots__ = ()
 
@@ -44,10 +45,14 @@ def judge(page, prompt_id, is_busy):
         return Proof(UNBEGUN, None, prompt_id)
     answer = answers[-1]
     if is_busy and said[-1] is answer:
-        ended = [each for each in answers if each.ended][-CIRCLE:]
-        circles = len(ended) == CIRCLE and all(each.finish == "unknown" for each in ended)
-        return Proof(CIRCLING if circles else RUNNING, answer, answer.parent_id)
-    return Proof(OVER if answer.ended else CUT, answer, answer.parent_id)
+        return Proof(CIRCLING if circles(answers) else RUNNING, answer, answer.parent_id)
+    return Proof(OVER if answer.ended else CUT, answer, answer.parent_id, circles(answers[:-1]))
+
+
+def circles(answers):
+    """Return whether the last of these that have ended say that the turn runs in a circle."""
+    ended = [each for each in answers if each.ended][-CIRCLE:]
+    return len(ended) == CIRCLE and all(each.finish == "unknown" for each in ended)
 
 
 def is_own(parts):

@@ -1,10 +1,13 @@
 """What the server's messages and status prove of a turn."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from plue_session.adapters.opencode.parts import RemotePart
-from plue_session.adapters.opencode.shapes import RemoteMessage
+from plue_session.adapters.opencode.shapes import Failure, RemoteMessage
 from plue_session.rules.turn_proof import judge, running
+from plue_session.services.turns.following import Follower
 
 
 def asked(id, source="text"):
@@ -65,3 +68,17 @@ def test_a_turn_without_a_prompt_is_not_there():
 def test_what_runs_is_the_prompt_of_the_open_answer():
     assert running([asked("a"), said("1", "a", OPEN), asked("b")]) == "a"
     assert running([asked("a"), said("1", "a")]) is None and running([asked("a")]) is None
+
+
+@pytest.mark.requirement("O-047")
+@pytest.mark.parametrize("last", [Failure("MessageAbortedError", "Aborted", None), None])
+@pytest.mark.parametrize(
+    "circles, cancelled, reason", [(3, None, "provider_error"), (3, 1, "cancelled"), (2, None, None)]
+)
+def test_a_circle_is_told_as_one_also_when_the_answer_to_its_abort_was_not_heard(last, circles, cancelled, reason):
+    message, parts = said("9", "a", OPEN)
+    aborted = message._replace(ended=last is not None, failure=last)
+    page = [asked("a"), *(said(str(n), "a", "unknown") for n in range(circles)), (aborted, parts)]
+    turn, watch = SimpleNamespace(cancelled=cancelled), SimpleNamespace(failure=None, retry=None)
+    expected = reason or ("cancelled" if last else "incomplete")
+    assert Follower._outcome(turn, watch, judge(page, "a", False))[1] == expected

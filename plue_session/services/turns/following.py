@@ -90,8 +90,7 @@ class Follower:
             return self._end(session, turn, watch, self._outcome(turn, watch, proof), call)
         if proof.state == turn_proof.CIRCLING:
             on.server.abort(session.id, call.within(ABORTING), directory=session.directory, turn_id=proof.prompt_id)
-            outcome = outcomes.STOPPED, outcomes.PROVIDER_ERROR, outcomes.broken()
-            return self._end(session, turn, watch, outcome, call)
+            return self._end(session, turn, watch, _broken(), call)
         if proof.state == turn_proof.RUNNING:
             watch.idle = None
             return self._runs(session, turn, watch, proof, status, call)
@@ -295,6 +294,9 @@ class Follower:
     def _outcome(turn, watch, proof):
         outcome = outcomes.outcome_of([proof.answer], watch.failure)
         answer = proof.answer
+        is_cut = outcome[1] in (outcomes.CANCELLED, outcomes.INCOMPLETE) and answer.finish is None
+        if is_cut and proof.has_circled and turn.cancelled is None:
+            return _broken()  # the server did what an abort of ours asked for, and its answer was not heard
         if answer.failure is None and (turn.cancelled or watch.retry) and (not answer.ended or answer.finish is None):
             return _CANCELLED  # aborted while it tries again, a message ends without a word (O-035)
         return outcome
@@ -323,6 +325,10 @@ class Follower:
 
 _CANCELLED = outcomes.STOPPED, outcomes.CANCELLED, None
 _OVER = errors.Aborted("the turn is followed without it")
+
+
+def _broken():
+    return outcomes.STOPPED, outcomes.PROVIDER_ERROR, outcomes.broken()
 
 
 def _told(error):
