@@ -302,7 +302,9 @@ static void renames(int count)
         raw_title(peer, directory, our_id, seen.title);
         while (!atomic_load(&seen.wire) || !atomic_load(&seen.callback) || !atomic_load(&seen.peek)) {
             if (now_ns() - from > WAIT_S * INT64_C(1000000000))
-                die("renames", "one was never seen");
+                die("renames", !atomic_load(&seen.wire)       ? "one was never seen on the wire"
+                               : !atomic_load(&seen.callback) ? "one was never told to the callback"
+                                                              : "one was never shown by plue_session_peek_info");
             sleep_ns(100000);
         }
         int64_t on_wire = atomic_load(&seen.wire);

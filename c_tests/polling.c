@@ -75,7 +75,7 @@ static void five_thousand_changes_are_polled_once_each(void)
 static void *poll_some(void *counts)
 {
     int *seen = counts;
-    for (double until = seconds() + 20; seconds() < until && __atomic_load_n(&seen[0], __ATOMIC_SEQ_CST) < seen[1];) {
+    for (double until = seconds() + 90; seconds() < until && __atomic_load_n(&seen[0], __ATOMIC_SEQ_CST) < seen[1];) {
         char *event = plue_event_poll();
         if (!event) {
             pause_ms(1);

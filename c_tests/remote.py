@@ -98,7 +98,7 @@ class Calls:
     def __init__(self, runtime):
         self.runtime = runtime
 
-    def begin(self, name, session, deadline):
+    def begin(self, name, session, deadline, since):
         return Call(self.runtime, session, deadline)
 
 
