@@ -1,7 +1,8 @@
-"""The info JSON of a session, as plue_session_get_info() describes it: what handles, lists, queries and events show."""
+"""The info JSON of a session, as plue_session_get_info() describes it: what handles, lists, queries and events show.
+And what rows of the log tell."""
 
 from plue_session.model import EVENT_NUMBER
-from plue_session.rules.jsontext import quote
+from plue_session.rules.jsontext import loads, quote
 
 DELETED = EVENT_NUMBER["session.deleted"]
 
@@ -67,6 +68,11 @@ def render(session):
 def _unsent(outbox):
     pending, conflicts = outbox.split()
     return f',"sync":{{"state":"{"pending" if conflicts == "0" else "conflict"}","pending":{pending}}}}}'
+
+
+def told_data(row):
+    """Return the data of an event, of its row of the log."""
+    return loads(row.tail[row.tail.index('"data":') + 7 : -1])
 
 
 def tells_alias(row):

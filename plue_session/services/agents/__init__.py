@@ -70,7 +70,7 @@ class LazyAgents:
         """If the process has died that was making the session with its agent, take that back; return whether it
         has."""
         is_claimed = transaction.store.operation(START, session.id) is not None
-        return is_claimed and self.get().claims.take_back_left(transaction, session.id)
+        return is_claimed and self.get().starts.claims.take_back_left(transaction, session.id)
 
     def describe(self):
         """Return what is known of the agents of this process, by session id."""

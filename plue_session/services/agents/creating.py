@@ -52,7 +52,7 @@ class CreateWithAgent(Create):
         if self._given.kind != ACP:
             self._agents.activate(transaction, session.id, self._given)
             return transaction.load(session.id)
-        self._agents.claims.put(transaction, session.id, self._name, is_made=True)
+        self._agents.starts.claims.put(transaction, session.id, self._name, is_made=True)
         return session
 
     def _attached(self, session, leaves=math.inf):
@@ -64,10 +64,12 @@ class CreateWithAgent(Create):
 
     def _begin(self):
         try:
-            self._agents.start(self._made, self._given, self._end, self._later.deadline, self._name, self._take_back)
+            self._agents.starts.begin(
+                self._made, self._given, self._end, self._later.deadline, self._name, self._take_back
+            )
         except BaseException as error:
             self._take_back()
-            self._agents.claims.let_go(self._name)
+            self._agents.starts.claims.let_go(self._name)
             self._end(errors.known(error))
 
     def _end(self, error):
@@ -82,7 +84,7 @@ class CreateWithAgent(Create):
         on = self.on
 
         def change(transaction):
-            self._agents.claims.take_back(transaction, self._made, self._name)
+            self._agents.starts.claims.take_back(transaction, self._made, self._name)
 
         try:
             on.writer.run(change, Call(time.monotonic() + TAKE_BACK))

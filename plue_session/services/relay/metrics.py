@@ -5,7 +5,8 @@ from plue_session import errors
 from plue_session.model import EVENT_NUMBER, Query
 from plue_session.primitives import allocate_lock
 from plue_session.rules import relay as rules
-from plue_session.rules.jsontext import dumps, loads
+from plue_session.rules.info import told_data
+from plue_session.rules.jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Metrics:
         """Count a change that was made here, once it is committed; of a session that is CLEANED, how it was."""
         if row is None or not self._relay.writer.is_ours(row):
             return
-        data = loads(row.tail[row.tail.index('"data":') + 7 : -1])
+        data = told_data(row)
         session = self._relay.store.read(row.session_id) if data["to"] == rules.CLEANED else None
         with self._lock:
             self._events[data["event"]] += 1

@@ -2,7 +2,8 @@
 
 from plue_session.model import EVENT_NUMBER
 from plue_session.rules import relay as rules
-from plue_session.rules.jsontext import loads, quote
+from plue_session.rules.info import told_data
+from plue_session.rules.jsontext import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Records:
     def _changed(self, row):
         if row is None or not self._is_wanted(row):
             return
-        data = _data(row)
+        data = told_data(row)
         reason = f", {quote(data['reason'])}" if "reason" in data else ""
         self._write(self._info, row, f"{data['from']} → {data['to']} ({data['event']}{reason})", NAMES[data["to"]])
 
@@ -54,7 +55,3 @@ class Records:
             duration = max(row.time - session.created, 0)
             more = f": role={quote(session.role)} durationMs={duration} messages={session.relay_messages}"
         write(f"relay {name + ' ' if name else ''}{row.session_id} {what}{more}")
-
-
-def _data(row):
-    return loads(row.tail[row.tail.index('"data":') + 7 : -1])

@@ -5,27 +5,22 @@ import threading
 import time
 from functools import partial
 
-from plue_session import errors, threads
+from plue_session import errors
 from plue_session.model import EVENT_NUMBER
 from plue_session.model.attachment import ACP
 from plue_session.model.input import CANCELLED, COMPLETED
 from plue_session.model.turn import ENDED
 from plue_session.rules import info, inputs, transcripts
-from plue_session.rules.jsontext import loads, quote
-from plue_session.services.later import Later
+from plue_session.rules.jsontext import quote
 from plue_session.services.turns import queue, turn_rows
 from plue_session.services.turns.inputs import Enqueue
+from plue_session.services.turns.own import OwnTurns
+from plue_session.services.turns.waits import FOR_NOW, LOOK, Waiter, Waits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from plue_session.services.backend import Backend
 
-#: Seconds between two looks for the end of a turn, should nothing tell of it, or the store not be read.
-LOOK = 0.5
-#: How the store fails for a moment: others have locked it, most likely.
-FOR_NOW = errors.Busy, errors.StoreIo
-#: What becomes of a turn that is no longer waited for.
-BEYOND = "The turn goes on, and turn.finished tells of its end."
 _FINISHED, _DELETED = EVENT_NUMBER["turn.finished"], EVENT_NUMBER["session.deleted"]
 _QUEUE, _UPDATED = EVENT_NUMBER["queue.changed"], EVENT_NUMBER["session.updated"]
 _RELAY = EVENT_NUMBER["relay.changed"]
@@ -35,30 +30,12 @@ _CANCELLED = '"change":"cancelled"'
 _CLEANED = '"event":"CLEAN"'
 
 
-class Waiter:
-    """Who waits for the end of the turn of one input, and until when; `is_abort`: who has asked for it. `turn_id`: of
-    the turn that the input has, or is to have; the input itself may be vacuumed as soon as that has ended."""
-
-    __slots__ = ("session_id", "seq", "turn_id", "later", "is_abort", "is_committed", "is_doubtful")
-
-    def __init__(self, deadline, begin=None, is_abort=False):
-        self.session_id = self.seq = self.turn_id = None  # until `Turns._wait`
-        self.is_abort, self.later = is_abort, Later(deadline, BEYOND, begin)
-        self.is_committed, self.is_doubtful = is_abort, False  # its input is; was looked for before that
-
-
 class Turns:
-    """The turns that a server or attached agents run. Thread-safe. A wait takes no thread: while there are any, one
-    looks at those that may have ended, and again at what it could not see for the moment."""
+    """The turns that a server or attached agents run. Thread-safe."""
 
     def __init__(self, on: "Backend", publisher):
-        self._on, self._publisher = on, publisher
-        self._lock, self._finished = threading.Lock(), threading.Condition()
-        self._changed = threading.Condition(self._lock)
-        self._waiters, self._due = {}, []  # by input's seq; what is to be done by the thread that looks
-        self._looks, self._closed = False, False
-        #: session id: the turns that are this process's: {id: its input's seq, or None}
-        self._own: dict = {}
+        self._on, self._finished = on, threading.Condition()
+        self._waits, self._own = Waits(on, publisher), OwnTurns(publisher)
         for kind in (_FINISHED, _DELETED, _QUEUE, _RELAY):
             on.writer.hear(kind, self._told)
         on.writer.hear(_UPDATED, self._updated)
@@ -76,26 +53,25 @@ class Turns:
 
         def change(transaction):
             nonlocal waiter, noted
-            self._unmine(noted)  # it runs again, and the turn may get another id
+            self._own.take_back(noted)  # it runs again, and the turn may get another id
             noted = None
             operation.preview(transaction)
             row = operation.row
             if row.state not in (COMPLETED, CANCELLED):
-                noted = self.mine(on.resolve(session_id), _turn_id_of(row), row.seq)
+                noted = self._own.add(on.resolve(session_id), _turn_id_of(row), row.seq)
             if timeout_ms and row.state not in (COMPLETED, CANCELLED):
-                waiter = self._wait(waiter, transaction.load(on.resolve(session_id)).id, row, deadline)
+                named = transaction.load(on.resolve(session_id)).id
+                waiter = self._waits.add(waiter, named, row.seq, _turn_id_of(row), deadline)
 
         with on.calls.begin("plue_session_run_turn", session_id, deadline if timeout_ms else math.inf) as call:
             try:
                 on.writer.run(change, call.within(on.seconds))
             except BaseException:
-                self._drop(waiter)
-                self._unmine(noted)
+                self._waits.drop(waiter)
+                self._own.take_back(noted)
                 raise
         if waiter is not None:
-            waiter.is_committed = True
-            if waiter.is_doubtful:
-                self._have_done(partial(self._check, waiter))
+            self._waits.committed(waiter, partial(self._check, waiter))
         row = operation.row
         if not timeout_ms:
             return f'{{"turnId":{quote(_turn_id_of(row))},"inputId":{quote(row.name)}}}'
@@ -119,7 +95,7 @@ class Turns:
             return None
         session_id, deadline = session.id, time.monotonic() + on.seconds
         waiter = known or Waiter(deadline, lambda: on.agents.hurry(session_id), is_abort=True)
-        return self._wait(waiter, session_id, row, deadline)
+        return self._waits.add(waiter, session_id, row.seq, _turn_id_of(row), deadline)
 
     def abort_turn(self, session_id, turn_id):
         """Ask for the end of one turn of an agent's; returns that as `Later`, or None: it is over."""
@@ -137,8 +113,7 @@ class Turns:
 
     def is_awaited(self, session_id):
         """Return whether somebody here waits for a turn of the session."""
-        with self._lock:
-            return any(self._on.resolve(each.session_id) == session_id for each in self._all())
+        return any(self._on.resolve(each.session_id) == session_id for each in self._waits.all())
 
     def hurried(self, session_id):
         """Have whoever runs the session's turn see that it is to end."""
@@ -147,101 +122,27 @@ class Turns:
         self._on.agents.poke(session_id)
 
     # -- this process's own --------------------------------------------------------------------------------------------
-    def mine(self, session_id, turn_id, seq=None):
-        """Note a turn that this process has begun, or that is waited for here: `cancel` ends it. `seq`: of the input
-        that it is to have. Return what was noted, or None: it was noted before."""
-        with self._lock:
-            own = self._own.setdefault(session_id, {})
-            is_new = turn_id not in own
-            own[turn_id] = seq
-            self._publisher.turns(session_id, len(own))
-        return (session_id, turn_id) if is_new else None
-
-    def _unmine(self, noted):
-        """Take back a note of a turn that will not come."""
-        if noted is not None:
-            self._over(*noted)
-
-    def _over(self, session_id, turn_id):
-        with self._lock:
-            own = self._own.get(session_id, {})
-            if turn_id in own:
-                del own[turn_id]
-                if not own:
-                    del self._own[session_id]
-                self._publisher.turns(session_id, len(own))
-
-    def _without(self, session_id, names):
-        """Forget the turns that these inputs were to have: they have ended."""
-        seqs = {inputs.seq_of(name) for name in names}
-        for turn_id, seq in list(self._own.get(session_id, {}).items()):
-            if seq in seqs:
-                self._over(session_id, turn_id)
+    def mine(self, session_id, turn_id):
+        """Note a turn that this process has begun: `cancel` ends it."""
+        self._own.add(session_id, turn_id)
 
     def cancel(self, session_id):
         """Have the turns of the session that are this process's end: what waits is cancelled, what runs is aborted
         behind its caller's back (L-063). Its caller was told so: what cannot be done now is done as soon as it can."""
-        with self._lock:
-            own = set(self._own.get(session_id, ()))
-        work = partial(self._cancel, session_id, own)
+        work = partial(self._cancel, session_id, self._own.of(session_id))
         try:
             work()
         except FOR_NOW as error:
             self._on.log.write("warning", error.message("plue_session_cancel_turns"))
-            self._have_done(work)
+            self._waits.have_done(work)
 
     def _cancel(self, session_id, own):
         now = self._on.resolve(session_id)
-        with self._lock:  # it is perhaps not heard yet that it has another id
-            there = {*self._own.get(session_id, ()), *self._own.get(now, ())}
+        there = self._own.of(session_id, now)  # it is perhaps not heard yet that it has another id
         if own.isdisjoint(there):  # they have ended
             return
         self._on.writer.run(lambda transaction: turn_rows.cancel_all(transaction, now, own))
         self.hurried(now)
-
-    def _wait(self, known, session_id, row, deadline):
-        """Have somebody wait, from before the commit on: the turn may end at once."""
-        waiter = known or Waiter(deadline)
-        with self._lock:
-            if known:  # the change runs again, and the input may get another number
-                self._forget(known)
-            waiter.session_id, waiter.seq, waiter.turn_id = session_id, row.seq, _turn_id_of(row)
-            closed = self._closed
-            self._waiters.setdefault(row.seq, [])
-            if waiter not in self._waiters[row.seq]:
-                self._waiters[row.seq].append(waiter)
-            self._changed.notify_all()
-        if closed:
-            self._end(waiter, errors.closed())
-            return waiter
-        try:
-            self._hire()
-        except errors.StoreIo:
-            if not waiter.is_abort:  # that is not refused: the next event finds a thread
-                self._drop(waiter)
-                raise
-        return waiter
-
-    def _drop(self, waiter):
-        if waiter is not None:
-            with self._lock:
-                self._forget(waiter)
-
-    def _all(self):
-        return [each for of in self._waiters.values() for each in of]
-
-    def _forget(self, waiter):
-        of = self._waiters.get(waiter.seq, [])
-        if waiter in of:
-            of.remove(waiter)
-        if not of:
-            self._waiters.pop(waiter.seq, None)
-            self._changed.notify_all()
-
-    def _end(self, waiter, outcome):
-        with self._lock:
-            self._forget(waiter)
-        waiter.later.end(outcome)
 
     def stop(self, session_id, turn, call, directory, seen=None):
         """Have a turn that is to end be ended, on the server if it is that's (see `Server.abort`), and return once that
@@ -269,12 +170,10 @@ class Turns:
     # -- ends ----------------------------------------------------------------------------------------------------------
     def aborted(self, session_id):
         """End the waits for turns of a session that is being aborted."""
-        with self._lock:
-            waiters = [
-                each for each in self._all() if not each.is_abort and self._on.resolve(each.session_id) == session_id
-            ]
-        for each in waiters:
-            self._end(
+        for each in self._waits.all():
+            if each.is_abort or self._on.resolve(each.session_id) != session_id:
+                continue
+            self._waits.end(
                 each,
                 errors.Aborted(
                     "plue_session_abort() interrupted it; turn.finished tells how the turn ends",
@@ -285,12 +184,7 @@ class Turns:
 
     def close(self):
         """End all waits."""
-        with self._lock:
-            self._closed = True
-            self._changed.notify_all()
-            waiters = self._all()
-        for each in waiters:
-            self._end(each, errors.closed())
+        self._waits.close()
 
     def _told(self, row):
         """Hear what was committed; must not wait."""
@@ -302,46 +196,38 @@ class Turns:
             self._finished.notify_all()
         if row is not None and row.session_id in self._own:
             if row.kind == _DELETED:
-                self._gone(row.session_id)
+                self._own.gone(row.session_id)
             elif row.kind == _FINISHED:
-                data = _data(row)
-                self._over(row.session_id, data["turnId"])
-                self._without(row.session_id, data["inputIds"])  # should the turn not have got the id foreseen
+                data = info.told_data(row)
+                self._own.over(row.session_id, data["turnId"])
+                self._own.over_with(row.session_id, data["inputIds"])  # should the turn not have got the id foreseen
             elif row.kind == _QUEUE:
-                self._without(row.session_id, _data(row)["ids"])
-        if self._waiters or row is None and self._own:
-            self._have_done(partial(self._see, row))
+                self._own.over_with(row.session_id, info.told_data(row)["ids"])
+        if self._waits or row is None and self._own:
+            self._waits.have_done(partial(self._see, row))
 
     def _updated(self, row):
         """Hear that a session has got the server's id in place of its own; must not wait."""
-        if row is not None and (self._own or self._waiters) and info.tells_alias(row):
-            for before in _data(row)["aliases"]:
+        if row is not None and (self._own or self._waits) and info.tells_alias(row):
+            for before in info.told_data(row)["aliases"]:
                 self._renamed(before, row.session_id)
 
     def _renamed(self, before, session_id):
-        with self._lock:
-            for each in self._all():
-                if each.session_id == before:
-                    each.session_id = session_id
-            moved = self._own.pop(before, None)
-            if moved:
-                own = self._own[session_id] = {**moved, **self._own.get(session_id, {})}
-                self._publisher.turns(before, 0)
-                self._publisher.turns(session_id, len(own))
+        self._waits.renamed(before, session_id)
+        self._own.renamed(before, session_id)
 
     def _compare(self):
         """See which turns of this process are still to end: not all of it was told."""
-        with self._lock:
-            known = {session_id: dict(own) for session_id, own in self._own.items()}
+        known = self._own.all()
         self._on.writer.run(lambda transaction: None)  # what is known is committed then, or was given up
         for session_id, own in known.items():
             now, is_there, over = self._on.named(session_id, partial(self._ended_of, own))
             if now != session_id:
                 self._renamed(session_id, now)
             if not is_there:
-                self._gone(now)
+                self._own.gone(now)
             for turn_id in over:
-                self._over(now, turn_id)
+                self._own.over(now, turn_id)
 
     def _ended_of(self, own, session_id):
         """Return a session's id, whether it is there, and which of its turns have ended."""
@@ -353,85 +239,16 @@ class Turns:
                 over.append(turn_id)
         return session_id, store.info(session_id) is not None, over
 
-    def _gone(self, session_id):
-        with self._lock:
-            self._own.pop(session_id, None)
-            self._publisher.turns(session_id, 0)
-
-    # -- the thread that looks -----------------------------------------------------------------------------------------
-    def _have_done(self, work):
-        """Have the thread that looks do something; must not wait."""
-        with self._lock:
-            self._due.append(work)
-            self._changed.notify_all()
-        try:
-            self._hire()
-        except errors.StoreIo as error:  # nobody waits, or there were one: the next event finds a thread
-            self._on.log.write("warning", error.message("plue_session_run_turn"))
-
-    def _hire(self):
-        """See that there is a thread that looks; `IO` when none can be started."""
-        with self._lock:
-            if not self._looks:
-                threads.start(self._look, "plue-answers")
-                self._looks = True
-
-    def _look(self):
-        """Do what is due, as long as there are waits. What fails for the moment is done again."""
-        try:
-            self._publisher.adopt()
-            told = None
-            while due := self._take():
-                left = []
-                for work in due:
-                    try:
-                        work()
-                    except Exception as failure:
-                        error = errors.known(failure)
-                        if isinstance(error, FOR_NOW):
-                            left.append(work)
-                        if told != (told := error.message("plue_session_run_turn")):
-                            self._on.log.write("warning", told)
-                if left:
-                    self._postpone(left)
-        except BaseException:  # of memory, most likely: the next event, or wait, starts another one
-            self._looks = False
-            raise
-
-    def _take(self):
-        """Wait for what is due, and return it; nothing when this thread is to leave."""
-        while True:
-            with self._changed:
-                if self._due or self._closed or not self._waiters:
-                    due, self._due = ([] if self._closed else self._due), []
-                    self._looks = bool(due)
-                    return due
-                until = min(each.later.deadline for each in self._all()) + LOOK
-                self._changed.wait(min(max(until - time.monotonic(), 0), threading.TIMEOUT_MAX))
-                now = time.monotonic()
-                left = [each for each in self._all() if each.later.deadline + LOOK <= now]
-            for each in left:  # their callers have left
-                self._end(each, errors.Timeout("the turn has not ended in time", BEYOND))
-
-    def _postpone(self, works):
-        """Have works be due again, in a while."""
-        with self._changed:
-            if not self._closed:
-                self._changed.wait(LOOK)
-            self._due[:0] = works
-
     def _see(self, row):
         """See which waits have ended, by what was told."""
         if row is None:
             self._compare()
-        if row is None or row.kind in (_DELETED, _RELAY):
-            with self._lock:
-                waiters = [each for each in self._all() if row is None or each.session_id == row.session_id]
+            waiters = self._waits.all()
+        elif row.kind in (_DELETED, _RELAY):
+            waiters = self._waits.of_session(row.session_id)
         else:
-            data = _data(row)
-            with self._lock:
-                names = data["ids" if row.kind == _QUEUE else "inputIds"]
-                waiters = [each for name in names for each in self._waiters.get(inputs.seq_of(name), ())]
+            data = info.told_data(row)
+            waiters = self._waits.of_inputs(data["ids" if row.kind == _QUEUE else "inputIds"])
             if row.kind == _FINISHED:
                 for each in waiters:
                     each.turn_id = data["turnId"]
@@ -442,7 +259,7 @@ class Turns:
             except FOR_NOW as error:  # of this one, perhaps
                 failure = error
             except Exception as error:
-                self._end(each, errors.known(error))
+                self._waits.end(each, errors.known(error))
         if failure is not None:
             raise failure
 
@@ -450,7 +267,7 @@ class Turns:
         """End a wait if its input has ended."""
         outcome = self._on.named(waiter.session_id, partial(self._outcome, waiter))
         if outcome is not None:
-            self._end(waiter, outcome)
+            self._waits.end(waiter, outcome)
 
     def _outcome(self, waiter, session_id):
         """Return what a wait ends with, None: its input has not ended."""
@@ -503,8 +320,3 @@ def _runs_none(session_id):
 def _turn_id_of(row):
     """Return the id of the turn that an input has, or is to have."""
     return row.turn_id or inputs.turn_id_of(row)
-
-
-def _data(row):
-    """Return the data of an event of the log."""
-    return loads(row.tail[row.tail.index('"data":') + 7 : -1])

@@ -196,7 +196,7 @@ def test_one_that_cannot_be_settled_keeps_no_process_from_starting(world, starts
     def full(transaction, session_id):
         raise errors.QueueFull("10,000 changes wait for the server")
 
-    monkeypatch.setattr(starts.agents.claims, "_delete", full)
+    monkeypatch.setattr(starts.agents.starts.claims, "_delete", full)
     starts.agents.settle_all()
     assert world.store.read(session.id) is not None
     assert any("changes wait for the server" in text for _, text in world.log.lines)

@@ -319,4 +319,4 @@ def test_a_turn_that_could_not_be_stored_is_not_this_processes(world, many):
 
     world.store.commit = fail
     assert codes(many.run(turn(session))) == ["IO"]
-    assert world.turns._own == {} and world.turns._waiters == {}
+    assert world.turns._own.all() == {} and world.turns._waits.all() == []

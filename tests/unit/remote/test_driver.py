@@ -158,7 +158,7 @@ def test_of_a_queue_no_more_is_read_than_is_needed(world, session, what):
     own = {f"turn_own{number}" for number in range(30)}
     for each in sorted(own):
         name = enqueue(world, session, "x" * (1 << 20), turnId=each)
-        world.turns.mine(session, each, int(name.partition("_")[2]))
+        world.turns._own.add(session, each, int(name.partition("_")[2]))
     tracemalloc.start()
     if what == "step":
         step(world, session)

@@ -64,7 +64,7 @@ class Named:
 def look(named):
     """A wait for the turn of the input goes on."""
     turns, ended = named.world.turns, []
-    waiter = turns._wait(None, named.session.id, named.row, 1e9)
+    waiter = turns._waits.add(None, named.session.id, named.row.seq, "turn_1", 1e9)
     waiter.later.then(ended.append)
     turns._check(waiter)
     return ended == []
@@ -74,9 +74,9 @@ def compare(named):
     """So does that turn, also if nothing has told of the other id yet."""
     turns = named.world.turns
     named.world.writer._hearers.clear()
-    turns.mine(named.session.id, "turn_1", named.row.seq)
+    turns._own.add(named.session.id, "turn_1", named.row.seq)
     turns._compare()
-    return list(turns._own.values()) == [{"turn_1": named.row.seq}]
+    return list(turns._own.all().values()) == [{"turn_1": named.row.seq}]
 
 
 def clean(named):

@@ -84,7 +84,7 @@ def test_what_could_not_be_looked_at_is_looked_at_again(world, sessions, monkeyp
     for session in sessions:
         finish(world, session)
     assert [outcome(each)[1] for each in waits] == ["finished"] * 2 and len(failed) == 3
-    until(lambda: not world.turns._looks)
+    until(lambda: not world.turns._waits._looks)
     assert len([line for _, line in world.log.lines if "run_turn" in line]) == 1
 
 
@@ -111,7 +111,10 @@ def test_a_wait_for_which_there_is_no_thread_is_refused(world, session, monkeypa
     monkeypatch.setattr(threads, "make", make)
     with pytest.raises(errors.StoreIo):
         run(world, session)
-    assert world.turns._waiters == world.turns._own == {} and world.store.read_inputs(session, world.now) == []
+    assert (
+        world.turns._waits._waiters == world.turns._own.all() == {}
+        and world.store.read_inputs(session, world.now) == []
+    )
     monkeypatch.undo()
     ended = run(world, session)
     finish(world, session)
@@ -120,9 +123,9 @@ def test_a_wait_for_which_there_is_no_thread_is_refused(world, session, monkeypa
 
 def test_the_thread_that_looks_leaves_with_the_last_caller(world, session):
     run(world, session, 0.05)
-    assert world.turns._looks
-    until(lambda: not world.turns._looks)
-    assert world.turns._waiters == {}
+    assert world.turns._waits._looks
+    until(lambda: not world.turns._waits._looks)
+    assert world.turns._waits._waiters == {}
 
 
 def vacuum(world, session):
@@ -202,7 +205,7 @@ def test_what_begins_after_a_request_for_the_end_of_others_is_not_cancelled(worl
     threading.Event().wait(running.LOOK + 0.2)
     finish(world, session)
     assert outcome(later)[1] == "finished" and world.failed <= failed + 1
-    until(lambda: not world.turns._looks)
+    until(lambda: not world.turns._waits._looks)
 
 
 def enqueue(world, session, text, **more):
@@ -219,16 +222,16 @@ def test_an_input_that_waits_has_a_turn_of_its_own_once_it_is_run(world, session
     finish(world, session)
     assert [json.loads(each.inputs) for each in world.store.read_turns(session)] == [[before["inputId"]]] and not ended
     finish(world, session)
-    assert outcome(ended) == (told["turnId"], "finished", None) and world.turns._own == {}
+    assert outcome(ended) == (told["turnId"], "finished", None) and world.turns._own.all() == {}
     finish(world, session)
-    assert json.loads(world.turns.run(session, given, 0)) == told and world.turns._own == {}
+    assert json.loads(world.turns.run(session, given, 0)) == told and world.turns._own.all() == {}
 
 
 def test_a_turn_that_has_got_another_id_than_foreseen_is_no_longer_this_process_s(world, session):
     foreseen = take_id(world, session)
     assert json.loads(world.turns.run(session, parse_input('{"text":"y"}'), 0))["turnId"] == foreseen
     finish(world, session)
-    assert world.store.read_turns(session)[-1].id == f"{foreseen}_2" and world.turns._own == {}
+    assert world.store.read_turns(session)[-1].id == f"{foreseen}_2" and world.turns._own.all() == {}
 
 
 # -- between a commit and what is heard of it ------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def test_who_looks_for_an_input_before_it_is_committed_looks_again(world, sessio
     def looked_at(change, *more):
         def looking(transaction):
             change(transaction)
-            for each in world.turns._all():
+            for each in world.turns._waits.all():
                 world.turns._check(each)
 
         return write(looking, *more)
