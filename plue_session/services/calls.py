@@ -102,11 +102,17 @@ class Calls:
             self._holds[session_id] = count - 1, until
             return None
 
+    def _is_of(self, call, session_id):
+        try:
+            return call.session == session_id or self.resolve(call.session) == session_id
+        except errors.PlueError:  # the store cannot be read: others must not wait for this one's id
+            return False
+
     def _interrupt(self, session_id, until):
         with self._changed:
             waiting = [call for call in self._running if call.session and call.since <= until]
         for each in waiting:
-            if each.name != "plue_session_abort" and session_id in (each.session, self.resolve(each.session)):
+            if each.name != "plue_session_abort" and self._is_of(each, session_id):
                 each.set(
                     errors.Aborted(
                         "plue_session_abort() interrupted it; whether it took effect will be seen in the "

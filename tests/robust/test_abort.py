@@ -231,9 +231,8 @@ def test_an_abort_ends_the_calls_of_other_threads_on_its_session_alone(behind, o
     for _ in range(2):  # one of each session reaches the server, the others wait for it
         assert gate.asked.get(timeout=5)[0] == "PATCH"
     abort = host.start("session_abort", handles[0])
-    aborts, ended = [abort], lambda: all(answer.is_there for answer in mine)
-    while not eventually(ended, 1):  # a thread of the host's made its call later than the abort was made
-        aborts.append(host.start("session_abort", handles[0]))
+    while not eventually(lambda: all(answer.is_there for answer in mine), 1):
+        host.start("session_abort", handles[0])  # a thread of the host's made its call later than the first one
     assert [outcome(answer) for answer in mine] == ["ABORTED", "ABORTED"]
     abort.result()
     assert max(each.took for each in (abort, *mine)) < patience(2) and model.ended.get(timeout=2)[1] == "left"

@@ -34,3 +34,16 @@ def test_an_abort_ends_also_a_call_made_before_it_that_is_registered_after_it():
     after = calls.begin("plue_session_update", "ses_a", end)
     until(lambda: isinstance(before.error, errors.Aborted), 2)
     assert after.error is None
+
+
+def test_a_call_whose_session_cannot_be_told_keeps_no_other_from_its_end():
+    calls, end = Calls(), time.monotonic() + 60
+
+    def unreadable(session_id):
+        raise errors.StoreIo("the store cannot be read", "")
+
+    calls.resolve = unreadable
+    doubtful, blocked = (calls.begin("plue_session_update", each, end) for each in ("session_1", "ses_a"))
+    calls.begin_abort("ses_a")
+    until(lambda: isinstance(blocked.error, errors.Aborted), 2)
+    assert doubtful.error is None
